@@ -1,0 +1,197 @@
+"""Prompt -> what the model gets: token ids, and the places of each label's tokens among them.
+
+The text encoder reads at most `limit` tokens (256), [CLS] and [SEP] included. Labels that do not fit are spread over
+several texts, chunks; a label is never split. A caption is one chunk always.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from glip_cli.errors import PromptError
+from glip_cli.texts import quoted
+from glip_cli.tokenizer import Encoded, Tokenizer
+from glip_cli.types import Prompt, Span
+
+LIMIT = 256
+_FRAME = 2  # [CLS] and [SEP]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text for the text encoder.
+
+    Attributes:
+        ids: vocabulary indices, at most `limit`; [CLS] first, [SEP] last, no padding.
+        label_tokens: for each label of the prompt the places of its tokens in `ids`, ascending; never empty.
+        tokens: the word pieces of `ids`, for people.
+        notes: remarks for the person (characters that the vocabulary lacks, a caption that was cut).
+    """
+
+    ids: tuple[int, ...]
+    label_tokens: tuple[tuple[int, ...], ...]
+    tokens: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One text of a prompt.
+
+    Attributes:
+        prompt: the labels of this chunk, with their spans in this chunk's text.
+        label_ids: the ids of those labels in the whole prompt, ascending.
+        tokens: the text as the model reads it.
+    """
+
+    prompt: Prompt
+    label_ids: tuple[int, ...]
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What became of one label: a line of `--explain`.
+
+    Attributes:
+        label, label_id: as typed, and its place in the whole prompt.
+        chunk: number of the text that it is in, from 0.
+        spans, text: its characters [begin, end) in that text, and what they say (several spans joined by a blank).
+        tokens: (place, word piece) of each of its tokens in that text.
+    """
+
+    label: str
+    label_id: int
+    chunk: int
+    spans: tuple[Span, ...]
+    text: str
+    tokens: tuple[tuple[int, str], ...]
+
+
+def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens:
+    """Tokenise one text and find each label's tokens in it.
+
+    A text longer than `limit` is cut as the official code cuts it, with [SEP] as its last token, if no label is lost.
+    Raises PromptError for a label that has no token, or one past the limit.
+    """
+    encoded = tokenizer.encode(prompt.text)
+    places = tuple(_label_tokens(encoded, spans) for spans in prompt.spans)
+    last = min(len(encoded), limit) - 1
+    for label, tokens in zip(prompt.labels, places, strict=True):
+        if not tokens:
+            raise PromptError(f"label {quoted(label)} has no character that the model reads; write it otherwise")
+        if tokens[-1] >= last:
+            raise PromptError(f"label {quoted(label)} stands past the {limit} tokens that the model reads; shorten it")
+    notes = [*_unknown_notes(prompt, encoded, places, tokenizer.unknown_id)]
+    if len(encoded) > limit:
+        notes.append(f"the text has {len(encoded)} tokens, of which the model reads {limit}; its end is cut off")
+    ids, pieces = encoded.ids, encoded.tokens
+    return Tokens((*ids[:last], ids[-1]), places, (*pieces[:last], pieces[-1]), tuple(notes))
+
+
+def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | None = None) -> tuple[Chunk, ...]:
+    """Spread the labels, in order, over as many texts as the model needs.
+
+    By default a text takes as many labels as fit. With `size` it takes that many (mmdetection's `--chunked-size`), and
+    where they do not fit, as many as do, which a note of the first chunk says.
+
+    Raises PromptError for a label that does not fit alone, and for a size below one.
+    """
+    if size is not None and size < 1:
+        raise PromptError(f"--chunked-size must be at least 1, not {size}")
+    if prompt.is_caption:
+        return (_chunk_of(prompt, range(len(prompt.labels)), tokenizer, limit),)
+    groups = _groups(_token_counts(prompt, tokenizer, limit), limit, size)
+    if len(groups) == 1:
+        return (_chunk_of(prompt, groups[0], tokenizer, limit),)
+    parts = [_part(prompt, group) for group in groups]
+    if size is not None and any(len(group) < size for group in groups[:-1]):
+        note = f"{size} labels do not always fit the {limit} tokens that the model reads; some chunks hold fewer"
+        parts[0] = replace(parts[0], notes=(note,))
+    return tuple(_chunk_of(part, group, tokenizer, limit) for part, group in zip(parts, groups, strict=True))
+
+
+def gather_notes(prompt: Prompt, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    """Every remark that was made on the way, each once, in order."""
+    made = [prompt.notes, *(notes for part in chunks for notes in (part.prompt.notes, part.tokens.notes))]
+    return tuple(dict.fromkeys(note for notes in made for note in notes))
+
+
+def explain(chunks: Sequence[Chunk]) -> tuple[LabelRow, ...]:
+    """One row per label, in the order of their ids: which text, which characters, which tokens."""
+    return tuple(
+        _row(part, number, place) for number, part in enumerate(chunks) for place in range(len(part.label_ids))
+    )
+
+
+def _label_tokens(encoded: Encoded, spans: Sequence[Span]) -> tuple[int, ...]:
+    return tuple(sorted({token for span in spans for token in _span_tokens(encoded, span)}))
+
+
+def _span_tokens(encoded: Encoded, span: Span) -> range:
+    """The tokens from the span's first character to its last (microsoft/GLIP, engine/inference.py:137-161).
+
+    The reference passes over at most two characters without a token (blanks) at either edge, and else drops the span,
+    so that a label with more blanks around it is never found. Here the search goes on to the other edge of the span.
+    Wherever the reference finds tokens, they are these.
+    """
+    begin, end = span
+    first = _first_token(encoded, range(begin, end))
+    last = _first_token(encoded, range(end - 1, begin - 1, -1))
+    return range(0) if first is None or last is None else range(first, last + 1)
+
+
+def _first_token(encoded: Encoded, chars: range) -> int | None:
+    return next((token for char in chars if (token := encoded.char_to_token(char)) is not None), None)
+
+
+def _unknown_notes(prompt: Prompt, encoded: Encoded, places: Sequence[Sequence[int]], unknown_id: int) -> Iterator[str]:
+    for label, tokens in zip(prompt.labels, places, strict=True):
+        unknown = sum(encoded.ids[token] == unknown_id for token in tokens)
+        if unknown:
+            how_much = "nothing" if unknown == len(tokens) else "not all"
+            yield f"the model's vocabulary knows {how_much} of label {quoted(label)}; it reads [UNK] instead"
+
+
+def _token_counts(prompt: Prompt, tokenizer: Tokenizer, limit: int) -> list[int]:
+    """Tokens of each label, from one pass over the whole text: what stands between full stops does not interact."""
+    starts = [span[0] for span in tokenizer.encode(prompt.text).offsets if span]
+    counts = [bisect_left(starts, spans[-1][1]) - bisect_left(starts, spans[0][0]) for spans in prompt.spans]
+    for label, count in zip(prompt.labels, counts, strict=True):
+        if count + _FRAME > limit:
+            raise PromptError(
+                f"label {quoted(label)} alone has {count} tokens; the model reads at most {limit - _FRAME}; shorten it"
+            )
+    return counts
+
+
+def _groups(counts: Sequence[int], limit: int, size: int | None) -> list[range]:
+    """Runs of labels whose tokens, with a full stop between two, fit the limit."""
+    begins, used = [0], _FRAME - 1
+    for label, count in enumerate(counts):
+        is_full = used + 1 + count > limit or (size is not None and label % size == 0)
+        if label and is_full:
+            begins.append(label)
+            used = _FRAME - 1
+        used += 1 + count
+    return [range(begin, end) for begin, end in zip(begins, [*begins[1:], len(counts)], strict=True)]
+
+
+def _part(prompt: Prompt, group: range) -> Prompt:
+    """The labels of `group` with the stretch of text from the first to the last of them."""
+    offset, end = prompt.spans[group[0]][0][0], prompt.spans[group[-1]][-1][1]
+    spans = tuple(tuple((begin - offset, stop - offset) for begin, stop in prompt.spans[i]) for i in group)
+    return Prompt(prompt.text[offset:end], tuple(prompt.labels[i] for i in group), spans)
+
+
+def _chunk_of(prompt: Prompt, label_ids: Sequence[int], tokenizer: Tokenizer, limit: int) -> Chunk:
+    return Chunk(prompt, tuple(label_ids), tokenize(prompt, tokenizer, limit))
+
+
+def _row(part: Chunk, number: int, place: int) -> LabelRow:
+    spans = part.prompt.spans[place]
+    text = " ".join(part.prompt.text[begin:end] for begin, end in spans)
+    tokens = tuple((token, part.tokens.tokens[token]) for token in part.tokens.label_tokens[place])
+    return LabelRow(part.prompt.labels[place], part.label_ids[place], number, spans, text, tokens)

@@ -1,0 +1,59 @@
+"""Every error a person can cause, as one tree.
+
+    GlipError                    exit code 1: one line that says what, where, and the way out
+    ├── UsageError               exit code 2: flags or arguments that cannot be meant
+    │   └── PromptError          labels, captions or spans that the model cannot read
+    ├── ImageError               a picture that cannot be read; other pictures go on (exit code 3)
+    ├── DeviceError              a device or dtype that this machine does not have
+    └── WeightsError             a model that cannot be had
+        ├── UnknownModelError    no such name in weights.toml
+        ├── FetchError           a download that failed, or that --offline forbids
+        ├── UnsafeFileError      a pickle that would run code; nothing of it was run
+        └── CheckpointError      a file that is truncated, altered, or of another model
+
+Only `glip_cli.cli` catches `GlipError`; everything below raises it.
+"""
+
+from __future__ import annotations
+
+
+class GlipError(Exception):
+    """The root. `str(error)` is the one line that the person sees."""
+
+    exit_code = 1
+
+
+class UsageError(GlipError):
+    exit_code = 2
+
+
+class PromptError(UsageError):
+    pass
+
+
+class ImageError(GlipError):
+    pass
+
+
+class DeviceError(GlipError):
+    pass
+
+
+class WeightsError(GlipError):
+    pass
+
+
+class UnknownModelError(WeightsError):
+    exit_code = 2
+
+
+class FetchError(WeightsError):
+    pass
+
+
+class UnsafeFileError(WeightsError):
+    pass
+
+
+class CheckpointError(WeightsError):
+    pass

@@ -1,0 +1,123 @@
+"""Image -> five feature maps: timm's Swin blocks in GLIP's order of work, then a feature pyramid.
+
+Unusual here: each of the three outputs has a LayerNorm of its own, which the next stage does not see; windows are
+padded before they are shifted and keep their full size on small maps (SEMANTICS II.15); P6 grows from the P5 output.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+
+import torch
+import torch.nn.functional as F
+from timm.layers import PatchEmbed
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock, window_partition, window_reverse
+from torch import Tensor, nn
+
+from glip_cli.model.config import SwinConfig
+
+PATCH = 4  # pixels per cell of the first stage
+
+
+class WindowBlock(SwinTransformerBlock):
+    """timm's block, padding first and rolling afterwards; timm does it the other way round.
+
+    The two agree only where a map is divisible by the window, and the released weights were trained this way. A
+    window is never shrunk and odd blocks always shift, also on a map smaller than the window.
+    """
+
+    def _attn(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        height, width = x.shape[1:3]
+        window, shift = self.window_size, self.shift_size
+        x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
+        padded = x.shape[1:3]
+        if any(shift):
+            x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
+        mask = self.get_attn_mask(x)
+        windows = window_partition(x, window).flatten(1, 2)
+        windows = self.attn(windows, mask=mask).unflatten(1, window)
+        x = window_reverse(windows, window, *padded)
+        if any(shift):
+            x = torch.roll(x, shift, dims=(1, 2))
+        return x[:, :height, :width]
+
+
+class Stage(nn.Module):
+    """Patch merging (but for the first stage), then blocks that alternately shift their windows."""
+
+    def __init__(self, dim: int, depth: int, heads: int, window: int, drop_path: list[float], merge: bool):
+        super().__init__()
+        self.downsample = PatchMerging(dim // 2, dim) if merge else nn.Identity()
+        self.blocks = nn.Sequential(
+            *(
+                WindowBlock(
+                    dim,
+                    input_resolution=(window, window),  # read by timm only for masks, which are made per call here
+                    num_heads=heads,
+                    window_size=window,
+                    shift_size=window // 2 if i % 2 else 0,
+                    always_partition=True,
+                    dynamic_mask=True,
+                    drop_path=drop_path[i],
+                )
+                for i in range(depth)
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C], or the same shape in the first stage."""
+        x = self.blocks(self.downsample(x))
+        assert isinstance(x, Tensor)
+        return x
+
+
+class Backbone(nn.Module):
+    """Swin Transformer (arXiv 2103.14030); C3, C4 and C5 come out, each through its own LayerNorm."""
+
+    def __init__(self, config: SwinConfig):
+        super().__init__()
+        dims = [config.embed_dim * 2**i for i in range(4)]
+        last_block = sum(config.depths) - 1
+        rates = [config.drop_path * i / last_block for i in range(last_block + 1)]
+        bounds = pairwise(accumulate(config.depths, initial=0))
+        self.patch_embed = PatchEmbed(
+            None, PATCH, embed_dim=dims[0], norm_layer=nn.LayerNorm, flatten=False, output_fmt="NHWC"
+        )
+        self.layers = nn.ModuleList(
+            Stage(dim, depth, heads, config.window, rates[first:last], merge=i > 0)
+            for i, (dim, depth, heads, (first, last)) in enumerate(
+                zip(dims, config.depths, config.heads, bounds, strict=True)
+            )
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""
+        x = self.layers[0](self.patch_embed(pixels))
+        outputs = []
+        for stage, norm in zip(self.layers[1:], self.norms, strict=True):
+            x = stage(x)
+            outputs.append(norm(x).permute(0, 3, 1, 2))
+        return outputs
+
+
+class FeaturePyramid(nn.Module):
+    """FPN (arXiv 1612.03144) with two levels on top: P6 from the P5 output, P7 from ReLU(P6)."""
+
+    def __init__(self, in_channels: list[int], channels: int):
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(dim, channels, 1) for dim in in_channels)
+        self.outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """C3, C4, C5 -> P3 .. P7, each [B, channels, h, w], strides 8 .. 128."""
+        merged = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for i in (1, 0):
+            merged[i] = merged[i] + F.interpolate(merged[i + 1], size=merged[i].shape[2:], mode="nearest")
+        pyramid = [output(x) for output, x in zip(self.outputs, merged, strict=True)]
+        pyramid.append(self.p6(pyramid[-1]))
+        pyramid.append(self.p7(F.relu(pyramid[-1])))
+        return pyramid

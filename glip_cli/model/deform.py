@@ -1,0 +1,100 @@
+"""Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168) as matrix products and weighted row sums.
+
+Bilinear sampling is linear, so it commutes with the projection of each tap. Where input and output are of one size,
+all nine projections of the input are made once and every output is a weighted sum of 9 taps x 4 corners = 36 rows;
+where the output is smaller (stride 2) the rows are summed first and projected afterwards. `F.embedding_bag` sums the
+rows in one call and is differentiable in rows and weights. On CUDA, torchvision's kernel does the same.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+TAPS = 9
+
+
+def reread(offset: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Read the memory of larger maps as if they had the given (h, w), image by image.
+
+    Quirk that the released weights depend on: the level above is sampled with this level's offsets, and the original
+    kernel strides their memory by the *output's* size without a check (SEMANTICS II.1).
+    """
+    h, w = size
+    offset = offset.flatten(1)[:, : 2 * TAPS * h * w].unflatten(1, (2 * TAPS, h, w))
+    mask = mask.flatten(1)[:, : TAPS * h * w].unflatten(1, (TAPS, h, w))
+    return offset, mask
+
+
+def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """Deformable convolution, padding 1, zero outside of the image.
+
+    Args:
+        x: [B, C, H, W]; fastest in channels_last memory.
+        offset: [B, 18, h, w], (dy, dx) per tap in pixels of `x`, taps row by row.
+        mask: [B, 9, h, w], a factor per tap.
+        weight: [O, C, 3, 3].
+        bias: [O].
+        stride: of the output grid in pixels of `x`.
+
+    Returns:
+        [B, O, h, w] in channels_last memory.
+    """
+    if x.is_cuda:
+        return deform_conv2d(x, offset.to(x.dtype), weight.to(x.dtype), bias.to(x.dtype), stride, 1, 1, mask.to(x.dtype))
+    batch, channels, height, width = x.shape
+    h, w = offset.shape[2:]
+    corners, factors = sampling(offset, mask, (height, width), stride)
+    image = torch.arange(batch, device=x.device).view(batch, 1, 1, 1) * (height * width)
+    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    taps = weight.flatten(2).permute(2, 1, 0)  # [9, C, O]
+    if stride == 1:
+        table = (rows @ taps.transpose(0, 1).flatten(1)).view(rows.shape[0] * TAPS, -1)
+        tap = torch.arange(TAPS, device=x.device).view(1, 1, TAPS, 1)
+        index = ((corners + image) * TAPS + tap).view(batch * h * w, TAPS * 4)
+        out = _sum_rows(table, index, factors.view(batch * h * w, TAPS * 4)) + bias
+    else:
+        columns = _sum_rows(rows, (corners + image).view(-1, 4), factors.view(-1, 4))
+        out = torch.addmm(bias, columns.view(batch * h * w, -1), taps.flatten(0, 1))
+    return out.view(batch, h, w, -1).permute(0, 3, 1, 2)
+
+
+def sampling(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
+    """Where each tap reads, as the four cells around its point and their bilinear factors.
+
+    Returns:
+        Cell numbers y * W + x, int64 [B, h*w, 9, 4], clamped into the map; and factors of the same shape, mask
+        included, 0 for cells outside of the map.
+    """
+    height, width = size
+    batch, _, h, w = offset.shape
+    device = offset.device
+    # half precision could not name a pixel beyond 256
+    delta = offset.float().reshape(batch, TAPS, 2, h * w).permute(0, 3, 1, 2)
+    tap = torch.arange(TAPS, device=device)
+    cell = torch.arange(h * w, device=device).unsqueeze(1)
+    y = delta[..., 0] + (cell // w * stride + tap // 3 - 1)
+    x = delta[..., 1] + (cell % w * stride + tap % 3 - 1)
+    y0, x0 = y.detach().floor(), x.detach().floor()
+    fy, fx = y - y0, x - x0
+    ys, wy = _edges(y0, fy, height)
+    xs, wx = _edges(x0, fx, width)
+    cells = ys.unsqueeze(-1) * width + xs.unsqueeze(-2)
+    wy = wy * mask.float().reshape(batch, TAPS, h * w).transpose(1, 2).unsqueeze(-1)
+    factors = wy.unsqueeze(-1) * wx.unsqueeze(-2)
+    return cells.flatten(-2), factors.flatten(-2)
+
+
+def _edges(low: Tensor, fraction: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The two cells beside a coordinate and their factors, [..., 2]."""
+    cells = torch.stack((low, low + 1), dim=-1)
+    factors = torch.stack((1 - fraction, fraction), dim=-1)
+    factors = factors * ((cells >= 0) & (cells < size))
+    return cells.clamp(0, size - 1).long(), factors
+
+
+def _sum_rows(table: Tensor, index: Tensor, factors: Tensor) -> Tensor:
+    """Weighted sum of rows of a table: [R, C], [K, m], [K, m] -> [K, C]."""
+    return F.embedding_bag(index, table, per_sample_weights=factors.to(table.dtype), mode="sum")

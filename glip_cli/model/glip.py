@@ -1,0 +1,45 @@
+"""The whole network, wired."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from glip_cli.model.backbone import Backbone, FeaturePyramid
+from glip_cli.model.config import GlipConfig
+from glip_cli.model.head import Head, RawOutput
+from glip_cli.model.text import TextEncoder
+
+
+class Glip(nn.Module):
+    """GLIP (arXiv 2112.03857). Tensors in, `RawOutput` out.
+
+    The three steps are public because a caller may keep their results: the text's while the prompt stays the same,
+    the image's while the chunks of a long prompt change.
+    """
+
+    def __init__(self, config: GlipConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.swin)
+        self.fpn = FeaturePyramid([config.swin.embed_dim * 2**i for i in (1, 2, 3)], config.channels)
+        self.text = TextEncoder(config.text)
+        self.head = Head(config)
+
+    def encode_image(self, pixels: Tensor) -> list[Tensor]:
+        """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each."""
+        maps: list[Tensor] = self.fpn(self.backbone(pixels))
+        return maps
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids int64 [B, T], mask bool [B, T] -> token features [B, T, L]."""
+        hidden: Tensor = self.text(ids, mask)
+        return hidden
+
+    def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
+        """P3 .. P7, token features [B, T, L], mask bool [B, T] -> RawOutput."""
+        output: RawOutput = self.head(maps, hidden, mask)
+        return output
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
+        """Pixels [B, 3, H, W], ids int64 [B, T], mask bool [B, T] -> RawOutput."""
+        return self.ground(self.encode_image(pixels), self.encode_text(ids, mask), mask)

@@ -1,0 +1,108 @@
+"""Feature maps + token features -> logits of every location for every token, boxes, centerness."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glip_cli.model.config import STRIDES, GlipConfig
+from glip_cli.model.dyhead import DynamicConv
+from glip_cli.model.fusion import CLAMP, Fusion
+from glip_cli.model.text import TextLayer
+
+
+@dataclass(frozen=True)
+class RawOutput:
+    """What the network says, before any threshold. Locations run level by level (P3 first), row by row.
+
+    Attributes:
+        logits: [B, N, T], location x token; columns of text padding mean nothing.
+        deltas: [B, N, 4], box regression relative to the location's anchor (`glip_cli.boxes.decode`).
+        centerness: [B, N] logits.
+        sizes: (h, w) of each level; their products sum to N.
+    """
+
+    logits: Tensor
+    deltas: Tensor
+    centerness: Tensor
+    sizes: tuple[tuple[int, int], ...]
+
+
+def flatten(maps: list[Tensor]) -> Tensor:
+    """[B, C, h, w] per level -> rows [B, N, C]."""
+    return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
+
+
+def unflatten(rows: Tensor, sizes: tuple[tuple[int, int], ...]) -> list[Tensor]:
+    """Rows [B, N, C] -> [B, C, h, w] per level, in channels_last memory."""
+    levels = rows.split([h * w for h, w in sizes], dim=1)
+    return [level.unflatten(1, size).permute(0, 3, 1, 2) for level, size in zip(levels, sizes, strict=True)]
+
+
+class Round(nn.Module):
+    """Fusion, a BERT layer, a dynamic convolution; without fusion only the last."""
+
+    def __init__(self, config: GlipConfig):
+        super().__init__()
+        self.conv = DynamicConv(config.channels)
+        self.fusion: Fusion | None = None
+        self.text: TextLayer | None = None
+        if config.fusion is not None:
+            self.fusion = Fusion(config.channels, config.text.hidden, config.fusion, config.head_layers)
+            self.text = TextLayer(config.text)
+
+    def forward(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps [B, C, h, w] per level, text features [B, T, L], mask bool [B, T] -> both, updated."""
+        if self.fusion is not None and self.text is not None:
+            sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
+            rows, hidden = self.fusion(flatten(maps), hidden, mask)
+            hidden = self.text(hidden, mask)
+            maps = unflatten(rows, sizes)
+        return self.conv(maps), hidden
+
+
+class Head(nn.Module):
+    def __init__(self, config: GlipConfig):
+        super().__init__()
+        channels, hidden = config.channels, config.text.hidden
+        self.tower = nn.ModuleList(Round(config) for _ in range(config.head_layers))
+        self.box = nn.Linear(channels, 4)
+        self.centerness = nn.Linear(channels, 1)
+        self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in STRIDES)
+        self.text_projection = nn.Linear(hidden, channels)
+        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.bias_lang = nn.Parameter(torch.zeros(hidden))
+        # so that at first every token scores 0.01 everywhere (RetinaNet's prior)
+        self.bias0 = nn.Parameter(torch.full((1,), -math.log(99)))
+        for linear in (self.box, self.centerness):
+            nn.init.normal_(linear.weight, std=0.01)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
+        """P3 .. P7 [B, C, h, w], text features [B, T, L], mask bool [B, T] -> RawOutput."""
+        for round_ in self.tower:
+            maps, hidden = round_(maps, hidden, mask)
+        sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
+        rows = flatten(maps)
+        scale = torch.cat([s.expand(h * w) for s, (h, w) in zip(self.scales, sizes, strict=True)])
+        return RawOutput(
+            logits=self._align(rows, hidden),
+            deltas=self.box(rows) * scale.unsqueeze(-1),
+            centerness=self.centerness(rows).squeeze(-1),
+            sizes=sizes,
+        )
+
+    def _align(self, rows: Tensor, hidden: Tensor) -> Tensor:
+        """Region-word alignment: [B, N, C] x [B, T, L] -> logits [B, N, T].
+
+        Quirk: the token is halved before the projection but not in its bias; the region is not normalised.
+        """
+        token = F.normalize(hidden, dim=-1, eps=1e-12)
+        key = self.text_projection(token / 2) / self.log_scale.exp()
+        bias = token @ self.bias_lang + self.bias0
+        logits = rows @ key.transpose(1, 2) + bias.unsqueeze(1)
+        return logits.clamp(-CLAMP, CLAMP)

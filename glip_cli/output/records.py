@@ -1,0 +1,89 @@
+"""One JSON object per picture: schema glip/1, the form that every other format is made from."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from glip_cli.types import Detections
+
+SCHEMA = "glip/1"
+
+
+class Box(TypedDict):
+    """Absolute pixels of the upright original image; named corners cannot be mistaken for x, y, w, h."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class Detection(TypedDict):
+    """One box. `label_id` counts from 0 into the record's labels; `span` is [begin, end) of its prompt."""
+
+    label: str
+    label_id: int
+    score: float
+    span: list[int]
+    box: Box
+
+
+class Record(TypedDict):
+    """What was found in one picture, best first."""
+
+    schema: str
+    image: str
+    width: int
+    height: int
+    model: str
+    prompt: str
+    labels: list[str]
+    detections: list[Detection]
+
+
+class ErrorRecord(TypedDict):
+    """A picture that could not be read, so that a file of results names every picture once."""
+
+    schema: str
+    image: str
+    model: str
+    error: str
+
+
+AnyRecord = Record | ErrorRecord
+
+
+def record(image_name: str, detections: Detections, model: str) -> Record:
+    """Scores to 6 decimals and corners to 3 (a thousandth of a pixel): shorter than float32's own error."""
+    width, height = detections.size
+    return {
+        "schema": SCHEMA,
+        "image": _unicode(image_name),
+        "width": width,
+        "height": height,
+        "model": model,
+        "prompt": _unicode(detections.text),
+        "labels": [_unicode(label) for label in detections.labels],
+        "detections": [_detection(detections, i) for i in range(len(detections))],
+    }
+
+
+def error_record(image_name: str, message: str, model: str) -> ErrorRecord:
+    return {"schema": SCHEMA, "image": _unicode(image_name), "model": model, "error": _unicode(message)}
+
+
+def _detection(detections: Detections, index: int) -> Detection:
+    label_id = int(detections.label_ids[index])
+    xmin, ymin, xmax, ymax = (round(float(corner), 3) for corner in detections.boxes[index])
+    return {
+        "label": _unicode(detections.labels[label_id]),
+        "label_id": label_id,
+        "score": round(float(detections.scores[index]), 6),
+        "span": list(detections.spans[label_id]),
+        "box": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+    }
+
+
+def _unicode(text: str) -> str:
+    """A file name or argument whose bytes are not UTF-8 gets escapes, so that every JSON reader accepts the record."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

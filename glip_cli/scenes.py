@@ -1,0 +1,276 @@
+"""Drawn scenes: what `glip-mini` learns from and is measured on.
+
+A scene is a textured background with clutter and one to seven objects; an object is a shape with a colour, a pattern
+and a size, turned at random and partly hidden by others. Its description ("small striped blue heart") is known, so
+boxes and labels are exact. Everything follows from one `numpy.random.Generator`.
+
+Eight colour-shape pairs are `HELD_OUT`: training neither draws nor names them, so that finding them measures whether
+the model composes what it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Array = npt.NDArray[np.float32]
+Rng = np.random.Generator
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 36, 36),
+    "orange": (244, 138, 22),
+    "yellow": (242, 222, 40),
+    "green": (38, 158, 60),
+    "blue": (36, 80, 216),
+    "purple": (140, 48, 178),
+    "white": (248, 248, 248),
+    "black": (16, 16, 16),
+}
+PATTERNS = ("plain", "striped", "dotted")
+SIZES = {"small": (0.12, 0.19), "big": (0.27, 0.42)}  # diameter as a share of the scene's shorter side
+
+
+def _star(u: Array, v: Array) -> npt.NDArray[np.bool_]:
+    """Five points: the radius of the outline falls and rises along each fifth of the turn."""
+    fifth = np.abs((np.arctan2(u, -v) / (2 * np.pi) * 5) % 1 - 0.5) * 2  # 1 at a point, 0 between two
+    return np.hypot(u, v) < 0.4 / (1 - 0.6 * fifth)
+
+
+SHAPES: dict[str, Callable[[Array, Array], npt.NDArray[np.bool_]]] = {
+    "circle": lambda u, v: u**2 + v**2 < 0.96,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.76,
+    "triangle": lambda u, v: (v < 0.6) & (np.abs(u) < (v + 0.95) * 0.6),
+    "star": _star,
+    "heart": lambda u, v: ((u * 1.2) ** 2 + (v * 1.2 - 0.1) ** 2 - 1) ** 3 + (u * 1.2) ** 2 * (v * 1.2 - 0.1) ** 3 < 0,
+    "cross": lambda u, v: (np.minimum(np.abs(u), np.abs(v)) < 0.27) & (np.maximum(np.abs(u), np.abs(v)) < 0.95),
+    "ring": lambda u, v: (u**2 + v**2 < 0.96) & (u**2 + v**2 > 0.3),
+    "moon": lambda u, v: (u**2 + v**2 < 0.96) & ((u - 0.5) ** 2 + v**2 > 0.6),
+}
+"""Inside or not, for coordinates in [-1, 1] (v points down)."""
+
+PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+HELD_OUT = tuple(zip(COLOURS, ("heart", "star", "ring", "square", "circle", "triangle", "cross", "moon"), strict=True))
+"""Each colour and each shape is held out once."""
+
+OTHER_THINGS = tuple(
+    "cat dog remote person car bird horse tree house chair bottle cup book phone clock boat apple banana cake hat "
+    "table lamp flower fish shoe ball bus train bench kite".split()
+)
+"""Never drawn; in prompts so that a word the model does not know scores low."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One drawn object; its box is (x1, y1, x2, y2) in pixels, x2 and y2 one past the last pixel, hidden parts too."""
+
+    shape: str
+    colour: str
+    pattern: str
+    size: str
+    box: tuple[float, float, float, float]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.colour, self.shape
+
+
+@dataclass(frozen=True)
+class Scene:
+    image: Image.Image
+    things: tuple[Thing, ...]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A description; an attribute that is None does not matter. `shape` None is a thing that is never drawn."""
+
+    shape: str | None
+    colour: str | None = None
+    pattern: str | None = None
+    size: str | None = None
+    other: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word in (self.size, self.pattern, self.colour, self.shape or self.other) if word)
+
+    def fits(self, thing: Thing) -> bool:
+        asked = (self.shape, self.colour, self.pattern, self.size)
+        given = (thing.shape, thing.colour, thing.pattern, thing.size)
+        return self.shape is not None and all(a in (None, b) for a, b in zip(asked, given, strict=True))
+
+
+def draw_scene(
+    rng: Rng,
+    width: int = 160,
+    height: int = 160,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    most: int = 7,
+) -> Scene:
+    """A scene of 1 .. `most` objects of the given colour-shape pairs."""
+    side = min(width, height)
+    canvas = _background(rng, width, height)
+    _clutter(rng, canvas)
+    owner = np.zeros((height, width), np.int16)  # which object shows at each pixel; 0 none
+    areas: list[int] = [0]
+    things: list[Thing] = []
+    for _ in range(rng.integers(1, most + 1)):
+        colour, shape = pairs[rng.integers(len(pairs))]
+        pattern = PATTERNS[rng.choice(3, p=(0.5, 0.25, 0.25))]
+        size = ("small", "big")[rng.integers(2)]
+        diameter = rng.uniform(*SIZES[size]) * side
+        mask, paint = _object(rng, shape, colour, pattern, diameter)
+        place = _free_place(rng, owner, areas, mask)
+        if place is None:
+            continue
+        top, left = place
+        _paste(canvas, owner, mask, paint, top, left, len(areas))
+        areas.append(int((mask > 0.5).sum()))
+        rows, columns = np.nonzero((mask > 0.5).any(1))[0], np.nonzero((mask > 0.5).any(0))[0]
+        box = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
+        things.append(Thing(shape, colour, pattern, size, tuple(float(x) for x in box)))
+    canvas += rng.standard_normal(canvas.shape, np.float32) * rng.uniform(0, 6)
+    return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), tuple(things))
+
+
+def _background(rng: Rng, width: int, height: int) -> Array:
+    """Muted colour with coarse and fine texture, sometimes lines: float32 [h, w, 3] in 0 .. 255."""
+    grey = rng.uniform(70, 190)
+    base = (grey + rng.uniform(-28, 28, 3)).astype(np.float32)
+    cells = int(rng.integers(2, 9))
+    coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+    texture = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32) - 128
+    canvas = base + texture * np.float32(rng.uniform(0.05, 0.28))
+    if rng.random() < 0.4:
+        angle, period = rng.uniform(0, np.pi), rng.uniform(5, 24)
+        y, x = np.ogrid[:height, :width]
+        wave = np.sin(((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period).astype(np.float32))
+        canvas += wave[..., None] * rng.uniform(4, 16)
+    canvas += rng.standard_normal((height, width, 1), np.float32) * rng.uniform(2, 10)
+    return canvas
+
+
+def _clutter(rng: Rng, canvas: Array) -> None:
+    """Muted bars and specks, which are nothing that a prompt names."""
+    height, width = canvas.shape[:2]
+    for _ in range(rng.integers(0, 9)):
+        paint = rng.uniform(60, 200) + rng.uniform(-30, 30, 3)
+        h, w = sorted(rng.integers(1, 7, 2)) if rng.random() < 0.5 else (rng.integers(1, 4), rng.integers(12, 70))
+        if rng.random() < 0.5:
+            h, w = w, h
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        canvas[top : top + h, left : left + w] = paint
+
+
+def _object(rng: Rng, shape: str, colour: str, pattern: str, diameter: float) -> tuple[Array, Array]:
+    """Coverage float32 [d, d] in 0 .. 1 and paint float32 [d, d, 3], drawn at three times the size and averaged."""
+    side, fine = int(np.ceil(diameter)) + 2, 3
+    grid = (((np.arange(side * fine) + 0.5) / fine - side / 2) / (diameter / 2)).astype(np.float32)
+    y, x = grid[:, None], grid[None, :]
+    cos, sin = _turn(rng)
+    u, v = x * cos + y * sin, y * cos - x * sin
+    inside = SHAPES[shape](u, v).astype(np.float32)
+    shrink = (side, fine, side, fine)
+    coverage = inside.reshape(shrink).mean((1, 3))
+    share = _pattern(rng, pattern, u, v).reshape(shrink).mean((1, 3))[..., None]
+    main = (np.array(COLOURS[colour]) + rng.uniform(-14, 14, 3)).astype(np.float32)
+    second = np.float32(rng.uniform(110, 150))
+    return coverage, main + (second - main) * share
+
+
+def _turn(rng: Rng) -> tuple[np.float32, np.float32]:
+    """Cosine and sine of a random angle."""
+    angle = rng.uniform(-np.pi, np.pi)
+    return np.float32(np.cos(angle)), np.float32(np.sin(angle))
+
+
+def _pattern(rng: Rng, pattern: str, u: Array, v: Array) -> Array:
+    """Where the second, grey colour shows: 0 or 1 per pixel."""
+    turns = np.float32(rng.uniform(1.4, 1.9))  # periods per radius
+    phase = rng.random(2, np.float32)
+    if pattern == "striped":
+        return ((v * turns + phase[0]) % 1 < 0.42).astype(np.float32)
+    if pattern == "dotted":
+        a, b = (u * turns + phase[0]) % 1 - 0.5, (v * turns + phase[1]) % 1 - 0.5
+        return (a**2 + b**2 < 0.3**2).astype(np.float32)
+    return np.zeros_like(u)
+
+
+def _free_place(rng: Rng, owner: npt.NDArray[np.int16], areas: list[int], mask: Array) -> tuple[int, int] | None:
+    """A (top, left) inside the scene that leaves at least 65 % of every other object to be seen."""
+    height, width = owner.shape
+    h, w = mask.shape
+    solid = mask > 0.5
+    shown = np.bincount(owner.ravel(), minlength=len(areas))
+    for _ in range(12):
+        top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+        hidden = np.bincount(owner[top : top + h, left : left + w][solid], minlength=len(areas))
+        if (shown[1:] - hidden[1:] >= 0.65 * np.array(areas[1:])).all():
+            return top, left
+    return None
+
+
+def _paste(
+    canvas: Array, owner: npt.NDArray[np.int16], mask: Array, paint: Array, top: int, left: int, number: int
+) -> None:
+    h, w = mask.shape
+    place = slice(top, top + h), slice(left, left + w)
+    canvas[place] += (paint - canvas[place]) * mask[..., None]
+    owner[place][mask > 0.5] = number
+
+
+def draw_prompt(
+    rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS, most: int = 10
+) -> tuple[Phrase, ...]:
+    """Phrases for a scene, shuffled: some that fit objects, some that differ in one word, some of something else.
+
+    No two have the same text, and none names a colour-shape pair outside `pairs`.
+    """
+    allowed = frozenset(pairs)
+    count = int(rng.integers(1, most + 1))
+    phrases: dict[str, Phrase] = {}
+    for _ in range(count):
+        thing = scene.things[rng.integers(len(scene.things))] if scene.things else None
+        phrase = _random_phrase(rng, thing if rng.random() < 0.75 else None)
+        if rng.random() < 0.4:
+            phrase = _twist(rng, phrase)
+        if phrase.colour is None or phrase.shape is None or (phrase.colour, phrase.shape) in allowed:
+            phrases[phrase.text] = phrase
+    chosen = list(phrases.values()) or [Phrase("circle")]
+    return tuple(chosen[i] for i in rng.permutation(len(chosen)))
+
+
+def _random_phrase(rng: Rng, thing: Thing | None) -> Phrase:
+    """Describe a thing with some of its attributes, or anything at all."""
+    if thing is None and rng.random() < 0.15:
+        return Phrase(None, other=OTHER_THINGS[rng.integers(len(OTHER_THINGS))])
+    shape = thing.shape if thing else _any(rng, tuple(SHAPES))
+    colour = thing.colour if thing else _any(rng, tuple(COLOURS))
+    pattern = thing.pattern if thing else _any(rng, PATTERNS)
+    size = thing.size if thing else _any(rng, tuple(SIZES))
+    use = rng.random(3) < (0.7, 0.2, 0.2)
+    return Phrase(shape, colour if use[0] else None, pattern if use[1] else None, size if use[2] else None)
+
+
+def _twist(rng: Rng, phrase: Phrase) -> Phrase:
+    """Change one attribute that the phrase names: the hardest thing to tell apart."""
+    choices = {
+        "shape": tuple(SHAPES) if phrase.shape else (),
+        "colour": tuple(COLOURS) if phrase.colour else (),
+        "pattern": PATTERNS if phrase.pattern else (),
+        "size": tuple(SIZES) if phrase.size else (),
+    }
+    named = tuple(name for name, values in choices.items() if values)
+    if not named:
+        return phrase
+    name = _any(rng, named)
+    parts = {key: getattr(phrase, key) for key in choices} | {name: _any(rng, choices[name])}
+    return Phrase(**parts, other=phrase.other)
+
+
+def _any(rng: Rng, values: tuple[str, ...]) -> str:
+    return values[rng.integers(len(values))]

@@ -1,0 +1,84 @@
+"""The two things that travel the whole road: what was asked (`Prompt`) and what was found (`Detections`).
+
+Both check themselves at birth, so nothing downstream has to. Neither knows torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Span = tuple[int, int]
+"""Characters [begin, end) of a text."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Labels, the exact text that the model reads, and where each label stands in it.
+
+    Attributes:
+        text: what the tokenizer gets, character for character.
+        labels: the labels exactly as the person typed them; a label's id is its place here.
+        spans: for each label its spans in `text`, in reading order; never empty.
+        is_caption: True when `text` is a sentence of the person's own, of which the labels are parts.
+        notes: remarks for the person (a label given twice, a character the vocabulary lacks ...).
+    """
+
+    text: str
+    labels: tuple[str, ...]
+    spans: tuple[tuple[Span, ...], ...]
+    is_caption: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise ValueError("a prompt needs at least one label")
+        if len(self.labels) != len(self.spans):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} lists of spans")
+        for label, spans in zip(self.labels, self.spans, strict=True):
+            if not spans or any(not 0 <= begin < end <= len(self.text) for begin, end in spans):
+                raise ValueError(f"label {label!r} has no span inside the text: {spans}")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first.
+
+    Attributes:
+        boxes: float32 [n, 4], (x1, y1, x2, y2) in absolute pixels of the upright original image.
+        scores: float32 [n] in [0, 1], descending.
+        label_ids: int64 [n], indices into `labels`.
+        labels: every label of the prompt, as typed, found or not.
+        spans: for each label its first span in `text`.
+        text: the prompt as it is shown to a person ("cat . remote ."), or the caption.
+        size: (width, height) of the upright original image.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    label_ids: npt.NDArray[np.int64]
+    labels: tuple[str, ...]
+    spans: tuple[Span, ...]
+    text: str
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes.shape != (count, 4) or self.label_ids.shape != (count,):
+            raise ValueError(f"shapes disagree: {self.boxes.shape}, {self.scores.shape}, {self.label_ids.shape}")
+        if len(self.spans) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} spans")
+        if count and not (0 <= self.label_ids.min() and self.label_ids.max() < len(self.labels)):
+            raise ValueError("a label id lies outside the labels")
+        if count and not np.isfinite(self.boxes).all():
+            raise ValueError("a box is not finite")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The label of each detection, as typed."""
+        return [self.labels[i] for i in self.label_ids]

@@ -1,0 +1,344 @@
+"""From INPUT arguments to a stream of pictures: order, laziness, lists, links, and a real server for URLs."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glip_cli import sources
+from glip_cli.errors import ImageError, UsageError
+from glip_cli.sources import Source, expand, fetch
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with `photos/` in it. expand() never opens a picture, so they are empty."""
+    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deep/d.tif", ".git/e.jpg", "z.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*inputs: str, **options: io.BytesIO) -> list[str]:
+    return [source.name.replace(os.sep, "/") for source in expand(inputs, **options)]
+
+
+EVERYTHING = ["photos/a.PNG", "photos/b.jpg", "photos/sub/c.webp", "photos/sub/deep/d.tif", "photos/z.jpg"]
+
+
+# --- files, folders, globs
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_keeps_the_name_that_was_typed() -> None:
+    assert names("./photos/b.jpg", "photos/a.PNG", "photos/b.jpg") == ["./photos/b.jpg", "photos/a.PNG", "photos/b.jpg"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("folder", ["photos", "photos/", "./photos"])
+def test_a_folder_gives_its_pictures_sorted_and_nothing_hidden(folder: str) -> None:
+    assert names(folder) == EVERYTHING
+
+
+def test_the_current_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here / "photos" / "sub")
+    assert names(".") == ["c.webp", "deep/d.tif"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("photos/*.jpg", ["photos/b.jpg", "photos/z.jpg"]),
+        ("photos/?.jpg", ["photos/b.jpg", "photos/z.jpg"]),
+        ("photos/[az].*", ["photos/a.PNG", "photos/z.jpg"]),
+        ("photos/*.txt", ["photos/notes.txt"]),
+        ("photos/*", EVERYTHING),
+        ("photos/.*.jpg", ["photos/.hidden.jpg"]),
+        ("**/*.jpg", ["photos/b.jpg", "photos/z.jpg"]),
+        ("**/*.tif", ["photos/sub/deep/d.tif"]),
+        ("photos/**", EVERYTHING),
+        ("photos/**/**/*", EVERYTHING),
+        ("**/sub/**/*.tif", ["photos/sub/deep/d.tif"]),
+        ("*/s*/c.webp", ["photos/sub/c.webp"]),
+        ("photos/s*", ["photos/sub/c.webp", "photos/sub/deep/d.tif"]),
+    ],
+)
+def test_globs(pattern: str, expected: list[str]) -> None:
+    assert names(pattern) == expected
+
+
+def test_an_absolute_glob(here: Path) -> None:
+    assert names(f"{here}/photos/*.jpg") == [f"{here.as_posix()}/photos/b.jpg", f"{here.as_posix()}/photos/z.jpg"]
+
+
+def test_a_path_that_exists_is_no_pattern_and_no_list(here: Path) -> None:
+    for name in ("x[1].jpg", "@me.jpg"):
+        (here / name).touch()
+    assert names("x[1].jpg", "@me.jpg") == ["x[1].jpg", "@me.jpg"]
+
+
+def test_the_home_folder_in_quotes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("USERPROFILE", str(here))
+    assert [Path(name).name for name in names("~/photos/*.jpg")] == ["b.jpg", "z.jpg"]
+
+
+def test_links_that_lead_back_do_no_harm(here: Path) -> None:
+    (here / "photos/sub/up").symlink_to(here / "photos", target_is_directory=True)
+    (here / "photos/self.jpg").symlink_to(here / "photos/self.jpg")
+    (here / "photos/y.jpg").symlink_to(here / "photos/b.jpg")
+    expected = sorted([*EVERYTHING, "photos/self.jpg", "photos/y.jpg"])
+    assert names("photos") == names("photos/**/*") == expected
+
+
+@pytest.mark.parametrize("text", ["empty", "*.nothing", "empty/**", "@empty.txt", "@comments.txt"])
+def test_an_input_without_a_picture_is_said_before_any_work(here: Path, text: str) -> None:
+    (here / "empty").mkdir()
+    (here / "empty.txt").touch()
+    (here / "comments.txt").write_text("# nothing\n\n")
+    with pytest.raises(UsageError, match=re.escape(text)) as caught:
+        expand(["photos", text])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_missing_file_fails_alone() -> None:
+    found = list(expand(["photos/b.jpg", "photos/catt.jpg", "photos/z.jpg", "ftp://host/a.jpg"]))
+    assert [source.location for source in found if Path(source.location).exists()] == ["photos/b.jpg", "photos/z.jpg"]
+    with pytest.raises(ImageError, match=r"photos/catt\.jpg: no such file; check the path"):
+        found[1].open()
+    with pytest.raises(ImageError, match="only http and https"):
+        found[3].open()
+    assert found[0].open() == Path("photos/b.jpg")
+
+
+def test_expansion_is_lazy(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    entries = sources._entries
+    monkeypatch.setattr(sources, "_entries", lambda folder: seen.append(folder) or entries(folder))
+    for index in range(50):
+        (here / f"many/{index:02}").mkdir(parents=True)
+        (here / f"many/{index:02}/x.jpg").touch()
+    stream = expand(["many"])
+    next(stream)
+    assert len(seen) < 5
+
+
+@pytest.mark.usefixtures("here")
+@given(st.text(min_size=1).filter(lambda text: text != "-"))
+def test_any_text_is_sources_or_a_usage_error(text: str) -> None:
+    try:
+        found = list(expand([text]))
+    except UsageError:
+        return
+    assert found
+    for source in found:
+        source.name.encode("utf-8")
+
+
+def test_a_name_that_is_not_unicode_is_shown_as_escapes(here: Path) -> None:
+    raw = os.path.join(os.fsencode(here), b"caf\xe9.jpg")
+    try:
+        open(raw, "wb").close()
+    except OSError:
+        pytest.skip("this file system takes only Unicode names")
+    (source,) = expand([os.fsdecode(raw)])
+    assert source.name.endswith("caf\\udce9.jpg")
+    assert os.path.exists(source.open())
+
+
+# --- lists and stdin
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_list(here: Path, encoding: str, newline: str) -> None:
+    (here / "photos/é.jpg").touch()
+    lines = ["photos/b.jpg", "", "# a remark", "  photos/é.jpg ", "https://host/a.jpg", "photos/sub", "missing.jpg"]
+    (here / "list.txt").write_bytes(newline.join(lines).encode(encoding))
+    assert names("@list.txt") == [
+        "photos/b.jpg",
+        "photos/é.jpg",
+        "https://host/a.jpg",
+        "photos/sub/c.webp",
+        "photos/sub/deep/d.tif",
+        "missing.jpg",
+    ]
+
+
+def test_a_list_with_backslashes_and_paths_from_its_own_folder(here: Path) -> None:
+    (here / "photos/list.txt").write_text("photos\\b.jpg\nsub\\c.webp\nz.jpg\n")
+    found = list(expand(["@photos/list.txt"]))
+    assert [source.name for source in found] == ["photos\\b.jpg", "sub\\c.webp", "z.jpg"]
+    assert all(os.path.exists(source.open()) for source in found)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("text", ["@nowhere.txt", "@photos", "@"])
+def test_a_list_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(UsageError, match="the list cannot be read"):
+        expand([text])
+
+
+def test_a_picture_given_as_a_list(here: Path) -> None:
+    (here / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(UsageError, match=r"@a\.png holds binary data"):
+        list(expand(["@a.png"]))
+
+
+@pytest.mark.usefixtures("here")
+def test_paths_on_stdin() -> None:
+    stdin = io.BytesIO(b"\xef\xbb\xbfphotos/b.jpg\r\n\n#no\nphotos/sub\n")
+    assert names("photos/z.jpg", "-", stdin=stdin) == [
+        "photos/z.jpg",
+        "photos/b.jpg",
+        "photos/sub/c.webp",
+        "photos/sub/deep/d.tif",
+    ]
+
+
+def test_stdin_without_a_line() -> None:
+    with pytest.raises(UsageError, match="stdin named no picture"):
+        names("-", stdin=io.BytesIO(b"\n"))
+
+
+def test_stdin_is_not_read_ahead() -> None:
+    read, write = os.pipe()
+    with os.fdopen(read, "rb", buffering=0) as stdin, os.fdopen(write, "wb", buffering=0) as writer:
+        stream = expand(["-"], stdin=io.BufferedReader(stdin))
+        writer.write(b"first.jpg\n")
+        assert next(stream).name == "first.jpg"
+
+
+# --- URLs, from a server in this process
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/path -> what a server may do."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/to/"):
+            return self.answer(302, b"", Location=self.path.removeprefix("/to/"))
+        if self.path == "/slow":
+            return self.server.stop.wait(5) and None  # type: ignore[attr-defined]
+        if self.path == "/short":
+            return self.answer(200, b"half", **{"Content-Length": "8"})
+        if self.path == "/garbage":
+            self.wfile.write(b"no http at all\r\n\r\n")
+            return None
+        bodies = {"/a.jpg": b"picture", "/caf%C3%A9%20(1).jpg": b"coffee", "/page": b" <html>", "/large": b"x" * 2000}
+        body = bodies.get(self.path)
+        if self.path == "/agent":
+            body = self.headers["User-Agent"].encode()
+        return self.answer(404, b"<html>") if body is None else self.answer(200, body)
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(body)), "Content-Type": "text/html"} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.stop = threading.Event()  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.stop.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def test_a_url_is_fetched_when_it_is_opened(server: str) -> None:
+    (source,) = expand([f"{server}/a.jpg"])
+    assert source == Source(f"{server}/a.jpg", f"{server}/a.jpg")
+    assert source.open() == b"picture"
+
+
+def test_a_url_with_letters_and_spaces(server: str) -> None:
+    assert fetch(f"{server}/café (1).jpg") == b"coffee"
+    assert fetch(f"{server}/caf%C3%A9%20(1).jpg") == b"coffee"
+
+
+def test_we_say_who_asks(server: str) -> None:
+    assert fetch(f"{server}/agent").startswith(b"glip-cli/")
+
+
+def test_a_redirect_to_http_is_followed(server: str) -> None:
+    assert fetch(f"{server}/to/{server}/a.jpg") == b"picture"
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/a.jpg", "data:,x"])
+def test_a_redirect_elsewhere_is_refused(server: str, target: str) -> None:
+    check(f"{server}/to/{target}", "302|unknown url type")
+
+
+def test_a_redirect_without_end(server: str) -> None:
+    check(f"{server}/to/loop", "answers 302 Found")
+
+
+def check(url: str, reason: str, **options: float) -> None:
+    with pytest.raises(ImageError, match=reason) as caught:
+        fetch(url, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(url)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/nowhere.jpg", "answers 404 Not Found; check the URL"),
+        ("/page", r"sent text \(text/html\), not a picture"),
+        ("/short", "cut short after 4 of 8 bytes"),
+        ("/garbage", "cannot be fetched"),
+    ],
+)
+def test_answers_that_are_no_picture(server: str, path: str, reason: str) -> None:
+    check(server + path, reason)
+
+
+def test_a_body_above_the_limit(server: str) -> None:
+    check(f"{server}/large", r"more than 0\.001 MB", max_bytes=1000)
+
+
+def test_a_server_that_does_not_answer(server: str) -> None:
+    check(f"{server}/slow", "no answer within", stall=0.05)
+
+
+def test_a_body_that_never_ends(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TOTAL_SECONDS", -1.0)
+    check(f"{server}/large", "not finished after")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.jpg", "http://host:port/a.jpg", "http://", "http://[::1/a.jpg"])
+def test_a_url_that_leads_nowhere(url: str) -> None:
+    check(url, "cannot be fetched")
+
+
+def test_offline_says_why() -> None:
+    (source,) = expand(["https://host/a.jpg"], offline=True)
+    with pytest.raises(ImageError, match="--offline forbids"):
+        source.open()
