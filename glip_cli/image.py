@@ -29,6 +29,7 @@ ImageSource = str | Path | bytes | Image.Image | npt.NDArray[Any]
 
 MEAN_BGR = (103.53, 116.28, 123.675)
 STD_BGR = (57.375, 57.12, 58.395)
+DIVISOR = 32  # of the sides of a batch, the stride of the last stage of the backbone
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -227,17 +228,19 @@ def fitted_size(size: tuple[int, int], shorter: int, longer: int) -> tuple[int, 
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
-def collate(items: Sequence[Prepared], divisor: int = 32) -> torch.Tensor:
+def collate(items: Sequence[Prepared]) -> torch.Tensor:
     """Pads right and bottom with zeros (after normalisation: the mean colour) to one [B, 3, H, W].
 
-    H and W are those of the largest picture, rounded up to a multiple of `divisor` pixels.
+    H and W are those of the largest picture, rounded up to a multiple of 32 pixels.
     """
-    height, width = (max(item.pixels.shape[axis] for item in items) for axis in (1, 2))
-    batch = items[0].pixels.new_zeros(len(items), 3, _round_up(height, divisor), _round_up(width, divisor))
+    height, width = (max(sides) for sides in zip(*map(padded_size, items), strict=True))
+    batch = items[0].pixels.new_zeros(len(items), 3, height, width)
     for row, item in zip(batch, items, strict=True):
         row[:, : item.pixels.shape[1], : item.pixels.shape[2]] = item.pixels
     return batch
 
 
-def _round_up(value: int, divisor: int) -> int:
-    return -(-value // divisor) * divisor
+def padded_size(item: Prepared) -> tuple[int, int]:
+    """(height, width) of the picture alone in a batch."""
+    height, width = (-(-side // DIVISOR) * DIVISOR for side in item.pixels.shape[1:])
+    return height, width

@@ -71,8 +71,9 @@ def sampling(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -
     height, width = size
     batch, _, h, w = offset.shape
     device = offset.device
-    # half precision could not name a pixel beyond 256
-    delta = offset.float().reshape(batch, TAPS, 2, h * w).permute(0, 3, 1, 2)
+    # bfloat16 could not name a pixel beyond 256
+    precise = torch.promote_types(offset.dtype, torch.float32)
+    delta = offset.to(precise).reshape(batch, TAPS, 2, h * w).permute(0, 3, 1, 2)
     tap = torch.arange(TAPS, device=device)
     cell = torch.arange(h * w, device=device).unsqueeze(1)
     y = delta[..., 0] + (cell // w * stride + tap // 3 - 1)
@@ -82,7 +83,7 @@ def sampling(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -
     ys, wy = _edges(y0, fy, height)
     xs, wx = _edges(x0, fx, width)
     cells = ys.unsqueeze(-1) * width + xs.unsqueeze(-2)
-    wy = wy * mask.float().reshape(batch, TAPS, h * w).transpose(1, 2).unsqueeze(-1)
+    wy = wy * mask.to(precise).reshape(batch, TAPS, h * w).transpose(1, 2).unsqueeze(-1)
     factors = wy.unsqueeze(-1) * wx.unsqueeze(-2)
     return cells.flatten(-2), factors.flatten(-2)
 

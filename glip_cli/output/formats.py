@@ -56,7 +56,7 @@ class JsonlWriter:
 
 
 class MmdetWriter:
-    """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}` as mmdetection's inferencer writes it."""
+    """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}`, as mmdetection's inferencer does."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "preds"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TypedDict, final
 
 from glip_cli.types import Detections
 
@@ -28,6 +28,7 @@ class Detection(TypedDict):
     box: Box
 
 
+@final
 class Record(TypedDict):
     """What was found in one picture, best first."""
 
@@ -41,6 +42,7 @@ class Record(TypedDict):
     detections: list[Detection]
 
 
+@final
 class ErrorRecord(TypedDict):
     """A picture that could not be read, so that a file of results names every picture once."""
 

@@ -1,0 +1,8 @@
+"""The command line: parse, make options, call once, write. Alone owns typer, rich and exit codes.
+
+Nothing here imports torch before a command runs: `glip --help` and completion must be instant.
+"""
+
+from glip_cli.cli.app import app, main
+
+__all__ = ["app", "main"]

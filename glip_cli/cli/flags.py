@@ -1,0 +1,137 @@
+"""The flags that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="INPUT...", show_default=False,
+                   help="Image, folder (recursive), glob, URL, @list.txt, or - for paths on stdin."),
+]  # fmt: skip
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--texts", "-t", "--text", "--labels", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
+                 help='"cat . remote .", "cat, remote", @labels.txt or "$: coco"; repeated: one label each.'),
+]  # fmt: skip
+CustomEntities = Annotated[
+    bool, typer.Option("--custom-entities", "-c", hidden=True, help="Accepted for mmdet's sake: --texts is labels.")
+]
+Caption = Annotated[
+    str | None,
+    typer.Option(metavar="SENTENCE", rich_help_panel=WHAT, show_default=False,
+                 help="A sentence, parts of which are the labels."),
+]  # fmt: skip
+Phrases = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORDS", rich_help_panel=WHAT, show_default=False,
+                 help="A part of the caption, by its words; repeatable."),
+]  # fmt: skip
+TokensPositive = Annotated[
+    str | None,
+    typer.Option("--tokens-positive", "-p", metavar="SPANS", rich_help_panel=WHAT, show_default=False,
+                 help="Parts of the caption by characters: [[[0,5]],[[9,15]]]."),
+]  # fmt: skip
+Negative = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LABELS", rich_help_panel=WHAT, show_default=False,
+                 help="Labels that compete for boxes but are not reported."),
+]  # fmt: skip
+ChunkedSize = Annotated[
+    int | None,
+    typer.Option("--chunked-size", "-s", metavar="N", rich_help_panel=WHAT, show_default="as many as fit",
+                 help="Labels per text."),
+]  # fmt: skip
+Explain = Annotated[
+    bool, typer.Option("--explain", rich_help_panel=WHAT, help="Show how the model reads each label.")
+]
+
+Threshold = Annotated[
+    float,
+    typer.Option("--threshold", "--pred-score-thr", "--score-thr", "--conf", "--box-threshold", metavar="SCORE",
+                 rich_help_panel=KEEP, help="Keep detections that score higher."),
+]  # fmt: skip
+ClassThreshold = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LABEL=SCORE", rich_help_panel=KEEP, show_default=False, help="For one label; repeatable."),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", "--max-det", metavar="N", rich_help_panel=KEEP, show_default="100 per text",
+                 help="The best N of each image."),
+]  # fmt: skip
+NmsIou = Annotated[
+    float,
+    typer.Option("--nms-iou", "--iou", metavar="IOU", rich_help_panel=KEEP,
+                 help="Of boxes overlapping more, keep the best."),
+]  # fmt: skip
+AgnosticNms = Annotated[
+    bool, typer.Option("--agnostic-nms", rich_help_panel=KEEP, help="Also among boxes of different labels.")
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", rich_help_panel=MODEL, show_default="glip-t",
+                 help="glip-mini (built in), glip-t-a/b/c, glip-t, glip-l, ...: glip weights list."),
+]  # fmt: skip
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=MODEL, show_default=False,
+                 help="A checkpoint: safetensors, mmdet .pth or official .pth."),
+]  # fmt: skip
+Bert = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=MODEL, show_default=False,
+                 help="Folder with BERT's vocab.txt, for use offline."),
+]  # fmt: skip
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", rich_help_panel=MODEL, help="auto, cpu, cuda, cuda:1 or mps.")
+]
+Dtype = Annotated[
+    str, typer.Option(metavar="DTYPE", rich_help_panel=MODEL, help="auto (float32), bfloat16 or float16.")
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="SHORT,LONG", rich_help_panel=MODEL, show_default="the model's",
+                 help="Resize to these sides, in pixels."),
+]  # fmt: skip
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, help="Images at once.")
+]
+
+OutDir = Annotated[
+    Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Where results go.")
+]
+Format = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FORMAT", rich_help_panel=OUTPUT, show_default="json",
+                 help="json, jsonl, coco or mmdet; repeatable."),
+]  # fmt: skip
+Json = Annotated[
+    bool,
+    typer.Option("--json", "--print-result", rich_help_panel=OUTPUT,
+                 help="One JSON line per image on stdout, nothing else there."),
+]  # fmt: skip
+NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=OUTPUT, help="Save no pictures.")]
+NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=OUTPUT, help="Save no result files.")]
+SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save each box's content.")]
+Show = Annotated[bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Open each picture in a window.")]
+Palette = Annotated[
+    str,
+    typer.Option(metavar="NAME", rich_help_panel=OUTPUT, help="bright, okabe-ito, or colours: red,#00ff00."),
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Say nothing but errors.")]
+Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=HOW, help="Never use the network.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", rich_help_panel=HOW, show_default=False,
+                 help="TOML with any of these flags; GLIP_... variables beat it."),
+]  # fmt: skip
+Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show the traceback of an error.")]

@@ -1,0 +1,126 @@
+"""`glip weights`: what models there are, which are here, and what a file is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glip_cli.cli import flags
+from glip_cli.cli.console import DownloadBar, Notes, command
+
+if TYPE_CHECKING:
+    from glip_cli.weights.registry import Checkpoint
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert checkpoints.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As in glip weights list.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind.", show_default=False)]
+
+
+@app.command("list", epilog="Example: glip weights list --json")
+@command
+def list_(json: flags.Json = False, debug: flags.Debug = False) -> None:
+    """Show every model that has a name, and which are here."""
+    from glip_cli.weights import registry
+
+    checkpoints = registry.all()
+    if json:
+        for checkpoint in checkpoints:
+            _print_json(_as_dict(checkpoint))
+        return
+    table = Table("model", "architecture", "trained on", "COCO AP", "LVIS AP", "licence", "here", header_style="bold")
+    for checkpoint in checkpoints:
+        table.add_row(
+            checkpoint.name,
+            checkpoint.architecture,
+            ", ".join(checkpoint.pretraining),
+            _published(checkpoint, "COCO val2017"),
+            _published(checkpoint, "LVIS minival"),
+            checkpoint.licence,
+            "no longer" if checkpoint.unavailable else "yes" if _is_here(checkpoint) else "",
+        )
+    Console(soft_wrap=False).print(table)
+    print("AP as published by their makers; 'here': in the cache, or built in. glip weights fetch NAME gets one.")
+
+
+@app.command(epilog="Example: glip weights fetch glip-t")
+@command
+def fetch(
+    name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False, debug: flags.Debug = False
+) -> None:
+    """Download a model, verify it and keep it converted; print where it lies."""
+    from glip_cli.weights import registry
+    from glip_cli.weights.parts import fetch_parts
+
+    print(fetch_parts(registry.find(name), offline=offline, report=DownloadBar(Notes(quiet))))
+
+
+@app.command(epilog="Example: glip weights info glip_tiny_mmdet-c24ce662.pth")
+@command
+def info(file: File, json: flags.Json = False, debug: flags.Debug = False) -> None:
+    """Tell what a checkpoint file is, without building the model."""
+    from glip_cli.weights.load import info as read_info
+
+    found = read_info(file)
+    facts = {
+        "file": str(found.path),
+        "bytes": found.bytes,
+        "sha256": found.sha256,
+        "dialect": found.dialect,
+        "architecture": found.architecture,
+        "wrapping": found.wrapping,
+        "parameters": found.parameters,
+        "dtypes": list(found.dtypes),
+        "metadata": found.metadata,
+    }
+    if json:
+        _print_json(facts)
+        return
+    for key, value in facts.items():
+        print(f"{key:<13} {_plain(value)}")
+
+
+@app.command(epilog="Example: glip weights convert glip_tiny_mmdet-c24ce662.pth glip-t.safetensors")
+@command
+def convert(
+    file: File,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
+    debug: flags.Debug = False,
+) -> None:
+    """Write a checkpoint of any kind as safetensors in this package's names."""
+    from glip_cli.weights.load import convert as write
+
+    print(write(file, out))
+
+
+def _is_here(checkpoint: Checkpoint) -> bool:
+    from glip_cli.weights.fetch import present
+
+    return present(checkpoint) is not None
+
+
+def _published(checkpoint: Checkpoint, dataset: str) -> str:
+    numbers = [p for p in checkpoint.published if p.dataset == dataset and p.metric in ("AP", "fixed AP")]
+    return f"{numbers[0].value:.1f}" if numbers else ""
+
+
+def _as_dict(checkpoint: Checkpoint) -> dict[str, object]:
+    return asdict(checkpoint) | {"here": _is_here(checkpoint)}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _print_json(value: object) -> None:
+    print(dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,280 @@
+"""`Detector`: a model that was loaded once and stays on its device; images and a prompt in, `Detections` out.
+
+Every command walks through here:
+
+    detector = Detector.load("glip-t")
+    found = detector("photo.jpg", "cat . remote .")            # one image: Detections
+    found = detector(["a.jpg", "b.jpg"], ["cat", "remote"])    # several: a list of them
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+from glip_cli.errors import DeviceError, PromptError
+from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
+from glip_cli.model import Glip
+from glip_cli.options import DetectOptions
+from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
+from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.types import Detections, Prompt, Span
+from glip_cli.weights import load_detector_parts
+from glip_cli.weights.fetch import Report
+
+TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
+CACHED_TEXTS = 256
+
+PromptLike = str | Sequence[str] | Prompt
+"""A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A prompt made ready: what to ask the model, and how to report what it says.
+
+    Attributes:
+        chunks: the texts to ask with.
+        labels: what is reported, as typed; later label ids in the chunks are negatives.
+        text, spans: the prompt for people, and the first span of each reported label in it.
+        notes: remarks for the person.
+    """
+
+    chunks: tuple[Chunk, ...]
+    labels: tuple[str, ...]
+    text: str
+    spans: tuple[Span, ...]
+    notes: tuple[str, ...]
+
+
+class Detector:
+    """See the module's docstring.
+
+    Attributes:
+        name: the model and the start of its file's hash, "glip-t@c24ce662"; it goes into every record.
+    """
+
+    def __init__(self, model: Glip, tokenizer: Tokenizer, name: str, device: str = "auto", dtype: str = "auto"):
+        """Move a model to a device. Raises DeviceError for what this machine does not have."""
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+        self.name = name
+        self.tokenizer = tokenizer
+        self.model = model.to(self.device, self.dtype, memory_format=torch.channels_last).eval()
+        self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | None = None,
+        *,
+        weights: str | Path | None = None,
+        bert: str | Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        offline: bool = False,
+        report: Report | None = None,
+    ) -> Detector:
+        """Load a model by its name in weights.toml, or from a file.
+
+        Args:
+            model: "glip-t" (the default), "glip-l", "glip-mini" ...; or a folder that fine-tuning left.
+            weights: a checkpoint file: safetensors, mmdetection's or the official .pth. With `model`, it must be of
+                that model's architecture; else the architecture is recognised.
+            bert: a folder with bert-base-uncased's vocab.txt or tokenizer.json, where it cannot be fetched.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            dtype: "auto" (float32, the published answers), "bfloat16" or "float16".
+            offline: never use the network.
+            report: told about downloads.
+
+        Raises:
+            WeightsError, DeviceError.
+        """
+        pick_dtype(dtype, pick_device(device))  # before a download, not after
+        parts = load_detector_parts(model, weights=weights, bert=bert, offline=offline, report=report)
+        return cls(parts.model, Tokenizer.from_dir(parts.tokenizer), parts.name, device, dtype)
+
+    @overload
+    def __call__(self, images: ImageSource, prompt: PromptLike, **options: Any) -> Detections: ...
+    @overload
+    def __call__(self, images: Sequence[ImageSource], prompt: PromptLike, **options: Any) -> list[Detections]: ...
+
+    def __call__(
+        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike, **options: Any
+    ) -> Detections | list[Detections]:
+        """Detect in one image or in several.
+
+        Args:
+            images: path, bytes, PIL image or uint8 RGB array [H, W, 3]; or a list of those.
+            prompt: "cat . remote .", or a list of labels, or a `Prompt` (for a caption: `prompt.caption_prompt`).
+            options: the fields of `DetectOptions`.
+
+        Raises:
+            ImageError, PromptError, UsageError.
+        """
+        chosen = DetectOptions(**options)
+        plan = self.plan(prompt, chosen)
+        if isinstance(images, list | tuple):
+            return list(self.stream(map(read_image, images), plan, chosen))
+        return next(self.stream([read_image(images)], plan, chosen))
+
+    def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
+        """Make a prompt ready, once for many images. Raises PromptError."""
+        asked = as_prompt(prompt)
+        missing = [label for label in options.class_thresholds if label not in asked.labels]
+        if missing:
+            raise PromptError(f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}")
+        full = asked
+        if options.negatives:
+            if asked.is_caption:
+                raise PromptError("--negative does not go with a caption; name the labels with --texts")
+            full = label_prompt([*asked.labels, *options.negatives])
+        limit = self.model.config.text.window
+        chunks = chunk(full, self.tokenizer, limit, options.chunked_size)
+        text, spans = shown(asked)
+        return Plan(chunks, asked.labels, text, spans, gather_notes(full, chunks))
+
+    def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
+        """Detect image by image, in order; `images` yields PIL images in RGB.
+
+        Images are batched only with neighbours of one padded shape, so that no image's answer depends on another:
+        padding takes part in the fusion.
+        """
+        size = options.size or self.model.config.image_size
+        batch: list[Prepared] = []
+        for image in images:
+            item = prepare(image, *size)
+            if batch and padded_size(item) != padded_size(batch[0]):
+                yield from self.detect(batch, plan, options)
+                batch = []
+            batch.append(item)
+            if len(batch) == options.batch_size:
+                yield from self.detect(batch, plan, options)
+                batch = []
+        if batch:
+            yield from self.detect(batch, plan, options)
+
+    @torch.inference_mode()
+    def detect(self, batch: Sequence[Prepared], plan: Plan, options: DetectOptions) -> list[Detections]:
+        """Detect in a batch of prepared images; image features are made once, whatever the number of chunks."""
+        with out_of_memory(self.device):
+            pixels = collate(batch).to(self.device, self.dtype, memory_format=torch.channels_last)
+            maps = self.model.encode_image(pixels)
+            per_chunk = [self._ground(maps, part, batch, options) for part in plan.chunks]
+            merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
+            return [to_detections(found, item, plan) for found, item in zip(merged, batch, strict=True)]
+
+    def _ground(
+        self, maps: list[Tensor], part: Chunk, batch: Sequence[Prepared], options: DetectOptions
+    ) -> list[Found]:
+        """What one chunk's labels find in each image; labels numbered as in the whole prompt."""
+        hidden, mask = self._encode_text(part.tokens.ids)
+        count = len(batch)
+        raw = self.model.ground(maps, hidden.expand(count, -1, -1), mask.expand(count, -1))
+        matrix = label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device)
+        images = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in batch]
+        found = postprocess(raw, [matrix] * count, images, limits(options))
+        numbers = torch.tensor(part.label_ids, device=self.device)
+        return [replace(one, labels=numbers[one.labels]) for one in found]
+
+    def _encode_text(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so they are kept."""
+        if ids not in self._texts:
+            padded = list(ids) + [0] * (-len(ids) % TOKEN_MULTIPLE)
+            row = torch.tensor([padded], device=self.device)
+            mask = torch.arange(len(padded), device=self.device).unsqueeze(0) < len(ids)
+            self._texts[ids] = self.model.encode_text(row, mask), mask
+        self._texts.move_to_end(ids)
+        if len(self._texts) > CACHED_TEXTS:
+            self._texts.popitem(last=False)
+        return self._texts[ids]
+
+
+def as_prompt(prompt: PromptLike) -> Prompt:
+    """A text is split into labels; a list is taken as it is. Raises PromptError."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    return label_prompt(parse_texts([prompt]) if isinstance(prompt, str) else list(prompt))
+
+
+def limits(options: DetectOptions) -> Limits:
+    per_image = max(Limits.per_image, options.top_k or 0)
+    return Limits(nms_iou=options.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
+
+
+def merge(parts: list[Found], plan: Plan, options: DetectOptions) -> Found:
+    """Bring the chunks of one image together, best first, and keep what was asked for."""
+    found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")))
+    found = found[found.scores.argsort(descending=True, stable=True)]
+    if options.agnostic_nms and len(parts) > 1:
+        found = found[nms(found.boxes, found.scores, options.nms_iou)]
+    found = found[_wanted(found, len(plan.labels), options.nms_iou)]
+    thresholds = found.scores.new_tensor([options.class_thresholds.get(x, options.threshold) for x in plan.labels])
+    return found[found.scores > thresholds[found.labels]][: options.top_k]
+
+
+def _wanted(found: Found, labels: int, iou: float) -> Tensor:
+    """Not a negative label, and no negative of a higher score on the same object: bool [n]."""
+    negative = found.labels >= labels
+    if not negative.any():
+        return ~negative
+    rival = box_iou(found.boxes, found.boxes[negative]) > iou
+    beaten = rival & (found.scores[negative] > found.scores.unsqueeze(1))
+    return ~negative & ~beaten.any(1)
+
+
+def to_detections(found: Found, item: Prepared, plan: Plan) -> Detections:
+    return Detections(
+        boxes=found.boxes.float().cpu().numpy(),
+        scores=found.scores.float().cpu().numpy(),
+        label_ids=found.labels.cpu().numpy(),
+        labels=plan.labels,
+        spans=plan.spans,
+        text=plan.text,
+        size=item.size,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto" is CUDA, else MPS, else the CPU. Raises DeviceError."""
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"--device {name}: there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps") from None
+    there = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
+    if not there.get(device.type, False):
+        raise DeviceError(f"--device {name}: torch finds no such device here; use --device auto or cpu")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """"auto" is float32, the published answers; half precision is a choice. Raises DeviceError."""
+    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise DeviceError(f"--dtype {name}: use auto, float32, bfloat16 or float16")
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("--dtype float16 needs a GPU; on a CPU use bfloat16 or float32")
+    return known[name]
+
+
+@contextmanager
+def out_of_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise DeviceError(
+            f"out of memory on {device}: use a smaller --size or --batch-size, --dtype bfloat16, or --device cpu"
+        ) from None

@@ -1,0 +1,182 @@
+"""Named checkpoint -> verified file in the cache.
+
+Mirrors are tried in order; what was fetched is verified before it gets its name, so a file that is there is whole.
+Several processes may ask for one file at once: the first fetches, the others wait and find it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock  # huggingface_hub depends on it
+
+from glip_cli.errors import FetchError
+from glip_cli.weights import cache, http, hub
+from glip_cli.weights.http import DownloadError
+from glip_cli.weights.registry import EMBEDDED, Checkpoint, tokenizer
+
+WAYS_OUT = f"ways out: --weights FILE, --model {EMBEDDED}"
+
+
+class Report(Protocol):
+    """Hears what a download does; a progress bar, for example."""
+
+    def started(self, name: str, url: str, total: int | None) -> None:
+        """`name` is fetched from `url`; `total` bytes where known. Said again for every mirror tried."""
+
+    def advanced(self, count: int) -> None:
+        """`count` more bytes are here, an earlier run's included; negative where a download begins again."""
+
+    def done(self) -> None:
+        """The file is complete and verified."""
+
+
+class Silence:
+    """A report that nobody reads."""
+
+    def started(self, name: str, url: str, total: int | None) -> None: ...
+    def advanced(self, count: int) -> None: ...
+    def done(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One file, and how to know it."""
+
+    name: str
+    urls: tuple[str, ...]
+    hash: str | None
+    bytes: int | None
+    ways_out: str = WAYS_OUT
+
+
+def fetch(
+    checkpoint: Checkpoint, *, cache_dir: Path | None = None, offline: bool = False, report: Report | None = None
+) -> Path:
+    """The file of a checkpoint, downloaded unless it is in the cache.
+
+    Args:
+        checkpoint: from `registry.find`.
+        cache_dir: `cache.default_dir()` if not given. Files of huggingface.co lie in the hub's own cache.
+        offline: never use the network; HF_HUB_OFFLINE means the same.
+        report: is told what comes from where, and how far it is.
+
+    Raises FetchError, which names every URL tried with its reason, and the ways out.
+    """
+    if checkpoint.embedded:
+        return _embedded(checkpoint.embedded)
+    if checkpoint.unavailable:
+        raise FetchError(f"{checkpoint.name} cannot be fetched: {checkpoint.unavailable}; {WAYS_OUT}")
+    wanted = _Wanted(checkpoint.name, checkpoint.urls, checkpoint.hash, checkpoint.bytes)
+    return _fetch(wanted, cache_dir, offline, report or Silence())
+
+
+def fetch_tokenizer(
+    name: str = "bert-base-uncased",
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> Path:
+    """The folder of a tokenizer's files, downloaded unless they are in the cache. Raises FetchError."""
+    folder = (cache_dir or cache.default_dir()) / "tokenizers" / name
+    for part in tokenizer(name):
+        kept = folder / part.file
+        if not kept.is_file():
+            ways_out = f"ways out: --bert DIR, --model {EMBEDDED}"
+            wanted = _Wanted(f"{name}/{part.file}", part.urls, part.sha256, part.bytes, ways_out)
+            found = _fetch(wanted, cache_dir, offline, report or Silence())
+            cache.subfolder(folder.parent, name)
+            with cache.atomic(kept) as temporary:
+                shutil.copyfile(found, temporary)
+    return folder
+
+
+def _embedded(path: Path) -> Path:
+    if not path.is_file():
+        raise FetchError(f"the embedded model {path} is missing: install glip again")
+    return path
+
+
+def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: Report) -> Path:
+    folder = (cache_dir or cache.default_dir()) / "downloads"
+    for url in wanted.urls:
+        if found := _present(url, folder):
+            return found
+    if offline or _hub_is_offline():
+        raise FetchError(f"{wanted.name} is not in the cache and the network is not to be used; {wanted.ways_out}")
+    reasons = []
+    for url in wanted.urls:
+        try:
+            return _from_mirror(wanted, url, cache_dir, report)
+        except DownloadError as error:
+            reasons.append(f"{url}: {error}")
+    raise FetchError(f"cannot fetch {wanted.name}: {'; '.join(reasons)}; {wanted.ways_out}")
+
+
+def _present(url: str, folder: Path) -> Path | None:
+    if hub.serves(url):
+        return hub.cached(url)
+    path = folder / _file_name(url)
+    return path if path.is_file() else None
+
+
+def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: Report) -> Path:
+    """Fetch and verify. Raises DownloadError where another mirror may do better, FetchError where none will."""
+    report.started(wanted.name, url, wanted.bytes)
+    try:
+        if hub.serves(url):
+            path = hub.download(url, report.advanced)
+            _verify(path, wanted, hub.forget)
+        else:
+            path = _over_http(wanted, url, cache.subfolder(cache_dir, "downloads"), report)
+    except OSError as error:
+        raise FetchError(f"cannot keep {wanted.name}: {error.strerror or error}; set GLIP_CACHE (for files of "
+                         "huggingface.co HF_HOME) to a folder with room") from error  # fmt: skip
+    report.done()
+    return path
+
+
+def _over_http(wanted: _Wanted, url: str, folder: Path, report: Report) -> Path:
+    path = folder / _file_name(url)
+    with FileLock(folder / f".{path.name}.lock"):
+        if path.is_file():  # another process was faster
+            return path
+        part = folder / f"{path.name}.part"
+        resumed = part.exists()
+        http.download(url, part, report)
+        size = part.stat().st_size
+        try:
+            _verify(part, wanted, Path.unlink)
+        except DownloadError:
+            if not resumed:
+                raise
+            # the beginning may have been of another file: once more, from zero
+            report.advanced(-size)
+            http.download(url, part, report)
+            _verify(part, wanted, Path.unlink)
+        os.replace(part, path)
+    return path
+
+
+def _verify(path: Path, wanted: _Wanted, discard: Callable[[Path], None]) -> None:
+    """Raises DownloadError, and deletes the file, when it is not the published one."""
+    if wanted.hash is None:
+        return
+    actual = cache.sha256(path)
+    if not actual.startswith(wanted.hash):
+        discard(path)
+        raise DownloadError(f"sent another file, sha256 {actual[:8]}... instead of {wanted.hash[:8]}... (deleted)")
+
+
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _hub_is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}

@@ -1,0 +1,222 @@
+"""A file or a named checkpoint -> the network.
+
+    official .pth ─┐
+    mmdet .pth    ─┼─ files.read ─ dialects.to_native ─ cached as safetensors ─┐
+    ...           ─┘                                     native safetensors  ─┴─ mapped into a hollow network
+
+The right half alone is what every start but the first does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from glip_cli.errors import CheckpointError, UsageError
+from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model.backbone import Backbone
+from glip_cli.weights import cache, files, native
+from glip_cli.weights.dialects import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, recognise, to_native
+from glip_cli.weights.fetch import Report, fetch
+from glip_cli.weights.files import Checkpointed
+from glip_cli.weights.hollow import fill, hollow
+from glip_cli.weights.native import Contents
+from glip_cli.weights.registry import Checkpoint
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network and what is known of it.
+
+    Attributes:
+        model: on the CPU, float32, in evaluation mode. Its tensors are mapped copy-on-write: they can be trained.
+        architecture: a key of `glip_cli.model.ARCHITECTURES`.
+        name: of the checkpoint, else of its file.
+        path: the native file that is mapped, or the original where no cache can be written.
+        metadata: of the native file.
+    """
+
+    model: Glip
+    architecture: str
+    name: str
+    path: Path
+    metadata: dict[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file that was published or given; for native files this reads all of it."""
+        return self.metadata.get("source_sha256") or cache.sha256(self.path)
+
+    @property
+    def id(self) -> str:
+        """What records call the model: "glip-t@c24ce662"."""
+        return f"{self.name}@{self.sha256[:8]}"
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `glip weights info` tells of a file."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    dialect: str
+    architecture: str
+    wrapping: str
+    parameters: int
+    dtypes: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A state dict in native keys, checked, and the file that it is mapped from."""
+
+    contents: Contents
+    path: Path
+
+
+def load_model(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
+               offline: bool = False, report: Report | None = None) -> Glip:  # fmt: skip
+    """As `load`, the network alone."""
+    return load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report).model
+
+
+def load(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
+         offline: bool = False, report: Report | None = None) -> Loaded:  # fmt: skip
+    """The network of a file, of a folder that `finetune` left, or of a checkpoint, which is fetched when needed.
+
+    Args:
+        source: where from.
+        architecture: to insist on one; otherwise the file tells.
+        cache_dir: holds downloads and conversions; `cache.default_dir()` if not given.
+        offline: never use the network.
+        report: is told about a download.
+
+    Raises CheckpointError, UnsafeFileError, FetchError or UsageError.
+    """
+    found = _find(source, architecture, cache_dir, offline, report)
+    state, metadata = found.contents.state, found.contents.metadata
+    if not any(key.startswith(HEAD) for key in state):
+        raise CheckpointError(f"{found.path} is an image backbone without a head: it can start a training, not detect")
+    config = ARCHITECTURES[metadata["architecture"]]
+    return Loaded(
+        fill(hollow(lambda: Glip(config)), state), metadata["architecture"], metadata["name"], found.path, metadata
+    )
+
+
+def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
+                  offline: bool = False, report: Report | None = None) -> Backbone:  # fmt: skip
+    """The image backbone and its norms, of a backbone file or of a whole model. As `load`."""
+    found = _find(source, architecture, cache_dir, offline, report)
+    config = ARCHITECTURES[found.contents.metadata["architecture"]].swin
+    whole = found.contents.state
+    state = {key.removeprefix(BACKBONE): tensor for key, tensor in whole.items() if key.startswith(BACKBONE)}
+    return fill(hollow(lambda: Backbone(config)), state)
+
+
+def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:
+    """Write a checkpoint of any dialect as a native file `out`. Raises as `load`."""
+    path = files.locate(source)
+    contents = _translate(path, files.read(path), name or path.stem, _known(architecture))
+    try:
+        return native.write(out, contents.state, contents.metadata)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def info(source: Path) -> Info:
+    """Look into a file without building a network. Raises CheckpointError, UnsafeFileError."""
+    path = files.locate(source)
+    found = files.read(path)
+    dialect = detect_dialect(found.state, path)
+    return Info(
+        path=path,
+        bytes=path.stat().st_size,
+        sha256=cache.sha256(path),
+        dialect=dialect,
+        architecture=found.metadata.get("architecture") or recognise(found.state, dialect, path),
+        wrapping=found.wrapping,
+        parameters=sum(tensor.numel() for tensor in found.state.values() if tensor.is_floating_point()),
+        dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.state.values()})),
+        metadata=found.metadata,
+    )
+
+
+def _find(source: str | Path | Checkpoint, wanted: str | None, cache_dir: Path | None, offline: bool,
+          report: Report | None) -> _Found:  # fmt: skip
+    """The native form of a source: kept from an earlier start, or made now."""
+    wanted = _known(wanted)
+    if not isinstance(source, Checkpoint):
+        path = files.locate(Path(source).expanduser())
+        return _open(path, cache.converted(cache_dir, path.stem, cache.file_key(path)), path.stem, wanted)
+    wanted = wanted or source.architecture
+    if source.hash:  # then the published file itself is no longer needed
+        kept = cache.converted(cache_dir, source.name, source.hash[:8])
+        if found := _kept(kept, wanted):
+            return found
+    path = fetch(source, cache_dir=cache_dir, offline=offline, report=report)
+    key = source.hash[:8] if source.hash else cache.file_key(path)
+    return _open(path, cache.converted(cache_dir, source.name, key), source.name, wanted)
+
+
+def _open(path: Path, keep: Path, name: str, wanted: str | None) -> _Found:
+    if found := _kept(keep, wanted):
+        return found
+    given = files.read(path)
+    contents = _translate(path, given, name, wanted)
+    if _usable(given):
+        return _Found(contents, path)
+    try:
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        native.write(keep, contents.state, contents.metadata)
+        return _Found(native.read(keep), keep)
+    except OSError:  # without a cache the next start converts again, and that is all
+        return _Found(contents, path)
+
+
+def _kept(path: Path, wanted: str | None) -> _Found | None:
+    """An earlier conversion; None where there is none that can be used."""
+    try:
+        contents = native.read(path)
+    except CheckpointError:
+        return None
+    if contents.metadata.get("format") != native.FORMAT:
+        return None
+    _agree(path, contents.metadata["architecture"], wanted)
+    return _Found(contents, path)
+
+
+def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None) -> Contents:
+    """Any state dict -> native, with metadata. The same for every container and wrapping."""
+    dialect = detect_dialect(given.state, path)
+    # other programs write metadata too, for example a format called "pt"
+    known = given.metadata if given.metadata.get("format") == native.FORMAT else {}
+    architecture = known.get("architecture") or recognise(given.state, dialect, path)
+    if dialect in BACKBONES:  # GLIP-T's backbone is the same with and without fusion
+        architecture = wanted or architecture
+    _agree(path, architecture, wanted)
+    state = to_native(given.state, _known(architecture) or architecture, dialect, path)
+    told = {"format": native.FORMAT, "architecture": architecture, "name": name, "dialect": dialect}
+    if not _usable(given):
+        told |= {"source": path.name, "source_sha256": cache.sha256(path)}
+    return Contents(state, {**told, **known})
+
+
+def _usable(given: Checkpointed) -> bool:
+    """Whether a file can be mapped as it is."""
+    return given.container == "safetensors" and detect_dialect(given.state) in OURS
+
+
+def _known(architecture: str | None) -> str | None:
+    if architecture is not None and architecture not in ARCHITECTURES:
+        raise UsageError(f"no architecture is called {architecture!r}: there are {', '.join(ARCHITECTURES)}")
+    return architecture
+
+
+def _agree(path: Path, architecture: str, wanted: str | None) -> None:
+    if wanted not in (None, architecture):
+        raise CheckpointError(
+            f"{path} is of architecture {architecture}, not {wanted}: give the model that it belongs to"
+        )

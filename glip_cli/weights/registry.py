@@ -1,0 +1,114 @@
+"""weights.toml -> `Checkpoint`: every model that has a name."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import UnknownModelError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+EMBEDDED = "glip-mini"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that somebody published, in percent: "fixed AP" 26.7 on "LVIS minival", "zero-shot"."""
+
+    dataset: str
+    setting: str
+    metric: str
+    value: float
+    source: str  # "mmdetection", "microsoft" or "paper": see the head of weights.toml
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One entry of weights.toml."""
+
+    name: str
+    architecture: str  # a key of glip_cli.model.ARCHITECTURES
+    dialect: str  # "native", "mmdet", "official" or "mmpretrain"
+    licence: str
+    kind: str = "detector"  # or "backbone"
+    urls: tuple[str, ...] = ()  # mirrors, the preferred one first
+    file: str | None = None  # inside glip_cli/assets, for the embedded model
+    sha256: str | None = None
+    sha256_prefix: str | None = None  # 8 hex digits, where the whole is not published
+    bytes: int | None = None
+    pretraining: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+    unavailable: str | None = None  # why it cannot be fetched
+
+    @property
+    def hash(self) -> str | None:
+        """As many leading hex digits of the sha256 as are known."""
+        return self.sha256 or self.sha256_prefix
+
+    @property
+    def embedded(self) -> Path | None:
+        """Where the file lies when it is part of the package."""
+        return PACKAGE / "assets" / self.file if self.file else None
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """One file of a tokenizer, all of it public and small."""
+
+    file: str
+    urls: tuple[str, ...]
+    sha256: str
+    bytes: int
+    licence: str
+
+
+def all() -> tuple[Checkpoint, ...]:
+    """Every known checkpoint, in the order of weights.toml."""
+    return tuple(_checkpoints().values())
+
+
+def names() -> tuple[str, ...]:
+    return tuple(_checkpoints())
+
+
+def find(name: str) -> Checkpoint:
+    """The checkpoint called `name`. Raises UnknownModelError with the nearest names."""
+    known = _checkpoints()
+    if name in known:
+        return known[name]
+    near = get_close_matches(name.lower(), known, n=2, cutoff=0.5) or [EMBEDDED]
+    raise UnknownModelError(
+        f"no model is called {name!r}: did you mean {' or '.join(near)}? `glip weights list` shows all; "
+        "a file goes to --weights"
+    )
+
+
+def tokenizer(name: str) -> tuple[TokenizerFile, ...]:
+    """The files of a tokenizer. Raises UnknownModelError."""
+    try:
+        rows = _toml()["tokenizers"][name]
+    except KeyError:
+        raise UnknownModelError(f"no tokenizer is called {name!r} in weights.toml; a folder goes to --bert") from None
+    return tuple(TokenizerFile(**{**row, "urls": tuple(row["urls"])}) for row in rows)
+
+
+@cache
+def _checkpoints() -> dict[str, Checkpoint]:
+    return {name: _checkpoint(name, row) for name, row in _toml()["checkpoints"].items()}
+
+
+def _checkpoint(name: str, row: dict[str, Any]) -> Checkpoint:
+    published = tuple(Published(**number) for number in row.get("published", ()))
+    lists = {key: tuple(row.get(key, ())) for key in ("urls", "pretraining")}
+    return Checkpoint(name=name, **{**row, **lists, "published": published})
+
+
+@cache
+def _toml() -> dict[str, Any]:
+    """In a wheel the file lies in the package, in a checkout one folder up."""
+    inside, beside = PACKAGE / "weights.toml", PACKAGE.parent / "weights.toml"
+    return tomllib.loads((inside if inside.is_file() else beside).read_text("utf-8"))

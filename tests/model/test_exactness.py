@@ -1,0 +1,102 @@
+"""The folded forms equal the textbook forms, in values and in gradients, whatever the shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from glip_cli.model.config import FusionConfig
+from glip_cli.model.deform import deform_conv, reread
+from glip_cli.model.dyhead import DynamicConv
+from glip_cli.model.fusion import Fusion
+from tests.model import textbook
+
+# float64: what is left between two orders of the same operations
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+quick = settings(max_examples=25, deadline=None)
+side = st.integers(1, 9)
+
+
+def leaf(*shape: int, scale: float = 1.0) -> Tensor:
+    return (torch.randn(*shape, dtype=torch.float64) * scale).requires_grad_()
+
+
+def gradients(outputs: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Of a fixed random weighing of all outputs."""
+    generator = torch.Generator().manual_seed(7)
+    total = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum() for o in outputs)
+    return [torch.zeros_like(i) if g is None else g
+            for i, g in zip(inputs, torch.autograd.grad(total, inputs, allow_unused=True), strict=True)]  # fmt: skip
+
+
+@quick
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 40), st.integers(1, 12), st.sampled_from([1, 2, 4]))
+def test_fusion(seed: int, batch: int, positions: int, tokens: int, heads: int) -> None:
+    torch.manual_seed(seed)
+    module = Fusion(12, 20, FusionConfig(embed=8 * heads, heads=heads), layers=3).double().eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    v, l = leaf(batch, positions, 12), leaf(batch, tokens, 20)
+    mask = torch.arange(tokens).expand(batch, -1) < torch.randint(1, tokens + 1, (batch, 1))
+    mine, theirs = module(v, l, mask), textbook.fusion(module, v, l, mask)
+    assert_close(mine, theirs, **EXACT)
+    leaves = [v, l, *module.parameters()]
+    assert_close(gradients(list(mine), leaves), gradients(list(theirs), leaves), **EXACT)
+
+
+def test_fusion_with_dropout_keeps_the_bias_exact() -> None:
+    """With dropout the rows of the attention no longer sum to one, and the folded bias must follow."""
+    torch.manual_seed(0)
+    module = Fusion(6, 10, FusionConfig(embed=16, heads=2, dropout=0.5), layers=2).double().train()
+    torch.nn.init.normal_(module.values_v_proj.bias)
+    v, l = leaf(1, 7, 6), leaf(1, 3, 10)
+    scores = module._scores(module.norm_v(v), module.norm_l(l))
+    torch.manual_seed(1)
+    mine = module._to_text(scores, module.norm_v(v))
+    torch.manual_seed(1)
+    attention = torch.nn.functional.dropout(scores.softmax(-1), 0.5)
+    values = module.values_v_proj(module.norm_v(v)).unflatten(-1, (2, 8)).transpose(1, 2)
+    assert_close(mine, module.out_l_proj((attention @ values).transpose(1, 2).flatten(2)), **EXACT)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@quick
+@given(st.integers(0, 99), st.integers(1, 2), side, side, st.sampled_from([0.0, 1.0, 30.0]))
+def test_deform_conv(stride: int, seed: int, batch: int, height: int, width: int, reach: float) -> None:
+    """Also where every sample lies outside of the map, and on maps of one pixel."""
+    torch.manual_seed(seed)
+    h, w = -(-height // stride), -(-width // stride)
+    x, weight, bias = leaf(batch, 5, height, width), leaf(7, 5, 3, 3), leaf(7)
+    offset, mask = leaf(batch, 18, h, w, scale=reach), leaf(batch, 9, h, w)
+    leaves = [x, offset, mask, weight, bias]
+    mine = deform_conv(*leaves, stride=stride)
+    theirs = textbook.deform_conv(*leaves, stride=stride)
+    assert_close(mine, theirs, **EXACT)
+    if reach == 1.0:  # at integer sampling points the derivative is not defined
+        assert_close(gradients([mine], leaves), gradients([theirs], leaves), **EXACT)
+
+
+@quick
+@given(st.integers(0, 99), st.integers(1, 2), st.integers(3, 20), st.integers(3, 20))
+def test_dynamic_conv(seed: int, batch: int, height: int, width: int) -> None:
+    """All three branches, the re-read of the offsets and the upsampling, on odd pyramids."""
+    torch.manual_seed(seed)
+    module = DynamicConv(32).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    sizes = [(height, width)]
+    for _ in range(4):
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    maps = [leaf(batch, 32, *size) for size in sizes]
+    assert_close(module(maps), textbook.dynamic_conv(module, maps), **EXACT)
+
+
+def test_reread_is_of_memory_and_neither_a_crop_nor_a_resize() -> None:
+    offset, mask = torch.arange(18.0 * 6).view(1, 18, 2, 3), torch.arange(9.0 * 6).view(1, 9, 2, 3)
+    small_offset, small_mask = reread(offset, mask, (1, 2))
+    assert small_offset.flatten().tolist() == list(range(36))
+    assert small_mask.flatten().tolist() == list(range(18))
