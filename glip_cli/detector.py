@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from PIL import Image
@@ -70,7 +70,7 @@ class Detector:
         self.dtype = pick_dtype(dtype, self.device)
         self.name = name
         self.tokenizer = tokenizer
-        self.model = model.to(self.device, self.dtype, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
         self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
     @classmethod
@@ -126,14 +126,16 @@ class Detector:
         plan = self.plan(prompt, chosen)
         if isinstance(images, list | tuple):
             return list(self.stream(map(read_image, images), plan, chosen))
-        return next(self.stream([read_image(images)], plan, chosen))
+        return next(self.stream([read_image(cast(ImageSource, images))], plan, chosen))
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""
         asked = as_prompt(prompt)
         missing = [label for label in options.class_thresholds if label not in asked.labels]
         if missing:
-            raise PromptError(f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}")
+            raise PromptError(
+                f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}"
+            )
         full = asked
         if options.negatives:
             if asked.is_caption:
@@ -246,14 +248,16 @@ def to_detections(found: Found, item: Prepared, plan: Plan) -> Detections:
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" is CUDA, else MPS, else the CPU. Raises DeviceError."""
+    """ "auto" is CUDA, else MPS, else the CPU. Raises DeviceError."""
     mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps") from None
+        raise DeviceError(
+            f"--device {name}: there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
+        ) from None
     there = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
     if not there.get(device.type, False):
         raise DeviceError(f"--device {name}: torch finds no such device here; use --device auto or cpu")
@@ -261,7 +265,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """"auto" is float32, the published answers; half precision is a choice. Raises DeviceError."""
+    """ "auto" is float32, the published answers; half precision is a choice. Raises DeviceError."""
     known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
         raise DeviceError(f"--dtype {name}: use auto, float32, bfloat16 or float16")

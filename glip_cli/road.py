@@ -29,9 +29,7 @@ class Outcome:
     error: ImageError | None = None
 
 
-def detect_all(
-    detector: Detector, sources: Iterable[Source], plan: Plan, options: DetectOptions
-) -> Iterator[Outcome]:
+def detect_all(detector: Detector, sources: Iterable[Source], plan: Plan, options: DetectOptions) -> Iterator[Outcome]:
     """Read, detect and hand out, one batch of pictures in memory at a time."""
     waiting: deque[Outcome] = deque()
     for detections in detector.stream(_readable(sources, waiting), plan, options):

@@ -40,17 +40,23 @@ def _star(u: Array, v: Array) -> npt.NDArray[np.bool_]:
     return np.hypot(u, v) < 0.4 / (1 - 0.6 * fifth)
 
 
+def _heart(u: Array, v: Array) -> npt.NDArray[np.bool_]:
+    """The curve (x^2 + y^2 - 1)^3 = x^2 y^3, y pointing up."""
+    x, y = u * 1.42, 0.1 - v * 1.42
+    return (x**2 + y**2 - 1) ** 3 - x**2 * y**3 < 0
+
+
 SHAPES: dict[str, Callable[[Array, Array], npt.NDArray[np.bool_]]] = {
     "circle": lambda u, v: u**2 + v**2 < 0.96,
-    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.76,
-    "triangle": lambda u, v: (v < 0.6) & (np.abs(u) < (v + 0.95) * 0.6),
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.71,
+    "triangle": lambda u, v: (v < 0.49) & (np.abs(u) < (v + 0.98) * 0.578),
     "star": _star,
-    "heart": lambda u, v: ((u * 1.2) ** 2 + (v * 1.2 - 0.1) ** 2 - 1) ** 3 + (u * 1.2) ** 2 * (v * 1.2 - 0.1) ** 3 < 0,
+    "heart": _heart,
     "cross": lambda u, v: (np.minimum(np.abs(u), np.abs(v)) < 0.27) & (np.maximum(np.abs(u), np.abs(v)) < 0.95),
     "ring": lambda u, v: (u**2 + v**2 < 0.96) & (u**2 + v**2 > 0.3),
     "moon": lambda u, v: (u**2 + v**2 < 0.96) & ((u - 0.5) ** 2 + v**2 > 0.6),
 }
-"""Inside or not, for coordinates in [-1, 1] (v points down)."""
+"""Inside or not, for coordinates within the unit circle (v points down)."""
 
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 HELD_OUT = tuple(zip(COLOURS, ("heart", "star", "ring", "square", "circle", "triangle", "cross", "moon"), strict=True))
@@ -119,7 +125,7 @@ def draw_scene(
     areas: list[int] = [0]
     things: list[Thing] = []
     for _ in range(rng.integers(1, most + 1)):
-        colour, shape = pairs[rng.integers(len(pairs))]
+        colour, shape = pairs[int(rng.integers(len(pairs)))]
         pattern = PATTERNS[rng.choice(3, p=(0.5, 0.25, 0.25))]
         size = ("small", "big")[rng.integers(2)]
         diameter = rng.uniform(*SIZES[size]) * side
@@ -131,8 +137,8 @@ def draw_scene(
         _paste(canvas, owner, mask, paint, top, left, len(areas))
         areas.append(int((mask > 0.5).sum()))
         rows, columns = np.nonzero((mask > 0.5).any(1))[0], np.nonzero((mask > 0.5).any(0))[0]
-        box = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
-        things.append(Thing(shape, colour, pattern, size, tuple(float(x) for x in box)))
+        x1, y1, x2, y2 = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+        things.append(Thing(shape, colour, pattern, size, (float(x1), float(y1), float(x2), float(y2))))
     canvas += rng.standard_normal(canvas.shape, np.float32) * rng.uniform(0, 6)
     return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), tuple(things))
 
@@ -223,9 +229,7 @@ def _paste(
     owner[place][mask > 0.5] = number
 
 
-def draw_prompt(
-    rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS, most: int = 10
-) -> tuple[Phrase, ...]:
+def draw_prompt(rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS, most: int = 10) -> tuple[Phrase, ...]:
     """Phrases for a scene, shuffled: some that fit objects, some that differ in one word, some of something else.
 
     No two have the same text, and none names a colour-shape pair outside `pairs`.

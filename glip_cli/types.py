@@ -70,7 +70,7 @@ class Detections:
             raise ValueError(f"shapes disagree: {self.boxes.shape}, {self.scores.shape}, {self.label_ids.shape}")
         if len(self.spans) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} spans")
-        if count and not (0 <= self.label_ids.min() and self.label_ids.max() < len(self.labels)):
+        if count and not (self.label_ids.min() >= 0 and self.label_ids.max() < len(self.labels)):
             raise ValueError("a label id lies outside the labels")
         if count and not np.isfinite(self.boxes).all():
             raise ValueError("a box is not finite")

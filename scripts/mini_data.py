@@ -29,7 +29,13 @@ LINKS = (" and ", ", ", ", ", " next to ", " above ", " on ")
 def vocabulary() -> list[str]:
     """Word pieces: the words of the scenes, some that tie them together, and every ASCII letter for all others."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*SHAPES, *COLOURS, *PATTERNS, *SIZES, *"a an the and on of in is next to above two large".split()]
+    words = [
+        *SHAPES,
+        *COLOURS,
+        *PATTERNS,
+        *SIZES,
+        *["a", "an", "the", "and", "on", "of", "in", "is", "next", "to", "above", "two", "large"],
+    ]
     letters = string.digits + string.ascii_lowercase
     return [*special, *words, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
 
@@ -98,9 +104,7 @@ def pad_ids(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def make_target(
-    scene: Scene, phrases: Sequence[Phrase], label_tokens: Sequence[Sequence[int]], length: int
-) -> Target:
+def make_target(scene: Scene, phrases: Sequence[Phrase], label_tokens: Sequence[Sequence[int]], length: int) -> Target:
     """A thing's tokens are those of every phrase that fits it; a thing that none fits is background."""
     boxes, rows = [], []
     for thing in scene.things:

@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from glip_cli.cli.flags import ALIASES
 from glip_cli.errors import UsageError
 
 CONFIG = "--config"
 FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
-def with_defaults(
-    root: Any, arguments: Sequence[str], environment: Mapping[str, str] | None = None
-) -> list[str]:
+def with_defaults(root: Any, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
     """Insert the defaults of the command that `arguments` name. Raises UsageError for a bad config file.
 
     `root` is the parsed command tree: groups have `commands`, commands have `params` with `opts`.
@@ -34,7 +33,7 @@ def with_defaults(
         depth += 1
     if hasattr(command, "commands"):
         return list(arguments)
-    typed = arguments[depth:]
+    typed = [_spelled_out(word) for word in arguments[depth:]]
     flags = {_key(option): param for param in command.params for option in _long_options(param)}
     file = _config_path(typed, environment)
     settings = _read(file, arguments[:depth], flags, root) if file and CONFIG.lstrip("-") in flags else {}
@@ -42,9 +41,18 @@ def with_defaults(
         if (value := environment.get(f"GLIP_{key.upper()}")) is not None:
             settings = {k: v for k, v in settings.items() if flags[k] is not param} | {key: value}
     inserted = [
-        word for key, value in settings.items() if not _is_given(flags[key], typed) for word in _words(key, value, flags)
+        word
+        for key, value in settings.items()
+        if not _is_given(flags[key], typed)
+        for word in _words(key, value, flags)
     ]
     return [*arguments[:depth], *inserted, *typed]
+
+
+def _spelled_out(word: str) -> str:
+    """A flag by its own name, where an alias was typed."""
+    flag, equals, value = word.partition("=")
+    return ALIASES.get(flag, flag) + equals + value
 
 
 def _long_options(param: Any) -> list[str]:
@@ -52,7 +60,8 @@ def _long_options(param: Any) -> list[str]:
 
 
 def _key(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
+    option = f"--{option.lstrip('-').replace('_', '-')}"
+    return ALIASES.get(option, option).lstrip("-").replace("-", "_")
 
 
 def _config_path(typed: Sequence[str], environment: Mapping[str, str]) -> Path | None:

@@ -19,7 +19,6 @@ from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 
 if TYPE_CHECKING:
-    from glip_cli.detector import Plan
     from glip_cli.output.formats import FileNames, Writer
     from glip_cli.prompt import Chunk
     from glip_cli.road import Outcome
@@ -85,27 +84,24 @@ def detect(
     formats = check_formats(format or ["json"])
     if not inputs and not explain:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
-    sources = expand(inputs, offline=offline) if inputs else None
+    bar = DownloadBar(notes)
+    if not inputs:
+        explain_alone(prompt, options, model, bert, offline, bar)
+        return
+    sources = expand(inputs, offline=offline)
 
     from glip_cli.detector import Detector
+    from glip_cli.road import detect_all
 
-    bar = DownloadBar(notes)
-    detector = Detector.load(
-        model, weights=weights, bert=bert, device=device, dtype=dtype, offline=offline, report=bar
-    )
+    detector = Detector.load(model, weights=weights, bert=bert, device=device, dtype=dtype, offline=offline, report=bar)
     plan = detector.plan(prompt, options)
     for note in plan.notes:
         notes.say(f"note: {note}")
     if explain:
         print_explanation(plan.chunks)
-    if sources is None:
-        return
-
-    from glip_cli.road import detect_all
-
     files = Files(out_dir, formats if not no_save_pred else [], not no_save_vis, save_crop, palette)
     summary = Summary(notes)
-    total = len(inputs or []) if all(Path(i).is_file() for i in inputs or []) else None
+    total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
     with files, image_bar(notes, total) as advance:
         for outcome in detect_all(detector, sources, plan, options):
             summary.add(outcome, files.save(outcome, detector.name), json_)
@@ -257,8 +253,20 @@ class Summary:
             raise typer.Exit(SOME_FAILED if self.failed < self.images else 1)
 
 
+def explain_alone(
+    prompt: Prompt, options: DetectOptions, model: str | None, bert: Path | None, offline: bool, bar: DownloadBar
+) -> None:
+    """`--explain` without an image needs a tokenizer and no weights."""
+    from glip_cli.prompt import chunk
+    from glip_cli.tokenizer import Tokenizer
+    from glip_cli.weights.parts import load_tokenizer_folder
+
+    folder = load_tokenizer_folder(model, bert=bert, offline=offline, report=bar)
+    print_explanation(chunk(prompt, Tokenizer.from_dir(folder), size=options.chunked_size))
+
+
 def print_explanation(chunks: Sequence[Chunk]) -> None:
-    """Label -> text -> tokens, as a table on stderr."""
+    """Label -> text -> tokens, as a table on stderr: stdout is for results."""
     from glip_cli.prompt import explain
 
     table = Table("label", "text", "span", "token: place and piece", title=None, header_style="bold")

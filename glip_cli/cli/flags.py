@@ -7,6 +7,19 @@ from typing import Annotated
 
 import typer
 
+ALIASES = {
+    "--text": "--texts",
+    "--labels": "--texts",
+    "--pred-score-thr": "--threshold",
+    "--score-thr": "--threshold",
+    "--conf": "--threshold",
+    "--box-threshold": "--threshold",
+    "--max-det": "--top-k",
+    "--iou": "--nms-iou",
+    "--print-result": "--json",
+}
+"""Names that people know from mmdetection, GroundingDINO and ultralytics. Accepted, and kept out of the help."""
+
 WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
 
 
@@ -17,7 +30,7 @@ Inputs = Annotated[
 ]  # fmt: skip
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--texts", "-t", "--text", "--labels", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
+    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
                  help='"cat . remote .", "cat, remote", @labels.txt or "$: coco"; repeated: one label each.'),
 ]  # fmt: skip
 CustomEntities = Annotated[
@@ -45,17 +58,14 @@ Negative = Annotated[
 ]  # fmt: skip
 ChunkedSize = Annotated[
     int | None,
-    typer.Option("--chunked-size", "-s", metavar="N", rich_help_panel=WHAT, show_default="as many as fit",
-                 help="Labels per text."),
+    typer.Option("--chunked-size", "-s", metavar="N", rich_help_panel=WHAT, show_default=False,
+                 help="Labels per text; else as many as fit."),
 ]  # fmt: skip
-Explain = Annotated[
-    bool, typer.Option("--explain", rich_help_panel=WHAT, help="Show how the model reads each label.")
-]
+Explain = Annotated[bool, typer.Option("--explain", rich_help_panel=WHAT, help="Show how the model reads each label.")]
 
 Threshold = Annotated[
     float,
-    typer.Option("--threshold", "--pred-score-thr", "--score-thr", "--conf", "--box-threshold", metavar="SCORE",
-                 rich_help_panel=KEEP, help="Keep detections that score higher."),
+    typer.Option(metavar="SCORE", rich_help_panel=KEEP, help="Keep detections that score higher."),
 ]  # fmt: skip
 ClassThreshold = Annotated[
     list[str] | None,
@@ -63,12 +73,12 @@ ClassThreshold = Annotated[
 ]
 TopK = Annotated[
     int | None,
-    typer.Option("--top-k", "--max-det", metavar="N", rich_help_panel=KEEP, show_default="100 per text",
+    typer.Option(metavar="N", rich_help_panel=KEEP, show_default=False,
                  help="The best N of each image."),
 ]  # fmt: skip
 NmsIou = Annotated[
     float,
-    typer.Option("--nms-iou", "--iou", metavar="IOU", rich_help_panel=KEEP,
+    typer.Option(metavar="IOU", rich_help_panel=KEEP,
                  help="Of boxes overlapping more, keep the best."),
 ]  # fmt: skip
 AgnosticNms = Annotated[
@@ -77,8 +87,8 @@ AgnosticNms = Annotated[
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME", rich_help_panel=MODEL, show_default="glip-t",
-                 help="glip-mini (built in), glip-t-a/b/c, glip-t, glip-l, ...: glip weights list."),
+    typer.Option("--model", "-m", metavar="NAME", rich_help_panel=MODEL, show_default=False,
+                 help="glip-t (default), glip-l, glip-mini (built in), ...: glip weights list."),
 ]  # fmt: skip
 Weights = Annotated[
     Path | None,
@@ -91,15 +101,19 @@ Bert = Annotated[
                  help="Folder with BERT's vocab.txt, for use offline."),
 ]  # fmt: skip
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", rich_help_panel=MODEL, help="auto, cpu, cuda, cuda:1 or mps.")
+    str,
+    typer.Option(metavar="DEVICE", rich_help_panel=MODEL, show_default=False, help="auto, cpu, cuda, cuda:1 or mps."),
 ]
 Dtype = Annotated[
-    str, typer.Option(metavar="DTYPE", rich_help_panel=MODEL, help="auto (float32), bfloat16 or float16.")
+    str,
+    typer.Option(
+        metavar="DTYPE", rich_help_panel=MODEL, show_default=False, help="auto (float32), bfloat16 or float16."
+    ),
 ]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="SHORT,LONG", rich_help_panel=MODEL, show_default="the model's",
-                 help="Resize to these sides, in pixels."),
+    typer.Option(metavar="SHORT,LONG", rich_help_panel=MODEL, show_default=False,
+                 help="Resize to these sides, not the model's."),
 ]  # fmt: skip
 BatchSize = Annotated[
     int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, help="Images at once.")
@@ -110,12 +124,12 @@ OutDir = Annotated[
 ]
 Format = Annotated[
     list[str] | None,
-    typer.Option(metavar="FORMAT", rich_help_panel=OUTPUT, show_default="json",
-                 help="json, jsonl, coco or mmdet; repeatable."),
+    typer.Option(metavar="FORMAT", rich_help_panel=OUTPUT, show_default=False,
+                 help="json (default), jsonl, coco or mmdet; repeatable."),
 ]  # fmt: skip
 Json = Annotated[
     bool,
-    typer.Option("--json", "--print-result", rich_help_panel=OUTPUT,
+    typer.Option("--json", rich_help_panel=OUTPUT,
                  help="One JSON line per image on stdout, nothing else there."),
 ]  # fmt: skip
 NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=OUTPUT, help="Save no pictures.")]
@@ -124,7 +138,7 @@ SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, h
 Show = Annotated[bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Open each picture in a window.")]
 Palette = Annotated[
     str,
-    typer.Option(metavar="NAME", rich_help_panel=OUTPUT, help="bright, okabe-ito, or colours: red,#00ff00."),
+    typer.Option(metavar="NAME", rich_help_panel=OUTPUT, show_default=False, help="bright, okabe-ito, or red,#00ff00."),
 ]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Say nothing but errors.")]

@@ -51,9 +51,7 @@ def list_(json: flags.Json = False, debug: flags.Debug = False) -> None:
 
 @app.command(epilog="Example: glip weights fetch glip-t")
 @command
-def fetch(
-    name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False, debug: flags.Debug = False
-) -> None:
+def fetch(name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False, debug: flags.Debug = False) -> None:
     """Download a model, verify it and keep it converted; print where it lies."""
     from glip_cli.weights import registry
     from glip_cli.weights.parts import fetch_parts

@@ -67,9 +67,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C], or the same shape in the first stage."""
-        x = self.blocks(self.downsample(x))
-        assert isinstance(x, Tensor)
-        return x
+        return self.blocks(self.downsample(x))
 
 
 class Backbone(nn.Module):

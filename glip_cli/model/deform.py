@@ -43,7 +43,9 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
         [B, O, h, w] in channels_last memory.
     """
     if x.is_cuda:
-        return deform_conv2d(x, offset.to(x.dtype), weight.to(x.dtype), bias.to(x.dtype), stride, 1, 1, mask.to(x.dtype))
+        return deform_conv2d(
+            x, offset.to(x.dtype), weight.to(x.dtype), bias.to(x.dtype), stride, 1, 1, mask.to(x.dtype)
+        )
     batch, channels, height, width = x.shape
     h, w = offset.shape[2:]
     corners, factors = sampling(offset, mask, (height, width), stride)

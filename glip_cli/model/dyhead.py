@@ -65,13 +65,13 @@ class DynamicConv(nn.Module):
             coarse = self._branch(0, above, *reread(offset, mask, (above.shape[2], above.shape[3])))
             heard.append(F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=True))
         total = torch.stack([y * self._weight(y) for y in heard]).mean(0)
-        out: Tensor = self.relu(total)
-        return out
+        return self.relu(total)
 
     def _branch(self, k: int, x: Tensor, offset: Tensor, mask: Tensor, stride: int = 1) -> Tensor:
-        conv, norm = self.convs[k], self.norms[k]
-        out: Tensor = norm(deform_conv(x, offset, mask, conv.weight, conv.bias, stride))
-        return out
+        conv = self.convs[k]
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        return self.norms[k](deform_conv(x, offset, mask, conv.weight, conv.bias, stride))
 
     def _weight(self, y: Tensor) -> Tensor:
         """Scale attention: one factor per image, [B, 1, 1, 1]."""

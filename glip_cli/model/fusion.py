@@ -91,5 +91,4 @@ class Fusion(nn.Module):
         if self.training and self.dropout:  # dropped-out rows no longer sum to one
             bias_H1D = bias_H1D * attention_BHTN.sum(-1, keepdim=True)
         taken_BHTD = pooled_BHTC @ weight_HDC.transpose(1, 2) + bias_H1D
-        taken: Tensor = self.out_l_proj(taken_BHTD.transpose(1, 2).flatten(2))
-        return taken
+        return self.out_l_proj(taken_BHTD.transpose(1, 2).flatten(2))

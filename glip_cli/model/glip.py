@@ -27,18 +27,15 @@ class Glip(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each."""
-        maps: list[Tensor] = self.fpn(self.backbone(pixels))
-        return maps
+        return self.fpn(self.backbone(pixels))
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [B, T], mask bool [B, T] -> token features [B, T, L]."""
-        hidden: Tensor = self.text(ids, mask)
-        return hidden
+        return self.text(ids, mask)
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """P3 .. P7, token features [B, T, L], mask bool [B, T] -> RawOutput."""
-        output: RawOutput = self.head(maps, hidden, mask)
-        return output
+        return self.head(maps, hidden, mask)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
         """Pixels [B, 3, H, W], ids int64 [B, T], mask bool [B, T] -> RawOutput."""

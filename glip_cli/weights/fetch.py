@@ -76,6 +76,18 @@ def fetch(
     return _fetch(wanted, cache_dir, offline, report or Silence())
 
 
+def present(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | None:
+    """The file of a checkpoint where it is here already: embedded, downloaded, or converted by an earlier start."""
+    if checkpoint.embedded:
+        return checkpoint.embedded if checkpoint.embedded.is_file() else None
+    if checkpoint.hash:
+        kept = cache.converted(cache_dir, checkpoint.name, checkpoint.hash[:8])
+        if kept.is_file():
+            return kept
+    folder = (cache_dir or cache.default_dir()) / "downloads"
+    return next((found for url in checkpoint.urls if (found := _present(url, folder))), None)
+
+
 def fetch_tokenizer(
     name: str = "bert-base-uncased",
     *,

@@ -84,7 +84,7 @@ def _bar(advanced: Callable[[int], None]) -> type:
     """The client's progress bar, made to report instead of draw."""
     from huggingface_hub.utils import tqdm
 
-    class Quiet(tqdm):  # type: ignore[misc]
+    class Quiet(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
             advanced(int(options.get("initial") or 0))

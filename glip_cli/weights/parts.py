@@ -7,8 +7,9 @@ from pathlib import Path
 
 from glip_cli.model import Glip
 from glip_cli.weights import registry
-from glip_cli.weights.fetch import Report, fetch_tokenizer
-from glip_cli.weights.load import Loaded, load
+from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
+from glip_cli.weights.load import Loaded, load, load_backbone
+from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -52,6 +53,29 @@ def load_detector_parts(
     loaded = _load(model, weights, cache_dir, offline, report)
     tokenizer = Path(bert).expanduser() if bert else _tokenizer(loaded, cache_dir, offline, report)
     return DetectorParts(loaded.model, tokenizer, loaded.id)
+
+
+def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
+    """Get a checkpoint and its tokenizer, so that it works offline from now on; return the file that will be mapped.
+
+    Raises WeightsError.
+    """
+    if checkpoint.kind == "backbone":
+        load_backbone(checkpoint, offline=offline, report=report)
+        return present(checkpoint) or fetch(checkpoint, offline=offline, report=report)
+    loaded = load(checkpoint, offline=offline, report=report)
+    _tokenizer(loaded, None, offline, report)
+    return loaded.path
+
+
+def load_tokenizer_folder(
+    model: str | None = None, *, bert: str | Path | None = None, offline: bool = False, report: Report | None = None
+) -> Path:
+    """The folder of a named model's tokenizer, without its weights. Raises WeightsError."""
+    if bert:
+        return Path(bert).expanduser()
+    embedded = registry.find(model or DEFAULT).embedded
+    return embedded.parent if embedded else fetch_tokenizer(offline=offline, report=report)
 
 
 def _load(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,

@@ -58,9 +58,7 @@ def test_text_padding_changes_nothing(model: Glip) -> None:
     """Running with the real tokens is running with 256 of them, the rest masked."""
     pixels, (ids, mask) = image(1, 64, 64), text(7, width=7)
     short = model(pixels, ids, mask)
-    wide = model(
-        pixels, torch.nn.functional.pad(ids, (0, 249)), torch.nn.functional.pad(mask, (0, 249))
-    )
+    wide = model(pixels, torch.nn.functional.pad(ids, (0, 249)), torch.nn.functional.pad(mask, (0, 249)))
     assert_close(short.logits, wide.logits[:, :, :7], rtol=1e-9, atol=1e-9)
     assert_close(short.deltas, wide.deltas, rtol=1e-9, atol=1e-9)
 

@@ -1,0 +1,221 @@
+"""`glip detect` as a person runs it, with the embedded model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from glip_cli.cli import app
+from glip_cli.scenes import draw_scene
+
+PROMPT = "circle . red square . star ."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for i in range(2):
+        draw_scene(np.random.default_rng(i)).image.save(f"{i}.png")
+    return tmp_path
+
+
+def glip(*arguments: str, model: str = "glip-mini", stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["detect", *arguments, "-m", model, "--device", "cpu"], input=stdin)
+
+
+def records(result: Result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_json_is_alone_on_stdout(folder: Path) -> None:
+    result = glip("0.png", "-t", PROMPT, "--json", "--threshold", "0.05")
+    assert result.exit_code == 0, result.stderr
+    (record,) = records(result)
+    assert set(record) == {"schema", "image", "width", "height", "model", "prompt", "labels", "detections"}
+    assert record["schema"] == "glip/1"
+    assert record["image"] == "0.png"
+    assert (record["width"], record["height"]) == (160, 160)
+    assert record["model"].startswith("glip-mini@")
+    assert record["prompt"] == PROMPT
+    assert record["labels"] == ["circle", "red square", "star"]
+    for detection in record["detections"]:
+        begin, end = detection["span"]
+        assert PROMPT[begin:end] == detection["label"] == record["labels"][detection["label_id"]]
+        assert set(detection["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+        assert 0.05 < detection["score"] <= 1
+
+
+def test_pictures_and_results_are_saved(folder: Path) -> None:
+    result = glip("0.png", "1.png", "-t", PROMPT, "-o", "out", "--save-crop", "--threshold", "0.05")
+    assert result.exit_code == 0, result.stderr
+    with Image.open("out/vis/0.jpg") as picture:
+        assert picture.size == (160, 160)
+    record = json.loads(Path("out/preds/1.json").read_text())
+    assert record["image"] == "1.png"
+    assert any(Path("out/crops").rglob("*.jpg"))
+    assert "0.png  160x160" in result.stdout
+    assert "2 images" in result.stderr
+
+
+def test_formats(folder: Path) -> None:
+    result = glip(".", "-t", PROMPT, "--format", "jsonl", "--format", "coco", "--format", "mmdet", "--no-save-vis",
+                  "--threshold", "0.05")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in Path("outputs/results.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == ["0.png", "1.png"]
+    count = sum(len(line["detections"]) for line in lines)
+    assert len(json.loads(Path("outputs/coco_results.json").read_text())) == count
+    mmdet = [json.loads(Path(f"outputs/preds/{i}.json").read_text()) for i in range(2)]
+    assert sum(len(one["scores"]) for one in mmdet) == count
+    assert not Path("outputs/vis").exists()
+
+
+def test_nothing_is_saved_when_told(folder: Path) -> None:
+    result = glip("0.png", "-t", PROMPT, "--no-save-vis", "--no-save-pred")
+    assert result.exit_code == 0, result.stderr
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("given", [["."], ["*.png"], ["@list.txt"], ["-"], ["0.png", "1.png"]])
+def test_inputs(folder: Path, given: list[str]) -> None:
+    Path("list.txt").write_text("# pictures\n0.png\n\n1.png\n")
+    result = glip(*given, "-t", PROMPT, "--json", "--no-save-vis", "--no-save-pred", stdin="0.png\n1.png\n")
+    assert result.exit_code == 0, result.stderr
+    assert [Path(record["image"]).name for record in records(result)] == ["0.png", "1.png"]
+
+
+def test_a_url(folder: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    result = glip(f"{url}/0.png", f"{url}/none.png", "-t", PROMPT, "--json")
+    refused = glip(f"{url}/0.png", "-t", PROMPT, "--offline")
+    server.shutdown()
+    server.server_close()
+    assert result.exit_code == 3
+    assert [("error" in record) for record in records(result)] == [False, True]
+    assert refused.exit_code == 1
+    assert "--offline" in refused.stderr
+
+
+def test_some_failed_is_3_and_all_failed_is_1(folder: Path) -> None:
+    Path("bad.jpg").write_bytes(b"not a picture")
+    some = glip("0.png", "bad.jpg", "gone.jpg", "1.png", "-t", PROMPT, "--json", "--batch-size", "2")
+    assert some.exit_code == 3
+    assert [record["image"] for record in records(some)] == ["0.png", "bad.jpg", "gone.jpg", "1.png"]
+    assert some.stderr.count("glip: error:") == 2
+    assert "2 failed" in some.stderr
+    assert glip("bad.jpg", "-t", PROMPT).exit_code == 1
+
+
+WRONG = [
+    ([], "say what to find"),
+    (["-t", ""], "label"),
+    (["-t", PROMPT, "--caption", "a circle"], "--texts"),
+    (["--caption", "a circle"], "--phrases"),
+    (["--caption", "a circle", "--phrases", "square"], "square"),
+    (["--caption", "a circle", "-p", "[[[5,99]]]"], "99"),
+    (["--caption", "a circle", "-p", "__import__('os')"], "cannot read the spans"),
+    (["-t", "$: nolist"], "nolist"),
+    (["-t", "@none.txt"], "none.txt"),
+    (["-t", PROMPT, "--threshold", "7"], "--threshold 7"),
+    (["-t", PROMPT, "--class-threshold", "dog=0.5"], "dog"),
+    (["-t", PROMPT, "--size", "big"], "--size big"),
+    (["-t", PROMPT, "--format", "xml"], "--format xml"),
+    (["-t", PROMPT, "--palette", "nocolour"], "nocolour"),
+    (["-t", PROMPT, "--format", "json", "--format", "mmdet"], "jsonl"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), WRONG)
+def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], told: str) -> None:
+    result = glip("0.png", *arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("glip: error: ")]
+    assert told in line
+    assert "Traceback" not in result.output
+
+
+def test_other_errors_are_one_line_too(folder: Path) -> None:
+    for arguments, code, told in [
+        (["--device", "cuda:77"], 1, "cuda:77"),
+        (["--weights", "nothing.pth"], 1, "nothing.pth"),
+        (["-o", "0.png/sub"], 2, "--out-dir"),
+    ]:
+        result = CliRunner().invoke(app, ["detect", "0.png", "-t", PROMPT, "-m", "glip-mini", *arguments])
+        assert result.exit_code == code, result.output
+        assert told in result.stderr
+        assert "Traceback" not in result.output
+    unknown = glip("0.png", "-t", PROMPT, model="glip-tt")
+    assert unknown.exit_code == 2
+    assert "glip-t" in unknown.stderr
+
+
+def test_without_the_weights_the_error_names_both_ways_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never answers with the demonstration model instead."""
+    monkeypatch.setenv("GLIP_CACHE", str(folder / "cache"))
+    result = CliRunner().invoke(app, ["detect", "0.png", "-t", PROMPT, "--offline", "--device", "cpu"])
+    assert result.exit_code == 1
+    assert "--weights FILE" in result.stderr
+    assert "--model glip-mini" in result.stderr
+    assert not result.stdout
+
+
+def test_explain_needs_no_image(folder: Path) -> None:
+    result = glip("-t", "small blue heart . french fries (food) .", "--explain")
+    assert result.exit_code == 0, result.stderr
+    assert "small blue heart" in result.stderr
+    assert "french fries (food)" in result.stderr
+    assert "heart" in result.stderr
+
+
+def test_quiet(folder: Path) -> None:
+    result = glip("0.png", "gone.png", "-t", PROMPT, "-q")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "glip_cli", "detect", *arguments, "-m", "glip-mini", "--device", "cpu"]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
+    line = " ".join(f"'{word}'" for word in command(*["0.png"] * 20, "-t", PROMPT, "--json", "--no-save-vis"))
+    result = subprocess.run(f"{line} | head -1", shell=True, capture_output=True, text=True, check=False)
+    assert len(result.stdout.splitlines()) == 1
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_ctrl_c_is_one_line(folder: Path) -> None:
+    process = subprocess.Popen(command("-", "-t", PROMPT), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "labels:" in process.stderr.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.wait(60)
+    assert process.stdin is not None
+    process.stdin.close()
+    process.stderr.close()
+    assert process.returncode == 130
+    assert rest.strip().splitlines()[-1] == "glip: interrupted"
+    assert "Traceback" not in rest

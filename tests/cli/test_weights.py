@@ -1,0 +1,73 @@
+"""`glip weights` list, info, convert, fetch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from glip_cli.cli import app
+from tests.weights.support import foreign, small_state
+
+
+def glip(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["weights", *arguments])
+
+
+@pytest.fixture
+def pth(tmp_path: Path) -> Path:
+    path = tmp_path / "small.pth"
+    torch.save({"state_dict": foreign(small_state(), "mmdet"), "meta": {"epoch": 3}}, path)
+    return path
+
+
+def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
+    result = glip("list", "--json")
+    assert result.exit_code == 0
+    models = {entry["name"]: entry for entry in map(json.loads, result.stdout.splitlines())}
+    zero_shot = ["glip-t-a", "glip-t-b", "glip-t-c", "glip-t", "glip-l"]
+    assert {*zero_shot, *(f"{name}-coco" for name in zero_shot)} <= set(models)
+    assert {f"{name}-official" for name in zero_shot} <= set(models)
+    assert models["glip-mini"]["here"]
+    assert not models["glip-t"]["here"]
+    assert "glip-t-a" in glip("list").stdout
+
+
+def test_info(pth: Path) -> None:
+    result = glip("info", str(pth), "--json")
+    facts = json.loads(result.stdout)
+    assert facts["dialect"] == "mmdet"
+    assert facts["architecture"] == "glip-mini"
+    assert facts["parameters"] > 4_000_000
+    assert "state_dict" in facts["wrapping"]
+    assert "architecture  glip-mini" in glip("info", str(pth)).stdout
+
+
+def test_convert_and_use(pth: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    result = glip("convert", str(pth), str(out))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(out)
+    assert json.loads(glip("info", str(out), "--json").stdout)["dialect"] == "native"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["info", "none.pth"], 1), (["fetch", "glip-x"], 2), (["convert", "none.pth", "out.safetensors"], 1),
+     (["fetch", "glip-l-lvisbest"], 1)],
+)  # fmt: skip
+def test_errors_are_one_line(arguments: list[str], code: int) -> None:
+    result = glip(*arguments)
+    assert result.exit_code == code
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("glip: error: ")
+
+
+def test_fetch_prints_where_it_lies() -> None:
+    result = glip("fetch", "glip-mini")
+    assert result.exit_code == 0, result.stderr
+    assert Path(result.stdout.strip()).name == "glip-mini.safetensors"

@@ -1,0 +1,192 @@
+"""The detector, with the embedded model: what a person gets back for what was asked."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glip_cli import Detector
+from glip_cli.detector import Plan, merge, pick_device, pick_dtype
+from glip_cli.errors import DeviceError, PromptError, UsageError, WeightsError
+from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
+from glip_cli.postprocess import Found
+from glip_cli.prompt import caption_prompt
+from glip_cli.scenes import draw_scene
+from glip_cli.types import Detections
+
+PROMPT = "circle . red square . small blue heart . star ."
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.load("glip-mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Image.Image]:
+    return [draw_scene(np.random.default_rng(i), *size).image for i, size in
+            enumerate([(160, 160), (160, 160), (200, 160), (320, 240)])]  # fmt: skip
+
+
+def same(a: Detections, b: Detections, atol: float = 1e-3) -> None:
+    assert a.names == b.names
+    np.testing.assert_allclose(a.scores, b.scores, atol=atol)
+    np.testing.assert_allclose(a.boxes, b.boxes, atol=20 * atol)
+
+
+def test_one_image_gives_detections_and_a_list_gives_a_list(detector: Detector, scenes: list[Image.Image]) -> None:
+    alone = detector(scenes[0], PROMPT, threshold=0.05)
+    assert isinstance(alone, Detections)
+    assert len(alone)
+    assert alone.labels == ("circle", "red square", "small blue heart", "star")
+    assert alone.text == PROMPT
+    assert [alone.text[b:e] for b, e in alone.spans] == list(alone.labels)
+    several = detector(scenes, PROMPT, threshold=0.05)
+    assert len(several) == len(scenes)
+    same(several[0], alone)
+
+
+def test_every_kind_of_image_is_the_same_image(detector: Detector, scenes: list[Image.Image], tmp_path: Path) -> None:
+    path = tmp_path / "scene.png"
+    scenes[0].save(path)
+    buffer = io.BytesIO()
+    scenes[0].save(buffer, "PNG")
+    expected = detector(scenes[0], PROMPT, threshold=0.05)
+    for given in (path, str(path), buffer.getvalue(), np.asarray(scenes[0])):
+        same(detector(given, PROMPT, threshold=0.05), expected)
+
+
+def test_a_batch_changes_nothing(detector: Detector, scenes: list[Image.Image]) -> None:
+    """Also among images of several sizes, which are never padded to each other's."""
+    single = detector(scenes, PROMPT, threshold=0.05)
+    batched = detector(scenes, PROMPT, threshold=0.05, batch_size=3)
+    for a, b in zip(single, batched, strict=True):
+        same(a, b)
+
+
+def test_chunks_find_what_separate_prompts_find(detector: Detector, scenes: list[Image.Image]) -> None:
+    chunked = detector(scenes[0], PROMPT, threshold=0.05, chunked_size=3)
+    first = detector(scenes[0], ["circle", "red square", "small blue heart"], threshold=0.05)
+    second = detector(scenes[0], ["star"], threshold=0.05)
+    expected = sorted([*zip(first.scores, first.names, strict=True), *zip(second.scores, second.names, strict=True)])
+    assert sorted(zip(chunked.scores, chunked.names, strict=True)) == expected
+    assert (np.diff(chunked.scores) <= 0).all()
+
+
+def test_labels_that_do_not_fit_one_text_are_spread_over_several(detector: Detector, scenes: list[Image.Image]) -> None:
+    labels = [f"{size} {colour} circle {i}" for i in range(60) for size, colour in [("small", "red")]]
+    plan = detector.plan(labels, DetectOptions())
+    assert len(plan.chunks) > 1
+    assert detector(scenes[0], labels, threshold=0.0).labels == tuple(labels)
+
+
+@pytest.mark.parametrize("labels", [["Circle", "circle"], ["Cow/ox"], ["french fries (food)", "été", "🐱 circle"]])
+def test_labels_come_back_as_typed(detector: Detector, scenes: list[Image.Image], labels: list[str]) -> None:
+    found = detector(scenes[0], labels, threshold=0.0)
+    assert found.labels == tuple(labels)
+    assert set(found.names) <= set(labels)
+
+
+def test_explicit_spans_of_a_caption(detector: Detector, scenes: list[Image.Image]) -> None:
+    caption = "a red square next to a circle"
+    found = detector(scenes[0], caption_prompt(caption, phrases=["red square", "circle"]), threshold=0.05)
+    assert found.text == caption
+    assert [caption[b:e] for b, e in found.spans] == ["red square", "circle"]
+
+
+def test_thresholds(detector: Detector, scenes: list[Image.Image]) -> None:
+    everything = detector(scenes[0], PROMPT, threshold=0.0)
+    middle = float(np.median(everything.scores))
+    assert len(detector(scenes[0], PROMPT, threshold=middle)) == int((everything.scores > middle).sum())
+    only = detector(scenes[0], PROMPT, threshold=1.0, class_thresholds={"circle": 0.0})
+    assert set(only.names) == {"circle"}
+    with pytest.raises(PromptError, match="--class-threshold dog"):
+        detector(scenes[0], PROMPT, class_thresholds={"dog": 0.5})
+
+
+def test_top_k(detector: Detector, scenes: list[Image.Image]) -> None:
+    everything = detector(scenes[0], PROMPT, threshold=0.0)
+    same(
+        detector(scenes[0], PROMPT, threshold=0.0, top_k=2),
+        Detections(everything.boxes[:2], everything.scores[:2], everything.label_ids[:2],
+                   everything.labels, everything.spans, everything.text, everything.size),
+    )  # fmt: skip
+
+
+def test_negatives_compete_and_are_not_reported(detector: Detector, scenes: list[Image.Image]) -> None:
+    found = detector(scenes[0], ["circle"], threshold=0.0, negatives=("square", "star"))
+    assert found.labels == ("circle",)
+    assert found.text == "circle ."
+
+
+def test_a_negative_takes_the_object_that_it_fits_better() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 30, 30]])
+    found = Found(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 0]))
+    plan = Plan(chunks=(), labels=("cat",), text="cat .", spans=((0, 3),), notes=())
+    kept = merge([found], plan, DetectOptions(negatives=("dog",)))
+    assert kept.boxes.tolist() == [[20, 20, 30, 30]]
+    weaker = Found(boxes, torch.tensor([0.5, 0.8, 0.7]), torch.tensor([1, 0, 0]))
+    assert len(merge([weaker], plan, DetectOptions(negatives=("dog",))).scores) == 2
+
+
+def test_a_text_is_encoded_once(detector: Detector, scenes: list[Image.Image]) -> None:
+    detector(scenes[0], "one prompt . of its own .")
+    before = len(detector._texts)
+    detector(scenes[1], "one prompt . of its own .")
+    assert len(detector._texts) == before
+
+
+def test_bfloat16_is_near(detector: Detector, scenes: list[Image.Image]) -> None:
+    exact = detector(scenes[0], PROMPT, threshold=0.5)
+    near = Detector.load("glip-mini", device="cpu", dtype="bfloat16")(scenes[0], PROMPT, threshold=0.3)
+    for score, box, name in zip(exact.scores, exact.boxes, exact.names, strict=True):
+        apart = [
+            np.abs(other - box).max() for other, label in zip(near.boxes, near.names, strict=True) if label == name
+        ]
+        assert min(apart) < 4, f"{name} {score} has no counterpart"
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "warp9", "cpu:x"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"--device {name}"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["int8", "float16", ""])
+def test_a_dtype_that_is_not_there(name: str) -> None:
+    with pytest.raises(DeviceError, match="--dtype"):
+        pick_dtype(name, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 1.5}, {"nms_iou": -0.1}, {"top_k": 0}, {"chunked_size": 0}, {"batch_size": 0},
+        {"size": (800, 400)}, {"size": (1, 1)}, {"class_thresholds": {"cat": 2.0}},
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"^--"):
+        DetectOptions(**wrong)
+
+
+def test_flags_with_a_form() -> None:
+    assert parse_size("800,1333") == (800, 1333)
+    assert parse_size("640") == (640, 640)
+    assert parse_class_thresholds(["a=b=0.5"]) == {"a=b": 0.5}
+    for wrong in ("800;1333", "", "1,2,3", "-5"):
+        with pytest.raises(UsageError, match="--size"):
+            parse_size(wrong)
+    for wrong in ("cat", "cat=", "=0.5", "cat=high"):
+        with pytest.raises(UsageError, match="--class-threshold"):
+            parse_class_thresholds([wrong])
+
+
+def test_an_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(WeightsError, match="glip-mini"):
+        Detector.load("glip-mni", device="cpu")
