@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, overload
@@ -21,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from glip_cli.errors import DeviceError, PromptError
+from glip_cli.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.errors import PromptError
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
 from glip_cli.model import Glip
 from glip_cli.options import DetectOptions
@@ -245,40 +245,3 @@ def to_detections(found: Found, item: Prepared, plan: Plan) -> Detections:
         text=plan.text,
         size=item.size,
     )
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" is CUDA, else MPS, else the CPU. Raises DeviceError."""
-    mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(
-            f"--device {name}: there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
-        ) from None
-    there = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
-    if not there.get(device.type, False):
-        raise DeviceError(f"--device {name}: torch finds no such device here; use --device auto or cpu")
-    return device
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is float32, the published answers; half precision is a choice. Raises DeviceError."""
-    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise DeviceError(f"--dtype {name}: use auto, float32, bfloat16 or float16")
-    if name == "float16" and device.type == "cpu":
-        raise DeviceError("--dtype float16 needs a GPU; on a CPU use bfloat16 or float32")
-    return known[name]
-
-
-@contextmanager
-def out_of_memory(device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise DeviceError(
-            f"out of memory on {device}: use a smaller --size or --batch-size, --dtype bfloat16, or --device cpu"
-        ) from None

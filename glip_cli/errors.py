@@ -4,6 +4,7 @@
     ├── UsageError               exit code 2: flags or arguments that cannot be meant
     │   └── PromptError          labels, captions or spans that the model cannot read
     ├── ImageError               a picture that cannot be read; other pictures go on (exit code 3)
+    ├── OutputError              a place where results cannot be written
     ├── DeviceError              a device or dtype that this machine does not have
     └── WeightsError             a model that cannot be had
         ├── UnknownModelError    no such name in weights.toml
@@ -32,6 +33,10 @@ class PromptError(UsageError):
 
 
 class ImageError(GlipError):
+    pass
+
+
+class OutputError(GlipError):
     pass
 
 

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 from glip_cli.errors import UsageError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
 
 @dataclass(frozen=True)
 class DetectOptions:

@@ -31,7 +31,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (16, 16, 16),
 }
 PATTERNS = ("plain", "striped", "dotted")
-SIZES = {"small": (0.12, 0.19), "big": (0.27, 0.42)}  # diameter as a share of the scene's shorter side
+SIZES = {"small": (0.14, 0.2), "big": (0.28, 0.42)}  # diameter as a share of the scene's shorter side
 
 
 def _star(u: Array, v: Array) -> npt.NDArray[np.bool_]:

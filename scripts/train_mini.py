@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model = Glip(GLIP_MINI).to(memory_format=torch.channels_last).train()
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema))
-    optimizer = torch.optim.AdamW(groups(model), lr=args.lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups(model), lr=args.lr, betas=(0.9, 0.999), fused=True)
     step = restore(args.out / "last.pt", model, ema, optimizer)
     if args.export:
         export(ema.module, args.export)
@@ -59,10 +59,10 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/mini"))
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--warmup", type=int, default=300)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--warmup", type=int, default=400)
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -18,7 +18,7 @@ FLOORS = [
     ["cli"],
     ["road"],
     ["detector"],
-    ["weights", "finetune", "output", "sources", "scenes"],
+    ["weights", "finetune", "output", "sources", "scenes", "device"],
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["options", "names"],

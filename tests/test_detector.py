@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from glip_cli import Detector
-from glip_cli.detector import Plan, merge, pick_device, pick_dtype
+from glip_cli.detector import Plan, merge
+from glip_cli.device import pick_device, pick_dtype
 from glip_cli.errors import DeviceError, PromptError, UsageError, WeightsError
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.postprocess import Found

@@ -89,6 +89,7 @@ class Backbone(nn.Module):
             )
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
+        self.apply(_start_small)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""
@@ -98,6 +99,17 @@ class Backbone(nn.Module):
             x = stage(x)
             outputs.append(norm(x).permute(0, 3, 1, 2))
         return outputs
+
+
+def _start_small(module: nn.Module) -> None:
+    """Swin's own start, which timm makes in a class that is not used here: blocks begin close to the identity.
+
+    With torch's default, five times larger, training from scratch drowned the input in a constant (docs/log.md).
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class FeaturePyramid(nn.Module):

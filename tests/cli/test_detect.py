@@ -156,7 +156,7 @@ def test_other_errors_are_one_line_too(folder: Path) -> None:
     for arguments, code, told in [
         (["--device", "cuda:77"], 1, "cuda:77"),
         (["--weights", "nothing.pth"], 1, "nothing.pth"),
-        (["-o", "0.png/sub"], 2, "--out-dir"),
+        (["-o", "0.png/sub"], 1, "--out-dir"),
     ]:
         result = CliRunner().invoke(app, ["detect", "0.png", "-t", PROMPT, "-m", "glip-mini", *arguments])
         assert result.exit_code == code, result.output
