@@ -92,7 +92,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A description; an attribute that is None does not matter. `shape` None is a thing that is never drawn."""
+    """A description; an attribute that is None does not matter.
+
+    Without a shape it is a "thing" of any shape ("red thing"), or, with `other`, something that is never drawn.
+    """
 
     shape: str | None
     colour: str | None = None
@@ -102,12 +105,16 @@ class Phrase:
 
     @property
     def text(self) -> str:
-        return " ".join(word for word in (self.size, self.pattern, self.colour, self.shape or self.other) if word)
+        return " ".join(word for word in (self.size, self.pattern, self.colour, self.noun) if word)
+
+    @property
+    def noun(self) -> str:
+        return self.shape or self.other or "thing"
 
     def fits(self, thing: Thing) -> bool:
         asked = (self.shape, self.colour, self.pattern, self.size)
         given = (thing.shape, thing.colour, thing.pattern, thing.size)
-        return self.shape is not None and all(a in (None, b) for a, b in zip(asked, given, strict=True))
+        return not self.other and all(a in (None, b) for a, b in zip(asked, given, strict=True))
 
 
 def draw_scene(
@@ -252,11 +259,13 @@ def _random_phrase(rng: Rng, thing: Thing | None) -> Phrase:
     """Describe a thing with some of its attributes, or anything at all."""
     if thing is None and rng.random() < 0.15:
         return Phrase(None, other=OTHER_THINGS[rng.integers(len(OTHER_THINGS))])
-    shape = thing.shape if thing else _any(rng, tuple(SHAPES))
+    shape: str | None = thing.shape if thing else _any(rng, tuple(SHAPES))
     colour = thing.colour if thing else _any(rng, tuple(COLOURS))
     pattern = thing.pattern if thing else _any(rng, PATTERNS)
     size = thing.size if thing else _any(rng, tuple(SIZES))
     use = rng.random(3) < (0.7, 0.2, 0.2)
+    if use.any() and rng.random() < 0.35:
+        shape = None  # a word that says it all alone is learned first: colours were not learned without
     return Phrase(shape, colour if use[0] else None, pattern if use[1] else None, size if use[2] else None)
 
 

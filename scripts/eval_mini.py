@@ -24,6 +24,7 @@ from glip_cli.types import Detections
 KINDS: dict[str, Callable[[Thing], Phrase]] = {
     "red circle": lambda t: Phrase(t.shape, t.colour),
     "circle": lambda t: Phrase(t.shape),
+    "red thing": lambda t: Phrase(None, t.colour),
     "striped star": lambda t: Phrase(t.shape, None, t.pattern),
     "small blue heart": lambda t: Phrase(t.shape, t.colour, None, t.size),
 }

@@ -37,7 +37,7 @@ def vocabulary() -> list[str]:
         *["a", "an", "the", "and", "on", "of", "in", "is", "next", "to", "above", "two", "large"],
     ]
     letters = string.digits + string.ascii_lowercase
-    return [*special, *words, *string.punctuation, *letters, *(f"##{c}" for c in letters)]
+    return [*special, *words, *string.punctuation, *letters, *(f"##{c}" for c in letters), "thing", "things"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train glip-mini on drawn scenes: `python scripts/train_mini.py --steps 9000 --out runs/mini`.
+"""Train glip-mini on drawn scenes: `python scripts/train_mini.py --bf16 --out runs/mini`.
 
 Everything that counts is glip_cli's own: model, prompts, assignment, losses. Killed at any moment, the same command
 goes on from the last checkpoint. The exponential moving average of the weights is what ships.
@@ -24,6 +24,8 @@ from glip_cli.model import Glip
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.weights.native import write
 
+LOG_SCALE = -1.5  # at first; logits then differ between words from the first step on
+
 
 def main() -> None:
     args = arguments()
@@ -32,8 +34,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     model = Glip(GLIP_MINI).to(memory_format=torch.channels_last).train()
+    with torch.no_grad():
+        model.head.log_scale.fill_(LOG_SCALE)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema))
-    optimizer = torch.optim.AdamW(groups(model), lr=args.lr, betas=(0.9, 0.999), fused=True)
+    optimizer = torch.optim.AdamW(groups(model), lr=args.lr, betas=(0.9, 0.99), fused=True)
     step = restore(args.out / "last.pt", model, ema, optimizer)
     if args.export:
         export(ema.module, args.export)
@@ -42,7 +46,7 @@ def main() -> None:
     started, window = time.time(), []
     for batch in loader:
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * schedule(step, args.steps, args.warmup)
+            group["lr"] = group["factor"] * args.lr * schedule(step, args.steps, args.warmup)
         window.append(train_step(model, optimizer, batch, args.bf16))
         ema.update_parameters(model)
         step += 1
@@ -59,10 +63,10 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/mini"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--warmup", type=int, default=400)
+    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -73,11 +77,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def groups(model: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for matrices only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+def groups(model: Glip) -> list[dict[str, object]]:
+    """Weight decay for matrices only; the levels of the logits learn fast, so that no feature has to carry them."""
+    levels = {id(p) for p in (model.head.bias0, model.head.bias_lang)}
+    rest = [p for p in model.parameters() if id(p) not in levels]
+    return [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.05, "factor": 1.0},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
+        {"params": [model.head.bias0, model.head.bias_lang], "weight_decay": 0.0, "factor": 20.0},
+    ]
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

@@ -89,7 +89,7 @@ class Backbone(nn.Module):
             )
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
-        self.apply(_start_small)
+        self.apply(start)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""
@@ -101,13 +101,14 @@ class Backbone(nn.Module):
         return outputs
 
 
-def _start_small(module: nn.Module) -> None:
-    """Swin's own start, which timm makes in a class that is not used here: blocks begin close to the identity.
+def start(module: nn.Module) -> None:
+    """Weights to train from scratch: variance kept from layer to layer, and no constant (`module.apply(start)`).
 
-    With torch's default, five times larger, training from scratch drowned the input in a constant (docs/log.md).
+    A bias that outweighs the picture, or weights so small that the first steps of Adam replace them, leave features
+    that are the same everywhere, and what tells red from blue is lost for good (docs/log.md).
     """
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -121,6 +122,7 @@ class FeaturePyramid(nn.Module):
         self.outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
         self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.apply(start)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """C3, C4, C5 -> P3 .. P7, each [B, channels, h, w], strides 8 .. 128."""

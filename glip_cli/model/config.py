@@ -58,7 +58,7 @@ GLIP_T = GlipConfig(swin=_SWIN_TINY, head_layers=6, fusion=FusionConfig())
 GLIP_L = GlipConfig(swin=_SWIN_LARGE, head_layers=8, fusion=FusionConfig())
 GLIP_MINI = GlipConfig(
     swin=SwinConfig(embed_dim=32, depths=(1, 2, 2, 1), heads=(2, 4, 8, 8), window=5, drop_path=0.0),
-    head_layers=3,
+    head_layers=1,
     fusion=FusionConfig(embed=256, heads=4, dropout=0.0),
     text=TextConfig(vocab_size=256, hidden=128, layers=2, heads=4, intermediate=256, positions=256, dropout=0.0),
     channels=96,

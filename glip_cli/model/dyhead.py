@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.model.backbone import start
 from glip_cli.model.deform import TAPS, deform_conv, reread
 
 GROUPS = 16
@@ -44,9 +45,9 @@ class DynamicConv(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, channels) for _ in range(3))
         self.scale_attention = nn.Linear(channels, 1)
         self.relu = DynamicRelu(channels)
-        for conv in (self.offset, *self.convs):
-            nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
+        self.convs.apply(start)
+        nn.init.normal_(self.offset.weight, std=0.01)  # near the regular grid
+        nn.init.zeros_(self.offset.bias)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """P3 .. P7, [B, C, h, w] each -> the same shapes."""
