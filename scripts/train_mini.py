@@ -25,6 +25,7 @@ from glip_cli.model.config import GLIP_MINI
 from glip_cli.weights.native import write
 
 LOG_SCALE = -1.5  # at first; logits then differ between words from the first step on
+LEVEL = -1.5  # added to the logits at the end, so that the threshold of 0.3 balances precision and recall
 
 
 def main() -> None:
@@ -140,8 +141,13 @@ def restore(path: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim
 
 
 def export(model: nn.Module, path: Path) -> None:
-    """In half precision: it halves the file and moves no score by more than 0.001."""
+    """In half precision, which halves the file, and with the level of the logits set.
+
+    The focal loss leaves scores too high for the usual threshold; LEVEL was chosen on 60 scenes of seed 7, which are
+    neither trained nor measured on. It changes no order, so AP stays as it is.
+    """
     state = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items()}
+    state["head.bias0"] += LEVEL
     write(path, state, {"architecture": "glip-mini", "name": "glip-mini"})
 
 

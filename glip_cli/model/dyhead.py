@@ -47,6 +47,7 @@ class DynamicConv(nn.Module):
         self.relu = DynamicRelu(channels)
         self.convs.apply(start)
         nn.init.normal_(self.offset.weight, std=0.01)  # near the regular grid
+        assert self.offset.bias is not None
         nn.init.zeros_(self.offset.bias)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
