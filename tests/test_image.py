@@ -144,7 +144,7 @@ def test_collate_pads_right_and_bottom_with_zero() -> None:
 
 def test_a_batch_is_its_pictures() -> None:
     items = [prepare(Image.fromarray(synthetic()), side, 400) for side in (100, 150)]
-    batch = collate(items, divisor=8)
+    batch = collate(items)
     for row, item in zip(batch, items, strict=True):
         assert torch.equal(row[:, : item.pixels.shape[1], : item.pixels.shape[2]], item.pixels)
 

@@ -68,7 +68,7 @@ class Files:
         name = outcome.source.name
         made = (
             record(name, outcome.detections, model)
-            if outcome.detections
+            if outcome.detections is not None
             else error_record(name, str(outcome.error), model)
         )
         try:
@@ -117,7 +117,7 @@ class Summary:
         if outcome.error:
             self.failed += 1
             print(f"glip: error: {outcome.error}", file=sys.stderr)
-        elif outcome.detections:
+        elif outcome.detections is not None:
             self.detections += len(outcome.detections)
         if as_json:
             print(json.dumps(record, ensure_ascii=False), flush=True)

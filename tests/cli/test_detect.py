@@ -57,6 +57,16 @@ def test_json_is_alone_on_stdout(folder: Path) -> None:
         assert 0.05 < detection["score"] <= 1
 
 
+def test_nothing_found_is_a_result_and_no_error(folder: Path) -> None:
+    result = glip("0.png", "-t", PROMPT, "--json", "--threshold", "1", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    (record,) = records(result)
+    assert "error" not in record
+    assert record["detections"] == []
+    assert Path("out/vis/0.jpg").exists()
+    assert "nothing found" in glip("0.png", "-t", PROMPT, "--threshold", "1").stdout
+
+
 def test_pictures_and_results_are_saved(folder: Path) -> None:
     result = glip("0.png", "1.png", "-t", PROMPT, "-o", "out", "--save-crop", "--threshold", "0.05")
     assert result.exit_code == 0, result.stderr

@@ -67,7 +67,8 @@ def test_cats(letter: str, write: object, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
-    assert (record["width"], record["height"]) == Image.open(photo).size
+    with Image.open(photo) as picture:
+        assert (record["width"], record["height"]) == picture.size
     found = [
         (d["label_id"], d["score"], [d["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")])
         for d in record["detections"]
