@@ -86,6 +86,44 @@ def _detection(detections: Detections, index: int) -> Detection:
     }
 
 
+def corners(detection: Detection) -> tuple[float, float, float, float]:
+    """(xmin, ymin, xmax, ymax) in pixels."""
+    box = detection["box"]
+    return box["xmin"], box["ymin"], box["xmax"], box["ymax"]
+
+
+def corners_inside(record: Record, detection: Detection) -> tuple[float, float, float, float]:
+    """(xmin, ymin, xmax, ymax) as fractions of the image's sides, clipped to [0, 1]."""
+    sides = (record["width"], record["height"]) * 2
+    xmin, ymin, xmax, ymax = (min(max(c / side, 0.0), 1.0) for c, side in zip(corners(detection), sides, strict=True))
+    return xmin, ymin, xmax, ymax
+
+
+class ClassNumbers:
+    """Numbers from 0 for labels, in the order in which records bring them; a label that repeats has one number.
+
+    In one run every record has the same labels; where none repeats, the number is the `label_id`.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._learnt: list[str] = []
+
+    def learn(self, labels: list[str]) -> None:
+        if labels != self._learnt:
+            self._learnt = labels
+            for label in labels:
+                self._numbers.setdefault(label, len(self._numbers))
+
+    def __getitem__(self, label: str) -> int:
+        return self._numbers[label]
+
+    @property
+    def names(self) -> list[str]:
+        """Every label so far, in the order of its number."""
+        return list(self._numbers)
+
+
 def _unicode(text: str) -> str:
     """A file name or argument whose bytes are not UTF-8 gets escapes, so that every JSON reader accepts the record."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

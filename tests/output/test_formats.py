@@ -1,43 +1,21 @@
-"""Records and the files made from them: round trips, names that collide, files that are whole or not there."""
+"""Records, and the formats for programs: round trips, known answers, files that are whole or not there."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Callable
+import tracemalloc
 from pathlib import Path
 
-import numpy as np
+import hotcoco
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_cli.output.formats import WRITERS, CocoWriter, FileNames, JsonWriter, Writer, file_stem, safe_name, written
-from glip_cli.output.records import AnyRecord, error_record, record
-from glip_cli.types import Detections
-
-FOUND = Detections(
-    boxes=np.array([[1.2, 3.4, 50.1, 60.0], [0.0, 0.1234567, 640.0, 480.0]], np.float32),
-    scores=np.array([0.93, 0.3000001], np.float32),
-    label_ids=np.array([0, 2]),
-    labels=("cat", "remote", "犬"),
-    spans=((0, 3), (6, 12), (15, 16)),
-    text="cat . remote . 犬 .",
-    size=(640, 480),
-)
-NOTHING = Detections(
-    np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("cat",), ((0, 3),), "cat .", (8, 6)
-)
-
-
-def write(writer: Callable[[Path], Writer], folder: Path, *records: AnyRecord) -> dict[str, object]:
-    """Every file that the writer left, by its path in the folder; none is temporary."""
-    opened = writer(folder)
-    for one in records:
-        opened.add(one)
-    opened.close()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
-
+from glip_cli.output.formats import WRITERS, CocoWriter, CsvWriter, JsonWriter
+from glip_cli.output.records import Record, error_record, record
+from tests.output.made import FOUND, HOSTILE, NOTHING, corners, left_in, on_disk, picture, pictures, write, written_by
 
 # --- records
 
@@ -150,71 +128,117 @@ def test_coco_image_ids_are_never_shared(names: list[str]) -> None:
     assert len(set(given_ids)) == len(names)
 
 
+def test_coco_gives_a_label_that_repeats_one_category(tmp_path: Path) -> None:
+    repeated = picture("1.jpg", [[0, 0, 1, 1]] * 3, ["cat", "dog", "cat"], [0, 1, 2])
+    files = write(WRITERS["coco"], tmp_path, repeated)
+    assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
+    assert json.loads(files["coco_images.json"])["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+
+
+def test_coco_keeps_categories_apart_where_pictures_have_labels_of_their_own(tmp_path: Path) -> None:
+    first, second = (
+        picture("1.jpg", [[0, 0, 1, 1]], ["cat"]),
+        picture("2.jpg", [[0, 0, 1, 1]] * 2, ["dog", "cat"], [0, 1]),
+    )
+    files = write(WRITERS["coco"], tmp_path, first, second)
+    assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
+    assert [category["name"] for category in json.loads(files["coco_images.json"])["categories"]] == ["cat", "dog"]
+
+
+def test_the_coco_files_load_as_data_set_and_results(tmp_path: Path) -> None:
+    write(WRITERS["coco"], tmp_path, record("17.jpg", FOUND, "m"), record("x.jpg", NOTHING, "m"))
+    data = hotcoco.COCO(str(tmp_path / "coco_images.json"))
+    results = data.load_res(str(tmp_path / "coco_results.json"))
+    assert {row["file_name"] for row in data.load_imgs(data.get_img_ids())} == {"17.jpg", "x.jpg"}
+    assert {row["image_id"] for row in results.load_anns(results.get_ann_ids())} == {17}
+
+
+def test_csv(tmp_path: Path) -> None:
+    files = write(
+        WRITERS["csv"],
+        tmp_path,
+        record("x.jpg", FOUND, "m"),
+        error_record("b.jpg", "bad", "m"),
+        record("c.jpg", NOTHING, "m"),
+    )
+    assert files == {
+        "results.csv": "image,label,score,xmin,ymin,xmax,ymax\r\n"
+        "x.jpg,cat,0.93,1.2,3.4,50.1,60.0\r\n"
+        "x.jpg,犬,0.3,0.0,0.123,640.0,480.0\r\n"
+    }
+
+
+def test_csv_quotes_what_needs_it_and_changes_nothing(tmp_path: Path) -> None:
+    made = picture("=a,b.jpg", [[0, 0, 1, 1]] * 2, ['say "hi"', "-x"], [0, 1])
+    lines = write(CsvWriter, tmp_path, made)["results.csv"].splitlines()
+    assert lines[1:] == ['"=a,b.jpg","say ""hi""",0.9,0.0,0.0,1.0,1.0', '"=a,b.jpg",-x,0.1,0.0,0.0,1.0,1.0']
+
+
+@on_disk
+@given(st.lists(pictures(), max_size=3))
+def test_csv_round_trip(made: list[Record]) -> None:
+    text = written_by(CsvWriter, *made)["results.csv"]
+    rows = [
+        (
+            row["image"],
+            row["label"],
+            float(row["score"]),
+            [float(row[side]) for side in ("xmin", "ymin", "xmax", "ymax")],
+        )
+        for row in csv.DictReader(io.StringIO(text, newline=""))
+    ]
+    assert rows == [
+        (one["image"], found["label"], found["score"], box)
+        for one in made
+        for found, box in zip(one["detections"], corners(one), strict=True)
+    ]
+
+
+# --- all
+
+
 @pytest.mark.parametrize("form", WRITERS)
 def test_a_run_without_a_picture_leaves_files_that_can_be_read(form: str, tmp_path: Path) -> None:
-    for text in write(WRITERS[form], tmp_path).values():
-        assert not text or json.loads(text) in ([], {"images": [], "categories": []})
+    empty: tuple[object, ...] = ([], {"images": [], "categories": []})
+    for name, text in write(WRITERS[form], tmp_path).items():
+        assert not name.endswith(".json") or json.loads(text) in empty
 
 
-@pytest.mark.parametrize("form", ["jsonl", "coco"])
+@pytest.mark.parametrize("form", WRITERS)
+def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: str, tmp_path: Path) -> None:
+    everything = picture("x", [[0, 0, 9, 9]] * len(HOSTILE), HOSTILE, range(len(HOSTILE)))
+    files = write(WRITERS[form], tmp_path, *(Record({**everything, "image": name}) for name in HOSTILE))
+    assert files
+    assert not [name for name in files if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "coco", "csv", "labelstudio"])
+def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> None:
+    boxes = [[x, x, x + 9, x + 9] for x in range(100)]
+    writer = WRITERS[form](tmp_path)
+    writer.add(picture("first.jpg", boxes))
+    tracemalloc.start()
+    for i in range(200):
+        writer.add(picture(f"{i}.jpg", boxes))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    writer.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 500_000
+    assert kept < 100_000
+
+
+@pytest.mark.parametrize("form", ["jsonl", "coco", "yolo", "labelstudio", "csv"])
 def test_nothing_appears_before_it_is_whole(form: str, tmp_path: Path) -> None:
     old = write(WRITERS[form], tmp_path, record("old.jpg", FOUND, "m"))
     writer = WRITERS[form](tmp_path)
     writer.add(record("new.jpg", NOTHING, "m"))
-    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in old} == old
+    before = left_in(tmp_path)
     writer.close()
-    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in old} != old
-
-
-def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.json"
-    with written(path) as stream:
-        stream.write(b"old")
-    with pytest.raises(TypeError), written(path) as stream:
-        stream.writelines([b"new, but", None])  # type: ignore[list-item]
-    assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("a.json", b"old")]
+    assert {name: before[name] for name in old} == old
+    assert {name: left_in(tmp_path)[name] for name in old} != old
 
 
 def test_a_name_that_is_not_unicode_is_written(tmp_path: Path) -> None:
     files = write(JsonWriter, tmp_path, record("caf\udce9.jpg", NOTHING, "m"))
     (text,) = files.values()
     assert json.loads(text)["image"] == "caf\\udce9.jpg"
-
-
-# --- names
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("a/b/cat.jpg", "cat"),
-        ("a\\b\\cat.tar.jpg", "cat.tar"),
-        ("https://host/p/cat.jpg?size=1/2#x", "cat"),
-        ("https://host/", "host"),
-        ("https://host/image?id=3", "image"),
-        ("C:\\x\\a:b.png", "a_b"),
-        ("con.jpg", "_con"),
-        (".jpg", "jpg"),
-        ("..", "_"),
-        ("", "_"),
-        ("a#b?.jpg", "a#b_"),
-        ("名前.jpg", "名前"),
-    ],
-)
-def test_stems(name: str, stem: str) -> None:
-    assert file_stem(name) == stem
-
-
-@given(st.text(st.characters()))
-def test_safe_names_are_safe(text: str) -> None:
-    name = safe_name(text)
-    assert name == Path(name).name
-    assert 0 < len(name.encode("utf-8")) <= 181
-
-
-@given(st.lists(st.sampled_from(["x.jpg", "a/x.png", "X.jpg", "x-2.jpg", "x-3.jpg", "y.jpg"]), max_size=15))
-def test_no_two_pictures_share_a_name(images: list[str]) -> None:
-    names, again = FileNames(), FileNames()
-    given_names = [names.of(image) for image in images]
-    assert len({name.casefold() for name in given_names}) == len(images)
-    assert given_names == [again.of(image) for image in images]

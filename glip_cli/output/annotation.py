@@ -1,0 +1,244 @@
+"""Records to what tools for annotation and training read: YOLO, Pascal VOC and Label Studio.
+
+Boxes are clipped to the image, because these tools refuse a corner outside it. Pictures that failed are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement
+
+from glip_cli.output.files import (
+    AtomicFile,
+    CsvFile,
+    FileNames,
+    JsonList,
+    path_parts,
+    save_xml,
+    written,
+    xml_text,
+)
+from glip_cli.output.records import AnyRecord, ClassNumbers, Detection, Record, corners, corners_inside
+
+_DATA_YAML = """\
+# ultralytics reads labels/NAME.txt beside images/NAME.jpg: put the pictures, or links to them, into images/,
+# each under the name that yolo_images.csv gives it. Its trainer refuses a sixth column (the score); drop it with
+#   perl -pi -e '$_ = join(" ", (split)[0..4]) . "\\n"' labels/*.txt
+path:  # empty: the folder of this file
+train: images
+val: images
+"""
+# What PyYAML cannot read (https://yaml.org/spec/1.1/#c-printable), the byte order mark, and YAML's own line ends
+_NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_URL = re.compile(r"https?://", re.IGNORECASE)
+
+Tree = Mapping[str, "str | float | Tree"]
+
+
+class YoloWriter:
+    """`labels/<name>.txt` per image, a line `class cx cy w h score` per box, and `data.yaml` with the class names.
+
+    Centre and size are fractions of the image's width and height, to 6 decimals. An image without a box gets an
+    empty file. `yolo_images.csv` (`name,image`) says which image each name stands for: it is the image's stem,
+    with a number where two images share one. A class is the label's place from 0, where a label given twice
+    counts once.
+
+    `data.yaml` is what ultralytics 8 reads: an empty `path` is the file's own folder, wherever that is moved,
+    and `train` and `val` are its `images`, which is not made here. The comment in it tells how to train on the
+    boxes: ultralytics refuses lines of six columns, those of its own `save_conf=True` too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names = FileNames()
+        self._classes = ClassNumbers()
+        self._images = CsvFile(AtomicFile(folder / "yolo_images.csv"), ("name", "image"))
+
+    def add(self, record: AnyRecord) -> None:
+        name = self._names.of(record["image"])
+        if "detections" not in record:
+            return
+        self._classes.learn(record["labels"])
+        self._images.add((name, record["image"]))
+        lines = (self._line(record, detection) for detection in record["detections"])
+        with written(self._folder / "labels" / f"{name}.txt") as stream:
+            stream.write("".join(lines).encode())
+
+    def close(self) -> None:
+        self._images.close()
+        with written(self._folder / "data.yaml") as stream:
+            stream.write((_DATA_YAML + _yaml_names(self._classes.names)).encode())
+
+    def _line(self, record: Record, detection: Detection) -> str:
+        x1, y1, x2, y2 = corners_inside(record, detection)
+        numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, detection["score"])
+        return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"
+
+
+def _yaml_names(names: list[str]) -> str:
+    lines = "".join(f"  {i}: {_yaml_string(name)}\n" for i, name in enumerate(names))
+    return f"names:\n{lines}" if lines else "names: {}\n"
+
+
+def _yaml_string(text: str) -> str:
+    """A JSON string, which is a YAML string too once what YAML cannot print is escaped."""
+    return _NOT_IN_YAML.sub(_json_escape, json.dumps(text, ensure_ascii=False))
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+class VocWriter:
+    """`Annotations/<name>.xml` per image, laid out as in Pascal VOC 2012, with a `score` in every `object`.
+
+    Corners are the nearest whole pixels, counted from 0, `xmax` and `ymax` at most the width and height: what
+    LabelImg and CVAT take them for (torchvision hands the text over as it is). Readers made for the original
+    devkit, whose pixels count from 1, take one off each corner and so see the box a pixel further up and left.
+    A box is at least one pixel wide and high. Control characters that XML cannot hold become Python's escapes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "Annotations"
+        self._names = FileNames()
+
+    def add(self, record: AnyRecord) -> None:
+        name = self._names.of(record["image"])
+        if "detections" not in record:
+            return
+        root = Element("annotation")
+        _grow(root, _voc_image(record))
+        for detection in record["detections"]:
+            _grow(root, {"object": _voc_object(record, detection)})
+        save_xml(self._folder / f"{name}.xml", root)
+
+    def close(self) -> None:
+        pass
+
+
+def _voc_image(record: Record) -> Tree:
+    parts = path_parts(record["image"])
+    return {
+        "folder": parts[-2] if len(parts) > 1 else "",
+        "filename": parts[-1],
+        "path": record["image"],
+        "source": {"database": f"glip {record['model']}"},
+        "size": {"width": record["width"], "height": record["height"], "depth": 3},
+        "segmented": 0,
+    }
+
+
+def _voc_object(record: Record, detection: Detection) -> Tree:
+    x1, y1, x2, y2 = corners(detection)
+    xmin, xmax = _whole_pixels(x1, x2, record["width"])
+    ymin, ymax = _whole_pixels(y1, y2, record["height"])
+    return {
+        "name": detection["label"],
+        "pose": "Unspecified",
+        "truncated": 0,
+        "difficult": 0,
+        "score": detection["score"],
+        "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+    }
+
+
+def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:
+    """The nearest whole numbers 0 <= first < last <= size."""
+    first = min(max(round(low), 0), size - 1)
+    return first, min(max(round(high), first + 1), size)
+
+
+def _grow(parent: Element, tree: Tree) -> None:
+    """A child for each item of `tree`: with the text of a value, or with children of its own."""
+    for tag, value in tree.items():
+        child = SubElement(parent, tag)
+        if isinstance(value, Mapping):
+            _grow(child, value)
+        else:
+            child.text = xml_text(str(value))
+
+
+class LabelStudioWriter:
+    """`labelstudio.json`, tasks with the boxes as predictions, and `labelstudio.xml`, the labeling configuration.
+
+    Paste the xml under Settings > Labeling Interface > Code, then import the json. A task's score is the mean
+    of its boxes' scores, null without one. Percentages are to 6 decimals. Control characters in labels
+    become Python's escapes, in both files.
+
+    An image of the web keeps its URL. One of a disk becomes `/data/local-files/?d=PATH`, which Label Studio
+    serves from its document root (https://labelstud.io/guide/storage.html#Local-storage): start it with
+
+        LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=ROOT label-studio
+
+    where ROOT is `/` when the images were named by absolute paths, else the folder in which glip ran; then add,
+    under Settings > Cloud Storage, a source storage "Local files" with the images' folder (it need not be
+    synced). Label Studio refuses paths that leave ROOT by `..`, and images that lie in ROOT itself: name such
+    images by absolute paths.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._classes = ClassNumbers()
+        self._tasks = JsonList(AtomicFile(folder / "labelstudio.json"), b"[", b"]\n")
+
+    def add(self, record: AnyRecord) -> None:
+        if "detections" in record:
+            self._classes.learn(record["labels"])
+            self._tasks.add({"data": {"image": _served(record["image"])}, "predictions": [_prediction(record)]})
+
+    def close(self) -> None:
+        self._tasks.close()
+        save_xml(self._folder / "labelstudio.xml", _labeling_config(map(xml_text, self._classes.names)))
+
+
+def _served(image_name: str) -> str:
+    """Where Label Studio finds the image: `d` is a path below its document root."""
+    if _URL.match(image_name):
+        return image_name
+    path = posixpath.normpath(PurePath(image_name).as_posix()).lstrip("/")
+    return "/data/local-files/?d=" + quote(path)
+
+
+def _prediction(record: Record) -> dict[str, Any]:
+    scores = [detection["score"] for detection in record["detections"]]
+    return {
+        "model_version": record["model"],
+        "score": round(sum(scores) / len(scores), 6) if scores else None,
+        "result": [_region(record, detection, i) for i, detection in enumerate(record["detections"])],
+    }
+
+
+def _region(record: Record, detection: Detection, number: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = corners_inside(record, detection)
+    percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+    return {
+        "id": f"box-{number}",
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": record["width"],
+        "original_height": record["height"],
+        "image_rotation": 0,
+        "value": {
+            **{name: round(100 * fraction, 6) for name, fraction in percent.items()},
+            "rotation": 0,
+            "rectanglelabels": [xml_text(detection["label"])],
+        },
+        "score": detection["score"],
+    }
+
+
+def _labeling_config(labels: Iterable[str]) -> Element:
+    """The tags that `from_name` and `to_name` of every region refer to."""
+    view = Element("View")
+    SubElement(view, "Image", name="image", value="$image")
+    choices = SubElement(view, "RectangleLabels", name="label", toName="image")
+    for label in labels:
+        SubElement(choices, "Label", value=label)
+    return view

@@ -1,0 +1,159 @@
+"""What every writer stands on: files that appear whole, JSON, CSV and XML as bytes, and a name for each picture."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+_NAME_BYTES = 180  # of the 255 that file systems allow; the rest is for a number, a suffix and ".tmp"
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+# https://www.w3.org/TR/xml/#charsets; a carriage return is allowed, but every reader takes it for a line feed
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def json_bytes(value: object, indent: int | None = None) -> bytes:
+    """UTF-8 JSON, letters of every script as themselves; NaN is refused, because JSON has none."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def save_json(path: Path, value: object, indent: int | None = None) -> None:
+    with written(path) as stream:
+        stream.write(json_bytes(value, indent) + b"\n")
+
+
+def xml_text(text: str) -> str:
+    """`text` with Python's escapes for the control characters that XML 1.0 cannot hold, not even as references."""
+    return _NOT_IN_XML.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def save_xml(path: Path, root: ElementTree.Element) -> None:
+    """`root`, indented (it is changed for that), as UTF-8."""
+    ElementTree.indent(root)
+    with written(path) as stream:
+        stream.write(ElementTree.tostring(root, encoding="unicode").encode() + b"\n")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under `path`, replacing another, only when the block ends well."""
+    file = AtomicFile(path)
+    try:
+        yield file.stream
+    except BaseException:
+        file.discard()
+        raise
+    file.close()
+
+
+class AtomicFile:
+    """A file with a temporary name beside its own until it is closed. Makes the folder where it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.stream: BinaryIO = self._temporary.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self.stream.write(data)
+
+    def close(self) -> None:
+        self.stream.close()
+        self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        self.stream.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class JsonList:
+    """A JSON list that is written item by item, one per line."""
+
+    def __init__(self, file: AtomicFile, opening: bytes, closing: bytes) -> None:
+        self._file, self._closing = file, closing
+        self._separator = b"\n"
+        file.write(opening)
+
+    def add(self, item: object) -> None:
+        self._file.write(self._separator + json_bytes(item))
+        self._separator = b",\n"
+
+    def close(self, after: bytes = b"") -> None:
+        self._file.write(self._closing + after)
+        self._file.close()
+
+
+class CsvFile:
+    """Rows of a CSV file as RFC 4180 has it: UTF-8, lines end in CRLF, quotes where a cell needs them."""
+
+    def __init__(self, file: AtomicFile, header: Sequence[str]) -> None:
+        self._file = file
+        self._rows = csv.writer(self)
+        self.add(header)
+
+    def add(self, cells: Sequence[object]) -> None:
+        self._rows.writerow(cells)
+
+    def write(self, line: str) -> None:
+        """For the csv module, which hands each finished line over."""
+        self._file.write(line.encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FileNames:
+    """Names for what is made from each picture: its stem, and `-2`, `-3` ... where another picture had it.
+
+    Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The
+    same pictures in the same order get the same names. Remembers a number for each name once given, about
+    70 bytes; two names whose numbers happen to agree (one chance in a million for a million pictures) cost
+    the later picture a `-2` that it did not need.
+    """
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+        self._repeats: dict[int, int] = {}
+
+    def of(self, image_name: str) -> str:
+        stem = file_stem(image_name)
+        name, repeats = stem, self._repeats.get(_digest(stem), 0)
+        while _digest(name) in self._given:
+            repeats += 1
+            name = f"{stem}-{repeats + 1}"
+        self._given.add(_digest(name))
+        if repeats:
+            self._repeats[_digest(stem)] = repeats
+        return name
+
+
+def _digest(name: str) -> int:
+    """59 bits, the most that an int of 32 bytes takes; unlike `hash`, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest()) >> 5
+
+
+def file_stem(image_name: str) -> str:
+    """The last part of a path or URL without suffix and query, as a name that every file system takes."""
+    return safe_name(os.path.splitext(path_parts(image_name)[-1])[0])
+
+
+def path_parts(image_name: str) -> list[str]:
+    """The parts of a path or URL between slashes of either kind, without a query; at least one."""
+    if "://" in image_name:
+        image_name = re.split(r"[?#]", image_name, maxsplit=1)[0]
+    return re.split(r"[/\\]", image_name.rstrip("/\\"))
+
+
+def safe_name(text: str) -> str:
+    """`text` as a file name: no separator, control character or name that Windows keeps, at most 180 bytes."""
+    clean = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", text)
+    clean = clean.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore").strip(" .")
+    return f"_{clean}" if not clean or _RESERVED.fullmatch(clean) else clean

@@ -1,0 +1,42 @@
+"""The pictures that a run saves: each image with its boxes, and what is inside each box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from glip_cli.output.draw import annotate, palette_colours, save_crops
+from glip_cli.output.formats import written
+from glip_cli.types import Detections
+
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which to save, and where. Raises UsageError for a palette that cannot be meant."""
+
+    folder: Path
+    drawn: bool = False  # vis/NAME.jpg, the image with its boxes
+    crops: bool = False  # crops/LABEL/NAME..., the content of each box
+    palette: str = "bright"
+
+    def __post_init__(self) -> None:
+        palette_colours(self.palette, 1)  # a wrong one is refused before the work
+
+    @property
+    def any(self) -> bool:
+        return self.drawn or self.crops
+
+    def save(self, image: Image.Image, detections: Detections, name: str) -> None:
+        """Write what is wanted of one image under `name`. Raises OSError."""
+        if self.drawn:
+            with written(self.folder / "vis" / f"{name}.jpg") as stream:
+                self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
+        if self.crops:
+            save_crops(image, detections, self.folder / "crops", name)
+
+    def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
+        return annotate(image, detections, self.palette)

@@ -1,0 +1,131 @@
+"""Files that are whole or not there, text that XML can hold, and names that collide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from glip_cli.output import files
+from glip_cli.output.files import FileNames, file_stem, path_parts, safe_name, written, xml_text
+from tests.output.made import HOSTILE
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    with written(path) as stream:
+        stream.write(b"old")
+    with pytest.raises(TypeError), written(path) as stream:
+        stream.writelines([b"new, but", None])  # type: ignore[list-item]
+    assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("a.json", b"old")]
+
+
+@given(st.text(st.characters()))
+@example("".join(HOSTILE))
+def test_xml_text_comes_back_from_a_parser(text: str) -> None:
+    tag = ElementTree.Element("a", value=xml_text(text))
+    tag.text = xml_text(text)
+    back = ElementTree.fromstring(ElementTree.tostring(tag))
+    assert (back.text or "") == back.attrib["value"] == xml_text(text)
+
+
+@given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Z"])))
+def test_xml_text_leaves_what_can_be_printed(text: str) -> None:
+    assert xml_text(text) == text
+
+
+def test_xml_text_of_control_characters() -> None:
+    assert xml_text("a\x00b\x1bc\rd\ne\tf\uffff") == "a\\x00b\\x1bc\\rd\ne\tf\\uffff"
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a/b/cat.jpg", "cat"),
+        ("a\\b\\cat.tar.jpg", "cat.tar"),
+        ("https://host/p/cat.jpg?size=1/2#x", "cat"),
+        ("https://host/", "host"),
+        ("https://host/image?id=3", "image"),
+        ("C:\\x\\a:b.png", "a_b"),
+        ("con.jpg", "_con"),
+        (".jpg", "jpg"),
+        ("..", "_"),
+        ("", "_"),
+        ("a#b?.jpg", "a#b_"),
+        ("名前.jpg", "名前"),
+    ],
+)
+def test_stems(name: str, stem: str) -> None:
+    assert file_stem(name) == stem
+
+
+@given(st.text(st.characters()))
+def test_safe_names_are_safe(text: str) -> None:
+    name = safe_name(text)
+    assert name == Path(name).name
+    assert 0 < len(name.encode("utf-8")) <= 181
+
+
+@given(st.lists(st.sampled_from(["x.jpg", "a/x.png", "X.jpg", "x-2.jpg", "x-3.jpg", "y.jpg"]), max_size=15))
+def test_no_two_pictures_share_a_name(images: list[str]) -> None:
+    names, again = FileNames(), FileNames()
+    given_names = [names.of(image) for image in images]
+    assert len({name.casefold() for name in given_names}) == len(images)
+    assert given_names == [again.of(image) for image in images]
+
+
+class NamesByText:
+    """How names are given, with every name remembered as it is."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, int] = {}
+
+    def of(self, image_name: str) -> str:
+        stem = file_stem(image_name)
+        name, number = stem, self.given.get(stem.casefold(), 0)
+        while name.casefold() in self.given:
+            number += 1
+            name = f"{stem}-{number + 1}"
+        self.given[name.casefold()] = 0
+        self.given[stem.casefold()] = number
+        return name
+
+
+@given(st.lists(st.sampled_from(["x", "X", "x-2", "x-2-2", "X-3", "straße", "STRASSE", "y"]), max_size=25))
+def test_remembering_digests_gives_the_names_that_remembering_names_gives(images: list[str]) -> None:
+    digests, texts = FileNames(), NamesByText()
+    assert [digests.of(image) for image in images] == [texts.of(image) for image in images]
+
+
+def test_many_pictures_of_one_stem_do_not_count_from_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda name: asked.append(name) or digest(name))
+    names = FileNames()
+    assert [names.of(f"{i}/x.jpg") for i in range(100)][-1] == "x-100"
+    assert len(asked) < 600
+
+
+def test_names_are_the_same_in_every_process() -> None:
+    names = FileNames()
+    assert [names.of(image) for image in ("x.jpg", "a/X.png", "x-2.gif", "b/x.jpg")] == ["x", "X-2", "x-2-2", "x-3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("a/b.jpg", ["a", "b.jpg"]),
+        ("/b.jpg", ["", "b.jpg"]),
+        ("c:\\a\\b.jpg", ["c:", "a", "b.jpg"]),
+        ("https://host/a/b.jpg?x=/y#z", ["https:", "", "host", "a", "b.jpg"]),
+        ("", [""]),
+    ],
+)
+def test_path_parts(name: str, parts: list[str]) -> None:
+    assert path_parts(name) == parts
