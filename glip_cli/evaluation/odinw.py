@@ -1,0 +1,246 @@
+"""ODinW, Object Detection in the Wild: which data sets, what they are asked, what others measured.
+
+The facts are in glip_cli/names/odinw.toml, which says where they come from. The two benchmarks differ in more than
+their length: the configs of the 13 ask for the bare class names, those of the 35 use the paper's manual prompts
+(Aquarium, EgoHands, Packages, Pothole) and names (Rabbits, Mushrooms).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import UsageError
+from glip_cli.prompt import SEPARATOR, label_prompt
+from glip_cli.types import Prompt
+
+BENCHMARKS = (13, 35)
+SPLITS = ("test", "val", "minival")
+_MICROSOFT_FILE = "-official"  # ends the names in weights.toml of the same weights in Microsoft's own files
+_FOLDER = "odinw/"
+
+
+@dataclass(frozen=True)
+class OdinwSet:
+    """One data set.
+
+    Attributes:
+        name: of its config, unique; the leaderboard's name.
+        title: short name for tables, unique; the paper's where the paper has the set.
+        labels: class names in the order of the prompt; not all can be prompted (ChessPieces has one of two blanks).
+        category_ids: the COCO category of each label.
+        caption_prompt: (prefix, name, suffix) of each class, or nothing where the names stand for themselves.
+        annotation: COCO json of the test split, relative to the folder that holds `odinw/`; pictures lie beside it.
+        val, minival: the same for the other splits; `minival` is None where the set has none. The zero-shot command of
+            microsoft/GLIP measures `minival`, or else `val`; mmdetection measures `val`.
+    """
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    caption_prompt: tuple[tuple[str, str, str], ...]
+    annotation: str
+    val: str
+    minival: str | None = None
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Category id -> label: what replaces the names in the json."""
+        return dict(zip(self.category_ids, self.labels, strict=True))
+
+    def file(self, split: str = "test") -> str:
+        """The annotation file of a split, relative. Raises UsageError for a split that the set does not have."""
+        path = {"test": self.annotation, "val": self.val, "minival": self.minival}.get(split)
+        if path is None:
+            have = [name for name in SPLITS if name != "minival" or self.minival]
+            raise UsageError(f"{self.name} has no split {split!r}; there are {', '.join(have)}")
+        return path
+
+
+@dataclass(frozen=True)
+class OdinwPrompt:
+    """What a set is asked.
+
+    Attributes:
+        prompt: one label per class that can be prompted.
+        category_ids: the COCO category of each label of `prompt`.
+        left_out: categories that cannot be prompted, because their name is blank.
+    """
+
+    prompt: Prompt
+    category_ids: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublishedAP:
+    """An AP in percent that somebody published for a set, or for the average of a benchmark.
+
+    `prompts` is "names" (class names alone, as `odinw_sets(13)`) or "manual" (as `odinw_sets(35)`); `source` is
+    "paper", "microsoft", "mmdetection" or "official code" (see odinw.toml); `note` limits the comparison.
+    """
+
+    value: float
+    source: str
+    prompts: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """One line of a benchmark's table; `AP` is None where it was not measured, or nothing was there to be found."""
+
+    name: str
+    title: str
+    AP: float | None
+
+
+@dataclass(frozen=True)
+class MeanTable:
+    """A benchmark's table, and the plain mean over the sets that were measured (None if none was)."""
+
+    rows: tuple[MeanRow, ...]
+    average: float | None
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Titles of the sets that the average leaves out."""
+        return tuple(row.title for row in self.rows if row.AP is None)
+
+    @property
+    def caption(self) -> str:
+        """One line for people: over how many sets the average is, and which are absent."""
+        measured = len(self.rows) - len(self.absent)
+        absent = f"; absent: {', '.join(self.absent)}" if self.absent else ""
+        return f"average over {measured} of {len(self.rows)} sets{absent}"
+
+
+def odinw_sets(which: int) -> tuple[OdinwSet, ...]:
+    """The sets of ODinW-13 (bare names) or ODinW-35 (manual prompts), in the order of the official list.
+
+    Raises UsageError for another number.
+    """
+    if which not in BENCHMARKS:
+        raise UsageError(f"there is no ODinW-{which}; there are ODinW-13 and ODinW-35")
+    return tuple(_odinw_set(row, which) for row in _toml()["set"] if which in row["benchmarks"])
+
+
+def locate(dataset: OdinwSet, root: Path, split: str = "test") -> Path | None:
+    """The annotation file of a split below `root`, or None; the pictures are in its folder.
+
+    `root` is the folder that holds `odinw/`, or that folder itself, whatever it is called.
+    """
+    relative = dataset.file(split)
+    candidates = (root / relative, root / relative.removeprefix(_FOLDER))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
+    """The text that a set is asked with.
+
+    With a caption prompt it is microsoft/GLIP's (engine/inference.py:178-282): prefix + name + suffix of each class,
+    as they stand, joined by ". ". The span of a label is that of the name only ("holes"); the label stays the class
+    name ("pothole"). Such a text is one caption: it is never spread over several texts.
+
+    Raises PromptError where no class can be prompted.
+    """
+    kept = [place for place, label in enumerate(dataset.labels) if label.strip()]
+    labels = tuple(dataset.labels[place] for place in kept)
+    if dataset.caption_prompt:
+        prompt = _prompt_in_words(labels, [dataset.caption_prompt[place] for place in kept])
+    else:
+        prompt = label_prompt(labels)
+    category_ids = tuple(dataset.category_ids[place] for place in kept)
+    return OdinwPrompt(prompt, category_ids, tuple(sorted(set(dataset.category_ids) - set(category_ids))))
+
+
+def mean_table(scores: Mapping[str, float], sets: Sequence[OdinwSet]) -> MeanTable:
+    """The table of a benchmark from the AP of each set's name, in whatever unit.
+
+    An AP below zero (COCO's sign for "no box to be found") counts as absent. Raises ValueError for a name that is
+    none of `sets`.
+    """
+    _check_names(scores, sets)
+    found = {name: score for name, score in scores.items() if score >= 0}
+    rows = tuple(MeanRow(one.name, one.title, found.get(one.name)) for one in sets)
+    return MeanTable(rows, sum(found.values()) / len(found) if found else None)
+
+
+def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
+
+    Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else. Raises
+    ValueError for a name that is no set's.
+    """
+    sets = odinw_sets(35)
+    _check_names(results_by_set, sets)
+    keys = ("image_id", "category_id", "bbox", "score")
+    return {
+        one.name: [{key: result[key] for key in keys} for result in results_by_set[one.name]]
+        for one in sets
+        if one.name in results_by_set
+    }
+
+
+def published(model: str, which: int, name: str = "average") -> tuple[PublishedAP, ...]:
+    """What others measured zero-shot with `model` (a name of weights.toml) on a set (its name), or on average.
+
+    Those that used the prompts of `odinw_sets(which)` come first. Empty where nothing was published.
+    """
+    title = next((one.title for one in odinw_sets(which) if one.name == name), name)
+    model = model.removesuffix(_MICROSOFT_FILE)
+    tables = [table for table in _toml()["published"] if table["benchmark"] == which]
+    found = [
+        PublishedAP(table["AP"][title][table["models"].index(model)], *_circumstances(table))
+        for table in tables
+        if model in table["models"] and title in table["AP"]
+    ]
+    ours = "names" if which == 13 else "manual"
+    return tuple(sorted(found, key=lambda one: one.prompts != ours))
+
+
+def _circumstances(table: Mapping[str, Any]) -> tuple[str, str, str]:
+    return table["source"], table["prompts"], table.get("note", "")
+
+
+def _check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
+    unknown = [name for name in named if name not in {one.name for one in sets}]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is none of the {len(sets)} sets")
+
+
+def _prompt_in_words(labels: tuple[str, ...], parts: Sequence[tuple[str, str, str]]) -> Prompt:
+    texts = ["".join(part) for part in parts]
+    begins = accumulate((len(text) + len(SEPARATOR) for text in texts[:-1]), initial=0)
+    spans = tuple(
+        ((begin + len(prefix), begin + len(prefix) + len(name)),)
+        for begin, (prefix, name, _) in zip(begins, parts, strict=True)
+    )
+    return Prompt(SEPARATOR.join(texts), labels, spans, is_caption=True)
+
+
+def _odinw_set(row: Mapping[str, Any], which: int) -> OdinwSet:
+    labels = tuple(row.get("names_13", row["names"]) if which == 13 else row["names"])
+    parts = tuple((prefix, name, suffix) for prefix, name, suffix in row.get("caption_prompt", ()))
+    return OdinwSet(
+        name=row["name"],
+        title=row["title"],
+        labels=labels,
+        category_ids=tuple(range(1, len(labels) + 1)),
+        caption_prompt=parts if which == 35 else (),
+        annotation=row["test"],
+        val=row["val"],
+        minival=row.get("minival"),
+    )
+
+
+@cache
+def _toml() -> dict[str, Any]:
+    return tomllib.loads(files("glip_cli").joinpath("names", "odinw.toml").read_text(encoding="utf-8"))
