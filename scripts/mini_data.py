@@ -16,13 +16,26 @@ from glip_cli.finetune.loss import Target
 from glip_cli.image import collate, prepare
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.prompt import caption_prompt, label_prompt, tokenize
-from glip_cli.scenes import COLOURS, HELD_OUT, PAIRS, PATTERNS, SHAPES, SIZES, Phrase, Scene, draw_prompt, draw_scene
+from glip_cli.scenes import (
+    COLOURS,
+    HELD_OUT,
+    PAIRS,
+    PATTERNS,
+    SHAPES,
+    SIZES,
+    Phrase,
+    Scene,
+    Thing,
+    draw_prompt,
+    draw_scene,
+)
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt
 
 VOCABULARY = Path(__file__).parents[1] / "glip_cli" / "assets" / "glip-mini"
 SEEN = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 SCENE_SIZES = ((160, 160), (160, 160), (192, 160), (160, 192))
+LONG_PROMPTS = 0.15  # share of batches that are asked for a long list, as `glip eval scenes` does
 LINKS = (" and ", ", ", ", ", " next to ", " above ", " on ")
 
 
@@ -48,6 +61,7 @@ class Batch:
     ids: Tensor
     mask: Tensor
     targets: list[Target]
+    things: list[tuple[Thing, ...]]
 
 
 class Scenes(IterableDataset[Batch]):
@@ -68,7 +82,8 @@ class Scenes(IterableDataset[Batch]):
 def make_batch(rng: np.random.Generator, size: int, tokenizer: Tokenizer) -> Batch:
     width, height = SCENE_SIZES[rng.integers(len(SCENE_SIZES))]
     scenes = [draw_scene(rng, width, height, SEEN) for _ in range(size)]
-    asked = [draw_prompt(rng, scene, SEEN) for scene in scenes]
+    long = rng.random() < LONG_PROMPTS
+    asked = [draw_list(rng) if long else draw_prompt(rng, scene, SEEN) for scene in scenes]
     encoded = [tokenize(write_prompt(rng, phrases), tokenizer) for phrases in asked]
     ids, mask = pad_ids([tokens.ids for tokens in encoded])
     targets = [
@@ -76,7 +91,13 @@ def make_batch(rng: np.random.Generator, size: int, tokenizer: Tokenizer) -> Bat
         for scene, phrases, tokens in zip(scenes, asked, encoded, strict=True)
     ]
     pixels = collate([prepare(scene.image, *GLIP_MINI.image_size) for scene in scenes])
-    return Batch(pixels, ids, mask, targets)
+    return Batch(pixels, ids, mask, targets, [scene.things for scene in scenes])
+
+
+def draw_list(rng: np.random.Generator) -> tuple[Phrase, ...]:
+    """From 20 to all of the colour-shape pairs that training may name, shuffled, whatever is in the scene."""
+    chosen = rng.permutation(len(SEEN))[: rng.integers(20, len(SEEN) + 1)]
+    return tuple(Phrase(SEEN[i][1], SEEN[i][0]) for i in chosen)
 
 
 def write_prompt(rng: np.random.Generator, phrases: Sequence[Phrase]) -> Prompt:
