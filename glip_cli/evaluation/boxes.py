@@ -1,0 +1,156 @@
+"""A data set of boxes, a model's detections in it, and the rules by which they are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import UsageError
+from glip_cli.evaluation.coco import BoxScores, coco_scores
+from glip_cli.evaluation.ground_truth import GroundTruth, find_images
+from glip_cli.evaluation.lvis import lvis_scores
+from glip_cli.output.records import AnyRecord
+from glip_cli.prompt import label_prompt
+from glip_cli.sources import Source
+from glip_cli.types import Prompt
+
+Results = list[dict[str, Any]]
+Score = Callable[[GroundTruth, Sequence[dict[str, Any]]], BoxScores]
+"""Ground truth and COCO results -> numbers."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a benchmark wants its answers, and how it scores them.
+
+    Attributes:
+        options: fields of `DetectOptions`.
+        words: the same, for people.
+    """
+
+    options: Mapping[str, Any]
+    words: str
+    score: Score
+
+
+COCO_RULES = Rules(
+    {"threshold": 0.0, "top_k": 100}, "all names in one prompt where they fit, 100 boxes per image", coco_scores
+)
+# the official recipe: 31 prompts of 40 names, 300 boxes for each, and Fixed AP over all of them
+LVIS_RULES = Rules(
+    {"threshold": 0.0, "chunked_size": 40, "per_text": 300},
+    "prompts of 40 names, 300 boxes per image and prompt, 10000 per class",
+    partial(lvis_scores, fixed=True),
+)
+LVIS_CAPPED_RULES = Rules(
+    {"threshold": 0.0, "chunked_size": 40, "per_text": 300, "top_k": 300},
+    "prompts of 40 names, 300 boxes per image",
+    partial(lvis_scores, fixed=False),
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt, and the category that each of its labels stands for."""
+
+    prompt: Prompt
+    category_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BoxTask:
+    """A data set, ready to be asked.
+
+    Attributes:
+        name: "coco", "lvis-minival", or the name of a set of ODinW.
+        truth: only of the images that are asked.
+        images: id -> file, one for each image of `truth`.
+    """
+
+    name: str
+    truth: GroundTruth
+    images: Mapping[int, Path]
+    question: Question
+    rules: Rules
+
+    @property
+    def sources(self) -> list[Source]:
+        return [Source(image.file_name or str(image.id), str(self.images[image.id])) for image in self.truth.images]
+
+    def results(self, records: Iterable[AnyRecord]) -> Results:
+        """COCO results of the records of `sources`, in their order; images that failed have none."""
+        found = zip(self.truth.images, records, strict=True)
+        return [
+            entry for image, record in found for entry in coco_entries(record, image.id, self.question.category_ids)
+        ]
+
+
+def coco_entries(record: AnyRecord, image_id: int, category_ids: Sequence[int]) -> Results:
+    """`bbox` is [x, y, width, height] in pixels."""
+    if "error" in record:
+        return []
+    entries = []
+    for found in record["detections"]:
+        x1, y1, x2, y2 = (found["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax"))
+        bbox = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+        category = category_ids[found["label_id"]]
+        entries.append({"image_id": image_id, "category_id": category, "bbox": bbox, "score": found["score"]})
+    return entries
+
+
+def box_task(
+    name: str,
+    truth: GroundTruth,
+    folder: Path,
+    rules: Rules,
+    *,
+    question: Question | None = None,
+    limit: int | None = None,
+    skip_missing: bool = False,
+) -> BoxTask:
+    """A data set in a folder of images.
+
+    Args:
+        question: what to ask; else the names of the categories, in id order.
+        limit: only the first images.
+        skip_missing: leave out, of the ground truth too, images that are not in the folder.
+
+    Raises:
+        UsageError: images are missing, or no category has a name.
+    """
+    truth = only(truth, [image.id for image in truth.images[:limit]])
+    truth, images = with_images(truth, folder, skip_missing)
+    return BoxTask(name, truth, images, question or names_of(truth), rules)
+
+
+def names_of(truth: GroundTruth) -> Question:
+    """Raises UsageError."""
+    if not truth.promptable:
+        raise UsageError(f"{truth.name}: no category has a name, so there is nothing to ask for")
+    return Question(label_prompt(truth.labels), tuple(category.id for category in truth.promptable))
+
+
+def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[GroundTruth, dict[int, Path]]:
+    """The files of all images. Raises UsageError where some are missing and may not be."""
+    found = find_images(truth, folder)
+    if not found.missing:
+        return truth, found.paths
+    first = next(iter(found.missing.values()))
+    if not skip_missing or not found.paths:
+        way_out = "check --images" if not found.paths else "get them, or leave them out with --skip-missing"
+        raise UsageError(f"{len(found.missing)} of {len(truth.images)} images are missing, first {first}; {way_out}")
+    return only(truth, list(found.paths), f"{len(found.missing)} images are missing and left out"), found.paths
+
+
+def only(truth: GroundTruth, image_ids: Sequence[int], note: str = "") -> GroundTruth:
+    """The same for some of the images."""
+    kept = set(image_ids)
+    return replace(
+        truth,
+        images=tuple(image for image in truth.images if image.id in kept),
+        annotations=tuple(row for row in truth.annotations if row["image_id"] in kept),
+        notes=(*truth.notes, note) if note else truth.notes,
+    )

@@ -1,0 +1,200 @@
+"""A score threshold for each label, from pictures whose boxes are known; and the file that holds them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hotcoco
+import numpy as np
+import numpy.typing as npt
+
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.reading import read_text, shown
+from glip_cli.output.formats import written
+
+_ALL = 1_000_000  # detections per picture and category: no cap
+_ROUNDING = 1e-6  # files of results hold scores to six decimals
+_DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The best one for a label.
+
+    Attributes:
+        threshold: keep what scores more than this, in [0, 1); None where none can be told, which `reason` explains.
+        f1: 2 precision recall / (precision + recall) of what is kept, in [0, 1].
+        precision: kept boxes that are right / kept boxes; 0 where none is kept.
+        recall: boxes that are found / `boxes`; 0 where there are none.
+        boxes: in the ground truth, without crowds.
+        reason: why there is no threshold, else empty.
+    """
+
+    threshold: float | None
+    f1: float
+    precision: float
+    recall: float
+    boxes: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """All detections of a label that count, best first: scores (n,), whether each is right (n,); its boxes."""
+
+    scores: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_]
+    boxes: int
+
+
+def best_thresholds(
+    ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float = 0.5
+) -> dict[str, Threshold]:
+    """For each label the threshold that makes its F1 largest on these pictures.
+
+    Boxes are matched as COCO does: in each picture, best score first, each to the free box of its category with the
+    largest IoU of at least `iou`; what matches a crowd counts neither way, and in LVIS neither does what was not
+    looked for. The threshold lies midway between the
+    worst score that is kept and the next, rounded to three decimals where that stays between them. Of equal F1 the
+    highest threshold is taken.
+
+    Args:
+        ground_truth: categories of the same name share a threshold.
+        results: COCO results of all its pictures, with scores as low as the thresholds may become; a score of 0
+            exceeds no threshold.
+        iou: in (0, 1].
+
+    Returns:
+        Every label of the ground truth, in its order.
+    """
+    kept = [result for result in results if result["score"] > 0]
+    judged = _judge(ground_truth, kept, iou)
+    floor = min((float(result["score"]) for result in kept), default=0.0)
+    return {label: _best(judged[label], floor) for label in dict.fromkeys(ground_truth.labels)}
+
+
+def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> dict[str, _Judged]:
+    names = {category.id: category.name for category in ground_truth.categories}
+    scores: dict[str, list[float]] = {name: [] for name in names.values()}
+    right: dict[str, list[bool]] = {name: [] for name in names.values()}
+    for matched in _matched(ground_truth, results, iou):
+        name = names[matched["category_id"]]
+        counts = [not ignored for ignored in matched["dtIgnore"][0]]
+        scores[name] += [score for score, count in zip(matched["dtScores"], counts, strict=True) if count]
+        right[name] += [
+            bool(is_right) for is_right, count in zip(matched["dtMatched"][0], counts, strict=True) if count
+        ]
+    boxes = dict.fromkeys(names.values(), 0)
+    for row in ground_truth.annotations:
+        boxes[names[row["category_id"]]] += not row["iscrowd"]
+    return {name: _sorted(scores[name], right[name], boxes[name]) for name in boxes}
+
+
+def _matched(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> Iterator[dict[str, Any]]:
+    """What matched in each picture and category, at one IoU, all sizes, without a cap."""
+    truth = ground_truth.to_coco()
+    found = hotcoco.LVISResults(truth, list(results), max_dets=-1)
+    evaluation = hotcoco.COCOeval(truth, found, "bbox", lvis_style=ground_truth.is_federated)
+    evaluation.params.iou_thrs = [iou]
+    evaluation.params.area_rng = [[0.0, 1e10]]
+    evaluation.params.area_rng_lbl = ["all"]
+    evaluation.params.max_dets = [_ALL]
+    evaluation.evaluate()
+    yield from filter(None, evaluation.eval_imgs)
+
+
+def _sorted(scores: Sequence[float], right: Sequence[bool], boxes: int) -> _Judged:
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    return _Judged(values[order], np.asarray(right, dtype=np.bool_)[order], boxes)
+
+
+def _best(judged: _Judged, floor: float) -> Threshold:
+    """`floor` is the lowest score of all the results: nothing is known of what lies below."""
+    if not judged.boxes:
+        return Threshold(None, 0.0, 0.0, 0.0, 0, "no box in the ground truth")
+    found = np.cumsum(judged.right)
+    if not judged.right.any():
+        return Threshold(None, 0.0, 0.0, 0.0, judged.boxes, "none of its boxes was found")
+    kept = np.arange(1, len(found) + 1)
+    f1 = 2 * found / (kept + judged.boxes)
+    f1[:-1][judged.scores[:-1] == judged.scores[1:]] = -1  # equal scores are kept or dropped together
+    last = int(f1.argmax())
+    below = float(judged.scores[last + 1]) if last + 1 < len(f1) else floor
+    return Threshold(
+        threshold=_between(below, float(judged.scores[last])),
+        f1=float(f1[last]),
+        precision=float(found[last] / kept[last]),
+        recall=float(found[last] / judged.boxes),
+        boxes=judged.boxes,
+    )
+
+
+def _between(low: float, high: float) -> float:
+    """A number that `high` exceeds and `low` does not; the middle, with few decimals where there is room."""
+    if low >= high:
+        return max(0.0, high - _ROUNDING)
+    middle = (low + high) / 2
+    short = round(middle, _DECIMALS)
+    chosen = short if low < short < high else middle
+    return chosen if low <= chosen < high else low
+
+
+def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source: str = "") -> None:
+    """A TOML file: a table `thresholds` of label = number, each with its F1, precision and recall as a comment.
+
+    Labels without a threshold are comments that say why. The file appears whole or not at all.
+
+    Args:
+        path: of the file.
+        thresholds: as `best_thresholds` gives them.
+        source: what they were measured on, for the first line.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    first = f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"
+    lines = [first, "", "[thresholds]", *(_line(label, chosen) for label, chosen in thresholds.items())]
+    try:
+        with written(path) as stream:
+            stream.write(("\n".join(lines) + "\n").encode())
+    except OSError as failure:
+        raise OutputError(f"{path}: cannot be written ({failure.strerror or failure})") from failure
+
+
+def _line(label: str, chosen: Threshold) -> str:
+    if chosen.threshold is None:
+        return f"# {_key(label)}: {chosen.reason}"
+    numbers = f"F1 {chosen.f1:.3f}, precision {chosen.precision:.3f}, recall {chosen.recall:.3f}, {chosen.boxes} boxes"
+    return f"{_key(label)} = {float(chosen.threshold)!r}  # {numbers}"
+
+
+def _key(label: str) -> str:
+    """A TOML basic string: JSON's, letters of every script as themselves, but DEL escaped, and no half characters."""
+    text = json.dumps(label.encode("utf-8", "replace").decode(), ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")
+
+
+def read_thresholds(path: Path) -> dict[str, float]:
+    """Label -> threshold in [0, 1], in the file's order.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or holds something else.
+    """
+    try:
+        content = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as failure:
+        raise UsageError(f"{path}: not TOML ({failure}); write it as glip eval --calibrate does") from None
+    table = content.get("thresholds")
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: has no table [thresholds]; write it as glip eval --calibrate does")
+    for label, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UsageError(f"{path}: the threshold of {shown(label)} is {shown(value)}; it must be from 0 to 1")
+    return {label: float(value) for label, value in table.items()}

@@ -1,0 +1,66 @@
+"""The engine of Flickr30k: every item is a sentence of its own about its picture.
+
+The sentences of one picture follow each other, so the picture is read once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from glip_cli.batch.items import Item
+from glip_cli.detector import Detector
+from glip_cli.errors import ImageError
+from glip_cli.evaluation.flickr30k import Item as Sentence
+from glip_cli.evaluation.flickr30k import item_prompt
+from glip_cli.image import prepare, read_image
+from glip_cli.options import DetectOptions
+from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.sources import Source
+
+OPTIONS: Mapping[str, Any] = {"threshold": 0.0}
+"""Fields of `DetectOptions`: the protocol takes every box that post-processing leaves."""
+
+
+class CaptionEngine:
+    """See `batch.items.Engine`. The name of an item's source says which of the sentences it is."""
+
+    block_size = 1
+
+    def __init__(self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence]):
+        self.detector, self.options, self.sentences = detector, options, sentences
+        self._read = lru_cache(maxsize=1)(lambda path: read_image(Path(path), path))
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        for item in items:
+            name = item.source.name
+            try:
+                image = self._read(item.source.location)
+            except ImageError as error:
+                yield error_record(name, str(error), self.detector.name)
+                continue
+            yield self._record(name, image)
+
+    def _record(self, name: str, image: Image.Image) -> AnyRecord:
+        plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
+        size = self.options.size or self.detector.model.config.image_size
+        (found,) = self.detector.detect([prepare(image, *size)], plan, self.options)
+        return record(name, found, self.detector.name)
+
+
+def source_of(item: Sentence) -> Source:
+    return Source(f"{item.image_id}#{item.sentence}", str(item.image))
+
+
+def boxes_of(record: AnyRecord, phrases: int) -> Sequence[npt.NDArray[np.float32]]:
+    """For each phrase its boxes, best first: float32 [n, 4] xyxy; none where the picture could not be read."""
+    boxes: list[list[list[float]]] = [[] for _ in range(phrases)]
+    for found in () if "error" in record else record["detections"]:
+        boxes[found["label_id"]].append([found["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")])
+    return [np.array(rows, np.float32).reshape(-1, 4) for rows in boxes]

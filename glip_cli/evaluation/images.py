@@ -1,0 +1,78 @@
+"""Where the pictures of an annotation file lie."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from glip_cli.errors import UsageError
+from glip_cli.evaluation.rows import ImageRow, url_parts
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Image id -> its file; and for each that has none, image id -> one line that names it and says why."""
+
+    paths: dict[int, Path]
+    missing: dict[int, str]
+
+
+def search(images: Sequence[ImageRow], folder: Path) -> FoundImages:
+    """The file of each picture: folder/file_name; else as its coco_url ends; else by its base name below the folder.
+
+    A base name counts only where one file and one picture have it; of several files, the one whose path ends as
+    `file_name` does. Nothing is guessed beyond that.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give the one that holds the pictures")
+    paths = {image.id: path for image in images if (path := _direct(image, folder))}
+    lost = [image for image in images if image.id not in paths]
+    below = _files_below(folder) if lost else {}
+    shared_names = Counter(_base(image) for image in images)
+    missing: dict[int, str] = {}
+    for image in lost:
+        match = _matches(image, below, shared_names)
+        if len(match) == 1:
+            paths[image.id] = match[0]
+        else:
+            missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, folder)}"
+    return FoundImages(paths, missing)
+
+
+def _direct(image: ImageRow, folder: Path) -> Path | None:
+    url = url_parts(image.coco_url)
+    candidates = [image.file_name, "/".join(url[-2:]), "/".join(url[-1:])]
+    return next((folder / name for name in candidates if name and (folder / name).is_file()), None)
+
+
+def _base(image: ImageRow) -> str:
+    return PurePosixPath(image.file_name).name
+
+
+def _files_below(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found.setdefault(name, []).append(Path(place, name))
+    return found
+
+
+def _matches(image: ImageRow, below: Mapping[str, list[Path]], shared_names: Mapping[str, int]) -> list[Path]:
+    files = below.get(_base(image), [])
+    parts = PurePosixPath(image.file_name).parts
+    exact = [path for path in files if path.parts[-len(parts) :] == parts]
+    if len(exact) == 1:
+        return exact
+    return files if shared_names[_base(image)] == 1 or len(files) != 1 else []
+
+
+def _why_missing(match: Sequence[Path], folder: Path) -> str:
+    if not match:
+        return f"no such file in {folder}"
+    return f"{len(match)} files below {folder} have this name"

@@ -1,0 +1,95 @@
+"""Names of pictures and labels -> the ids that a ground truth has for them; never a guess."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from pathlib import PurePosixPath
+
+from glip_cli.errors import UsageError
+from glip_cli.evaluation.ground_truth import GroundTruth, ImageRow
+from glip_cli.evaluation.reading import shown
+from glip_cli.evaluation.rows import url_parts
+
+Parts = tuple[str, ...]
+
+
+class Names:
+    """The names of one ground truth. Remembers which name took which picture, so that no two take the same."""
+
+    def __init__(self, ground_truth: GroundTruth) -> None:
+        self._file = ground_truth.name
+        self._image_ids = {image.id for image in ground_truth.images}
+        self._category_names = {category.id: category.name for category in ground_truth.categories}
+        self._by_base: dict[str, list[tuple[Parts, int]]] = {}
+        for image in ground_truth.images:
+            for parts in _spellings(image):
+                self._by_base.setdefault(parts[-1], []).append((parts, image.id))
+        self._by_label: dict[str, list[int]] = {}
+        for category in ground_truth.categories:
+            self._by_label.setdefault(category.name, []).append(category.id)
+        self._by_name: dict[str, int] = {}
+        self._taken: dict[int, str] = {}
+
+    def same_image(self, number: int, where: str) -> int:
+        """`number`, which must be one of its images. Raises UsageError."""
+        if number not in self._image_ids:
+            raise UsageError(f"{where}: {self._file} has no image {number}; these are results of other pictures")
+        return number
+
+    def same_category(self, number: int, where: str) -> int:
+        """`number`, which must be one of its categories. Raises UsageError."""
+        if number not in self._category_names:
+            raise UsageError(f"{where}: {self._file} has no category {number}; these are results of other categories")
+        return number
+
+    def image(self, name: str, where: str) -> int:
+        """The image whose `file_name` or `coco_url` has the same base name and, of several, the most folders alike.
+
+        Raises:
+            UsageError: there is none, or several, or another name has taken it.
+        """
+        if name not in self._by_name:
+            self._by_name[name] = self._find(name, where)
+        return self._by_name[name]
+
+    def _find(self, name: str, where: str) -> int:
+        parts = _parts(name)
+        known = self._by_base.get(parts[-1], []) if parts else []
+        alike = {image_id: 0 for _, image_id in known}
+        for spelling, image_id in known:
+            alike[image_id] = max(alike[image_id], _common_end(spelling, parts))
+        best = [image_id for image_id, count in alike.items() if count == max(alike.values())]
+        if len(best) != 1:
+            why = f"{len(best)} images of this name; give paths with folders" if best else "no image of this name"
+            raise UsageError(f"{where}: {shown(name)}: {self._file} has {why}")
+        other = self._taken.setdefault(best[0], name)
+        if other != name:
+            raise UsageError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {self._file}")
+        return best[0]
+
+    def category(self, name: str, where: str, likely: int | None = None) -> int:
+        """The category of this name; of several, the one with the id `likely`.
+
+        Raises:
+            UsageError: there is none, or which of several is open.
+        """
+        if likely is not None and self._category_names.get(likely) == name:
+            return likely
+        found = self._by_label.get(name, [])
+        if len(found) != 1:
+            why = f"{len(found)} categories of this name; give a COCO results list" if found else "no such category"
+            raise UsageError(f"{where}: label {shown(name)}: {self._file} has {why}")
+        return found[0]
+
+
+def _spellings(image: ImageRow) -> list[Parts]:
+    return [parts for parts in (_parts(image.file_name), url_parts(image.coco_url)) if parts]
+
+
+def _parts(name: str) -> Parts:
+    """The folders and the base name of a path or URL."""
+    return url_parts(name) if "://" in name else PurePosixPath(name.replace("\\", "/")).parts
+
+
+def _common_end(a: Parts, b: Parts) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b), strict=False)))

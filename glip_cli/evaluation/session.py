@@ -1,0 +1,87 @@
+"""What the data sets of one `glip eval` share: the model, loaded once when first needed, and where records are kept.
+
+Detecting is a batch run in a folder: killed, the same command goes on; under torchrun each process does its share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from glip_cli.batch.folder import Progress, RunFolder, Shard, settings_of
+from glip_cli.batch.items import Engine, Item
+from glip_cli.batch.local import LocalEngine
+from glip_cli.batch.runner import Runner
+from glip_cli.detector import Detector
+from glip_cli.options import DetectOptions
+from glip_cli.output.pictures import Pictures
+from glip_cli.output.records import AnyRecord
+from glip_cli.sources import Source
+from glip_cli.types import Prompt
+
+
+class Follower(AbstractContextManager["Follower"], Protocol):
+    """Shows how far a run has come."""
+
+    def started(self, before: int) -> None: ...
+
+    def add(self, record: AnyRecord) -> None: ...
+
+
+@dataclass
+class Session:
+    """
+    Attributes:
+        out: each data set's records go to a folder in it.
+        load: arguments of `Detector.load`.
+        base: options that the person chose: size, batch size.
+        follow: given the number of images, what shows the progress.
+        stop: once set, the run ends after the images in flight.
+        progress: of each run so far, by folder.
+    """
+
+    out: Path
+    load: Mapping[str, Any]
+    base: DetectOptions
+    follow: Callable[[int], Follower]
+    shard: Shard = field(default_factory=Shard)
+    overwrite: bool = False
+    workers: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    progress: dict[str, Progress] = field(default_factory=dict)
+
+    @cached_property
+    def detector(self) -> Detector:
+        return Detector.load(**self.load)
+
+    @property
+    def model_name(self) -> str:
+        """As in weights.toml: the detector's, without the hash."""
+        return self.detector.name.split("@")[0]
+
+    def detect(self, name: str, sources: Sequence[Source], prompt: Prompt, options: Mapping[str, Any]) -> Path | None:
+        """Detect in all sources; the file of their records, or None where it is not complete yet.
+
+        Args:
+            name: of the folder in `out`.
+            options: fields of `DetectOptions` that the protocol demands, over `base`.
+        """
+        chosen = replace(self.base, **options)
+        runner = Runner(self.detector, self.detector.plan(prompt, chosen), chosen, self.workers, stop=self.stop)
+        settings = settings_of(self.detector.name, prompt, chosen)
+        return self.run(name, sources, LocalEngine(runner, Pictures(self.out)), settings)
+
+    def run(self, name: str, sources: Sequence[Source], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
+        """The same with any engine; `settings` are what the answers depend on."""
+        settings = {**settings, "dtype": self.load.get("dtype")}
+        with RunFolder(self.out / name, settings, self.shard, self.overwrite) as folder:
+            with self.follow(len(sources)) as follower:
+                items: Iterable[Item] = map(Item, sources)
+                done = folder.run(items, engine, follower.started, follower.add)
+            self.progress[name] = done
+            return folder.results if done.complete else None

@@ -1,0 +1,75 @@
+"""What several data sets, or recalls instead of AP, leave: metrics.json and a report of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from glip_cli.evaluation.flickr30k import Recalls
+from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, evalai_json, mean_table, published
+from glip_cli.evaluation.report import Row, Table, write_table_report
+from glip_cli.evaluation.run import BoxRun
+from glip_cli.evaluation.written import METRICS, REPORT, write_json, write_metrics
+
+EVALAI = "evalai.json"
+
+
+def odinw_table(runs: Mapping[str, BoxRun], sets: tuple[OdinwSet, ...], which: int, model: str) -> Table:
+    """One row per set, the measured AP beside the published one, and the average over the sets that were measured."""
+    table = mean_table({name: run.metrics["AP"] for name, run in runs.items()}, sets)
+    rows = [
+        Row((row.title, row.AP, first(published(model, which, row.name))), _link(row.name, row.AP))
+        for row in table.rows
+    ]
+    rows.append(Row(("average", table.average, first(published(model, which)))))
+    return Table(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), table.caption)
+
+
+def _link(name: str, ap: float | None) -> str | None:
+    return None if ap is None else f"{name}/{REPORT}"
+
+
+def first(values: tuple[PublishedAP, ...]) -> str:
+    """The published value that was asked with the same prompts, where there is one."""
+    return f"{values[0].value:.1f} ({values[0].source}, {values[0].prompts})" if values else ""
+
+
+def write_odinw(
+    out: Path, table: Table, facts: Mapping[str, str], runs: Mapping[str, BoxRun], report: bool, evalai: bool
+) -> list[Path]:
+    """metrics.json with the AP of each set and `average`, report.html, and what the leaderboard takes."""
+    measured = {str(row.cells[0]): row.cells[1] for row in table.rows}
+    metrics = {
+        "average" if name == "average" else f"AP {name}": ap for name, ap in measured.items() if isinstance(ap, float)
+    }
+    write_metrics(out / METRICS, facts, metrics, {})
+    files = [out / METRICS]
+    if report:
+        write_table_report(out / REPORT, title=f"{facts['model']} on {table.title}", facts=facts, tables=[table])
+        files.append(out / REPORT)
+    if evalai:
+        write_json(out / EVALAI, evalai_json({name: run.results for name, run in runs.items()}))
+        files.append(out / EVALAI)
+    return files
+
+
+def recall_table(recalls: Recalls) -> Table:
+    """One row per type of phrase."""
+    ranks = ("Recall@1", "Recall@5", "Recall@10", "Upper_bound")
+    rows = [
+        Row((kind, count, *(recalls.recall[f"{rank}_{kind}"] for rank in ranks)))
+        for kind, count in recalls.phrases.items()
+    ]
+    columns = ("phrases of type", "number", *(rank.replace("_", " ").lower() for rank in ranks))
+    return Table("Recall", columns, tuple(rows), f"{recalls.protocol} boxes, IoU 0.5")
+
+
+def write_recalls(out: Path, recalls: Recalls, facts: Mapping[str, str], report: bool) -> list[Path]:
+    """metrics.json with the keys of microsoft/GLIP, and report.html."""
+    write_metrics(out / METRICS, facts, recalls.recall, {"phrases": recalls.phrases})
+    files = [out / METRICS]
+    if report:
+        tables = [recall_table(recalls)]
+        write_table_report(out / REPORT, title=f"{facts['model']} on Flickr30k Entities", facts=facts, tables=tables)
+        files.append(out / REPORT)
+    return files

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.evaluation.calibrate import Threshold, best_thresholds, read_thresholds, write_thresholds
+from glip_cli.evaluation.ground_truth import GroundTruth
+from tests.evaluation.sets import box, hit, random_set, read, two_pictures
+
+HERE, ELSEWHERE = [0, 0, 50, 50], [150, 50, 20, 20]
+RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    """Right at .9, wrong at .8, right at .7, wrong at .4; two cats. F1: 2/3, 1/2, 4/5, 2/3: keep three, from .7."""
+    results = [
+        hit(1, 3, HERE, 0.9),
+        hit(1, 3, ELSEWHERE, 0.8),
+        hit(2, 3, HERE, 0.7),
+        hit(2, 3, ELSEWHERE, 0.4),
+    ]
+    thresholds = best_thresholds(read(tmp_path, two_pictures()), results)
+    assert list(thresholds) == ["cat", "dog"]
+    assert thresholds["cat"] == Threshold(0.55, pytest.approx(0.8), pytest.approx(2 / 3), 1.0, 2)
+    assert thresholds["dog"] == Threshold(None, 0, 0, 0, 1, "none of its boxes was found")
+
+
+def test_a_label_without_boxes(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["annotations"].pop()
+    thresholds = best_thresholds(read(tmp_path, content), [hit(1, 5, HERE, 0.9)])
+    assert thresholds["dog"] == Threshold(None, 0, 0, 0, 0, "no box in the ground truth")
+
+
+def test_a_second_box_on_the_same_object_is_wrong(tmp_path: Path) -> None:
+    results = [hit(1, 3, HERE, 0.9), hit(1, 3, HERE, 0.8), hit(2, 3, HERE, 0.3)]
+    cat = best_thresholds(read(tmp_path, two_pictures()), results)["cat"]
+    assert (cat.f1, cat.precision, cat.recall) == pytest.approx((0.8, 2 / 3, 1.0))
+
+
+def test_a_score_of_zero_exceeds_no_threshold(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    assert best_thresholds(truth, [hit(1, 3, HERE, 0.0)])["cat"].reason == "none of its boxes was found"
+    assert best_thresholds(truth, [hit(1, 3, HERE, 0.5), hit(2, 3, HERE, 0.0)])["cat"].recall == 0.5
+
+
+def test_iou_is_the_one_asked_for(tmp_path: Path) -> None:
+    truth, results = read(tmp_path, two_pictures()), [hit(1, 3, [0, 0, 50, 35], 0.9)]
+    assert best_thresholds(truth, results, iou=0.7)["cat"].threshold is not None
+    assert best_thresholds(truth, results, iou=0.71)["cat"].threshold is None
+
+
+def test_crowds_count_neither_way(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["annotations"][1] = box(2, 2, 3, [0, 0, 100, 100], iscrowd=1)
+    results = [hit(2, 3, [10, 10, 10, 10], 0.9), hit(1, 3, HERE, 0.5)]
+    cat = best_thresholds(read(tmp_path, content), results)["cat"]
+    assert (cat.f1, cat.precision, cat.recall, cat.boxes) == (1, 1, 1, 1)
+
+
+def test_in_lvis_what_was_not_looked_for_does_not_count(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["annotations"] = content["annotations"][:1]
+    for image in content["images"]:
+        image["neg_category_ids"] = []
+    results = [hit(2, 3, HERE, 0.9), hit(1, 3, HERE, 0.5)]
+    assert best_thresholds(read(tmp_path, content), results)["cat"].precision == 1
+    content["images"][1]["neg_category_ids"] = [3]
+    assert best_thresholds(read(tmp_path, content), results)["cat"].precision == 0.5
+
+
+def test_equal_scores_stand_or_fall_together(tmp_path: Path) -> None:
+    results = [hit(1, 3, HERE, 0.5), hit(1, 3, ELSEWHERE, 0.5), hit(2, 3, HERE, 0.5)]
+    cat = best_thresholds(read(tmp_path, two_pictures()), results)["cat"]
+    assert (cat.precision, cat.recall) == (pytest.approx(2 / 3), 1)
+
+
+def test_nothing_is_known_below_the_lowest_score(tmp_path: Path) -> None:
+    """Results cut at 0.3 say nothing of 0.2: the threshold stays at or above 0.3 where it can, just below else."""
+    truth = read(tmp_path, two_pictures())
+    above = best_thresholds(truth, [hit(1, 3, HERE, 0.5), hit(1, 5, ELSEWHERE, 0.3)])["cat"].threshold
+    assert above == pytest.approx(0.4)
+    at = best_thresholds(truth, [hit(1, 3, HERE, 0.3)])["cat"].threshold
+    assert at is not None
+    assert 0.29999 < at < 0.3
+
+
+def kept_f1(truth: GroundTruth, results: list[dict[str, Any]], label: str, threshold: float) -> tuple[float, ...]:
+    """F1, precision and recall at IoU 0.5 of what scores more than `threshold`, counted anew, box by box."""
+    (category,) = (category.id for category in truth.categories if category.name == label)
+    kept = [row for row in results if row["category_id"] == category and row["score"] > threshold]
+    boxes = [row for row in truth.annotations if row["category_id"] == category]
+    free, right = [True] * len(boxes), 0
+    for row in sorted(kept, key=lambda row: -row["score"]):
+        candidates = [
+            (overlap, i)
+            for i, other in enumerate(boxes)
+            if free[i] and other["image_id"] == row["image_id"] and (overlap := iou(row["bbox"], other["bbox"])) >= 0.5
+        ]
+        if candidates:
+            free[max(candidates)[1]] = False
+            right += 1
+    return 2 * right / (len(kept) + len(boxes)), right / len(kept) if kept else 0, right / len(boxes)
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    inner = max(width, 0) * max(height, 0)
+    return inner / (a[2] * a[3] + b[2] * b[3] - inner)
+
+
+@given(seed=st.integers(0, 2**32))
+@RANDOM
+def test_no_other_threshold_is_better(tmp_path: Path, seed: int) -> None:
+    content, results = random_set(seed, crowds=False)
+    truth = read(tmp_path, content)
+    scores = [1.1, *(row["score"] for row in results if row["score"] > 0)]  # in tenths
+    for label, best in best_thresholds(truth, results).items():
+        if not best.boxes:
+            assert best.threshold is None
+            continue
+        others = max(kept_f1(truth, results, label, score - 0.05)[0] for score in scores)
+        assert best.f1 == pytest.approx(others)
+        if best.threshold is not None:
+            counted = kept_f1(truth, results, label, best.threshold)
+            assert counted == pytest.approx((best.f1, best.precision, best.recall))
+
+
+# --- the file
+
+ODD = [
+    "cat",
+    'a "quoted" \\ one',
+    "two\nlines",
+    "tab\t",
+    "dotted.name",
+    "[table]",
+    "ü猫🐈",
+    "\x7f\x00\x1b",
+    "",
+    "# no",
+]
+SOME = Threshold(0.25, 0.5, 0.4, 0.6, 10)
+NONE = Threshold(None, 0, 0, 0, 0, "no box in the ground truth")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(ODD) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+        st.one_of(st.none(), st.floats(0, 1)),
+        max_size=5,
+    )
+)
+@RANDOM
+def test_what_is_written_is_read_back(tmp_path: Path, values: dict[str, float | None]) -> None:
+    path = tmp_path / "new folder" / "thresholds.toml"
+    table = {label: Threshold(value, 0.5, 0.5, 0.5, 3, "nothing") for label, value in values.items()}
+    write_thresholds(path, table, source="line\nend")
+    assert read_thresholds(path) == {label: value for label, value in values.items() if value is not None}
+
+
+def test_the_file_is_for_people_too(tmp_path: Path) -> None:
+    path = tmp_path / "thresholds.toml"
+    write_thresholds(path, {"cat": SOME, "dog": NONE}, source="truth.json")
+    assert path.read_text() == (
+        '# Score thresholds with the best F1 for each label, measured on "truth.json"\n\n'
+        "[thresholds]\n"
+        '"cat" = 0.25  # F1 0.500, precision 0.400, recall 0.600, 10 boxes\n'
+        '# "dog": no box in the ground truth\n'
+    )
+    assert tomllib.loads(path.read_text()) == {"thresholds": {"cat": 0.25}}
+
+
+def test_half_a_character_in_a_label_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "thresholds.toml"
+    write_thresholds(path, {"\ud800": SOME})
+    assert read_thresholds(path) == {"?": 0.25}
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_thresholds(tmp_path / "file" / "thresholds.toml", {"cat": SOME})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[thresholds\n", "not TOML"),
+        ("cat = 0.5\n", r"has no table \[thresholds\]"),
+        ("thresholds = 0.5\n", r"has no table \[thresholds\]"),
+        ('[thresholds]\ncat = "high"\n', 'the threshold of "cat" is "high"; it must be from 0 to 1'),
+        ("[thresholds]\ncat = 50\n", "is 50; it must be from 0 to 1"),
+        ("[thresholds]\ncat = nan\n", "is NaN"),
+        ("[thresholds]\ncat = true\n", "is true"),
+        ("[thresholds]\ncat.a = 0.5\n", 'the threshold of "cat" is'),
+    ],
+)
+def test_files_that_are_no_thresholds(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "thresholds.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_thresholds(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        read_thresholds(tmp_path / "missing.toml")

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glip_cli.errors import UsageError
+from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.ground_truth import Category, ImageRow, find_images, read_ground_truth
+from tests.evaluation.sets import box, damaged, random_set, read, saved, two_pictures
+from tests.shared import shared
+
+
+def with_annotation(**change: Any) -> dict[str, Any]:
+    content = two_pictures()
+    content["annotations"][0].update(change)
+    return content
+
+
+def test_what_is_read(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["images"][0].update(neg_category_ids=[5], not_exhaustive_category_ids=[], coco_url="http://x/val2017/1.jpg")
+    content["categories"][1]["frequency"] = "r"
+    truth = read(tmp_path, content)
+    assert truth.name == "truth.json"
+    assert truth.images[0] == ImageRow(1, "1.jpg", 200, 100, (5,), (), "http://x/val2017/1.jpg")
+    assert truth.images[1] == ImageRow(2, "2.jpg", 200, 100)
+    assert truth.categories == (Category(3, "cat"), Category(5, "dog", "r"))
+    assert truth.labels == ("cat", "dog")
+    assert truth.annotations[2] == box(3, 1, 5, [100, 0, 40, 40])
+    assert truth.notes == ()
+    assert not truth.is_federated
+
+
+@given(seed=st.integers(0, 2**32), federated=st.booleans())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nothing_is_lost_or_changed(tmp_path: Path, seed: int, federated: bool) -> None:
+    content, _ = random_set(seed, federated=federated)
+    truth = read(tmp_path, content)
+    assert list(truth.annotations) == content["annotations"]
+    assert [image.id for image in truth.images] == [image["id"] for image in content["images"]]
+    assert [c.id for c in truth.categories] == sorted(c["id"] for c in content["categories"])
+    assert truth.is_federated == federated
+    again = truth.to_coco().dataset
+    assert [row["bbox"] for row in again["annotations"]] == [row["bbox"] for row in content["annotations"]]
+
+
+def test_ids_in_words_become_numbers(tmp_path: Path) -> None:
+    content = two_pictures()
+    expected = read(tmp_path, content)
+    for row in content["annotations"]:
+        row.update(id=str(row["id"]), image_id=str(row["image_id"]), category_id=float(row["category_id"]))
+    for row in content["images"] + content["categories"]:
+        row["id"] = f" {row['id']}"
+    assert read(tmp_path, content) == expected
+
+
+def test_text_and_number_mixed_in_a_published_file() -> None:
+    truth = read_ground_truth(shared("data/eval/faster_coco_eval/gt_ignore_test.json"))
+    assert (
+        truth.annotations
+        == read_ground_truth(shared("data/eval/faster_coco_eval/gt_ignore_test_int_ids.json")).annotations
+    )
+    assert {row["image_id"] for row in truth.annotations} == {image.id for image in truth.images} == {2299}
+    assert len(truth.annotations) == 14
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "seven"}, r'annotations\[0\]\.id is "seven"; ids must be whole numbers from 0'),
+        ({"id": -1}, r"annotations\[0\]\.id is -1"),
+        ({"id": True}, r"annotations\[0\]\.id is true"),
+        ({"id": 1.5}, r"annotations\[0\]\.id is 1\.5"),
+        ({"id": 10**30}, r"annotations\[0\]\.id is 10"),
+        ({"id": "٣"}, r"annotations\[0\]\.id is"),
+        ({"image_id": None}, r"annotations\[0\]\.image_id is null"),
+        ({"category_id": [3]}, r"annotations\[0\]\.category_id is \[3\]"),
+        ({"bbox": [0, 0, float("nan"), 5]}, r"annotations\[0\]\.bbox is NaN; it must be a finite number"),
+        ({"bbox": [0, 0, float("inf"), 5]}, r"annotations\[0\]\.bbox is Infinity"),
+        ({"bbox": [0, 0, 5]}, r"annotations\[0\]\.bbox is \[0, 0, 5\]; a box is \[x, y, width, height\]"),
+        ({"bbox": None}, r"annotations\[0\]\.bbox is null"),
+        ({"bbox": [0, 0, "wide", 5]}, r'annotations\[0\]\.bbox is "wide"'),
+        ({"area": "big"}, r'annotations\[0\]\.area is "big"'),
+    ],
+)
+def test_values_that_cannot_be_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        read(tmp_path, with_annotation(**change))
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "truth.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a whole JSON file"),
+        ('{"images": [{"id": 1}, ', "not a whole JSON file .line 1, column"),
+        ("PK\x03\x04", "not a whole JSON file"),
+        ('[{"image_id": 1}]', "a list, as results are"),
+        ("null", "null is no ground truth"),
+        ("{}", "has no list 'images'"),
+        ('{"images": [{"id": 1}], "categories": []}', "has no 'annotations' .a test set"),
+        ('{"images": [], "categories": [], "annotations": []}', "names no image or no category"),
+        ('{"images": [3], "categories": [3], "annotations": []}', r"images\[0\] is 3, not an object"),
+        ('{"images": [{"file_name": "a"}], "categories": [3], "annotations": []}', r"images\[0\]\.id is null"),
+        ('{"images": [{"id": 1, "file_name": 3}], "categories": [3], "annotations": []}', "file_name is 3"),
+        (
+            '{"images": [{"id": 1, "neg_category_ids": 3}], "categories": [3], "annotations": []}',
+            "neg_category_ids is 3",
+        ),
+        ('{"images": {"1": {}}, "categories": [3], "annotations": []}', "has no list 'images'"),
+        ("[" * 100_000, "no dataset and no results"),
+        ('{"images": ' + "9" * 5000 + "}", "no dataset and no results"),
+    ],
+)
+def test_files_that_are_no_ground_truth(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "truth.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_ground_truth(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(place=st.integers(0, 10_000), value=JSON)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, value: object) -> None:
+    content, _ = random_set(3, federated=True)
+    try:
+        coco_scores(read_ground_truth(saved(tmp_path, damaged(content, place, value))), [])
+    except UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file or directory"):
+        read_ground_truth(tmp_path / "missing.json")
+    with pytest.raises(UsageError, match="Is a directory"):
+        read_ground_truth(tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_ground_truth(tmp_path / "a.zip")
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
+    path = saved(tmp_path, two_pictures())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_ground_truth(path).labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": 0, "name": "__background__"},
+        {"id": 9, "name": "Background"},
+        {"id": 0, "name": "pets", "supercategory": "none"},
+    ],
+)
+def test_the_background_is_left_out(tmp_path: Path, row: dict[str, Any]) -> None:
+    content = two_pictures()
+    content["categories"] = [row, *({**category, "supercategory": "pets"} for category in content["categories"])]
+    truth = read(tmp_path, content)
+    assert truth.labels == ("cat", "dog")
+    assert [note for note in truth.notes if "background" in note and row["name"] in note]
+
+
+@pytest.mark.parametrize("name", ["zebra", "pets", "background"])
+def test_a_class_with_the_id_0_stays_where_it_has_boxes(tmp_path: Path, name: str) -> None:
+    content = with_annotation(category_id=0)
+    content["categories"][0]["supercategory"] = "pets"
+    content["categories"].append({"id": 0, "name": name})
+    assert read(tmp_path, content).labels == (name, "cat", "dog")
+
+
+def test_a_class_with_the_id_0_stays_without_boxes_where_its_name_is_its_own(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["categories"].append({"id": 0, "name": "zebra", "supercategory": "animal"})
+    assert read(tmp_path, content).labels == ("zebra", "cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["  ", "", None])
+def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name: str | None) -> None:
+    content = two_pictures()
+    content["categories"][0]["name"] = name
+    truth = read(tmp_path, content)
+    assert [category.id for category in truth.categories] == [3, 5]
+    assert truth.promptable == (Category(5, "dog"),)
+    assert truth.labels == ("dog",)
+    assert truth.notes == ("category 3 has no name to ask for; it is scored, but nothing will be found for it",)
+
+
+def test_other_names_for_categories(tmp_path: Path) -> None:
+    path = saved(tmp_path, two_pictures())
+    assert read_ground_truth(path, names={5: "puppy"}).labels == ("cat", "puppy")
+    with pytest.raises(UsageError, match='has no category 4, for which the name "puppy" was given'):
+        read_ground_truth(path, names={4: "puppy"})
+
+
+@pytest.mark.parametrize(("flag", "crowd"), [(True, 1), ("1", 1), (2, 1), (False, 0), ("0", 0), (None, 0), (0.0, 0)])
+def test_crowds_as_exporters_write_them(tmp_path: Path, flag: object, crowd: int) -> None:
+    assert read(tmp_path, with_annotation(iscrowd=flag)).annotations[0]["iscrowd"] == crowd
+
+
+def test_numbers_as_names(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["categories"][0]["name"] = 7
+    assert read(tmp_path, content).labels == ("7", "dog")
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"image_id": 99}, "1 annotations are of an image or category not listed; left out"),
+        ({"bbox": [0, 0, -5, 5]}, "1 boxes have no width or height"),
+        ({"id": 2}, "1 annotations repeat an id"),
+        ({"id": 0}, "an annotation has the id 0"),
+    ],
+)
+def test_odd_things_are_noted(tmp_path: Path, change: dict[str, Any], note: str) -> None:
+    (found,) = read(tmp_path, with_annotation(**change)).notes
+    assert found.startswith(note)
+
+
+def test_what_may_be_left_out(tmp_path: Path) -> None:
+    content = two_pictures()
+    for row in content["annotations"]:
+        del row["area"], row["iscrowd"], row["id"]
+    for image in content["images"]:
+        del image["width"], image["height"]
+    truth = read(tmp_path, content)
+    assert truth.annotations == read(tmp_path, two_pictures()).annotations
+    assert truth.images[0].width is None
+
+
+def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
+    content = two_pictures()
+    content["categories"][1]["name"] = "cat"
+    assert read(tmp_path, content).notes == ('2 categories are named "cat"',)
+
+
+# --- pictures
+
+
+def pictures(tmp_path: Path, rows: list[dict[str, Any]], files: list[str]) -> tuple[dict[int, str], dict[int, str]]:
+    """Image id -> the file found for it, relative to the folder; and what is missing."""
+    folder = tmp_path / "pictures"
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    content = copy.deepcopy(two_pictures())
+    content["images"] = [{"id": i + 1, **row} for i, row in enumerate(rows)]
+    found = find_images(read(tmp_path, content), folder)
+    return {number: path.relative_to(folder).as_posix() for number, path in found.paths.items()}, found.missing
+
+
+@pytest.mark.parametrize(
+    ("row", "files", "expected"),
+    [
+        ({"file_name": "1.jpg"}, ["1.jpg", "a/1.jpg"], "1.jpg"),
+        ({"file_name": "a/1.jpg"}, ["1.jpg", "a/1.jpg"], "a/1.jpg"),
+        ({"file_name": "a\\1.jpg"}, ["1.jpg", "a/1.jpg"], "a/1.jpg"),
+        ({"file_name": "1.jpg"}, ["deep/er/1.jpg"], "deep/er/1.jpg"),
+        ({"file_name": "a/1.jpg"}, ["1.jpg"], "1.jpg"),
+        ({"file_name": "a/1.jpg"}, ["x/a/1.jpg", "x/b/1.jpg"], "x/a/1.jpg"),
+        ({"coco_url": "http://images/val2017/1.jpg"}, ["val2017/1.jpg", "train2017/1.jpg"], "val2017/1.jpg"),
+        ({"coco_url": "http://images/val2017/1.jpg"}, ["1.jpg"], "1.jpg"),
+        ({"coco_url": "http://[/1%20a.jpg?size=9#x"}, ["1 a.jpg"], "1 a.jpg"),
+        ({"file_name": "COCO_val2014_1.jpg", "coco_url": "http://images/val2017/1.jpg"}, ["1.jpg"], "1.jpg"),
+        ({"file_name": "1.jpg"}, ["a/1.jpg", "b/1.jpg"], None),
+        ({"file_name": "1.jpg"}, ["2.jpg"], None),
+        ({}, ["1.jpg"], None),
+    ],
+)
+def test_the_file_of_a_picture(tmp_path: Path, row: dict[str, Any], files: list[str], expected: str | None) -> None:
+    paths, missing = pictures(tmp_path, [row], files)
+    assert paths.get(1) == expected
+    assert (1 in missing) == (expected is None)
+
+
+def test_two_pictures_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    rows = [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}]
+    assert pictures(tmp_path, rows, ["x/a/1.jpg", "x/b/1.jpg"])[0] == {1: "x/a/1.jpg", 2: "x/b/1.jpg"}
+
+
+def test_one_file_is_not_taken_for_two_pictures(tmp_path: Path) -> None:
+    rows = [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}]
+    paths, missing = pictures(tmp_path, rows, ["1.jpg"])
+    assert paths == {}
+    assert set(missing) == {1, 2}
+
+
+def test_missing_pictures_say_why(tmp_path: Path) -> None:
+    _, missing = pictures(tmp_path, [{"file_name": "1.jpg"}, {"file_name": "2.jpg"}], ["a/1.jpg", "b/1.jpg"])
+    assert re.fullmatch(r"1\.jpg: 2 files below .* have this name", missing[1])
+    assert re.fullmatch(r"2\.jpg: no such file in .*", missing[2])
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        find_images(read(tmp_path, two_pictures()), tmp_path / "missing")
+
+
+def test_pictures_of_coco128() -> None:
+    found = find_images(read_ground_truth(shared("data/coco128/all.json")), shared("data/coco128"))
+    assert (len(found.paths), found.missing) == (128, {})

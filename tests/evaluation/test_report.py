@@ -1,0 +1,513 @@
+"""The report as a reader and a browser meet it: well formed, closed to the outside, true to the numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from glip_cli.errors import OutputError
+from glip_cli.evaluation.coco import BoxScores, coco_scores
+from glip_cli.evaluation.compare import compare_scores
+from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
+from glip_cli.evaluation.lvis import lvis_scores
+from glip_cli.evaluation.report import Row, Table, write_report, write_table_report
+from glip_cli.evaluation.report_charts import Frame, mean_curves, steps
+from glip_cli.evaluation.report_confusion import Confusion, confusion_content, confusion_of, reduced
+from glip_cli.evaluation.report_drawing import SIDE, Mark, Outcome, Thumbnail, drawing, read_thumbnail
+from glip_cli.evaluation.report_html import Html, compact, count, element, escaped, name, percent, shortened
+from glip_cli.evaluation.report_pictures import judge
+from glip_cli.evaluation.report_tables import name_cell
+from tests.evaluation.sets import box, hit, read, two_pictures
+from tests.shared import shared
+
+VOID = {"meta", "input", "br", "img"}
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"' onmouseover='alert(1)",
+    "</style></title><img src=x onerror=alert(1)>",
+    "&lt;b&gt; &amp;",
+    "${title} $script {0} %s",
+    "קופסה אדומה",
+    "صندوق",
+    "👩‍👩‍👧‍👦 family",
+    "x" * 5000,
+    "bell\x07 and\x1b[31m red",
+    "  ",
+)
+
+
+class Page(HTMLParser):
+    """Every element with its attributes and text; fails where tags do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.open: list[dict[str, Any]] = []
+        self.elements: list[dict[str, Any]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {[e['tag'] for e in self.open]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attrs}) == len(attrs), f"an attribute twice: {attrs}"
+        found = {"tag": tag, "text": "", **{f"@{key}": value for key, value in attrs}}
+        self.elements.append(found)
+        if tag not in VOID:
+            self.open.append(found)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1]["tag"] == tag, f"</{tag}> closes <{self.open[-1]['tag']}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for one in self.open:
+            one["text"] += data
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, Any]]:
+        wanted = {f"@{key.rstrip('_')}": value for key, value in attributes.items()}
+        return [e for e in self.elements if e["tag"] == tag and wanted.items() <= e.items()]
+
+    def section(self, anchor: str) -> str:
+        (found,) = self.all("section", id=anchor)
+        return str(found["text"])
+
+
+def report(path: Path, truth: GroundTruth, results: list[dict[str, Any]], **more: Any) -> Page:
+    scores = more.pop("scores", None) or coco_scores(truth, results)
+    arguments = {"title": "A run", "facts": {"model": "glip-mini"}, "images": {}, **more}
+    write_report(path / "report.html", scores=scores, ground_truth=truth, results=results, **arguments)
+    return Page((path / "report.html").read_text(encoding="utf-8"))
+
+
+def perfect(truth: GroundTruth) -> list[dict[str, Any]]:
+    return [hit(row["image_id"], row["category_id"], row["bbox"], 0.9) for row in truth.annotations]
+
+
+def pictures(folder: Path, truth: GroundTruth) -> dict[int, Path]:
+    for image in truth.images:
+        Image.new("RGB", (image.width or 1, image.height or 1), "grey").save(folder / image.file_name)
+    return {image.id: folder / image.file_name for image in truth.images}
+
+
+def rows(page: Page, anchor: str) -> list[str]:
+    """The lines of the first table of a section, as text."""
+    start = page.text.index(f'id="{anchor}"')
+    body = page.text[page.text.index("<tbody>", start) : page.text.index("</tbody>", start)]
+    return [re.sub(r"<[^>]*>", "|", row) for row in body.split("</tr>")[:-1]]
+
+
+# --- escaping
+
+
+@given(st.text())
+def test_any_text_comes_back_as_text(text: str) -> None:
+    page = Page(element("p", text, title=text))
+    assert [e["tag"] for e in page.elements] == ["p"]
+    assert page.elements[0]["text"] == page.elements[0]["@title"] == html.unescape(escaped(text))
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cn", "Cs"])))
+def test_text_without_control_characters_is_kept_to_the_letter(text: str) -> None:
+    assert html.unescape(escaped(text)) == text
+
+
+def test_what_utf8_cannot_hold_is_written_as_an_escape() -> None:
+    assert escaped("a\ud800b\x00c") == "a\\ud800b\\x00c"
+
+
+def test_only_html_is_taken_as_markup() -> None:
+    assert element("p", Html("<b>1</b>"), "<b>") == "<p><b>1</b>&lt;b&gt;</p>"
+    assert element("input", checked=True, title=None, x=1.0, class_="a") == '<input checked x="1" class="a">'
+
+
+def test_numbers_as_they_are_read() -> None:
+    assert [percent(x) for x in (0.5128, 0.0, 1.0, -1.0, None, float("nan"))] == ["51.3", "0.0", "100.0", "–", "–", "–"]
+    assert count(1234567) == "1\u202f234\u202f567"
+    assert [compact(x) for x in (9999, 12_345, 999_499, 1_200_000)] == ["9999", "12k", "999k", "1.2M"]
+
+
+@given(st.text(), st.integers(1, 50))
+def test_shortened_names_fit_and_say_so(text: str, limit: int) -> None:
+    short = shortened(text, limit)
+    assert len(short) <= limit
+    assert short.endswith("…") or short == " ".join(text.split())
+
+
+def test_a_cut_name_is_whole_in_its_tooltip() -> None:
+    assert Page(name("y" * 90, 10)).elements[0] == {"tag": "bdi", "text": "y" * 9 + "…", "@title": "y" * 90}
+
+
+# --- the page
+
+
+def test_a_perfect_run_says_so(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    page = report(tmp_path, truth, perfect(truth), notes=["read <this>"])
+    header = page.all("header")[0]["text"]
+    assert "2 pictures · 3 boxes · 2 classes · 3 detections" in header
+    assert [e["text"] for e in page.all("dl", class_="tiles")] == [
+        "AP100.0mean of IoU .50 to .95AP50100.0at IoU .50AP75100.0at IoU .75"
+        "APs–small, under 32²APm100.0mediumAPl–large, over 96²"
+    ]
+    assert "read <this>" in page.section("run")
+    assert "No box was taken for another class." in page.section("confusion")
+
+
+def test_the_page_fetches_nothing(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    page = report(tmp_path, truth, perfect(truth)[:2], images=pictures(tmp_path, truth))
+    for found in page.elements:
+        for key in ("@src", "@href", "@xlink:href", "@action", "@srcset"):
+            assert found.get(key, "#").startswith(("#", "data:image/jpeg;base64,"))
+    style = page.all("style")[0]["text"]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert page.all("image")
+
+
+def test_the_policy_allows_this_script_and_nothing_else(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    page = report(tmp_path, truth, [])
+    (script,) = page.all("script")
+    digest = base64.b64encode(hashlib.sha256(script["text"].encode()).digest()).decode()
+    (policy,) = [e["@content"] for e in page.all("meta") if "@http-equiv" in e]
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}';" in policy
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    data = two_pictures()
+    data["categories"] = [{"id": i + 1, "name": text} for i, text in enumerate(HOSTILE)]
+    for i in range(len(HOSTILE)):
+        data["annotations"].append(box(10 + i, 1, i + 1, [10.0 * i, 5, 30, 30]))
+    data["images"][0]["file_name"] = "<img src=x onerror=alert(1)>.jpg"
+    truth = read(tmp_path, data)
+    file = tmp_path / "1.png"
+    Image.new("RGB", (200, 100)).save(file)
+    results = [hit(1, i % len(HOSTILE) + 1, [10.0 * (i // 2), 5, 30, 30], 0.9 - 0.01 * i) for i in range(20)]
+    hostile = {"title": HOSTILE[0], "facts": {HOSTILE[1]: HOSTILE[2]}, "notes": HOSTILE}
+    page = report(tmp_path, truth, results, images={1: file}, **hostile)
+    assert len(page.all("script")) == len(page.all("style")) == len(page.all("title", **{})) - _tooltips(page) == 1
+    assert not page.all("img")
+    assert not [key for e in page.elements for key in e if key.startswith("@on")]
+    shown = {e.get("@title") or e["text"] for e in page.all("bdi")}
+    for text in HOSTILE[:-1]:
+        assert html.unescape(escaped(text)) in shown
+    assert "(blank)" in {e["text"] for e in page.all("bdi")}
+
+
+def _tooltips(page: Page) -> int:
+    """Titles within the SVGs, which are of the same tag as the page's."""
+    return len(re.findall(r"<g[^>]*><title>", page.text))
+
+
+def test_the_table_of_classes_is_sorted_and_sortable(tmp_path: Path) -> None:
+    data = two_pictures()
+    data["categories"].append({"id": 9, "name": "unseen"})
+    truth = read(tmp_path, data)
+    page = report(tmp_path, truth, [hit(1, 5, [100, 0, 40, 40], 0.9), hit(1, 3, [0, 0, 50, 50], 0.8)])
+    lines = rows(page, "classes")
+    assert ["dog" in lines[0], "cat" in lines[1], "unseen" in lines[2]] == [True] * 3
+    values = [e["@data-value"] for e in page.all("td") if "bar" in str(e.get("@class"))][:6]
+    # One of two cats: precision 1 up to recall 0.5, so 51 of 101 points.
+    assert [values[0], values[4]] == ["1.000000", ""]
+    assert float(values[2]) == pytest.approx(51 / 101, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", ["one class", "no detections", "no boxes", "neither"])
+def test_small_sets_have_every_section(tmp_path: Path, case: str) -> None:
+    data = two_pictures()
+    if case == "one class":
+        data["categories"], data["annotations"] = data["categories"][:1], data["annotations"][:2]
+    if case in ("no boxes", "neither"):
+        data["annotations"] = []
+    truth = read(tmp_path, data)
+    results = [] if case in ("no detections", "neither") else [hit(1, 3, [0, 0, 50, 50], 0.9)]
+    page = report(tmp_path, truth, results, images=pictures(tmp_path, truth))
+    anchors = [e["@id"] for e in page.all("section")]
+    assert anchors == ["run", "classes", "curves", "mistakes", "confusion", "calibration", "pictures"]
+    assert [e["@href"] for e in page.all("a")] == [f"#{anchor}" for anchor in anchors]
+    assert ("There are no detections." in page.section("calibration")) == (not results)
+
+
+def test_many_federated_classes_stay_small(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    categories = [{"id": i + 1, "name": f"thing_{i}", "frequency": "rcf"[i % 3]} for i in range(1203)]
+    listed = {"neg_category_ids": [1, 2], "not_exhaustive_category_ids": [], "width": 400, "height": 300}
+    data = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", **listed} for i in range(40)],
+        "categories": categories,
+        "annotations": [
+            box(i + 1, i % 40, i % 1203 + 1, [*rng.integers(0, 200, 2).tolist(), 40, 40]) for i in range(2406)
+        ],
+    }
+    truth = read(tmp_path, data)
+    results = [hit(row["image_id"], row["category_id"], row["bbox"], 0.5) for row in truth.annotations[::2]]
+    page = report(tmp_path, truth, results, scores=lvis_scores(truth, results, fixed=True))
+    assert len(page.text.encode()) < 2_000_000
+    assert all(f">thing_{i}<" in page.text for i in range(1203))
+    assert "federated" in page.section("confusion")
+    assert "Curves of the 80 classes with most boxes" in page.section("curves")
+    assert "APr" in page.all("dl", class_="tiles")[0]["text"]
+
+
+def test_a_run_of_eighty_classes_with_pictures(tmp_path: Path) -> None:
+    truth = read_ground_truth(shared("data/coco128/all.json"))
+    results = json.loads(shared("data/eval/coco/coco128_derived_results.json").read_text(encoding="utf-8"))
+    images = {row.id: shared("data/coco128/images") / row.file_name for row in truth.images}
+    page = report(tmp_path, truth, results, images=images)
+    assert len(page.text.encode()) < 2_000_000
+    assert len(page.all("svg", class_="picture")) == 12
+    assert "Of 80 classes, the 18 most often confused are shown" in page.section("confusion")
+    for category in truth.categories:
+        assert f">{escaped(category.name)}<" in page.text
+
+
+def test_a_failure_leaves_the_earlier_report(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("earlier")
+    bad = Table("t", ("a",), (Row(("x",), link="/etc/passwd"),))
+    with pytest.raises(ValueError, match="relative"):
+        write_table_report(path, title="t", facts={}, tables=[bad])
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text() == "earlier"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file.report\.html: cannot be written"):
+        write_table_report(tmp_path / "file" / "report.html", title="t", facts={}, tables=[])
+
+
+def test_a_comparison_marks_what_is_sure(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    results = perfect(truth)
+    this, other = coco_scores(truth, results), coco_scores(truth, results[1:])
+    page = report(tmp_path, truth, results, scores=this, comparison=compare_scores(other, this, samples=0))
+    # Without one of two cats AP is the mean of 51/101 and 1: 75.2.
+    assert re.sub(r"\|+", " ", rows(page, "comparison")[0]).split() == ["AP", "75.2", "100.0", "+24.8"]
+    page = report(tmp_path, truth, results, scores=this, comparison=compare_scores(other, this, samples=20))
+    assert "20 resamplings of 2 pictures" in page.section("comparison")
+
+
+# --- curves and mistakes
+
+
+def scored(tmp_path: Path, results: list[dict[str, Any]]) -> tuple[GroundTruth, BoxScores]:
+    truth = read(tmp_path, two_pictures())
+    return truth, coco_scores(truth, results)
+
+
+def test_the_area_under_each_curve_is_its_ap(tmp_path: Path) -> None:
+    found = [hit(1, 3, [0, 0, 50, 30], 0.9), hit(1, 5, [102, 0, 40, 40], 0.8), hit(2, 3, [60, 0, 50, 50], 0.7)]
+    _, scores = scored(tmp_path, found)
+    areas = [curve.area for curve in mean_curves(scores.evaluation)]
+    assert areas == pytest.approx([scores.summary[key] for key in ("AP50", "AP75", "AP")])
+    assert len(set(areas)) == 3
+
+
+def test_without_ground_truth_there_is_no_curve(tmp_path: Path) -> None:
+    truth = read(tmp_path, {**two_pictures(), "annotations": []})
+    assert mean_curves(coco_scores(truth, []).evaluation) == []
+
+
+@given(st.lists(st.integers(0, 4).map(lambda x: x / 4), min_size=2, max_size=30))
+def test_steps_leave_out_only_points_on_a_line(values: list[float]) -> None:
+    """Read back between its corners, the path gives every value again."""
+    frame = Frame(0, 0, len(values) - 1, 4)
+    path = steps(frame, np.array(values))
+    corners = [tuple(map(float, point.split())) for point in path[1:].split("L")]
+    x, y = zip(*corners, strict=True)
+    assert np.interp(range(len(values)), x, y) == pytest.approx([4 - 4 * value for value in values])
+
+
+def test_a_matrix_counted_by_hand(tmp_path: Path) -> None:
+    """A cat found, a cat taken for a dog, the dog missed, a dog where nothing is; a fifth detection scores too low."""
+    found = [
+        hit(1, 3, [0, 0, 50, 50], 0.9),
+        hit(2, 5, [0, 0, 50, 50], 0.8),
+        hit(2, 5, [150, 0, 40, 40], 0.7),
+        hit(1, 5, [100, 0, 40, 40], 0.2),
+    ]
+    _, scores = scored(tmp_path, found)
+    confusion = confusion_of(scores.evaluation, ("cat", "dog"), 0.3)
+    assert confusion.matrix.tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
+
+
+@given(st.integers(0, 2**32), st.integers(31, 50))
+def test_a_reduced_matrix_loses_no_box(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix = rng.integers(0, 3, (classes + 1, classes + 1))
+    kept = sorted(rng.choice(classes, 5, replace=False).tolist())
+    small, names = reduced(Confusion(matrix, tuple(map(str, range(classes)))), kept)
+    assert names == [*map(str, kept), "other", "nothing"]
+    assert small.sum() == matrix.sum()
+    assert small[:5, :5].tolist() == matrix[np.ix_(kept, kept)].tolist()
+    assert small[-1, -1] == matrix[-1, -1]
+
+
+def test_many_classes_show_the_most_confused() -> None:
+    matrix = np.diag(np.full(41, 5))
+    matrix[7, 33] = 3
+    page = Page(element("div", confusion_content(Confusion(matrix, tuple(f"c{i}" for i in range(40))), False)))
+    (head,) = page.all("thead")[:1]
+    assert head["text"] == "c7c33othernothing"
+    assert "c7 → c33: 3 (37.5 %)" in {e.get("@title") for e in page.all("td")}
+
+
+# --- pictures
+
+
+def test_boxes_are_judged_above_the_score_only(tmp_path: Path) -> None:
+    data = two_pictures()
+    data["annotations"].append(box(4, 1, 3, [60, 60, 30, 30], iscrowd=1))
+    truth = read(tmp_path, data)
+    found = [
+        hit(1, 3, [0, 0, 50, 50], 0.9),
+        hit(1, 5, [100, 0, 40, 40], 0.2),  # right, but not shown to anyone
+        hit(1, 5, [150, 50, 20, 20], 0.8),
+        hit(1, 3, [62, 62, 20, 20], 0.7),  # in a crowd: neither right nor wrong
+    ]
+    judged = {
+        p.image_id: p for p in judge(coco_scores(truth, found).evaluation, truth, {1: tmp_path, 2: tmp_path}, 0.3)
+    }
+    assert {(mark.label, mark.outcome, mark.score) for mark in judged[1].marks} == {
+        ("cat", Outcome.MET, None),
+        ("dog", Outcome.MISSED, None),
+        ("cat", Outcome.RIGHT, 0.9),
+        ("dog", Outcome.WRONG, 0.8),
+    }
+    assert judged[1].f1 == pytest.approx(0.5)  # 2 / (2 + 1 wrong + 1 missed)
+    assert (judged[2].f1, judged[2].mistakes) == (0, 1)
+
+
+def test_best_and_worst_pictures(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    page = report(tmp_path, truth, perfect(truth)[:1], images=pictures(tmp_path, truth))
+    captions = [e["text"] for e in page.all("figcaption") if "right" in e["text"]]
+    assert captions == ["1.jpgF1 0.67: 1 right, 0 wrong, 1 missed", "2.jpgF1 0.00: 0 right, 0 wrong, 1 missed"]
+
+
+def test_pictures_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_pictures())
+    (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    files = {1: tmp_path / "1.jpg", 2: tmp_path / "missing.jpg"}
+    page = report(tmp_path, truth, perfect(truth), images=files)
+    assert "No picture of this set was at hand" in page.section("pictures")
+    (tmp_path / "2.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    assert read_thumbnail(tmp_path / "2.jpg") is None
+
+
+def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (1200, 800), "red").save(tmp_path / "a.jpg", exif=exif)
+    thumbnail = read_thumbnail(tmp_path / "a.jpg")
+    assert thumbnail is not None
+    assert thumbnail.size == (800, 1200)
+    with Image.open(io.BytesIO(thumbnail.data)) as image:
+        assert (image.format, image.size) == ("JPEG", (320, SIDE))
+
+
+@pytest.mark.parametrize("size", [(720, 360), (1, 1), (4000, 20), (20, 4000)])
+def test_a_drawing_has_each_box_in_its_place(size: tuple[int, int]) -> None:
+    width, height = size
+    marks = [
+        Mark((width / 4, height / 4, width / 2, height / 2), "cat", Outcome.MISSED),
+        Mark((0, 0, width, height), "صندوق", Outcome.WRONG, 0.456),
+    ]
+    page = Page(drawing(marks, Thumbnail(b"jpeg", size), "label"))
+    _, _, *view = (float(x) for x in page.elements[0]["@viewbox"].split())
+    assert page.elements[1]["@href"] == f"data:image/jpeg;base64,{base64.b64encode(b'jpeg').decode()}"
+    boxes = [e for e in page.all("rect") if "@class" not in e and "@rx" not in e]
+    if min(size) > 1 and size[0] == 720:
+        assert [boxes[0][f"@{key}"] for key in ("x", "y", "width", "height")] == ["180", "90", "360", "180"]
+        assert [e["text"] for e in page.all("text")] == ["\u2068cat\u2069", "\u2068صندوق\u2069 0.46"]
+    for one in boxes:
+        assert float(one["@x"]) <= view[0]
+        assert float(one["@y"]) <= view[1]
+    assert max(view) <= 1080
+
+
+# --- tables of numbers
+
+
+def test_tables_with_links_and_missing_numbers(tmp_path: Path) -> None:
+    table = Table(
+        "ODinW",
+        ("set", "AP", "pictures"),
+        (Row(("Aquarium", 0.2213, 63), link="Aquarium & co/report.html"), Row(("<Pothole>", None, 0))),
+        note="Average over 1 of 2.",
+    )
+    write_table_report(tmp_path / "report.html", title="ODinW-13", facts={"model": "glip-t"}, tables=[table])
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [e["@href"] for e in page.all("a")] == ["#table1", "./Aquarium%20%26%20co/report.html"]
+    cells = [(e["text"], e["@data-value"]) for e in page.all("td")]
+    assert cells[:3] == [("Aquarium", "Aquarium"), ("22.1", "0.221300"), ("63", "63")]
+    assert cells[3:] == [("<Pothole>", "<Pothole>"), ("–", ""), ("0", "0")]
+    assert "Average over 1 of 2." in page.section("table1")
+
+
+def test_a_link_cannot_lead_out_of_the_folder() -> None:
+    (link,) = Page(name_cell("x", "javascript:alert(1)")).all("a")
+    assert link["@href"] == "./javascript%3Aalert%281%29"
+    for outside in ("/etc/passwd", "//host/x", "\\\\host\\x"):
+        with pytest.raises(ValueError, match="relative"):
+            name_cell("x", outside)
+
+
+def test_a_table_with_a_short_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 cells but 2 columns"):
+        Table("t", ("a", "b"), (Row(("x",)),))
+
+
+# --- in a browser
+
+
+CLICKS = """
+for (const title of ["boxes", "AP", "AP", "class"]) {
+  const button = [...document.querySelectorAll("#classes th button")].find((b) => b.textContent === title);
+  button.click();
+  const names = [...document.querySelectorAll("#classes tbody td:first-child")].map((cell) => cell.textContent);
+  const order = button.parentElement.getAttribute("aria-sort");
+  document.body.append(Object.assign(document.createElement("output"), { textContent: `${order}: ${names}` }));
+}
+"""
+
+
+def test_a_browser_sorts_the_table(tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome on the PATH")
+    data = two_pictures()
+    data["categories"].append({"id": 9, "name": "ant"})
+    truth = read(tmp_path, data)
+    page = report(tmp_path, truth, [hit(1, 5, [100, 0, 40, 40], 0.9), hit(1, 3, [0, 0, 50, 50], 0.8)])
+    digest = base64.b64encode(hashlib.sha256(CLICKS.encode()).digest()).decode()
+    driven = page.text.replace("script-src '", f"script-src 'sha256-{digest}' '", 1)
+    (tmp_path / "driven.html").write_text(driven.replace("</body>", f"<script>{CLICKS}</script></body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    url = (tmp_path / "driven.html").as_uri()
+    dom = subprocess.run([browser, *flags, url], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.findall("<output>(.*?)</output>", dom) == [
+        "descending: cat,dog,ant",
+        "descending: dog,cat,ant",
+        "ascending: cat,dog,ant",
+        "ascending: ant,cat,dog",
+    ]
