@@ -210,7 +210,7 @@ def as_prompt(prompt: PromptLike) -> Prompt:
 
 
 def limits(options: DetectOptions) -> Limits:
-    per_image = max(Limits.per_image, options.top_k or 0)
+    per_image = max(options.per_text, options.top_k or 0)
     return Limits(nms_iou=options.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
 
 

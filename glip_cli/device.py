@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from glip_cli.errors import DeviceError
+from glip_cli.errors import DeviceError, OutOfMemoryError
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is CUDA, else MPS, else the CPU. Raises DeviceError."""
+    """ "auto" is CUDA, else MPS, else the CPU; under torchrun, each process' own GPU. Raises DeviceError."""
     mps = torch.backends.mps.is_available()
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+        return torch.device("mps" if mps else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -39,9 +42,17 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def out_of_memory(device: torch.device) -> Iterator[None]:
+    """Turns what torch raises when memory runs out, on a GPU or on a CPU, into OutOfMemoryError."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise DeviceError(
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if isinstance(error, RuntimeError) and not _is_about_memory(error):
+            raise
+        raise OutOfMemoryError(
             f"out of memory on {device}: use a smaller --size or --batch-size, --dtype bfloat16, or --device cpu"
         ) from None
+
+
+def _is_about_memory(error: RuntimeError) -> bool:
+    """The CPU's allocator has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -6,6 +6,7 @@
     ├── ImageError               a picture that cannot be read; other pictures go on (exit code 3)
     ├── OutputError              a place where results cannot be written
     ├── DeviceError              a device or dtype that this machine does not have
+    │   └── OutOfMemoryError     work that does not fit into the device's memory
     └── WeightsError             a model that cannot be had
         ├── UnknownModelError    no such name in weights.toml
         ├── FetchError           a download that failed, or that --offline forbids
@@ -41,6 +42,10 @@ class OutputError(GlipError):
 
 
 class DeviceError(GlipError):
+    pass
+
+
+class OutOfMemoryError(DeviceError):
     pass
 
 

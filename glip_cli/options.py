@@ -16,7 +16,8 @@ class DetectOptions:
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # label as typed -> its own threshold
     negatives: tuple[str, ...] = ()  # labels that compete for boxes but are not reported
     chunked_size: int | None = None  # labels per text; None: as many as fit
-    top_k: int | None = None  # detections per image; None: 100 per chunk, as published
+    top_k: int | None = None  # detections per image; None: all that its texts give
+    per_text: int = 100  # detections per image and text, as published; LVIS takes 300
     nms_iou: float = 0.6  # of two boxes that overlap more, the better stays
     agnostic_nms: bool = False  # boxes of different labels suppress each other too
     size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
@@ -29,6 +30,7 @@ class DetectOptions:
             _share(f"--class-threshold {label}", threshold)
         _positive("--chunked-size", self.chunked_size)
         _positive("--top-k", self.top_k)
+        _positive("per_text", self.per_text)
         _positive("--batch-size", self.batch_size)
         if self.size is not None:
             shorter, longer = self.size

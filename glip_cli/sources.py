@@ -83,8 +83,9 @@ def expand(inputs: Iterable[str], *, offline: bool = False, stdin: BinaryIO | No
     """Every picture that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
 
     Folders are read recursively: pictures by their suffix, nothing hidden, each real folder once (so links
-    that lead back do no harm). A path that exists is taken as it is before it is read as a glob or a list.
-    A picture named twice comes twice.
+    that lead back do no harm). A folder called x.jpg in which there is no picture is given too, and fails
+    when it is opened, as a file called so that is none. A path that exists is taken as it is before it is
+    read as a glob or a list. A picture named twice comes twice.
 
     Args:
         inputs: the arguments as typed.
@@ -118,7 +119,7 @@ def _why_empty(text: str) -> str:
 
 def _expand_one(text: str, offline: bool, stdin: BinaryIO | None) -> Iterator[Source]:
     if text == "-":
-        yield from _from_stdin(stdin or sys.stdin.buffer, offline)
+        yield from _from_stdin(stdin or _own_stdin(), offline)
     elif _is_url(text):
         yield Source(_shown(text), text, offline)
     elif text.startswith("@") and not os.path.lexists(text):
@@ -130,10 +131,15 @@ def _expand_one(text: str, offline: bool, stdin: BinaryIO | None) -> Iterator[So
 
 
 def _from_path(path: str, name: str) -> Iterator[Source]:
-    """A folder's pictures, or the one file, which may be missing."""
-    if os.path.isdir(path):
-        yield from map(_found, _walk(Path(path), _EVERYTHING, _START, set()))
-    else:
+    """A folder's pictures, or the one file, which may be missing.
+
+    A folder that is called as a picture is, and holds none, is taken for that picture: it fails when it is opened.
+    """
+    found = map(_found, _walk(Path(path), _EVERYTHING, _START, set())) if os.path.isdir(path) else iter(())
+    first = next(found, None)
+    if first is not None:
+        yield from chain([first], found)
+    elif not os.path.isdir(path) or _has_image_suffix(path):
         yield Source(_shown(name), path)
 
 
@@ -150,7 +156,7 @@ def _found(path: Path) -> Source:
 
 
 def _walk(folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files below `folder` that match `parts`, sorted, each once.
+    """Files below `folder` that match `parts`, sorted, each once; and folders called as pictures that hold none.
 
     A state is the number of parts matched so far. Several at once keep `**/a/**` from finding a file twice.
     """
@@ -159,11 +165,15 @@ def _walk(folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: se
     for entry in _entries(folder):
         after = _step(states, parts, entry.name)
         matched = len(parts) in after
+        path, alone = folder / entry.name, matched and _is_wanted(entry.name, parts[-1])
         if after and _is_folder(entry):
             below = (_EVERYTHING, _START) if matched else (parts, after)
-            yield from _walk(folder / entry.name, *below, seen)
-        elif matched and _is_wanted(entry.name, parts[-1]):
-            yield folder / entry.name
+            found = _walk(path, *below, seen)
+            first = next(found, None)
+            alone = first is None and matched and _has_image_suffix(entry.name)
+            yield from chain([first] if first else [], found)
+        if alone:
+            yield path
 
 
 def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
@@ -210,7 +220,19 @@ def _matches(name: str, part: str) -> bool:
 
 def _is_wanted(name: str, last_part: str) -> bool:
     """A pattern that ends in `*` means pictures; one that spells its ending out is taken at its word."""
-    return not last_part.endswith("*") or os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not last_part.endswith("*") or _has_image_suffix(name)
+
+
+def _has_image_suffix(path: str) -> bool:
+    return os.path.splitext(path.rstrip("/\\"))[1].lower() in IMAGE_SUFFIXES
+
+
+def _own_stdin() -> BinaryIO:
+    """Standard input through a reader of its own: Python could not end while a thread waits in `sys.stdin`'s."""
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # not a real one: a test's, a notebook's
+        return sys.stdin.buffer
 
 
 def _from_stdin(stdin: BinaryIO, offline: bool) -> Iterator[Source]:

@@ -16,7 +16,8 @@ PACKAGE = Path(glip_cli.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["road"],
+    ["evaluation"],
+    ["batch"],
     ["detector"],
     ["weights", "finetune", "output", "sources", "scenes", "device"],
     ["postprocess"],

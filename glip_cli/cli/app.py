@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from glip_cli import __version__
-from glip_cli.cli import detect, weights
+from glip_cli.cli import batch, detect, evaluate, weights
 from glip_cli.cli.console import fail
 from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError
@@ -23,6 +23,8 @@ app = typer.Typer(
     epilog="Example: glip detect photo.jpg --texts 'cat . remote .'",
 )
 app.command("detect", epilog=detect.EPILOG)(detect.detect)
+app.command("batch", epilog=batch.EPILOG)(batch.batch)
+app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.add_typer(weights.app, name="weights")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,15 +19,19 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from glip_cli.errors import GlipError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130  # what shells give for Ctrl-C
+LINE_SECONDS = 10.0  # between two plain lines of a long run
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -104,3 +111,73 @@ def image_bar(notes: Notes, total: int | None) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+class BatchBar:
+    """Follows a long run: count, rate and time left, as a bar on a terminal and as plain lines elsewhere.
+
+    Attributes:
+        done: records that were made while it watched.
+        seconds: how long it watched.
+    """
+
+    def __init__(self, notes: Notes, count: Callable[[], int] | None):
+        """`count` tells how many images there are in all; it may take long, so a thread calls it."""
+        self.done, self.seconds = 0, 0.0
+        self._notes, self._count = notes, count
+        self._total: int | None = None
+        self._before = self._failed = 0
+        self._begin = self._first = self._said = time.monotonic()
+        self._progress: Progress | None = None
+
+    def started(self, before: int) -> None:
+        """Begin, with the number of images that are done already."""
+        self._before, self._begin = before, time.monotonic()
+        self._said = self._begin
+        if before:
+            self._notes.say(f"going on after {before} image{'' if before == 1 else 's'}")
+        if self._count and not self._notes.quiet:
+            threading.Thread(target=self._learn_total, daemon=True).start()
+        if not self._notes.quiet and stderr.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), _Rate(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=stderr, transient=True)
+            self._task = self._progress.add_task("", total=self._total, completed=before)
+            self._progress.start()
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count one record; an error is said at once."""
+        self.done += 1
+        if self.done == 1:
+            self._first = self._said = time.monotonic()  # the rate is that after it: some engines are slow to start
+        if "error" in record:
+            self._failed += 1
+            print(f"glip: error: {record['error']}", file=sys.stderr)
+        if self._progress:
+            self._progress.update(self._task, completed=self._before + self.done, total=self._total)
+        elif self.done > 1 and time.monotonic() - self._said > LINE_SECONDS:
+            self._said = time.monotonic()
+            self._notes.say(self._line((self.done - 1) / (self._said - self._first)))
+
+    def _line(self, rate: float) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        if self._total is None:
+            return f"{self._before + self.done} images, {rate:.1f}/s{failed}"
+        left = (self._total - self._before - self.done) / rate
+        return f"{self._before + self.done} of {self._total} images, {rate:.1f}/s, {left:.0f} s left{failed}"
+
+    def _learn_total(self) -> None:
+        with contextlib.suppress(GlipError, OSError):  # which the run itself reports
+            self._total = self._count() if self._count else None
+
+    def __enter__(self) -> BatchBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._begin
+        if self._progress:
+            self._progress.stop()
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")

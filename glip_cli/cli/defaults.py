@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glip_cli.cli.flags import ALIASES
+from glip_cli.cli.flags import ALIASES, OPTIONAL_VALUES
 from glip_cli.errors import UsageError
 
 CONFIG = "--config"
@@ -50,8 +50,10 @@ def with_defaults(root: Any, arguments: Sequence[str], environment: Mapping[str,
 
 
 def _spelled_out(word: str) -> str:
-    """A flag by its own name, where an alias was typed."""
+    """A flag by its own name, where an alias was typed; a flag that may stand without its value, with it."""
     flag, equals, value = word.partition("=")
+    if not equals and flag in OPTIONAL_VALUES:
+        return f"{flag}={OPTIONAL_VALUES[flag]}"
     return ALIASES.get(flag, flag) + equals + value
 
 

@@ -20,7 +20,11 @@ ALIASES = {
 }
 """Names that people know from mmdetection, GroundingDINO and ultralytics. Accepted, and kept out of the help."""
 
-WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
+OPTIONAL_VALUES = {"--ray": "auto"}
+"""Flags that may stand alone, and what they mean then; a value of theirs needs the equals sign."""
+
+WHAT, DATA, KEEP = "What to find", "Data", "What to keep"
+MODEL, OUTPUT, HOW = "Model", "Output", "How to run"
 
 
 Inputs = Annotated[
@@ -71,6 +75,11 @@ ClassThreshold = Annotated[
     list[str] | None,
     typer.Option(metavar="LABEL=SCORE", rich_help_panel=KEEP, show_default=False, help="For one label; repeatable."),
 ]
+Thresholds = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=KEEP, show_default=False,
+                 help="For each label, as glip eval --calibrate wrote it."),
+]  # fmt: skip
 TopK = Annotated[
     int | None,
     typer.Option(metavar="N", rich_help_panel=KEEP, show_default=False,
@@ -118,6 +127,11 @@ Size = Annotated[
 BatchSize = Annotated[
     int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, help="Images at once.")
 ]
+AutoBatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, show_default=False,
+                 help="Images at once; else 1 on a CPU, 8 on a GPU. Halved where memory is short."),
+]  # fmt: skip
 
 OutDir = Annotated[
     Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Where results go.")
@@ -127,6 +141,11 @@ Format = Annotated[
     typer.Option(metavar="FORMAT", rich_help_panel=OUTPUT, show_default=False,
                  help="json (default), jsonl, coco or mmdet; repeatable."),
 ]  # fmt: skip
+BatchFormat = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=OUTPUT, show_default=False,
+                 help="Besides results.jsonl: coco, mmdet, yolo, voc, labelstudio, csv, json; repeatable."),
+]  # fmt: skip
 Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT,
@@ -134,12 +153,88 @@ Json = Annotated[
 ]  # fmt: skip
 NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=OUTPUT, help="Save no pictures.")]
 NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=OUTPUT, help="Save no result files.")]
+SaveVis = Annotated[bool, typer.Option("--save-vis", rich_help_panel=OUTPUT, help="Save each image with its boxes.")]
 SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save each box's content.")]
 Show = Annotated[bool, typer.Option("--show", rich_help_panel=OUTPUT, help="Open each picture in a window.")]
 Palette = Annotated[
     str,
     typer.Option(metavar="NAME", rich_help_panel=OUTPUT, show_default=False, help="bright, okabe-ito, or red,#00ff00."),
 ]
+
+Dataset = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", show_default=False,
+                   help="coco (any COCO json), lvis-minival, lvis-val, odinw-13, odinw-35, flickr30k or scenes."),
+]  # fmt: skip
+GroundTruth = Annotated[
+    Path | None,
+    typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False, help="The annotations: COCO json."),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", rich_help_panel=DATA, show_default=False,
+                 help="The folder of the images; else beside the annotations."),
+]  # fmt: skip
+Results = Annotated[
+    Path | None,
+    typer.Option("--dt", metavar="FILE", rich_help_panel=DATA, show_default=False,
+                 help="Score these results instead of a model."),
+]  # fmt: skip
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", rich_help_panel=DATA, show_default=False,
+                 help="The folder of ODinW or Flickr30k."),
+]  # fmt: skip
+Split = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=DATA, show_default=False,
+                 help="test (default), val or, of ODinW, minival."),
+]  # fmt: skip
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, rich_help_panel=DATA, show_default=False, help="Only the first N images."),
+]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that are not there.")
+]
+Capped = Annotated[
+    bool, typer.Option("--capped", rich_help_panel=KEEP, help="LVIS: 300 boxes per image instead of Fixed AP.")
+]
+Merged = Annotated[
+    bool, typer.Option("--merged", rich_help_panel=KEEP, help="Flickr30k: merged boxes instead of any box.")
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=OUTPUT, show_default=False,
+                 help="Another eval's --out-dir: show what changed."),
+]  # fmt: skip
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
+                 help="Write each label's best threshold, for --thresholds."),
+]  # fmt: skip
+EvalAi = Annotated[bool, typer.Option("--evalai", rich_help_panel=OUTPUT, help="ODinW: also write evalai.json.")]
+NoReport = Annotated[bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Write no report.html.")]
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", rich_help_panel=HOW, help="Begin anew in a folder that holds another run.")
+]
+Resume = Annotated[bool, typer.Option("--resume", hidden=True, help="Accepted: an unfinished run always goes on.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, rich_help_panel=HOW, show_default=False,
+                 help="Threads that read images; else one per core."),
+]  # fmt: skip
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=HOW, show_default=False,
+                 help="Run on a Ray cluster: the one that is there, or --ray=ADDRESS."),
+]  # fmt: skip
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, rich_help_panel=HOW, show_default=False,
+                 help="Models on the cluster; else one per GPU or machine."),
+]  # fmt: skip
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Say nothing but errors.")]
 Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=HOW, help="Never use the network.")]

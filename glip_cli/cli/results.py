@@ -16,8 +16,9 @@ from glip_cli.cli.console import Notes
 from glip_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from glip_cli.batch.runner import Outcome
     from glip_cli.output.formats import FileNames, Writer
-    from glip_cli.road import Outcome
+    from glip_cli.output.pictures import Pictures
 
 SOME_FAILED = 3
 
@@ -40,17 +41,13 @@ class Files:
 
     folder: Path
     formats: Sequence[str]
-    pictures: bool
-    crops: bool
-    palette: str
+    pictures: Pictures
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
 
     def __enter__(self) -> Files:
-        from glip_cli.output.draw import palette_colours
         from glip_cli.output.formats import WRITERS, FileNames
 
-        palette_colours(self.palette, 1)  # a wrong one is refused before the work
         try:
             self._writers = [self._open.enter_context(closing(WRITERS[name](self.folder))) for name in self.formats]
         except OSError as error:
@@ -80,23 +77,13 @@ class Files:
         return dict(made)
 
     def _save_pictures(self, outcome: Outcome) -> None:
-        from glip_cli.output.draw import annotate, save_crops
-        from glip_cli.output.formats import written
-
         name = self._names.of(outcome.source.name)
-        if outcome.image is None or outcome.detections is None:
-            return
-        if self.pictures:
-            with written(self.folder / "vis" / f"{name}.jpg") as stream:
-                annotate(outcome.image, outcome.detections, self.palette).save(stream, "JPEG", quality=92)
-        if self.crops:
-            save_crops(outcome.image, outcome.detections, self.folder / "crops", name)
+        if outcome.image is not None and outcome.detections is not None:
+            self.pictures.save(outcome.image, outcome.detections, name)
 
     def show(self, outcome: Outcome) -> None:
-        from glip_cli.output.draw import annotate
-
         if outcome.image is not None and outcome.detections is not None:
-            annotate(outcome.image, outcome.detections, self.palette).show(outcome.source.name)
+            self.pictures.draw(outcome.image, outcome.detections).show(outcome.source.name)
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:
@@ -136,7 +123,7 @@ class Summary:
 
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
-        place = f"; saved in {files.folder}" if files.pictures or files.formats or files.crops else ""
+        place = f"; saved in {files.folder}" if files.pictures.any or files.formats else ""
         failed = f", {self.failed} failed" if self.failed else ""
         many = "" if self.images == 1 else "s"
         self.notes.say(f"{self.images} image{many}, {self.detections} found{failed}{place}")

@@ -1,0 +1,48 @@
+"""The engine of this process: one detector, pictures read ahead by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+
+from glip_cli.batch.items import Item
+from glip_cli.batch.runner import Outcome, Runner
+from glip_cli.errors import OutputError
+from glip_cli.output.pictures import Pictures
+from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.sources import Source
+
+
+class LocalEngine:
+    """See `items.Engine`."""
+
+    def __init__(self, runner: Runner, pictures: Pictures) -> None:
+        runner.keep_images = pictures.any
+        self.runner, self.pictures = runner, pictures
+        self.block_size = runner.block_size
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        given: deque[Item] = deque()
+
+        def sources() -> Iterator[Source]:
+            for item in items:
+                given.append(item)
+                yield item.source
+
+        for outcome in self.runner(sources()):
+            yield self._finish(given.popleft(), outcome)
+
+    def _finish(self, item: Item, outcome: Outcome) -> AnyRecord:
+        """Save the pictures first: a record says that everything of its image is there."""
+        name, model = outcome.source.name, self.runner.detector.name
+        if outcome.detections is None:
+            return error_record(name, str(outcome.error), model)
+        if outcome.image is not None:
+            try:
+                self.pictures.save(outcome.image, outcome.detections, item.file_name)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {self.pictures.folder}: {error.strerror or error}; "
+                    "make room, then the same command goes on"
+                ) from None
+        return record(name, outcome.detections, model)

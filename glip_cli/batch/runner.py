@@ -1,0 +1,171 @@
+"""The whole road for many pictures: sources in, one `Outcome` per picture out, in order.
+
+Pictures are read and resized ahead of the model, and detected together with others of the same padded shape. One that
+cannot be read does not stop the others. A batch that does not fit into the device's memory is halved.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+import torch
+from PIL import Image
+
+from glip_cli.batch.prefetch import in_order
+from glip_cli.detector import Detector, Plan
+from glip_cli.device import out_of_memory
+from glip_cli.errors import ImageError, OutOfMemoryError
+from glip_cli.image import Prepared, padded_size, prepare, read_image
+from glip_cli.options import DetectOptions
+from glip_cli.sources import Source
+from glip_cli.types import Detections
+
+BLOCK = 8  # batches' worth of pictures among which those of one shape are brought together
+MOST_WORKERS = 16
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Outcome:
+    """What became of one picture: an error, or what was found, and the upright picture where it is kept."""
+
+    source: Source
+    image: Image.Image | None = None
+    prepared: Prepared | None = None
+    detections: Detections | None = None
+    error: ImageError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.detections is not None or self.error is not None
+
+
+@dataclass
+class Clock:
+    """Where the time went, in seconds.
+
+    Attributes:
+        model: detecting.
+        waited: waiting for the next picture while there was nothing to detect.
+    """
+
+    model: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def waited_share(self) -> float:
+        return self.waited / max(self.model + self.waited, 1e-9)
+
+
+@dataclass
+class Runner:
+    """Detects in pictures, as `detector(image, prompt)` would in each.
+
+    No answer depends on when a run was begun: the pictures are cut into blocks of `block_size` from the first on, and
+    only pictures of one block and one padded shape share a batch.
+
+    Attributes:
+        workers: threads that read; None: as many as the machine has cores, 16 at most.
+        keep_images: outcomes then hold their pictures, for drawing.
+        stop: once set, no new batch is begun, no picture is waited for, and the iteration ends.
+    """
+
+    detector: Detector
+    plan: Plan
+    options: DetectOptions
+    workers: int | None = None
+    keep_images: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self._batch_size = self.options.batch_size
+        self._size = self.options.size or self.detector.model.config.image_size
+
+    @property
+    def block_size(self) -> int:
+        return self.options.batch_size * BLOCK if self.options.batch_size > 1 else 1
+
+    def __call__(self, sources: Iterable[Source]) -> Iterator[Outcome]:
+        """Each source's outcome, in order, as soon as those before it are there too."""
+        workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        ahead = 2 * max(workers, self.options.batch_size)
+        with closing(in_order(self._read, sources, workers, ahead, self.stop)) as read:
+            timed = self._timed(read)
+            for first in timed:
+                yield from self._block(chain([first], islice(timed, self.block_size - 1)))
+                if self.stop.is_set():
+                    return
+
+    def _block(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        waiting: deque[Outcome] = deque()
+        shapes: defaultdict[tuple[int, int], list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            waiting.append(outcome)
+            if outcome.prepared is not None:
+                same = shapes[padded_size(outcome.prepared)]
+                same.append(outcome)
+                if len(same) == self.options.batch_size:
+                    self._detect(same)
+                    same.clear()
+            yield from _done(waiting)
+            if self.stop.is_set():
+                return
+        for same in shapes.values():
+            if same and not self.stop.is_set():
+                self._detect(same)
+                yield from _done(waiting)
+
+    def _read(self, source: Source) -> Outcome:
+        try:
+            image = read_image(source.open(), source.name)
+        except ImageError as error:
+            return Outcome(source, error=error)
+        with out_of_memory(CPU):
+            return Outcome(source, image if self.keep_images else None, prepare(image, *self._size))
+
+    def _timed(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        while True:
+            started = time.perf_counter()
+            outcome = next(outcomes, None)
+            self.clock.waited += time.perf_counter() - started
+            if outcome is None:
+                return
+            yield outcome
+
+    def _detect(self, outcomes: Sequence[Outcome]) -> None:
+        """Fill in the detections, in smaller batches from the first that does not fit on."""
+        started = time.perf_counter()
+        todo = list(outcomes)
+        while todo:
+            batch = todo[: self._batch_size]
+            prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+            try:
+                found = self.detector.detect(prepared, self.plan, self.options)
+            except OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                self._batch_size = len(batch) // 2
+                continue
+            for outcome, detections in zip(batch, found, strict=True):
+                outcome.detections, outcome.prepared = detections, None
+            todo = todo[len(batch) :]
+        self.clock.model += time.perf_counter() - started
+
+    @property
+    def halved_to(self) -> int | None:
+        """The batch size that memory allowed, where it is not the one that was asked for."""
+        return self._batch_size if self._batch_size < self.options.batch_size else None
+
+
+def _done(waiting: deque[Outcome]) -> Iterator[Outcome]:
+    """Those from the front on of which nothing is awaited any more."""
+    while waiting and waiting[0].done:
+        yield waiting.popleft()

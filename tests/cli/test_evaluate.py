@@ -1,0 +1,316 @@
+"""`glip eval` as a person runs it, with the embedded model on drawn scenes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from glip_cli.batch.journal import read_records
+from glip_cli.cli import app
+from glip_cli.evaluation.boxes import coco_entries
+from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.odinw import odinw_sets
+from glip_cli.evaluation.scenes import coco_of, draw_scenes
+from glip_cli.scenes import Scene, draw_scene
+
+KEYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def glip(*arguments: str | Path, model: bool = True) -> Result:
+    chosen = ["-m", "glip-mini", "--device", "cpu"] if model else []
+    return CliRunner().invoke(app, ["eval", *map(str, arguments), *chosen])
+
+
+def metrics(out: str = "outputs") -> dict:
+    return json.loads(Path(out, "metrics.json").read_text())
+
+
+def scenes(count: int) -> list[Scene]:
+    return [draw_scene(np.random.default_rng((3, i))) for i in range(count)]
+
+
+def save(folder: Path, drawn: list[Scene], content: dict, name: str = "annotations_without_background.json") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for image, scene in zip(content["images"], drawn, strict=True):
+        scene.image.save(folder / image["file_name"])
+    (folder / name).write_text(json.dumps(content))
+
+
+def test_coco_scores_what_the_model_finds() -> None:
+    gt = draw_scenes(Path("data"), 6, seed=3)
+    result = glip("coco", "--gt", gt)
+    assert result.exit_code == 0, result.output
+    found = metrics()
+    assert set(found) >= KEYS
+    assert found["AP50"] > 0.05
+    assert found["model"].startswith("glip-mini@")
+    assert found["protocol"] == "COCO AP"
+    assert "6 images" in found["size"]
+    for line in ("dataset", "protocol", "model", "settings", "AP50"):
+        assert line in result.stdout
+    assert "glip-mini@" in Path("outputs/report.html").read_text()
+    # the numbers are those of the records, scored by hand
+    truth = read_ground_truth(gt)
+    ids = [category.id for category in truth.promptable]
+    records = list(read_records(Path("outputs/detections/results.jsonl")))
+    rows = [row for i, record in enumerate(records) for row in coco_entries(record, truth.images[i].id, ids)]
+    assert rows == json.loads(Path("outputs/coco_results.json").read_text())
+    assert coco_scores(truth, rows).summary["AP"] == found["AP"]
+
+
+def test_the_whole_prompt_is_asked_without_a_threshold() -> None:
+    glip("coco", "--gt", draw_scenes(Path("data"), 2), "--no-report")
+    (record, _) = read_records(Path("outputs/detections/results.jsonl"))
+    assert record["labels"] == [
+        row["name"] for row in json.loads(Path("data/instances.json").read_text())["categories"]
+    ]
+    assert min(found["score"] for found in record["detections"]) < 0.3, "the default threshold"
+    assert len(record["detections"]) <= 100
+    assert not Path("outputs/report.html").exists()
+
+
+def test_a_file_of_results_needs_no_model() -> None:
+    gt = draw_scenes(Path("data"), 4, seed=3)
+    assert glip("coco", "--gt", gt, "-o", "first").exit_code == 0
+    result = glip("coco", "--gt", gt, "--dt", "first/coco_results.json", "-o", "second", model=False)
+    assert result.exit_code == 0, result.output
+    assert {key: metrics("second")[key] for key in KEYS} == {key: metrics("first")[key] for key in KEYS}
+    from_records = glip("coco", "--gt", gt, "--dt", "first/detections/results.jsonl", "-o", "third", model=False)
+    assert from_records.exit_code == 0, from_records.output
+    assert metrics("third")["AP"] == metrics("first")["AP"]
+
+
+def test_what_batch_writes_can_be_scored() -> None:
+    gt = draw_scenes(Path("data"), 4, seed=3)
+    names = Path("names.txt")
+    names.write_text("\n".join(row["name"] for row in json.loads(gt.read_text())["categories"]))
+    arguments = [
+        "batch",
+        "data",
+        "-t",
+        f"@{names}",
+        "--threshold",
+        "0",
+        "--top-k",
+        "100",
+        "--format",
+        "coco",
+        "-o",
+        "run",
+    ]
+    done = CliRunner().invoke(app, [*arguments, "-m", "glip-mini", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    glip("coco", "--gt", gt, "-o", "direct", "--no-report")
+    result = glip("coco", "--gt", gt, "--dt", "run/coco_results.json", "-o", "scored", model=False)
+    assert result.exit_code == 0, result.output
+    assert metrics("scored")["AP"] == pytest.approx(metrics("direct")["AP"], abs=1e-9)
+
+
+def test_scenes_tell_seen_from_held_out_pairs() -> None:
+    result = glip("scenes", "--limit", "12")
+    assert result.exit_code == 0, result.output
+    assert 0 < metrics()["AP50 seen pairs"] <= 1
+    assert -1 <= metrics()["AP50 held-out pairs"] <= 1
+    assert len(list(Path("outputs/scenes").glob("*.png"))) == 12
+    assert "drawn scenes" in result.stdout
+
+
+def test_an_evaluation_goes_on_where_it_was() -> None:
+    gt = draw_scenes(Path("data"), 5, seed=3)
+    glip("coco", "--gt", gt, "--no-report")
+    before = metrics()
+    journal = Path("outputs/detections/results.jsonl")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: whole.index(b"\n") + 40])  # one record and a torn one
+    result = glip("coco", "--gt", gt, "--no-report")
+    assert "going on after 1 image" in result.stderr
+    assert journal.read_bytes() == whole
+    assert metrics() == before
+    refused = glip("coco", "--gt", gt, "--size", "200,300")
+    assert refused.exit_code == 2
+    assert "holds a run with size" in refused.stderr
+
+
+def test_two_runs_are_compared_with_intervals() -> None:
+    gt = draw_scenes(Path("data"), 6, seed=3)
+    glip("coco", "--gt", gt, "-o", "a", "--no-report")
+    result = glip("coco", "--gt", gt, "-o", "b", "--size", "128,256", "--compare", "a")
+    assert result.exit_code == 0, result.output
+    assert "before" in result.stdout
+    assert ".." in result.stdout, "no interval"
+    assert "Comparison" in Path("b/report.html").read_text()
+    nothing = glip("coco", "--gt", gt, "-o", "b", "--size", "128,256", "--compare", "none")
+    assert nothing.exit_code == 2
+    assert "--compare" in nothing.stderr
+
+
+def test_calibrated_thresholds_are_taken_by_detect() -> None:
+    gt = draw_scenes(Path("data"), 12, seed=3)
+    result = glip("coco", "--gt", gt, "--calibrate", "thresholds.toml", "--no-report")
+    assert result.exit_code == 0, result.output
+    import tomllib
+
+    chosen = tomllib.loads(Path("thresholds.toml").read_text())["thresholds"]
+    assert chosen
+    label, threshold = next(iter(chosen.items()))
+    detect = ["detect", "data", "-t", f"{label} . never seen .", "--thresholds", "thresholds.toml", "--json",
+              "--threshold", "0.99", "--no-save-vis", "--no-save-pred",
+              "-m", "glip-mini", "--device", "cpu"]  # fmt: skip
+    shown = CliRunner().invoke(app, detect)
+    assert shown.exit_code == 0, shown.output
+    scores = [d["score"] for line in shown.stdout.splitlines() for d in json.loads(line)["detections"]]
+    assert scores
+    assert min(scores) > threshold
+    other = CliRunner().invoke(app, [*detect[:3], "zebra", *detect[4:]])
+    assert other.exit_code == 2
+    assert "none of its labels is asked for" in other.stderr
+
+
+def test_lvis_asks_forty_names_at_a_time() -> None:
+    drawn = scenes(4)
+    content = coco_of(drawn)
+    for image in content["images"]:
+        there = {row["category_id"] for row in content["annotations"] if row["image_id"] == image["id"]}
+        image |= {"neg_category_ids": [c for c in range(1, 31) if c not in there], "not_exhaustive_category_ids": []}
+        image["coco_url"] = f"http://images.cocodataset.org/val2017/{image['file_name']}"
+    for i, row in enumerate(content["categories"]):
+        row |= {"frequency": "rcf"[i % 3]}
+    save(Path("coco/val2017"), drawn, content)
+    for image in content["images"]:
+        del image["file_name"]
+    Path("lvis.json").write_text(json.dumps(content))
+    result = glip("lvis-minival", "--gt", "lvis.json", "--images", "coco")
+    assert result.exit_code == 0, result.output
+    assert metrics()["protocol"] == "LVIS Fixed AP"
+    assert {"AP", "APr", "APc", "APf"} <= set(metrics())
+    settings = json.loads(Path("outputs/detections/run.json").read_text())
+    assert (settings["chunked_size"], settings["per_text"], settings["top_k"]) == (40, 300, None)
+    capped = glip("lvis-minival", "--gt", "lvis.json", "--images", "coco", "--capped", "-o", "capped")
+    assert capped.exit_code == 0, capped.output
+    assert metrics("capped")["protocol"] == "LVIS AP"
+
+
+def test_odinw_runs_what_is_there_and_names_what_is_not() -> None:
+    drawn = scenes(3)
+    for one in odinw_sets(13)[:2]:
+        content = coco_of(drawn)
+        names = [{"id": i + 1, "name": f"class {i}"} for i in range(len(one.labels))]
+        content["annotations"] = [row | {"category_id": 1 + row["id"] % len(names)} for row in content["annotations"]]
+        path = Path("DATASET", one.file())
+        save(path.parent, drawn, content | {"categories": names}, path.name)
+    result = glip("odinw-13", "--data", "DATASET", "--evalai", "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "average over 2 of 13 sets; absent:" in result.stdout
+    assert "AerialDrone" in result.stdout
+    found = metrics()
+    assert found["average"] == pytest.approx(np.mean([found["AP AerialDrone"], found["AP Aquarium"]]), abs=2e-3)
+    assert len(json.loads(Path("outputs/evalai.json").read_text())) == 2
+    first = next(read_records(Path("outputs", odinw_sets(13)[1].name, "detections/results.jsonl")))
+    assert first["labels"] == list(odinw_sets(13)[1].labels)
+    with_report = glip("odinw-13", "--data", "DATASET", "--limit", "2", "-o", "limited")
+    assert with_report.exit_code == 0, with_report.output
+    assert Path("limited/report.html").exists()
+    nowhere = glip("odinw-35", "--data", "coco")
+    assert nowhere.exit_code == 2
+    assert "none of the sets of ODinW-35" in nowhere.stderr
+
+
+def flickr(folder: Path) -> None:
+    """Two scenes, one sentence each that names all of its things."""
+    for name in ("Sentences", "Annotations"):
+        (folder / "flickr30k" / name).mkdir(parents=True)
+    (folder / "flickr30k_images").mkdir()
+    for number, scene in enumerate(scenes(2)):
+        words, objects = [], []
+        for chain, thing in enumerate(scene.things, 1):
+            words.append(f"[/EN#{chain}/other a {thing.colour} {thing.shape}]")
+            box = "".join(
+                f"<{k}>{int(v)}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), thing.box, strict=True)
+            )
+            objects.append(f"<object><name>{chain}</name><bndbox>{box}</bndbox></object>")
+        (folder / f"flickr30k/Sentences/{number}.txt").write_text(" and ".join(words) + " .\n")
+        size = "<size><width>160</width><height>160</height><depth>3</depth></size>"
+        (folder / f"flickr30k/Annotations/{number}.xml").write_text(
+            f"<annotation>{size}{''.join(objects)}</annotation>"
+        )
+        scene.image.save(folder / f"flickr30k_images/{number}.jpg", quality=95)
+    (folder / "flickr30k/val.txt").write_text("0\n1\n")
+
+
+def test_flickr_grounds_the_phrases_of_sentences() -> None:
+    flickr(Path("data"))
+    result = glip("flickr30k", "--data", "data", "--split", "val")
+    assert result.exit_code == 0, result.output
+    found = metrics()
+    assert found["phrases"]["all"] == sum(len(scene.things) for scene in scenes(2))
+    assert (
+        0 <= found["Recall@1_all"] <= found["Recall@5_all"] <= found["Recall@10_all"] <= found["Upper_bound_all"] <= 1
+    )
+    assert found["Upper_bound_all"] > 0.5
+    merged = glip("flickr30k", "--data", "data", "--split", "val", "--merged", "-o", "merged")
+    assert metrics("merged")["protocol"] == "merged boxes"
+    assert merged.exit_code == 0, merged.output
+
+
+def test_two_processes_give_what_one_gives() -> None:
+    gt = draw_scenes(Path("data"), 5, seed=3)
+    glip("coco", "--gt", gt, "-o", "one", "--no-report")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "glip_cli", "eval", "coco",
+               "--gt", str(gt), "-o", "two", "--no-report", "-m", "glip-mini", "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path("two/detections/results.jsonl").read_bytes() == Path("one/detections/results.jsonl").read_bytes()
+    assert {key: metrics("two")[key] for key in KEYS} == {key: metrics("one")[key] for key in KEYS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["imagenet"], "there are coco, lvis-minival"),
+        (["coco"], "needs --gt FILE"),
+        (["odinw-13"], "needs --data DIR"),
+        (["coco", "--gt", "none.json"], "none.json"),
+        (["scenes", "--dt", "x.json"], "--dt is for coco and lvis"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(arguments: list[str], said: str) -> None:
+    result = glip(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_images_are_refused_or_left_out() -> None:
+    gt = draw_scenes(Path("data"), 4, seed=3)
+    Path("data/00002.png").unlink()
+    refused = glip("coco", "--gt", gt)
+    assert refused.exit_code == 2
+    assert "1 of 4 images are missing" in refused.stderr
+    result = glip("coco", "--gt", gt, "--skip-missing")
+    assert result.exit_code == 0, result.output
+    assert "3 images" in metrics()["size"]
+
+
+def test_an_image_that_cannot_be_read_counts_as_nothing_found() -> None:
+    gt = draw_scenes(Path("data"), 3, seed=3)
+    Path("data/00001.png").write_bytes(b"not a picture")
+    result = glip("coco", "--gt", gt, "--no-report")
+    assert result.exit_code == 3
+    assert "00001.png" in result.stderr
+    assert "3 images" in metrics()["size"]
