@@ -1,0 +1,43 @@
+"""Repeated runs of several candidates, interleaved, so that a noisy machine is noisy for all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Timing:
+    """Seconds of each repeat."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles."""
+        if len(self.seconds) < 2:
+            return 0.0
+        first, _, third = statistics.quantiles(self.seconds, n=4)
+        return (third - first) / 2
+
+
+def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Time each candidate `repeats` times, in turn, after `warm_up` rounds that do not count."""
+    timings = {name: Timing() for name in candidates}
+    for turn in range(warm_up + repeats):
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            run()
+            if turn >= warm_up:
+                timings[name].seconds.append(time.perf_counter() - started)
+    return timings
+
+
+def markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (columns, tuple("---" for _ in columns), *rows))
