@@ -21,7 +21,7 @@ ANCHOR_SCALE = 8  # side of an anchor in cells
 def anchors(sizes: tuple[tuple[int, int], ...], device: torch.device | str = "cpu") -> Tensor:
     """One square anchor per location, level by level, row by row: float32 [N, 4].
 
-    Its side is 8 strides and its centre that of the cell, (i + 0.5) * stride (no +1; SEMANTICS II.12).
+    Its side is 8 strides and its centre that of the cell, (i + 0.5) * stride (no +1).
     """
     levels = []
     for (height, width), stride in zip(sizes, STRIDES, strict=True):

@@ -1,4 +1,4 @@
-"""Raw output + the tokens of each label + image sizes -> boxes, scores and labels (SEMANTICS II.11 to II.14)."""
+"""Raw output + the tokens of each label + image sizes -> boxes, scores and labels, as mmdet 3.3.0 makes them."""
 
 from __future__ import annotations
 

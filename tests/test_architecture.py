@@ -16,10 +16,11 @@ PACKAGE = Path(glip_cli.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["finetune"],
     ["evaluation"],
     ["batch"],
     ["detector"],
-    ["weights", "finetune", "output", "sources", "scenes", "device"],
+    ["weights", "output", "sources", "scenes", "device"],
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["options", "names"],

@@ -67,7 +67,7 @@ def evaluate(
         gt=gt,
         images=images,
         data=data,
-        split=split or "test",
+        split=split or ("official" if dataset.startswith("odinw") else "test"),
         limit=limit,
         skip_missing=skip_missing,
         capped=capped,

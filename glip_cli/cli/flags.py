@@ -188,7 +188,7 @@ DataFolder = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(metavar="NAME", rich_help_panel=DATA, show_default=False,
-                 help="test (default), val or, of ODinW, minival."),
+                 help="test, val or minival; else test of Flickr30k, the published one of ODinW."),
 ]  # fmt: skip
 Limit = Annotated[
     int | None,
@@ -198,10 +198,10 @@ SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that are not there.")
 ]
 Capped = Annotated[
-    bool, typer.Option("--capped", rich_help_panel=KEEP, help="LVIS: 300 boxes per image instead of Fixed AP.")
+    bool, typer.Option("--capped", rich_help_panel=DATA, help="LVIS: 300 boxes per image instead of Fixed AP.")
 ]
 Merged = Annotated[
-    bool, typer.Option("--merged", rich_help_panel=KEEP, help="Flickr30k: merged boxes instead of any box.")
+    bool, typer.Option("--merged", rich_help_panel=DATA, help="Flickr30k: merged boxes instead of any box.")
 ]
 Compare = Annotated[
     Path | None,

@@ -56,8 +56,13 @@ class OdinwSet:
         return dict(zip(self.category_ids, self.labels, strict=True))
 
     def file(self, split: str = "test") -> str:
-        """The annotation file of a split, relative. Raises UsageError for a split that the set does not have."""
-        path = {"test": self.annotation, "val": self.val, "minival": self.minival}.get(split)
+        """The annotation file of a split, relative; "official" is the one that the zero-shot command measures.
+
+        Raises UsageError for a split that the set does not have.
+        """
+        official = self.minival or self.val
+        files = {"test": self.annotation, "val": self.val, "minival": self.minival, "official": official}
+        path = files.get(split)
         if path is None:
             have = [name for name in SPLITS if name != "minival" or self.minival]
             raise UsageError(f"{self.name} has no split {split!r}; there are {', '.join(have)}")

@@ -1,7 +1,7 @@
 """Image -> five feature maps: timm's Swin blocks in GLIP's order of work, then a feature pyramid.
 
 Unusual here: each of the three outputs has a LayerNorm of its own, which the next stage does not see; windows are
-padded before they are shifted and keep their full size on small maps (SEMANTICS II.15); P6 grows from the P5 output.
+padded before they are shifted and keep their full size on small maps (as mmdet's swin.py); P6 grows from the P5 output.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def reread(offset: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor,
     """Read the memory of larger maps as if they had the given (h, w), image by image.
 
     Quirk that the released weights depend on: the level above is sampled with this level's offsets, and the original
-    kernel strides their memory by the *output's* size without a check (SEMANTICS II.1).
+    kernel strides their memory by the *output's* size without a check (atss_vlfusion_head.py of mmdet).
     """
     h, w = size
     offset = offset.flatten(1)[:, : 2 * TAPS * h * w].unflatten(1, (2 * TAPS, h, w))

@@ -146,7 +146,7 @@ def as_linear(tensor: Tensor) -> Tensor:
 
 
 def from_unfold(tensor: Tensor) -> Tensor:
-    """Columns of a patch merging from nn.Unfold's order (channel slowest) to timm's (SEMANTICS, "Patch merging").
+    """Columns of a patch merging from nn.Unfold's order (channel slowest) to timm's.
 
     Foreign column 4c + p is pixel p of channel c, pixels (0,0), (0,1), (1,0), (1,1); timm goes pixel by pixel,
     (0,0), (1,0), (0,1), (1,1), channel fastest.

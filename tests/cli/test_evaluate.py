@@ -210,7 +210,7 @@ def test_odinw_runs_what_is_there_and_names_what_is_not() -> None:
         content = coco_of(drawn)
         names = [{"id": i + 1, "name": f"class {i}"} for i in range(len(one.labels))]
         content["annotations"] = [row | {"category_id": 1 + row["id"] % len(names)} for row in content["annotations"]]
-        path = Path("DATASET", one.file())
+        path = Path("DATASET", one.file("official"))
         save(path.parent, drawn, content | {"categories": names}, path.name)
     result = glip("odinw-13", "--data", "DATASET", "--evalai", "--no-report")
     assert result.exit_code == 0, result.output

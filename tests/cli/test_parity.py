@@ -38,7 +38,7 @@ def recipe_state(letter: str) -> dict[str, torch.Tensor]:
 
 
 def to_official(tensor: torch.Tensor) -> torch.Tensor:
-    """mmdet[..., 4c + p] = official[..., [0, 2, 1, 3][p] * C + c] (SEMANTICS, checkpoint names)."""
+    """mmdet[..., 4c + p] = official[..., [0, 2, 1, 3][p] * C + c]."""
     return tensor.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2).contiguous()
 
 

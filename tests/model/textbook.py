@@ -1,6 +1,6 @@
 """The textbook forms of what the package computes in folded form: the oracles of the property tests.
 
-Written straight from the formulas (SEMANTICS, part I section 6), with the parameters of the folded modules: no
+Written straight from the formulas of microsoft/GLIP (rpn/vldyhead.py, utils/fuse_helper.py), with the parameters of the folded modules: no
 folding, no trimming of padding, no sampling by row sums.
 """
 

@@ -45,7 +45,7 @@ def _to_conv(tensor: Tensor) -> Tensor:
 
 
 def _to_unfold(tensor: Tensor) -> Tensor:
-    """SEMANTICS: mmdet[..., 4c + p] = timm[..., [0, 2, 1, 3][p] * C + c]."""
+    """mmdet[..., 4c + p] = timm[..., [0, 2, 1, 3][p] * C + c]."""
     channels = tensor.shape[-1] // 4
     out = torch.empty_like(tensor)
     for c in range(channels):
