@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from glip_cli import sources
 from glip_cli.errors import ImageError, UsageError
+from glip_cli.image import read_image
 from glip_cli.sources import Source, expand, fetch
 
 
@@ -101,6 +104,52 @@ def test_links_that_lead_back_do_no_harm(here: Path) -> None:
     (here / "photos/y.jpg").symlink_to(here / "photos/b.jpg")
     expected = sorted([*EVERYTHING, "photos/self.jpg", "photos/y.jpg"])
     assert names("photos") == names("photos/**/*") == expected
+
+
+def test_a_folder_called_as_a_picture_is_one_that_fails_unless_it_holds_some(here: Path) -> None:
+    for folder in ("w.jpg", "x.jpg/sub", "y.jpg", "plain"):
+        (here / "photos" / folder).mkdir(parents=True)
+    (here / "photos/x.jpg/notes.txt").touch()
+    (here / "photos/y.jpg/inside.jpg").touch()
+    expected = sorted([*EVERYTHING, "photos/w.jpg", "photos/x.jpg", "photos/y.jpg/inside.jpg"])
+    assert sorted(names("photos")) == sorted(names("photos/**")) == expected
+    assert names("photos/[wx].jpg", "photos/w.jpg", "photos/x.jpg/", "photos/y.jpg") == [
+        "photos/w.jpg", "photos/x.jpg", "photos/w.jpg", "photos/x.jpg/", "photos/y.jpg/inside.jpg",
+    ]  # fmt: skip
+    for source in expand(["photos/w.jpg", "photos/x.jpg/"]):
+        with pytest.raises(ImageError, match="not a file; give a picture's path"):
+            read_image(source.open(), source.name)
+
+
+def test_broken_links_are_found_and_fail_alone(here: Path) -> None:
+    (here / "photos/dangling.jpg").symlink_to("nowhere")
+    (here / "photos/loop.jpg").symlink_to("loop.jpg")
+    (here / "photos/back.jpg").symlink_to(here / "photos", target_is_directory=True)
+    found = {source.name: source for source in expand(["photos"])}
+    broken = ["photos/back.jpg", "photos/dangling.jpg", "photos/loop.jpg"]
+    assert sorted(found) == sorted([*EVERYTHING, *broken])
+    for name in broken:
+        with pytest.raises(ImageError, match=re.escape(name)):
+            read_image(found[name].open(), name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="reads file descriptor 0 of another process")
+def test_python_can_end_while_a_thread_waits_for_stdin() -> None:
+    code = (
+        "import threading, time; from glip_cli.sources import expand\n"
+        "threading.Thread(target=lambda: [print(s.name, flush=True) for s in expand(['-'])], daemon=True).start()\n"
+        "time.sleep(1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"a.jpg\nb.jpg\n")
+        process.stdin.flush()
+        assert process.wait(60) == 0
+        assert process.stdout.read().split() == [b"a.jpg", b"b.jpg"]
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.parametrize("text", ["empty", "*.nothing", "empty/**", "@empty.txt", "@comments.txt"])

@@ -133,31 +133,36 @@ class RunFolder:
             started(before)
             pictures = Listed(iter(items))
             share = islice(pictures, self.shard.rank, None, self.shard.world)
-            again = self._skip_done(share, before - before % engine.block_size, before)
+            again = self._skip_done(self._own, share, before - before % engine.block_size, before)
             with closing(engine(chain(again, share))) as records:
                 for record in islice(records, len(again), None):
                     journal.add(record)
                     watch(record)
         share_done = pictures.ended and journal.counts.images == self.shard.part_of(pictures.count)
-        alone = self.shard.world == 1
+        return self._ended(journal.counts, before, share_done, pictures.digest)
+
+    def _ended(self, counts: Counts, before: int, share_done: bool, pictures: str) -> Progress:
+        """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
+        several = self.shard.world > 1
         with _writing(self.path):
-            merged = share_done and not alone and self._shards.finish(pictures.digest)
-            if merged or (alone and share_done and before):
+            complete = share_done and (not several or self._shards.finish(pictures))
+            if complete and (several or before):
                 self._sweep()
-        counts = _count(self.results) if merged else journal.counts
-        return Progress(counts, before, share_done, merged or (alone and share_done), merged or self.shard.rank == 0)
+        if complete and several:
+            counts = _count(self.results)
+        return Progress(counts, before, share_done, complete, speaks=complete or self.shard.rank == 0)
 
     def _sweep(self) -> None:
-        """Remove the temporary files that a kill left half-written; nobody writes here any more."""
+        """Remove the temporary files that a kill left half-written."""
         for path in self.path.rglob(".*.tmp"):
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def _skip_done(self, share: Iterator[Item], begin: int, end: int) -> list[Item]:
-        """Pass over the pictures that have records; return those from `begin` on, whose batch is to be done again."""
+    def _skip_done(self, journal: Path, share: Iterator[Item], begin: int, end: int) -> list[Item]:
+        """Pass over the `end` pictures that have records; return those from `begin` on, to be done again."""
         kept: deque[Item] = deque(maxlen=end - begin)
         items = chain(islice(share, end), repeat(None))
-        for number, (record, item) in enumerate(zip(read_records(self._own), items, strict=False), 1):
+        for number, (record, item) in enumerate(zip(read_records(journal), items, strict=False), 1):
             if item is None or item.source.name != record["image"]:
                 now = "nothing" if item is None else item.source.name
                 raise self._changed(f"number {number} was {record['image']} and is {now} now")
@@ -168,8 +173,7 @@ class RunFolder:
         """Another process did the last of it, now or earlier. Raises UsageError for pictures that have changed."""
         shutil.rmtree(self._shards.journal.parent, ignore_errors=True)  # where the merge was killed at its end
         counts = _count(self.results)
-        self._own = self.results
-        self._skip_done(items, counts.images, counts.images)
+        self._skip_done(self.results, items, counts.images, counts.images)
         if (more := next(items, None)) is not None:
             raise self._changed(f"{more.source.name} was not among them")
         return Progress(counts, counts.images, share_done=True, complete=True, speaks=self.shard.rank == 0)

@@ -1,7 +1,7 @@
 """The textbook forms of what the package computes in folded form: the oracles of the property tests.
 
-Written straight from the formulas of microsoft/GLIP (rpn/vldyhead.py, utils/fuse_helper.py), with the parameters of the folded modules: no
-folding, no trimming of padding, no sampling by row sums.
+Written straight from the formulas of microsoft/GLIP (rpn/vldyhead.py, utils/fuse_helper.py), with the parameters of the
+folded modules: no folding, no trimming of padding, no sampling by row sums.
 """
 
 from __future__ import annotations
