@@ -9,7 +9,7 @@ import typer
 
 from glip_cli import __version__
 from glip_cli.cli import batch, detect, evaluate, weights
-from glip_cli.cli.console import fail
+from glip_cli.cli.console import fail, leave_on_interrupt
 from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError
 
@@ -45,6 +45,7 @@ def _root(
 
 def main() -> None:
     """The console script. Flags beat GLIP_... variables, which beat --config FILE."""
+    leave_on_interrupt()
     try:
         arguments = with_defaults(typer.main.get_command(app), sys.argv[1:])
     except GlipError as error:

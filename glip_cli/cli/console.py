@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
 import threading
 import time
@@ -62,6 +63,26 @@ def command(function: Command) -> Command:
             raise typer.Exit(1) from None
 
     return run  # type: ignore[return-value]
+
+
+def leave_on_interrupt() -> None:
+    """Until the work begins, Ctrl-C ends the process at once: an exception in the midst of torch's import aborts it."""
+
+    def leave(number: int, frame: object) -> None:
+        os.write(2, b"glip: interrupted\n")
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, leave)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Here Ctrl-C is an exception, so that what is open is closed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Notes:

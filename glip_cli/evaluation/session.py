@@ -61,8 +61,9 @@ class Session:
 
     @property
     def model_name(self) -> str:
-        """As in weights.toml: the detector's, without the hash."""
-        return self.detector.name.split("@")[0]
+        """As in weights.toml: the detector's without the hash. A tuned model has no name there."""
+        name = self.detector.name
+        return name if "+" in name else name.split("@")[0]
 
     def detect(self, name: str, sources: Sequence[Source], prompt: Prompt, options: Mapping[str, Any]) -> Path | None:
         """Detect in all sources; the file of their records, or None where it is not complete yet.
