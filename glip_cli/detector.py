@@ -34,6 +34,7 @@ from glip_cli.weights.fetch import Report
 
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
+SHOWN_LABELS = 5  # that a note names; the rest it leaves out
 
 PromptLike = str | Sequence[str] | Prompt
 """A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
@@ -61,14 +62,26 @@ class Detector:
     """See the module's docstring.
 
     Attributes:
-        name: the model and the start of its file's hash, "glip-t@c24ce662"; it goes into every record.
+        name: the model and the start of its file's hash, "glip-t@c24ce662", with an adapter
+            "glip-t@c24ce662+blood@1f0c88a2"; it goes into every record.
+        tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
     """
 
-    def __init__(self, model: Glip, tokenizer: Tokenizer, name: str, device: str = "auto", dtype: str = "auto"):
+    def __init__(
+        self,
+        model: Glip,
+        tokenizer: Tokenizer,
+        name: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        tuned_for: tuple[str, ...] = (),
+    ):
         """Move a model to a device. Raises DeviceError for what this machine does not have."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.name = name
+        self.tuned_for = tuned_for
         self.tokenizer = tokenizer
         self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
         self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
@@ -80,6 +93,7 @@ class Detector:
         *,
         weights: str | Path | None = None,
         bert: str | Path | None = None,
+        adapter: str | Path | None = None,
         device: str = "auto",
         dtype: str = "auto",
         offline: bool = False,
@@ -92,6 +106,7 @@ class Detector:
             weights: a checkpoint file: safetensors, mmdetection's or the official .pth. With `model`, it must be of
                 that model's architecture; else the architecture is recognised.
             bert: a folder with bert-base-uncased's vocab.txt or tokenizer.json, where it cannot be fetched.
+            adapter: a folder that fine-tuning left, for the model that it was made for; alone it brings that model.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             dtype: "auto" (float32, the published answers), "bfloat16" or "float16".
             offline: never use the network.
@@ -101,8 +116,9 @@ class Detector:
             WeightsError, DeviceError.
         """
         pick_dtype(dtype, pick_device(device))  # before a download, not after
-        parts = load_detector_parts(model, weights=weights, bert=bert, offline=offline, report=report)
-        return cls(parts.model, Tokenizer.from_dir(parts.tokenizer), parts.name, device, dtype)
+        parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
+        tokenizer = Tokenizer.from_dir(parts.tokenizer)
+        return cls(parts.model, tokenizer, parts.name, device, dtype, tuned_for=parts.tuned_for)
 
     @overload
     def __call__(self, images: ImageSource, prompt: PromptLike, **options: Any) -> Detections: ...
@@ -144,7 +160,15 @@ class Detector:
         limit = self.model.config.text.window
         chunks = chunk(full, self.tokenizer, limit, options.chunked_size)
         text, spans = shown(asked)
-        return Plan(chunks, asked.labels, text, spans, gather_notes(full, chunks))
+        notes = (*self._tuning_notes(full), *gather_notes(full, chunks))
+        return Plan(chunks, asked.labels, text, spans, notes)
+
+    def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
+        """An offset belongs to the tokens of one text."""
+        if self.tuned_for in ((), asked.labels):
+            return ()
+        labels = ", ".join(self.tuned_for[:SHOWN_LABELS]) + (", ..." if len(self.tuned_for) > SHOWN_LABELS else "")
+        return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
 
     def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.

@@ -46,6 +46,7 @@ def batch(
     agnostic_nms: flags.AgnosticNms = False,
     model: flags.Model = None,
     weights: flags.Weights = None,
+    adapter: flags.Adapter = None,
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
@@ -102,6 +103,7 @@ def batch(
     load: dict[str, Any] = {
         "model": model,
         "weights": weights,
+        "adapter": adapter,
         "bert": bert,
         "device": device,
         "dtype": dtype,

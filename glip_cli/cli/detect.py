@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glip_cli.cli import flags
-from glip_cli.cli.console import DownloadBar, Notes, command, image_bar
+from glip_cli.cli.console import DownloadBar, Notes, command, image_bar, interruptible
 from glip_cli.cli.request import class_thresholds, print_explanation, read_prompt
 from glip_cli.cli.results import Files, Summary, check_formats
 from glip_cli.errors import UsageError
@@ -37,6 +37,7 @@ def detect(
     agnostic_nms: flags.AgnosticNms = False,
     model: flags.Model = None,
     weights: flags.Weights = None,
+    adapter: flags.Adapter = None,
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
@@ -77,7 +78,7 @@ def detect(
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
     bar = DownloadBar(notes)
     if not inputs:
-        explain_alone(prompt, options, model, bert, offline, bar)
+        explain_alone(prompt, options, model or (str(adapter) if adapter else None), bert, offline, bar)
         return
     sources = expand(inputs, offline=offline)
 
@@ -85,7 +86,8 @@ def detect(
     from glip_cli.detector import Detector
     from glip_cli.output.pictures import Pictures
 
-    detector = Detector.load(model, weights=weights, bert=bert, device=device, dtype=dtype, offline=offline, report=bar)
+    where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "offline": offline}
+    detector = Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
     plan = detector.plan(prompt, options)
     for note in plan.notes:
         notes.say(f"note: {note}")
@@ -94,7 +96,7 @@ def detect(
     files = Files(out_dir, formats if not no_save_pred else [], Pictures(out_dir, not no_save_vis, save_crop, palette))
     summary = Summary(notes)
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
-    with files, image_bar(notes, total) as advance:
+    with interruptible(), files, image_bar(notes, total) as advance:
         for outcome in Runner(detector, plan, options, keep_images=True)(sources):
             summary.add(outcome, files.save(outcome, detector.name), json_)
             if show:

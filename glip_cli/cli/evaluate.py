@@ -35,6 +35,7 @@ def evaluate(
     merged: flags.Merged = False,
     model: flags.Model = None,
     weights: flags.Weights = None,
+    adapter: flags.Adapter = None,
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
@@ -83,10 +84,10 @@ def evaluate(
 
     from glip_cli.evaluation.session import Session
 
-    load: dict[str, Any] = {"model": model, "weights": weights, "bert": bert, "device": device, "dtype": dtype}
+    load: dict[str, Any] = {"model": model, "weights": weights, "adapter": adapter, "bert": bert, "device": device}
     session = Session(
         out=out_dir,
-        load=load | {"offline": offline, "report": DownloadBar(asked.notes)},
+        load=load | {"dtype": dtype, "offline": offline, "report": DownloadBar(asked.notes)},
         base=DetectOptions(
             size=parse_size(size) if size else None, batch_size=batch_size or default_batch_size(device)
         ),

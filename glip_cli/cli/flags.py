@@ -104,6 +104,11 @@ Weights = Annotated[
     typer.Option(metavar="FILE", rich_help_panel=MODEL, show_default=False,
                  help="A checkpoint: safetensors, mmdet .pth or official .pth."),
 ]  # fmt: skip
+Adapter = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=MODEL, show_default=False,
+                 help="What glip finetune added to the model, as it left it."),
+]  # fmt: skip
 Bert = Annotated[
     Path | None,
     typer.Option(metavar="DIR", rich_help_panel=MODEL, show_default=False,

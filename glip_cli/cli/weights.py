@@ -87,14 +87,19 @@ def info(file: File, json: flags.Json = False, debug: flags.Debug = False) -> No
 @app.command(epilog="Example: glip weights convert glip_tiny_mmdet-c24ce662.pth glip-t.safetensors")
 @command
 def convert(
-    file: File,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A checkpoint of any kind; with --adapter a name too.", show_default=False),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
+    adapter: flags.Adapter = None,
     debug: flags.Debug = False,
 ) -> None:
-    """Write a checkpoint of any kind as safetensors in this package's names."""
+    """Write a checkpoint of any kind as safetensors in this package's names; with what tuning added to it."""
     from glip_cli.weights.load import convert as write
+    from glip_cli.weights.parts import holds_adapter, merge
 
-    print(write(file, out))
+    print(merge(str(file), out, adapter) if adapter or holds_adapter(file) else write(file, out))
 
 
 def _is_here(checkpoint: Checkpoint) -> bool:

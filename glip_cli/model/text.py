@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer, BertModel
@@ -25,11 +26,19 @@ def bert_config(config: TextConfig) -> BertConfig:
 
 
 class TextEncoder(nn.Module):
-    """BERT without its pooler; only the last layer's output is used."""
+    """BERT without its pooler; only the last layer's output is used.
+
+    Attributes:
+        offset: [n, hidden], what prompt tuning adds to the first n tokens, whatever they are (official
+            `tunable_linear`, vldyhead.py); None for a model that was not tuned so.
+    """
+
+    offset: nn.Parameter | None
 
     def __init__(self, config: TextConfig):
         super().__init__()
         self.bert = BertModel(bert_config(config), add_pooling_layer=False)
+        self.register_parameter("offset", None)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [B, n] and mask bool [B, n], True for real tokens -> features [B, n, hidden].
@@ -37,6 +46,9 @@ class TextEncoder(nn.Module):
         Rows of padding are set to zero: nothing reads them, and GLIP-T (A) shows them so (`embedded`).
         """
         hidden: Tensor = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        if self.offset is not None:
+            rows = self.offset[: ids.shape[1]]
+            hidden = hidden + F.pad(rows, (0, 0, 0, ids.shape[1] - len(rows)))
         return hidden * mask.unsqueeze(-1)
 
 

@@ -9,7 +9,9 @@ names      tables of names; mmdet, official, mmpretrain hold one each; dialects 
 native     the safetensors files that this package writes
 hollow     networks without weights
 load       file or Checkpoint -> Glip, in evaluation mode
-parts      --model, --weights, --bert -> what a Detector needs
+tuned      the folders that `glip finetune` leaves, and the card in each
+adapters   what tuning added, put into the network that it was made for (offset: the one tensor only some have)
+parts      --model, --weights, --bert, --adapter -> what a Detector needs
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from glip_cli.weights.fetch import Report, fetch
 from glip_cli.weights.files import Checkpointed
 from glip_cli.weights.hollow import fill, hollow
 from glip_cli.weights.native import Contents
+from glip_cli.weights.offset import find_offset, make_room
 from glip_cli.weights.registry import Checkpoint
 
 
@@ -101,9 +102,8 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
     if not any(key.startswith(HEAD) for key in state):
         raise CheckpointError(f"{found.path} is an image backbone without a head: it can start a training, not detect")
     config = ARCHITECTURES[metadata["architecture"]]
-    return Loaded(
-        fill(hollow(lambda: Glip(config)), state), metadata["architecture"], metadata["name"], found.path, metadata
-    )
+    model = fill(make_room(hollow(lambda: Glip(config)), state), state)
+    return Loaded(model, metadata["architecture"], metadata["name"], found.path, metadata)
 
 
 def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
@@ -197,7 +197,10 @@ def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None) -
     if dialect in BACKBONES:  # GLIP-T's backbone is the same with and without fusion
         architecture = wanted or architecture
     _agree(path, architecture, wanted)
-    state = to_native(given.state, _known(architecture) or architecture, dialect, path)
+    architecture = _known(architecture) or architecture
+    rows = find_offset(given.state, ARCHITECTURES[architecture], path)
+    plain = {key: tensor for key, tensor in given.state.items() if key not in rows}
+    state = to_native(plain, architecture, dialect, path) | rows
     told = {"format": native.FORMAT, "architecture": architecture, "name": name, "dialect": dialect}
     if not _usable(given):
         told |= {"source": path.name, "source_sha256": cache.sha256(path)}

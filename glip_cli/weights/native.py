@@ -1,5 +1,7 @@
 """The files that this package writes: safetensors, keys as in `Glip.state_dict()`, and metadata that explains them.
 
+Adapters are files of this kind too, with a `format` and keys of their own.
+
 Metadata is a dict of strings: `format`, `architecture`, `name`, `dialect` (that the weights came in), and for
 converted files `source` (file name) and `source_sha256`. A training run may add its own.
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from glip_cli.errors import CheckpointError, OutputError, UsageError
 from glip_cli.model import Glip
-from glip_cli.weights import registry
+from glip_cli.weights import native, registry, tuned
+from glip_cli.weights.adapters import Adapter, find_adapter, load_adapter
 from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
 from glip_cli.weights.load import Loaded, load, load_backbone
 from glip_cli.weights.registry import Checkpoint
@@ -21,12 +25,22 @@ class DetectorParts:
     Attributes:
         model: on the CPU, float32, in evaluation mode.
         tokenizer: folder with tokenizer.json or vocab.txt.
-        name: "glip-t@c24ce662".
+        name: "glip-t@c24ce662", or "glip-t@c24ce662+blood@1f0c88a2" with an adapter.
+        tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
     """
 
     model: Glip
     tokenizer: Path
     name: str
+    tuned_for: tuple[str, ...] = ()
+
+
+class _Asked(NamedTuple):
+    """What --model, --weights and --adapter mean together."""
+
+    model: str | None
+    weights: str | Path | None
+    adapter: Adapter | None
 
 
 def load_detector_parts(
@@ -34,25 +48,61 @@ def load_detector_parts(
     *,
     weights: str | Path | None = None,
     bert: str | Path | None = None,
+    adapter: str | Path | None = None,
     cache_dir: Path | None = None,
     offline: bool = False,
     report: Report | None = None,
 ) -> DetectorParts:
-    """Load what a person named with --model, --weights and --bert; without any of them, GLIP-T.
+    """Load what a person named with --model, --weights, --bert and --adapter; without any of them, GLIP-T.
 
     Args:
         model: a name in weights.toml, or a file or folder. With `weights`, whose architecture the file must have.
         weights: a checkpoint file, or a folder that `finetune` left.
         bert: the folder of a tokenizer, where it cannot be fetched.
+        adapter: a folder that `finetune` left, for the model that it was made for; alone it brings that model. So does
+            such a folder as `model` or `weights`.
         cache_dir: `cache.default_dir()` if not given.
         offline: never use the network.
         report: is told about downloads.
 
     Raises WeightsError or UsageError.
     """
-    loaded = _load(model, weights, cache_dir, offline, report)
+    asked = _asked(model, weights, adapter)
+    loaded = _load(asked.model, asked.weights, cache_dir, offline, report)
     tokenizer = Path(bert).expanduser() if bert else _tokenizer(loaded, cache_dir, offline, report)
-    return DetectorParts(loaded.model, tokenizer, loaded.id)
+    if asked.adapter is None:
+        return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
+    added = load_adapter(loaded, asked.adapter.folder)
+    labels = added.card.labels if added.card.mode == "prompt" else _tuned_for(loaded)
+    return DetectorParts(loaded.model, tokenizer, f"{loaded.id}+{added.id}", labels)
+
+
+def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
+    """Write a network and its adapter as one native file.
+
+    Args:
+        source: a name, a file, or a folder that `finetune` left; without `adapter` it must be one with an adapter.
+
+    Raises as `load_detector_parts`, and OutputError.
+    """
+    asked = _asked(source, None, adapter)
+    if asked.adapter is None:
+        raise UsageError(f"{source} holds no adapter: name one with --adapter")
+    loaded = _load(asked.model, None, None, False, None)
+    card = load_adapter(loaded, asked.adapter.folder).card
+    # no hash of a source: this network is a new one
+    told = {"architecture": loaded.architecture, "name": f"{loaded.name}+{card.name}", "base": loaded.id}
+    if card.mode == "prompt":
+        told["tuned_for"] = json.dumps(card.labels)
+    try:
+        return native.write(out, loaded.model.state_dict(), told)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
+
+
+def holds_adapter(source: str | Path) -> bool:
+    """Whether a file or folder is one that stands for a network and its adapter."""
+    return tuned.is_adapter(tuned.best_of(Path(source).expanduser()))
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
@@ -74,8 +124,47 @@ def load_tokenizer_folder(
     """The folder of a named model's tokenizer, without its weights. Raises WeightsError."""
     if bert:
         return Path(bert).expanduser()
+    if model not in registry.names() and model is not None and (folder := tuned.best_of(Path(model))).is_dir():
+        model = registry.EMBEDDED if tuned.read_card(folder).architecture == registry.EMBEDDED else DEFAULT
     embedded = registry.find(model or DEFAULT).embedded
     return embedded.parent if embedded else fetch_tokenizer(offline=offline, report=report)
+
+
+def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Asked:
+    """Folders of whole runs become their best; an adapter alone brings the network that it was made for."""
+    weights = None if weights is None else tuned.best_of(Path(weights).expanduser())
+    if model is not None and model not in registry.names():
+        model = str(tuned.best_of(Path(model).expanduser()))
+    place = weights if weights is not None else model
+    held = place is not None and place not in registry.names() and holds_adapter(place)
+    if adapter and held:
+        raise UsageError(f"{place} holds an adapter already: give --adapter with the model that it was made for")
+    if adapter is None and not held:
+        return _Asked(model, weights, None)
+    found = find_adapter(adapter or place or "")
+    if not held and place is not None:
+        return _Asked(model, weights, found)
+    return _Asked(model if weights and model else _source(found), None, found)
+
+
+def _source(adapter: Adapter) -> str:
+    """The network that an adapter was made for. Raises CheckpointError where it is not there any more."""
+    card = adapter.card
+    if card.source not in registry.names() and not Path(card.source or "?").exists():
+        raise CheckpointError(
+            f"{adapter.folder} was made for {card.base}, which is not at {card.source or 'a known place'} any more: "
+            "name it with --model, and this folder with --adapter"
+        )
+    return card.source
+
+
+def _tuned_for(loaded: Loaded) -> tuple[str, ...]:
+    """The labels of an offset that was merged into a file."""
+    try:
+        labels = json.loads(loaded.metadata.get("tuned_for", "[]"))
+    except ValueError:
+        labels = []
+    return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
 def _load(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,

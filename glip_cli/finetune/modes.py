@@ -1,0 +1,165 @@
+"""Tuning modes: which parameters train, and at what rates.
+
+full    everything, but for the first stages of the backbone (`freeze_backbone_at`)
+head    linear probing: the layers behind the last features (`weights.adapters.HEAD`)
+prompt  rows added to BERT's output, one per token, zero at first; nothing else
+lora    low-rank factors beside the linear layers of BERT, Swin and the fusion (`lora`)
+
+Sources: microsoft/GLIP tools/finetune.py, modeling/detector/generalized_vl_rcnn.py, solver/build.py. Unusual here: in
+mode head the frozen part is in evaluation mode, so what it gives is the same at every step; officially its dropout
+stays on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from glip_cli.errors import UsageError
+from glip_cli.model import Glip
+from glip_cli.weights.adapters import HEAD
+from glip_cli.weights.offset import OFFSET
+from glip_cli.weights.tuned import MODES
+
+LANGUAGE = "text.bert."  # BERT proper; its layers between the fusions learn at the others' rate, as officially
+STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates and weight decay, by the official rules.
+
+    Attributes:
+        lr: of all but BERT.
+        language_lr: of BERT.
+        weight_decay: of all but biases, which have none. Weights of norms decay.
+        bias_factor: biases learn faster by it (official BIAS_LR_FACTOR).
+    """
+
+    lr: float = 1e-4
+    language_lr: float = 1e-5
+    weight_decay: float = 0.05
+    bias_factor: float = 2.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `select` chose.
+
+    Attributes:
+        mode: one of `MODES`.
+        names: of the parameters that train, in the model's order.
+        groups: for AdamW, each with "params", "lr", "weight_decay" and "name".
+    """
+
+    mode: str
+    names: tuple[str, ...]
+    groups: tuple[dict[str, Any], ...]
+
+    def train(self, model: nn.Module) -> None:
+        """Training mode, but for modules of which nothing trains: their dropout and stochastic depth are off."""
+        model.train()
+        for module in model.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
+def select(
+    model: Glip,
+    mode: str,
+    rates: Rates | None = None,
+    *,
+    freeze_backbone_at: int = 2,
+    lora_rank: int | None = None,
+    lora_alpha: float | None = None,
+) -> Tuning:
+    """Make a model ready for a mode, in place: its `requires_grad`, and what the mode adds to it.
+
+    Args:
+        model: as loaded; its answers stay what they are.
+        mode: one of `MODES`.
+        rates: the official ones if not given.
+        freeze_backbone_at: for mode full; -1 freezes nothing, 0 the patches, 2 the first stage too, 5 all four.
+        lora_rank, lora_alpha: sizes of the factors; `lora.Rank` if not given.
+
+    Raises UsageError for what cannot be meant, and for mode lora without peft.
+    """
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode}: there are {', '.join(MODES)}")
+    if mode == "prompt":
+        add_places(model)
+    elif mode == "lora":
+        _inject(model, lora_rank, lora_alpha)
+    wanted = _wanted(model, mode, freeze_backbone_at)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in wanted)
+    names = tuple(name for name, _ in model.named_parameters() if name in wanted)
+    return Tuning(mode, names, tuple(_groups(model, names, rates or Rates())))
+
+
+def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
+    names = [name for name, _ in model.named_parameters()]
+    if mode == "full":
+        return set(names) - set(frozen(model, freeze_backbone_at))
+    if mode == "head":
+        return set(HEAD)
+    if mode == "prompt":
+        return {OFFSET}
+    return {name for name in names if ".lora_" in name}
+
+
+def frozen(model: Glip, at: int) -> Iterator[str]:
+    """Names of the parameters that the official FREEZE_CONV_BODY_AT keeps (backbone/swint.py, `_freeze_stages`).
+
+    There a stage ends with the patch merging that begins the next one here. Raises UsageError.
+    """
+    if not -1 <= at <= STAGES:
+        raise UsageError(f"--freeze-backbone-at {at}: -1 trains all of the backbone, 2 all but its first stage, "
+                         f"{STAGES} none of its stages")  # fmt: skip
+    begins = ["backbone.patch_embed."] if at >= 0 else []
+    for stage in range(at - 1):
+        begins += [f"backbone.layers.{stage}.", f"backbone.layers.{stage + 1}.downsample."]
+    return (name for name, _ in model.named_parameters() if name.startswith(tuple(begins)))
+
+
+def add_places(model: Glip) -> None:
+    """Rows for all tokens that a text may have, zero, or what an earlier tuning made of them."""
+    text, old = model.config.text, model.text.offset
+    like = model.text.bert.embeddings.word_embeddings.weight
+    rows = torch.zeros(text.window, text.hidden, dtype=like.dtype, device=like.device)
+    if old is not None:
+        rows[: len(old)] = old.detach()
+    model.text.offset = nn.Parameter(rows)
+
+
+def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
+    if rank is not None and rank < 1:
+        raise UsageError(f"--lora-rank {rank}: give a number of at least 1")
+    try:
+        from glip_cli.finetune.lora import Rank, inject
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "peft":
+            raise
+        raise UsageError("--mode lora needs peft: pip install 'glip-cli[finetune]'") from None
+    sizes = Rank() if rank is None else Rank(rank, 2 * rank)
+    inject(model, sizes if alpha is None else Rank(sizes.rank, alpha))
+
+
+def _groups(model: Glip, names: tuple[str, ...], rates: Rates) -> Iterator[dict[str, Any]]:
+    """Language apart, biases apart. As officially, a bias is what has "bias" in its name: Swin's tables too."""
+    for language in (False, True):
+        for bias in (False, True):
+            chosen = [name for name in names if (name.startswith(LANGUAGE), "bias" in name) == (language, bias)]
+            lr = rates.language_lr if language else rates.lr
+            if chosen:
+                yield {
+                    "name": ("language " if language else "") + ("biases" if bias else "weights"),
+                    "params": [model.get_parameter(name) for name in chosen],
+                    "lr": lr * rates.bias_factor if bias else lr,
+                    "weight_decay": 0.0 if bias else rates.weight_decay,
+                }

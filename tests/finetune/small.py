@@ -1,0 +1,136 @@
+"""A network of a few thousand parameters, four drawn scenes, and a training of them: seconds on one core.
+
+Run as a program it trains in a folder, for tests that kill it, take its memory, or want two of it:
+`python -m tests.finetune.small DIR '{"epochs": 3}'`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glip_cli.finetune.adapters import save_tuned
+from glip_cli.finetune.batches import Batch
+from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.loop import Trainer
+from glip_cli.finetune.loss import Target
+from glip_cli.finetune.modes import Rates, select
+from glip_cli.finetune.processes import Processes
+from glip_cli.finetune.recipe import Recipe
+from glip_cli.image import collate, prepare
+from glip_cli.model import Glip
+from glip_cli.model.config import GLIP_MINI, FusionConfig, GlipConfig
+from glip_cli.prompt import label_prompt, tokenize
+from glip_cli.scenes import Scene, draw_scene
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.weights.registry import PACKAGE
+from glip_cli.weights.tuned import Card
+
+TOKENIZER = PACKAGE / "assets" / "glip-mini"
+PAIRS = (("red", "circle"), ("blue", "square"), ("green", "star"))
+LABELS = tuple(" ".join(pair) for pair in PAIRS)
+
+
+def small_config(dropout: float = 0.0) -> GlipConfig:
+    """GLIP_MINI with a third of its width."""
+    return replace(
+        GLIP_MINI,
+        swin=replace(GLIP_MINI.swin, embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), drop_path=dropout),
+        text=replace(GLIP_MINI.text, hidden=32, layers=1, heads=2, intermediate=64, dropout=dropout),
+        fusion=FusionConfig(embed=32, heads=2, dropout=dropout),
+        channels=32,
+        image_size=(128, 128),
+    )
+
+
+def small_model(dropout: float = 0.0) -> Glip:
+    torch.manual_seed(0)
+    return Glip(small_config(dropout)).to(memory_format=torch.channels_last)
+
+
+def scenes(number: int, seed: int = 0) -> list[Scene]:
+    return [draw_scene(np.random.default_rng((seed, i)), 128, 128, PAIRS, most=3) for i in range(number)]
+
+
+def batch_of(drawn: Sequence[Scene]) -> Batch:
+    """All of them, asked for all labels."""
+    tokens = tokenize(label_prompt(LABELS), Tokenizer.from_dir(TOKENIZER))
+    ids = torch.tensor([tokens.ids] * len(drawn))
+    pixels = collate([prepare(scene.image, 128, 128) for scene in drawn])
+    return Batch(pixels, ids, torch.ones_like(ids, dtype=torch.bool), [target(scene, tokens) for scene in drawn])
+
+
+def target(scene: Scene, tokens: Any) -> Target:
+    boxes = torch.tensor([thing.box for thing in scene.things]).reshape(-1, 4) - torch.tensor([0.0, 0.0, 1.0, 1.0])
+    rows = torch.zeros(len(scene.things), len(tokens.ids), dtype=torch.bool)
+    for row, thing in zip(rows, scene.things, strict=True):
+        row[list(tokens.label_tokens[PAIRS.index(thing.pair)])] = True
+    return Target(boxes, rows)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Batch k of `size` scenes per process; four of them, then they come again."""
+
+    size: int = 2
+    rank: int = 0
+    world: int = 1
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        for number in count(first):
+            yield batch_of(scenes(self.size * self.world, seed=number % 4)[self.rank :: self.world])
+
+
+def trainer(folder: Path, recipe: Recipe, dropout: float = 0.0, **more: Any) -> Trainer:
+    model = small_model(dropout)
+    tuning = select(model, recipe.mode, Rates(recipe.lr, recipe.language_lr, recipe.weight_decay),
+                    freeze_backbone_at=recipe.freeze_backbone_at)  # fmt: skip
+
+    def save(place: Path, facts: Mapping[str, Any]) -> Path:
+        return save_tuned(place, model, Card("full", "small", "glip-mini", labels=LABELS, training=facts))
+
+    return Trainer(
+        model=model,
+        tuning=tuning,
+        recipe=recipe,
+        folder=TrainingFolder(folder),
+        **{"source": Drawn(), "epoch_steps": 2, "save": save, **more},
+    )
+
+
+def train(folder: Path, recipe: Recipe, **more: Any) -> Trainer:
+    """Train to the end; a folder that holds a training goes on."""
+    with TrainingFolder(folder).held(recipe.to_dict(), resume=True):
+        one = trainer(folder, recipe, **more)
+        one.run()
+    return one
+
+
+def main() -> None:
+    folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
+    torch.set_num_threads(1)
+    processes = Processes.join("cpu")
+    size, limit, dropout = given.pop("images", 2), given.pop("limit", None), given.pop("dropout", 0.1)
+    epoch_steps = given.pop("epoch_steps", 2)
+    recipe = Recipe(**{"freeze_backbone_at": -1, **given})
+    source = Drawn(size, processes.rank, processes.world)
+    one = trainer(folder, recipe, dropout, source=source, processes=processes, notes=print, epoch_steps=epoch_steps)
+    if limit:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
+    folder.mkdir(parents=True, exist_ok=True)
+    print("ended", one.run(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
