@@ -58,6 +58,14 @@ class Plan:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are asked of."""
+
+    items: tuple[Prepared, ...]
+    maps: list[Tensor]
+
+
 class Detector:
     """See the module's docstring.
 
@@ -190,15 +198,24 @@ class Detector:
         if batch:
             yield from self.detect(batch, plan, options)
 
-    @torch.inference_mode()
     def detect(self, batch: Sequence[Prepared], plan: Plan, options: DetectOptions) -> list[Detections]:
-        """Detect in a batch of prepared images; image features are made once, whatever the number of chunks."""
+        """Detect in a batch of prepared images. Raises OutOfMemoryError."""
+        return self.ask(self.look(batch), plan, options)
+
+    @torch.inference_mode()
+    def look(self, batch: Sequence[Prepared]) -> Seen:
+        """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
         with out_of_memory(self.device):
             pixels = collate(batch).to(self.device, self.dtype, memory_format=torch.channels_last)
-            maps = self.model.encode_image(pixels)
-            per_chunk = [self._ground(maps, part, batch, options) for part in plan.chunks]
+            return Seen(tuple(batch), self.model.encode_image(pixels))
+
+    @torch.inference_mode()
+    def ask(self, seen: Seen, plan: Plan, options: DetectOptions) -> list[Detections]:
+        """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
+        with out_of_memory(self.device):
+            per_chunk = [self._ground(seen.maps, part, seen.items, options) for part in plan.chunks]
             merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
-            return [to_detections(found, item, plan) for found, item in zip(merged, batch, strict=True)]
+            return [to_detections(found, item, plan) for found, item in zip(merged, seen.items, strict=True)]
 
     def _ground(
         self, maps: list[Tensor], part: Chunk, batch: Sequence[Prepared], options: DetectOptions

@@ -201,7 +201,8 @@ def flickr(asked: Asked, session: Session) -> None:
     items = list(islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.images), asked.limit))
     sources = [source_of(item) for item in items]
     options = replace(session.base, **OPTIONS)
-    engine = CaptionEngine(session.detector, options, dict(zip((one.name for one in sources), items, strict=True)))
+    sentences = {source.name: item for source, item in zip(sources, items, strict=True)}
+    engine = CaptionEngine(session.detector, options, sentences, session.stop)
     records = session.run(DETECTIONS, sources, engine, {"model": session.detector.name, **asdict(options)})
     if records is None:
         return

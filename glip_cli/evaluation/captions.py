@@ -1,10 +1,11 @@
 """The engine of Flickr30k: every item is a sentence of its own about its picture.
 
-The sentences of one picture follow each other, so the picture is read once for all of them.
+The sentences of one picture follow each other, so the model looks at it once for all of them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from glip_cli.batch.items import Item
-from glip_cli.detector import Detector
+from glip_cli.detector import Detector, Seen
 from glip_cli.errors import ImageError
 from glip_cli.evaluation.flickr30k import Item as Sentence
 from glip_cli.evaluation.flickr30k import item_prompt
@@ -33,25 +33,30 @@ class CaptionEngine:
 
     block_size = 1
 
-    def __init__(self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence]):
-        self.detector, self.options, self.sentences = detector, options, sentences
-        self._read = lru_cache(maxsize=1)(lambda path: read_image(Path(path), path))
+    def __init__(
+        self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence], stop: threading.Event
+    ):
+        self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
+        self._last = lru_cache(maxsize=1)(self._look)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         for item in items:
-            name = item.source.name
-            try:
-                image = self._read(item.source.location)
-            except ImageError as error:
-                yield error_record(name, str(error), self.detector.name)
-                continue
-            yield self._record(name, image)
+            if self.stop.is_set():
+                return
+            yield self._record(item.source.name, item.source.location)
 
-    def _record(self, name: str, image: Image.Image) -> AnyRecord:
+    def _record(self, name: str, path: str) -> AnyRecord:
+        try:
+            seen = self._last(path)
+        except ImageError as error:
+            return error_record(name, str(error), self.detector.name)
         plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
-        size = self.options.size or self.detector.model.config.image_size
-        (found,) = self.detector.detect([prepare(image, *size)], plan, self.options)
+        (found,) = self.detector.ask(seen, plan, self.options)
         return record(name, found, self.detector.name)
+
+    def _look(self, path: str) -> Seen:
+        size = self.options.size or self.detector.model.config.image_size
+        return self.detector.look([prepare(read_image(Path(path), path), *size)])
 
 
 def source_of(item: Sentence) -> Source:
