@@ -78,7 +78,8 @@ def test_the_whole_prompt_is_asked_without_a_threshold() -> None:
     assert record["labels"] == [
         row["name"] for row in json.loads(Path("data/instances.json").read_text())["categories"]
     ]
-    assert min(found["score"] for found in record["detections"]) < 0.3, "the default threshold"
+    settings = json.loads(Path("outputs/detections/run.json").read_text())
+    assert (settings["threshold"], settings["top_k"], settings["chunked_size"]) == (0.0, 100, None)
     assert len(record["detections"]) <= 100
     assert not Path("outputs/report.html").exists()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.evaluation.report_html import Html, count, element, fragment, name, paragraph, percent, plural
-from glip_cli.evaluation.report_tables import count_cell, name_cell, share_cell, table
+from glip_cli.evaluation.report.html import Html, count, element, fragment, name, paragraph, percent, plural
+from glip_cli.evaluation.report.tables import count_cell, name_cell, share_cell, table
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from glip_cli.evaluation.report_html import Html, count, element, is_number, name, percent
+from glip_cli.evaluation.report.html import Html, count, element, is_number, name, percent
 
 _LONG = 25  # rows; longer tables scroll, and the script gives them a search field
 _NAME_LIMIT = 120  # characters of a name in a table; the rest is in its tooltip

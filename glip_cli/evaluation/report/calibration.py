@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from glip_cli.evaluation.report_charts import Frame, axes, chart_text
-from glip_cli.evaluation.report_html import Html, compact, element, fragment, percent, plural
+from glip_cli.evaluation.report.charts import Frame, axes, chart_text
+from glip_cli.evaluation.report.html import Html, compact, element, fragment, percent, plural
 
 
 def calibration_figure(calibration: dict[str, Any]) -> Html:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glip_cli.evaluation.report_drawing import (
+from glip_cli.evaluation.report.drawing import (
     MAX_TAGS,
     Mark,
     Outcome,
@@ -18,7 +18,7 @@ from glip_cli.evaluation.report_drawing import (
     shape,
     swatch,
 )
-from glip_cli.evaluation.report_html import Html, element, fragment, name, paragraph, shortened
+from glip_cli.evaluation.report.html import Html, element, fragment, name, paragraph, shortened
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.evaluation.report_calibration import calibration_figure
-from glip_cli.evaluation.report_charts import class_curves, curves_chart, mean_curves
-from glip_cli.evaluation.report_confusion import confusion_content, confusion_of
-from glip_cli.evaluation.report_html import Html, Section, element, fragment, paragraph, percent, plural
-from glip_cli.evaluation.report_pictures import pictures_content
-from glip_cli.evaluation.report_tables import count_cell, difference_cell, name_cell, share_cell, table, text_cell
+from glip_cli.evaluation.report.calibration import calibration_figure
+from glip_cli.evaluation.report.charts import class_curves, curves_chart, mean_curves
+from glip_cli.evaluation.report.confusion import confusion_content, confusion_of
+from glip_cli.evaluation.report.html import Html, Section, element, fragment, paragraph, percent, plural
+from glip_cli.evaluation.report.pictures import pictures_content
+from glip_cli.evaluation.report.tables import count_cell, difference_cell, name_cell, share_cell, table, text_cell
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval

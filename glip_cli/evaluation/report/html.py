@@ -146,4 +146,4 @@ def _section(section: Section) -> Html:
 
 
 def _resource(file_name: str) -> str:
-    return resources.files("glip_cli.evaluation").joinpath(file_name).read_text(encoding="utf-8")
+    return resources.files("glip_cli.evaluation.report").joinpath(file_name).read_text(encoding="utf-8")

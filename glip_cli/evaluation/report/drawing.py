@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
-from glip_cli.evaluation.report_html import Html, element, shortened
+from glip_cli.evaluation.report.html import Html, element, shortened
 from glip_cli.output.draw import Rect, place_tags
 from glip_cli.output.fonts import font_for
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glip_cli.errors import OutputError
-from glip_cli.evaluation.report_html import Html, Section, facts_list, fragment, notes_list, page, paragraph, plural
-from glip_cli.evaluation.report_sections import comparison_content, headline, run_sections
-from glip_cli.evaluation.report_tables import count_cell, name_cell, share_cell, table
+from glip_cli.evaluation.report.html import Html, Section, facts_list, fragment, notes_list, page, paragraph, plural
+from glip_cli.evaluation.report.sections import comparison_content, headline, run_sections
+from glip_cli.evaluation.report.tables import count_cell, name_cell, share_cell, table
 from glip_cli.output.formats import written
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.evaluation.report_html import Html, element, fragment, name, percent
+from glip_cli.evaluation.report.html import Html, element, fragment, name, percent
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval

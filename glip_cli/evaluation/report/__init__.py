@@ -1,0 +1,11 @@
+"""`report.html`: what a run of `glip eval` found, in one file to look at.
+
+pages.py    the two kinds of page: of one evaluation, and of tables
+sections.py what each part says in words
+charts.py, calibration.py, confusion.py, tables.py, pictures.py, drawing.py   the parts
+html.py     text that is escaped, and the frame: report.html, report.css, report.js
+"""
+
+from glip_cli.evaluation.report.pages import Row, Table, write_report, write_table_report
+
+__all__ = ["Row", "Table", "write_report", "write_table_report"]
