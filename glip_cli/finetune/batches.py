@@ -1,0 +1,195 @@
+"""An endless stream of training batches that is the same every time.
+
+What the stream holds at a place hangs on the seed and the place alone: not on the number of workers, of processes, or
+of pictures per batch, nor on where it began. So a run goes on where it was killed, and a batch that was too large for
+the device is gone through again in halves.
+
+    place -> round and number in it -> picture (every round is a new order) -> its view and its prompt -> batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from glip_cli.errors import GlipError, UsageError
+from glip_cli.finetune.loss import Target
+from glip_cli.finetune.prompts import Asked, Asker
+from glip_cli.finetune.sets import Item, TrainSet
+from glip_cli.finetune.transforms import Augmentation, View
+from glip_cli.image import collate, read_image
+from glip_cli.model.config import GlipConfig
+from glip_cli.tokenizer import Tokenizer
+
+_ORDER, _ITEM = 0, 1  # two kinds of draws that must not repeat each other
+_MULTIPLE = 8  # of the text's length: fewer shapes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        pixels: float32 [B, 3, H, W], as `image.collate` pads them.
+        ids, mask: int64 and bool [B, T]; T is a multiple of 8.
+        targets: what is in each picture.
+        images: the files, for messages.
+    """
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+    targets: list[Target]
+    images: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Batches(IterableDataset[Batch]):
+    """The stream. Iterating yields batch `first`, `first` + 1, ... without end; `feed` does so with workers.
+
+    A round goes through every set as often as its weight says: 2 shows each picture twice, 0.5 another half of them
+    every time. Where `world` processes share the stream, batch k of rank r is number k * world + r of one process.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[TrainSet],
+        weights: Sequence[float],
+        tokenizer: Tokenizer,
+        config: GlipConfig,
+        batch_size: int,
+        seed: int,
+        *,
+        first: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Raises UsageError for weights, a size or a seed that cannot be, PromptError for a class name."""
+        _check(sets, weights, batch_size, seed)
+        self.sets, self.weights, self.batch_size, self.seed = tuple(sets), tuple(weights), batch_size, seed
+        self.first, self.rank, self.world = first, rank, world
+        self.augmentation = augmentation or Augmentation.of_size(config.image_size)
+        self._askers = [Asker(one, tokenizer, config.text.window) for one in sets]
+        self._round, self._order = -1, np.zeros((0, 2), np.int64)
+        self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
+        if not self.round_length:
+            raise UsageError(f"{sets[0].name}: no picture is left to train on; see the table of what was dropped")
+
+    @property
+    def per_round(self) -> int:
+        """Batches of one process in which every picture had its turn, the last of them perhaps into the next round."""
+        return -(-self.round_length // (self.batch_size * self.world))
+
+    def starting(self, first: int) -> Batches:
+        """The same stream, iterated from batch `first` of each process on."""
+        other = copy(self)
+        other.first = first
+        return other
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, step = (self.first + worker.id, worker.num_workers) if worker else (self.first, 1)
+        while True:
+            yield self.batch(number)
+            number += step
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of this process, from 0. Raises ImageError for a picture that cannot be read any more."""
+        begin = (number * self.world + self.rank) * self.batch_size
+        places = range(begin, begin + self.batch_size)
+        items = [self._item(place) for place in places]
+        samples = [self._sample(place, *item) for place, item in zip(places, items, strict=True)]
+        ids, mask = pad_ids([asked.tokens.ids for _, asked in samples])
+        pixels = collate([view.prepared for view, _ in samples])
+        targets = [make_target(view, asked, ids.shape[1]) for view, asked in samples]
+        return Batch(pixels, ids, mask, targets, tuple(str(item.image) for _, item in items))
+
+    def _item(self, place: int) -> tuple[Asker, Item]:
+        number, offset = divmod(place, self.round_length)
+        if number != self._round:
+            self._round, self._order = number, self._shuffled(number)
+        which, item = self._order[offset]
+        return self._askers[which], self.sets[which].items[item]
+
+    def _shuffled(self, number: int) -> npt.NDArray[np.int64]:
+        """The order of a round: [round_length, 2] of (set, item)."""
+        rng = np.random.default_rng((self.seed, _ORDER, number))
+        parts = []
+        for which, (one, weight) in enumerate(zip(self.sets, self.weights, strict=True)):
+            drawn = [rng.permutation(len(one)) for _ in range(int(weight) + 1)]
+            chosen = np.concatenate(drawn)[: _times(len(one), weight)]
+            parts.append(np.stack([np.full(len(chosen), which), chosen], axis=1))
+        return rng.permutation(np.concatenate(parts))
+
+    def _sample(self, place: int, asker: Asker, item: Item) -> tuple[View, Asked]:
+        rng = np.random.default_rng((self.seed, _ITEM, place))
+        asked = asker.ask(item, rng)
+        return self.augmentation.view(read_image(item.image), item.boxes, asked.prompt.text, rng), asked
+
+
+def feed(batches: Batches, workers: int = 0) -> Iterator[Batch]:
+    """The stream, prepared ahead by `workers` other processes; the global random state is left alone.
+
+    Raises what `Batches.batch` raises, also from a worker as one line.
+    """
+    generator = torch.Generator().manual_seed(batches.seed)  # else it would draw a seed for them from the global one
+    for made in DataLoader(_Guarded(batches), batch_size=None, num_workers=workers, generator=generator):
+        if isinstance(made, GlipError):
+            raise made
+        yield made
+
+
+class _Guarded(IterableDataset[Batch | GlipError]):
+    """Hands errors on as values: across processes, torch would make a traceback of them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Batch | GlipError]:
+        try:
+            yield from self.batches
+        except GlipError as error:
+            yield error
+
+
+def pad_ids(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids int64 and their mask bool [B, T], T the longest, rounded up to a multiple of 8."""
+    length = -(-max(map(len, rows)) // _MULTIPLE) * _MULTIPLE
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = True
+    return ids, mask
+
+
+def make_target(view: View, asked: Asked, length: int) -> Target:
+    """The boxes of a view that are named in its prompt; one whose name did not fit is background, as in GLIP."""
+    tokens = torch.from_numpy(asked.token_map(length))[view.kept]
+    named = tokens.any(dim=1)
+    return Target(view.boxes[named], tokens[named])
+
+
+def _times(count: int, weight: float) -> int:
+    """Pictures of a set in a round."""
+    return round(count * weight)
+
+
+def _check(sets: Sequence[TrainSet], weights: Sequence[float], batch_size: int, seed: int) -> None:
+    if not sets or len(sets) != len(weights):
+        raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every --train one, or none")
+    wrong = [weight for weight in weights if not 0 < weight < float("inf")]
+    if wrong:
+        raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")
+    if batch_size < 1 or seed < 0:
+        raise UsageError(f"a batch of {batch_size} pictures and the seed {seed} cannot be; take 1 or more, 0 or more")

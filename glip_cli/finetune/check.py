@@ -1,0 +1,108 @@
+"""What is wrong with a training set, found before training starts: how much of it, where, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+DROPPED, KEPT, STOPS = "dropped", "kept", "stops"
+
+
+class Fault(Enum):
+    """What may be wrong, and what is done about it."""
+
+    IMAGE_MISSING = ("pictures that are not there", DROPPED)
+    IMAGE_UNREADABLE = ("files that are no pictures", DROPPED)
+    IMAGE_SIZE = ("pictures of another size than stated; the boxes are taken as pixels of the picture", KEPT)
+    IMAGE_REPEATED = ("pictures listed more than once", DROPPED)
+    IMAGE_ID = ("picture ids that stand for several pictures", STOPS)
+    IMAGE_EMPTY = ("pictures without a box; all in them is background", KEPT)
+    BOX_IMAGE = ("boxes of a picture that is not listed", DROPPED)
+    BOX_CATEGORY = ("boxes of a class that is not listed", DROPPED)
+    BOX_ID = ("box ids used more than once", KEPT)
+    BOX_OUTSIDE = ("boxes outside their picture", DROPPED)
+    BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
+    BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED)
+    BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)
+    BOX_UNNAMED = ("boxes of a class without a name", DROPPED)
+    CATEGORY_ID = ("class ids that stand for several names", STOPS)
+    CATEGORY_BACKGROUND = ("classes that mean the background", DROPPED)
+    CATEGORY_UNNAMED = ("classes without a name", DROPPED)
+    CATEGORY_SAME = ("classes named as another is; the model cannot tell them apart", KEPT)
+    CATEGORY_EMPTY = ("classes without a box; only ever asked in vain", KEPT)
+    CAPTION = ("captions that are blank or no text", DROPPED)
+    SPAN = ("boxes that no part of their caption names", DROPPED)
+    NOTHING = ("no box is left to learn from", STOPS)
+
+    @property
+    def what(self) -> str:
+        return self.value[0]
+
+    @property
+    def action(self) -> str:
+        """ "dropped", "kept" or "stops"."""
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table.
+
+    Attributes:
+        what: what is wrong, in words.
+        count: how often.
+        example: the first of them.
+        action: "dropped", "kept" or "stops".
+    """
+
+    what: str
+    count: int
+    example: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a set.
+
+    Attributes:
+        name: of the set.
+        images, boxes: how many are left to train on.
+        rows: in the order of `Fault`; nothing for what did not occur.
+    """
+
+    name: str
+    images: int
+    boxes: int
+    rows: tuple[Finding, ...] = ()
+
+    @property
+    def stops(self) -> bool:
+        """Whether something is wrong that only its author can mend."""
+        return any(row.action == STOPS for row in self.rows)
+
+
+class Tally:
+    """Counts faults while a set is read."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Fault, int] = {}
+        self._examples: dict[Fault, str] = {}
+
+    def add(self, fault: Fault, example: str) -> None:
+        """`example` names the place."""
+        self._counts[fault] = self._counts.get(fault, 0) + 1
+        self._examples.setdefault(fault, example)
+
+    def findings(self, name: str, box_counts: Iterable[int]) -> Findings:
+        """The table of a set, from the number of boxes in each picture that is left."""
+        left: Sequence[int] = tuple(box_counts)
+        if not any(left):
+            self.add(Fault.NOTHING, name)
+        rows = [
+            Finding(fault.what, self._counts[fault], self._examples[fault], fault.action)
+            for fault in Fault
+            if fault in self._counts
+        ]
+        return Findings(name, len(left), sum(left), tuple(rows))

@@ -1,0 +1,54 @@
+"""The classes of a training set: which can be asked for, and which the model cannot tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from glip_cli.evaluation.reading import as_id, shown
+from glip_cli.evaluation.rows import category_name
+from glip_cli.finetune.check import Fault, Tally
+from glip_cli.finetune.tables import Tables
+from glip_cli.prompt import clean_name
+
+_BACKGROUND = frozenset({"background", "__background__", "_background_"})
+
+
+def class_names(tables: Tables, tally: Tally) -> dict[int, str]:
+    """Class id -> name, those that mean the background left out."""
+    rows: dict[int, dict[str, Any]] = {}
+    for i, row in enumerate(tables.categories):
+        number = as_id(row.get("id"), f"{tables.name}: categories[{i}].id")
+        if category_name(rows.setdefault(number, row)) != category_name(row):
+            tally.add(Fault.CATEGORY_ID, f"{shown(row.get('name'))}, id {number}")
+    used = {
+        as_id(row.get("category_id"), f"{tables.name}: annotations[{i}]") for i, row in enumerate(tables.annotations)
+    }
+    for number in [number for number, row in rows.items() if number not in used and _is_background(number, rows)]:
+        tally.add(Fault.CATEGORY_BACKGROUND, f"{shown(rows.pop(number).get('name'))}, id {number}")
+    names = {number: category_name(row) for number, row in rows.items()}
+    _remark_names(names, tally)
+    return names
+
+
+def _is_background(number: int, rows: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Named so, or id 0 named as the others' supercategory (Roboflow); an id 0 with a name of its own is a class."""
+    name = category_name(rows[number])
+    above = {str(row.get("supercategory")) for other, row in rows.items() if other != 0}
+    return name.strip().lower() in _BACKGROUND or (number == 0 and name in above)
+
+
+def _remark_names(names: Mapping[int, str], tally: Tally) -> None:
+    read: set[str] = set()
+    for number, name in names.items():
+        if not name.strip():
+            tally.add(Fault.CATEGORY_UNNAMED, f"id {number}")
+        elif (alike := read_as(name)) in read:
+            tally.add(Fault.CATEGORY_SAME, f"{shown(name)}, id {number}")
+        else:
+            read.add(alike)
+
+
+def read_as(name: str) -> str:
+    """What the model reads of a class name: equal for those that it cannot tell apart."""
+    return " ".join(clean_name(name).lower().split()) or name

@@ -1,0 +1,88 @@
+"""The rows of a training set, checked one by one: pictures with an id of their own, boxes that lie in them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glip_cli.evaluation.reading import as_id, shown
+from glip_cli.evaluation.rows import Annotation, ImageRow, read_annotation, read_image_row
+from glip_cli.finetune.check import Fault, Tally
+from glip_cli.finetune.pictures import Picture
+from glip_cli.finetune.sets import FloatBoxes
+from glip_cli.finetune.tables import Tables
+
+_ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box that survived: its row, its corners within the picture, and its place among the annotations."""
+
+    row: Annotation
+    corners: tuple[float, float, float, float]
+    place: int
+
+
+def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
+    """Each id once."""
+    by_id: dict[int, ImageRow] = {}
+    captions: dict[int, object] = {}
+    for i, raw in enumerate(tables.images):
+        where = f"{tables.name}: images[{i}]"
+        row = read_image_row({**raw, "id": as_id(raw.get("id"), f"{where}.id")}, where)
+        known = by_id.setdefault(row.id, row)
+        if known is not row:
+            same = known.file_name == row.file_name and captions[row.id] == raw.get("caption")
+            tally.add(Fault.IMAGE_REPEATED if same else Fault.IMAGE_ID, f"{row.file_name}, id {row.id}")
+        captions.setdefault(row.id, raw.get("caption"))
+    return list(by_id.values())
+
+
+def boxes_of(
+    tables: Tables, rows: Sequence[ImageRow], pictures: Mapping[int, Picture], tally: Tally
+) -> dict[int, list[Box]]:
+    """Image id -> its boxes that can be learnt from."""
+    names = {row.id: row.file_name for row in rows}
+    found: dict[int, list[Box]] = defaultdict(list)
+    ids: Counter[int] = Counter()
+    for i, raw in enumerate(tables.annotations):
+        row = read_annotation(raw, i + 1, f"{tables.name}: annotations[{i}]")
+        image = names.get(row["image_id"])
+        ids[row["id"]] += 1
+        if ids[row["id"]] == 2:
+            tally.add(Fault.BOX_ID, _example(row, image))
+        if image is None:
+            tally.add(Fault.BOX_IMAGE, _example(row, image))
+        elif row["iscrowd"]:
+            tally.add(Fault.BOX_CROWD, _example(row, image))
+        elif (picture := pictures.get(row["image_id"])) and (corners := _inside(row, picture, image, tally)):
+            found[row["image_id"]].append(Box(row, corners, i))
+    return found
+
+
+def _example(row: Annotation, image: str | None) -> str:
+    return f"{image or 'image ' + str(row['image_id'])}: box {shown(row['bbox'])}, id {row['id']}"
+
+
+def _inside(row: Annotation, picture: Picture, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
+    """The corners of the part of a box that lies in its picture; None where there is not enough of it."""
+    x, y, width, height = row["bbox"]
+    if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
+        tally.add(Fault.BOX_SIZE, _example(row, image))
+        return None
+    x1, y1 = max(x, 0.0), max(y, 0.0)
+    x2, y2 = min(x + width, float(picture.width)), min(y + height, float(picture.height))
+    if min(x2 - x1, y2 - y1) <= 1:
+        tally.add(Fault.BOX_OUTSIDE, f"{_example(row, image)} in {picture.width} x {picture.height}")
+        return None
+    if max(x1 - x, y1 - y, x + width - x2, y + height - y2) > _ROUNDING:
+        tally.add(Fault.BOX_CLIPPED, f"{_example(row, image)} in {picture.width} x {picture.height}")
+    return x1, y1, x2, y2
+
+
+def as_array(boxes: Sequence[Box]) -> FloatBoxes:
+    return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)

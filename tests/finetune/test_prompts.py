@@ -1,0 +1,161 @@
+"""What is asked in training, and which tokens name a box."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glip_cli.errors import PromptError
+from glip_cli.finetune.prompts import Asked, Asker
+from glip_cli.finetune.sets import TrainSet
+from glip_cli.prompt import label_prompt, tokenize
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.types import Span
+from tests.finetune.made import detection_set, grounding_item, mini_tokenizer
+from tests.shared import shared
+
+MINI = mini_tokenizer()
+WORDS = tuple("circle square triangle star ring cross heart moon".split())
+IMAGE = Path("a.png")
+
+
+def asked_about(names: tuple[str, ...], labels: list[int], window: int = 256, seed: int = 0) -> Asked:
+    train_set = detection_set(IMAGE, [[0, 0, 9, 9]] * len(labels), labels, names)
+    return Asker(train_set, MINI, window).ask(train_set.items[0], np.random.default_rng(seed))
+
+
+def about_caption(caption: str, spans: list[list[Span]], window: int = 256) -> Asked:
+    item = grounding_item(IMAGE, caption, spans)
+    return Asker(TrainSet("made", (), (item,)), MINI, window).ask(item, np.random.default_rng(0))
+
+
+def words(asked: Asked, row: int) -> str:
+    """The word pieces that name a box, put together."""
+    hit = np.flatnonzero(asked.token_map(len(asked.tokens.ids))[row])
+    return " ".join(asked.tokens.tokens[i] for i in hit).replace(" ##", "")
+
+
+def test_names_that_fit_are_all_asked_in_order() -> None:
+    asked = asked_about(("red_circle", "star (big)", "moon"), [2, 0, 1, 0])
+    assert asked.prompt == label_prompt(["red_circle", "star (big)", "moon"])
+    assert asked.prompt.text == "red circle. star . moon"
+    assert asked.positive == ((2,), (0,), (1,), (0,))
+    assert [words(asked, row) for row in range(4)] == ["moon", "red circle", "star", "red circle"]
+
+
+def test_tokens_counted_by_hand() -> None:
+    """[CLS] red circle . star . moon [SEP]."""
+    asked = asked_about(("red circle", "star", "moon"), [0, 2])
+    assert asked.tokens.tokens == ("[CLS]", "red", "circle", ".", "star", ".", "moon", "[SEP]")
+    assert asked.token_map(10).astype(int).tolist() == [[0, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]]
+
+
+def test_a_picture_without_boxes_is_asked_too() -> None:
+    asked = asked_about(("star", "moon"), [])
+    assert asked.positive == ()
+    assert asked.token_map(8).shape == (0, 8)
+
+
+def test_names_that_the_model_reads_alike_all_name_the_box() -> None:
+    assert asked_about(("star", "moon", "Star", "star_(big)"), [2, 1]).positive == ((0, 2, 3), (1,))
+
+
+@given(
+    labels=st.lists(st.integers(0, len(WORDS) - 1), max_size=12),
+    window=st.integers(5, 18),
+    seed=st.integers(0, 99),
+)
+def test_windows_too_small_for_all(labels: list[int], window: int, seed: int) -> None:
+    """All words are one token: k labels need 2 k + 1 tokens, with [CLS] and [SEP]."""
+    asked = asked_about(WORDS, labels, window, seed)
+    room = (window - 1) // 2
+    assert len(asked.prompt.labels) == min(room, len(WORDS))
+    assert len(set(asked.prompt.labels)) == len(asked.prompt.labels)
+    assert len(asked.tokens.ids) <= window
+    for label, row, positive in zip(labels, asked.token_map(window), asked.positive, strict=True):
+        assert [asked.prompt.labels[i] for i in positive] in ([WORDS[label]], [])
+        assert row.sum() == len(positive)
+    if len(set(labels)) <= room:
+        assert all(asked.positive)
+    else:  # as many of the positives as fit, and nothing else
+        assert set(asked.prompt.labels) < {WORDS[label] for label in labels}
+
+
+def test_shuffled_and_drawn_anew() -> None:
+    prompts = [asked_about(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
+    assert {prompt.index("star") for prompt in prompts} == {0, 1, 2, 3}
+    assert {label for prompt in prompts for label in prompt} == set(WORDS)
+    assert prompts == [asked_about(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
+
+
+def lvis() -> Iterator[tuple[TrainSet, Asker]]:
+    tokenizer = Tokenizer.from_dir(shared("bert-base-uncased"))
+    names = json.loads(shared("data/names/lvis_v1.json").read_text())
+    rng = np.random.default_rng(1)
+    for count in (0, 1, 20, 60):
+        labels = rng.choice(len(names), count, replace=False).tolist()
+        train_set = detection_set(IMAGE, [[0, 0, 9, 9]] * count, labels, names)
+        yield train_set, Asker(train_set, tokenizer, 256)
+
+
+def test_lvis_names_fill_the_window_of_the_real_vocabulary() -> None:
+    for train_set, asker in lvis():
+        item = train_set.items[0]
+        asked = asker.ask(item, np.random.default_rng(5))
+        assert 240 <= len(asked.tokens.ids) <= 256
+        assert asked.prompt.text == label_prompt(asked.prompt.labels).text
+        present = {train_set.labels[i] for i in item.labels}  # type: ignore[union-attr]
+        assert present <= set(asked.prompt.labels)
+        for label, row in zip(item.labels, range(len(item.labels)), strict=True):  # type: ignore[union-attr]
+            own = tokenize(label_prompt([train_set.labels[label]]), asker.tokenizer)
+            name = " ".join(own.tokens[1:-1]).replace(" ##", "")
+            alike = len(asked.positive[row])  # 2 for an octopus, which LVIS has as animal and as food
+            assert words(asked, row) == " ".join([name] * alike)
+        special = [i for i, token in enumerate(asked.tokens.tokens) if token in ("[CLS]", "[SEP]")]
+        assert not asked.token_map(256)[:, special].any()
+
+
+def test_captions_are_asked_as_typed() -> None:
+    """The same words twice are one label; a full stop that is not there is not added."""
+    caption = "A Red circle, left of two moons"
+    asked = about_caption(caption, [[(0, 12)], [(22, 31)], [(0, 12)], [(2, 5), (22, 31)]])
+    assert asked.prompt.text == caption
+    assert asked.prompt.is_caption
+    assert asked.prompt.labels == ("A Red circle", "two moons", "Red two moons")
+    assert asked.positive == ((0,), (1,), (0,), (2,))
+    assert [words(asked, row) for row in range(4)] == ["a red circle", "two moons", "a red circle", "red two moons"]
+
+
+def test_captions_without_boxes_have_no_positive_token() -> None:
+    asked = about_caption("two moons", [])
+    assert asked.positive == ()
+    assert asked.prompt.text == "two moons"
+
+
+def test_captions_longer_than_the_window() -> None:
+    """Eight tokens are read: [CLS], six words, [SEP]; what is named past them is background."""
+    asked = about_caption(
+        "red star and a red moon and a red star", [[(0, 8)], [(15, 23)], [(30, 38)], [(0, 3), (34, 38)]], window=8
+    )
+    assert asked.tokens.tokens == ("[CLS]", "red", "star", "and", "a", "red", "moon", "[SEP]")
+    assert [words(asked, row) for row in range(4)] == ["red star", "red moon", "", "red"]
+    assert asked.positive[2] == ()
+
+
+def test_the_first_word_past_the_window_is_not_read() -> None:
+    asked = about_caption("red star and a red moon star", [[(15, 23)], [(24, 28)]], window=8)
+    assert asked.prompt.text == "red star and a red moon"
+    assert [words(asked, row) for row in range(2)] == ["red moon", ""]
+
+
+def test_names_that_cannot_be_read() -> None:
+    with pytest.raises(PromptError, match="alone has"):
+        asked_about(("star " * 300, "moon"), [0])
+    with pytest.raises(PromptError, match="no character that the model reads"):
+        asked_about(("\u200b", "moon"), [0])
