@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from glip_cli import __version__
-from glip_cli.cli import batch, detect, evaluate, weights
+from glip_cli.cli import batch, detect, evaluate, finetune, weights
 from glip_cli.cli.console import fail, leave_on_interrupt
 from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("detect", epilog=detect.EPILOG)(detect.detect)
 app.command("batch", epilog=batch.EPILOG)(batch.batch)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("finetune", epilog=finetune.EPILOG)(finetune.finetune)
 app.add_typer(weights.app, name="weights")
 
 

@@ -49,33 +49,73 @@ class Losses:
         return self.token + self.box + self.centerness
 
 
-def grounding_loss(raw: RawOutput, text_mask: Tensor, targets: Sequence[Target]) -> Losses:
+@dataclass(frozen=True)
+class Matches:
+    """Which locations of a batch train what; P of them train a box.
+
+    Attributes:
+        assigned: per image, int64 [N]: the index of a location's box, or -1.
+        where: int64 [P] into the batch's locations, all images one after another.
+        boxes: float [P, 4], the box of each.
+        centerness: float [P], what each should say.
+        positives: locations that have a box; an image counts at least one.
+    """
+
+    assigned: list[Tensor]
+    where: Tensor
+    boxes: Tensor
+    centerness: Tensor
+    positives: int
+
+    @property
+    def weights(self) -> Tensor:
+        """float32 [2]: what the losses are divided by: positives, and the sum of the centerness targets."""
+        return torch.stack((self.centerness.new_tensor(float(self.positives)), self.centerness.sum()))
+
+
+def match(sizes: Sequence[tuple[int, int]], targets: Sequence[Target], device: torch.device) -> Matches:
+    """Assign the locations of levels of (h, w) to what is in each image; the network has no say in it."""
+    anchors = _shrunk(make_anchors(tuple(sizes), device))
+    levels = [h * w for h, w in sizes]
+    assigned = [assign(anchors, levels, target.boxes) for target in targets]
+    found = [_positives(index, target) for index, target in zip(assigned, targets, strict=True)]
+    where = torch.cat([locations + i * len(anchors) for i, (locations, _) in enumerate(found)])
+    boxes = torch.cat([target.boxes[index] for target, (_, index) in zip(targets, found, strict=True)])
+    centres = ((anchors[:, :2] + anchors[:, 2:]) / 2)[where % len(anchors)]
+    positives = sum(max(int((index != BACKGROUND).sum()), 1) for index in assigned)
+    return Matches(assigned, where, boxes, centerness_target(centres, boxes), positives)
+
+
+def grounding_loss(
+    raw: RawOutput, text_mask: Tensor, targets: Sequence[Target], weights: Tensor | None = None
+) -> Losses:
     """Losses of a batch.
 
     Args:
         raw: the network's output for B images.
         text_mask: bool [B, T]: real tokens. [CLS], [SEP] and separators are trained as negatives, padding is not.
         targets: B of them.
+        weights: float [2], as `Matches.weights`, to divide by instead of the batch's own: where the batch is a part
+            of a step, the whole step's; where processes average their gradients, the mean over processes (mmdet's
+            `reduce_mean`). The parts' gradients then add up to those of one great batch.
     """
-    anchors = make_anchors(raw.sizes, raw.deltas.device)
-    shrunk = anchors - anchors.new_tensor([0.0, 0.0, 1.0, 1.0])
-    levels = [h * w for h, w in raw.sizes]
-    assigned = [assign(shrunk, levels, target.boxes) for target in targets]
-    positives = sum(max(int((index != BACKGROUND).sum()), 1) for index in assigned)
-    token = _token_loss(raw.logits, text_mask, targets, assigned) / (positives + EPS)
-
-    found = [_positives(index, target) for index, target in zip(assigned, targets, strict=True)]
-    where = torch.cat([locations + i * len(anchors) for i, (locations, _) in enumerate(found)])
-    boxes = torch.cat([target.boxes[index] for target, (_, index) in zip(targets, found, strict=True)])
-    deltas = raw.deltas.flatten(0, 1)[where].float()
-    logits = raw.centerness.flatten()[where].float()
-    centres = ((shrunk[:, :2] + shrunk[:, 2:]) / 2).repeat(len(targets), 1)[where]
-    goal = centerness_target(centres, boxes)
-    overlap = giou(decode(deltas, anchors.repeat(len(targets), 1)[where]), boxes)
+    matches = match(raw.sizes, targets, raw.deltas.device)
+    positives, centred = (matches.weights if weights is None else weights).unbind()
+    anchors = make_anchors(raw.sizes, raw.deltas.device)[matches.where % raw.deltas.shape[1]]
+    deltas = raw.deltas.flatten(0, 1)[matches.where].float()
+    logits = raw.centerness.flatten()[matches.where].float()
+    goal = matches.centerness
+    token = _token_loss(raw.logits, text_mask, targets, matches.assigned) / (positives + EPS)
     # of no positives every sum is 0 and so is its gradient, but it is there
-    box = BOX_WEIGHT * (goal * (1 - overlap)).sum() / (1 + EPS) / goal.sum().clamp(min=1)
+    miss = 1 - giou(decode(deltas, anchors), matches.boxes)
+    box = BOX_WEIGHT * (goal * miss).sum() / (1 + EPS) / centred.clamp(min=1)
     centerness = F.binary_cross_entropy_with_logits(logits, goal, reduction="sum") / (positives + EPS)
     return Losses(token=token, box=box, centerness=centerness)
+
+
+def _shrunk(anchors: Tensor) -> Tensor:
+    """[N, 4] with x2 and y2 lessened by 1: sub-one, as targets are."""
+    return anchors - anchors.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
 def centerness_target(centres: Tensor, boxes: Tensor) -> Tensor:

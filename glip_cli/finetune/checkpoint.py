@@ -1,0 +1,126 @@
+"""The folder of one training, and the state in it from which a killed training goes on.
+
+DIR/run.json          what was asked; another training is refused
+DIR/state.pt          the last checkpoint: weights that train, optimizer, step, what validation said
+DIR/metrics.jsonl     losses and AP as they came (`history`)
+DIR/best/, DIR/last/  what `glip detect --model` or `--adapter` takes (`adapters.save_tuned`)
+DIR/.lock             held by the training at work
+
+State has no random generators in it: a step's chances follow from the seed, the step and the process (`loop`).
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from glip_cli.batch.journal import lasting
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.output.formats import json_bytes
+
+FORMAT = "glip-training/1"
+
+
+class TrainingFolder:
+    """Names of the files in it, and the state.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.settings, self.state = path / "run.json", path / "state.pt"
+        self.best, self.last = path / "best", path / "last"
+        self.metrics, self.curves = path / "metrics.jsonl", path / "curves.svg"
+        self.bad_batch = path / "bad-batch.pt"
+
+    @contextmanager
+    def held(self, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+        """Keep the folder for this training.
+
+        Args:
+            settings: what the outcome depends on, as JSON has it.
+            resume: go on with the training that it holds, which must have the same settings.
+            overwrite: begin anew where it holds one.
+
+        Raises:
+            UsageError: it holds another training, or one that is not to go on; or another process is at work in it.
+            OutputError: it cannot be written.
+        """
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                self._claim(json.loads(json_bytes(settings)), resume, overwrite)
+                yield
+        except Timeout:
+            raise UsageError(
+                f"another glip is training in {self.path}; wait for it, or choose another --out-dir"
+            ) from None
+
+    def _claim(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        if overwrite:
+            self._clear()
+        elif self.settings.exists():
+            if not resume:
+                raise UsageError(f"{self.path} holds a training; --resume goes on with it, --overwrite begins anew")
+            return self._compare(settings)
+        elif self.best.exists() or self.metrics.exists():
+            raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
+        with self.writing(), lasting(self.settings) as stream:
+            stream.write(json_bytes(settings, indent=2) + b"\n")
+
+    def _clear(self) -> None:
+        for file in (self.settings, self.state, self.metrics, self.curves, self.bad_batch):
+            file.unlink(missing_ok=True)
+        for folder in (self.best, self.last):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _compare(self, now: Mapping[str, Any]) -> None:
+        try:
+            before = json.loads(self.settings.read_bytes())
+        except ValueError:
+            raise UsageError(f"{self.settings} is damaged; --overwrite begins anew") from None
+        for key in {**before, **now}:
+            if before.get(key) != now.get(key):
+                was, is_ = (json.dumps(one.get(key), ensure_ascii=False)[:60] for one in (before, now))
+                raise UsageError(
+                    f"{self.path} holds a training with {key.replace('_', '-')} {was}, not {is_}; choose another "
+                    "--out-dir, or --overwrite to begin anew"
+                )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turns what a full or forbidden disk raises into OutputError."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {self.path}: {error.strerror or error}; make room, then --resume goes on"
+            ) from None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state; a kill or a lost power line leaves the one before or this one. Raises OutputError."""
+        with self.writing(), lasting(self.state) as stream:
+            torch.save({"format": FORMAT, **state}, stream)
+
+    def load(self) -> dict[str, Any] | None:
+        """The state on the CPU, or None where there is none yet. Raises UsageError for one that is damaged."""
+        if not self.state.exists():
+            return None
+        try:
+            state = torch.load(self.state, map_location="cpu", weights_only=True)
+            if state["format"] != FORMAT:
+                raise ValueError("of another format")
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
+            raise UsageError(f"{self.state} is damaged or of another version; --overwrite begins anew") from None
+        return dict(state)

@@ -1,0 +1,63 @@
+"""Small parts of the loop: a batch cut and carried to its device, sums, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glip_cli.finetune.batches import Batch
+from glip_cli.finetune.loss import Target
+from glip_cli.model.config import STRIDES
+
+
+def level_sizes(pixels: Tensor) -> tuple[tuple[int, int], ...]:
+    """(h, w) of P3 .. P7 for pixels [B, 3, H, W], as the network makes them: each level is half of the one before."""
+    height, width = pixels.shape[2:]
+    return tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
+
+
+def cut(batch: Batch, parts: int) -> list[Batch]:
+    """At most `parts` batches of nearly equal size."""
+    size = -(-len(batch) // parts)
+    pieces = (slice(first, first + size) for first in range(0, len(batch), size))
+    return [Batch(batch.pixels[p], batch.ids[p], batch.mask[p], batch.targets[p], batch.images[p]) for p in pieces]
+
+
+def placed(batch: Batch, device: torch.device) -> Batch:
+    """The same on a device, its pixels as the network's weights lie in memory."""
+    targets = [Target(one.boxes.to(device), one.tokens.to(device)) for one in batch.targets]
+    pixels = batch.pixels.to(device, memory_format=torch.channels_last)
+    return Batch(pixels, batch.ids.to(device), batch.mask.to(device), targets, batch.images)
+
+
+def plain(batch: Batch) -> dict[str, Any]:
+    """For a file that `torch.load(weights_only=True)` reads."""
+    targets = [{"boxes": one.boxes, "tokens": one.tokens} for one in batch.targets]
+    return {
+        "pixels": batch.pixels,
+        "ids": batch.ids,
+        "mask": batch.mask,
+        "targets": targets,
+        "images": list(batch.images),
+    }
+
+
+def seed_all(*numbers: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+
+@torch.no_grad()
+def copy_into(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Name by name, in place."""
+    for name, tensor in tensors.items():
+        tensor.copy_(given[name])
+
+
+def add_to(sums: dict[str, float], more: Mapping[str, float]) -> None:
+    """Name by name, in place."""
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0.0) + value

@@ -1,0 +1,99 @@
+"""How to train: one frozen object, made from the flags, checked once.
+
+Defaults are the official recipes of tools/finetune.py (README "Fine-tuning"; prompt tuning has its own rates). LoRA has
+no official one: its rate is what is usual for it. Unusual here: `accumulation` and the cutting of batches that do not
+fit change nothing in the gradients, because losses are divided by the whole step's positives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from glip_cli.errors import UsageError
+from glip_cli.weights.tuned import MODES
+
+EPOCHS, EPOCHS_UNWATCHED = 200, 12  # officially 200 are an upper limit, and validation stops far earlier
+OF_MODE: dict[str, dict[str, float]] = {
+    "prompt": {"lr": 0.05, "weight_decay": 0.25},
+    "lora": {"lr": 1e-3, "language_lr": 1e-4},
+}
+"""What differs from the defaults below."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Raises UsageError, naming the flag, for a value that cannot be meant."""
+
+    mode: str = "full"
+    lr: float = 1e-4  # of all but BERT
+    language_lr: float = 1e-5  # of BERT
+    weight_decay: float = 0.05  # biases have none
+    freeze_backbone_at: int = 2  # mode full: -1 freezes nothing, 2 the patch embedding and the first stage
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    epochs: int = EPOCHS
+    batch_size: int = 4  # images per process and batch
+    accumulation: int = 1  # batches per step
+    warmup: int = 0  # steps in which the rates rise from a thousandth
+    schedule: str = "auto"  # "auto": x0.1 when AP stands still; "steps": at `steps`; "constant"
+    steps: tuple[float, ...] = (0.67, 0.89)  # shares of the training
+    step_patience: int = 3  # validations without a better AP before the rates fall
+    patience: int = 8  # validations worse than the best before the end
+    clip: float = 1.0  # largest norm of all gradients together
+    bf16: bool = False
+    ema: float = 0.0  # decay of the average of the weights that is validated and kept; 0: none
+    checkpointing: bool = False  # forget activations and compute them again: slower, far less memory
+    seed: int = 10
+    save_every: int = 500  # steps between two states to resume from; each epoch ends with one too
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulation", "patience", "save_every"):
+            _check(getattr(self, name) >= 1, self, name, "give a number of at least 1")
+        for name in ("warmup", "step_patience", "seed", "weight_decay"):
+            value = getattr(self, name)
+            _check(math.isfinite(value) and value >= 0, self, name, "give a number of at least 0")
+        for name in ("lr", "language_lr", "clip"):
+            value = getattr(self, name)
+            _check(math.isfinite(value) and value > 0, self, name, "give a number greater than 0")
+        _check(self.mode in MODES, self, "mode", f"there are {', '.join(MODES)}")
+        _check(0 <= self.ema < 1, self, "ema", "give a decay from 0 to below 1, as 0.999")
+        _check(self.schedule in ("auto", "steps", "constant"), self, "schedule", "there are auto, steps, constant")
+        rising = all(0 < a < b < 1 for a, b in zip((1e-9, *self.steps), self.steps, strict=False))
+        _check(rising, self, "steps", "give rising shares of the training, as 0.67,0.89")
+
+    @classmethod
+    def of(cls, mode: str, *, watched: bool, **given: Any) -> Recipe:
+        """The recipe of a mode with what a person changed; None is not given.
+
+        `watched` says that there is something to validate on; without it nothing can be told from AP.
+        """
+        plain = {} if watched else {"schedule": "steps", "epochs": EPOCHS_UNWATCHED}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        recipe = replace(cls(), **{"mode": mode, **plain, **OF_MODE.get(mode, {}), **chosen})
+        if not watched and recipe.schedule == "auto":
+            raise UsageError("--schedule auto lowers the rates by the AP on --val, which is not given; take steps")
+        return recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "steps": list(self.steps)}
+
+
+def parse_steps(text: str) -> tuple[float, ...]:
+    """ "0.67,0.89" -> (0.67, 0.89). Raises UsageError."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--steps {text}: give shares of the training, as 0.67,0.89") from None
+
+
+def _check(good: bool, recipe: Recipe, name: str, way_out: str) -> None:
+    if not good:
+        value = getattr(recipe, name)
+        said = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
+        raise UsageError(f"--{name.replace('_', '-')} {said}: {way_out}")
+
+
+FIELDS = tuple(field.name for field in fields(Recipe))

@@ -1,0 +1,134 @@
+"""`glip finetune` as a person types it, on drawn scenes with glip-mini, and what its folder is good for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from glip_cli.cli.app import app
+from glip_cli.evaluation.scenes import draw_scenes
+from glip_cli.finetune.history import read_rows
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"), 8, seed=5)
+
+
+def words(scenes: Path, out: Path, *more: object) -> list[str]:
+    start = ["finetune", "--train", scenes, "-m", "glip-mini", "-o", out, "--workers", 0, "--keep-limit", 4]
+    return [str(word) for word in [*start, "--device", "cpu", *more]]
+
+
+def finetune(scenes: Path, out: Path, *more: object) -> Result:
+    return runner.invoke(app, words(scenes, out, *more))
+
+
+def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    done = finetune(scenes, out, "--val", scenes, "--epochs", 2)
+    assert done.exit_code == 0, done.output
+    said = done.stderr
+    assert "instances.json: 8 images, 37 boxes" in said
+    assert re.search(r"memory: about .* free on cpu", said)
+    assert "step 4 of 4, epoch 2: AP" in said
+    assert f"glip detect photo.jpg --model {out}" in said
+    assert re.search(r"new data \(instances.json, 8 images\) +AP +\d+\.\d +\d+\.\d +[+-]", done.stdout)
+    assert re.search(r"keep-check \(drawn scenes, 4 images\) +AP50 held-out pairs", done.stdout)
+    table = {(row["check"], row["metric"]): row for row in json.loads((out / "before_after.json").read_bytes())}
+    assert table["new data", "AP"]["after"] > table["new data", "AP"]["before"]
+    aps = [row["AP"] for row in read_rows(out / "metrics.jsonl") if "AP" in row]
+    assert table["new data", "AP"]["after"] == pytest.approx(max(aps), abs=1e-5)  # best, loaded, is what was best
+    for folder in (out, out / "best", out / "last"):
+        found = runner.invoke(app, ["detect", str(scenes.parent / "00000.png"), "-t", "red circle . blue star",
+                                    "-m", str(folder), "--json", "--device", "cpu"])  # fmt: skip
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)["model"].startswith("tuned@")
+
+
+def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Path) -> None:
+    once = ("--epochs", 1, "--keep-check", "none")
+    assert finetune(scenes, tmp_path, *once).exit_code == 0
+    again = finetune(scenes, tmp_path, *once)
+    assert again.exit_code == 2
+    assert "--resume goes on with it, --overwrite begins anew" in again.stderr
+    other = finetune(scenes, tmp_path, *once, "--lr", 0.5, "--resume")
+    assert "holds a training with lr 0.0001, not 0.5" in other.stderr
+    assert finetune(scenes, tmp_path, *once, "--resume").exit_code == 0
+    assert finetune(scenes, tmp_path, *once, "--lr", 0.001, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--epochs", 0), "--epochs 0: give a number of at least 1"),
+        (("--mode", "some"), "--mode some: there are full, head, prompt, lora"),
+        (("--schedule", "auto"), "--schedule auto lowers the rates by the AP on --val, which is not given"),
+        (("--share", 1, "--share", 2), "2 --share for 1 --train; give one for each"),
+        (("--init", "zero"), "--init zero: the only other beginning is random"),
+        (("--init", "random", "--mode", "head"), "--init random trains all of a new network"),
+        (("--images", "a", "--images", "b"), "2 --images for 1 --train; give one, or one for each"),
+    ],
+)
+def test_flags_that_cannot_be_meant(scenes: Path, tmp_path: Path, more: tuple[object, ...], said: str) -> None:
+    done = finetune(scenes, tmp_path / "out", *more)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_train_on(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["finetune", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "no --train: give a COCO or grounding json" in done.stderr
+
+
+def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
+    done = finetune(scenes, tmp_path, "--epochs", 1, "--shots", 1, "--keep-check", "none", "--mode", "head")
+    assert done.exit_code == 0, done.output
+    chosen = json.loads((tmp_path / "shots.json").read_bytes())["instances.json"]
+    assert 0 < len(chosen) <= 8
+    assert set(chosen) <= set(range(1, 9))
+
+
+@pytest.mark.parametrize("mode", ["head", "prompt", "lora"])
+def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path, mode: str) -> None:
+    if mode == "lora":
+        pytest.importorskip("peft")
+    done = finetune(scenes, tmp_path, "--val", scenes, "--epochs", 1, "--mode", mode, "--keep-check", "none")
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "before_after.json").read_bytes())
+    assert rows[0]["after"] == pytest.approx(read_rows(tmp_path / "metrics.jsonl")[-1]["AP"], abs=2e-3)
+    assert not (tmp_path / "best" / "model.safetensors").exists()
+
+
+def test_random_weights_learn_too(scenes: Path, tmp_path: Path) -> None:
+    done = finetune(scenes, tmp_path, "--init", "random", "--epochs", 1, "--keep-check", "none")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "best" / "config.json").read_bytes())["base"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_interrupted_it_says_how_to_go_on(scenes: Path, tmp_path: Path) -> None:
+    more = ("--epochs", 500, "--keep-check", "none", "--schedule", "constant")
+    command = [sys.executable, "-m", "glip_cli", *words(scenes, tmp_path, *more)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "state.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert re.search(r"stopped after step \d+; --resume goes on from there", said)

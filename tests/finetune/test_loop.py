@@ -1,0 +1,325 @@
+"""The loop on a network of a few thousand parameters: what it learns, and what must not change what it learns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glip_cli.detector import Detector
+from glip_cli.errors import GlipError, OutOfMemoryError
+from glip_cli.evaluation.boxes import COCO_RULES, box_task
+from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.finetune.batches import Batch
+from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.history import read_rows
+from glip_cli.finetune.keep import Check, Measuring
+from glip_cli.finetune.loop import Trainer
+from glip_cli.finetune.loss import grounding_loss, match
+from glip_cli.finetune.memory import TOKENS, Need, estimate
+from glip_cli.finetune.modes import select
+from glip_cli.finetune.parts import cut, level_sizes
+from glip_cli.finetune.processes import Processes
+from glip_cli.finetune.recipe import Recipe
+from glip_cli.scenes import Scene
+from glip_cli.tokenizer import Tokenizer
+from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, scenes, small_model, train, trainer
+
+ALL = {"freeze_backbone_at": -1}
+
+
+def small_program(folder: Path, given: dict[str, Any], processes: int = 1) -> list[str]:
+    several = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0", "--standalone"]
+    program = ["-m", "tests.finetune.small", str(folder), json.dumps(given)]
+    return [sys.executable, *(several if processes > 1 else []), *program]
+
+
+def run_small(folder: Path, given: dict[str, Any], processes: int = 1, **environment: str) -> str:
+    done = subprocess.run(small_program(folder, given, processes), capture_output=True, text=True, check=False,
+                          env={**os.environ, **environment})  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def momenta(folder: Path) -> torch.Tensor:
+    """AdamW's first moments: of one step, a tenth of the gradients."""
+    state = TrainingFolder(folder).load()
+    assert state is not None
+    return torch.cat([one["exp_avg"].flatten() for one in state["optimizer"]["state"].values()])
+
+
+class Same:
+    """One batch, again and again."""
+
+    def __init__(self, batch: Batch):
+        self.batch = batch
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        while True:
+            yield self.batch
+
+
+def check_of(drawn: Sequence[Scene], folder: Path) -> Check:
+    images, boxes = [], []
+    for number, scene in enumerate(drawn, 1):
+        scene.image.save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 128})
+        for thing in scene.things:
+            x1, y1, x2, y2 = thing.box
+            category = PAIRS.index(thing.pair) + 1
+            row = {"image_id": number, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0}
+            boxes.append(row | {"id": len(boxes) + 1, "area": (x2 - x1) * (y2 - y1)})
+    categories = [{"id": i, "name": name} for i, name in enumerate(LABELS, 1)]
+    file = folder / "truth.json"
+    file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+    return Check(box_task("drawn", read_ground_truth(file), folder, COCO_RULES))
+
+
+@pytest.mark.slow
+def test_it_learns_four_scenes_by_heart(tmp_path: Path) -> None:
+    drawn = scenes(4)
+    recipe = Recipe(lr=3e-3, language_lr=3e-3, weight_decay=0, batch_size=4, warmup=10, epochs=1,
+                    schedule="steps", steps=(0.8,), **ALL)  # fmt: skip
+    check = check_of(drawn, tmp_path)
+    alone = Processes(0, 1, torch.device("cpu"))
+
+    def measured(one: Trainer) -> dict[str, float]:
+        return Measuring()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone)
+
+    assert measured(trainer(tmp_path / "not", recipe))["AP50"] < 0.2
+    one = train(tmp_path / "run", recipe, source=Same(batch_of(drawn)), epoch_steps=180)
+    assert measured(one)["AP50"] == pytest.approx(1.0)
+    losses = [row["loss"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")]
+    assert losses[-1] < losses[0] / 3
+
+
+def test_level_sizes_are_the_networks() -> None:
+    model = small_model().eval()
+    ids = torch.ones(1, 4, dtype=torch.long)
+    for height, width in ((32, 32), (96, 160), (352, 224)):
+        pixels = torch.zeros(1, 3, height, width)
+        assert level_sizes(pixels) == model(pixels, ids, ids.bool()).sizes
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
+def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
+    batch = batch_of(scenes(4))
+    pieces = cut(batch, parts)
+    assert torch.equal(torch.cat([piece.pixels for piece in pieces]), batch.pixels)
+    assert [one for piece in pieces for one in piece.targets] == batch.targets
+    assert max(len(piece.ids) for piece in pieces) == math.ceil(4 / min(parts, 4))
+
+
+def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch() -> None:
+    """Divided by the positives of all parts together; by their own they would not: the scenes have 1 to 3 things."""
+    batch, model = batch_of(scenes(4)), small_model()
+
+    def gradients(parts: int, weights: torch.Tensor | None) -> torch.Tensor:
+        model.zero_grad()
+        for part in cut(batch, parts):
+            raw = model(part.pixels, part.ids, part.mask)
+            grounding_loss(raw, part.mask, part.targets, weights).total.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    whole = match(level_sizes(batch.pixels), batch.targets, torch.device("cpu")).weights
+    expected = gradients(1, None)
+    for parts in (1, 2, 4):
+        assert (gradients(parts, whole) - expected).norm() < 1e-5 * expected.norm()
+    assert (gradients(4, None) / 4 - expected).norm() > 1e-2 * expected.norm()
+
+
+def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
+    class Halves:
+        def batches(self, first: int) -> Iterator[Batch]:
+            yield from cut(batch_of(scenes(4)), 2)
+
+    one = {"epochs": 1, "schedule": "constant", **ALL}
+    train(tmp_path / "great", Recipe(batch_size=4, **one), source=Same(batch_of(scenes(4))), epoch_steps=1)
+    train(tmp_path / "small", Recipe(batch_size=2, accumulation=2, **one), source=Halves(), epoch_steps=1)
+    great, small = momenta(tmp_path / "great"), momenta(tmp_path / "small")
+    assert (great - small).norm() < 1e-5 * great.norm()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path: Path) -> None:
+    given = {"epochs": 1, "schedule": "constant", "save_every": 1, "dropout": 0.0}
+    run_small(tmp_path / "two", {**given, "images": 2}, processes=2)
+    run_small(tmp_path / "one", {**given, "images": 4})
+    one, two = (read_rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    assert two[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=1e-3)
+    one_step = {**given, "epochs": 1, "epoch_steps": 1}
+    run_small(tmp_path / "two-1", {**one_step, "images": 2}, processes=2)
+    run_small(tmp_path / "one-1", {**one_step, "images": 4})
+    expected, found = momenta(tmp_path / "one-1"), momenta(tmp_path / "two-1")
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, **ALL)
+    one = trainer(tmp_path, recipe, told=lambda row: row["step"] == 4 and spoil())
+
+    def spoil() -> None:
+        with torch.no_grad():
+            one.model.head.bias0.fill_(float("nan"))
+
+    with pytest.raises(GlipError) as error:
+        one.run()
+    said = str(error.value)
+    assert "the loss of step 5 is not a number" in said
+    assert "\n" not in said
+    assert str(tmp_path / "bad-batch.pt") in said
+    saved = torch.load(tmp_path / "bad-batch.pt", weights_only=True)
+    assert saved["step"] == 4
+    assert torch.equal(saved["batches"][0]["pixels"], next(Drawn().batches(4)).pixels)
+    assert [name for name, weight in saved["weights"].items() if weight.isnan().any()] == ["head.bias0"]
+
+
+def test_a_gradient_that_is_no_number_ends_it_too(tmp_path: Path) -> None:
+    one = trainer(tmp_path, Recipe(epochs=1, **ALL))
+    one.model.head.box.weight.register_hook(lambda gradient: gradient * float("inf"))
+    tmp_path.mkdir(exist_ok=True)
+    with pytest.raises(GlipError, match="the gradient of step 1 is not a number"):
+        one.run()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc")
+def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
+    """With a real limit on the address space; and the step is what it would have been."""
+    given = {"epochs": 1, "epoch_steps": 1, "images": 48, "dropout": 0.0, "schedule": "constant"}
+    free = run_small(tmp_path / "free", given)
+    assert "out of memory" not in free
+    # else glibc keeps what was freed, and its address space counts
+    given_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000}, **given_back)
+    assert "out of memory: batches of 24 from step 1 on, accumulated over 2" in tight
+    expected, found = momenta(tmp_path / "free"), momenta(tmp_path / "tight")
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc")
+def test_one_image_that_does_not_fit_ends_it(tmp_path: Path) -> None:
+    given = {"epochs": 1, "epoch_steps": 1, "images": 2, "limit": 4_000_000}
+    done = subprocess.run(small_program(tmp_path, given), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{OutOfMemoryError.__name__}: out of memory on cpu with one image at a time" in done.stderr
+
+
+def test_auto_step_and_early_stop_on_scripted_aps(tmp_path: Path) -> None:
+    """Rates fall after 2 validations that are no better; the end comes after 3 below the best."""
+    script = iter([0.1, 0.4, 0.3, 0.3, 0.2])
+    one = trainer(tmp_path, Recipe(step_patience=1, patience=3, epochs=50, lr=1e-3, **ALL),
+                  validate=lambda: {"AP": next(script)}, epoch_steps=1)  # fmt: skip
+    tmp_path.mkdir(exist_ok=True)
+    ending = one.run()
+    assert (ending.step, ending.early, ending.complete, ending.best, ending.best_step) == (5, True, True, 0.4, 2)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert [row["AP"] for row in rows if "AP" in row] == [0.1, 0.4, 0.3, 0.3, 0.2]
+    assert [row["lr"] for row in rows if "lr" in row] == pytest.approx([2e-3] * 4 + [2e-4])  # of biases, twice
+    cards = [json.loads((tmp_path / name / "config.json").read_bytes())["training"] for name in ("best", "last")]
+    assert [card["step"] for card in cards] == [2, 5]
+    assert [card["AP"] for card in cards] == [0.4, 0.2]
+
+
+def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+    one = trainer(tmp_path, Recipe(ema=0.75, epochs=1, lr=1e-2, **ALL), epoch_steps=1,
+                  validate=lambda: seen.append(weight.detach().clone()) or {"AP": 0.1})  # fmt: skip
+    tmp_path.mkdir(exist_ok=True)
+    weight = one.model.head.box.weight
+    before = weight.detach().clone()
+    one.run()
+    assert not torch.equal(weight, before)
+    torch.testing.assert_close(seen[0], 0.75 * before + 0.25 * weight.detach())
+    from safetensors.torch import load_file
+
+    assert torch.equal(load_file(tmp_path / "best" / "model.safetensors")["head.box.weight"], seen[0])
+
+
+def test_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
+    for name, checkpointing in (("all", False), ("few", True)):
+        recipe = Recipe(epochs=1, checkpointing=checkpointing, schedule="constant", **ALL)
+        train(tmp_path / name, recipe, dropout=0.1, epoch_steps=1)
+    expected, found = momenta(tmp_path / "all"), momenta(tmp_path / "few")
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_bfloat16_is_near(tmp_path: Path) -> None:
+    for name, bf16 in (("full", False), ("half", True)):
+        train(tmp_path / name, Recipe(epochs=1, bf16=bf16, schedule="constant", **ALL), epoch_steps=1)
+    full, half = (read_rows(tmp_path / name / "metrics.jsonl")[0]["loss"] for name in ("full", "half"))
+    assert half == pytest.approx(full, rel=0.02)
+    assert half != full
+
+
+def test_frozen_weights_stay(tmp_path: Path) -> None:
+    before = {name: p.detach().clone() for name, p in small_model().named_parameters()}
+    one = train(tmp_path, Recipe(mode="head", epochs=1, lr=1e-2))
+    changed = {name for name, p in one.model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == set(one.tuning.names)
+
+
+def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
+    stop = threading.Event()
+    recipe = Recipe(epochs=3, **ALL)
+
+    def stop_at_three(row: dict[str, Any]) -> None:
+        if row["step"] == 4:
+            stop.set()
+
+    one = trainer(tmp_path / "a", recipe, dropout=0.1, told=stop_at_three, stop=stop)
+    (tmp_path / "a").mkdir()
+    ending = one.run()
+    assert (ending.step, ending.complete) == (4, False)
+    again = trainer(tmp_path / "a", recipe, dropout=0.1)
+    assert again.step == 4
+    assert again.run().complete
+    straight = train(tmp_path / "b", recipe, dropout=0.1)
+    assert all(torch.equal(again.trained[name], straight.trained[name]) for name in straight.trained)
+
+
+def need(mode: str = "full", side: int = 128, **given: Any) -> Need:
+    model, recipe = small_model(), Recipe(mode=mode, freeze_backbone_at=-1, **given)
+    select(model, mode, freeze_backbone_at=-1)
+    return estimate(model, recipe, (side, side))
+
+
+def test_the_memory_need_follows_from_shapes() -> None:
+    """Weights by hand: 4 bytes each, twice that for AdamW; activations go with images and pixels."""
+    weights = 4 * sum(parameter.numel() for parameter in small_model().parameters())
+    full = need(batch_size=1)
+    assert (full.weights, full.gradients, full.optimizer, full.average) == (weights, weights, 2 * weights, 0)
+    assert need(batch_size=1, ema=0.9).average == weights
+    assert need(batch_size=3).activations == 3 * full.activations
+    small, middle, large = (need(batch_size=1, side=side).activations for side in (160, 320, 640))  # whole windows
+    assert large - middle == pytest.approx(4 * (middle - small), rel=0.02)  # the text's share is always the same
+    assert need(batch_size=1, checkpointing=True).activations < 0.8 * full.activations
+    assert need("head", batch_size=1).activations < 0.3 * full.activations
+
+
+def test_what_is_saved_on_meta_is_what_is_saved_in_earnest() -> None:
+    """The same count on real tensors; BERT's mask, which meta tensors cannot have, is the small difference."""
+    model, batch = small_model().train(), batch_of(scenes(1))
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    ids = torch.ones(1, TOKENS, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        raw = model(batch.pixels, ids, ids.bool())
+    real = 16 * raw.logits.numel() + sum(storage.nbytes() for storage in seen.values())
+    assert need(batch_size=1).activations == pytest.approx(real, rel=0.25)
