@@ -40,6 +40,10 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return known[name]
 
 
+CPU_MEMORY = ("can't allocate memory", "could not create a", "could not execute a")
+"""What the CPU's allocator says, and what oneDNN says of a primitive or memory object."""
+
+
 @contextmanager
 def out_of_memory(device: torch.device) -> Iterator[None]:
     """Turns what torch raises when memory runs out, on a GPU or on a CPU, into OutOfMemoryError."""
@@ -54,5 +58,5 @@ def out_of_memory(device: torch.device) -> Iterator[None]:
 
 
 def _is_about_memory(error: RuntimeError) -> bool:
-    """The CPU's allocator has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Neither the CPU's allocator nor oneDNN has a class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in CPU_MEMORY)

@@ -19,7 +19,7 @@ from glip_cli.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from glip_cli.finetune.check import Findings
+    from glip_cli.finetune.data.check import Findings
     from glip_cli.finetune.job import Result
     from glip_cli.finetune.keep import Row as Compared
     from glip_cli.finetune.memory import Need
@@ -81,8 +81,8 @@ def finetune(
     if init and (weights or mode != "full"):
         raise UsageError("--init random trains all of a new network: it goes with --mode full and without --weights")
 
-    from glip_cli.finetune.data import Data
     from glip_cli.finetune.job import Job, Told
+    from glip_cli.finetune.named import Data
     from glip_cli.finetune.processes import Processes
     from glip_cli.finetune.recipe import Recipe, parse_steps
     from glip_cli.finetune.start import load_start, random_start

@@ -15,10 +15,11 @@ import torch
 
 from glip_cli.detector import Detector
 from glip_cli.finetune.adapters import Card, save_tuned
-from glip_cli.finetune.batches import Batch, Batches, feed
-from glip_cli.finetune.check import Findings
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.data import Data
+from glip_cli.finetune.data.batches import Batch, Batches, feed
+from glip_cli.finetune.data.check import Findings
+from glip_cli.finetune.data.sets import TrainSet
+from glip_cli.finetune.data.shots import few_shot
 from glip_cli.finetune.history import Row
 from glip_cli.finetune.keep import (
     KEPT,
@@ -32,10 +33,9 @@ from glip_cli.finetune.keep import Row as Compared
 from glip_cli.finetune.loop import Ending, Trainer
 from glip_cli.finetune.memory import Need, estimate
 from glip_cli.finetune.modes import Rates, select
+from glip_cli.finetune.named import Data
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.recipe import Recipe
-from glip_cli.finetune.sets import TrainSet
-from glip_cli.finetune.shots import few_shot
 from glip_cli.finetune.start import Start
 from glip_cli.output.formats import json_bytes, written
 from glip_cli.tokenizer import Tokenizer

@@ -17,8 +17,8 @@ from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task, names_of
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
+from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.processes import Processes
-from glip_cli.finetune.sets import DetectionItem, TrainSet
 from glip_cli.options import DetectOptions
 from glip_cli.output.formats import json_bytes, written
 from glip_cli.output.pictures import Pictures

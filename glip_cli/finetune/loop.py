@@ -26,13 +26,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from glip_cli.device import out_of_memory
 from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.finetune.average import Average
-from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.history import History, Row
 from glip_cli.finetune.loss import grounding_loss, match
-from glip_cli.finetune.memory import checkpoint_activations, limited
+from glip_cli.finetune.memory import checkpoint_activations
 from glip_cli.finetune.modes import Tuning
 from glip_cli.finetune.parts import add_to, copy_into, cut, level_sizes, placed, plain, seed_all
 from glip_cli.finetune.processes import Processes
@@ -176,7 +177,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
         try:
-            with limited(self.processes.device):
+            with out_of_memory(self.processes.device):
                 for batch in batches:
                     for part in cut(batch, self.parts):
                         add_to(sums, self._backward(part, weights))

@@ -7,8 +7,7 @@ and what autograd saves is added up. It is nearly proportional to the pixels and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -18,8 +17,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from glip_cli.device import out_of_memory
-from glip_cli.errors import OutOfMemoryError
 from glip_cli.finetune.modes import select
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.image import DIVISOR
@@ -28,8 +25,6 @@ from glip_cli.weights.hollow import hollow
 
 TOKENS = 128  # of a text: between a short list of names and the 256 that are possible
 HALF = 0.6  # of float32's activations under bfloat16 autocast: not all of them are halved
-
-ONEDNN = ("could not create a", "could not execute a")  # "... primitive", "... memory object"
 
 
 @dataclass(frozen=True)
@@ -127,18 +122,6 @@ def _text(ghost: Glip, ids: Tensor) -> Tensor:
     bert = ghost.text.bert
     hidden: Tensor = bert.encoder(bert.embeddings(input_ids=ids))[0]
     return hidden if ghost.text.offset is None else hidden + ghost.text.offset[: ids.shape[1]]
-
-
-@contextmanager
-def limited(device: torch.device) -> Iterator[None]:
-    """As `device.out_of_memory`; in training oneDNN is often the first to run short, and has words of its own."""
-    try:
-        with out_of_memory(device):
-            yield
-    except RuntimeError as error:
-        if not str(error).startswith(ONEDNN):
-            raise
-        raise OutOfMemoryError(f"out of memory on {device}") from None
 
 
 def available(device: torch.device) -> int | None:

@@ -39,7 +39,7 @@ class Processes:
         """Meet the others. Raises DeviceError, and UsageError where accelerate is missing."""
         chosen = pick_device(device)
         try:
-            from accelerate import PartialState  # type: ignore[import-untyped]
+            from accelerate import PartialState
         except ModuleNotFoundError:
             raise UsageError("glip finetune needs accelerate: pip install 'glip-cli[finetune]'") from None
         state = PartialState(cpu=chosen.type == "cpu", timeout=PATIENCE)

@@ -13,7 +13,7 @@ from glip_cli.errors import UsageError
 from glip_cli.model import ARCHITECTURES, Glip
 from glip_cli.weights import registry
 from glip_cli.weights.fetch import Report
-from glip_cli.weights.parts import DEFAULT, _load, _tokenizer, load_tokenizer_folder
+from glip_cli.weights.parts import DEFAULT, load_source, load_tokenizer_folder, tokenizer_folder
 from glip_cli.weights.tuned import Card
 
 
@@ -50,8 +50,8 @@ def load_start(
     report: Report | None = None,
 ) -> Start:
     """As `Detector.load` takes these. Raises WeightsError or UsageError."""
-    loaded = _load(model, weights, None, offline, report)
-    tokenizer = bert.expanduser() if bert else _tokenizer(loaded, None, offline, report)
+    loaded = load_source(model, weights, None, offline, report)
+    tokenizer = bert.expanduser() if bert else tokenizer_folder(loaded, None, offline, report)
     named = weights is None and (model or DEFAULT) in registry.names()
     source = (model or DEFAULT) if named else str(Path(weights or model or "").expanduser().resolve())
     return Start(loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source)

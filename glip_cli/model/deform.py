@@ -95,7 +95,8 @@ def _edges(low: Tensor, fraction: Tensor, size: int) -> tuple[Tensor, Tensor]:
     cells = torch.stack((low, low + 1), dim=-1)
     factors = torch.stack((1 - fraction, fraction), dim=-1)
     factors = factors * ((cells >= 0) & (cells < size))
-    return cells.clamp(0, size - 1).long(), factors
+    # the place of a NaN is not a number either: any will do, the factor carries the NaN on to the loss
+    return cells.clamp(0, size - 1).nan_to_num(0).long(), factors
 
 
 def _sum_rows(table: Tensor, index: Tensor, factors: Tensor) -> Tensor:

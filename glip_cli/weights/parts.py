@@ -68,8 +68,8 @@ def load_detector_parts(
     Raises WeightsError or UsageError.
     """
     asked = _asked(model, weights, adapter)
-    loaded = _load(asked.model, asked.weights, cache_dir, offline, report)
-    tokenizer = Path(bert).expanduser() if bert else _tokenizer(loaded, cache_dir, offline, report)
+    loaded = load_source(asked.model, asked.weights, cache_dir, offline, report)
+    tokenizer = Path(bert).expanduser() if bert else tokenizer_folder(loaded, cache_dir, offline, report)
     if asked.adapter is None:
         return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
     added = load_adapter(loaded, asked.adapter.folder)
@@ -88,7 +88,7 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
     asked = _asked(source, None, adapter)
     if asked.adapter is None:
         raise UsageError(f"{source} holds no adapter: name one with --adapter")
-    loaded = _load(asked.model, None, None, False, None)
+    loaded = load_source(asked.model, None, None, False, None)
     card = load_adapter(loaded, asked.adapter.folder).card
     # no hash of a source: this network is a new one
     told = {"architecture": loaded.architecture, "name": f"{loaded.name}+{card.name}", "base": loaded.id}
@@ -114,7 +114,7 @@ def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report
         load_backbone(checkpoint, offline=offline, report=report)
         return present(checkpoint) or fetch(checkpoint, offline=offline, report=report)
     loaded = load(checkpoint, offline=offline, report=report)
-    _tokenizer(loaded, None, offline, report)
+    tokenizer_folder(loaded, None, offline, report)
     return loaded.path
 
 
@@ -167,7 +167,7 @@ def _tuned_for(loaded: Loaded) -> tuple[str, ...]:
     return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
-def _load(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,
+def load_source(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,
           report: Report | None) -> Loaded:  # fmt: skip
     if weights is not None:
         architecture = registry.find(model).architecture if model else None
@@ -177,7 +177,7 @@ def _load(model: str | None, weights: str | Path | None, cache_dir: Path | None,
     return load(registry.find(model or DEFAULT), cache_dir=cache_dir, offline=offline, report=report)
 
 
-def _tokenizer(loaded: Loaded, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:
+def tokenizer_folder(loaded: Loaded, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:
     """The one beside the weights; else the embedded model's own, or BERT's."""
     if any((loaded.path.parent / file).is_file() for file in TOKENIZER_FILES):
         return loaded.path.parent

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glip_cli.finetune.sets import DetectionItem, GroundingItem, TrainSet
+from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Span
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from glip_cli.finetune.adapters import save_tuned
-from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.loop import Trainer
 from glip_cli.finetune.loss import Target
 from glip_cli.finetune.modes import Rates, select

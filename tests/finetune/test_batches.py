@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from glip_cli.errors import ImageError, UsageError
-from glip_cli.finetune.batches import Batch, Batches, feed, pad_ids
+from glip_cli.finetune.data.batches import Batch, Batches, feed, pad_ids
+from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.finetune.data.sets import DetectionItem, TrainSet
+from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.loss import grounding_loss
-from glip_cli.finetune.readers import read_train_set
-from glip_cli.finetune.sets import DetectionItem, TrainSet
-from glip_cli.finetune.transforms import Augmentation
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.weights.load import load_model
 from tests.finetune.made import MINI, detection_set, grounding_item, mini_tokenizer

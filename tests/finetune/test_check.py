@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glip_cli.finetune.check import Fault, Finding, Findings
-from glip_cli.finetune.readers import read_train_set
-from glip_cli.finetune.sets import TrainSet
+from glip_cli.finetune.data.check import Fault, Finding, Findings
+from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.finetune.data.sets import TrainSet
 from tests.finetune.made import coco, written
 
 IMAGES: list[dict[str, Any]] = coco()["images"]

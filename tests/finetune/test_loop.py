@@ -19,8 +19,8 @@ from glip_cli.detector import Detector
 from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.evaluation.boxes import COCO_RULES, box_task
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.history import read_rows
 from glip_cli.finetune.keep import Check, Measuring
 from glip_cli.finetune.loop import Trainer

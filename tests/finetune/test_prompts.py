@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import PromptError
-from glip_cli.finetune.prompts import Asked, Asker
-from glip_cli.finetune.sets import TrainSet
+from glip_cli.finetune.data.prompts import Asked, Asker
+from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.prompt import label_prompt, tokenize
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Span

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.readers import read_train_set
-from glip_cli.finetune.sets import DetectionItem, GroundingItem, TrainSet
+from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
 from tests.finetune.made import coco, pictures, written
 from tests.shared import shared
 

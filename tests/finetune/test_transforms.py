@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from glip_cli.finetune.transforms import Augmentation, flipped, sub_one, tells_sides, view
+from glip_cli.finetune.data.transforms import Augmentation, flipped, sub_one, tells_sides, view
 from glip_cli.image import prepare
 from tests.shared import golden
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, UsageError
+from glip_cli.finetune.data.prompts import Asked, Asker
+from glip_cli.finetune.data.sets import Item, TrainSet
+from glip_cli.finetune.data.transforms import Augmentation, View
 from glip_cli.finetune.loss import Target
-from glip_cli.finetune.prompts import Asked, Asker
-from glip_cli.finetune.sets import Item, TrainSet
-from glip_cli.finetune.transforms import Augmentation, View
 from glip_cli.image import collate, read_image
 from glip_cli.model.config import GlipConfig
 from glip_cli.tokenizer import Tokenizer

@@ -10,10 +10,10 @@ import numpy as np
 
 from glip_cli.evaluation.reading import as_id, shown
 from glip_cli.evaluation.rows import Annotation, ImageRow, read_annotation, read_image_row
-from glip_cli.finetune.check import Fault, Tally
-from glip_cli.finetune.pictures import Picture
-from glip_cli.finetune.sets import FloatBoxes
-from glip_cli.finetune.tables import Tables
+from glip_cli.finetune.data.check import Fault, Tally
+from glip_cli.finetune.data.pictures import Picture
+from glip_cli.finetune.data.sets import FloatBoxes
+from glip_cli.finetune.data.tables import Tables
 
 _ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.chunks import Tokens
-from glip_cli.finetune.classes import read_as
-from glip_cli.finetune.sets import DetectionItem, GroundingItem, Item, TrainSet
+from glip_cli.finetune.data.classes import read_as
+from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, Item, TrainSet
 from glip_cli.prompt import chunk, label_prompt, tokenize
 from glip_cli.tokenizer import Encoded, Tokenizer
 from glip_cli.types import Prompt, Span

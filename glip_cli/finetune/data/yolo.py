@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import hotcoco
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.reading import read_text, shown
-from glip_cli.finetune.check import Fault, Tally
-from glip_cli.finetune.pictures import upright_size
-from glip_cli.finetune.tables import Tables
+from glip_cli.finetune.data.check import Fault, Tally
+from glip_cli.finetune.data.pictures import upright_size
+from glip_cli.finetune.data.tables import Tables
 from glip_cli.sources import IMAGE_SUFFIXES
 
 _FILES = ("data.yaml", "data.yml")

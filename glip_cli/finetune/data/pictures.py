@@ -11,7 +11,7 @@ from PIL import Image
 
 from glip_cli.evaluation.images import FoundImages
 from glip_cli.evaluation.rows import ImageRow
-from glip_cli.finetune.check import Fault, Tally
+from glip_cli.finetune.data.check import Fault, Tally
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = range(5, 9)  # EXIF orientations that lay the picture on its side

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
-from glip_cli.finetune.sets import FloatBoxes
+from glip_cli.finetune.data.sets import FloatBoxes
 from glip_cli.image import Prepared, fitted_size, prepare
 
 TENTHS = (6, 7, 8, 9, 10)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.sets import DetectionItem, TrainSet
+from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.check import Findings
+from glip_cli.finetune.data.check import Findings
+from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.keep import Check, drawn_check, new_check, set_check
-from glip_cli.finetune.readers import read_train_set
-from glip_cli.finetune.sets import TrainSet
 from glip_cli.weights.registry import EMBEDDED
 
 DRAWN = 100  # scenes of the keep-check, where none is given

@@ -7,8 +7,8 @@ from typing import Any
 
 from glip_cli.evaluation.reading import as_id, shown
 from glip_cli.evaluation.rows import category_name
-from glip_cli.finetune.check import Fault, Tally
-from glip_cli.finetune.tables import Tables
+from glip_cli.finetune.data.check import Fault, Tally
+from glip_cli.finetune.data.tables import Tables
 from glip_cli.prompt import clean_name
 
 _BACKGROUND = frozenset({"background", "__background__", "_background_"})
