@@ -81,13 +81,12 @@ def _tensorboard(folder: Path, until: int) -> Any:
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> str:
-    """An SVG picture, whole in itself."""
+    """An SVG picture, whole in itself: the losses, and below them AP where it was measured."""
     last = max([row["step"] for row in rows], default=1)
-    panels = [
-        _panel(_lines(rows, LOSSES), "loss", TOP, last, None),
-        _panel(_lines(rows, SCORES), "AP on --val", TOP + HEIGHT + GAP, last, 1.0),
-    ]
-    size = {"width": LEFT + WIDTH + 24, "height": TOP + 2 * (HEIGHT + GAP)}
+    panels = [_panel(_lines(rows, LOSSES), "Losses", TOP, last, None)]
+    if scores := _lines(rows, SCORES):
+        panels.append(_panel(scores, "AP on --val", TOP + HEIGHT + GAP, last, 1.0))
+    size = {"width": LEFT + WIDTH + 24, "height": TOP + len(panels) * (HEIGHT + GAP)}
     ground = element("rect", fill="white", **size)
     font = "font-family:sans-serif;font-size:12px"
     box = f"0 0 {size['width']} {size['height']}"

@@ -240,8 +240,8 @@ class Trainer:
         means = [sum(one) / len(one) / steps for one in zip(*sums, strict=True)]
         self._window.clear()
         seconds, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._add({"lr": max(rates), **dict(zip(names, means, strict=True)), "seconds": seconds})
+        rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
+        self._add({"lr": rate, **dict(zip(names, means, strict=True)), "seconds": seconds})
 
     def _add(self, row: Row) -> None:
         row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {

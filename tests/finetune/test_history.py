@@ -44,6 +44,12 @@ def test_curves_go_where_the_numbers_are() -> None:
     assert {"loss", "AP", "100", "4", "0.5"} <= set(names)
 
 
+def test_without_validation_there_is_no_empty_chart() -> None:
+    titles = [text.text for text in ElementTree.fromstring(draw_curves([{"step": 5, "loss": 1.0}])).iter(f"{SVG}text")]
+    assert "Losses" in titles
+    assert "AP on --val" not in titles
+
+
 def test_no_rows_are_a_picture_too() -> None:
     assert ElementTree.fromstring(draw_curves([])).tag == f"{SVG}svg"
 
