@@ -90,6 +90,8 @@ class Backbone(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
         self.apply(start)
+        # a cell of padding must not be exactly zero: each LayerNorm would multiply its gradient by 1 / sqrt(eps)
+        nn.init.normal_(self.patch_embed.proj.bias, std=0.02)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""

@@ -71,6 +71,17 @@ def test_every_parameter_learns(model: Glip) -> None:
     assert not idle
 
 
+def test_from_scratch_a_padded_batch_has_finite_gradients() -> None:
+    torch.manual_seed(0)
+    fresh = Glip(GLIP_MINI).train()
+    pixels = torch.randn(2, 3, 160, 160)
+    pixels[1, :, :, 96:] = 0
+    raw = fresh(pixels, torch.randint(5, 50, (2, 8)), torch.ones(2, 8, dtype=torch.bool))
+    (raw.logits.float().square().mean() + raw.deltas.square().mean() + raw.centerness.square().mean()).backward()
+    norm = torch.stack([p.grad.norm() for p in fresh.parameters() if p.grad is not None]).norm()
+    assert 0 < norm < 1e4
+
+
 def test_rows_and_maps_are_one() -> None:
     maps = [torch.randn(2, 3, 4, 5), torch.randn(2, 3, 2, 3)]
     assert_close(unflatten(flatten(maps), ((4, 5), (2, 3))), maps, rtol=0, atol=0)
