@@ -69,7 +69,8 @@ def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, time; from glip_cli.detector import Detector\n"
         "def slow(*_):\n"
-        "    print('in flight', flush=True); time.sleep(1000)\n"
+        "    print('in flight', flush=True)\n"
+        "    for _ in range(10_000): time.sleep(0.1)\n"  # Python sees a signal between two sleeps at the latest
         "Detector.detect = slow\n"
         "from glip_cli.cli import main; main()"
     )

@@ -225,7 +225,7 @@ def test_auto_step_and_early_stop_on_scripted_aps(tmp_path: Path) -> None:
     assert (ending.step, ending.early, ending.complete, ending.best, ending.best_step) == (5, True, True, 0.4, 2)
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["AP"] for row in rows if "AP" in row] == [0.1, 0.4, 0.3, 0.3, 0.2]
-    assert [row["lr"] for row in rows if "lr" in row] == pytest.approx([2e-3] * 4 + [2e-4])  # of biases, twice
+    assert [row["lr"] for row in rows if "lr" in row] == pytest.approx([1e-3] * 4 + [1e-4])
     cards = [json.loads((tmp_path / name / "config.json").read_bytes())["training"] for name in ("best", "last")]
     assert [card["step"] for card in cards] == [2, 5]
     assert [card["AP"] for card in cards] == [0.4, 0.2]
