@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -79,7 +79,9 @@ class Source:
         return Path(self.location)
 
 
-def expand(inputs: Iterable[str], *, offline: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
+def expand(
+    inputs: Iterable[str], *, offline: bool = False, stdin: BinaryIO | None = None, own: Sequence[Path] = ()
+) -> Iterator[Source]:
     """Every picture that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
 
     Folders are read recursively: pictures by their suffix, nothing hidden, each real folder once (so links
@@ -91,12 +93,22 @@ def expand(inputs: Iterable[str], *, offline: bool = False, stdin: BinaryIO | No
         inputs: the arguments as typed.
         offline: URLs then fail when they are opened.
         stdin: where `-` reads paths, one per line; by default the process's own.
+        own: folders into which the command writes pictures: what is found there by a folder or glob above them is
+            left out, or `glip batch . -o run` would go on with its own drawings.
 
     Raises:
         UsageError: at once, where a folder, glob or list names no picture; when its turn comes, for `-`.
     """
-    streams = [_nonempty(text, _expand_one(text, offline, stdin)) for text in inputs]
+    streams = [_nonempty(text, _without(own, text, _expand_one(text, offline, stdin))) for text in inputs]
     return chain.from_iterable(streams)
+
+
+def _without(own: Sequence[Path], text: str, found: Iterator[Source]) -> Iterator[Source]:
+    inside = tuple(os.path.realpath(folder) + os.sep for folder in own)
+    searched = os.path.isdir(text) or glob.has_magic(text)
+    if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(inside):
+        return found
+    return (source for source in found if not os.path.realpath(source.location).startswith(inside))
 
 
 def _nonempty(text: str, found: Iterator[Source]) -> Iterator[Source]:

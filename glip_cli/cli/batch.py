@@ -94,7 +94,9 @@ def batch(
         size=parse_size(size) if size else None,
         batch_size=default_batch_size(device) if batch_size is None else batch_size,
     )
-    sources = expand(inputs, offline=offline)  # refuses what names no picture before the model is loaded
+    sources = expand(
+        inputs, offline=offline, own=pictures.folders
+    )  # refuses what names no picture before the model is loaded
 
     from glip_cli.batch.local import LocalEngine
     from glip_cli.batch.runner import Runner
@@ -122,7 +124,8 @@ def batch(
 
         engine = RayEngine(Job(load, prompt, options, pictures), ray, ray_workers, runner.stop)
     with RunFolder(out_dir, settings, shard, overwrite) as folder:
-        bar = BatchBar(notes, None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs))))
+        count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=pictures.folders)))
+        bar = BatchBar(notes, count)
         with bar, stopping(runner.stop):
             progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:

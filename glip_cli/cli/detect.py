@@ -80,11 +80,14 @@ def detect(
     if not inputs:
         explain_alone(prompt, options, model or (str(adapter) if adapter else None), bert, offline, bar)
         return
-    sources = expand(inputs, offline=offline)
+
+    from glip_cli.output.pictures import Pictures
+
+    pictures = Pictures(out_dir, not no_save_vis, save_crop, palette)
+    sources = expand(inputs, offline=offline, own=pictures.folders)
 
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
-    from glip_cli.output.pictures import Pictures
 
     where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "offline": offline}
     detector = Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
@@ -93,7 +96,7 @@ def detect(
         notes.say(f"note: {note}")
     if explain:
         print_explanation(plan.chunks)
-    files = Files(out_dir, formats if not no_save_pred else [], Pictures(out_dir, not no_save_vis, save_crop, palette))
+    files = Files(out_dir, formats if not no_save_pred else [], pictures)
     summary = Summary(notes)
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
     with interruptible(), files, image_bar(notes, total) as advance:

@@ -27,16 +27,21 @@ class Pictures:
         palette_colours(self.palette, 1)  # a wrong one is refused before the work
 
     @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where the two kinds go."""
+        return self.folder / "vis", self.folder / "crops"
+
+    @property
     def any(self) -> bool:
         return self.drawn or self.crops
 
     def save(self, image: Image.Image, detections: Detections, name: str) -> None:
         """Write what is wanted of one image under `name`. Raises OSError."""
         if self.drawn:
-            with written(self.folder / "vis" / f"{name}.jpg") as stream:
+            with written(self.folders[0] / f"{name}.jpg") as stream:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
-            save_crops(image, detections, self.folder / "crops", name)
+            save_crops(image, detections, self.folders[1], name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
         return annotate(image, detections, self.palette)

@@ -332,3 +332,19 @@ def test_a_bar_on_a_terminal(folder: Path) -> None:
     assert len(told) == 3, told
     assert told[0].startswith("120 images, ")
     assert "glip: error: photos/3.png: empty, 0 bytes" in text
+
+
+def test_its_own_drawings_are_no_input(folder: Path) -> None:
+    """`glip batch .` with a folder inside for results: again, and after a kill, the pictures are the same ones."""
+    assert glip(".", "-o", "out", "--save-vis", "--save-crop").exit_code == 0
+    once = records("out/results.jsonl")
+    assert not [record["image"] for record in once if "vis" in record["image"]]
+    again = glip(".", "-o", "out", "--save-vis", "--save-crop")
+    assert again.exit_code == 0, again.stderr
+    assert records("out/results.jsonl") == once
+    named = glip("out/vis", "-o", "out2")  # asked for, they are
+    assert named.exit_code == 0, named.stderr
+    assert len(records("out2/results.jsonl")) == len(once)
+    themselves = glip("out/vis", "-o", "out", "--overwrite")
+    assert themselves.exit_code == 0, themselves.stderr
+    assert len(records("out/results.jsonl")) == len(once)
