@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.batch import default_batch_size, stopping
 from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
@@ -23,16 +24,16 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 
 @command
 def evaluate(
-    dataset: flags.Dataset,
-    gt: flags.GroundTruth = None,
-    images: flags.Images = None,
-    dt: flags.Results = None,
-    data: flags.DataFolder = None,
-    split: flags.Split = None,
-    limit: flags.Limit = None,
-    skip_missing: flags.SkipMissing = False,
-    capped: flags.Capped = False,
-    merged: flags.Merged = False,
+    dataset: own.Dataset,
+    gt: own.GroundTruth = None,
+    images: own.Images = None,
+    dt: own.Results = None,
+    data: own.DataFolder = None,
+    split: own.Split = None,
+    limit: own.Limit = None,
+    skip_missing: own.SkipMissing = False,
+    capped: own.Capped = False,
+    merged: own.Merged = False,
     model: flags.Model = None,
     weights: flags.Weights = None,
     adapter: flags.Adapter = None,
@@ -42,10 +43,10 @@ def evaluate(
     size: flags.Size = None,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
-    compare: flags.Compare = None,
-    calibrate: flags.Calibrate = None,
-    evalai: flags.EvalAi = False,
-    no_report: flags.NoReport = False,
+    compare: own.Compare = None,
+    calibrate: own.Calibrate = None,
+    evalai: own.EvalAi = False,
+    no_report: own.NoReport = False,
     overwrite: flags.Overwrite = False,
     resume: flags.Resume = False,
     workers: flags.Workers = None,
