@@ -1,4 +1,4 @@
-"""`python -m benchmarks batch`: measure, print a table, and write the numbers with --out FILE."""
+"""`python -m benchmarks speed`, `labels`, `parts`, `load`, `batch`: measure, print a table, write numbers with --out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import batch
+from benchmarks import batch, labels, load, parts, speed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    one = network(commands.add_parser("speed", help="against the textbook form and a peer"))
+    one.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    one.add_argument("--peers", nargs="*", default=["textbook"], choices=["textbook", "grounding-dino"])
+    one.add_argument("--memory", action="store_true", help="also the peak of each, in a process of its own")
+    one.set_defaults(
+        run=lambda a: speed.measure(a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.memory),
+        table=speed.table,
+    )
+    one = network(commands.add_parser("labels", help="how the time grows with the names"))
+    one.add_argument("--dtype", default="float32")
+    one.add_argument("--everything", action="store_true", help="also all 1203 names of LVIS")
+    one.set_defaults(
+        run=lambda a: labels.measure(a.model, a.bert, tuple(a.size), a.dtype, a.device, a.repeats, a.everything),
+        table=labels.table,
+    )
+    one = network(commands.add_parser("parts", help="where the time goes"))
+    one.add_argument("--dtype", default="float32")
+    one.set_defaults(
+        run=lambda a: parts.measure(a.model, a.bert, tuple(a.size), a.dtype, a.device, a.repeats), table=parts.table
+    )
+    one = network(commands.add_parser("load", help="Detector.load of a converted checkpoint"))
+    one.set_defaults(run=lambda a: load.measure(a.model, a.bert, a.device, a.repeats), table=load.table)
     one = commands.add_parser("batch", help="glip batch against a plain loop over Detector")
     one.add_argument("--model", default="glip-mini")
     one.add_argument("--images", type=int, default=60)
@@ -19,14 +41,26 @@ def main() -> None:
     one.add_argument("--workers", type=int, nargs="+", default=(1, 2))
     one.add_argument("--batch-size", type=int, default=1)
     one.add_argument("--repeats", type=int, default=5)
-    one.add_argument("--out", type=Path, help="write the numbers as JSON")
-    args = parser.parse_args()
-    result = batch.measure(
-        args.model, args.images, tuple(args.size), tuple(args.workers), args.batch_size, args.repeats
+    one.set_defaults(
+        run=lambda a: batch.measure(a.model, a.images, tuple(a.size), tuple(a.workers), a.batch_size, a.repeats),
+        table=batch.table,
     )
-    print(batch.table(result))
+    for name in commands.choices:
+        commands.choices[name].add_argument("--out", type=Path, help="write the numbers as JSON")
+    args = parser.parse_args()
+    result = args.run(args)
+    print(args.table(result))
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def network(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--model", default="glip-t", choices=["glip-t", "glip-t-a", "glip-l", "glip-mini"])
+    command.add_argument("--bert", help="a folder with BERT's vocabulary; else it is fetched")
+    command.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("SHORT", "LONG"))
+    command.add_argument("--device", default="cpu")
+    command.add_argument("--repeats", type=int, default=5)
+    return command
 
 
 if __name__ == "__main__":

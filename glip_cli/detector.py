@@ -16,24 +16,29 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from glip_cli.device import out_of_memory, pick_device, pick_dtype
-from glip_cli.errors import PromptError
+from glip_cli.errors import PromptError, UsageError
+from glip_cli.features import Extractor, FeatureOptions, Features, Text
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
+from glip_cli.knowledge import TRAINED, knowledge_chunks
 from glip_cli.model import Glip
 from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
 from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Detections, Prompt, Span
+from glip_cli.views import combine, cut, names_a_side, view_options, views_of
 from glip_cli.weights import load_detector_parts
 from glip_cli.weights.fetch import Report
 
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
+ASKED_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
 SHOWN_LABELS = 5  # that a note names; the rest it leaves out
 
 PromptLike = str | Sequence[str] | Prompt
@@ -152,6 +157,45 @@ class Detector:
             return list(self.stream(map(read_image, images), plan, chosen))
         return next(self.stream([read_image(cast(ImageSource, images))], plan, chosen))
 
+    @overload
+    def features(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Features: ...
+    @overload
+    def features(
+        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+    ) -> list[Features]: ...
+
+    def features(
+        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+    ) -> Features | list[Features]:
+        """The feature maps of one image or of several, and how their regions fit the words of a prompt.
+
+        Args:
+            images: as for detecting.
+            prompt: as for detecting; None for what depends on the image alone.
+            options: the fields of `FeatureOptions`: which, pool, size, batch_size.
+
+        Raises:
+            ImageError, PromptError, UsageError.
+        """
+        extractor = self.extractor(FeatureOptions(**options), prompt)
+        if isinstance(images, list | tuple):
+            return list(extractor.stream(map(read_image, images)))
+        return next(extractor.stream([read_image(cast(ImageSource, images))]))
+
+    @torch.inference_mode()
+    def extractor(self, options: FeatureOptions, prompt: PromptLike | None = None) -> Extractor:
+        """What takes features, made once for many images. Raises PromptError where one text cannot hold the labels."""
+        text = None
+        if prompt is not None:
+            chunks = self.plan(prompt, DetectOptions()).chunks
+            if len(chunks) > 1:
+                raise PromptError(
+                    f"the labels take {len(chunks)} texts, and features belong to one: name fewer at once"
+                )
+            text = Text(chunks[0], *self._encode_text(chunks[0].tokens.ids))
+        size = self.model.config.image_size
+        return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
+
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""
         asked = as_prompt(prompt)
@@ -165,11 +209,19 @@ class Detector:
             if asked.is_caption:
                 raise PromptError("--negative does not go with a caption; name the labels with --texts")
             full = label_prompt([*asked.labels, *options.negatives])
-        limit = self.model.config.text.window
-        chunks = chunk(full, self.tokenizer, limit, options.chunked_size)
+        chunks = self._chunks(full, options)
         text, spans = shown(asked)
-        notes = (*self._tuning_notes(full), *gather_notes(full, chunks))
+        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(full, options))
         return Plan(chunks, asked.labels, text, spans, notes)
+
+    def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
+        limit = self.model.config.text.window
+        if options.knowledge is None:
+            return chunk(asked, self.tokenizer, limit, options.chunked_size)
+        if self.model.config.fusion:
+            raise UsageError(f"--knowledge is for models without fusion, such as glip-t-a, not for {self.name}")
+        first = self.name.startswith(TRAINED)
+        return knowledge_chunks(asked, options.knowledge, self.tokenizer, limit, first=first)
 
     def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
         """An offset belongs to the tokens of one text."""
@@ -184,10 +236,26 @@ class Detector:
         Images are batched only with neighbours of one padded shape, so that no image's answer depends on another:
         padding takes part in the fusion.
         """
+        if options.views:
+            yield from (self._in_views(image, plan, options) for image in images)
+            return
         size = options.size or self.model.config.image_size
+        yield from self._answers((prepare(image, *size) for image in images), plan, options)
+
+    def _in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> Detections:
+        """One image, asked in tiles or at several scales; batched are its views."""
+        size = options.size or self.model.config.image_size
+        mirrored = not any(names_a_side(part.prompt.text) for part in plan.chunks)
+        views = views_of(image.size, options, size, flips=mirrored)
+        if len(views) == 1:
+            return self.detect([prepare(image, *size)], plan, options)[0]
+        answers = self._answers((cut(image, view) for view in views), every_label(plan), view_options(options))
+        found = combine(views, map(to_found, answers), options)
+        return to_detections(merge([found], plan, options), image.size, plan)
+
+    def _answers(self, items: Iterable[Prepared], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         batch: list[Prepared] = []
-        for image in images:
-            item = prepare(image, *size)
+        for item in items:
             if batch and padded_size(item) != padded_size(batch[0]):
                 yield from self.detect(batch, plan, options)
                 batch = []
@@ -213,22 +281,25 @@ class Detector:
     def ask(self, seen: Seen, plan: Plan, options: DetectOptions) -> list[Detections]:
         """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
         with out_of_memory(self.device):
-            per_chunk = [self._ground(seen.maps, part, seen.items, options) for part in plan.chunks]
+            step = 1 if self.device.type == "cpu" else max(1, ASKED_AT_ONCE // len(seen.items))
+            groups = [plan.chunks[i : i + step] for i in range(0, len(plan.chunks), step)]
+            per_chunk = [found for group in groups for found in self._ground(seen, group, options)]
             merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
-            return [to_detections(found, item, plan) for found, item in zip(merged, seen.items, strict=True)]
+            return [to_detections(found, item.size, plan) for found, item in zip(merged, seen.items, strict=True)]
 
-    def _ground(
-        self, maps: list[Tensor], part: Chunk, batch: Sequence[Prepared], options: DetectOptions
-    ) -> list[Found]:
-        """What one chunk's labels find in each image; labels numbered as in the whole prompt."""
-        hidden, mask = self._encode_text(part.tokens.ids)
-        count = len(batch)
-        raw = self.model.ground(maps, hidden.expand(count, -1, -1), mask.expand(count, -1))
-        matrix = label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device)
-        images = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in batch]
-        found = postprocess(raw, [matrix] * count, images, limits(options))
-        numbers = torch.tensor(part.label_ids, device=self.device)
-        return [replace(one, labels=numbers[one.labels]) for one in found]
+    def _ground(self, seen: Seen, parts: Sequence[Chunk], options: DetectOptions) -> list[list[Found]]:
+        """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
+        images, texts = len(seen.items), len(parts)
+        hidden, mask = stack([self._encode_text(part.tokens.ids) for part in parts])
+        maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
+        raw = self.model.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
+        matrices = [label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device) for part in parts]
+        places = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
+        found = postprocess(raw, [matrix for matrix in matrices for _ in places], places * texts, limits(options))
+        return [
+            [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]
+            for part, i in zip(parts, range(0, len(found), images), strict=True)
+        ]
 
     def _encode_text(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so they are kept."""
@@ -241,6 +312,13 @@ class Detector:
         if len(self._texts) > CACHED_TEXTS:
             self._texts.popitem(last=False)
         return self._texts[ids]
+
+
+def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Features [1, t, L] and masks [1, t] of several texts -> [n, T, L] and [n, T], padded to the longest."""
+    length = max(mask.shape[1] for _, mask in texts)
+    hidden = torch.cat([F.pad(rows, (0, 0, 0, length - rows.shape[1])) for rows, _ in texts])
+    return hidden, torch.cat([F.pad(mask, (0, length - mask.shape[1])) for _, mask in texts])
 
 
 def as_prompt(prompt: PromptLike) -> Prompt:
@@ -276,7 +354,24 @@ def _wanted(found: Found, labels: int, iou: float) -> Tensor:
     return ~negative & ~beaten.any(1)
 
 
-def to_detections(found: Found, item: Prepared, plan: Plan) -> Detections:
+def mirror_notes(asked: Prompt, options: DetectOptions) -> tuple[str, ...]:
+    if options.tta and names_a_side(asked.text):
+        return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
+    return ()
+
+
+def every_label(plan: Plan) -> Plan:
+    """The same question with its negatives reported too, under names that nobody sees."""
+    labels = max(number for part in plan.chunks for number in part.label_ids) + 1
+    more = labels - len(plan.labels)
+    return replace(plan, labels=(*plan.labels, *[""] * more), spans=(*plan.spans, *[(0, 0)] * more))
+
+
+def to_found(detections: Detections) -> Found:
+    return Found(*map(torch.from_numpy, (detections.boxes, detections.scores, detections.label_ids)))
+
+
+def to_detections(found: Found, size: tuple[int, int], plan: Plan) -> Detections:
     return Detections(
         boxes=found.boxes.float().cpu().numpy(),
         scores=found.scores.float().cpu().numpy(),
@@ -284,5 +379,6 @@ def to_detections(found: Found, item: Prepared, plan: Plan) -> Detections:
         labels=plan.labels,
         spans=plan.spans,
         text=plan.text,
-        size=item.size,
+        size=size,
+        places=plan.chunks[0].prompt.spans if plan.chunks[0].prompt.is_caption else (),
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.testing import assert_close
 
 from glip_cli import Detector
 from glip_cli.detector import Plan, merge
 from glip_cli.device import pick_device, pick_dtype
 from glip_cli.errors import DeviceError, PromptError, UsageError, WeightsError
+from glip_cli.image import prepare
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.postprocess import Found
 from glip_cli.prompt import caption_prompt
@@ -77,6 +80,20 @@ def test_chunks_find_what_separate_prompts_find(detector: Detector, scenes: list
     expected = sorted([*zip(first.scores, first.names, strict=True), *zip(second.scores, second.names, strict=True)])
     assert sorted(zip(chunked.scores, chunked.names, strict=True)) == expected
     assert (np.diff(chunked.scores) <= 0).all()
+
+
+def test_texts_asked_together_find_what_they_find_alone(detector: Detector, scenes: list[Image.Image]) -> None:
+    """As on a GPU: images and texts of several lengths in one batch."""
+    options = DetectOptions(threshold=0.05, chunked_size=2)
+    plan = detector.plan("circle . small dotted blue heart . star . red square . thing .", options)
+    assert len({len(part.tokens.ids) for part in plan.chunks}) > 1
+    seen = detector.look([prepare(image, 160, 320) for image in scenes[:2]])
+    with torch.inference_mode():
+        together = detector._ground(seen, plan.chunks, options)
+        alone = [detector._ground(seen, [part], options)[0] for part in plan.chunks]
+    assert sum(len(found.scores) for found in alone[0]) > 0
+    for mine, theirs in zip(chain(*together), chain(*alone), strict=True):
+        assert_close((mine.boxes, mine.scores, mine.labels), (theirs.boxes, theirs.scores, theirs.labels))
 
 
 def test_labels_that_do_not_fit_one_text_are_spread_over_several(detector: Detector, scenes: list[Image.Image]) -> None:

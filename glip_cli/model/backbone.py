@@ -11,12 +11,14 @@ from itertools import accumulate, pairwise
 import torch
 import torch.nn.functional as F
 from timm.layers import PatchEmbed
-from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
+from glip_cli.model.blocks import ROWS, in_blocks
 from glip_cli.model.config import SwinConfig
 
 PATCH = 4  # pixels per cell of the first stage
+FAR = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
 
 
 class WindowBlock(SwinTransformerBlock):
@@ -26,21 +28,72 @@ class WindowBlock(SwinTransformerBlock):
     window is never shrunk and odd blocks always shift, also on a map smaller than the window.
     """
 
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        x = x + self.drop_path1(self._attn(self.norm1(x)))
+        widened = in_blocks(lambda rows: self.mlp(self.norm2(rows)), x.flatten(0, 2))
+        return x + self.drop_path2(widened.view_as(x))
+
     def _attn(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H, W, C]."""
-        height, width = x.shape[1:3]
-        window, shift = self.window_size, self.shift_size
-        x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
-        padded = x.shape[1:3]
-        if any(shift):
-            x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
-        mask = self.get_attn_mask(x)
-        windows = window_partition(x, window).flatten(1, 2)
-        windows = self.attn(windows, mask=mask).unflatten(1, window)
-        x = window_reverse(windows, window, *padded)
-        if any(shift):
-            x = torch.roll(x, shift, dims=(1, 2))
-        return x[:, :height, :width]
+        batch, height, width, channels = x.shape
+        x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
+        places, kinds = self._windows(batch, x.shape[1], x.shape[2], x.device)
+        bias = self._bias(x)
+        rows = x.flatten(0, 2)
+        # index_select, as the gradient of bias[kind] is summed in an order that changes from run to run
+        attended = in_blocks(
+            lambda place, kind: self._attend(
+                rows[place.flatten()].view(*place.shape, channels), bias.index_select(0, kind)
+            ),
+            places,
+            kinds,
+            rows=ROWS // self.window_area,
+        )
+        back = torch.empty_like(places.flatten()).scatter_(
+            0, places.flatten(), torch.arange(len(rows), device=x.device)
+        )
+        back = back.view(batch, *x.shape[1:3])[:, :height, :width]
+        return attended.flatten(0, 1)[back.flatten()].view(batch, height, width, channels)
+
+    def _windows(self, batch: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The windows of padded maps [B, height, width], shifted where this block shifts.
+
+        Returns:
+            places: int64 [windows, cells of a window], rows of the flattened maps.
+            kinds: int64 [windows], which of the four masks of `_bias` a window has.
+        """
+        places = torch.arange(batch * height * width, device=device).view(batch, height, width)
+        down, right = height // self.window_size[0], width // self.window_size[1]
+        kinds = torch.zeros(batch, down, right, dtype=torch.long, device=device)
+        if any(self.shift_size):
+            places = torch.roll(places, (-self.shift_size[0], -self.shift_size[1]), dims=(1, 2))
+            kinds[:, -1] += 2
+            kinds[:, :, -1] += 1
+        windows = places.unflatten(2, (right, -1)).unflatten(1, (down, -1)).transpose(2, 3)
+        return windows.flatten(0, 2).flatten(1), kinds.flatten()
+
+    def _bias(self, x: Tensor) -> Tensor:
+        """What is added to a window's scores, [4, heads, cells, cells].
+
+        Positions relative to each other; and in shifted windows of the last column (1), the last row (2) or both (3)
+        -100 between cells that are not neighbours in the image.
+        """
+        index = self.attn.relative_position_index.flatten()
+        relative = self.attn.relative_position_bias_table[index].view(self.window_area, self.window_area, -1)
+        down, right = (torch.arange(side, device=x.device) for side in self.window_size)
+        below = (down >= self.window_size[0] - self.shift_size[0]).repeat_interleave(self.window_size[1])
+        beyond = (right >= self.window_size[1] - self.shift_size[1]).repeat(self.window_size[0])
+        rows, columns = (side.unsqueeze(0) != side.unsqueeze(1) for side in (below, beyond))
+        apart = torch.stack((torch.zeros_like(rows), columns, rows, rows | columns))
+        return relative.permute(2, 0, 1) + FAR * apart.unsqueeze(1).to(x.dtype)
+
+    def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Within each window: [windows, cells, C], bias [windows, heads, cells, cells] -> [windows, cells, C]."""
+        qkv = self.attn.qkv(x).unflatten(2, (3, self.attn.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        heard = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.attn.proj(heard.transpose(1, 2).flatten(2))
 
 
 class Stage(nn.Module):

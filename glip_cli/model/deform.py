@@ -1,9 +1,9 @@
-"""Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168) as matrix products and weighted row sums.
+"""Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168) as weighted row sums and a matrix product.
 
-Bilinear sampling is linear, so it commutes with the projection of each tap. Where input and output are of one size,
-all nine projections of the input are made once and every output is a weighted sum of 9 taps x 4 corners = 36 rows;
-where the output is smaller (stride 2) the rows are summed first and projected afterwards. `F.embedding_bag` sums the
-rows in one call and is differentiable in rows and weights. On CUDA, torchvision's kernel does the same.
+A tap reads its four cells, a row of channels each, and sums them weighted; `F.embedding_bag` does that for all taps in
+one call and is differentiable in rows and weights. The nine sums of a position, side by side, are then one row of a
+matrix product. Positions are taken some at a time, so that these rows, nine times the map, never leave a processor's
+cache. On CUDA, torchvision's kernel does the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
+
+from glip_cli.model.blocks import ROWS, in_blocks
+from glip_cli.model.products import linear
 
 TAPS = 9
 
@@ -48,18 +51,15 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
         )
     batch, channels, height, width = x.shape
     h, w = offset.shape[2:]
-    corners, factors = sampling(offset, mask, (height, width), stride)
+    cells, factors = sampling(offset, mask, (height, width), stride)
     image = torch.arange(batch, device=x.device).view(batch, 1, 1, 1) * (height * width)
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    taps = weight.flatten(2).permute(2, 1, 0)  # [9, C, O]
-    if stride == 1:
-        table = (rows @ taps.transpose(0, 1).flatten(1)).view(rows.shape[0] * TAPS, -1)
-        tap = torch.arange(TAPS, device=x.device).view(1, 1, TAPS, 1)
-        index = ((corners + image) * TAPS + tap).view(batch * h * w, TAPS * 4)
-        out = _sum_rows(table, index, factors.view(batch * h * w, TAPS * 4)) + bias
-    else:
-        columns = _sum_rows(rows, (corners + image).view(-1, 4), factors.view(-1, 4))
-        out = torch.addmm(bias, columns.view(batch * h * w, -1), taps.flatten(0, 1))
+    taps = weight.permute(0, 2, 3, 1).flatten(1)
+
+    def project(cells: Tensor, factors: Tensor) -> Tensor:
+        return linear(_sum_rows(rows, cells.flatten(0, 1), factors.flatten(0, 1)).view(len(cells), -1), taps, bias)
+
+    out = in_blocks(project, (cells + image).flatten(0, 1), factors.flatten(0, 1), rows=ROWS // 2)
     return out.view(batch, h, w, -1).permute(0, 3, 1, 2)
 
 

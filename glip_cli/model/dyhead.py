@@ -28,7 +28,7 @@ class DynamicRelu(nn.Module):
         """[B, C, H, W] -> [B, C, H, W]."""
         y = hard_sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3)))))) - 0.5
         a1, b1, a2, b2 = y[:, :, None, None].chunk(4, dim=1)
-        return torch.maximum(x * (a1 * 2 + 1) + b1, x * (a2 * 2) + b2)
+        return torch.maximum(torch.addcmul(b1, x, a1 * 2 + 1), torch.addcmul(b2, x, a2 * 2))
 
 
 class DynamicConv(nn.Module):
@@ -66,7 +66,9 @@ class DynamicConv(nn.Module):
             above = maps[i + 1]
             coarse = self._branch(0, above, *reread(offset, mask, (above.shape[2], above.shape[3])))
             heard.append(F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=True))
-        total = torch.stack([y * self._weight(y) for y in heard]).mean(0)
+        total = heard[0] * (self._weight(heard[0]) / len(heard))
+        for y in heard[1:]:
+            total = torch.addcmul(total, y, self._weight(y) / len(heard))
         return self.relu(total)
 
     def _branch(self, k: int, x: Tensor, offset: Tensor, mask: Tensor, stride: int = 1) -> Tensor:

@@ -7,20 +7,27 @@ projected into the image's space instead, which is the same by associativity and
     softmax(S)(l Wvl_h) Wo_h      = softmax(S) ((l Wvl_h) Wo_h)
     softmax(S^T)(v Wvv_h + b_h)   = (softmax(S^T) v) Wvv_h + b_h        rows of a softmax sum to one
 
-tests/model/textbook.py keeps the textbook form as the oracle.
+Positions are taken some at a time, so that the scores, of which there are N x H x T, never leave a processor's cache;
+what the tokens gather is kept up as the positions go by. tests/model/textbook.py keeps the textbook form as the oracle.
 
-Shape suffixes: B batch, N image positions, T text tokens, H heads, D width of a head, C image and L text channels.
+Shape suffixes: B batch, N image positions, P some of them, T text tokens, H heads, M = H*T, D width of a head, C image
+and L text channels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_cli.model.config import FusionConfig
+from glip_cli.model.products import batched_linear
 
 CLAMP = 50000.0  # the official bound on scores
+CPU_CELLS, GPU_CELLS = 800_000, 1 << 26  # scores at once
 
 
 class Fusion(nn.Module):
@@ -53,42 +60,91 @@ class Fusion(nn.Module):
     def forward(self, v: Tensor, l: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Image rows [B, N, C], text features [B, T, L], mask bool [B, T] -> both, updated."""
         v_BNC, l_BTL = self.norm_v(v), self.norm_l(l)
-        scores_BHTN = self._scores(v_BNC, l_BTL)
-        delta_v = self._to_image(scores_BHTN, l_BTL, mask)
-        delta_l = self._to_text(scores_BHTN, v_BNC)
+        key_BMC, bias_BM = self._keys(l_BTL)  # M = H*T
+        values_BCM = self._values(l_BTL).transpose(1, 2)
+        bias_BC = self.out_v_proj.bias.expand(len(v), -1)
+        precise = torch.promote_types(v.dtype, torch.float32)  # of what is summed over all positions
+        pads_B11T = torch.zeros_like(mask, dtype=precise).masked_fill(~mask, float("-inf"))[:, None, None]
+        towards_image, towards_text = [], Pool.empty(key_BMC.to(precise))
+        for part_BPC in v_BNC.split(self._rows_at_once(v_BNC, mask), dim=1):
+            scores_BPM = batched_linear(part_BPC, key_BMC, bias_BM).to(precise).clamp(-CLAMP, CLAMP)
+            attention_BPHT = (scores_BPM.unflatten(2, (self.heads, -1)) + pads_B11T).softmax(-1)
+            attention_BPM = self._drop(attention_BPHT).flatten(2).to(v_BNC.dtype)
+            towards_image.append(batched_linear(attention_BPM, values_BCM, bias_BC))
+            towards_text = towards_text.and_also(scores_BPM, part_BPC, self._drop)
+        delta_v, delta_l = torch.cat(towards_image, dim=1), self._to_text(towards_text, l_BTL.dtype)
         return v_BNC + self.gamma_v * delta_v, l_BTL + self.gamma_l * delta_l
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+    def _rows_at_once(self, v_BNC: Tensor, mask: Tensor) -> int:
+        """Positions whose scores stay in a processor's cache, and do not fill a GPU."""
+        if torch.compiler.is_compiling():
+            return v_BNC.shape[1]
+        cells = CPU_CELLS if v_BNC.is_cpu else GPU_CELLS
+        return max(1, cells // (mask.numel() * self.heads))
 
     def _split(self, x_BTE: Tensor) -> Tensor:
         """[B, T, H*D] -> [B, H, T, D]."""
         return x_BTE.unflatten(-1, (self.heads, self.width)).transpose(1, 2)
 
-    def _scores(self, v_BNC: Tensor, l_BTL: Tensor) -> Tensor:
-        """[B, H, T, N], text-major so that the softmax over positions runs along memory."""
-        scale = self.width**-0.5
-        k_BHTD = self._split(self.l_proj(l_BTL)) * scale
+    def _keys(self, l_BTL: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token as each head looks for it in the image: [B, H*T, C], and a constant, [B, H*T]."""
+        k_BHTD = self._split(self.l_proj(l_BTL)) * self.width**-0.5
         weight_HDC = self.v_proj.weight.unflatten(0, (self.heads, self.width))
         bias_HD1 = self.v_proj.bias.view(self.heads, self.width, 1)
-        k_BHTC = k_BHTD @ weight_HDC
-        scores_BMN = k_BHTC.flatten(1, 2) @ v_BNC.transpose(1, 2)  # M = H*T
-        scores_BHTN = scores_BMN.unflatten(1, (self.heads, -1)) + k_BHTD @ bias_HD1
-        return scores_BHTN.clamp(-CLAMP, CLAMP)
+        return (k_BHTD @ weight_HDC).flatten(1, 2), (k_BHTD @ bias_HD1).flatten(1)
 
-    def _to_image(self, scores_BHTN: Tensor, l_BTL: Tensor, mask: Tensor) -> Tensor:
-        """What each position takes from the tokens: [B, N, C]."""
-        masked = scores_BHTN.masked_fill(~mask[:, None, :, None], float("-inf"))
-        attention_BHTN = F.dropout(masked.softmax(dim=2), self.dropout, self.training)
+    def _values(self, l_BTL: Tensor) -> Tensor:
+        """What each head gives a position for each token: [B, H*T, C]."""
         weight_HDC = self.out_v_proj.weight.t().unflatten(0, (self.heads, self.width))
-        values_BHTC = self._split(self.values_l_proj(l_BTL)) @ weight_HDC
-        taken = attention_BHTN.flatten(1, 2).transpose(1, 2) @ values_BHTC.flatten(1, 2)
-        return taken + self.out_v_proj.bias
+        return (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
 
-    def _to_text(self, scores_BHTN: Tensor, v_BNC: Tensor) -> Tensor:
+    def _to_text(self, taken: Pool, dtype: torch.dtype) -> Tensor:
         """What each token takes from the positions: [B, T, L]."""
-        attention_BHTN = F.dropout(scores_BHTN.softmax(dim=3), self.dropout, self.training)
-        pooled_BHTC = (attention_BHTN.flatten(1, 2) @ v_BNC).unflatten(1, (self.heads, -1))
+        pooled_BHTC = (taken.rows / taken.total).to(dtype).unflatten(1, (self.heads, -1))
+        share_BHT1 = (taken.kept / taken.total).to(dtype).unflatten(1, (self.heads, -1))  # 1 but for dropout
         weight_HDC = self.values_v_proj.weight.unflatten(0, (self.heads, self.width))
         bias_H1D = self.values_v_proj.bias.view(self.heads, 1, self.width)
-        if self.training and self.dropout:  # dropped-out rows no longer sum to one
-            bias_H1D = bias_H1D * attention_BHTN.sum(-1, keepdim=True)
-        taken_BHTD = pooled_BHTC @ weight_HDC.transpose(1, 2) + bias_H1D
+        taken_BHTD = pooled_BHTC @ weight_HDC.transpose(1, 2) + share_BHT1 * bias_H1D
         return self.out_l_proj(taken_BHTD.transpose(1, 2).flatten(2))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A softmax over positions of which only some have been seen (the online softmax, arXiv 1805.02867).
+
+    Attributes:
+        top: [B, 1, M] the largest score so far; the exponentials are of scores less this.
+        total: [B, M, 1] the sum of the exponentials; kept: of those that dropout kept.
+        rows: [B, M, C] the positions' rows, weighed by their exponentials.
+    """
+
+    top: Tensor
+    total: Tensor
+    kept: Tensor
+    rows: Tensor
+
+    @classmethod
+    def empty(cls, key_BMC: Tensor) -> Pool:
+        none = torch.zeros_like(key_BMC[..., :1])
+        return cls(torch.full_like(none.transpose(1, 2), float("-inf")), none, none, torch.zeros_like(key_BMC))
+
+    def and_also(self, scores_BPM: Tensor, rows_BPC: Tensor, drop: Callable[[Tensor], Tensor]) -> Pool:
+        """With some more positions."""
+        top = torch.maximum(self.top, scores_BPM.amax(1, keepdim=True)).detach()  # it cancels: it has no gradient
+        before = (self.top - top).exp().transpose(1, 2)
+        weights = (scores_BPM - top).exp()
+        kept = drop(weights)
+        return Pool(
+            top,
+            self.total * before + weights.sum(1).unsqueeze(-1),
+            self.kept * before + kept.sum(1).unsqueeze(-1),
+            self.rows * before + _gather(kept.to(rows_BPC.dtype), rows_BPC),
+        )
+
+
+def _gather(weights_BPM: Tensor, rows_BPC: Tensor) -> Tensor:
+    """Weighed sums of rows: [B, M, C]."""
+    return batched_linear(weights_BPM.transpose(1, 2), rows_BPC.transpose(1, 2))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from glip_cli.model.backbone import Backbone, FeaturePyramid
 from glip_cli.model.config import GlipConfig
 from glip_cli.model.head import Head, RawOutput
+from glip_cli.model.products import adopt
 from glip_cli.model.text import TextEncoder
 
 
@@ -24,18 +25,23 @@ class Glip(nn.Module):
         self.fpn = FeaturePyramid([config.swin.embed_dim * 2**i for i in (1, 2, 3)], config.channels)
         self.text = TextEncoder(config.text)
         self.head = Head(config)
+        adopt(self)
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each."""
-        return self.fpn(self.backbone(pixels))
+        """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each.
+
+        Without fusion no text has a part in the rounds of the head, so they belong to this step.
+        """
+        maps = self.fpn(self.backbone(pixels))
+        return maps if self.config.fusion else self.head.rounds(maps)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [B, T], mask bool [B, T] -> token features [B, T, L]."""
         return self.text(ids, mask)
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
-        """P3 .. P7, token features [B, T, L], mask bool [B, T] -> RawOutput."""
-        return self.head(maps, hidden, mask)
+        """What `encode_image` gave, token features [B, T, L], mask bool [B, T] -> RawOutput."""
+        return self.head(maps, hidden, mask) if self.config.fusion else self.head.judge(maps, hidden)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
         """Pixels [B, 3, H, W], ids int64 [B, T], mask bool [B, T] -> RawOutput."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
+from glip_cli.model.products import batched_linear
 from glip_cli.model.text import TextLayer
 
 
@@ -84,8 +85,23 @@ class Head(nn.Module):
 
     def forward(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """P3 .. P7 [B, C, h, w], text features [B, T, L], mask bool [B, T] -> RawOutput."""
+        return self.judge(*self.fuse(maps, hidden, mask))
+
+    def fuse(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+        """As `forward` -> P3 .. P7 and text features, as they are after the last round."""
         for round_ in self.tower:
             maps, hidden = round_(maps, hidden, mask)
+        return maps, hidden
+
+    def rounds(self, maps: list[Tensor]) -> list[Tensor]:
+        """As `fuse`, of a tower that reads no text."""
+        for round_ in self.tower:
+            assert isinstance(round_, Round)
+            maps = round_.conv(maps)
+        return maps
+
+    def judge(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
+        """What `fuse` gave -> RawOutput."""
         sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
         rows = flatten(maps)
         scale = torch.cat([s.expand(h * w) for s, (h, w) in zip(self.scales, sizes, strict=True)])
@@ -104,5 +120,5 @@ class Head(nn.Module):
         token = F.normalize(hidden, dim=-1, eps=1e-12)
         key = self.text_projection(token / 2) / self.log_scale.exp()
         bias = token @ self.bias_lang + self.bias0
-        logits = rows @ key.transpose(1, 2) + bias.unsqueeze(1)
+        logits = batched_linear(rows, key, bias)
         return logits.clamp(-CLAMP, CLAMP)

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 from torch.testing import assert_close
 
+from glip_cli.model import ARCHITECTURES, Glip, backbone, blocks, deform, fusion
+from glip_cli.model.backbone import WindowBlock
 from glip_cli.model.config import FusionConfig
 from glip_cli.model.deform import deform_conv, reread
 from glip_cli.model.dyhead import DynamicConv
-from glip_cli.model.fusion import Fusion
+from glip_cli.model.fusion import Fusion, Pool
 from tests.model import textbook
 
 # float64: what is left between two orders of the same operations
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+@pytest.fixture(autouse=True, params=["whole", "in pieces"], scope="module")
+def pieces(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test at once with all rows and with a few at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in pieces":
+            patch.setattr(fusion, "CPU_CELLS", 30)
+            patch.setattr(deform, "ROWS", 6)
+            patch.setattr(backbone, "ROWS", 25)
+            patch.setattr(blocks.in_blocks, "__kwdefaults__", {"rows": 7})
+        yield
+
+
 quick = settings(max_examples=25, deadline=None)
 side = st.integers(1, 9)
 
@@ -53,14 +72,48 @@ def test_fusion_with_dropout_keeps_the_bias_exact() -> None:
     torch.manual_seed(0)
     module = Fusion(6, 10, FusionConfig(embed=16, heads=2, dropout=0.5), layers=2).double().train()
     torch.nn.init.normal_(module.values_v_proj.bias)
-    v, l = leaf(1, 7, 6), leaf(1, 3, 10)
-    scores = module._scores(module.norm_v(v), module.norm_l(l))
+    rows, scores = leaf(1, 7, 6), leaf(1, 7, 2 * 3)
     torch.manual_seed(1)
-    mine = module._to_text(scores, module.norm_v(v))
+    pool = Pool.empty(torch.zeros(1, 2 * 3, 6, dtype=torch.float64)).and_also(scores, rows, module._drop)
+    mine = module._to_text(pool, torch.float64)
     torch.manual_seed(1)
-    attention = torch.nn.functional.dropout(scores.softmax(-1), 0.5)
-    values = module.values_v_proj(module.norm_v(v)).unflatten(-1, (2, 8)).transpose(1, 2)
+    attention = (scores.softmax(1) * module._drop(torch.ones_like(scores))).transpose(1, 2).unflatten(1, (2, 3))
+    values = module.values_v_proj(rows).unflatten(-1, (2, 8)).transpose(1, 2)
     assert_close(mine, module.out_l_proj((attention @ values).transpose(1, 2).flatten(2)), **EXACT)
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+@quick
+@given(st.integers(0, 99), st.integers(1, 2), st.integers(1, 16), st.integers(1, 16))
+def test_window_block(shift: int, seed: int, batch: int, height: int, width: int) -> None:
+    """Also on maps smaller than a window; and timm's own block where its other order of work makes no difference."""
+    torch.manual_seed(seed)
+    how = {"input_resolution": (5, 5), "num_heads": 2, "window_size": 5, "shift_size": shift}
+    module = WindowBlock(8, **how, always_partition=True, dynamic_mask=True).double().eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = leaf(batch, height, width, 8)
+    mine, expected = module(x), textbook.window_block(module, x)
+    assert_close(mine, expected, **EXACT)
+    leaves = [x, *module.parameters()]
+    assert_close(gradients([mine], leaves), gradients([expected], leaves), **EXACT)
+    if height % 5 == width % 5 == 0:
+        theirs = SwinTransformerBlock(8, **how, always_partition=True, dynamic_mask=True).double().eval()
+        theirs.load_state_dict(module.state_dict())
+        assert_close(mine, theirs(x), **EXACT)
+
+
+def test_the_whole_network() -> None:
+    """glip-mini's shape, two images, the text padded to the window as the reference pads it."""
+    torch.manual_seed(0)
+    model = Glip(ARCHITECTURES["glip-mini"]).double().eval()
+    pixels, ids = torch.randn(2, 3, 96, 160, dtype=torch.float64), torch.randint(5, 250, (2, 256))
+    mask = torch.arange(256).expand(2, -1) < torch.tensor([[9], [16]])
+    expected = textbook.network(model, pixels, ids, mask)
+    mine = model(pixels, ids[:, :16], mask[:, :16])
+    assert_close(mine.logits[0, :, :9], expected.logits[0, :, :9], **EXACT)
+    assert_close(mine.logits[1], expected.logits[1, :, :16], **EXACT)
+    assert_close((mine.deltas, mine.centerness), (expected.deltas, expected.centerness), **EXACT)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -16,34 +16,26 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.testing import assert_close
 
 from glip_cli.detector import Detector
 from glip_cli.finetune.loss import grounding_loss
 from glip_cli.image import collate, prepare
-from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
 from glip_cli.prompt import parse_texts
 from glip_cli.tokenizer import Tokenizer
-from glip_cli.weights.dialects import table, to_native
-from glip_cli.weights.hollow import fill, hollow
+from glip_cli.weights.dialects import table
 from tests import recipe
 from tests.finetune.test_loss import targets
+from tests.model.networks import recipe_model
 from tests.shared import golden, shared
-from tests.weights.support import manifest
 
-ARCHITECTURE = {"a": "glip-t-a", "b": "glip-t", "l": "glip-l"}
 PROMPTS = ["synthetic200-cat", "synthetic256-cat", "synthetic256-caption", "synthetic256-coco", "cats-cat"]
 CASES = [(m, p) for m in "abl" for p in PROMPTS if (m, p) != ("l", "cats-cat")]
 STAGE = 5e-4  # features are of the order of 1
 LOGIT, SCORE, PIXEL = 1e-3, 1e-4, 0.02
-
-
-def recipe_model(letter: str) -> Glip:
-    state = {key: np.zeros(shape, dtype) for key, shape, dtype in manifest(f"mmdet-{letter}")}
-    tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in recipe.fill(state).items()}
-    model = hollow(lambda: Glip(ARCHITECTURES[ARCHITECTURE[letter]]))
-    return fill(model, to_native(tensors, ARCHITECTURE[letter], "mmdet", "the recipe")).eval()
 
 
 @pytest.fixture(scope="module", params=["a", "b", "l"])
@@ -84,12 +76,25 @@ def run(model: Glip, stored: Any, name: str) -> Run:
     text = model.encode_text(ids, mask)
     tower: list[Tensor] = []
     handle = model.head.tower[-1].register_forward_hook(lambda _m, _i, output: tower.extend(output[0]))
-    raw = model.ground(maps, text, mask)
+    raw = model.head(maps, text, mask)
     handle.remove()
     places = json.loads(str(stored["positive_map"]))
     matrix = label_matrix([places[key] for key in sorted(places, key=int)], ids.shape[1])
     image = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
     return Run(stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [image], Limits())[0])
+
+
+def test_without_fusion_the_image_alone_goes_through_the_rounds(network: tuple[str, Glip]) -> None:
+    """However the steps are cut, the whole is the same."""
+    letter, model = network
+    if letter == "l":
+        pytest.skip("its steps are cut as B's are")
+    pixels, ids, mask = torch.randn(2, 3, 64, 96), torch.randint(1000, 2000, (2, 8)), torch.arange(8).expand(2, 8) < 6
+    with torch.inference_mode():
+        seen, text = model.encode_image(pixels), model.encode_text(ids, mask)
+        mine = model.ground(seen, text, mask)
+        assert_close(model(pixels, ids, mask).logits, mine.logits)
+        assert_close(model.head(model.fpn(model.backbone(pixels)), text, mask).logits, mine.logits)
 
 
 def check_stage(run: Run, key: str, mine: list[Tensor]) -> None:

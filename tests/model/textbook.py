@@ -8,11 +8,56 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from glip_cli.model import Glip
+from glip_cli.model.backbone import Backbone, WindowBlock
 from glip_cli.model.dyhead import DynamicConv, hard_sigmoid
 from glip_cli.model.fusion import Fusion
+from glip_cli.model.head import RawOutput, flatten, unflatten
+
+
+def network(model: Glip, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
+    """The whole network; `ids` and `mask` [B, 256], as the reference pads them."""
+    maps = model.fpn(backbone(model.backbone, pixels))
+    hidden = model.encode_text(ids, mask)
+    for layer in model.head.tower:
+        if layer.fusion is not None:
+            sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
+            rows, hidden = fusion(layer.fusion, flatten(maps), hidden, mask)
+            hidden, maps = layer.text(hidden, mask), unflatten(rows, sizes)
+        maps = dynamic_conv(layer.conv, maps)
+    return model.head.judge(maps, hidden)
+
+
+def backbone(module: Backbone, pixels: Tensor) -> list[Tensor]:
+    x, outputs = module.patch_embed(pixels), []
+    for i, stage in enumerate(module.layers):
+        x = stage.downsample(x)
+        for block in stage.blocks:
+            x = window_block(block, x)
+        if i > 0:
+            outputs.append(module.norms[i - 1](x).permute(0, 3, 1, 2))
+    return outputs
+
+
+def window_block(block: WindowBlock, x: Tensor) -> Tensor:
+    """Mmdetection's order of work: pad, roll, cut into windows, attend, put together, roll back, cut off."""
+    window, shift = block.window_size, block.shift_size
+    height, width = x.shape[1:3]
+    y = F.pad(block.norm1(x), (0, 0, 0, -width % window[1], 0, -height % window[0]))
+    padded = y.shape[1:3]
+    if any(shift):
+        y = torch.roll(y, (-shift[0], -shift[1]), dims=(1, 2))
+    windows = window_partition(y, window).flatten(1, 2)
+    y = block.attn(windows, mask=block.get_attn_mask(y)).unflatten(1, window)
+    y = window_reverse(y, window, *padded)
+    if any(shift):
+        y = torch.roll(y, shift, dims=(1, 2))
+    x = x + y[:, :height, :width]
+    return x + block.mlp(block.norm2(x))
 
 
 def fusion(module: Fusion, v: Tensor, l: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,101 @@
+"""What is measured: this package's network, the textbook form of the same, and transformers' GroundingDINO-tiny.
+
+The weights are those of tests/recipe.py, or random ones: time does not depend on them, but for what post-processing gets
+to do. Every subject takes a picture as Pillow has it and gives detections, except GroundingDINO, whose pre- and
+post-processing is left out, in its favour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from glip_cli.detector import Detector, Plan, limits, to_detections
+from glip_cli.image import collate, prepare
+from glip_cli.options import DetectOptions
+from glip_cli.postprocess import Geometry, label_matrix, postprocess
+from glip_cli.scenes import draw_scene
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.weights.parts import load_tokenizer_folder
+from tests.model import textbook
+from tests.model.networks import ARCHITECTURE, recipe_model
+
+LETTER = {name: letter for letter, name in ARCHITECTURE.items()}
+WINDOW = 256  # tokens, to which the reference pads every text
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One picture and the names that are asked for."""
+
+    image: Image.Image
+    names: tuple[str, ...]
+    size: tuple[int, int]  # shorter and longer side of what the network sees
+
+    @classmethod
+    def of(cls, names: Sequence[str], size: tuple[int, int]) -> Question:
+        """A drawn picture of 640 x 480, which is enlarged as a photograph of COCO is."""
+        return cls(draw_scene(np.random.default_rng(0), 640, 480).image, tuple(names), size)
+
+
+def detector(architecture: str, bert: str | None, dtype: str, device: str) -> Detector:
+    """This package's, with the recipe's weights; glip-mini with its own. `bert`: a folder with BERT's vocabulary."""
+    if architecture == "glip-mini":
+        return Detector.load(architecture, device=device, dtype=dtype)
+    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(architecture, bert=bert, offline=bert is not None))
+    return Detector(recipe_model(LETTER[architecture]), tokenizer, architecture, device, dtype)
+
+
+def ours(subject: Detector, question: Question, **options: int) -> Callable[[], int]:
+    """A run of the package, `Detector` from end to end; it gives the number of detections."""
+    chosen = DetectOptions(size=question.size, **options)
+    plan = subject.plan(question.names, chosen)
+    return lambda: sum(len(found.scores) for found in subject.stream([question.image], plan, chosen))
+
+
+def reference(subject: Detector, question: Question) -> Callable[[], int]:
+    """The same weights in textbook form: text padded to 256, unfolded fusion, torchvision's deform_conv2d."""
+    chosen = DetectOptions(size=question.size)
+    plan = subject.plan(question.names, chosen)
+    return lambda: sum(_textbook(subject, question, plan, chosen, i) for i in range(len(plan.chunks)))
+
+
+@torch.inference_mode()
+def _textbook(subject: Detector, question: Question, plan: Plan, options: DetectOptions, number: int) -> int:
+    tokens = plan.chunks[number].tokens
+    item = prepare(question.image, *question.size)
+    pixels = collate([item]).to(subject.device, subject.dtype)
+    ids = torch.zeros(1, WINDOW, dtype=torch.long, device=subject.device)
+    ids[0, : len(tokens.ids)] = torch.tensor(tokens.ids)
+    mask = torch.arange(WINDOW, device=subject.device).unsqueeze(0) < len(tokens.ids)
+    raw = textbook.network(subject.model, pixels, ids, mask)
+    place = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
+    matrix = label_matrix(tokens.label_tokens, WINDOW).to(subject.device)
+    found = postprocess(raw, [matrix], [place], limits(options))[0]
+    return len(to_detections(found, item.size, plan).scores)
+
+
+def grounding_dino(question: Question, tokens: int, dtype: str, device: str) -> Callable[[], int]:
+    """Transformers' GroundingDINO with the shape of the released "tiny" one and random weights; network only."""
+    from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+
+    swin = SwinConfig(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, image_size=224,
+                      out_indices=[2, 3, 4])  # fmt: skip
+    torch.manual_seed(0)
+    model = GroundingDinoForObjectDetection(GroundingDinoConfig(backbone_config=swin))
+    model = model.to(device, DTYPES[dtype]).eval()
+    pixels = collate([prepare(question.image, *question.size)]).to(device, DTYPES[dtype])
+    ids = torch.full((1, tokens), 1012, device=device)  # full stops part phrases
+    ids[:, 1::2] = 4937
+    ids[0, 0], ids[0, -1] = 101, 102
+
+    @torch.inference_mode()
+    def run() -> int:
+        return model(pixel_values=pixels, input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape[1]
+
+    return run

@@ -1,0 +1,21 @@
+"""Whole networks with the weights of tests/recipe.py: the tests and the benchmarks have no released ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.weights.dialects import to_native
+from glip_cli.weights.hollow import fill, hollow
+from tests import recipe
+from tests.weights.support import manifest
+
+ARCHITECTURE = {"a": "glip-t-a", "b": "glip-t", "l": "glip-l"}
+
+
+def recipe_model(letter: str) -> Glip:
+    state = {key: np.zeros(shape, dtype) for key, shape, dtype in manifest(f"mmdet-{letter}")}
+    tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in recipe.fill(state).items()}
+    model = hollow(lambda: Glip(ARCHITECTURES[ARCHITECTURE[letter]]))
+    return fill(model, to_native(tensors, ARCHITECTURE[letter], "mmdet", "the recipe")).eval()
