@@ -1,4 +1,4 @@
-"""Parts of a caption, given as words or as character spans."""
+"""Parts of a caption, given as words, as [bracketed] words, or as character spans."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from glip_cli.errors import PromptError
 from glip_cli.texts import check_text, quoted
 from glip_cli.types import Span
 
+_BRACKETS = "put [brackets] around words of the caption, none inside others; for brackets that are text use --phrases"
 _SYNTAX = "write one list of [begin, end) character spans per label, like [[[0, 5]], [[7, 9], [12, 15]]]"
 
 
@@ -51,6 +52,49 @@ def find_phrase(phrase: str, caption: str) -> tuple[Span, ...]:
     if not found:
         raise PromptError(f"phrase {quoted(phrase)} is not in the caption {quoted(caption)} as whole words")
     return found
+
+
+def read_brackets(caption: str) -> tuple[str, tuple[Span, ...]]:
+    """ "two [cats] and a [remote]" -> the same without the brackets, and what stood in them as spans of that.
+
+    Blanks inside a bracket's ends belong to no span. Raises PromptError for brackets that do not match, stand inside
+    others or hold no words, and for a caption without any.
+    """
+    text, spans, open_at, begin = "", list[Span](), None, 0
+    for place, char in enumerate(check_text(caption, "the caption")):
+        if char not in "[]":
+            text += char
+        elif (char == "[") != (open_at is None):
+            raise PromptError(f"a {char!r} too many at character {place} of {quoted(caption)}; {_BRACKETS}")
+        elif char == "[":
+            open_at, begin = place, len(text)
+        else:
+            spans.append(_trimmed(text, begin, caption))
+            open_at = None
+    if open_at is not None:
+        raise PromptError(f"the '[' at character {open_at} of {quoted(caption)} is not closed; {_BRACKETS}")
+    if not spans:
+        raise PromptError(f"no brackets in {quoted(caption)}; {_BRACKETS}")
+    return text, tuple(spans)
+
+
+def gather_phrases(spans: Sequence[Span], caption: str) -> tuple[tuple[Span, ...], ...]:
+    """One label for each phrase: spans with the same words, whatever their case and blanks, belong together.
+
+    Labels are in the order of their first span, as are the spans of one.
+    """
+    labels: dict[str, list[Span]] = {}
+    for begin, end in sorted(spans):
+        labels.setdefault(" ".join(caption[begin:end].casefold().split()), []).append((begin, end))
+    return tuple(map(tuple, labels.values()))
+
+
+def _trimmed(text: str, begin: int, caption: str) -> Span:
+    """[begin, end of `text`) without blanks at its ends."""
+    words = text[begin:]
+    if not words.strip():
+        raise PromptError(f"an empty pair of brackets in {quoted(caption)}; {_BRACKETS}")
+    return begin + len(words) - len(words.lstrip()), begin + len(words.rstrip())
 
 
 def _label_spans(item: object) -> tuple[Span, ...]:

@@ -2,6 +2,7 @@
 
     texts.py      what was typed -> labels
     phrases.py    parts of a caption -> spans
+    nouns.py      the noun phrases of a caption -> spans; needs a tagger, so nothing here imports it
     this file     labels | caption + spans -> Prompt
     chunks.py     Prompt -> token ids and token places per label, in texts that fit the model
 
@@ -11,7 +12,6 @@ the end. The labels are the person's: they come back exactly as typed.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ from itertools import accumulate
 
 from glip_cli.chunks import Chunk, LabelRow, Tokens, chunk, explain, gather_notes, tokenize
 from glip_cli.errors import PromptError
-from glip_cli.phrases import check_spans, find_phrase, parse_tokens_positive
-from glip_cli.texts import check_text, parse_texts, quoted
+from glip_cli.phrases import check_spans, find_phrase, gather_phrases, parse_tokens_positive, read_brackets
+from glip_cli.texts import BRACKETED, check_text, parse_texts, quoted, sentence_of
 from glip_cli.types import Prompt, Span
 
 __all__ = [
@@ -35,6 +35,8 @@ __all__ = [
     "label_prompt",
     "parse_texts",
     "parse_tokens_positive",
+    "read_brackets",
+    "sentence_of",
     "shown",
     "tokenize",
 ]
@@ -42,7 +44,6 @@ __all__ = [
 SEPARATOR = ". "
 """Between two names, as in training; also what ends a caption."""
 
-_BRACKETED = re.compile(r"\(.*\)")
 _NO_BRACKETS = str.maketrans("", "", "()")
 _WHITE = frozenset("\t\n\r")
 
@@ -63,7 +64,11 @@ def label_prompt(labels: Sequence[str]) -> Prompt:
 
 
 def caption_prompt(
-    text: str, *, spans: Sequence[Sequence[Span]] | None = None, phrases: Sequence[str] | None = None
+    text: str,
+    *,
+    spans: Sequence[Sequence[Span]] | None = None,
+    phrases: Sequence[str] | None = None,
+    parts: Sequence[Span] | None = None,
 ) -> Prompt:
     """The prompt of a sentence, of which some parts are the labels.
 
@@ -73,24 +78,40 @@ def caption_prompt(
             those characters of the caption, several spans joined by a blank.
         phrases: for each label words of the caption, found wherever they stand as whole words, whatever the case. The
             label is the phrase as typed.
+        parts: characters [begin, end) in `text`, one phrase each (`nouns.noun_phrases`, `read_brackets`). A phrase that
+            occurs several times, whatever its case, is one label with all its spans; the label is its first words.
 
-    Raises PromptError unless exactly one of the two is given, and for a span or a phrase that is not in the caption.
+    Raises PromptError unless exactly one of the three is given, and for a span or a phrase that is not in the caption.
     """
     caption = check_text(text, "the caption")
     if not caption.strip():
         raise PromptError("the caption is blank; write a sentence")
-    if (spans is None) == (phrases is None):
-        raise PromptError(_which_parts(both=spans is not None))
-    if phrases is not None:
-        typed = _checked(phrases, "phrase")
-        places = tuple(find_phrase(phrase, caption) for phrase in typed)
-    else:
-        places = check_spans(spans or (), caption)
-        typed = tuple(" ".join(caption[begin:end] for begin, end in label) for label in places)
-    if not typed:
+    ways = sum(way is not None for way in (spans, phrases, parts))
+    if not ways:
+        raise PromptError("which parts of the caption? name them with --phrases or --tokens-positive")
+    if ways > 1:
+        raise PromptError("give either --phrases or --tokens-positive, not both")
+    labels = _labels_of(caption, spans, phrases, parts)
+    if not labels:
         raise PromptError("no part of the caption is named; give --phrases or --tokens-positive")
     full = caption if caption.endswith(".") else caption + SEPARATOR
-    return Prompt(full, typed, places, is_caption=True, notes=tuple(_duplicate_notes(typed)))
+    typed = tuple(label for label, _ in labels)
+    return Prompt(full, typed, tuple(places for _, places in labels), True, tuple(_duplicate_notes(typed)))
+
+
+def _labels_of(
+    caption: str,
+    spans: Sequence[Sequence[Span]] | None,
+    phrases: Sequence[str] | None,
+    parts: Sequence[Span] | None,
+) -> list[tuple[str, tuple[Span, ...]]]:
+    """Each label with its places."""
+    if phrases is not None:
+        return [(phrase, find_phrase(phrase, caption)) for phrase in _checked(phrases, "phrase")]
+    if parts is not None:
+        grouped = gather_phrases([span for (span,) in check_spans([[part] for part in parts], caption)], caption)
+        return [(caption[places[0][0] : places[0][1]], places) for places in grouped]
+    return [(" ".join(caption[b:e] for b, e in label), label) for label in check_spans(spans or (), caption)]
 
 
 def shown(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
@@ -111,7 +132,7 @@ def clean_name(label: str) -> str:
 
     From the first "(" to the last ")" everything goes; the blank before it stays. Pairs of blanks are halved once.
     """
-    return _BRACKETED.sub("", label).replace("_", " ").replace("  ", " ")
+    return BRACKETED.sub("", label).replace("_", " ").replace("  ", " ")
 
 
 def _model_name(label: str) -> str:
@@ -130,15 +151,6 @@ def _checked(labels: Sequence[str], what: str = "label") -> tuple[str, ...]:
         if not label.strip():
             raise PromptError(f"{what} {place} of {len(typed)} is blank: {quoted(label)}; leave it out or name it")
     return typed
-
-
-def _which_parts(both: bool) -> str:
-    if both:
-        return "give either --phrases or --tokens-positive, not both"
-    return (
-        "which parts of the caption? name them with --phrases or --tokens-positive; noun phrases are not found yet, "
-        "nor are [bracketed] words"
-    )
 
 
 def _label_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:

@@ -6,18 +6,27 @@
     @labels.txt           one label per line; blank lines and lines that begin with # are passed over
     $: coco               a class list of the package
 
-Nothing inside (), [] or {} is split.
+Nothing inside (), [] or {} is split. One value that is a single label and holds a word of sentences, "two cats on a
+couch", is rather a caption: `sentence_of` tells, and the command line asks it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from glip_cli.errors import PromptError
 
+BRACKETED = re.compile(r"\(.*\)")
+"""A remark as mmdetection takes it away: from the first "(" to the last ")"."""
 NAMED_LISTS = ("coco", "lvis", "objects365")
+_SENTENCE_WORDS = frozenset(
+    "a an the this that these those there is are was were be being am has have and or with without in inside on onto "
+    "at under over above below behind beside near next between from by to into while who which".split()
+)
+"""Articles, prepositions and the like: of the 1,596 names of the package's class lists one has any outside brackets."""
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTED_LENGTH = 60
 
@@ -34,6 +43,19 @@ def parse_texts(texts: Sequence[str]) -> tuple[str, ...]:
         given = quoted(values[0]) if alone else "--texts"
         raise PromptError(f'no label in {given}; write them like "cat . remote ." or "cat, remote"')
     return labels
+
+
+def sentence_of(texts: Sequence[str]) -> str | None:
+    """The one value of `texts`, without outer blanks, where it reads like a caption; None where it is labels.
+
+    "of" is no sign of a sentence (a glass of wine is a thing), nor are words in round brackets, which the model does
+    not read. Values with separators, files and class lists are labels always. Raises as `parse_texts`.
+    """
+    text = check_text(texts[0], "text 1").strip() if len(texts) == 1 else ""
+    if text.startswith(("@", "$:")) or not text:
+        return None
+    words = {word.strip(".,;:!?\"'").casefold() for word in BRACKETED.sub("", text).split()}
+    return text if words & _SENTENCE_WORDS and len(words) > 1 and len(parse_texts(texts)) == 1 else None
 
 
 def check_text(text: object, what: str) -> str:

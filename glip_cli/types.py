@@ -54,6 +54,7 @@ class Detections:
         spans: for each label its first span in `text`.
         text: the prompt as it is shown to a person ("cat . remote ."), or the caption.
         size: (width, height) of the upright original image.
+        places: for a caption, every span of each label in `text`; () where the prompt is a list of labels.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -63,6 +64,7 @@ class Detections:
     spans: tuple[Span, ...]
     text: str
     size: tuple[int, int]
+    places: tuple[tuple[Span, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -70,6 +72,8 @@ class Detections:
             raise ValueError(f"shapes disagree: {self.boxes.shape}, {self.scores.shape}, {self.label_ids.shape}")
         if len(self.spans) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} spans")
+        if self.places and len(self.places) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.places)} lists of places")
         if count and not (self.label_ids.min() >= 0 and self.label_ids.max() < len(self.labels)):
             raise ValueError("a label id lies outside the labels")
         if count and not np.isfinite(self.boxes).all():

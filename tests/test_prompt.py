@@ -27,6 +27,8 @@ from glip_cli.prompt import (
     label_prompt,
     parse_texts,
     parse_tokens_positive,
+    read_brackets,
+    sentence_of,
     shown,
     tokenize,
 )
@@ -268,6 +270,50 @@ def test_notes_say_what_the_model_cannot_tell_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is a cat and a remote in the picture",
+        " two cats on a couch. ",
+        "The Cat",
+        'a "cat"',
+        "cat and remote",
+        "a man (left) with a dog",
+    ],
+)
+def test_a_sentence_is_told_from_labels(text: str) -> None:
+    assert sentence_of([text]) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["cat"],
+        ["the"],
+        ["traffic light"],
+        ["glass of wine"],
+        ["running man"],
+        ["a cat . a remote"],
+        ["a cat, a remote"],
+        ["a cat", "the remote"],
+        ["railcar_(part_of_a_train)"],
+        ["knocker (on a door)"],
+        ["@a file of labels"],
+        ["$: the coco"],
+        ["   "],
+    ],
+)
+def test_labels_are_no_sentence(texts: list[str]) -> None:
+    assert sentence_of(texts) is None
+
+
+@pytest.mark.parametrize("name", ["coco", "lvis", "objects365"])
+def test_class_names_are_no_sentences(name: str) -> None:
+    """Given alone; of all 1,596 names one reads otherwise, which a person is told."""
+    odd = [label for label in parse_texts([f"$: {name}"]) if sentence_of([label]) is not None]
+    assert set(odd) <= {"Skating and Skiing shoes"}
+
+
 # ------------------------------------------------------------------------------------------------------- captions
 
 CAPTION = "There is two cat and a remote in the picture"
@@ -330,12 +376,77 @@ def test_a_phrase_is_found_in_the_captions_own_characters(caption: str, phrase: 
         assert caption[begin:end].casefold() == phrase.strip().casefold()
 
 
+def test_a_phrase_that_comes_back_is_one_label_with_all_its_places(tokenizer: Tokenizer) -> None:
+    text = "A cat, a  CAT, the cat and a cat"
+    prompt = caption_prompt(text, parts=[(7, 13), (0, 5), (15, 22), (27, 32)])
+    assert prompt.labels == ("A cat", "the cat")
+    assert prompt.spans == (((0, 5), (7, 13), (27, 32)), ((15, 22),))
+    assert prompt.notes == ()
+    assert len(tokenize(prompt, tokenizer).label_tokens[0]) == 6
+
+
+@pytest.mark.parametrize("part", [(3, 3), (-1, 2), (5, 99), (5, 6)])
+def test_parts_that_are_no_parts(part: tuple[int, int]) -> None:
+    with pytest.raises(PromptError, match="span"):
+        caption_prompt(CAPTION, parts=[(9, 12), part])
+
+
+@pytest.mark.parametrize(
+    ("caption", "text", "words"),
+    [
+        ("two [cats] and a [remote]", "two cats and a remote", ["cats", "remote"]),
+        ("[a][b c]", "ab c", ["a", "b c"]),
+        ("the [ red  cat ]!", "the  red  cat !", ["red  cat"]),
+        ("a [\nline]", "a \nline", ["line"]),
+        ("[İ(x)] {y}", "İ(x) {y}", ["İ(x)"]),
+        ("[the] cat's [tail]", "the cat's tail", ["the", "tail"]),
+    ],
+)
+def test_bracketed_words_are_spans_of_the_text_without_brackets(caption: str, text: str, words: list[str]) -> None:
+    read, spans = read_brackets(caption)
+    assert read == text
+    assert [text[begin:end] for begin, end in spans] == words
+
+
+@pytest.mark.parametrize(
+    ("caption", "message"),
+    [
+        ("a [cat", "'[' at character 2"),
+        ("a cat]", "']' too many at character 5"),
+        ("[a [cat] b]", "'[' too many at character 3"),
+        ("][", "']' too many at character 0"),
+        ("a [] b", "empty"),
+        ("a [ \t] b", "empty"),
+        ("a cat", "no brackets"),
+    ],
+)
+def test_brackets_that_cannot_be_meant(caption: str, message: str) -> None:
+    with pytest.raises(PromptError) as caught:
+        read_brackets(caption)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.tuples(st.text("ab é.[]"), st.booleans()), max_size=6))
+def test_brackets_lose_nothing(parts: list[tuple[str, bool]]) -> None:
+    """What is put in brackets comes back as spans, in order, and the text is what it would be without them."""
+    pieces = [(text.replace("[", "").replace("]", ""), marked) for text, marked in parts]
+    pieces = [(text, marked and bool(text.strip())) for text, marked in pieces]
+    if not any(marked for _, marked in pieces):
+        return
+    read, spans = read_brackets("".join(f"[{text}]" if marked else text for text, marked in pieces))
+    assert read == "".join(text for text, _ in pieces)
+    assert [read[begin:end] for begin, end in spans] == [text.strip() for text, marked in pieces if marked]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "name them with --phrases or --tokens-positive"),
         ({"spans": [[(0, 1)]], "phrases": ["cat"]}, "not both"),
+        ({"spans": [[(0, 1)]], "parts": [(0, 1)]}, "not both"),
         ({"spans": []}, "no part of the caption"),
+        ({"parts": []}, "no part of the caption"),
         ({"spans": [[]]}, "no span in []"),
         ({"spans": [3]}, "no span in 3"),
         ({"spans": [[(40, 45)]]}, "span [40, 45) ends past the caption, which has 44 characters"),

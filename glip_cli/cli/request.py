@@ -8,35 +8,98 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from glip_cli.cli.console import Notes, stderr
-from glip_cli.errors import UsageError
+from glip_cli.cli.console import DownloadBar, Notes, stderr
+from glip_cli.errors import FetchError, UsageError
 
 if TYPE_CHECKING:
     from glip_cli.prompt import Chunk
-    from glip_cli.types import Prompt
+    from glip_cli.types import Prompt, Span
 
 SHOWN_LABELS = 12
 
 
 def read_prompt(
-    texts: Sequence[str], caption: str | None, phrases: Sequence[str], tokens_positive: str | None, notes: Notes
+    texts: Sequence[str],
+    caption: str | None,
+    phrases: Sequence[str],
+    tokens_positive: str | None,
+    notes: Notes,
+    *,
+    custom_entities: bool = False,
+    offline: bool = False,
 ) -> Prompt:
-    """The prompt that the flags describe; which kind it is goes to stderr. Raises UsageError."""
-    from glip_cli.prompt import caption_prompt, label_prompt, parse_texts, parse_tokens_positive
+    """The prompt that the flags describe; which kind it is goes to stderr.
+
+    A single --texts that reads like a sentence is a caption, unless `custom_entities` says that it is a label.
+    Raises UsageError; FetchError where a --caption needs the tagger and it cannot be had.
+    """
+    from glip_cli.prompt import label_prompt, parse_texts, sentence_of
 
     if bool(texts) == (caption is not None):
-        raise UsageError("say what to find with --texts 'cat . remote .', or with --caption and --phrases")
-    if caption is None:
-        if phrases or tokens_positive:
-            raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
-        labels = parse_texts(texts)
-        more = f" ... ({len(labels)})" if len(labels) > SHOWN_LABELS else ""
-        notes.say(f"labels: {', '.join(labels[:SHOWN_LABELS])}{more}")
-        return label_prompt(labels)
-    spans = parse_tokens_positive(tokens_positive) if tokens_positive else None
-    prompt = caption_prompt(caption, spans=spans, phrases=phrases or None)
-    notes.say(f"parts of the caption: {', '.join(prompt.labels)}")
+        raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
+    if caption is not None:
+        return _caption(caption, phrases, tokens_positive, notes, offline)
+    if phrases or tokens_positive:
+        raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
+    sentence = None if custom_entities else sentence_of(texts)
+    if sentence and (prompt := _sentence(sentence, notes, offline)):
+        return prompt
+    labels = parse_texts(texts)
+    notes.say(f"labels: {_listed(labels)}")
+    return label_prompt(labels)
+
+
+def _caption(caption: str, phrases: Sequence[str], tokens_positive: str | None, notes: Notes, offline: bool) -> Prompt:
+    """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
+    from glip_cli.prompt import caption_prompt, parse_tokens_positive, read_brackets
+    from glip_cli.texts import quoted
+
+    if not caption.strip():
+        raise UsageError("the caption is blank; write a sentence")
+    if phrases or tokens_positive:
+        spans = parse_tokens_positive(tokens_positive) if tokens_positive else None
+        prompt = caption_prompt(caption, spans=spans, phrases=phrases or None)
+    elif "[" in caption or "]" in caption:
+        text, parts = read_brackets(caption)
+        prompt = caption_prompt(text, parts=parts)
+    else:
+        found = _noun_phrases(caption, notes, offline)
+        if not found:
+            raise UsageError(
+                f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
+            )
+        prompt = caption_prompt(caption, parts=found)
+    notes.say(f"parts of the caption: {_listed(prompt.labels)}")
     return prompt
+
+
+def _sentence(text: str, notes: Notes, offline: bool) -> Prompt | None:
+    """The prompt of --texts that reads like a sentence; None where it is one label after all."""
+    from glip_cli.prompt import caption_prompt, parse_texts
+    from glip_cli.texts import quoted
+
+    try:
+        found = _noun_phrases(text, notes, offline)
+    except FetchError as error:
+        notes.say(f"note: {quoted(text)} is taken as one label, because {error}")
+        return None
+    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
+        return None
+    prompt = caption_prompt(text, parts=found)
+    notes.say(f"a caption, with the parts: {_listed(prompt.labels)} (to take it as one label: -c)")
+    return prompt
+
+
+def _noun_phrases(text: str, notes: Notes, offline: bool) -> tuple[Span, ...]:
+    from glip_cli.nouns import noun_phrases
+    from glip_cli.weights.tagger import load_tagger
+
+    return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(notes)))
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" ... ({len(labels)})" if len(labels) > SHOWN_LABELS else ""
+    return ", ".join(labels[:SHOWN_LABELS]) + more
 
 
 def class_thresholds(items: Sequence[str] | None, file: Path | None, prompt: Prompt) -> dict[str, float]:

@@ -46,7 +46,9 @@ class Rect(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
+    """Pixels: the width of lines, the height of letters, and the room around a text."""
+
     line: int
     letter: int
     padding: int
@@ -65,7 +67,7 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     """
     colours = palette_colours(palette, len(detections.labels))
     canvas = image.convert("RGB")
-    sizes = _sizes(canvas.size, len(detections))
+    sizes = sizes_for(canvas.size, len(detections))
     boxes = [_pixels(box, canvas.size) for box in detections.boxes.tolist()]
     pen = ImageDraw.Draw(canvas, "RGBA")
     for i in reversed(range(len(detections))):  # the best comes last, on top
@@ -125,11 +127,11 @@ def _new_hue(index: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _sizes(size: tuple[int, int], count: int) -> _Sizes:
+def sizes_for(size: tuple[int, int], count: int) -> Sizes:
     side = math.sqrt(size[0] * size[1])
     crowd = min(1.0, max(0.7, math.sqrt(25 / max(count, 1))))  # many boxes: smaller labels hide less
     letter = max(9, round(15 * (side / 555) ** 0.8 * crowd))
-    return _Sizes(max(1, round(2 * (side / 555) ** 0.8)), letter, max(1, round(letter * 0.22)))
+    return Sizes(max(1, round(2 * (side / 555) ** 0.8)), letter, max(1, round(letter * 0.22)))
 
 
 def _pixels(box: Sequence[float], size: tuple[int, int]) -> Rect:
@@ -142,7 +144,7 @@ def _pixels(box: Sequence[float], size: tuple[int, int]) -> Rect:
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Rect, colour: Colour, line: int) -> None:
     """The line between two thin edges, dark on light colours and light on dark: one of them shows on any ground."""
-    edge, contrast = max(1, line // 3), (*_ink(colour), 110)
+    edge, contrast = max(1, line // 3), (*ink_on(colour), 110)
     for inset, width, fill in ((-edge, edge, contrast), (line, edge, contrast), (0, line, (*colour, 255))):
         left, top, right, bottom = box.left + inset, box.top + inset, box.right - inset - 1, box.bottom - inset - 1
         if right >= left and bottom >= top:
@@ -159,7 +161,7 @@ class _Tag:
     offset: tuple[int, int]
 
 
-def _tag(label: str, score: float, sizes: _Sizes, picture: tuple[int, int]) -> _Tag:
+def _tag(label: str, score: float, sizes: Sizes, picture: tuple[int, int]) -> _Tag:
     """`label score`, on one line, its label cut with an ellipsis where it is wider than the picture."""
     label = " ".join(label.split())
     font = font_for(label, sizes.letter)
@@ -170,7 +172,7 @@ def _tag(label: str, score: float, sizes: _Sizes, picture: tuple[int, int]) -> _
     return tag
 
 
-def _measured(text: str, font: AnyFont, sizes: _Sizes) -> _Tag:
+def _measured(text: str, font: AnyFont, sizes: Sizes) -> _Tag:
     left, top, right, bottom = font.getbbox(text)
     # All tags of ASCII text are of one height, whether or not a letter hangs below the line.
     top, bottom = min(top, font.getbbox("dl")[1]), max(bottom, font.getbbox("gj")[3])
@@ -219,13 +221,13 @@ def _candidates(box: Rect, tag: tuple[int, int], picture: tuple[int, int]) -> li
     return [Rect(x, y, x + width, y + height) for x in lefts for y in tops]
 
 
-def _draw_tag(pen: ImageDraw.ImageDraw, tag: _Tag, place: Rect, colour: Colour, sizes: _Sizes) -> None:
+def _draw_tag(pen: ImageDraw.ImageDraw, tag: _Tag, place: Rect, colour: Colour, sizes: Sizes) -> None:
     corners = (place.left, place.top, place.right - 1, place.bottom - 1)
     pen.rounded_rectangle(corners, radius=sizes.padding, fill=colour)
-    pen.text((place.left + tag.offset[0], place.top + tag.offset[1]), tag.text, fill=_ink(colour), font=tag.font)
+    pen.text((place.left + tag.offset[0], place.top + tag.offset[1]), tag.text, fill=ink_on(colour), font=tag.font)
 
 
-def _ink(colour: Colour) -> Colour:
+def ink_on(colour: Colour) -> Colour:
     """Black or white, by relative luminance (WCAG 2.1, with gamma 2.2)."""
     red, green, blue = (float((value / 255) ** 2.2) for value in colour)
     return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.36 else (255, 255, 255)

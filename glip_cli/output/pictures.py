@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from glip_cli.output.captions import add_caption
 from glip_cli.output.draw import annotate, palette_colours, save_crops
 from glip_cli.output.formats import written
 from glip_cli.types import Detections
@@ -44,4 +45,6 @@ class Pictures:
             save_crops(image, detections, self.folders[1], name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
-        return annotate(image, detections, self.palette)
+        """The image with its boxes; under it the caption, where the prompt was one."""
+        drawn = annotate(image, detections, self.palette)
+        return add_caption(drawn, detections, self.palette) if detections.places else drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, final
+from typing import NotRequired, TypedDict, final
 
 from glip_cli.types import Detections
 
@@ -30,7 +30,11 @@ class Detection(TypedDict):
 
 @final
 class Record(TypedDict):
-    """What was found in one picture, best first."""
+    """What was found in one picture, best first.
+
+    `spans` is there where the prompt is a caption: for each of `labels` every [begin, end) of the prompt where it
+    stands, found or not. A detection's `span` is the first of them.
+    """
 
     schema: str
     image: str
@@ -39,6 +43,7 @@ class Record(TypedDict):
     model: str
     prompt: str
     labels: list[str]
+    spans: NotRequired[list[list[list[int]]]]
     detections: list[Detection]
 
 
@@ -58,7 +63,7 @@ AnyRecord = Record | ErrorRecord
 def record(image_name: str, detections: Detections, model: str) -> Record:
     """Scores to 6 decimals and corners to 3 (a thousandth of a pixel): shorter than float32's own error."""
     width, height = detections.size
-    return {
+    made: Record = {
         "schema": SCHEMA,
         "image": _unicode(image_name),
         "width": width,
@@ -68,6 +73,9 @@ def record(image_name: str, detections: Detections, model: str) -> Record:
         "labels": [_unicode(label) for label in detections.labels],
         "detections": [_detection(detections, i) for i in range(len(detections))],
     }
+    if detections.places:
+        made["spans"] = [[list(span) for span in spans] for spans in detections.places]
+    return made
 
 
 def error_record(image_name: str, message: str, model: str) -> ErrorRecord:

@@ -171,7 +171,7 @@ def test_a_label_sits_on_its_box_and_not_on_a_small_neighbour() -> None:
 
 @pytest.mark.parametrize("label", ["word " * 100, "x" * 300])
 def test_a_label_as_wide_as_a_novel_is_cut_and_keeps_its_score(label: str) -> None:
-    tag = draw._tag(label, 0.5, draw._Sizes(line=2, letter=12, padding=3), (160, 100))
+    tag = draw._tag(label, 0.5, draw.Sizes(line=2, letter=12, padding=3), (160, 100))
     assert tag.size[0] <= 160
     assert tag.text.endswith("… 0.50")
     assert len(tag.text) > 15
