@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from glip_cli.errors import UsageError
 
+OVERLAP = 0.2
+SMALLEST_TILE = 64  # the side of the smallest anchor
+
 
 @dataclass(frozen=True)
 class DetectOptions:
@@ -22,6 +25,10 @@ class DetectOptions:
     agnostic_nms: bool = False  # boxes of different labels suppress each other too
     size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
     batch_size: int = 1  # images at once
+    tta: bool = False  # ask at several scales and mirrored too, and merge
+    tile: int | None = None  # side in pixels of the tiles that are asked besides the whole image; None: no tiles
+    overlap: float | None = None  # of neighbouring tiles, as a share of `tile`; 0.2 where there are tiles
+    knowledge: Mapping[str, str] | None = None  # definitions of labels, for models without fusion; None: none
 
     def __post_init__(self) -> None:
         _share("--threshold", self.threshold)
@@ -36,6 +43,24 @@ class DetectOptions:
             shorter, longer = self.size
             if not 32 <= shorter <= longer <= 10_000:
                 raise UsageError(f"--size {shorter},{longer}: give the shorter side, then the longer, 32 .. 10000 px")
+        self._check_tiles()
+
+    @property
+    def views(self) -> bool:
+        """Each image is asked in several views."""
+        return self.tta or self.tile is not None
+
+    def _check_tiles(self) -> None:
+        if self.tile is None:
+            if self.overlap is not None:
+                raise UsageError(f"--overlap {self.overlap:g} is of tiles; give --tile N too")
+            return
+        if self.tile < SMALLEST_TILE:
+            raise UsageError(f"--tile {self.tile}: give a side of at least {SMALLEST_TILE} pixels, such as --tile 800")
+        if self.overlap is None:
+            object.__setattr__(self, "overlap", OVERLAP)
+        elif not 0 <= self.overlap <= 0.9:
+            raise UsageError(f"--overlap {self.overlap:g}: give a share of the tile from 0 to 0.9")
 
 
 def _share(flag: str, value: float) -> None:

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 import torch
@@ -91,12 +91,17 @@ class Runner:
 
     @property
     def block_size(self) -> int:
-        return self.options.batch_size * BLOCK if self.options.batch_size > 1 else 1
+        return self._together * BLOCK if self._together > 1 else 1
+
+    @property
+    def _together(self) -> int:
+        """Pictures that the model sees at once; in views it sees parts of one."""
+        return 1 if self.options.views else self.options.batch_size
 
     def __call__(self, sources: Iterable[Source]) -> Iterator[Outcome]:
         """Each source's outcome, in order, as soon as those before it are there too."""
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
-        ahead = 2 * max(workers, self.options.batch_size)
+        ahead = 2 * max(workers, self._together)
         with closing(in_order(self._read, sources, workers, ahead, self.stop)) as read:
             timed = self._timed(read)
             for first in timed:
@@ -109,10 +114,12 @@ class Runner:
         shapes: defaultdict[tuple[int, int], list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             waiting.append(outcome)
-            if outcome.prepared is not None:
+            if self.options.views and outcome.image is not None:
+                self._detect([outcome])
+            elif outcome.prepared is not None:
                 same = shapes[padded_size(outcome.prepared)]
                 same.append(outcome)
-                if len(same) == self.options.batch_size:
+                if len(same) == self._together:
                     self._detect(same)
                     same.clear()
             yield from _done(waiting)
@@ -128,6 +135,8 @@ class Runner:
             image = read_image(source.open(), source.name)
         except ImageError as error:
             return Outcome(source, error=error)
+        if self.options.views:
+            return Outcome(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
         with out_of_memory(CPU):
             return Outcome(source, image if self.keep_images else None, prepare(image, *self._size))
 
@@ -146,18 +155,27 @@ class Runner:
         todo = list(outcomes)
         while todo:
             batch = todo[: self._batch_size]
-            prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+            at_once = self._batch_size if self.options.views else len(batch)
             try:
-                found = self.detector.detect(prepared, self.plan, self.options)
+                found = self._answers(batch)
             except OutOfMemoryError:
-                if len(batch) == 1:
+                if at_once == 1:
                     raise
-                self._batch_size = len(batch) // 2
+                self._batch_size = at_once // 2
                 continue
             for outcome, detections in zip(batch, found, strict=True):
                 outcome.detections, outcome.prepared = detections, None
+                outcome.image = outcome.image if self.keep_images else None
             todo = todo[len(batch) :]
         self.clock.model += time.perf_counter() - started
+
+    def _answers(self, batch: Sequence[Outcome]) -> list[Detections]:
+        """Of pictures of one shape, or of one picture in several views."""
+        if self.options.views:
+            images = [outcome.image for outcome in batch if outcome.image is not None]
+            return list(self.detector.stream(images, self.plan, replace(self.options, batch_size=self._batch_size)))
+        prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+        return self.detector.detect(prepared, self.plan, self.options)
 
     @property
     def halved_to(self) -> int | None:
