@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.model import ARCHITECTURES, Glip
@@ -27,18 +28,16 @@ from glip_cli.weights.registry import Checkpoint
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A network and what is known of it.
+class Origin:
+    """Where a network comes from.
 
     Attributes:
-        model: on the CPU, float32, in evaluation mode. Its tensors are mapped copy-on-write: they can be trained.
         architecture: a key of `glip_cli.model.ARCHITECTURES`.
         name: of the checkpoint, else of its file.
         path: the native file that is mapped, or the original where no cache can be written.
         metadata: of the native file.
     """
 
-    model: Glip
     architecture: str
     name: str
     path: Path
@@ -53,6 +52,20 @@ class Loaded:
     def id(self) -> str:
         """What records call the model: "glip-t@c24ce662"."""
         return f"{self.name}@{self.sha256[:8]}"
+
+
+@dataclass(frozen=True)
+class Loaded(Origin):
+    """A network, on the CPU, float32, in evaluation mode. Its tensors are mapped copy-on-write: they can be trained."""
+
+    model: Glip
+
+
+@dataclass(frozen=True)
+class LoadedBackbone(Origin):
+    """The image backbone alone; else as `Loaded`."""
+
+    backbone: Backbone
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,10 @@ class _Found:
     contents: Contents
     path: Path
 
+    @property
+    def is_backbone(self) -> bool:
+        return not any(key.startswith(HEAD) for key in self.contents.state)
+
 
 def load_model(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
                offline: bool = False, report: Report | None = None) -> Glip:  # fmt: skip
@@ -99,21 +116,41 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
     """
     found = _find(source, architecture, cache_dir, offline, report)
     state, metadata = found.contents.state, found.contents.metadata
-    if not any(key.startswith(HEAD) for key in state):
-        raise CheckpointError(f"{found.path} is an image backbone without a head: it can start a training, not detect")
+    if found.is_backbone:
+        raise CheckpointError(
+            f"{found.path} is an image backbone without a head: it gives features (glip features), no detections"
+        )
     config = ARCHITECTURES[metadata["architecture"]]
     model = fill(make_room(hollow(lambda: Glip(config)), state), state)
-    return Loaded(model, metadata["architecture"], metadata["name"], found.path, metadata)
+    return Loaded(**_origin(found), model=model)
 
 
 def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
                   offline: bool = False, report: Report | None = None) -> Backbone:  # fmt: skip
     """The image backbone and its norms, of a backbone file or of a whole model. As `load`."""
+    return _backbone_of(_find(source, architecture, cache_dir, offline, report)).backbone
+
+
+def load_if_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None,
+                     cache_dir: Path | None = None, offline: bool = False,
+                     report: Report | None = None) -> LoadedBackbone | None:  # fmt: skip
+    """As `load_backbone`, with what is known of it; None where the source is a whole model."""
     found = _find(source, architecture, cache_dir, offline, report)
-    config = ARCHITECTURES[found.contents.metadata["architecture"]].swin
-    whole = found.contents.state
+    return _backbone_of(found) if found.is_backbone else None
+
+
+def _backbone_of(found: _Found) -> LoadedBackbone:
+    whole, metadata = found.contents.state, found.contents.metadata
+    config = ARCHITECTURES[metadata["architecture"]].swin
     state = {key.removeprefix(BACKBONE): tensor for key, tensor in whole.items() if key.startswith(BACKBONE)}
-    return fill(hollow(lambda: Backbone(config)), state)
+    backbone = fill(hollow(lambda: Backbone(config)), state)
+    return LoadedBackbone(**_origin(found), backbone=backbone)
+
+
+def _origin(found: _Found) -> dict[str, Any]:
+    metadata = found.contents.metadata
+    return {"architecture": metadata["architecture"], "name": metadata["name"], "path": found.path,
+            "metadata": metadata}  # fmt: skip
 
 
 def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:
@@ -149,7 +186,7 @@ def _find(source: str | Path | Checkpoint, wanted: str | None, cache_dir: Path |
     """The native form of a source: kept from an earlier start, or made now."""
     wanted = _known(wanted)
     if not isinstance(source, Checkpoint):
-        path = files.locate(Path(source).expanduser())
+        path = files.locate(cache.expanded(source))
         return _open(path, cache.converted(cache_dir, path.stem, cache.file_key(path)), path.stem, wanted)
     wanted = wanted or source.architecture
     if source.hash:  # then the published file itself is no longer needed
@@ -182,7 +219,8 @@ def _kept(path: Path, wanted: str | None) -> _Found | None:
         contents = native.read(path)
     except CheckpointError:
         return None
-    if contents.metadata.get("format") != native.FORMAT:
+    told = contents.metadata
+    if told.get("format") != native.FORMAT or told.get("architecture") not in ARCHITECTURES or "name" not in told:
         return None
     _agree(path, contents.metadata["architecture"], wanted)
     return _Found(contents, path)

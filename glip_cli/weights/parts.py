@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glip_cli.errors import CheckpointError, OutputError, UsageError
-from glip_cli.model import Glip
-from glip_cli.weights import native, registry, tuned
+from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model.backbone import Backbone
+from glip_cli.weights import cache, native, registry, tuned
 from glip_cli.weights.adapters import Adapter, find_adapter, load_adapter
 from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
-from glip_cli.weights.load import Loaded, load, load_backbone
+from glip_cli.weights.load import Loaded, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
@@ -33,6 +34,20 @@ class DetectorParts:
     tokenizer: Path
     name: str
     tuned_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BackboneParts:
+    """
+    Attributes:
+        backbone: on the CPU, float32, in evaluation mode.
+        image_size: shorter side and limit of the longer one in pixels, as its model takes them.
+        name: "glip-t-backbone@d85813b5".
+    """
+
+    backbone: Backbone
+    image_size: tuple[int, int]
+    name: str
 
 
 class _Asked(NamedTuple):
@@ -69,12 +84,37 @@ def load_detector_parts(
     """
     asked = _asked(model, weights, adapter)
     loaded = load_source(asked.model, asked.weights, cache_dir, offline, report)
-    tokenizer = Path(bert).expanduser() if bert else tokenizer_folder(loaded, cache_dir, offline, report)
+    tokenizer = cache.expanded(bert) if bert else tokenizer_folder(loaded, cache_dir, offline, report)
     if asked.adapter is None:
         return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
     added = load_adapter(loaded, asked.adapter.folder)
     labels = added.card.labels if added.card.mode == "prompt" else _tuned_for(loaded)
     return DetectorParts(loaded.model, tokenizer, f"{loaded.id}+{added.id}", labels)
+
+
+def load_backbone_parts(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> BackboneParts | None:
+    """What --model and --weights name, where it is an image backbone alone; None where it is a whole model.
+
+    Raises WeightsError or UsageError.
+    """
+    place = weights if weights is not None else model
+    if place is not None and place not in registry.names() and holds_adapter(place):
+        return None
+    asked = _asked(model, weights, None)
+    source, architecture = _resolve(asked.model, asked.weights)
+    if isinstance(source, Checkpoint) and source.kind != "backbone":
+        return None
+    loaded = load_if_backbone(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+    if loaded is None:
+        return None
+    return BackboneParts(loaded.backbone, ARCHITECTURES[loaded.architecture].image_size, loaded.id)
 
 
 def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
@@ -102,7 +142,7 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
 
 def holds_adapter(source: str | Path) -> bool:
     """Whether a file or folder is one that stands for a network and its adapter."""
-    return tuned.is_adapter(tuned.best_of(Path(source).expanduser()))
+    return tuned.is_adapter(tuned.best_of(cache.expanded(source)))
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
@@ -123,7 +163,7 @@ def load_tokenizer_folder(
 ) -> Path:
     """The folder of a named model's tokenizer, without its weights. Raises WeightsError."""
     if bert:
-        return Path(bert).expanduser()
+        return cache.expanded(bert)
     if model not in registry.names() and model is not None and (folder := tuned.best_of(Path(model))).is_dir():
         model = registry.EMBEDDED if tuned.read_card(folder).architecture == registry.EMBEDDED else DEFAULT
     embedded = registry.find(model or DEFAULT).embedded
@@ -132,9 +172,9 @@ def load_tokenizer_folder(
 
 def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Asked:
     """Folders of whole runs become their best; an adapter alone brings the network that it was made for."""
-    weights = None if weights is None else tuned.best_of(Path(weights).expanduser())
+    weights = None if weights is None else tuned.best_of(cache.expanded(weights))
     if model is not None and model not in registry.names():
-        model = str(tuned.best_of(Path(model).expanduser()))
+        model = str(tuned.best_of(cache.expanded(model)))
     place = weights if weights is not None else model
     held = place is not None and place not in registry.names() and holds_adapter(place)
     if adapter and held:
@@ -169,12 +209,17 @@ def _tuned_for(loaded: Loaded) -> tuple[str, ...]:
 
 def load_source(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,
           report: Report | None) -> Loaded:  # fmt: skip
+    source, architecture = _resolve(model, weights)
+    return load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+
+
+def _resolve(model: str | None, weights: str | Path | None) -> tuple[str | Path | Checkpoint, str | None]:
+    """A file or a checkpoint, and the architecture that it must have."""
     if weights is not None:
-        architecture = registry.find(model).architecture if model else None
-        return load(weights, architecture=architecture, cache_dir=cache_dir)
-    if model is not None and model not in registry.names() and Path(model).expanduser().exists():
-        return load(model, cache_dir=cache_dir)
-    return load(registry.find(model or DEFAULT), cache_dir=cache_dir, offline=offline, report=report)
+        return weights, registry.find(model).architecture if model else None
+    if model is not None and model not in registry.names() and cache.expanded(model).exists():
+        return model, None
+    return registry.find(model or DEFAULT), None
 
 
 def tokenizer_folder(loaded: Loaded, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:

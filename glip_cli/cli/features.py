@@ -1,0 +1,137 @@
+"""`glip features`: images in, a safetensors file of feature maps for each out; killed, the same command goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from glip_cli.cli import features_flags, flags
+from glip_cli.cli.batch import default_batch_size, stopping
+from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.request import read_prompt
+from glip_cli.cli.results import SOME_FAILED
+from glip_cli.errors import UsageError
+from glip_cli.options import parse_size
+
+if TYPE_CHECKING:
+    from glip_cli.batch.features import Job
+    from glip_cli.features import Extractor, FeatureOptions
+    from glip_cli.types import Prompt
+
+EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
+
+
+@command
+def features(
+    inputs: flags.Inputs = None,
+    texts: flags.Texts = None,
+    caption: flags.Caption = None,
+    phrases: flags.Phrases = None,
+    tokens_positive: flags.TokensPositive = None,
+    which: features_flags.Which = None,
+    pool: features_flags.Pool = "none",
+    model: flags.Model = None,
+    weights: flags.Weights = None,
+    adapter: flags.Adapter = None,
+    bert: flags.Bert = None,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    size: flags.Size = None,
+    batch_size: flags.AutoBatchSize = None,
+    out_dir: flags.OutDir = Path("features"),
+    save_dtype: features_flags.SaveDtype = "float32",
+    overwrite: features_flags.Overwrite = False,
+    workers: flags.Workers = None,
+    quiet: flags.Quiet = False,
+    offline: flags.Offline = False,
+    config: flags.Config = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Save the model's feature maps of images, and how their regions fit words."""
+    from glip_cli.batch.items import name_items
+    from glip_cli.sources import expand
+
+    if not inputs:
+        raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
+    notes = Notes(quiet)
+    asked = bool(texts or caption is not None or phrases or tokens_positive)
+    prompt = read_prompt(texts or [], caption, phrases or [], tokens_positive, notes) if asked else None
+    sources = expand(inputs, offline=offline)  # refuses what names no picture before the model is loaded
+
+    from glip_cli.batch.features import Folder, Job
+    from glip_cli.features import FeatureOptions
+    from glip_cli.features.files import DTYPES
+
+    if save_dtype not in DTYPES:
+        raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
+    chosen = FeatureOptions(
+        which=tuple(kind.strip() for text in which for kind in text.split(",")) if which else None,
+        pool=pool,
+        size=parse_size(size) if size else None,
+        batch_size=default_batch_size(device) if batch_size is None else batch_size,
+    )
+    load: dict[str, Any] = {"model": model, "weights": weights, "adapter": adapter, "bert": bert}
+    load |= {"device": device, "dtype": dtype, "offline": offline}
+    extractor, name = load_extractor(load, chosen, prompt, notes)
+    told: dict[str, Any] = {
+        "model": name,
+        "prompt": prompt.text if prompt else "",
+        "labels": prompt.labels if prompt else (),
+    }
+    told |= {"which": extractor.which, "pool": pool, "saved": save_dtype}
+    told |= {"asked_size": extractor.options.size or extractor.image_size, "dtype": str(extractor.dtype).split(".")[-1]}
+    folder = Folder(out_dir, told, save_dtype, overwrite)
+    job = Job(extractor, folder, workers)
+    count = None if "-" in inputs else lambda: sum(not folder.has(item) for item in name_items(expand(inputs), True))
+    bar = BatchBar(notes, count)
+    with folder.held(), bar, stopping(job.stop):
+        bar.started(0)
+        job.run(name_items(sources, True), bar.add)
+    finish(job, bar, notes)
+
+
+def load_extractor(
+    load: Mapping[str, Any], options: FeatureOptions, prompt: Prompt | None, notes: Notes
+) -> tuple[Extractor, str]:
+    """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
+    from glip_cli.detector import Detector
+    from glip_cli.features import backbone_extractor
+    from glip_cli.options import DetectOptions
+    from glip_cli.weights.parts import load_backbone_parts
+
+    report = DownloadBar(notes)
+    source = {key: load[key] for key in ("model", "weights", "offline")}
+    if not load["adapter"] and (alone := load_backbone_parts(**source, report=report)):
+        if prompt:
+            raise UsageError(f"{alone.name} is an image backbone alone, which reads no text: leave --texts out")
+        place = {key: load[key] for key in ("device", "dtype")}
+        return backbone_extractor(alone.backbone, alone.image_size, options, **place), alone.name
+    detector = Detector.load(**load, report=report)
+    for note in detector.plan(prompt, DetectOptions()).notes if prompt else ():
+        notes.say(f"note: {note}")
+    return detector.extractor(options, prompt), detector.name
+
+
+def finish(job: Job, bar: BatchBar, notes: Notes) -> None:
+    """Say how it went; leave with 130 when stopped, 1 when every image failed, 3 when some did."""
+    count = job.made + job.there + job.failed
+    before = f", {job.there} of them there already" if job.there else ""
+    failed = f", {job.failed} failed" if job.failed else ""
+    notes.say(f"{count} image{'' if count == 1 else 's'}{before}{failed}")
+    if job.made:
+        each = bar.seconds / job.made
+        rate = f"{1 / each:.1f} images/s" if each < 1 else f"{each:.1f} s per image"
+        notes.say(f"{bar.seconds:.1f} s, {rate}; {_shown(job.bytes)} written")
+    if job.stop.is_set():
+        notes.say("stopped; the same command goes on where it was")
+        raise typer.Exit(INTERRUPTED)
+    notes.say(f"saved in {job.folder.path}")
+    if job.failed:
+        raise typer.Exit(SOME_FAILED if job.failed < count else 1)
+
+
+def _shown(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
