@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from glip_cli.errors import OutputError
 from glip_cli.output.formats import json_bytes, written
@@ -110,7 +110,16 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[AnyRecord, int]]:
 def _parsed(line: bytes) -> AnyRecord | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    whole = isinstance(record, dict) and "image" in record and ("error" in record or "detections" in record)
-    return record if whole else None
+    return record if _is_record(record) else None
+
+
+def _is_record(value: Any) -> TypeGuard[AnyRecord]:
+    """As far as what is made of records depends on it."""
+    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
+        return False
+    if "error" in value:
+        return isinstance(value["error"], str)
+    found = value.get("detections")
+    return isinstance(found, list) and all(isinstance(one, dict) and isinstance(one.get("box"), dict) for one in found)

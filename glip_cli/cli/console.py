@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import os
 import signal
 import sys
@@ -28,7 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from glip_cli.errors import GlipError
+from glip_cli.errors import GlipError, OutputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -58,11 +60,46 @@ def command(function: Command) -> Command:
             print("glip: interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # the reader of stdout has gone, as `head` does; keep Python from complaining again when it flushes
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
+            raise typer.Exit(reader_is_gone()) from None
+        except OSError as error:  # a place that nobody foresaw would refuse
+            if kwargs.get("debug"):
+                raise
+            raise typer.Exit(fail(refused(error))) from None
+        except UnicodeEncodeError as error:
+            if kwargs.get("debug"):
+                raise
+            raise typer.Exit(fail(_unwritable(error))) from None
 
     return run  # type: ignore[return-value]
+
+
+def reader_is_gone() -> int:
+    """The reader of stdout has left, as `head` does: keep Python from complaining again when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _unwritable(error: UnicodeEncodeError) -> OutputError:
+    letters = error.object[error.start : error.end]
+    return OutputError(f"names of files are {error.encoding} here, which has no {letters!a}; set PYTHONUTF8=1")
+
+
+def refused(error: OSError) -> OutputError:
+    """What the system says of a file, or of standard output, as the one line."""
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return OutputError(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")
+
+
+def print_json(value: object) -> None:
+    """One line on stdout; letters that its encoding may lack as JSON's own escapes."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not is_utf8, default=str), flush=True)
+
+
+def write_any_letter() -> None:
+    """Where stdout is not UTF-8, what its encoding lacks is written as escapes; stderr does that anyway."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def leave_on_interrupt() -> None:

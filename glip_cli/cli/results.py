@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glip_cli.cli.console import Notes
+from glip_cli.cli.console import Notes, print_json
 from glip_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Summary:
         elif outcome.detections is not None:
             self.detections += len(outcome.detections)
         if as_json:
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            print_json(record)
         elif outcome.detections is not None and not self.notes.quiet:
             self._list(outcome)
 

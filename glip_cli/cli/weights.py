@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glip_cli.cli import flags
-from glip_cli.cli.console import DownloadBar, Notes, command
+from glip_cli.cli.console import DownloadBar, Notes, command, print_json
 
 if TYPE_CHECKING:
     from glip_cli.weights.registry import Checkpoint
@@ -32,7 +31,7 @@ def list_(json: flags.Json = False, debug: flags.Debug = False) -> None:
     checkpoints = registry.all()
     if json:
         for checkpoint in checkpoints:
-            _print_json(_as_dict(checkpoint))
+            print_json(_as_dict(checkpoint))
         return
     table = Table("model", "architecture", "trained on", "COCO AP", "LVIS AP", "licence", "here", header_style="bold")
     for checkpoint in checkpoints:
@@ -78,7 +77,7 @@ def info(file: File, json: flags.Json = False, debug: flags.Debug = False) -> No
         "metadata": found.metadata,
     }
     if json:
-        _print_json(facts)
+        print_json(facts)
         return
     for key, value in facts.items():
         print(f"{key:<13} {_plain(value)}")
@@ -123,7 +122,3 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _print_json(value: object) -> None:
-    print(dumps(value, ensure_ascii=False, default=str))

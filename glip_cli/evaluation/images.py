@@ -48,7 +48,8 @@ def search(images: Sequence[ImageRow], folder: Path) -> FoundImages:
 def _direct(image: ImageRow, folder: Path) -> Path | None:
     url = url_parts(image.coco_url)
     candidates = [image.file_name, "/".join(url[-2:]), "/".join(url[-1:])]
-    return next((folder / name for name in candidates if name and (folder / name).is_file()), None)
+    # os.path's takes a name that no file can have for absent; Path's raises
+    return next((folder / name for name in candidates if name and os.path.isfile(folder / name)), None)
 
 
 def _base(image: ImageRow) -> str:

@@ -68,7 +68,7 @@ def find_adapter(folder: str | Path) -> Adapter:
 
     Raises CheckpointError where there is none, UsageError for a whole network.
     """
-    place = best_of(Path(folder).expanduser())
+    place = best_of(cache.expanded(folder))
     if not place.is_dir():
         raise CheckpointError(f"there is no folder {place}: --adapter takes one that `glip finetune` left")
     card = read_card(place)

@@ -20,16 +20,27 @@ from pathlib import Path
 
 from glip_cli.errors import FetchError
 
+NOWHERE = Path(os.devnull) / "glip"
+"""Stands for the cache of somebody without a home folder: nothing is found there and nothing can be kept."""
+
 
 def default_dir() -> Path:
     """$GLIP_CACHE, else $XDG_CACHE_HOME/glip, else ~/.cache/glip (Windows: %LOCALAPPDATA%/glip/cache)."""
     if chosen := os.environ.get("GLIP_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base).expanduser() / "glip"
+        return expanded(base) / "glip"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "glip" / "cache"
-    return Path.home() / ".cache" / "glip"
+    try:
+        return Path.home() / ".cache" / "glip"
+    except RuntimeError:  # no HOME, and a user that the system does not know, as in containers
+        return NOWHERE
+
+
+def expanded(path: str | Path) -> Path:
+    """With `~` as the home folder; as typed where there is no such home."""
+    return Path(os.path.expanduser(path))
 
 
 def subfolder(cache_dir: Path | None, name: str) -> Path:

@@ -82,7 +82,7 @@ def present(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | Non
         return checkpoint.embedded if checkpoint.embedded.is_file() else None
     if checkpoint.hash:
         kept = cache.converted(cache_dir, checkpoint.name, checkpoint.hash[:8])
-        if kept.is_file():
+        if os.path.isfile(kept):
             return kept
     folder = (cache_dir or cache.default_dir()) / "downloads"
     return next((found for url in checkpoint.urls if (found := _present(url, folder))), None)
@@ -99,7 +99,7 @@ def fetch_tokenizer(
     folder = (cache_dir or cache.default_dir()) / "tokenizers" / name
     for part in tokenizer(name):
         kept = folder / part.file
-        if not kept.is_file():
+        if not os.path.isfile(kept):
             ways_out = f"ways out: --bert DIR, --model {EMBEDDED}"
             wanted = _Wanted(f"{name}/{part.file}", part.urls, part.sha256, part.bytes, ways_out)
             found = _fetch(wanted, cache_dir, offline, report or Silence())
@@ -120,7 +120,7 @@ def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: Repor
     for url in wanted.urls:
         if found := _present(url, folder):
             return found
-    if offline or _hub_is_offline():
+    if offline or hub_is_offline():
         raise FetchError(f"{wanted.name} is not in the cache and the network is not to be used; {wanted.ways_out}")
     reasons = []
     for url in wanted.urls:
@@ -135,7 +135,7 @@ def _present(url: str, folder: Path) -> Path | None:
     if hub.serves(url):
         return hub.cached(url)
     path = folder / _file_name(url)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # os.path's takes a folder that is locked for empty
 
 
 def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: Report) -> Path:
@@ -190,5 +190,6 @@ def _file_name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def _hub_is_offline() -> bool:
+def hub_is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids the network, in the hub's own spelling."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}

@@ -8,6 +8,7 @@ below, so that none of their code is needed, imported or run.
 
 from __future__ import annotations
 
+import mmap
 import pickletools
 import re
 import warnings
@@ -127,10 +128,11 @@ def _names(path: Path) -> Iterator[str]:
                     if member.endswith(".pkl"):
                         yield from _scan(archive.open(member))
         else:
-            with path.open("rb") as file:
+            # mapped, for a damaged length may ask for more bytes than there is memory
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 while True:  # the old format is several pickles in a row
-                    yield from _scan(file)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, UnicodeDecodeError):
+                    yield from _scan(mapped)  # type: ignore[arg-type]  # it has read and readline
+    except Exception:  # damage makes it fail in any way
         return
 
 

@@ -1,0 +1,65 @@
+"""`glip doctor`: versions, devices, cache, network and models; each problem with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glip_cli.cli import flags
+from glip_cli.cli.console import command, print_json
+
+if TYPE_CHECKING:
+    from glip_cli.doctor import Finding, Section
+
+EPILOG = "Example: glip doctor --offline"
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read all of the cache and compare hashes; this may take long.")]
+
+
+@command
+def doctor(
+    context: typer.Context,
+    offline: flags.Offline = False,
+    verify: Verify = False,
+    json_: AsJson = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Tell what works here, and how to mend what does not; exit code 1 where there is something to mend."""
+    from glip_cli.doctor import examine, problems
+
+    sections = examine(offline, verify, set(options(context.find_root().command)))
+    wrong = problems(sections)
+    if json_:
+        found = {"healthy": not wrong, "sections": [asdict(section) for section in sections]}
+        print_json(found)
+    else:
+        show(sections, wrong)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def options(root: Any) -> Iterator[str]:
+    """The long flags of a command and of those below it."""
+    for param in getattr(root, "params", ()):
+        yield from (option for option in param.opts if option.startswith("--"))
+    for child in getattr(root, "commands", {}).values():
+        yield from options(child)
+
+
+def show(sections: Sequence[Section], wrong: Sequence[Finding]) -> None:
+    """A line per finding, those with a problem marked; at the end each problem with its remedy."""
+    for section in sections:
+        print(section.title)
+        longest = max(len(finding.name) for finding in section.findings)
+        for finding in section.findings:
+            print(f"{'!' if finding.problem else ' '} {finding.name:<{longest}}  {finding.value}")
+    print(f"\n{len(wrong)} problem{'' if len(wrong) == 1 else 's'}{':' if wrong else ': all is well'}")
+    for remedy, findings in groupby(wrong, key=lambda finding: finding.remedy):
+        for finding in findings:
+            print(f"! {finding.name} {finding.problem}")
+        print(f"    {remedy}")

@@ -1,0 +1,217 @@
+"""What really can be imported, and what it can compute on: the probe's answers as findings."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glip_cli.doctor import probe
+from glip_cli.doctor.finding import Finding, Section, size
+
+PATIENCE = 60.0  # seconds for all imports
+BEGUN: dict[str, Any] = {}
+LITTLE_MEMORY = 3e9  # bytes; GLIP-T takes about 2.5 GB on a CPU
+FASTER = 1.3  # from here on a half precision is worth its rounding
+REINSTALL = "pip install --force-reinstall --no-cache-dir"
+
+Answers = Mapping[str, Mapping[str, Any]]
+
+
+def ask_probe(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
+    """What each step of `probe` said; {"error": ...} for the one at which its process died or was given up."""
+    # -P: the probe's own folder, and the one that we are in, are no places to import from
+    command = [sys.executable, "-P", str(Path(probe.__file__).resolve())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        output, _ = process.communicate(timeout=patience)
+        end = _how_it_died(process.returncode)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        end = f"is not finished after {patience:.0f} seconds"
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return _answers(output, end)
+
+
+def _how_it_died(code: int) -> str | None:
+    if code < 0:
+        return f"ends Python with signal {-code} ({signal.Signals(-code).name})"
+    return f"ends Python with exit code {code}" if code else None
+
+
+def _answers(output: bytes, end: str | None) -> dict[str, dict[str, Any]]:
+    answers: dict[str, dict[str, Any]] = {}
+    last = "torch"
+    for line in output.splitlines():
+        try:
+            facts = json.loads(line)
+            last = facts.pop("step")
+        except (ValueError, KeyError, TypeError, AttributeError):  # something that a package wrote itself
+            continue
+        answers[last] = facts
+    if end is not None:
+        answers[last] = {"error": end}
+    return answers
+
+
+def imports(answers: Answers) -> Section:
+    """Whether the packages that are installed work."""
+    findings = [_torch(answers.get("torch", BEGUN)), _torchvision(answers)]
+    roots = {answers[name]["error"]: name for name in ("torchvision", "torch") if "error" in answers.get(name, BEGUN)}
+    findings += [_package(name, answers.get(name), roots) for name in probe.PACKAGES]
+    return Section("imports", tuple(findings))
+
+
+def _torch(told: Mapping[str, Any]) -> Finding:
+    if "version" not in told:
+        error = told.get("error", "does not import")
+        return Finding("torch", "broken", f"cannot be used: {error}", f"{REINSTALL} torch torchvision")
+    build = f"CUDA {told['cuda']}" if told["cuda"] else f"ROCm {told['hip']}" if told["hip"] else "for the CPU"
+    value = f"{told['version']}, built {build if build.startswith('for') else 'with ' + build}"
+    if told["numpy"]:
+        problem = f"does not work with the numpy that is installed: {told['numpy']}"
+        return Finding("torch", value, problem, "pip install -U torch torchvision numpy")
+    return Finding("torch", value)
+
+
+def _torchvision(answers: Answers) -> Finding:
+    told = answers.get("torchvision")
+    if told is None:
+        return Finding("torchvision", "not tried, for torch does not work")
+    remedy = f"{REINSTALL} torch torchvision (both in one command, so that they are of one kind)"
+    if "version" not in told:
+        return Finding(
+            "torchvision", "broken", f"does not work with this torch: {told.get('error', 'it ends')}", remedy
+        )
+    on_cuda = answers.get("nms", BEGUN).get("error")
+    if on_cuda:
+        return Finding("torchvision", told["version"], f"does not work on the GPU: {on_cuda}", remedy)
+    return Finding("torchvision", f"{told['version']}, its operators work")
+
+
+def _package(name: str, told: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Finding:
+    """`roots` are the errors of torch and torchvision, which others pass on."""
+    if told is None:
+        return Finding(name, "not tried")
+    if told.get("error") in roots:
+        return Finding(name, f"fails as {roots[told['error']]} does")
+    if "error" in told:
+        return Finding(name, "broken", f"cannot be imported: {told['error']}", f"{REINSTALL} {name}")
+    return Finding(name, "works")
+
+
+def devices(answers: Answers) -> Section:
+    """What there is to compute on; what each dtype brings there."""
+    findings = [_processor(answers.get("torch", BEGUN)), _memory()]
+    findings += [_device(name, told) for name, told in answers.items() if name.startswith(("cpu", "cuda", "mps"))]
+    if (idle := _idle_gpu(answers)) is not None:
+        findings.append(idle)
+    return Section("devices", tuple(findings))
+
+
+def _processor(torch: Mapping[str, Any]) -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get("threads")
+    value = f"{_processor_name()}, {cores} core{'' if cores == 1 else 's'}"
+    value += f", of which torch uses {threads}" if threads else ""
+    if threads and threads > cores:
+        problem = f"torch starts {threads} threads on {cores} cores, which slows it down"
+        return Finding("processor", value, problem, f"set OMP_NUM_THREADS={cores}")
+    return Finding("processor", value)
+
+
+def _processor_name() -> str:
+    found = _fields("/proc/cpuinfo").get("model name")
+    return found or platform.processor() or platform.machine() or "unknown"
+
+
+def _memory() -> Finding:
+    """Of the machine; a container may be allowed less."""
+    kilobytes = _fields("/proc/meminfo")
+    try:
+        total, free = (int(kilobytes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    except (KeyError, ValueError, IndexError):
+        return Finding("memory", "unknown")
+    limit = _container_limit()
+    if limit is not None and limit < total:
+        total, free = limit, min(free, limit)
+    value = f"{size(free)} free of {size(total)}"
+    if free < LITTLE_MEMORY:
+        return Finding("memory", value, "is little for GLIP-T", "close other programs, or use a smaller --size")
+    return Finding("memory", value)
+
+
+def _container_limit() -> int | None:
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # another system, or "max"
+        return None
+
+
+def _fields(path: str) -> dict[str, str]:
+    """The `name : value` lines of a file of /proc, the first of each name; nothing elsewhere."""
+    try:
+        lines = Path(path).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in reversed(lines))
+    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+
+
+def _device(name: str, told: Mapping[str, Any]) -> Finding:
+    if "speed" not in told:
+        remedy = "use --device cpu, or install a torch that is built for this device (pytorch.org)"
+        return Finding(name, "unusable", f"cannot compute: {told.get('error', 'it ends')}", remedy)
+    about = f"{told['name']}, {size(told['free'])} free of {size(told['memory'])}; " if "name" in told else ""
+    return Finding(name, about + _dtypes(told["speed"]))
+
+
+def _dtypes(speeds: Mapping[str, float]) -> str:
+    """ "float32; bfloat16 2.1 times as fast: --dtype bfloat16" """
+    base = speeds["float32"]
+    parts = ["float32 (--dtype auto)"]
+    for dtype, speed in speeds.items():
+        if dtype != "float32":
+            ratio = f"{speed / base:.2g} times as fast"
+            parts.append(f"{dtype} {ratio}" if speed >= FASTER * base else f"{dtype} works, but does not pay ({ratio})")
+    return "; ".join(parts)
+
+
+def _idle_gpu(answers: Answers) -> Finding | None:
+    """A GPU that the driver sees and torch does not."""
+    torch = answers.get("torch", BEGUN)
+    if "version" not in torch or any(name.startswith("cuda") for name in answers) or not (gpus := _gpus()):
+        return None
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        remedy = "unset CUDA_VISIBLE_DEVICES, which hides it"
+    elif not torch["cuda"]:
+        remedy = "install torch and torchvision built with CUDA (pytorch.org): this torch is for the CPU"
+    else:
+        remedy = f"update NVIDIA's driver: this torch wants one for CUDA {torch['cuda']}"
+    return Finding("cuda", ", ".join(gpus), "is there, but torch does not see it", remedy)
+
+
+def _gpus() -> list[str]:
+    """As NVIDIA's own tool names them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        told = subprocess.run(
+            [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return []
+    return [" driver ".join(part.strip() for part in line.split(",")) for line in told.stdout.splitlines() if line]

@@ -1,0 +1,87 @@
+"""Whether the places that weights come from can be reached, each asked for the head of one of its files."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from urllib.parse import urlsplit
+
+from glip_cli.doctor.finding import Finding, Section
+from glip_cli.weights import hub, registry
+from glip_cli.weights.fetch import hub_is_offline
+
+PATIENCE = 5.0  # seconds for one host, name look-up included
+USER_AGENT = "glip-cli"
+REACHABLE = "reachable"
+REMEDY = "check the connection and HTTPS_PROXY; without a network use --weights FILE and --bert DIR, or -m glip-mini"
+
+
+def one_file_per_host() -> dict[str, str]:
+    """Host -> the URL of one file there, of every host of weights.toml; $HF_ENDPOINT stands for huggingface.co."""
+    urls = [url for one in registry.all() for url in one.urls]
+    urls += [url for part in registry.tokenizer("bert-base-uncased") for url in part.urls]
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    found: dict[str, str] = {}
+    for url in urls:
+        asked = endpoint + urlsplit(url).path if endpoint and hub.serves(url) else url
+        found.setdefault(urlsplit(asked).netloc, asked)
+    return found
+
+
+def look(offline: bool = False, files: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Section:
+    """One finding per host; none is asked where that is forbidden.
+
+    Args:
+        offline: the network is not to be used; HF_HUB_OFFLINE means the same.
+        files: host -> URL; by default those of weights.toml.
+        patience: seconds in which a host must have answered.
+    """
+    if offline or hub_is_offline():
+        why = "--offline" if offline else "HF_HUB_OFFLINE"
+        return Section("network", (Finding("hosts", f"not asked, because of {why}"),))
+    chosen = one_file_per_host() if files is None else files
+    answers = ask_all(list(chosen.values()), patience)
+    findings = [_finding(host, answers.get(url, f"no answer for {patience:g} seconds")) for host, url in chosen.items()]
+    return Section("network", tuple(findings))
+
+
+def _finding(host: str, answer: str | None) -> Finding:
+    if answer is None:
+        return Finding(host, REACHABLE)
+    return Finding(host, "not reachable", f"cannot be asked for files: {answer}", REMEDY)
+
+
+def ask_all(urls: Sequence[str], patience: float) -> dict[str, str | None]:
+    """What is wrong with each URL that was heard of in time; None where nothing is.
+
+    The threads are daemons: a look-up of a name that takes a minute holds back nobody.
+    """
+    answers: dict[str, str | None] = {}
+    threads = [
+        threading.Thread(target=lambda url=url: answers.update({url: ask(url, patience)}), daemon=True) for url in urls
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(answers)
+
+
+def ask(url: str, patience: float) -> str | None:
+    """None where the server would give the file, else why not."""
+    try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": USER_AGENT})
+        with urllib.request.urlopen(request, timeout=patience):
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"answers {error.code} {error.reason}"
+    except (OSError, HTTPException, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__

@@ -1,0 +1,136 @@
+"""Which versions are installed, and whether each suits what the others ask for. Nothing is imported to tell.
+
+A package says itself what it needs (torchvision: an exact torch), so there is no table of pairs to grow old.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glip_cli import __version__
+from glip_cli.doctor.finding import Finding, Section
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+PACKAGE = "glip-cli"
+EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune"}
+"""Optional parts that a person installs, and what each is for; those that developers need are not looked at."""
+LEAST_PYTHON = (3, 11)
+PAIR = ("torch", "torchvision")
+
+
+def look() -> Section:
+    """Python, every package that this one needs, and the optional ones."""
+    found = [Finding("glip", __version__), _python()]
+    try:
+        wanted = requirements()
+    except Exception as error:  # a broken `packaging`, a damaged installation
+        told = "pip install --force-reinstall glip-cli"
+        found.append(Finding("packages", "unknown", f"what glip needs cannot be read ({error})", told))
+        return Section("versions", tuple(found))
+    for requirement in wanted[""]:
+        found.append(_installed(requirement))
+    for extra, what_for in EXTRAS.items():
+        found += [_optional(requirement, extra, what_for) for requirement in wanted.get(extra, ())]
+    return Section("versions", tuple(found))
+
+
+def requirements() -> dict[str, list[Requirement]]:
+    """What this package needs, under "", and what each of its optional parts does besides.
+
+    From the checkout that it runs from, whose installation may be older, or else from what is installed.
+    """
+    from packaging.requirements import Requirement
+
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        table = tomllib.loads(project.read_text("utf-8")).get("project", {})
+        if table.get("name") == PACKAGE:
+            parts: Mapping[str, list[str]] = {"": table["dependencies"], **table.get("optional-dependencies", {})}
+            return {name: [Requirement(line) for line in lines] for name, lines in parts.items()}
+    rows = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
+    return {part: [row for row in rows if _belongs(row, part)] for part in ("", *EXTRAS)}
+
+
+def _belongs(row: Requirement, part: str) -> bool:
+    """Whether a requirement is there for one optional part, or, for "", always."""
+    always = row.marker is None or row.marker.evaluate({"extra": ""})
+    return always if not part else not always and row.marker is not None and row.marker.evaluate({"extra": part})
+
+
+def _python() -> Finding:
+    version = sys.version.split()[0]
+    if sys.version_info < LEAST_PYTHON:
+        return Finding("python", version, "is too old", "install Python 3.11 or newer, and glip in it")
+    return Finding("python", f"{version}  {sys.executable}")
+
+
+def installed_version(name: str) -> str | None:
+    """None where it is not installed, or its record is damaged."""
+    try:
+        return metadata.version(name)
+    except Exception:  # a damaged record has no Version: KeyError, TypeError, None
+        return None
+
+
+def _installed(requirement: Requirement) -> Finding:
+    version = installed_version(requirement.name)
+    if version is None:
+        return Finding(requirement.name, "missing", "is not installed", f"pip install '{requirement}'")
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(requirement.name, version, f"is not {requirement.specifier}", f"pip install -U '{requirement}'")
+    return _suits(requirement.name, version)
+
+
+def _suits(name: str, version: str) -> Finding:
+    """Whether the others are what a package itself asks for."""
+    for own in _requirements_of(name):
+        other = installed_version(own.name)
+        if other is None:
+            return Finding(name, version, f"needs {own}, which is not installed", f"pip install '{_plain(own)}'")
+        if not own.specifier.contains(other, prereleases=True):
+            return Finding(name, version, f"needs {_plain(own)}, but {other} is installed", _remedy(name, version, own))
+    return Finding(name, version)
+
+
+def _requirements_of(name: str) -> Iterator[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in metadata.requires(name) or ():
+        try:
+            row = Requirement(line)
+        except InvalidRequirement:  # old packages write what is none
+            continue
+        if row.marker is None or row.marker.evaluate({"extra": ""}):
+            yield row
+
+
+def _plain(requirement: Requirement) -> str:
+    return f"{requirement.name}{requirement.specifier}"
+
+
+def _remedy(name: str, version: str, own: Requirement) -> str:
+    if {name, own.name.lower()} == set(PAIR):
+        return f"pip install '{_plain(own)}' {name}=={version.partition('+')[0]}, or pip install -U torch torchvision"
+    return f"pip install '{_plain(own)}', or pip install -U {name}"
+
+
+def _optional(requirement: Requirement, extra: str, what_for: str) -> Finding:
+    version = installed_version(requirement.name)
+    if version is None:
+        return Finding(requirement.name, f"not installed; for {what_for}: pip install 'glip-cli[{extra}]'")
+    if not requirement.specifier.contains(version, prereleases=True):
+        told = f"pip install -U 'glip-cli[{extra}]'"
+        return Finding(requirement.name, version, f"is not {requirement.specifier}", told)
+    return _suits(requirement.name, version)
+
+
+def troubled(findings: Iterable[Finding]) -> set[str]:
+    """The names of those with a problem."""
+    return {finding.name for finding in findings if finding.problem}

@@ -1,0 +1,177 @@
+"""Damaged and hostile checkpoint files: loaded, or a WeightsError of one line; nothing of them is ever run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from glip_cli.errors import WeightsError
+from glip_cli.weights import files, load, tuned
+from tests.hardening.mutate import altered, damaged
+from tests.weights.support import foreign, small_state
+
+CANARY = "GLIP_CANARY"  # set by code of a file that was run
+
+
+class Attack:
+    """A pickle that runs code when an ordinary reader loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (f"import os; os.environ[{CANARY!r}] = '1'",)
+
+
+def state() -> dict[str, torch.Tensor]:
+    return {"bbox_head.head.x": torch.arange(12.0).reshape(3, 4), "backbone.y": torch.zeros(2, dtype=torch.float16)}
+
+
+def saved(content: object, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream, **options)
+    return stream.getvalue()
+
+
+OLD = {"_use_new_zipfile_serialization": False}
+WHOLE = {
+    "zip": saved({"state_dict": state(), "meta": {"epoch": 3, "names": ("a", "b")}}),
+    "old": saved(state(), **OLD),
+    "safetensors": save(state(), {"format": "pt"}),
+    "attack, zip": saved({"state_dict": state(), "hook": Attack()}),
+    "attack, old": saved({"state_dict": state(), "hook": Attack()}, **OLD),
+    "attack, bare": pickle.dumps({"x": Attack()}, protocol=2),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_run() -> Iterator[None]:
+    os.environ.pop(CANARY, None)
+    yield
+    assert CANARY not in os.environ, "code of a checkpoint was run"
+
+
+def test_the_attacks_are_real() -> None:
+    pickle.loads(WHOLE["attack, bare"])
+    assert os.environ.pop(CANARY) == "1"
+
+
+def attempt(read: Callable[[Path], object], path: Path, content: bytes) -> bool:
+    """True where it was read. Any other exception than WeightsError goes through."""
+    path.unlink(missing_ok=True)  # a mapped file must not change
+    path.write_bytes(content)
+    try:
+        read(path)
+    except WeightsError as error:
+        return not is_one_line(error)
+    return True
+
+
+def is_one_line(error: WeightsError) -> bool:
+    assert "\n" not in str(error)
+    return True
+
+
+def fuzz(kind: str, path: Path, count: int, derandomize: bool) -> None:
+    quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+    @settings(max_examples=count, derandomize=derandomize, database=None, suppress_health_check=quiet)
+    @given(damaged(WHOLE[kind]))
+    def check(content: bytes) -> None:
+        attempt(files.read, path, content)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_damaged(tmp_path: Path, kind: str) -> None:
+    assert attempt(files.read, tmp_path / "x.pth", WHOLE[kind]) is not kind.startswith("attack")
+    fuzz(kind, tmp_path / "x.pth", 60, derandomize=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", WHOLE)
+def test_damaged_for_long(tmp_path: Path, kind: str) -> None:
+    fuzz(kind, tmp_path / "x.pth", 4000, derandomize=False)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x40\0\0\0\0\0\0\0{"]))
+@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for name in ("any.pth", "any.safetensors"):
+        attempt(files.read, folder / name, head + tail)
+
+
+CARD = {"format": tuned.FORMAT, "mode": "prompt", "name": "cells", "architecture": "glip-mini", "base": "glip-mini@1",
+        "base_sha256": "e150", "source": "glip-mini",
+        "labels": ["red", "white"], "training": {"epochs": 3}}  # fmt: skip
+
+
+@given(altered(CARD))
+@settings(max_examples=200, derandomize=True)
+def test_cards_of_tuned_folders(tmp_path_factory: pytest.TempPathFactory, card: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / tuned.CARD
+    text = json.dumps(card).encode("utf-8", "surrogatepass")
+    attempt(lambda file: tuned.read_card(file.parent), path, text)
+
+
+@given(damaged(json.dumps(CARD).encode()))
+@settings(max_examples=100, derandomize=True)
+def test_damaged_cards(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / tuned.CARD
+    attempt(lambda file: tuned.read_card(file.parent), path, content)
+
+
+# --------------------------------------------------------------------------------------------- whole small models
+
+
+@contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """No file may grow beyond `count` bytes: to a program, a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="module")
+def pth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("foreign") / "small.pth"
+    torch.save({"state_dict": foreign(small_state(), "mmdet")}, path)
+    return path
+
+
+def test_a_cache_without_room_costs_time_only(pth: Path, tmp_path: Path) -> None:
+    with room_for(1_000_000):
+        found = load.load(pth, cache_dir=tmp_path)
+    assert found.path == pth
+    assert [path for path in (tmp_path / "converted").iterdir() if path.is_file()] == []
+    assert load.load(pth, cache_dir=tmp_path).path.parent == tmp_path / "converted"
+
+
+def test_a_conversion_without_room_leaves_nothing(pth: Path, tmp_path: Path) -> None:
+    with room_for(1_000_000), pytest.raises(WeightsError, match="cannot write"):
+        load.convert(pth, tmp_path / "out.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_conversion_kept_is_of_another_network(pth: Path, tmp_path: Path) -> None:
+    """A converted file that somebody overwrote with another safetensors is no reason to fail."""
+    kept = load.load(pth, cache_dir=tmp_path).path
+    for content in (save({"x": torch.zeros(1)}), save({"x": torch.zeros(1)}, {"format": "glip/1"}), b"", b"\xff" * 30):
+        kept.unlink()
+        kept.write_bytes(content)
+        assert load.load(pth, cache_dir=tmp_path).architecture == "glip-mini"

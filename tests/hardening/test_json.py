@@ -1,0 +1,201 @@
+"""Annotation files with anything in the wrong place: read, or a UsageError of one line that names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glip_cli.errors import UsageError
+from glip_cli.evaluation.calibrate import read_thresholds
+from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.results import read_results
+from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.scenes import draw_scene
+from tests.hardening.mutate import altered, damaged
+
+COCO = {
+    "info": {"year": 2026},
+    "images": [
+        {"id": 1, "file_name": "1.png", "width": 160, "height": 160, "neg_category_ids": [2],
+         "not_exhaustive_category_ids": []},
+        {"id": 2, "file_name": "2.png", "width": 160, "height": 160, "neg_category_ids": [],
+         "not_exhaustive_category_ids": [1]},
+    ],
+    "categories": [{"id": 1, "name": "circle", "frequency": "f"}, {"id": 2, "name": "star", "supercategory": "shape"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0},
+        {"id": 2, "image_id": 2, "category_id": 2, "bbox": [0, 0, 30.5, 30], "area": 915, "iscrowd": 1},
+        {"id": 3, "image_id": 2, "category_id": 1, "bbox": [100, 100, 20, 20], "area": 400},
+    ],
+}  # fmt: skip
+GROUNDING = {
+    "images": [{"id": 1, "file_name": "1.png", "width": 160, "height": 160, "caption": "a circle and a star"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0,
+         "tokens_positive": [[2, 8]]},
+        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [60, 60, 50, 40], "area": 2000, "iscrowd": 0,
+         "tokens_positive": [[13, 14], [15, 19]]},
+    ],
+}  # fmt: skip
+RESULTS = [
+    {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "score": 0.9},
+    {"image_id": 2, "category_id": 2, "bbox": [0, 0, 30, 30], "score": 0.5},
+]
+BOX = {"xmin": 10.0, "ymin": 10.0, "xmax": 60.0, "ymax": 50.0}
+RECORD = {"schema": "glip/1", "image": "1.png", "width": 160, "height": 160, "model": "m", "prompt": "circle .",
+          "labels": ["circle"],
+          "detections": [{"label": "circle", "label_id": 0, "score": 0.9, "span": [0, 6], "box": BOX}]}  # fmt: skip
+YAML = b"path: .\ntrain: images\nnc: 2\nnames:\n  0: circle\n  1: 'star'\n"
+YOLO = b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.2 0.2 0.9\n0 0.1 0.1 0.4 0.1 0.4 0.4\n"
+VOC = b"""<annotation><filename>1.png</filename><size><width>160</width><height>160</height><depth>3</depth></size>
+<object><name>circle</name><difficult>0</difficult>
+<bndbox><xmin>10</xmin><ymin>10</ymin><xmax>60</xmax><ymax>50</ymax></bndbox></object></annotation>"""
+QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures, and room for one file."""
+    folder = tmp_path_factory.mktemp("json")
+    for number in (1, 2):
+        draw_scene(np.random.default_rng(number)).image.save(folder / f"{number}.png")
+    return folder
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode("utf-8", "surrogatepass"))
+    return path
+
+
+def attempt(read: Callable[[Path], Any], path: Path) -> Any:
+    """What was read, or None; any other exception than UsageError goes through."""
+    try:
+        return read(path)
+    except UsageError as error:
+        return one_line(error, path)
+
+
+def one_line(error: UsageError, path: Path) -> None:
+    text = str(error)
+    assert len(text.splitlines()) == 1, text
+    assert path.name in text
+    assert len(text) < 1000
+
+
+def scored(path: Path) -> None:
+    """Read as ground truth, and everything that an evaluation does with it."""
+    truth = read_ground_truth(path)
+    truth.to_coco()
+    assert len(truth.labels) == len(truth.promptable)
+    known = [row for row in RESULTS if row["image_id"] in {image.id for image in truth.images}]
+    known = [row for row in known if row["category_id"] in {category.id for category in truth.categories}]
+    coco_scores(truth, read_results(write(path.with_name("plain.json"), known), truth))
+
+
+def trained(path: Path) -> None:
+    found, findings = read_train_set(path)
+    assert findings.boxes == sum(len(item.boxes) for item in found.items)
+
+
+def fuzz(strategy: st.SearchStrategy[Any], read: Callable[[Path], Any], path: Path, count: int, steady: bool) -> None:
+    @settings(max_examples=count, derandomize=steady, database=None, suppress_health_check=QUIET)
+    @given(strategy)
+    def check(content: Any) -> None:
+        attempt(read, write(path, content))
+
+    check()
+
+
+def results_of(path: Path) -> None:
+    read_results(path, read_ground_truth(write(path.with_name("truth.json"), COCO)))
+
+
+CASES: dict[str, tuple[Any, Callable[[Path], Any]]] = {
+    "ground truth": (COCO, scored),
+    "results": (RESULTS, results_of),
+    "training, COCO": (COCO, trained),
+    "training, grounding": (GROUNDING, trained),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whole(folder: Path, case: str) -> None:
+    whole, read = CASES[case]
+    read(write(folder / "case.json", whole))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_altered(folder: Path, case: str) -> None:
+    whole, read = CASES[case]
+    fuzz(altered(whole), read, folder / "case.json", 80, steady=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_damaged(folder: Path, case: str) -> None:
+    whole, read = CASES[case]
+    fuzz(damaged(json.dumps(whole).encode()), read, folder / "case.json", 40, steady=True)
+
+
+def test_a_name_that_no_file_can_have_is_a_picture_that_is_missing(folder: Path) -> None:
+    rows = [{**COCO["images"][0], "file_name": "a" * 300}, COCO["images"][1]]
+    found, findings = read_train_set(write(folder / "case.json", COCO | {"images": rows}))
+    assert len(found) == 1
+    assert findings.rows[0].count == 1
+
+
+@given(altered(RECORD))
+@settings(max_examples=100, derandomize=True, suppress_health_check=QUIET)
+def test_altered_records(folder: Path, record: Any) -> None:
+    attempt(results_of, write(folder / "case.jsonl", record))
+
+
+@given(damaged(b'# measured\n[thresholds]\n"circle" = 0.4  # F1 0.9\n"red star" = 0.55\n'))
+@settings(max_examples=100, derandomize=True, suppress_health_check=QUIET)
+def test_damaged_thresholds(folder: Path, content: bytes) -> None:
+    attempt(read_thresholds, write(folder / "case.toml", content))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One picture as YOLO and as VOC have it."""
+    root = tmp_path_factory.mktemp("others")
+    files = {"yolo/data.yaml": YAML, "yolo/labels/1.txt": YOLO, "voc/Annotations/1.xml": VOC}
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    for name in ("yolo/images", "voc/JPEGImages"):
+        (root / name).mkdir()
+        draw_scene(np.random.default_rng(1)).image.save(root / name / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("yolo/data.yaml", YAML), ("yolo/labels/1.txt", YOLO), ("voc/Annotations/1.xml", VOC)]
+)
+def test_damaged_training_sets(others: Path, name: str, whole: bytes) -> None:
+    root = others / name.partition("/")[0]
+
+    def read(path: Path) -> None:
+        trained(root)
+
+    try:
+        read(write(others / name, whole))
+        fuzz(damaged(whole), read, others / name, 60, steady=True)
+    finally:
+        write(others / name, whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES)
+def test_altered_for_long(folder: Path, case: str) -> None:
+    whole, read = CASES[case]
+    fuzz(altered(whole, most=5), read, folder / "case.json", 4000, steady=False)
+    fuzz(damaged(json.dumps(whole).encode()), read, folder / "case.json", 2000, steady=False)
