@@ -62,6 +62,9 @@ PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 HELD_OUT = tuple(zip(COLOURS, ("heart", "star", "ring", "square", "circle", "triangle", "cross", "moon"), strict=True))
 """Each colour and each shape is held out once."""
 
+SEEN = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
+"""What training may draw and name."""
+
 OTHER_THINGS = tuple(
     "cat dog remote person car bird horse tree house chair bottle cup book phone clock boat apple banana cake hat "
     "table lamp flower fish shoe ball bus train bench kite".split()

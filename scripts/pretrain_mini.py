@@ -12,22 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from mini_data import Scenes
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from train_mini import make_optimizers, restore, save, schedule, set_rates, step_all
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.boxes import anchors as make_anchors
 from glip_cli.finetune.assign import BACKGROUND, assign
+from glip_cli.finetune.data.drawn import SIZES as SCENE_SIZES
+from glip_cli.finetune.optimizers import Optimizers
+from glip_cli.finetune.rates import Rates, grouped
+from glip_cli.finetune.recipe import Recipe
+from glip_cli.finetune.schedule import set_rates
+from glip_cli.image import collate, prepare
 from glip_cli.model import Glip
 from glip_cli.model.config import GLIP_MINI
-from glip_cli.scenes import COLOURS, PATTERNS, SHAPES, SIZES, Thing
+from glip_cli.scenes import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
+from glip_cli.weights import native
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": tuple(SHAPES),
@@ -68,25 +76,39 @@ def answers(things: Sequence[Thing]) -> Tensor:
     return torch.tensor(places, dtype=torch.long).view(-1, len(ATTRIBUTES))
 
 
+Batch = tuple[Tensor, list[tuple[Thing, ...]]]
+
+
+class Scenes(IterableDataset[Batch]):
+    """Endless batches of pixels float32 [B, 3, H, W] and what is in each; batch k of a seed is always the same."""
+
+    def __init__(self, seed: int, batch_size: int, first: int = 0):
+        self.seed, self.batch_size, self.first = seed, batch_size, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        for number in count(self.first + (worker.id if worker else 0), worker.num_workers if worker else 1):
+            rng = np.random.default_rng((self.seed, number))
+            size = SCENE_SIZES[rng.integers(len(SCENE_SIZES))]
+            scenes = [draw_scene(rng, *size, SEEN) for _ in range(self.batch_size)]
+            pixels = collate([prepare(scene.image, *GLIP_MINI.image_size) for scene in scenes])
+            yield pixels, [scene.things for scene in scenes]
+
+
 def main() -> None:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     model = Namer().to(memory_format=torch.channels_last).train()
-    optimizers = make_optimizers(model, args.lr, args.muon_lr)
+    rates = Rates(lr=args.lr, bias_factor=1, muon_lr=args.muon_lr)
+    optimizers, recipe = Optimizers(grouped(model.named_parameters(), rates)), Recipe(schedule="cosine", warmup=100)
     step = restore(args.out / "pretrain.pt", model, optimizers)
     loader = DataLoader(Scenes(args.seed, args.batch, first=step), batch_size=None, num_workers=1, prefetch_factor=6)
     started, right = time.time(), []
-    for batch in loader:
-        set_rates(optimizers, schedule(step, args.steps, args.warmup))
-        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            scores, goals = model(pixels, batch.things)
-        parts = scores.split([len(values) for values in ATTRIBUTES.values()], 1)
-        loss = sum(F.cross_entropy(part, goals[:, i]) for i, part in enumerate(parts))
-        step_all(optimizers, loss, model)
-        right.append([float((part.argmax(1) == goals[:, i]).float().mean()) for i, part in enumerate(parts)])
+    for pixels, things in loader:
+        set_rates(optimizers.param_groups, recipe, step, args.steps, 0)
+        right.append(train_step(model, optimizers, pixels, things))
         step += 1
         if step % 100 == 0:
             report(args.out / "pretrain.jsonl", step, right, time.time() - started)
@@ -95,8 +117,7 @@ def main() -> None:
             save(args.out / "pretrain.pt", model, optimizers, step)
         if step >= args.steps:
             break
-    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("names.")}
-    torch.save(kept, args.out / "image-side.pt")
+    export(model, args.out / "image-side.safetensors")
 
 
 def arguments() -> argparse.Namespace:
@@ -106,10 +127,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--muon-lr", type=float, default=6e-3)
-    parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
+
+
+def train_step(model: Namer, optimizers: Optimizers, pixels: Tensor, things: Sequence[Sequence[Thing]]) -> list[float]:
+    """Share of the anchors at which shape, colour, pattern and size were named right."""
+    with torch.autocast("cpu", torch.bfloat16):
+        scores, goals = model(pixels.contiguous(memory_format=torch.channels_last), things)
+    parts = scores.split([len(values) for values in ATTRIBUTES.values()], 1)
+    loss = torch.stack([F.cross_entropy(part, goals[:, i]) for i, part in enumerate(parts)]).sum()
+    optimizers.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizers.step()
+    return [float((part.argmax(1) == goals[:, i]).float().mean()) for i, part in enumerate(parts)]
 
 
 def report(log: Path, step: int, right: Sequence[Sequence[float]], seconds: float) -> None:
@@ -119,6 +152,28 @@ def report(log: Path, step: int, right: Sequence[Sequence[float]], seconds: floa
     with log.open("a", encoding="utf-8") as file:
         print(json.dumps(line), file=file)
     print(json.dumps(line), flush=True)
+
+
+def save(path: Path, model: nn.Module, optimizers: Optimizers, step: int) -> None:
+    torch.save({"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step}, path.with_suffix(""))
+    os.replace(path.with_suffix(""), path)
+
+
+def restore(path: Path, model: nn.Module, optimizers: Optimizers) -> int:
+    """Load the last checkpoint, if there is one; return the number of steps done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizers.load_state_dict(state["optimizers"])
+    return int(state["step"])
+
+
+def export(model: Namer, path: Path) -> None:
+    """A whole network, as `glip finetune --init` reads it; nothing but its backbone and pyramid has learned."""
+    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("names.")}
+    whole = Glip(GLIP_MINI).state_dict() | kept
+    native.write(path, whole, {"architecture": "glip-mini", "name": "glip-mini-image-side"})
 
 
 if __name__ == "__main__":

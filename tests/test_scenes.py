@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.scenes import COLOURS, HELD_OUT, PAIRS, PATTERNS, SHAPES, SIZES, Phrase, Thing, draw_prompt, draw_scene
+from glip_cli.scenes import (
+    COLOURS,
+    HELD_OUT,
+    PATTERNS,
+    SEEN,
+    SHAPES,
+    SIZES,
+    Phrase,
+    Thing,
+    draw_prompt,
+    draw_scene,
+)
 
 few = settings(max_examples=15, deadline=None)
-SEEN = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 
 
 def test_there_is_enough_of_everything() -> None:
@@ -20,6 +30,8 @@ def test_there_is_enough_of_everything() -> None:
     assert len(SIZES) >= 2
     assert {colour for colour, _ in HELD_OUT} == set(COLOURS)
     assert {shape for _, shape in HELD_OUT} == set(SHAPES)
+    assert len(SEEN) == len(COLOURS) * len(SHAPES) - len(HELD_OUT)
+    assert not set(SEEN) & set(HELD_OUT)
 
 
 @few

@@ -47,13 +47,18 @@ def finetune(
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     mode: own.Mode = "full",
+    optimizer: own.Optimizer = None,
     lr: own.Lr = None,
     language_lr: own.LanguageLr = None,
+    muon_lr: own.MuonLr = None,
+    level_factor: own.LevelFactor = None,
     weight_decay: own.WeightDecay = None,
     freeze_backbone_at: own.FreezeBackboneAt = None,
     lora_rank: own.LoraRank = None,
     lora_alpha: own.LoraAlpha = None,
     epochs: own.Epochs = None,
+    size: own.Sides = None,
+    max_size: own.MaxSize = None,
     batch_size: own.TrainBatchSize = None,
     accumulation: own.Accumulation = None,
     warmup: own.Warmup = None,
@@ -77,15 +82,13 @@ def finetune(
     debug: flags.Debug = False,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    if init not in (None, "random"):
-        raise UsageError(f"--init {init}: the only other beginning is random")
     if init and (weights or mode != "full"):
-        raise UsageError("--init random trains all of a new network: it goes with --mode full and without --weights")
+        raise UsageError(f"--init {init} trains a new network: it goes with --mode full and without --weights")
 
     from glip_cli.finetune.job import Job, Told
     from glip_cli.finetune.named import Data
     from glip_cli.finetune.processes import Processes
-    from glip_cli.finetune.recipe import Recipe, parse_steps
+    from glip_cli.finetune.recipe import Recipe, parse_sides, parse_steps
     from glip_cli.finetune.start import load_start, random_start
 
     data = Data(
@@ -101,13 +104,18 @@ def finetune(
         keep_limit=keep_limit,
     )
     given: dict[str, Any] = {
+        "optimizer": optimizer,
         "lr": lr,
         "language_lr": language_lr,
+        "muon_lr": muon_lr,
+        "level_factor": level_factor,
         "weight_decay": weight_decay,
-        "freeze_backbone_at": freeze_backbone_at,
+        "freeze_backbone_at": -1 if init and freeze_backbone_at is None else freeze_backbone_at,
         "lora_rank": lora_rank,
         "lora_alpha": lora_alpha,
         "epochs": epochs,
+        "size": parse_sides(size) if size else None,
+        "max_size": max_size,
         "batch_size": batch_size,
         "accumulation": accumulation,
         "warmup": warmup,
@@ -127,7 +135,7 @@ def finetune(
     notes = Notes(quiet or not processes.first)
     load: dict[str, Any] = {"bert": bert, "offline": offline, "report": DownloadBar(notes)}
     if init:
-        start = random_start(model, seed=recipe.seed, **load)
+        start = random_start(model, seed=recipe.seed, image_side=None if init == "random" else init, **load)
     else:
         start = load_start(model, weights=weights, **load)
     follower = Follower(notes)

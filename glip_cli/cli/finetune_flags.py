@@ -14,7 +14,7 @@ TRAIN, TUNING = "Training data", "Tuning"
 Train = Annotated[
     list[Path] | None,
     typer.Option("--train", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
-                 help="COCO or grounding json, or a folder of YOLO or Pascal VOC; repeatable."),
+                 help="COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N; repeatable."),
 ]  # fmt: skip
 TrainImages = Annotated[
     list[Path] | None,
@@ -61,8 +61,8 @@ KeepLimit = Annotated[
 ]  # fmt: skip
 Init = Annotated[
     str | None,
-    typer.Option("--init", metavar="random", rich_help_panel=MODEL, show_default=False,
-                 help="Begin with random weights instead of the model's."),
+    typer.Option("--init", metavar="random|FILE", rich_help_panel=MODEL, show_default=False,
+                 help="Begin with random weights, or with the image side of FILE and all else random."),
 ]  # fmt: skip
 
 Mode = Annotated[
@@ -74,6 +74,21 @@ Lr = Annotated[
     float | None,
     typer.Option("--lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
                  help="Learning rate: 1e-4; prompt 0.05, lora 1e-3."),
+]  # fmt: skip
+Optimizer = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="NAME", rich_help_panel=TUNING, show_default=False,
+                 help="adamw; or muon for matrices, adamw for the rest."),
+]  # fmt: skip
+MuonLr = Annotated[
+    float | None,
+    typer.Option("--muon-lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
+                 help="Of what Muon moves; else --lr."),
+]  # fmt: skip
+LevelFactor = Annotated[
+    float | None,
+    typer.Option("--level-factor", metavar="X", rich_help_panel=TUNING, show_default=False,
+                 help="How much faster the logits' level learns: 2."),
 ]  # fmt: skip
 LanguageLr = Annotated[
     float | None,
@@ -108,6 +123,16 @@ TrainBatchSize = Annotated[
     typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=TUNING, show_default=False,
                  help="Images at once, 4; halved where memory is short."),
 ]  # fmt: skip
+Sides = Annotated[
+    str | None,
+    typer.Option("--size", metavar="S,S", rich_help_panel=TUNING, show_default=False,
+                 help="Shorter sides, one at random; else 480,560,...,800, for glip-mini 96 to 160."),
+]  # fmt: skip
+MaxSize = Annotated[
+    int | None,
+    typer.Option("--max-size", metavar="PIXELS", rich_help_panel=TUNING, show_default=False,
+                 help="Limit of the longer side: 1333; glip-mini 320."),
+]  # fmt: skip
 Accumulation = Annotated[
     int | None,
     typer.Option("--accumulation", metavar="N", rich_help_panel=TUNING, show_default=False, help="Batches per step."),
@@ -120,7 +145,7 @@ Warmup = Annotated[
 Schedule = Annotated[
     str | None,
     typer.Option("--schedule", metavar="NAME", rich_help_panel=TUNING, show_default=False,
-                 help="auto: rates fall when AP stands still; steps; constant."),
+                 help="auto: rates fall when AP stands still; steps; cosine; constant."),
 ]  # fmt: skip
 Steps = Annotated[
     str | None,

@@ -70,14 +70,19 @@ class TrainingFolder:
     def _claim(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
         if overwrite:
             self._clear()
-        elif self.settings.exists():
+        elif self.settings.exists() and self._begun:
             if not resume:
                 raise UsageError(f"{self.path} holds a training; --resume goes on with it, --overwrite begins anew")
             return self._compare(settings)
-        elif self.best.exists() or self.metrics.exists():
+        elif not self.settings.exists() and self._begun:
             raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
         with self.writing(), lasting(self.settings) as stream:
             stream.write(json_bytes(settings, indent=2) + b"\n")
+
+    @property
+    def _begun(self) -> bool:
+        """Whether there is anything to lose: data that could not be read leaves none."""
+        return any(part.exists() for part in (self.state, self.metrics, self.best))
 
     def _clear(self) -> None:
         for file in (self.settings, self.state, self.metrics, self.curves, self.bad_batch):

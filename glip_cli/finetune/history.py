@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,8 @@ def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Line
 
 
 def _panel(lines: Sequence[Line], title: str, top: float, last: int, highest: float | None) -> Html:
-    """Curves over steps 0 .. `last`, from 0 to `highest` or to what the lines need."""
-    high = highest or max((value for _, points in lines for _, value in points), default=1.0) or 1.0
+    """Curves over steps 0 .. `last`, from 0 to `highest` or to a round number above all values."""
+    high = highest or _rounded_up(max((value for _, points in lines for _, value in points), default=1.0))
 
     def place(step: float, value: float) -> str:
         return f"{LEFT + WIDTH * step / last:.1f},{top + HEIGHT * (1 - value / high):.1f}"
@@ -123,3 +124,11 @@ def _panel(lines: Sequence[Line], title: str, top: float, last: int, highest: fl
         parts.append(element("text", name, x=LEFT + 120 + 90 * i, y=top - 9, fill=COLOURS[i]))
     parts.append(element("text", "step", x=LEFT + WIDTH, y=top + HEIGHT + 34, text_anchor="end"))
     return element("g", *parts)
+
+
+def _rounded_up(value: float) -> float:
+    """To a number that has short quarters; 1 for 0."""
+    if value <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return next(unit * digit for digit in (1, 2, 4, 6, 8, 10) if value <= unit * digit)

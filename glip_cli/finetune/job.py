@@ -18,8 +18,10 @@ from glip_cli.finetune.adapters import Card, save_tuned
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch, Batches, feed
 from glip_cli.finetune.data.check import Findings
+from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.data.shots import few_shot
+from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.history import Row
 from glip_cli.finetune.keep import (
     KEPT,
@@ -32,9 +34,10 @@ from glip_cli.finetune.keep import (
 from glip_cli.finetune.keep import Row as Compared
 from glip_cli.finetune.loop import Ending, Trainer
 from glip_cli.finetune.memory import Need, estimate
-from glip_cli.finetune.modes import Rates, select
-from glip_cli.finetune.named import Data
+from glip_cli.finetune.modes import select
+from glip_cli.finetune.named import AnySet, Data
 from glip_cli.finetune.processes import Processes
+from glip_cli.finetune.rates import Rates
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.finetune.start import Start
 from glip_cli.output.formats import json_bytes, written
@@ -106,11 +109,14 @@ class Job:
                 write_table(self.out, table)
         return Result(ending, table)
 
-    def _sets(self) -> list[TrainSet]:
+    def _sets(self) -> list[AnySet]:
         sets = self.data.read(self.told.findings)
+        for one in sets:
+            if isinstance(one, DrawnScenes):
+                self.told.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
         if self.data.shots is None:
             return sets
-        chosen = [few_shot(one, self.data.shots, self.data.shot_seed) for one in sets]
+        chosen = [few_shot(one, self.data.shots, self.data.shot_seed) for one in sets if isinstance(one, TrainSet)]
         if self.processes.first:
             content = {one.train_set.name: one.image_ids for one in chosen}
             with self.folder.writing(), written(self.out / "shots.json") as stream:
@@ -128,17 +134,18 @@ class Job:
                 self.checks = {name: check for name, check in made.items() if check is not None}
             self.processes.wait()
 
-    def _trainer(self, sets: Sequence[TrainSet]) -> Trainer:
+    def _trainer(self, sets: Sequence[AnySet]) -> Trainer:
         recipe, model = self.recipe, self.start.model
         tuning = select(
             model,
             recipe.mode,
-            Rates(recipe.lr, recipe.language_lr, recipe.weight_decay),
+            Rates.of_recipe(recipe),
             freeze_backbone_at=recipe.freeze_backbone_at,
             lora_rank=recipe.lora_rank,
             lora_alpha=recipe.lora_alpha,
         )
-        self.told.need(estimate(model, recipe, model.config.image_size), self.processes.device)
+        views = Augmentation.chosen(model.config.image_size, recipe.size, recipe.max_size)
+        self.told.need(estimate(model, tuning, recipe, views.largest), self.processes.device)
         batches = Batches(
             sets,
             self.data.shares or [1.0] * len(sets),
@@ -148,6 +155,7 @@ class Job:
             recipe.seed,
             rank=self.processes.rank,
             world=self.processes.world,
+            augmentation=views,
         )
         epoch_steps = math.ceil(batches.per_round / recipe.accumulation)
         total = recipe.epochs * epoch_steps
@@ -199,7 +207,7 @@ class Job:
         )
         return {name: self._measure(name, detector) for name in self.checks}
 
-    def _card(self, sets: Sequence[TrainSet], facts: Mapping[str, Any]) -> Card:
+    def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> Card:
         labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
         training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
         return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training)

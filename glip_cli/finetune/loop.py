@@ -1,6 +1,6 @@
 """The training loop.
 
-    for each step:  batches -> losses of all parts -> gradients, averaged over processes -> clip -> AdamW
+    for each step:  batches -> losses of all parts -> gradients, averaged over processes -> clip -> AdamW, Muon
     each epoch:     validate -> keep the best -> lower the rates where AP stands still -> end where it falls
 
 Unusual here:
@@ -35,6 +35,7 @@ from glip_cli.finetune.history import History, Row
 from glip_cli.finetune.loss import grounding_loss, match
 from glip_cli.finetune.memory import checkpoint_activations
 from glip_cli.finetune.modes import Tuning
+from glip_cli.finetune.optimizers import Optimizers
 from glip_cli.finetune.parts import add_to, copy_into, cut, level_sizes, placed, plain, seed_all
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.recipe import Recipe
@@ -107,8 +108,7 @@ class Trainer:
             checkpoint_activations(self.model)
         self.trained = {name: self.model.get_parameter(name) for name in self.tuning.names}
         self.processes.share(self.trained.values())
-        groups = [{**group, "peak": group["lr"]} for group in self.tuning.groups]
-        self.optimizer = torch.optim.AdamW(groups)
+        self.optimizer = Optimizers(self.tuning.groups)
         self.average = Average(self.trained, recipe.ema) if recipe.ema else None
         self.watch = Watch(recipe.step_patience, recipe.patience)
         self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
@@ -174,7 +174,7 @@ class Trainer:
     def _gradients(self, batches: Sequence[Batch], weights: Tensor) -> dict[str, float] | None:
         """Add up the gradients of all parts; the losses, or None where memory did not suffice."""
         seed_all(self.recipe.seed, self.step, self.processes.rank)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         sums: dict[str, float] = {}
         try:
             with out_of_memory(self.processes.device):
@@ -198,7 +198,7 @@ class Trainer:
     def _cut(self, batches: Sequence[Batch]) -> None:
         """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
         largest = max(len(batch) for batch in batches)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         gc.collect()  # the error's frames hold what was computed so far
         if self.processes.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -215,7 +215,7 @@ class Trainer:
 
     def _give_up(self, batches: Sequence[Batch], what: str) -> None:
         """Save what led to it, and raise."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         ranked = "" if self.processes.world == 1 else f"-{self.processes.rank}"
         path = self.folder.bad_batch.with_stem(self.folder.bad_batch.stem + ranked)
         with self.folder.writing():

@@ -1,7 +1,8 @@
 """What a training needs of memory, said before it starts; and a way to need less.
 
 What the backward pass keeps is not guessed: the network runs once on meta tensors, which have shapes and no memory,
-and what autograd saves is added up. It is nearly proportional to the pixels and the images.
+and what autograd saves is added up. It is nearly proportional to the pixels and the images. Beside it there is what the
+block at work needs for a moment; that share was measured (docs/finetune.md).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from glip_cli.finetune.modes import select
+from glip_cli.finetune.modes import Tuning, select
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.image import DIVISOR
 from glip_cli.model import Glip
 from glip_cli.weights.hollow import hollow
 
 TOKENS = 128  # of a text: between a short list of names and the 256 that are possible
+WORKING = 0.6  # of what the largest block would save, for gradients and intermediate values while it is at work
 HALF = 0.6  # of float32's activations under bfloat16 autocast: not all of them are halved
 
 
@@ -33,13 +35,14 @@ class Need:
 
     weights: int
     gradients: int
-    optimizer: int  # AdamW's two moments
+    optimizer: int  # AdamW's two moments, Muon's one
     average: int
-    activations: int
+    activations: int  # kept for the backward pass
+    working: int  # for a moment
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.average + self.activations
+        return sum(vars(self).values())
 
     def __str__(self) -> str:
         said = ", ".join(f"{name} {gigabytes(value)}" for name, value in vars(self).items() if value)
@@ -50,32 +53,34 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
-def estimate(model: Glip, recipe: Recipe, size: tuple[int, int]) -> Need:
-    """For a model as `modes.select` left it and batches of images of `size` (height, width)."""
+def estimate(model: Glip, tuning: Tuning, recipe: Recipe, size: tuple[int, int]) -> Need:
+    """For a model as `modes.select` left it, with its tuning, and batches of images of `size` (height, width)."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * 4
-    saved = saved_bytes(model, recipe, size) * recipe.batch_size
+    moved_by_muon = sum(p.numel() for group in tuning.groups if group["muon"] for p in group["params"]) * 4
+    saved, largest = saved_bytes(model, recipe, size)
+    images = recipe.batch_size * (HALF if recipe.bf16 else 1)
     return Need(
         weights=sum(p.numel() for p in model.parameters()) * 4,
         gradients=trained,
-        optimizer=2 * trained,
+        optimizer=2 * trained - moved_by_muon,
         average=trained if recipe.ema else 0,
-        activations=int(saved * (HALF if recipe.bf16 else 1)),
+        activations=int(saved * images),
+        working=int(largest * images * WORKING),
     )
 
 
-def saved_bytes(model: Glip, recipe: Recipe, size: tuple[int, int]) -> int:
-    """What one image's forward pass keeps for the backward pass, in float32."""
-    kept, largest = _forward(model, recipe, size, checkpointing=False)
-    if not recipe.checkpointing:
-        return kept
-    return _forward(model, recipe, size, checkpointing=True)[0] + largest  # which is there while it is computed again
+def saved_bytes(model: Glip, recipe: Recipe, size: tuple[int, int]) -> tuple[int, int]:
+    """Of one image in float32: what the forward pass keeps, and what the largest block would, were it all trained."""
+    largest = _forward(model, Recipe(freeze_backbone_at=-1), size).largest
+    kept = _forward(model, recipe, size).bytes
+    return kept + (largest if recipe.checkpointing else 0), largest  # which is there while it is computed again
 
 
-def _forward(model: Glip, recipe: Recipe, size: tuple[int, int], checkpointing: bool) -> tuple[int, int]:
-    """Bytes that a forward pass keeps, and how many of them the block that keeps most."""
+def _forward(model: Glip, recipe: Recipe, size: tuple[int, int]) -> _Saved:
+    """What autograd saves in a forward pass."""
     ghost = hollow(lambda: Glip(model.config)).to("meta")
     select(ghost, recipe.mode, freeze_backbone_at=recipe.freeze_backbone_at, lora_rank=recipe.lora_rank)
-    if checkpointing:
+    if recipe.checkpointing:
         checkpoint_activations(ghost)
     saved = _Saved(ghost)
     for block in blocks(ghost):
@@ -87,8 +92,8 @@ def _forward(model: Glip, recipe: Recipe, size: tuple[int, int], checkpointing: 
     mask = torch.ones(1, TOKENS, dtype=torch.bool, device="meta")
     with saved_tensors_hooks(saved.keep, lambda tensor: tensor):
         raw = ghost.train().ground(ghost.encode_image(pixels), _text(ghost, ids), mask)
-    heads = raw.logits.numel() * 4 * 4  # logits, targets, and what the focal loss keeps of them
-    return saved.bytes + heads, saved.largest
+    saved.bytes += raw.logits.numel() * 4 * 4  # logits, targets, and what the focal loss keeps of them
+    return saved
 
 
 class _Saved:

@@ -20,30 +20,13 @@ import torch
 from torch import nn
 
 from glip_cli.errors import UsageError
+from glip_cli.finetune.rates import Rates, grouped
 from glip_cli.model import Glip
 from glip_cli.weights.adapters import HEAD
 from glip_cli.weights.offset import OFFSET
 from glip_cli.weights.tuned import MODES
 
-LANGUAGE = "text.bert."  # BERT proper; its layers between the fusions learn at the others' rate, as officially
 STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Learning rates and weight decay, by the official rules.
-
-    Attributes:
-        lr: of all but BERT.
-        language_lr: of BERT.
-        weight_decay: of all but biases, which have none. Weights of norms decay.
-        bias_factor: biases learn faster by it (official BIAS_LR_FACTOR).
-    """
-
-    lr: float = 1e-4
-    language_lr: float = 1e-5
-    weight_decay: float = 0.05
-    bias_factor: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +36,7 @@ class Tuning:
     Attributes:
         mode: one of `MODES`.
         names: of the parameters that train, in the model's order.
-        groups: for AdamW, each with "params", "lr", "weight_decay" and "name".
+        groups: for `Optimizers`, each with "params", "lr", "weight_decay", "name" and "muon".
     """
 
     mode: str
@@ -99,7 +82,7 @@ def select(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted)
     names = tuple(name for name, _ in model.named_parameters() if name in wanted)
-    return Tuning(mode, names, tuple(_groups(model, names, rates or Rates())))
+    return Tuning(mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or Rates())))
 
 
 def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
@@ -148,18 +131,3 @@ def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
         raise UsageError("--mode lora needs peft: pip install 'glip-cli[finetune]'") from None
     sizes = Rank() if rank is None else Rank(rank, 2 * rank)
     inject(model, sizes if alpha is None else Rank(sizes.rank, alpha))
-
-
-def _groups(model: Glip, names: tuple[str, ...], rates: Rates) -> Iterator[dict[str, Any]]:
-    """Language apart, biases apart. As officially, a bias is what has "bias" in its name: Swin's tables too."""
-    for language in (False, True):
-        for bias in (False, True):
-            chosen = [name for name in names if (name.startswith(LANGUAGE), "bias" in name) == (language, bias)]
-            lr = rates.language_lr if language else rates.lr
-            if chosen:
-                yield {
-                    "name": ("language " if language else "") + ("biases" if bias else "weights"),
-                    "params": [model.get_parameter(name) for name in chosen],
-                    "lr": lr * rates.bias_factor if bias else lr,
-                    "weight_decay": 0.0 if bias else rates.weight_decay,
-                }

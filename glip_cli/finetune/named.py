@@ -8,11 +8,13 @@ from pathlib import Path
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.check import Findings
+from glip_cli.finetune.data.drawn import DrawnScenes, parse_scenes
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.keep import Check, drawn_check, new_check, set_check
 from glip_cli.weights.registry import EMBEDDED
 
+AnySet = TrainSet | DrawnScenes
 DRAWN = 100  # scenes of the keep-check, where none is given
 
 
@@ -21,7 +23,7 @@ class Data:
     """What is trained and measured on.
 
     Attributes:
-        train: files or folders; `images` holds a folder for each, for all, or for none.
+        train: files or folders, or scenes:N; `images` holds a folder for each, for all, or for none.
         shares: how often each is gone through in an epoch; all once if empty.
         val: what decides which state is the best; None: the last.
         shots: pictures per class; None: all.
@@ -41,7 +43,12 @@ class Data:
 
     def __post_init__(self) -> None:
         if not self.train:
-            raise UsageError("no --train: give a COCO or grounding json, or a folder of YOLO or Pascal VOC")
+            raise UsageError(
+                "no --train: give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N (drawn scenes)"
+            )
+        scenes = [path for path in self.train if parse_scenes(path)]
+        if self.shots is not None and scenes:
+            raise UsageError(f"--shots counts pictures per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
             raise UsageError(f"{len(self.images)} --images for {len(self.train)} --train; give one, or one for each")
         if len(self.shares) not in (0, len(self.train)):
@@ -51,13 +58,16 @@ class Data:
         """Of the images of each --train."""
         return self.images * len(self.train) if len(self.images) == 1 else self.images or [None] * len(self.train)
 
-    def read(self, show: Callable[[Findings], None]) -> list[TrainSet]:
+    def read(self, show: Callable[[Findings], None]) -> list[AnySet]:
         """The training sets, the few shots of them where such are asked for.
 
         `show` is given what was found in each. Raises UsageError.
         """
-        sets = []
+        sets: list[AnySet] = []
         for path, folder in zip(self.train, self.folders(), strict=True):
+            if scenes := parse_scenes(path):
+                sets.append(scenes)
+                continue
             train_set, findings = read_train_set(path, folder)
             show(findings)
             if findings.stops:

@@ -21,14 +21,21 @@ OF_MODE: dict[str, dict[str, float]] = {
 }
 """What differs from the defaults below."""
 
+SCHEDULES = ("auto", "steps", "cosine", "constant")
+OPTIMIZERS = ("adamw", "muon")
+SMALLEST, LARGEST = 32, 10_000  # sides of a picture in pixels
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Raises UsageError, naming the flag, for a value that cannot be meant."""
 
     mode: str = "full"
+    optimizer: str = "adamw"  # "muon" for the matrices between features, then with adamw for the rest
     lr: float = 1e-4  # of all but BERT
     language_lr: float = 1e-5  # of BERT
+    muon_lr: float | None = None  # of what Muon moves; None: lr
+    level_factor: float = 2.0  # by which the levels of the logits learn faster, as biases do
     weight_decay: float = 0.05  # biases have none
     freeze_backbone_at: int = 2  # mode full: -1 freezes nothing, 2 the patch embedding and the first stage
     lora_rank: int | None = None
@@ -37,11 +44,13 @@ class Recipe:
     batch_size: int = 4  # images per process and batch
     accumulation: int = 1  # batches per step
     warmup: int = 0  # steps in which the rates rise from a thousandth
-    schedule: str = "auto"  # "auto": x0.1 when AP stands still; "steps": at `steps`; "constant"
+    schedule: str = "auto"  # "auto": x0.1 when AP stands still; "steps": at `steps`; "cosine": to 1 %; "constant"
     steps: tuple[float, ...] = (0.67, 0.89)  # shares of the training
     step_patience: int = 3  # validations without a better AP before the rates fall
     patience: int = 8  # validations worse than the best before the end
     clip: float = 1.0  # largest norm of all gradients together
+    size: tuple[int, ...] = ()  # shorter sides, one of them at random; (): from 6 to 10 tenths of the model's
+    max_size: int | None = None  # limit of the longer side; None: the model's
     bf16: bool = False
     ema: float = 0.0  # decay of the average of the weights that is validated and kept; 0: none
     checkpointing: bool = False  # forget activations and compute them again: slower, far less memory
@@ -54,12 +63,20 @@ class Recipe:
         for name in ("warmup", "step_patience", "seed", "weight_decay"):
             value = getattr(self, name)
             _check(math.isfinite(value) and value >= 0, self, name, "give a number of at least 0")
-        for name in ("lr", "language_lr", "clip"):
+        for name in ("lr", "language_lr", "muon_lr", "level_factor", "clip"):
             value = getattr(self, name)
-            _check(math.isfinite(value) and value > 0, self, name, "give a number greater than 0")
+            _check(value is None or (math.isfinite(value) and value > 0), self, name, "give a number greater than 0")
         _check(self.mode in MODES, self, "mode", f"there are {', '.join(MODES)}")
         _check(0 <= self.ema < 1, self, "ema", "give a decay from 0 to below 1, as 0.999")
-        _check(self.schedule in ("auto", "steps", "constant"), self, "schedule", "there are auto, steps, constant")
+        _check(self.schedule in SCHEDULES, self, "schedule", f"there are {', '.join(SCHEDULES)}")
+        _check(self.optimizer in OPTIMIZERS, self, "optimizer", f"there are {', '.join(OPTIMIZERS)}")
+        small = self.optimizer == "adamw" or self.mode == "full"
+        _check(small, self, "optimizer", "the other modes train few matrices; it goes with --mode full")
+        _check(self.muon_lr is None or self.optimizer == "muon", self, "muon_lr", "it goes with --optimizer muon")
+        good = all(SMALLEST <= side <= LARGEST for side in self.size)
+        _check(good, self, "size", f"give sides of {SMALLEST} to {LARGEST} pixels, as 480,560,640")
+        good = self.max_size is None or SMALLEST <= self.max_size <= LARGEST
+        _check(good, self, "max_size", f"give a limit of {SMALLEST} to {LARGEST} pixels")
         rising = all(0 < a < b < 1 for a, b in zip((1e-9, *self.steps), self.steps, strict=False))
         _check(rising, self, "steps", "give rising shares of the training, as 0.67,0.89")
 
@@ -78,7 +95,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "steps": list(self.steps)}
+        return {**asdict(self), "steps": list(self.steps), "size": list(self.size)}
 
 
 def parse_steps(text: str) -> tuple[float, ...]:
@@ -87,6 +104,14 @@ def parse_steps(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--steps {text}: give shares of the training, as 0.67,0.89") from None
+
+
+def parse_sides(text: str) -> tuple[int, ...]:
+    """ "480,560,640" -> (480, 560, 640). Raises UsageError."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--size {text}: give shorter sides in pixels, as 480,560,640; the longer one is --max-size")
+    return tuple(map(int, parts))
 
 
 def _check(good: bool, recipe: Recipe, name: str, way_out: str) -> None:

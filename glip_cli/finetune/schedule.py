@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from glip_cli.finetune.recipe import Recipe
 WARMUP_FROM = 0.001  # official WARMUP_FACTOR
 FACTOR = 0.1  # by which the rates fall, officially and in ReduceLROnPlateau
 LOWEST = 1e-6  # auto-step takes no rate below it (official min_lr)
+COSINE_TO = 0.01  # of the highest rate
 THRESHOLD = 1e-4  # by which, relatively, AP must rise to count as better (torch's default)
 
 
@@ -67,10 +69,17 @@ def rate(peak: float, recipe: Recipe, step: int, total: int, drops: int) -> floa
     """The learning rate of step `step` (0-based) of `total`, for a group whose highest is `peak`."""
     if recipe.schedule == "auto":
         decayed = max(peak * FACTOR**drops, min(peak, LOWEST))
+    elif recipe.schedule == "cosine":
+        decayed = peak * _cosine((step - recipe.warmup) / max(total - recipe.warmup, 1))
     else:
         passed = sum(step >= round(share * total) for share in recipe.steps) if recipe.schedule == "steps" else 0
         decayed = peak * FACTOR**passed
     return decayed * _warm(step, recipe.warmup)
+
+
+def _cosine(done: float) -> float:
+    """Half a wave from 1 to `COSINE_TO`, of the share of the training that is done."""
+    return COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
 
 
 def _warm(step: int, warmup: int) -> float:

@@ -1,4 +1,4 @@
-"""The network that a training begins with: a published one, a file, or random weights."""
+"""The network that a training begins with: a published one, a file, or random weights but for an image side."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.model import ARCHITECTURES, Glip
-from glip_cli.weights import registry
+from glip_cli.weights import registry, tuned
+from glip_cli.weights.cache import expanded
+from glip_cli.weights.dialects import BACKBONE, BACKBONES
 from glip_cli.weights.fetch import Report
+from glip_cli.weights.load import info, load, load_backbone
 from glip_cli.weights.parts import DEFAULT, load_source, load_tokenizer_folder, tokenizer_folder
+from glip_cli.weights.registry import Checkpoint
 from glip_cli.weights.tuned import Card
+
+PYRAMID = "fpn."
+LOG_SCALE = -1.5  # of new networks: logits then differ between words from the first step on (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -51,22 +59,47 @@ def load_start(
 ) -> Start:
     """As `Detector.load` takes these. Raises WeightsError or UsageError."""
     loaded = load_source(model, weights, None, offline, report)
-    tokenizer = bert.expanduser() if bert else tokenizer_folder(loaded, None, offline, report)
+    tokenizer = expanded(bert) if bert else tokenizer_folder(loaded, None, offline, report)
     named = weights is None and (model or DEFAULT) in registry.names()
-    source = (model or DEFAULT) if named else str(Path(weights or model or "").expanduser().resolve())
+    source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
     return Start(loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source)
 
 
 def random_start(
-    model: str | None = None, *, seed: int, bert: Path | None = None, offline: bool = False,
-    report: Report | None = None,
+    model: str | None = None, *, seed: int, image_side: str | None = None, bert: Path | None = None,
+    offline: bool = False, report: Report | None = None,
 ) -> Start:  # fmt: skip
-    """An untrained network of a named one's architecture. Raises WeightsError or UsageError."""
+    """An untrained network of a named one's architecture.
+
+    `image_side` names a model or a file whose backbone, and pyramid where it has one, are taken. Raises WeightsError
+    or UsageError.
+    """
     if model is not None and model not in registry.names():
-        raise UsageError(f"--init random needs a --model by its name, not {model}; it gives the architecture")
+        raise UsageError(f"--init needs a --model by its name, not {model}; it gives the architecture")
     architecture = registry.find(model or DEFAULT).architecture
     tokenizer = load_tokenizer_folder(model, bert=bert, offline=offline, report=report)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         network = Glip(ARCHITECTURES[architecture])
-    return Start(network.eval(), architecture, tokenizer, "random")
+        network.head.log_scale.fill_(LOG_SCALE)
+    if image_side is None:
+        return Start(network.eval(), architecture, tokenizer, "random")
+    given = load_image_side(image_side, architecture, offline, report)
+    network.load_state_dict(network.state_dict() | given)
+    return Start(network.eval(), architecture, tokenizer, f"random, image side of {image_side}")
+
+
+def load_image_side(
+    source: str, architecture: str, offline: bool = False, report: Report | None = None
+) -> dict[str, Tensor]:
+    """Name -> tensor of the backbone, and of the pyramid where `source` has one. Raises WeightsError or UsageError."""
+    path = expanded(Path(source))
+    if source not in registry.names() and not path.exists():
+        raise UsageError(f"--init {source}: say random, or give the name or file of a model whose image side is taken")
+    found = registry.find(source) if source in registry.names() else tuned.best_of(path)
+    alone = found.kind == "backbone" if isinstance(found, Checkpoint) else info(found).dialect in BACKBONES
+    given: dict[str, Any] = {"architecture": architecture, "offline": offline, "report": report}
+    if alone:
+        return {BACKBONE + name: tensor for name, tensor in load_backbone(found, **given).state_dict().items()}
+    whole = load(found, **given).model.state_dict()
+    return {name: tensor for name, tensor in whole.items() if name.startswith((BACKBONE, PYRAMID))}

@@ -20,10 +20,11 @@ import torch
 from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch
-from glip_cli.finetune.loop import Trainer
+from glip_cli.finetune.loop import Source, Trainer
 from glip_cli.finetune.loss import Target
-from glip_cli.finetune.modes import Rates, select
+from glip_cli.finetune.modes import select
 from glip_cli.finetune.processes import Processes
+from glip_cli.finetune.rates import Rates
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.image import collate, prepare
 from glip_cli.model import Glip
@@ -89,10 +90,29 @@ class Drawn:
             yield batch_of(scenes(self.size * self.world, seed=number % 4)[self.rank :: self.world])
 
 
+@dataclass(frozen=True)
+class Limited:
+    """The same batches, but when the first is there the process may have no more than `limit` bytes more.
+
+    Not earlier: what a training imports and opens at its beginning does not count.
+    """
+
+    source: Source
+    limit: int
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        import resource
+
+        for number, batch in enumerate(self.source.batches(first)):
+            if not number:
+                used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (used + self.limit, used + self.limit))
+            yield batch
+
+
 def trainer(folder: Path, recipe: Recipe, dropout: float = 0.0, **more: Any) -> Trainer:
     model = small_model(dropout)
-    tuning = select(model, recipe.mode, Rates(recipe.lr, recipe.language_lr, recipe.weight_decay),
-                    freeze_backbone_at=recipe.freeze_backbone_at)  # fmt: skip
+    tuning = select(model, recipe.mode, Rates.of_recipe(recipe), freeze_backbone_at=recipe.freeze_backbone_at)
 
     def save(place: Path, facts: Mapping[str, Any]) -> Path:
         return save_tuned(place, model, Card("full", "small", "glip-mini", labels=LABELS, training=facts))
@@ -114,23 +134,20 @@ def train(folder: Path, recipe: Recipe, **more: Any) -> Trainer:
     return one
 
 
-def main() -> None:
-    folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
+def run(folder: Path, given: dict[str, Any]) -> None:
+    """Train as `given` says: fields of a recipe, images, dropout, epoch_steps, and a limit of memory in bytes."""
+    given = dict(given)
     torch.set_num_threads(1)
     processes = Processes.join("cpu")
     size, limit, dropout = given.pop("images", 2), given.pop("limit", None), given.pop("dropout", 0.1)
     epoch_steps = given.pop("epoch_steps", 2)
     recipe = Recipe(**{"freeze_backbone_at": -1, **given})
-    source = Drawn(size, processes.rank, processes.world)
+    source: Source = Drawn(size, processes.rank, processes.world)
+    source = Limited(source, limit) if limit else source
     one = trainer(folder, recipe, dropout, source=source, processes=processes, notes=print, epoch_steps=epoch_steps)
-    if limit:
-        import resource
-
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
     folder.mkdir(parents=True, exist_ok=True)
     print("ended", one.run(), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.history import read_rows
-from tests.finetune.test_loop import run_small, small_program
+from tests.finetune.test_loop import run_here, small_program
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """With dropout, an average and accumulation; SIGKILL while steps run, three times."""
-    given = {"epochs": 6, "epoch_steps": 10, "accumulation": 2, "ema": 0.9, "warmup": 7, "schedule": "steps",
-             "save_every": 3, "lr": 1e-3}  # fmt: skip
-    run_small(tmp_path / "straight", given)
+    """With both optimizers, dropout, an average and accumulation; SIGKILL while steps run, three times."""
+    given = {"epochs": 6, "epoch_steps": 10, "accumulation": 2, "ema": 0.9, "warmup": 7, "schedule": "cosine",
+             "save_every": 3, "lr": 1e-3, "optimizer": "muon", "muon_lr": 2e-3}  # fmt: skip
+    run_here(tmp_path / "straight", given)
     killed, reached = tmp_path / "killed", 0
     for _ in range(3):
         process = subprocess.Popen(small_program(killed, given), stdout=subprocess.DEVNULL)
@@ -61,7 +61,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert 20 < reached < 60
-    run_small(killed, given)
+    run_here(killed, given)
+    assert state(killed)["optimizer"]["muon"]["state"]
     assert same(state(killed), state(tmp_path / "straight"))
     assert rows(killed) == rows(tmp_path / "straight")
     for name in ("best", "last"):
@@ -95,6 +96,10 @@ def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> No
     folder = TrainingFolder(tmp_path)
     with folder.held({"lr": 1e-4}), pytest.raises(UsageError, match="another glip is training"):
         folder.held({"lr": 1e-4}).__enter__()
+    with folder.held({"lr": 1e-3}):  # the data could not be read: nothing is there to lose
+        pass
+    with folder.held({"lr": 1e-4}):
+        folder.save({"step": 1})
     with pytest.raises(UsageError, match="holds a training; --resume goes on with it, --overwrite begins anew"):
         folder.held({"lr": 1e-4}).__enter__()
     with pytest.raises(UsageError, match=r"a training with lr 0.0001, not 0.1; choose another"):

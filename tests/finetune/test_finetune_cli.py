@@ -58,7 +58,7 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
 
 
 def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Path) -> None:
-    once = ("--epochs", 1, "--keep-check", "none")
+    once = ("--epochs", 1, "--keep-check", "none", "--mode", "head")
     assert finetune(scenes, tmp_path, *once).exit_code == 0
     again = finetune(scenes, tmp_path, *once)
     assert again.exit_code == 2
@@ -76,8 +76,12 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
         (("--mode", "some"), "--mode some: there are full, head, prompt, lora"),
         (("--schedule", "auto"), "--schedule auto lowers the rates by the AP on --val, which is not given"),
         (("--share", 1, "--share", 2), "2 --share for 1 --train; give one for each"),
-        (("--init", "zero"), "--init zero: the only other beginning is random"),
-        (("--init", "random", "--mode", "head"), "--init random trains all of a new network"),
+        (("--init", "zero"), "--init zero: say random, or give the name or file of a model whose image side is taken"),
+        (("--init", "random", "--mode", "head"), "--init random trains a new network: it goes with --mode full"),
+        (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in --train scenes:1000"),
+        (("--train", "scenes:8", "--shots", 2), "--shots counts pictures per class; scenes:8 has no end of them"),
+        (("--optimizer", "muon", "--mode", "lora"), "--optimizer muon: the other modes train few matrices"),
+        (("--size", "big"), "--size big: give shorter sides in pixels, as 480,560,640"),
         (("--images", "a", "--images", "b"), "2 --images for 1 --train; give one, or one for each"),
     ],
 )
@@ -113,10 +117,16 @@ def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path
     assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
-def test_random_weights_learn_too(scenes: Path, tmp_path: Path) -> None:
-    done = finetune(scenes, tmp_path, "--init", "random", "--epochs", 1, "--keep-check", "none")
+def test_an_image_side_and_drawn_scenes_are_enough(tmp_path: Path) -> None:
+    """As scripts/train_mini.py calls it, with nothing of the model's but its backbone and its pyramid."""
+    more = ("--init", "glip-mini", "--optimizer", "muon", "--muon-lr", 2e-3, "--level-factor", 20, "--size", 160,
+            "--schedule", "cosine", "--epochs", 1, "--keep-check", "none", "--warmup", 2, "--bf16")  # fmt: skip
+    done = runner.invoke(app, [*words(Path("scenes:32"), tmp_path, *more)])
     assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "best" / "config.json").read_bytes())["base"] == ""
+    assert "scenes:32: 32 drawn scenes in each epoch, new ones every time" in done.stderr
+    card = json.loads((tmp_path / "best" / "config.json").read_bytes())
+    assert (card["base"], card["training"]["freeze_backbone_at"], card["training"]["train"]) == ("", -1, ["scenes:32"])
+    assert read_rows(tmp_path / "metrics.jsonl")[-1]["step"] == 8
 
 
 @pytest.mark.slow

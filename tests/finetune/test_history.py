@@ -44,6 +44,12 @@ def test_curves_go_where_the_numbers_are() -> None:
     assert {"loss", "AP", "100", "4", "0.5"} <= set(names)
 
 
+@pytest.mark.parametrize(("value", "top"), [(4.51, 6), (4.0, 4), (0.013, 0.02), (9.3, 10), (0, 1)])
+def test_the_axis_ends_at_a_round_number(value: float, top: float) -> None:
+    root = ElementTree.fromstring(draw_curves([{"step": 5, "loss": value}]))
+    assert f"{top:.3g}" in [text.text for text in root.iter(f"{SVG}text")]
+
+
 def test_without_validation_there_is_no_empty_chart() -> None:
     titles = [text.text for text in ElementTree.fromstring(draw_curves([{"step": 5, "loss": 1.0}])).iter(f"{SVG}text")]
     assert "Losses" in titles
@@ -78,8 +84,19 @@ def test_before_and_after_by_hand(tmp_path: Path) -> None:
 
 
 def test_numbers_of_tensorboard(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    """What tensorboard itself reads back: every number at its step, once, also after steps that came again."""
+    pytest.importorskip("tensorboard", reason="pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     one = history(tmp_path)
-    one.add({"step": 1, "loss": 1.0})
+    one.add({"step": 10, "epoch": 0.5, "loss": 2.0, "lr": 1e-3})
+    one.add({"step": 20, "epoch": 1.0, "loss": 1.5, "lr": 1e-3})
+    one.add({"step": 20, "epoch": 1.0, "AP": 0.25, "best": True})
     one.close()
-    assert list((tmp_path / "tensorboard").iterdir())
+    again = history(tmp_path, until=10)
+    again.add({"step": 20, "epoch": 1.0, "loss": 1.25, "lr": 1e-4})
+    again.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(board.Tags()["scalars"]) == {"loss", "lr", "AP"}
+    assert [(row.step, row.value) for row in board.Scalars("loss")] == [(10, 2.0), (20, 1.25)]
+    assert board.Scalars("AP") == []

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,11 @@ from glip_cli.finetune.memory import TOKENS, Need, estimate
 from glip_cli.finetune.modes import select
 from glip_cli.finetune.parts import cut, level_sizes
 from glip_cli.finetune.processes import Processes
+from glip_cli.finetune.rates import Rates, is_hidden_matrix
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.scenes import Scene
 from glip_cli.tokenizer import Tokenizer
-from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, scenes, small_model, train, trainer
+from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, run, scenes, small_model, train, trainer
 
 ALL = {"freeze_backbone_at": -1}
 
@@ -50,11 +53,22 @@ def run_small(folder: Path, given: dict[str, Any], processes: int = 1, **environ
     return done.stdout
 
 
+def run_here(folder: Path, given: dict[str, Any]) -> str:
+    """The same in this process, which need not import torch again, with one thread too."""
+    threads = torch.get_num_threads()
+    try:
+        with redirect_stdout(StringIO()) as said:
+            run(folder, given)
+    finally:
+        torch.set_num_threads(threads)
+    return said.getvalue()
+
+
 def momenta(folder: Path) -> torch.Tensor:
     """AdamW's first moments: of one step, a tenth of the gradients."""
     state = TrainingFolder(folder).load()
     assert state is not None
-    return torch.cat([one["exp_avg"].flatten() for one in state["optimizer"]["state"].values()])
+    return torch.cat([one["exp_avg"].flatten() for one in state["optimizer"]["adamw"]["state"].values()])
 
 
 class Same:
@@ -153,12 +167,12 @@ def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
 def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path: Path) -> None:
     given = {"epochs": 1, "schedule": "constant", "save_every": 1, "dropout": 0.0}
     run_small(tmp_path / "two", {**given, "images": 2}, processes=2)
-    run_small(tmp_path / "one", {**given, "images": 4})
+    run_here(tmp_path / "one", {**given, "images": 4})
     one, two = (read_rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert two[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=1e-3)
     one_step = {**given, "epochs": 1, "epoch_steps": 1}
     run_small(tmp_path / "two-1", {**one_step, "images": 2}, processes=2)
-    run_small(tmp_path / "one-1", {**one_step, "images": 4})
+    run_here(tmp_path / "one-1", {**one_step, "images": 4})
     expected, found = momenta(tmp_path / "one-1"), momenta(tmp_path / "two-1")
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
@@ -196,7 +210,7 @@ def test_a_gradient_that_is_no_number_ends_it_too(tmp_path: Path) -> None:
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     """With a real limit on the address space; and the step is what it would have been."""
     given = {"epochs": 1, "epoch_steps": 1, "images": 48, "dropout": 0.0, "schedule": "constant"}
-    free = run_small(tmp_path / "free", given)
+    free = run_here(tmp_path / "free", given)
     assert "out of memory" not in free
     # else glibc keeps what was freed, and its address space counts
     given_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -269,6 +283,17 @@ def test_frozen_weights_stay(tmp_path: Path) -> None:
     assert changed == set(one.tuning.names)
 
 
+def test_muon_leaves_alone_what_is_frozen_and_moves_the_rest(tmp_path: Path) -> None:
+    before = {name: p.detach().clone() for name, p in small_model().named_parameters()}
+    one = train(tmp_path, Recipe(optimizer="muon", epochs=1, lr=1e-3, weight_decay=0, freeze_backbone_at=2))
+    changed = {name for name, p in one.model.named_parameters() if not torch.equal(p, before[name])}
+    assert "backbone.layers.0.blocks.0.attn.qkv.weight" not in one.trained
+    assert "backbone.layers.1.blocks.0.attn.qkv.weight" in changed
+    # the bias of keys has no gradient but rounding's, and words that are not asked have none
+    assert changed <= set(one.trained)
+    assert len(changed) > 0.95 * len(one.trained)
+
+
 def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
     stop = threading.Event()
     recipe = Recipe(epochs=3, **ALL)
@@ -290,21 +315,27 @@ def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
 
 def need(mode: str = "full", side: int = 128, **given: Any) -> Need:
     model, recipe = small_model(), Recipe(mode=mode, freeze_backbone_at=-1, **given)
-    select(model, mode, freeze_backbone_at=-1)
-    return estimate(model, recipe, (side, side))
+    tuning = select(model, mode, Rates.of_recipe(recipe), freeze_backbone_at=-1)
+    return estimate(model, tuning, recipe, (side, side))
 
 
 def test_the_memory_need_follows_from_shapes() -> None:
-    """Weights by hand: 4 bytes each, twice that for AdamW; activations go with images and pixels."""
+    """Weights by hand: 4 bytes each, twice that for AdamW, once for Muon; the rest goes with images and pixels."""
     weights = 4 * sum(parameter.numel() for parameter in small_model().parameters())
     full = need(batch_size=1)
     assert (full.weights, full.gradients, full.optimizer, full.average) == (weights, weights, 2 * weights, 0)
-    assert need(batch_size=1, ema=0.9).average == weights
-    assert need(batch_size=3).activations == 3 * full.activations
+    assert full.total == 4 * weights + full.activations + full.working
+    named = small_model().named_parameters()
+    matrices = 4 * sum(p.numel() for name, p in named if "bias" not in name and is_hidden_matrix(name, p))
+    more = need(batch_size=3, ema=0.9, optimizer="muon")
+    assert (more.average, more.optimizer) == (weights, 2 * weights - matrices)
+    assert (more.activations, more.working) == (3 * full.activations, pytest.approx(3 * full.working, abs=3))
     small, middle, large = (need(batch_size=1, side=side).activations for side in (160, 320, 640))  # whole windows
     assert large - middle == pytest.approx(4 * (middle - small), rel=0.02)  # the text's share is always the same
     assert need(batch_size=1, checkpointing=True).activations < 0.8 * full.activations
-    assert need("head", batch_size=1).activations < 0.3 * full.activations
+    head = need("head", batch_size=1)
+    assert head.activations < 0.3 * full.activations
+    assert head.working == full.working > 0  # the forward pass is the same
 
 
 def test_what_is_saved_on_meta_is_what_is_saved_in_earnest() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.modes import Rates, Tuning, select
+from glip_cli.finetune.modes import Tuning, select
+from glip_cli.finetune.rates import Rates
 from glip_cli.model import ARCHITECTURES, Glip, RawOutput
 from glip_cli.weights.hollow import hollow
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.recipe import Recipe, parse_steps
+from glip_cli.finetune.recipe import Recipe, parse_sides, parse_steps
 from glip_cli.finetune.schedule import LOWEST, Watch, rate, set_rates
 
 
@@ -27,7 +27,12 @@ from glip_cli.finetune.schedule import LOWEST, Watch, rate, set_rates
         ("weight_decay", -0.1, "--weight-decay -0.1: give a number of at least 0"),
         ("ema", 1.0, "--ema 1.0: give a decay from 0 to below 1, as 0.999"),
         ("mode", "everything", "--mode everything: there are full, head, prompt, lora"),
-        ("schedule", "cosine", "--schedule cosine: there are auto, steps, constant"),
+        ("schedule", "linear", "--schedule linear: there are auto, steps, cosine, constant"),
+        ("optimizer", "sgd", "--optimizer sgd: there are adamw, muon"),
+        ("muon_lr", 1e-3, "--muon-lr 0.001: it goes with --optimizer muon"),
+        ("level_factor", 0, "--level-factor 0: give a number greater than 0"),
+        ("size", (480, 16), "--size 480,16: give sides of 32 to 10000 pixels, as 480,560,640"),
+        ("max_size", 20_000, "--max-size 20000: give a limit of 32 to 10000 pixels"),
         ("steps", (0.9, 0.5), "--steps 0.9,0.5: give rising shares of the training, as 0.67,0.89"),
         ("steps", (0.5, 1.0), "--steps 0.5,1: give rising shares of the training, as 0.67,0.89"),
     ],
@@ -70,6 +75,25 @@ def test_rates_by_hand() -> None:
     rates = [rate(1.0, recipe, step, 100, 0) for step in (0, 2, 4, 66, 67, 88, 89, 99)]
     assert rates == pytest.approx([0.001, 0.5005, 1, 1, 0.1, 0.1, 0.01, 0.01])
     assert [rate(1.0, replace(recipe, schedule="constant"), step, 100, 5) for step in (4, 99)] == [1, 1]
+
+
+def test_half_a_cosine_by_hand() -> None:
+    """Warm-up over 20 of 120 steps; then 1, at half of the way the mean of 1 and 0.01, at the end 0.01."""
+    recipe = Recipe(schedule="cosine", warmup=20)
+    rates = [rate(2.0, recipe, step, 120, 3) for step in (0, 20, 70, 120)]
+    assert rates == pytest.approx([0.002, 2, 1.01, 0.02])
+
+
+def test_sides_are_read_from_a_flag() -> None:
+    assert parse_sides("480,560,640") == (480, 560, 640)
+    assert parse_sides("160") == (160,)
+    with pytest.raises(UsageError, match="--size 800x1333: give shorter sides in pixels, as 480,560,640"):
+        parse_sides("800x1333")
+
+
+def test_muon_goes_with_all_weights_only() -> None:
+    with pytest.raises(UsageError, match="--optimizer muon: the other modes train few matrices"):
+        Recipe.of("lora", watched=True, optimizer="muon")
 
 
 def test_auto_step_stops_at_the_lowest_rate() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from glip_cli.errors import UsageError
 from glip_cli.finetune.data.transforms import Augmentation, flipped, sub_one, tells_sides, view
 from glip_cli.image import prepare
 from tests.shared import golden
@@ -131,3 +132,22 @@ def test_draws_do_not_hang_on_the_text() -> None:
         Augmentation.of_size((40, 60)).view(noise(50, 50), corners([]), text, rng)
         states.append(rng.random())
     assert states[0] == states[1]
+
+
+def test_sizes_that_a_person_chose() -> None:
+    """GLIP-T's are 480 .. 800 and 1333, in steps of a tenth; what is not given stays."""
+    size = (800, 1333)
+    assert Augmentation.chosen(size) == Augmentation((480, 560, 640, 720, 800), 1333)
+    assert Augmentation.chosen(size, (320, 400)) == Augmentation((320, 400), 1333)
+    assert Augmentation.chosen(size, (), 1000) == Augmentation((480, 560, 640, 720, 800), 1000)
+    assert Augmentation.chosen(size, (320, 400), 500).largest == (400, 500)
+    with pytest.raises(UsageError, match="--size 1600: the shorter side, but the longer one has at most 1333 pixels"):
+        Augmentation.chosen(size, (800, 1600))
+
+
+def test_pictures_get_the_sides_that_were_chosen() -> None:
+    one, rng = Augmentation.chosen((800, 1333), (64, 96), 120), np.random.default_rng(0)
+    views = [one.view(Image.new("RGB", (200, 100)), np.zeros((0, 4), np.float32), "a cat", rng) for _ in range(20)]
+    assert {tuple(view.prepared.pixels.shape) for view in views} == {(3, 60, 120)}  # the longer side decides
+    views = [one.view(Image.new("RGB", (100, 100)), np.zeros((0, 4), np.float32), "a cat", rng) for _ in range(20)]
+    assert {tuple(view.prepared.pixels.shape) for view in views} == {(3, 64, 64), (3, 96, 96)}

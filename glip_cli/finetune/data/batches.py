@@ -5,6 +5,7 @@ of pictures per batch, nor on where it began. So a run goes on where it was kill
 the device is gone through again in halves.
 
     place -> round and number in it -> picture (every round is a new order) -> its view and its prompt -> batch
+    place -> the scene that is drawn for it, where drawn scenes are trained on
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +22,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, UsageError
-from glip_cli.finetune.data.prompts import Asked, Asker
-from glip_cli.finetune.data.sets import Item, TrainSet
+from glip_cli.finetune.data.drawn import DrawnScenes
+from glip_cli.finetune.data.prompts import Asked
+from glip_cli.finetune.data.sets import TrainSet
+from glip_cli.finetune.data.shown import shower
 from glip_cli.finetune.data.transforms import Augmentation, View
 from glip_cli.finetune.loss import Target
-from glip_cli.image import collate, read_image
+from glip_cli.image import collate
 from glip_cli.model.config import GlipConfig
 from glip_cli.tokenizer import Tokenizer
 
@@ -53,6 +57,14 @@ class Batch:
         return len(self.targets)
 
 
+class Sample(NamedTuple):
+    """One row of a batch."""
+
+    view: View
+    asked: Asked
+    name: str
+
+
 class Batches(IterableDataset[Batch]):
     """The stream. Iterating yields batch `first`, `first` + 1, ... without end; `feed` does so with workers.
 
@@ -62,7 +74,7 @@ class Batches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        sets: Sequence[TrainSet],
+        sets: Sequence[TrainSet | DrawnScenes],
         weights: Sequence[float],
         tokenizer: Tokenizer,
         config: GlipConfig,
@@ -79,7 +91,7 @@ class Batches(IterableDataset[Batch]):
         self.sets, self.weights, self.batch_size, self.seed = tuple(sets), tuple(weights), batch_size, seed
         self.first, self.rank, self.world = first, rank, world
         self.augmentation = augmentation or Augmentation.of_size(config.image_size)
-        self._askers = [Asker(one, tokenizer, config.text.window) for one in sets]
+        self._showers = [shower(one, tokenizer, config.text.window, seed) for one in sets]
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
         self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
         if not self.round_length:
@@ -107,19 +119,19 @@ class Batches(IterableDataset[Batch]):
         """Batch `number` of this process, from 0. Raises ImageError for a picture that cannot be read any more."""
         begin = (number * self.world + self.rank) * self.batch_size
         places = range(begin, begin + self.batch_size)
-        items = [self._item(place) for place in places]
-        samples = [self._sample(place, *item) for place, item in zip(places, items, strict=True)]
-        ids, mask = pad_ids([asked.tokens.ids for _, asked in samples])
-        pixels = collate([view.prepared for view, _ in samples])
-        targets = [make_target(view, asked, ids.shape[1]) for view, asked in samples]
-        return Batch(pixels, ids, mask, targets, tuple(str(item.image) for _, item in items))
+        samples = [self._sample(place, *self._item(place)) for place in places]
+        ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
+        pixels = collate([sample.view.prepared for sample in samples])
+        targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
+        return Batch(pixels, ids, mask, targets, tuple(sample.name for sample in samples))
 
-    def _item(self, place: int) -> tuple[Asker, Item]:
+    def _item(self, place: int) -> tuple[int, int]:
+        """The set, and the number in it."""
         number, offset = divmod(place, self.round_length)
         if number != self._round:
             self._round, self._order = number, self._shuffled(number)
-        which, item = self._order[offset]
-        return self._askers[which], self.sets[which].items[item]
+        which, item = self._order[offset].tolist()
+        return which, item
 
     def _shuffled(self, number: int) -> npt.NDArray[np.int64]:
         """The order of a round: [round_length, 2] of (set, item)."""
@@ -131,10 +143,11 @@ class Batches(IterableDataset[Batch]):
             parts.append(np.stack([np.full(len(chosen), which), chosen], axis=1))
         return rng.permutation(np.concatenate(parts))
 
-    def _sample(self, place: int, asker: Asker, item: Item) -> tuple[View, Asked]:
+    def _sample(self, place: int, which: int, item: int) -> Sample:
         rng = np.random.default_rng((self.seed, _ITEM, place))
-        asked = asker.ask(item, rng)
-        return self.augmentation.view(read_image(item.image), item.boxes, asked.prompt.text, rng), asked
+        shown = self._showers[which].show(item, place, rng)
+        view = self.augmentation.view(shown.image, shown.boxes, shown.asked.prompt.text, rng)
+        return Sample(view, shown.asked, shown.name)
 
 
 def feed(batches: Batches, workers: int = 0) -> Iterator[Batch]:
@@ -185,7 +198,7 @@ def _times(count: int, weight: float) -> int:
     return round(count * weight)
 
 
-def _check(sets: Sequence[TrainSet], weights: Sequence[float], batch_size: int, seed: int) -> None:
+def _check(sets: Sequence[TrainSet | DrawnScenes], weights: Sequence[float], batch_size: int, seed: int) -> None:
     if not sets or len(sets) != len(weights):
         raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every --train one, or none")
     wrong = [weight for weight in weights if not 0 < weight < float("inf")]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
+from glip_cli.errors import UsageError
 from glip_cli.finetune.data.sets import FloatBoxes
 from glip_cli.image import Prepared, fitted_size, prepare
 
@@ -61,6 +62,23 @@ class Augmentation:
     def of_size(cls, size: tuple[int, int]) -> Augmentation:
         """The usual one for a model that is used with `size`: shorter side and limit of the longer one."""
         return cls(tuple(size[0] * tenths // 10 for tenths in TENTHS), size[1])
+
+    @classmethod
+    def chosen(cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None) -> Augmentation:
+        """The usual one, but for what a person chose. Raises UsageError where no picture could have such sides."""
+        usual = cls.of_size(size)
+        one = cls(sides or usual.sides, longer or usual.longer)
+        if max(one.sides) > one.longer:
+            raise UsageError(
+                f"--size {max(one.sides)}: the shorter side, but the longer one has at most {one.longer} pixels; "
+                "raise --max-size"
+            )
+        return one
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """(height, width) that a picture may get, lying."""
+        return max(self.sides), self.longer
 
     def view(self, image: Image.Image, boxes: FloatBoxes, text: str, rng: np.random.Generator) -> View:
         """One random view.
