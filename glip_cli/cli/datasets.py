@@ -14,7 +14,15 @@ from glip_cli.batch.journal import read_records
 from glip_cli.cli.console import Notes
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
-from glip_cli.evaluation.boxes import COCO_RULES, LVIS_CAPPED_RULES, LVIS_RULES, Question, Rules, box_task
+from glip_cli.evaluation.boxes import (
+    COCO_RULES,
+    LVIS_CAPPED_RULES,
+    LVIS_PACKED_RULES,
+    LVIS_RULES,
+    Question,
+    Rules,
+    box_task,
+)
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.captions import OPTIONS, CaptionEngine, boxes_of, source_of
 from glip_cli.evaluation.compare import Row as Compared
@@ -43,6 +51,7 @@ class Asked:
     limit: int | None
     skip_missing: bool
     capped: bool
+    packed: bool
     merged: bool
     calibrate: Path | None
     evalai: bool
@@ -53,7 +62,11 @@ class Asked:
     def rules(self) -> Rules:
         if not self.dataset.startswith("lvis"):
             return COCO_RULES
-        return LVIS_CAPPED_RULES if self.capped else LVIS_RULES
+        if self.capped and self.packed:
+            raise UsageError(
+                "--capped and --packed do not go together: lvis-api's protocol is that of 40 names a prompt"
+            )
+        return LVIS_CAPPED_RULES if self.capped else LVIS_PACKED_RULES if self.packed else LVIS_RULES
 
     def annotations(self) -> Path:
         """Raises UsageError."""

@@ -33,6 +33,7 @@ def evaluate(
     limit: own.Limit = None,
     skip_missing: own.SkipMissing = False,
     capped: own.Capped = False,
+    packed: own.Packed = False,
     merged: own.Merged = False,
     model: flags.Model = None,
     weights: flags.Weights = None,
@@ -41,6 +42,10 @@ def evaluate(
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
     size: flags.Size = None,
+    tile: flags.Tile = None,
+    overlap: flags.Overlap = None,
+    tta: flags.Tta = False,
+    knowledge: flags.Knowledge = None,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
     compare: own.Compare = None,
@@ -58,10 +63,15 @@ def evaluate(
     """Score a model on a data set, or a file of results."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")
+    if dataset == "flickr30k" and (tile or tta):
+        raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
+    if dataset == "flickr30k" and knowledge:
+        raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")
 
     from glip_cli.batch.folder import Shard
     from glip_cli.cli.datasets import Asked, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.run import Wanted
+    from glip_cli.knowledge import read_knowledge
 
     shard = Shard.of_environment()
     asked = Asked(
@@ -73,6 +83,7 @@ def evaluate(
         limit=limit,
         skip_missing=skip_missing,
         capped=capped,
+        packed=packed,
         merged=merged,
         calibrate=calibrate,
         evalai=evalai,
@@ -90,7 +101,12 @@ def evaluate(
         out=out_dir,
         load=load | {"dtype": dtype, "offline": offline, "report": DownloadBar(asked.notes)},
         base=DetectOptions(
-            size=parse_size(size) if size else None, batch_size=batch_size or default_batch_size(device)
+            size=parse_size(size) if size else None,
+            tile=tile,
+            overlap=overlap,
+            tta=tta,
+            knowledge=read_knowledge(knowledge) if knowledge else None,
+            batch_size=batch_size or default_batch_size(device),
         ),
         follow=lambda total: BatchBar(asked.notes, lambda: total),
         shard=shard,

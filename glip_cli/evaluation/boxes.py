@@ -50,6 +50,12 @@ LVIS_CAPPED_RULES = Rules(
     "prompts of 40 names, 300 boxes per image",
     partial(lvis_scores, fixed=False),
 )
+# not the published recipe: 14 prompts, and as many boxes for each name
+LVIS_PACKED_RULES = Rules(
+    {"threshold": 0.0, "per_text": 700},
+    "prompts of as many names as fit, 700 boxes per image and prompt, 10000 per class",
+    partial(lvis_scores, fixed=True),
+)
 
 
 @dataclass(frozen=True)

@@ -100,4 +100,6 @@ def settings_in_words(session: Session, rules: Rules) -> str:
     """As a person needs it to do the same again."""
     shorter, longer = session.base.size or session.detector.model.config.image_size
     dtype = str(session.detector.dtype).removeprefix("torch.")
-    return f"{rules.words}; images of {shorter} to {longer} pixels; {dtype} on {session.detector.device.type}"
+    views = f"; tiles of {session.base.tile}" if session.base.tile else ""
+    views += "; test-time augmentation" if session.base.tta else ""
+    return f"{rules.words}; images of {shorter} to {longer} pixels{views}; {dtype} on {session.detector.device.type}"

@@ -204,6 +204,12 @@ def test_lvis_asks_forty_names_at_a_time() -> None:
     capped = glip("lvis-minival", "--gt", "lvis.json", "--images", "coco", "--capped", "-o", "capped")
     assert capped.exit_code == 0, capped.output
     assert metrics("capped")["protocol"] == "LVIS AP"
+    packed = glip("lvis-minival", "--gt", "lvis.json", "--images", "coco", "--packed", "-o", "packed")
+    assert packed.exit_code == 0, packed.output
+    assert "as many names as fit" in packed.stdout
+    assert json.loads(Path("packed/detections/run.json").read_text())["chunked_size"] is None
+    both = glip("lvis-minival", "--gt", "lvis.json", "--images", "coco", "--packed", "--capped", "-o", "both")
+    assert both.exit_code == 2
 
 
 def test_odinw_runs_what_is_there_and_names_what_is_not() -> None:
