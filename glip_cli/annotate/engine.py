@@ -1,0 +1,99 @@
+"""The engine of `glip annotate`: every item is a sentence about its picture.
+
+Pictures are read ahead by threads; one that several sentences in a row are about is read and looked at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+import torch
+
+from glip_cli.annotate.captions import Captioned
+from glip_cli.annotate.parts import read_sentence
+from glip_cli.batch.items import Item
+from glip_cli.batch.prefetch import in_order
+from glip_cli.batch.runner import MOST_WORKERS
+from glip_cli.detector import Detector, Seen
+from glip_cli.device import out_of_memory
+from glip_cli.errors import ImageError, PromptError
+from glip_cli.image import Prepared, prepare, read_image
+from glip_cli.nouns import Tagger
+from glip_cli.options import DetectOptions
+from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.types import Detections
+
+Read = tuple[list[Captioned], Prepared | ImageError]
+"""A picture with all its sentences."""
+
+
+class GroundingEngine:
+    """See `batch.items.Engine`; the items' sources are `Captioned`."""
+
+    block_size = 1
+
+    def __init__(
+        self,
+        detector: Detector,
+        options: DetectOptions,
+        tagger: Tagger | None,
+        workers: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """`tagger` may be None where every caption has brackets; `workers` is of threads that read pictures."""
+        self.detector, self.options, self.tagger = detector, options, tagger
+        self.workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        self.stop = stop or threading.Event()
+        self._size = options.size or detector.model.config.image_size
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        sources = (cast(Captioned, item.source) for item in items)
+        groups = (list(group) for _, group in groupby(sources, key=lambda source: source.location))
+        with closing(in_order(self._read, groups, self.workers, 2 * self.workers, self.stop)) as pictures:
+            for sentences, picture in pictures:
+                for made in self._records(sentences, picture):
+                    if self.stop.is_set():
+                        return
+                    yield made
+
+    def _read(self, sentences: list[Captioned]) -> Read:
+        try:
+            image = read_image(sentences[0].open(), sentences[0].name)
+        except ImageError as error:
+            return sentences, error
+        with out_of_memory(torch.device("cpu")):
+            return sentences, prepare(image, *self._size)
+
+    def _records(self, sentences: list[Captioned], picture: Prepared | ImageError) -> Iterator[AnyRecord]:
+        """One for each sentence; the picture is looked at when the first of them asks."""
+        name, model = sentences[0].name, self.detector.name
+        seen: Seen | None = None
+        for one in sentences:
+            if isinstance(picture, ImageError):
+                yield error_record(name, str(picture), model)
+                continue
+            try:
+                text, prompt = read_sentence(
+                    one.caption, self.tagger, self.detector.tokenizer, self.detector.model.config.text.window
+                )
+                plan = self.detector.plan(prompt, self.options) if prompt else None
+            except PromptError as error:
+                yield error_record(name, f"{name}: {error}", model)
+                continue
+            if plan is None:
+                yield {**record(name, nothing(text, picture.size), model), "spans": []}
+                continue
+            seen = seen or self.detector.look([picture])
+            yield record(name, self.detector.ask(seen, plan, self.options)[0], model)
+
+
+def nothing(text: str, size: tuple[int, int]) -> Detections:
+    """Of a sentence without a phrase."""
+    none = np.zeros(0, np.float32)
+    return Detections(np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64), (), (), text, size)

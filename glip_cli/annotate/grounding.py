@@ -1,0 +1,160 @@
+"""The records of `glip annotate` as data to train on, and as records that the other formats are made from.
+
+A record is of one caption. `grounding.json` has an image for each of them, as MDETR's files do; the other formats
+want one record per picture, which `by_picture` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from glip_cli.batch.journal import lasting, read_records
+from glip_cli.output.formats import WRITERS, json_bytes
+from glip_cli.output.records import AnyRecord, Detection, Record, corners
+
+GROUNDING = "grounding"
+FILE = "grounding.json"
+SAME_OBJECT = 0.6
+"""IoU from which two boxes of one class, found by two captions, are one object."""
+
+_ARTICLES = ("a ", "an ", "the ")
+_OBJECT = {"id": 1, "name": "object", "supercategory": "object"}
+
+
+@dataclass
+class Tally:
+    """What the captions of a run came to."""
+
+    captions: int = 0
+    grounded: int = 0  # captions with a box at least
+    without_phrase: int = 0
+    phrases: int = 0
+    found: int = 0  # phrases with a box at least
+
+    def add(self, record: Record) -> None:
+        self.captions += 1
+        self.grounded += bool(record["detections"])
+        self.without_phrase += not record["labels"]
+        self.phrases += len(record["labels"])
+        self.found += len({detection["label_id"] for detection in record["detections"]})
+
+
+def tally(journal: Path) -> Tally:
+    """Of all captions that could be asked about."""
+    total = Tally()
+    for record in _good(journal):
+        total.add(record)
+    return total
+
+
+def write_formats(folder: Path, journal: Path, names: Sequence[str]) -> None:
+    """Make files of the complete records. Raises OSError, OutputError."""
+    if GROUNDING in names:
+        write_grounding(journal, folder / FILE)
+    writers = [WRITERS[name](folder) for name in names if name != GROUNDING]
+    for record in by_picture(read_records(journal)) if writers else ():
+        for writer in writers:
+            writer.add(record)
+    for writer in writers:  # not where something failed: closing gives a file its name
+        writer.close()
+
+
+def write_grounding(journal: Path, path: Path) -> None:
+    """MDETR's format: a caption for each image, and for each box the characters of the caption that name it.
+
+    Captions for which no box was found are left out: a teacher that sees nothing has nothing to teach. Of the others,
+    phrases without a box stay words of the caption. `score` is the teacher's; readers pass over it.
+    """
+    with lasting(path) as stream:
+        stream.write(b'{"info": {"description": "made by glip annotate"},\n"categories": [%s],' % json_bytes(_OBJECT))
+        for key, rows in (("images", _image_rows(journal)), ("annotations", _box_rows(journal))):
+            stream.write(b'\n"%s": [' % key.encode())
+            for number, row in enumerate(rows):
+                stream.write((b",\n" if number else b"\n") + json_bytes(row))
+            stream.write(b"]," if key == "images" else b"]}\n")
+
+
+def by_picture(records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
+    """One record for each picture, with the boxes of all its captions; see `merged`."""
+    for _, group in groupby(records, key=lambda record: record["image"]):
+        yield merged(list(group))
+
+
+def merged(records: Sequence[AnyRecord]) -> AnyRecord:
+    """The captions of one picture as one: a class is a phrase without its article, in lower case.
+
+    Of two boxes of a class that overlap by `SAME_OBJECT` the better stays. A picture of which no caption could be
+    asked is the error of its first.
+    """
+    good = [record for record in records if "detections" in record]
+    if not good:
+        return records[0]
+    labels: dict[str, int] = {}
+    boxes: list[Detection] = []
+    for record in good:
+        for label in record["labels"]:
+            labels.setdefault(class_name(label), len(labels))
+        boxes += [_renamed(detection, labels) for detection in record["detections"]]
+    boxes.sort(key=lambda detection: -detection["score"])
+    return {**good[0], "labels": list(labels), "spans": [], "detections": _apart(boxes)}
+
+
+def class_name(phrase: str) -> str:
+    """ "A  red Square" -> "red square"."""
+    name = " ".join(phrase.lower().split())
+    article = next((article for article in _ARTICLES if name.startswith(article)), "")
+    return name.removeprefix(article)
+
+
+def _renamed(detection: Detection, labels: dict[str, int]) -> Detection:
+    name = class_name(detection["label"])
+    return {**detection, "label": name, "label_id": labels[name]}
+
+
+def _apart(boxes: Sequence[Detection]) -> list[Detection]:
+    """Best first; without those that show what a better one shows."""
+    kept: list[Detection] = []
+    for box in boxes:
+        if not any(other["label"] == box["label"] and _iou(other, box) >= SAME_OBJECT for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _iou(a: Detection, b: Detection) -> float:
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = corners(a), corners(b)
+    shared = max(min(ax2, bx2) - max(ax1, bx1), 0.0) * max(min(ay2, by2) - max(ay1, by1), 0.0)
+    both = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
+    return shared / both if both > 0 else 0.0
+
+
+def _good(journal: Path) -> Iterator[Record]:
+    for record in read_records(journal):
+        if "detections" in record:
+            yield record
+
+
+def _grounded(journal: Path) -> Iterator[tuple[int, Record]]:
+    """The captions with a box, numbered from 1."""
+    return enumerate((record for record in _good(journal) if record["detections"]), 1)
+
+
+def _image_rows(journal: Path) -> Iterator[dict[str, Any]]:
+    for number, record in _grounded(journal):
+        yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"],
+               "caption": record["prompt"]}  # fmt: skip
+
+
+def _box_rows(journal: Path) -> Iterator[dict[str, Any]]:
+    count = 0
+    for number, record in _grounded(journal):
+        for detection in record["detections"]:
+            count += 1
+            x1, y1, x2, y2 = corners(detection)
+            bbox = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+            spans = record["spans"][detection["label_id"]]
+            yield {"id": count, "image_id": number, "category_id": 1, "bbox": bbox, "area": round(bbox[2] * bbox[3], 3),
+                   "iscrowd": 0, "tokens_positive": spans, "score": detection["score"]}  # fmt: skip
