@@ -1,7 +1,7 @@
 """What is measured: this package's network, the textbook form of the same, and transformers' GroundingDINO-tiny.
 
-The weights are those of tests/recipe.py, or random ones: time does not depend on them, but for what post-processing gets
-to do. Every subject takes a picture as Pillow has it and gives detections, except GroundingDINO, whose pre- and
+The weights are those of tests/recipe.py, or random ones: time does not depend on them, but for what post-processing
+gets to do. Every subject takes a picture as Pillow has it and gives detections, except GroundingDINO, whose pre- and
 post-processing is left out, in its favour.
 """
 
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from glip_cli.detector import Detector, Plan, limits, to_detections
+from glip_cli.answers import limits, to_detections
+from glip_cli.detector import Detector
 from glip_cli.image import collate, prepare
 from glip_cli.options import DetectOptions
+from glip_cli.plan import Plan
 from glip_cli.postprocess import Geometry, label_matrix, postprocess
 from glip_cli.scenes import draw_scene
 from glip_cli.tokenizer import Tokenizer
@@ -44,7 +46,7 @@ class Question:
 
 
 def detector(architecture: str, bert: str | None, dtype: str, device: str) -> Detector:
-    """This package's, with the recipe's weights; glip-mini with its own. `bert`: a folder with BERT's vocabulary."""
+    """Ours, with the recipe's weights; glip-mini with its own. `bert`: a folder with BERT's vocabulary."""
     if architecture == "glip-mini":
         return Detector.load(architecture, device=device, dtype=dtype)
     tokenizer = Tokenizer.from_dir(load_tokenizer_folder(architecture, bert=bert, offline=bert is not None))

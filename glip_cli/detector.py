@@ -19,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_iou, nms
 
+from glip_cli.answers import limits, merge, to_detections, to_found
 from glip_cli.device import out_of_memory, pick_device, pick_dtype
-from glip_cli.errors import PromptError, UsageError
+from glip_cli.errors import PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
-from glip_cli.knowledge import TRAINED, knowledge_chunks
 from glip_cli.model import Glip
 from glip_cli.options import DetectOptions
-from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
-from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
+from glip_cli.plan import Plan, PromptLike, Reader, every_label
+from glip_cli.postprocess import Found, Geometry, label_matrix, postprocess
+from glip_cli.prompt import Chunk
 from glip_cli.tokenizer import Tokenizer
-from glip_cli.types import Detections, Prompt, Span
+from glip_cli.types import Detections
 from glip_cli.views import combine, cut, names_a_side, view_options, views_of
 from glip_cli.weights import load_detector_parts
 from glip_cli.weights.fetch import Report
@@ -39,28 +39,6 @@ from glip_cli.weights.fetch import Report
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
 ASKED_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
-SHOWN_LABELS = 5  # that a note names; the rest it leaves out
-
-PromptLike = str | Sequence[str] | Prompt
-"""A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A prompt made ready: what to ask the model, and how to report what it says.
-
-    Attributes:
-        chunks: the texts to ask with.
-        labels: what is reported, as typed; later label ids in the chunks are negatives.
-        text, spans: the prompt for people, and the first span of each reported label in it.
-        notes: remarks for the person.
-    """
-
-    chunks: tuple[Chunk, ...]
-    labels: tuple[str, ...]
-    text: str
-    spans: tuple[Span, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +74,7 @@ class Detector:
         self.name = name
         self.tuned_for = tuned_for
         self.tokenizer = tokenizer
+        self.reader = Reader(tokenizer, model.config.text.window, model.config.fusion is not None, name, tuned_for)
         self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
         self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
@@ -197,38 +176,8 @@ class Detector:
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
-        """Make a prompt ready, once for many images. Raises PromptError."""
-        asked = as_prompt(prompt)
-        missing = [label for label in options.class_thresholds if label not in asked.labels]
-        if missing:
-            raise PromptError(
-                f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}"
-            )
-        full = asked
-        if options.negatives:
-            if asked.is_caption:
-                raise PromptError("--negative does not go with a caption; name the labels with --texts")
-            full = label_prompt([*asked.labels, *options.negatives])
-        chunks = self._chunks(full, options)
-        text, spans = shown(asked)
-        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(full, options))
-        return Plan(chunks, asked.labels, text, spans, notes)
-
-    def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
-        limit = self.model.config.text.window
-        if options.knowledge is None:
-            return chunk(asked, self.tokenizer, limit, options.chunked_size)
-        if self.model.config.fusion:
-            raise UsageError(f"--knowledge is for models without fusion, such as glip-t-a, not for {self.name}")
-        first = self.name.startswith(TRAINED)
-        return knowledge_chunks(asked, options.knowledge, self.tokenizer, limit, first=first)
-
-    def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
-        """An offset belongs to the tokens of one text."""
-        if self.tuned_for in ((), asked.labels):
-            return ()
-        labels = ", ".join(self.tuned_for[:SHOWN_LABELS]) + (", ..." if len(self.tuned_for) > SHOWN_LABELS else "")
-        return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
+        """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
+        return self.reader.plan(prompt, options)
 
     def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.
@@ -319,66 +268,3 @@ def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     length = max(mask.shape[1] for _, mask in texts)
     hidden = torch.cat([F.pad(rows, (0, 0, 0, length - rows.shape[1])) for rows, _ in texts])
     return hidden, torch.cat([F.pad(mask, (0, length - mask.shape[1])) for _, mask in texts])
-
-
-def as_prompt(prompt: PromptLike) -> Prompt:
-    """A text is split into labels; a list is taken as it is. Raises PromptError."""
-    if isinstance(prompt, Prompt):
-        return prompt
-    return label_prompt(parse_texts([prompt]) if isinstance(prompt, str) else list(prompt))
-
-
-def limits(options: DetectOptions) -> Limits:
-    per_image = max(options.per_text, options.top_k or 0)
-    return Limits(nms_iou=options.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
-
-
-def merge(parts: list[Found], plan: Plan, options: DetectOptions) -> Found:
-    """Bring the chunks of one image together, best first, and keep what was asked for."""
-    found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")))
-    found = found[found.scores.argsort(descending=True, stable=True)]
-    if options.agnostic_nms and len(parts) > 1:
-        found = found[nms(found.boxes, found.scores, options.nms_iou)]
-    found = found[_wanted(found, len(plan.labels), options.nms_iou)]
-    thresholds = found.scores.new_tensor([options.class_thresholds.get(x, options.threshold) for x in plan.labels])
-    return found[found.scores > thresholds[found.labels]][: options.top_k]
-
-
-def _wanted(found: Found, labels: int, iou: float) -> Tensor:
-    """Not a negative label, and no negative of a higher score on the same object: bool [n]."""
-    negative = found.labels >= labels
-    if not negative.any():
-        return ~negative
-    rival = box_iou(found.boxes, found.boxes[negative]) > iou
-    beaten = rival & (found.scores[negative] > found.scores.unsqueeze(1))
-    return ~negative & ~beaten.any(1)
-
-
-def mirror_notes(asked: Prompt, options: DetectOptions) -> tuple[str, ...]:
-    if options.tta and names_a_side(asked.text):
-        return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
-    return ()
-
-
-def every_label(plan: Plan) -> Plan:
-    """The same question with its negatives reported too, under names that nobody sees."""
-    labels = max(number for part in plan.chunks for number in part.label_ids) + 1
-    more = labels - len(plan.labels)
-    return replace(plan, labels=(*plan.labels, *[""] * more), spans=(*plan.spans, *[(0, 0)] * more))
-
-
-def to_found(detections: Detections) -> Found:
-    return Found(*map(torch.from_numpy, (detections.boxes, detections.scores, detections.label_ids)))
-
-
-def to_detections(found: Found, size: tuple[int, int], plan: Plan) -> Detections:
-    return Detections(
-        boxes=found.boxes.float().cpu().numpy(),
-        scores=found.scores.float().cpu().numpy(),
-        label_ids=found.labels.cpu().numpy(),
-        labels=plan.labels,
-        spans=plan.spans,
-        text=plan.text,
-        size=size,
-        places=plan.chunks[0].prompt.spans if plan.chunks[0].prompt.is_caption else (),
-    )

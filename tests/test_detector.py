@@ -13,11 +13,12 @@ from PIL import Image
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.detector import Plan, merge
+from glip_cli.answers import merge
 from glip_cli.device import pick_device, pick_dtype
 from glip_cli.errors import DeviceError, PromptError, UsageError, WeightsError
 from glip_cli.image import prepare
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
+from glip_cli.plan import Plan
 from glip_cli.postprocess import Found
 from glip_cli.prompt import caption_prompt
 from glip_cli.scenes import draw_scene

@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 
 from glip_cli.batch.prefetch import in_order
-from glip_cli.detector import Detector, Plan
+from glip_cli.detector import Detector
 from glip_cli.device import out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError
 from glip_cli.image import Prepared, padded_size, prepare, read_image
 from glip_cli.options import DetectOptions
+from glip_cli.plan import Plan
 from glip_cli.sources import Source
 from glip_cli.types import Detections
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from glip_cli.model.blocks import ROWS, in_blocks
 from glip_cli.model.config import SwinConfig
+from glip_cli.model.products import adopt
 
 PATCH = 4  # pixels per cell of the first stage
 FAR = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
@@ -145,6 +146,7 @@ class Backbone(nn.Module):
         self.apply(start)
         # a cell of padding must not be exactly zero: each LayerNorm would multiply its gradient by 1 / sqrt(eps)
         nn.init.normal_(self.patch_embed.proj.bias, std=0.02)
+        adopt(self)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""

@@ -19,13 +19,13 @@ from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
 from glip_cli.cli import app
-from glip_cli.detector import as_prompt
 from glip_cli.errors import CheckpointError, GlipError, OutputError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.modes import Rates, Tuning, select
 from glip_cli.model import ARCHITECTURES, Glip, RawOutput
 from glip_cli.options import DetectOptions
+from glip_cli.plan import as_prompt
 from glip_cli.scenes import draw_scene
 from glip_cli.types import Detections
 from glip_cli.weights import registry

@@ -1,0 +1,55 @@
+"""What the texts of a plan found in an image -> the `Detections` that are reported."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+from glip_cli.options import DetectOptions
+from glip_cli.plan import Plan
+from glip_cli.postprocess import Found, Limits
+from glip_cli.types import Detections
+
+
+def limits(options: DetectOptions) -> Limits:
+    per_image = max(options.per_text, options.top_k or 0)
+    return Limits(nms_iou=options.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
+
+
+def merge(parts: list[Found], plan: Plan, options: DetectOptions) -> Found:
+    """Bring the chunks of one image together, best first, and keep what was asked for."""
+    found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")))
+    found = found[found.scores.argsort(descending=True, stable=True)]
+    if options.agnostic_nms and len(parts) > 1:
+        found = found[nms(found.boxes, found.scores, options.nms_iou)]
+    found = found[_wanted(found, len(plan.labels), options.nms_iou)]
+    thresholds = found.scores.new_tensor([options.class_thresholds.get(x, options.threshold) for x in plan.labels])
+    return found[found.scores > thresholds[found.labels]][: options.top_k]
+
+
+def _wanted(found: Found, labels: int, iou: float) -> Tensor:
+    """Not a negative label, and no negative of a higher score on the same object: bool [n]."""
+    negative = found.labels >= labels
+    if not negative.any():
+        return ~negative
+    rival = box_iou(found.boxes, found.boxes[negative]) > iou
+    beaten = rival & (found.scores[negative] > found.scores.unsqueeze(1))
+    return ~negative & ~beaten.any(1)
+
+
+def to_found(detections: Detections) -> Found:
+    return Found(*map(torch.from_numpy, (detections.boxes, detections.scores, detections.label_ids)))
+
+
+def to_detections(found: Found, size: tuple[int, int], plan: Plan) -> Detections:
+    return Detections(
+        boxes=found.boxes.float().cpu().numpy(),
+        scores=found.scores.float().cpu().numpy(),
+        label_ids=found.labels.cpu().numpy(),
+        labels=plan.labels,
+        spans=plan.spans,
+        text=plan.text,
+        size=size,
+        places=plan.chunks[0].prompt.spans if plan.chunks[0].prompt.is_caption else (),
+    )

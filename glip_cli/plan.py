@@ -1,0 +1,107 @@
+"""A prompt made ready for a model: the texts to ask with, and how to report what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from glip_cli.errors import PromptError, UsageError
+from glip_cli.knowledge import TRAINED, knowledge_chunks
+from glip_cli.options import DetectOptions
+from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.types import Prompt, Span
+from glip_cli.views import names_a_side
+
+SHOWN_LABELS = 5  # that a note names; the rest it leaves out
+
+PromptLike = str | Sequence[str] | Prompt
+"""A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A prompt made ready: what to ask the model, and how to report what it says.
+
+    Attributes:
+        chunks: the texts to ask with.
+        labels: what is reported, as typed; later label ids in the chunks are negatives.
+        text, spans: the prompt for people, and the first span of each reported label in it.
+        notes: remarks for the person.
+    """
+
+    chunks: tuple[Chunk, ...]
+    labels: tuple[str, ...]
+    text: str
+    spans: tuple[Span, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What of a model decides how it is asked.
+
+    Attributes:
+        window: tokens that a text may have.
+        fused: whether text and image meet before the end.
+        name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
+    """
+
+    tokenizer: Tokenizer
+    window: int
+    fused: bool
+    name: str
+    tuned_for: tuple[str, ...] = ()
+
+    def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
+        """Make a prompt ready, once for many images. Raises PromptError."""
+        asked = as_prompt(prompt)
+        missing = [label for label in options.class_thresholds if label not in asked.labels]
+        if missing:
+            raise PromptError(
+                f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}"
+            )
+        full = asked
+        if options.negatives:
+            if asked.is_caption:
+                raise PromptError("--negative does not go with a caption; name the labels with --texts")
+            full = label_prompt([*asked.labels, *options.negatives])
+        chunks = self._chunks(full, options)
+        text, spans = shown(asked)
+        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(full, options))
+        return Plan(chunks, asked.labels, text, spans, notes)
+
+    def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
+        if options.knowledge is None:
+            return chunk(asked, self.tokenizer, self.window, options.chunked_size)
+        if self.fused:
+            raise UsageError(f"--knowledge is for models without fusion, such as glip-t-a, not for {self.name}")
+        first = self.name.startswith(TRAINED)
+        return knowledge_chunks(asked, options.knowledge, self.tokenizer, self.window, first=first)
+
+    def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
+        """An offset belongs to the tokens of one text."""
+        if self.tuned_for in ((), asked.labels):
+            return ()
+        labels = ", ".join(self.tuned_for[:SHOWN_LABELS]) + (", ..." if len(self.tuned_for) > SHOWN_LABELS else "")
+        return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
+
+
+def as_prompt(prompt: PromptLike) -> Prompt:
+    """A text is split into labels; a list is taken as it is. Raises PromptError."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    return label_prompt(parse_texts([prompt]) if isinstance(prompt, str) else list(prompt))
+
+
+def mirror_notes(asked: Prompt, options: DetectOptions) -> tuple[str, ...]:
+    if options.tta and names_a_side(asked.text):
+        return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
+    return ()
+
+
+def every_label(plan: Plan) -> Plan:
+    """The same question with its negatives reported too, under names that nobody sees."""
+    labels = max(number for part in plan.chunks for number in part.label_ids) + 1
+    more = labels - len(plan.labels)
+    return replace(plan, labels=(*plan.labels, *[""] * more), spans=(*plan.spans, *[(0, 0)] * more))
