@@ -73,7 +73,7 @@ def test_while_it_starts_and_while_it_works(folder: Path) -> None:
     ended(working, folder / "out9")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_at_random_moments(folder: Path) -> None:
     rng = random.Random(time.time_ns())
     for _ in range(8):
