@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 from glip_cli.answers import limits, to_detections
 from glip_cli.detector import Detector
 from glip_cli.image import collate, prepare
+from glip_cli.model import products
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan
 from glip_cli.postprocess import Geometry, label_matrix, postprocess
@@ -61,10 +63,18 @@ def ours(subject: Detector, question: Question, **options: int) -> Callable[[], 
 
 
 def reference(subject: Detector, question: Question) -> Callable[[], int]:
-    """The same weights in textbook form: text padded to 256, unfolded fusion, torchvision's deform_conv2d."""
+    """The same weights in textbook form: text padded to 256, unfolded fusion, torchvision's deform_conv2d.
+
+    With torch's own matrix products, as everybody would run it.
+    """
     chosen = DetectOptions(size=question.size)
     plan = subject.plan(question.names, chosen)
-    return lambda: sum(_textbook(subject, question, plan, chosen, i) for i in range(len(plan.chunks)))
+
+    def run() -> int:
+        with mock.patch.object(products, "_ONEDNN", None):
+            return sum(_textbook(subject, question, plan, chosen, i) for i in range(len(plan.chunks)))
+
+    return run
 
 
 @torch.inference_mode()
