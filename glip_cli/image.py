@@ -119,9 +119,9 @@ def _decoding(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too large to decode ({_one_line(error)}); tile or shrink it first") from error
+        raise ImageError(f"{name}: too large to decode ({_one_line(error)}); cut it up or shrink it first") from error
     except MemoryError as error:
-        raise ImageError(f"{name}: not enough memory to decode it; tile or shrink it first") from error
+        raise ImageError(f"{name}: not enough memory to decode it; cut it up or shrink it first") from error
     except Exception as error:  # damaged data makes decoders raise anything: SyntaxError, struct.error, IndexError ...
         raise ImageError(f"{name}: damaged or cut short ({_one_line(error)}); copy or export it again") from error
 

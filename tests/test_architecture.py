@@ -17,17 +17,19 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["finetune"],
-    ["evaluation"],
-    ["batch"],
-    ["detector"],
-    ["weights", "output", "sources", "scenes", "device"],
+    ["evaluation", "annotate", "cvat"],
+    ["batch", "export"],
+    ["detector", "doctor"],
+    ["features", "answers"],
+    ["plan"],
+    ["weights", "output", "sources", "scenes", "device", "views"],
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["options", "names"],
     ["types"],
     ["errors", "__init__"],
 ]
-PARTS = {"prompt": {"prompt", "chunks", "phrases", "texts", "tokenizer"}, "boxes": {"boxes"}}
+PARTS = {"prompt": {"prompt", "chunks", "knowledge", "nouns", "phrases", "texts", "tokenizer"}, "boxes": {"boxes"}}
 ROOM = {part: room for room, parts in PARTS.items() for part in parts}
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ALLOWED_BESIDE = {("boxes", "model")}  # the strides of the levels stand with the architecture

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from glip_cli import __version__
-from glip_cli.cli import batch, detect, evaluate, finetune, weights
-from glip_cli.cli.console import fail, leave_on_interrupt
+from glip_cli.cli import annotate, batch, detect, doctor, evaluate, export, features, finetune, weights
+from glip_cli.cli.console import fail, leave_on_interrupt, reader_is_gone, refused, write_any_letter
 from glip_cli.cli.defaults import with_defaults
-from glip_cli.errors import GlipError
+from glip_cli.errors import GlipError, UsageError
+
+Misuse: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's UsageError, of which newer versions of typer hold a copy of their own."""
 
 app = typer.Typer(
     name="glip",
@@ -26,7 +30,11 @@ app.command("detect", epilog=detect.EPILOG)(detect.detect)
 app.command("batch", epilog=batch.EPILOG)(batch.batch)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("finetune", epilog=finetune.EPILOG)(finetune.finetune)
+app.command("annotate", epilog=annotate.EPILOG)(annotate.annotate)
+app.command("features", epilog=features.EPILOG)(features.features)
+app.command("export", epilog=export.EPILOG)(export.export)
 app.add_typer(weights.app, name="weights")
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 
 
 def _version(asked: bool) -> None:
@@ -45,10 +53,31 @@ def _root(
 
 
 def main() -> None:
-    """The console script. Flags beat GLIP_... variables, which beat --config FILE."""
+    """The console script."""
     leave_on_interrupt()
+    write_any_letter()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what was typed; return the exit code. Flags beat GLIP_... variables, which beat --config FILE."""
+    root = typer.main.get_command(app)
     try:
-        arguments = with_defaults(typer.main.get_command(app), sys.argv[1:])
+        return root.main(with_defaults(root, words), prog_name="glip", standalone_mode=False) or 0
     except GlipError as error:
-        sys.exit(fail(error))
-    app(arguments)
+        return fail(error)
+    except Misuse as error:
+        return _misused(error)
+    except BrokenPipeError:
+        return reader_is_gone()
+    except OSError as error:  # standard output, where a command has not yet begun
+        return fail(refused(error))
+
+
+def _misused(error: Any) -> int:
+    """What typer cannot make sense of: one line as for everything else; the help, where nothing was asked."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    told = " ".join(error.format_message().split()).rstrip(".")
+    return fail(UsageError(f"{told}; see {error.ctx.command_path if error.ctx else 'glip'} --help"))

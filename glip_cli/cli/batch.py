@@ -14,6 +14,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.onnx import fixed_texts, open_onnx
 from glip_cli.cli.request import class_thresholds, read_prompt
 from glip_cli.cli.results import SOME_FAILED, check_formats
 from glip_cli.errors import UsageError
@@ -37,6 +38,7 @@ def batch(
     tokens_positive: flags.TokensPositive = None,
     negative: flags.Negative = None,
     chunked_size: flags.ChunkedSize = None,
+    knowledge: flags.Knowledge = None,
     custom_entities: flags.CustomEntities = False,
     threshold: flags.Threshold = 0.3,
     class_threshold: flags.ClassThreshold = None,
@@ -48,9 +50,13 @@ def batch(
     weights: flags.Weights = None,
     adapter: flags.Adapter = None,
     bert: flags.Bert = None,
+    onnx: flags.Onnx = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
     size: flags.Size = None,
+    tile: flags.Tile = None,
+    overlap: flags.Overlap = None,
+    tta: flags.Tta = False,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
     format: flags.BatchFormat = None,
@@ -70,6 +76,7 @@ def batch(
     """Find what you name in many pictures; killed, the same command goes on."""
     from glip_cli.batch.folder import RunFolder, Shard, settings_of
     from glip_cli.batch.items import name_items
+    from glip_cli.knowledge import read_knowledge
     from glip_cli.output.pictures import Pictures
     from glip_cli.prompt import parse_texts
     from glip_cli.sources import expand
@@ -82,7 +89,12 @@ def batch(
     notes = Notes(quiet or shard.rank > 0)
     formats = check_formats(format or ["jsonl"])
     pictures = Pictures(out_dir, save_vis, save_crop, palette)
-    prompt = read_prompt(texts or [], caption, phrases or [], tokens_positive, notes)
+    served = open_onnx(onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert, ray=ray)
+    if caption is None and not texts and (known := fixed_texts(served)):
+        texts, custom_entities = known, True
+    prompt = read_prompt(
+        texts or [], caption, phrases or [], tokens_positive, notes, custom_entities=custom_entities, offline=offline
+    )
     options = DetectOptions(
         threshold=threshold,
         class_thresholds=class_thresholds(class_threshold, thresholds, prompt),
@@ -92,6 +104,10 @@ def batch(
         nms_iou=nms_iou,
         agnostic_nms=agnostic_nms,
         size=parse_size(size) if size else None,
+        tile=tile,
+        overlap=overlap,
+        tta=tta,
+        knowledge=read_knowledge(knowledge) if knowledge else None,
         batch_size=default_batch_size(device) if batch_size is None else batch_size,
     )
     sources = expand(
@@ -111,7 +127,7 @@ def batch(
         "dtype": dtype,
         "offline": offline,
     }
-    detector = Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
+    detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
     plan = detector.plan(prompt, options)
     for note in plan.notes:
         notes.say(f"note: {note}")

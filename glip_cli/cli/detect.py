@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from glip_cli.cli import flags
 from glip_cli.cli.console import DownloadBar, Notes, command, image_bar, interruptible
+from glip_cli.cli.onnx import fixed_texts, open_onnx
 from glip_cli.cli.request import class_thresholds, print_explanation, read_prompt
 from glip_cli.cli.results import Files, Summary, check_formats
 from glip_cli.errors import UsageError
@@ -27,6 +28,7 @@ def detect(
     tokens_positive: flags.TokensPositive = None,
     negative: flags.Negative = None,
     chunked_size: flags.ChunkedSize = None,
+    knowledge: flags.Knowledge = None,
     explain: flags.Explain = False,
     custom_entities: flags.CustomEntities = False,
     threshold: flags.Threshold = 0.3,
@@ -39,9 +41,13 @@ def detect(
     weights: flags.Weights = None,
     adapter: flags.Adapter = None,
     bert: flags.Bert = None,
+    onnx: flags.Onnx = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
     size: flags.Size = None,
+    tile: flags.Tile = None,
+    overlap: flags.Overlap = None,
+    tta: flags.Tta = False,
     batch_size: flags.BatchSize = 1,
     out_dir: flags.OutDir = Path("outputs"),
     format: flags.Format = None,
@@ -57,11 +63,17 @@ def detect(
     debug: flags.Debug = False,
 ) -> None:
     """Find what you name in pictures."""
+    from glip_cli.knowledge import read_knowledge
     from glip_cli.prompt import parse_texts
     from glip_cli.sources import expand
 
     notes = Notes(quiet)
-    prompt = read_prompt(texts or [], caption, phrases or [], tokens_positive, notes)
+    served = open_onnx(onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert)
+    if caption is None and not texts and (known := fixed_texts(served)):
+        texts, custom_entities = known, True
+    prompt = read_prompt(
+        texts or [], caption, phrases or [], tokens_positive, notes, custom_entities=custom_entities, offline=offline
+    )
     options = DetectOptions(
         threshold=threshold,
         class_thresholds=class_thresholds(class_threshold, thresholds, prompt),
@@ -71,12 +83,19 @@ def detect(
         nms_iou=nms_iou,
         agnostic_nms=agnostic_nms,
         size=parse_size(size) if size else None,
+        tile=tile,
+        overlap=overlap,
+        tta=tta,
+        knowledge=read_knowledge(knowledge) if knowledge else None,
         batch_size=batch_size,
     )
     formats = check_formats(format or ["json"])
     if not inputs and not explain:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
     bar = DownloadBar(notes)
+    if not inputs and served:
+        print_explanation(served.plan(prompt, options).chunks)
+        return
     if not inputs:
         explain_alone(prompt, options, model or (str(adapter) if adapter else None), bert, offline, bar)
         return
@@ -90,7 +109,7 @@ def detect(
     from glip_cli.detector import Detector
 
     where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "offline": offline}
-    detector = Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
+    detector = served or Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
     plan = detector.plan(prompt, options)
     for note in plan.notes:
         notes.say(f"note: {note}")
@@ -112,9 +131,13 @@ def explain_alone(
     prompt: Prompt, options: DetectOptions, model: str | None, bert: Path | None, offline: bool, bar: DownloadBar
 ) -> None:
     """`--explain` without an image needs a tokenizer and no weights."""
+    from glip_cli.knowledge import knowledge_chunks
     from glip_cli.prompt import chunk
     from glip_cli.tokenizer import Tokenizer
     from glip_cli.weights.parts import load_tokenizer_folder
 
-    folder = load_tokenizer_folder(model, bert=bert, offline=offline, report=bar)
-    print_explanation(chunk(prompt, Tokenizer.from_dir(folder), size=options.chunked_size))
+    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(model, bert=bert, offline=offline, report=bar))
+    if options.knowledge is not None:
+        print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer))
+    else:
+        print_explanation(chunk(prompt, tokenizer, size=options.chunked_size))

@@ -38,17 +38,19 @@ Texts = Annotated[
                  help='"cat . remote .", "cat, remote", @labels.txt or "$: coco"; repeated: one label each.'),
 ]  # fmt: skip
 CustomEntities = Annotated[
-    bool, typer.Option("--custom-entities", "-c", hidden=True, help="Accepted for mmdet's sake: --texts is labels.")
-]
+    bool,
+    typer.Option("--custom-entities", "-c", rich_help_panel=WHAT,
+                 help="--texts are labels, also where they read like a caption."),
+]  # fmt: skip
 Caption = Annotated[
     str | None,
     typer.Option(metavar="SENTENCE", rich_help_panel=WHAT, show_default=False,
-                 help="A sentence, parts of which are the labels."),
+                 help=r"A sentence; its noun phrases, or its \[bracketed] words, are the labels."),
 ]  # fmt: skip
 Phrases = Annotated[
     list[str] | None,
     typer.Option(metavar="WORDS", rich_help_panel=WHAT, show_default=False,
-                 help="A part of the caption, by its words; repeatable."),
+                 help="A part of the caption, by its words, as a label; repeatable."),
 ]  # fmt: skip
 TokensPositive = Annotated[
     str | None,
@@ -64,6 +66,11 @@ ChunkedSize = Annotated[
     int | None,
     typer.Option("--chunked-size", "-s", metavar="N", rich_help_panel=WHAT, show_default=False,
                  help="Labels per text; else as many as fit."),
+]  # fmt: skip
+Knowledge = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=WHAT, show_default=False,
+                 help="What labels mean, json or toml: for glip-t-a."),
 ]  # fmt: skip
 Explain = Annotated[bool, typer.Option("--explain", rich_help_panel=WHAT, help="Show how the model reads each label.")]
 
@@ -114,6 +121,11 @@ Bert = Annotated[
     typer.Option(metavar="DIR", rich_help_panel=MODEL, show_default=False,
                  help="Folder with BERT's vocab.txt, for use offline."),
 ]  # fmt: skip
+Onnx = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=MODEL, show_default=False,
+                 help="A file of glip export, run by onnxruntime."),
+]  # fmt: skip
 Device = Annotated[
     str,
     typer.Option(metavar="DEVICE", rich_help_panel=MODEL, show_default=False, help="auto, cpu, cuda, cuda:1 or mps."),
@@ -129,6 +141,17 @@ Size = Annotated[
     typer.Option(metavar="SHORT,LONG", rich_help_panel=MODEL, show_default=False,
                  help="Resize to these sides, not the model's."),
 ]  # fmt: skip
+Tile = Annotated[
+    int | None,
+    typer.Option(metavar="N", rich_help_panel=MODEL, show_default=False,
+                 help="Also ask in tiles of N x N pixels."),
+]  # fmt: skip
+Overlap = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", rich_help_panel=MODEL, show_default=False,
+                 help="Shared by neighbouring tiles; else 0.2."),
+]  # fmt: skip
+Tta = Annotated[bool, typer.Option("--tta", rich_help_panel=MODEL, help="Ask at 12 scales, also mirrored: slow.")]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, help="Images at once.")
 ]

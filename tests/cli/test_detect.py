@@ -138,7 +138,6 @@ WRONG = [
     ([], "say what to find"),
     (["-t", ""], "label"),
     (["-t", PROMPT, "--caption", "a circle"], "--texts"),
-    (["--caption", "a circle"], "--phrases"),
     (["--caption", "a circle", "--phrases", "square"], "square"),
     (["--caption", "a circle", "-p", "[[[5,99]]]"], "99"),
     (["--caption", "a circle", "-p", "__import__('os')"], "cannot read the spans"),

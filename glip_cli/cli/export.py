@@ -1,0 +1,106 @@
+"""`glip export`: a model as an ONNX file, which onnxruntime has run before the command says that it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glip_cli.cli import flags
+from glip_cli.cli.console import DownloadBar, Notes, command, print_json
+from glip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from glip_cli.export.export import Exported
+
+EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'"
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
+                 help="The file to write; else MODEL.onnx here."),
+]  # fmt: skip
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=flags.WHAT, show_default=False,
+                 help="A prompt that becomes part of the file, which then takes pixels only. Else any prompt."),
+]  # fmt: skip
+Opset = Annotated[
+    int,
+    typer.Option(metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
+]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Say on stdout what was written.")]
+
+
+@command
+def export(
+    texts: Texts = None,
+    model: flags.Model = None,
+    weights: flags.Weights = None,
+    adapter: flags.Adapter = None,
+    bert: flags.Bert = None,
+    out: Out = None,
+    opset: Opset = 20,
+    json: Json = False,
+    quiet: flags.Quiet = False,
+    offline: flags.Offline = False,
+    config: flags.Config = None,
+    debug: flags.Debug = False,
+) -> None:
+    """Write a model as ONNX, checked against torch in onnxruntime."""
+    from glip_cli.prompt import parse_texts
+
+    labels = parse_texts(texts) if texts else None
+    notes = Notes(quiet)
+    if out is not None and out.suffix != ".onnx":
+        raise UsageError(f"--out {out}: name a file that ends in .onnx")
+
+    from glip_cli.export.extra import needed
+
+    for package in ("onnx_ir", "onnxscript", "onnxruntime"):
+        needed(package)
+
+    from glip_cli.export.export import export as write
+    from glip_cli.weights import load_detector_parts
+
+    parts = load_detector_parts(
+        model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=DownloadBar(notes)
+    )
+    place = out or Path(f"{parts.name.split('@')[0]}.onnx")
+    done = write(parts, place, labels, opset, notes.say)
+    if json:
+        print_json(as_dict(done))
+    else:
+        print(done.path)
+    for line in told(done):
+        notes.say(line)
+
+
+def told(done: Exported) -> list[str]:
+    """What a person wants to know of it."""
+    checked = done.checked
+    differences = ", ".join(f"{name} {value:.1e}" for name, value in checked.difference.items())
+    height, width = checked.pixels
+    faster = checked.torch_seconds / checked.onnx_seconds
+    return [
+        f"{done.bytes / 1e6:,.1f} MB; takes {'pixels' if done.card.fixed else 'pixels, ids and mask'}",
+        f"largest differences from torch: {differences}; {checked.detections} detections agree",
+        f"{height} x {width} pixels: torch {checked.torch_seconds:.3f} s, "
+        f"onnxruntime {checked.onnx_seconds:.3f} s ({faster:.2f} times as fast)",
+    ]
+
+
+def as_dict(done: Exported) -> dict[str, object]:
+    checked = done.checked
+    return {
+        "file": str(done.path),
+        "bytes": done.bytes,
+        "model": done.card.name,
+        "labels": list(done.card.fixed.labels) if done.card.fixed else None,
+        "difference": checked.difference,
+        "detections": checked.detections,
+        "pixels": list(checked.pixels),
+        "torch_seconds": checked.torch_seconds,
+        "onnx_seconds": checked.onnx_seconds,
+    }

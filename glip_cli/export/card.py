@@ -1,0 +1,133 @@
+"""What an exported file tells of itself, so that it can be used alone. Strings, as ONNX's metadata are.
+
+The keys:
+
+format         "glip-onnx/1"
+architecture   a name of glip_cli.model.config.ARCHITECTURES
+name           "glip-t@c24ce662", the model that was exported
+tuned_for      JSON: the labels that a prompt's offset was tuned for
+preprocessing  JSON, for other programs: image size, order of channels, mean, standard deviation, multiple, strides
+tokenizer      "tokenizer.json" or "vocab.txt"; what it holds is in `vocabulary`
+labels, ids    JSON: the labels of a fixed prompt, and its tokens as the model reads them
+tokens         JSON: for each label of a fixed prompt the columns of `logits` that are its own
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import CheckpointError, WeightsError
+from glip_cli.image import DIVISOR, MEAN_BGR, STD_BGR
+from glip_cli.model import ARCHITECTURES, GlipConfig
+from glip_cli.model.config import STRIDES
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.weights.parts import TOKENIZER_FILES
+
+FORMAT = "glip-onnx/1"
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A prompt that is part of a file.
+
+    Attributes:
+        labels: as typed.
+        ids: of its tokens.
+        tokens: for each label the places of its tokens.
+    """
+
+    labels: tuple[str, ...]
+    ids: tuple[int, ...]
+    tokens: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """See the module's docstring."""
+
+    architecture: str
+    name: str
+    tuned_for: tuple[str, ...]
+    tokenizer: str
+    vocabulary: str
+    fixed: Fixed | None = None
+
+    @property
+    def config(self) -> GlipConfig:
+        return ARCHITECTURES[self.architecture]
+
+    def load_tokenizer(self) -> Tokenizer:
+        """Raises WeightsError."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / self.tokenizer).write_text(self.vocabulary, encoding="utf-8", newline="")
+            return Tokenizer.from_dir(folder)
+
+
+def tokenizer_of(folder: Path) -> tuple[str, str]:
+    """The file that `Tokenizer.from_dir` reads in a folder, and its content. Raises WeightsError."""
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            with (folder / name).open(encoding="utf-8", newline="") as file:
+                return name, file.read()
+    raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
+
+
+def to_metadata(card: Card) -> dict[str, str]:
+    fixed = card.fixed
+    prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
+    told: dict[str, Any] = {"tuned_for": card.tuned_for, "preprocessing": preprocessing(card.config), **prompt}
+    return {
+        "format": FORMAT,
+        "architecture": card.architecture,
+        "name": card.name,
+        "tokenizer": card.tokenizer,
+        "vocabulary": card.vocabulary,
+        **{key: json.dumps(value, ensure_ascii=False) for key, value in told.items()},
+    }
+
+
+def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
+    """Raises CheckpointError, naming the file, for one that `glip export` did not write."""
+    if metadata.get("format") != FORMAT or metadata.get("architecture") not in ARCHITECTURES:
+        raise CheckpointError(f"{path} is an ONNX file, but none that this glip export has written")
+    try:
+        fixed = None
+        if "labels" in metadata:
+            labels, ids, tokens = (json.loads(metadata[key]) for key in ("labels", "ids", "tokens"))
+            fixed = Fixed(tuple(map(str, labels)), tuple(map(int, ids)), tuple(tuple(map(int, one)) for one in tokens))
+        return Card(
+            architecture=metadata["architecture"],
+            name=metadata["name"],
+            tuned_for=tuple(map(str, json.loads(metadata["tuned_for"]))),
+            tokenizer=_tokenizer_file(metadata["tokenizer"]),
+            vocabulary=metadata["vocabulary"],
+            fixed=fixed,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the metadata of {path} are damaged ({error}): export it again") from error
+
+
+def preprocessing(config: GlipConfig) -> dict[str, Any]:
+    """How pixels come out of a picture, for programs that are not this one."""
+    shorter, longer = config.image_size
+    return {
+        "shorter": shorter,
+        "longer": longer,
+        "channels": "BGR",
+        "mean": MEAN_BGR,
+        "std": STD_BGR,
+        "multiple": DIVISOR,
+        "strides": STRIDES,
+    }
+
+
+def _tokenizer_file(name: str) -> str:
+    """A file's name from a stranger is not a path."""
+    if name not in TOKENIZER_FILES:
+        raise ValueError(f"tokenizer {name!r}")
+    return name

@@ -1,0 +1,193 @@
+"""An exported file and torch's network, asked the same: what they answer may differ by rounding, and by no more."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glip_cli.detector import Detector
+from glip_cli.errors import GlipError
+from glip_cli.export.card import Fixed
+from glip_cli.export.session import OUTPUTS
+from glip_cli.image import DIVISOR
+from glip_cli.model import RawOutput
+from glip_cli.options import DetectOptions
+from glip_cli.plan import Plan
+from glip_cli.scenes import COLOURS, SHAPES, draw_scene
+from glip_cli.types import Detections
+
+RAW = 1e-3
+"""How much raw numbers may differ.
+
+A score's slope in its logit is 1/4 at most, so scores stay within 0.0003; a corner moves by delta x 0.1 x the anchor's
+side, so by 0.1 pixels at the largest of 1024. Float32 in another order of summation makes 1e-5 to 1e-4.
+"""
+SCORE, PIXELS = 1e-3, 0.5
+"""How much detections may differ: what RAW allows, with room for the centerness and for a picture's scale."""
+LEAST = 0.05  # detections that score less are not compared
+SIZES = ((2, 96, 352), (1, 32, 32), (3, 160, 224))
+"""Images, height, width: no multiple of a window (5, 7, 12 cells), the smallest, several in a batch."""
+TOKENS = (3, 20, 97)  # of the texts that a free prompt is tried with
+RUNS = 5  # of which the time is the median
+SCENES = 3
+
+
+@dataclass(frozen=True)
+class Checked:
+    """
+    Attributes:
+        difference: the largest of each raw output, over all cases.
+        detections: how many were compared.
+        torch_seconds, onnx_seconds: per image of the model's own size, the text being read already.
+        pixels: height, width of that image.
+    """
+
+    difference: dict[str, float]
+    detections: int
+    torch_seconds: float
+    onnx_seconds: float
+    pixels: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question: pixels [B, 3, H, W], ids int64 [1, T], mask bool [1, T]."""
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+
+    def __str__(self) -> str:
+        batch, _, height, width = self.pixels.shape
+        return f"{batch} x {height} x {width} pixels, {int(self.mask.sum())} tokens"
+
+
+@torch.inference_mode()
+def check(ours: Detector, theirs: Detector, fixed: Fixed | None) -> Checked:
+    """Compare raw outputs over sizes, batches and texts, then detections in drawn scenes.
+
+    Args:
+        ours: torch's network.
+        theirs: that of a file.
+        fixed: the prompt of the file, where it has one.
+
+    Raises GlipError where they disagree, with what, where and by how much.
+    """
+    height, width = usual_size(ours)
+    largest = dict.fromkeys(OUTPUTS, 0.0)
+    for case in cases(ours, fixed, (*SIZES, (1, height, width))):
+        difference = compare(answer(ours, case), answer(theirs, case), case)
+        largest = {name: max(largest[name], difference[name]) for name in OUTPUTS}
+    count = compare_detections(ours, theirs, fixed.labels if fixed else None)
+    usual = cases(ours, fixed, ((1, height, width),))[-1]
+    return Checked(largest, count, seconds(ours, usual), seconds(theirs, usual), (height, width))
+
+
+def usual_size(detector: Detector) -> tuple[int, int]:
+    """Of a picture of 3 x 4 in the network: height, width."""
+    shorter = detector.model.config.image_size[0]
+    return round_up(shorter), round_up(shorter * 4 // 3)
+
+
+def round_up(side: int) -> int:
+    return -(-side // DIVISOR) * DIVISOR
+
+
+def cases(detector: Detector, fixed: Fixed | None, sizes: Sequence[tuple[int, int, int]]) -> list[Case]:
+    """Each size with a text of another length, the last of them padded."""
+    random = torch.Generator().manual_seed(0)
+    words = detector.tokenizer.vocabulary_size
+    made = []
+    for number, (batch, height, width) in enumerate(sizes):
+        pixels = torch.randn(batch, 3, height, width, generator=random)
+        if fixed:
+            ids = torch.tensor([fixed.ids])
+        else:
+            ids = torch.randint(words, (1, TOKENS[number % len(TOKENS)]), generator=random)
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        if not fixed and number % 2 == 0:
+            mask[:, -1] = False
+        made.append(Case(pixels, ids, mask))
+    return made
+
+
+def answer(detector: Detector, case: Case) -> RawOutput:
+    hidden = detector.model.encode_text(case.ids, case.mask)
+    return look(detector, case, hidden)
+
+
+def look(detector: Detector, case: Case, hidden: Tensor) -> RawOutput:
+    batch = len(case.pixels)
+    maps = detector.model.encode_image(case.pixels.to(memory_format=torch.channels_last))
+    return detector.model.ground(maps, hidden.expand(batch, -1, -1), case.mask.expand(batch, -1))
+
+
+def compare(ours: RawOutput, theirs: RawOutput, case: Case) -> dict[str, float]:
+    """The largest difference of each output. Raises GlipError beyond `RAW`."""
+    found = {}
+    for name in OUTPUTS:
+        a, b = getattr(ours, name), getattr(theirs, name)
+        if a.shape != b.shape:
+            raise _disagreement(f"{name} have the shape {tuple(b.shape)} and not {tuple(a.shape)}", case)
+        if name == "logits":  # columns of padding mean nothing
+            a, b = a[..., case.mask[0]], b[..., case.mask[0]]
+        found[name] = float((a - b).abs().max())
+        if not found[name] <= RAW:  # a NaN is no agreement either
+            raise _disagreement(f"{name} differ by {found[name]:.2g}, and {RAW:g} is allowed", case)
+    return found
+
+
+def compare_detections(ours: Detector, theirs: Detector, labels: tuple[str, ...] | None) -> int:
+    """In drawn scenes, asked for shapes or for the labels of a fixed prompt; how many were compared."""
+    asked = labels or (*SHAPES, *(f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)))
+    options = DetectOptions(threshold=LEAST)
+    ours_plan, theirs_plan = ours.plan(asked, options), theirs.plan(asked, options)
+    count = 0
+    for number in range(SCENES):
+        image = draw_scene(np.random.default_rng(number), 200, 150).image
+        a, b = one(ours, image, ours_plan, options), one(theirs, image, theirs_plan, options)
+        if missing := unmatched(a, b) + unmatched(b, a):
+            raise GlipError(f"the exported graph disagrees with torch: {missing} of {len(a.scores)} detections in a "
+                            "drawn scene have no counterpart; no file was written")  # fmt: skip
+        count += len(a.scores)
+    return count
+
+
+def one(detector: Detector, image: object, plan: Plan, options: DetectOptions) -> Detections:
+    return next(detector.stream([image], plan, options))  # type: ignore[list-item]
+
+
+def unmatched(some: Detections, others: Detections) -> int:
+    """How many of some detections, but for those at the threshold itself, the others do not have."""
+    missing = 0
+    for box, score, label in zip(some.boxes, some.scores, some.label_ids, strict=True):
+        near = np.abs(others.boxes - box).max(1, initial=0) <= PIXELS
+        same = near & (np.abs(others.scores - score) <= SCORE) & (others.label_ids == label)
+        missing += bool(score > LEAST + SCORE and not same.any())
+    return missing
+
+
+def seconds(detector: Detector, case: Case) -> float:
+    hidden = detector.model.encode_text(case.ids, case.mask)
+    return median(lambda: look(detector, case, hidden))
+
+
+def median(work: Callable[[], object]) -> float:
+    """Seconds of one call, after one that is not counted."""
+    work()
+    times = []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def _disagreement(what: str, case: Case) -> GlipError:
+    return GlipError(f"the exported graph disagrees with torch at {case}: {what}; no file was written")

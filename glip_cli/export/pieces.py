@@ -1,0 +1,202 @@
+"""The network in pieces, each with examples of what it takes and the sizes that may change.
+
+In pieces because the exporter reasons about every size by algebra: of the whole network at once the sizes of the last
+maps are fractions of fractions, and that takes minutes (glip-mini) to hours. A piece takes sizes as they come. What
+passes from piece to piece has a name, and a reader of the file may cut there (`glip_cli.export.session` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, TextForm, as_form
+from glip_cli.model import Glip, GlipConfig
+from glip_cli.model.backbone import PATCH, Stage
+from glip_cli.model.config import STRIDES
+from glip_cli.model.head import Round, flatten
+
+LEVELS = tuple(range(3, 3 + len(STRIDES)))
+CELLS = (5, 6)  # of the example's C5: rows, columns. Different, and none of a later map is 1, which exporters fix
+BATCH, TOKENS = Dim("batch"), Dim("tokens")
+DOWN, ACROSS = Dim("down"), Dim("across")  # rows and columns of C5
+TEXT = {0: BATCH, 1: TOKENS}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """
+    Attributes:
+        run: tensors in, tensors out.
+        takes, gives: names of what goes in and comes out.
+        examples: one tensor per name of `takes`.
+        dims: for each of them the axes whose size may change.
+    """
+
+    run: nn.Module
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    examples: tuple[Tensor, ...]
+    dims: tuple[dict[int, Any], ...]
+
+
+@dataclass(frozen=True)
+class FixedText:
+    """A prompt whose features are part of the file: hidden [1, T, L]."""
+
+    hidden: Tensor
+
+
+class Step(nn.Module):
+    """A function of some modules as a module."""
+
+    def __init__(self, function: Callable[..., Any], *modules: nn.Module):
+        super().__init__()
+        self.function = function
+        self.modules_of_it = nn.ModuleList(modules)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(*inputs)
+
+
+def level_names(rounds: int) -> tuple[str, ...]:
+    """P3 .. P7 after some rounds of the head."""
+    return tuple(f"p{level}.{rounds}" for level in LEVELS)
+
+
+def map_names(config: GlipConfig) -> tuple[str, ...]:
+    """What `Glip.encode_image` gives: without fusion the rounds of the head belong to it."""
+    return level_names(0 if config.fusion else config.head_layers)
+
+
+def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
+    """All of the network; `text`: of which the prompt is a constant."""
+    yield from backbone_pieces(model)
+    yield pyramid_piece(model)
+    yield text_piece(model) if text is None else fixed_piece(model, text)
+    yield from (round_piece(model, number) for number in range(len(model.head.tower)))
+    yield judge_piece(model)
+
+
+def backbone_pieces(model: Glip) -> Iterator[Piece]:
+    """Stage by stage; the first takes pixels."""
+    backbone, dim = model.backbone, model.config.swin.embed_dim
+    for number, layer in enumerate(backbone.layers):
+        assert isinstance(layer, Stage)
+        blocks = nn.Sequential(*(as_form(block, BlockForm) for block in layer.blocks))
+        if number == 0:
+            first = Step(partial(_first_stage, backbone.patch_embed, blocks), backbone.patch_embed, blocks)
+            yield Piece(first, ("pixels",), ("x0",), (_example(3, 32),), ({0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS},))
+            continue
+        norm, cells = backbone.norms[number - 1], 32 // PATCH // 2 ** (number - 1)  # cells: of x along one of C5
+        stage = Step(partial(_stage, layer.downsample, blocks, norm), layer.downsample, blocks, norm)
+        example = _example(dim * 2 ** (number - 1), cells).permute(0, 2, 3, 1)
+        dims = {0: BATCH, 1: cells * DOWN, 2: cells * ACROSS}
+        yield Piece(stage, (f"x{number - 1}",), (f"x{number}", f"c{number + 2}"), (example,), (dims,))
+
+
+def pyramid_piece(model: Glip) -> Piece:
+    cells = (4, 2, 1)
+    examples = tuple(_example(model.config.swin.embed_dim * 2**i, n) for i, n in enumerate(cells, 1))
+    dims = tuple({0: BATCH, 2: n * DOWN, 3: n * ACROSS} for n in cells)
+    run = Step(lambda *maps: tuple(model.fpn(list(maps))), model.fpn)
+    return Piece(run, ("c3", "c4", "c5"), level_names(0), examples, dims)
+
+
+def text_piece(model: Glip) -> Piece:
+    mask = _mask()
+    text = TextForm(model.text, model.config.text.window)
+    run = Step(text, text)
+    return Piece(run, ("ids", "mask"), ("hidden.0",), (torch.ones_like(mask, dtype=torch.long), mask), (TEXT, TEXT))
+
+
+def fixed_piece(model: Glip, text: FixedText) -> Piece:
+    """Takes pixels for their number only."""
+    dims = {0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS}
+    run = Step(lambda pixels: _repeated(text.hidden, pixels.shape[0]))
+    run.register_buffer("hidden", text.hidden)
+    return Piece(run, ("pixels",), ("hidden.0", "mask"), (_example(3, 32),), (dims,))
+
+
+def round_piece(model: Glip, number: int) -> Piece:
+    """One round of the head. Without fusion it reads no text."""
+    round_, config = model.head.tower[number], model.config
+    assert isinstance(round_, Round)
+    maps, dims = _levels(config)
+    before, after = level_names(number), level_names(number + 1)
+    conv = as_form(round_.conv, ConvForm)
+    if round_.fusion is None or round_.text is None:
+        return Piece(Step(lambda *maps: tuple(conv(list(maps))), conv), before, after, maps, dims)
+    fusion = as_form(round_.fusion, FusionForm)
+    run = Step(partial(_round, fusion, round_.text, conv), fusion, round_.text, conv)
+    hidden = torch.randn(2, _mask().shape[1], config.text.hidden)
+    takes, gives = (*before, f"hidden.{number}", "mask"), (*after, f"hidden.{number + 1}")
+    return Piece(run, takes, gives, (*maps, hidden, _mask()), (*dims, TEXT, TEXT))
+
+
+def judge_piece(model: Glip) -> Piece:
+    maps, dims = _levels(model.config)
+    rounds = len(model.head.tower)
+    hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
+    takes = (*level_names(rounds), f"hidden.{rounds if model.config.fusion else 0}")
+    run = Step(partial(_judge, model), model.head)
+    return Piece(run, takes, ("logits", "deltas", "centerness"), (*maps, hidden), (*dims, TEXT))
+
+
+def _first_stage(embed: nn.Module, blocks: nn.Module, pixels: Tensor) -> Tensor:
+    return blocks(embed(pixels))
+
+
+def _stage(downsample: nn.Module, blocks: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = blocks(downsample(x))
+    return x, norm(x).permute(0, 3, 1, 2)
+
+
+def _round(fusion: nn.Module, text: nn.Module, conv: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    *maps, hidden, mask = inputs
+    rows, hidden = fusion(flatten(maps), hidden, mask)
+    hidden = text(hidden, mask)
+    first, levels = 0, []
+    for x in maps:  # slices: of a split into sizes that may change the exporter's optimiser makes an error
+        height, width = x.shape[2:]
+        level = rows[:, first : first + height * width]
+        levels.append(level.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+        first = first + height * width
+    return *conv(levels), hidden
+
+
+def _judge(model: Glip, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    raw = model.head.judge(list(inputs[:-1]), inputs[-1])
+    return raw.logits, raw.deltas, raw.centerness
+
+
+def _repeated(hidden: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """For each image; `batch` is a size that the exporter traces, which `len` would fix."""
+    mask = torch.ones(hidden.shape[:2], dtype=torch.bool)
+    return hidden.repeat(batch, 1, 1), mask.repeat(batch, 1)
+
+
+def _example(channels: int, cells: int) -> Tensor:
+    """A map [2, channels, h, w] with so many cells along one of C5."""
+    return torch.randn(2, channels, CELLS[0] * cells, CELLS[1] * cells)
+
+
+def _levels(config: GlipConfig) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Examples of P3 .. P7, and dims of which none depends on another."""
+    sizes = [(CELLS[0] * cells, CELLS[1] * cells) for cells in (4, 2, 1)]
+    for _ in range(2):
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    maps = tuple(torch.randn(2, config.channels, *size) for size in sizes)
+    return maps, tuple({0: BATCH, 2: Dim(f"h{level}"), 3: Dim(f"w{level}")} for level in LEVELS)
+
+
+def _mask() -> Tensor:
+    mask = torch.ones(2, 16, dtype=torch.bool)
+    mask[:, 13:] = False
+    return mask
