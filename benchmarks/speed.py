@@ -24,7 +24,7 @@ def measure(
     """Seconds per picture of every subject, interleaved; peak memory of each in a process of its own."""
     names = [f"glip, {dtype}" for dtype in dtypes] + peers
     runs = {name: build(name, architecture, bert, size, device) for name in names}
-    timings = interleaved(runs, repeats)
+    timings = interleaved(runs, repeats, warm_up=0, settled=True)
     slowest = max(timing.median for timing in timings.values())
     rows = {
         name: {

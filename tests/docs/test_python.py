@@ -1,0 +1,51 @@
+"""Every ```python block runs. Only that it ends without an exception is checked; its files are those of world.py."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import Block, blocks
+from tests.docs.shell import line, settings, with_mini
+from tests.docs.world import World
+from tests.shared import shared
+
+CASES = blocks("python")
+
+
+@pytest.mark.parametrize("block", CASES, ids=lambda block: block.name)
+def test_it_runs(block: Block, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "load_tagger" in block.text:
+        shared("nltk_data")
+    world.give(block.text, tmp_path)
+    names: dict[str, object] = {"__name__": block.name}
+    with contextlib.chdir(tmp_path), settings([], {}):
+        if "detector = " not in block.text:  # a page goes on with what an earlier page has explained
+            exec('from glip_cli import Detector\ndetector = Detector.load("glip-mini")', names)
+        exec(compile(with_mini_in(block.text), block.name, "exec"), names)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def with_mini_in(code: str) -> str:
+    """The code, with glip-mini for every released model that a string of it names."""
+    return re.sub(r'(?<=")[\w-]+(?=")', lambda word: with_mini(word[0]), code)
+
+
+def test_names_in_strings_alone_are_replaced() -> None:
+    assert with_mini_in('glip_t = load("glip-t", "glip-to")') == 'glip_t = load("glip-mini", "glip-to")'
+
+
+def test_the_pages_have_python() -> None:
+    assert {"README.md"} <= {block.page for block in CASES}
+
+
+def test_settings_are_put_back(tmp_path: Path) -> None:
+    import os
+
+    before = dict(os.environ)
+    with contextlib.chdir(tmp_path):
+        line("glip --version")
+    assert dict(os.environ) == before
