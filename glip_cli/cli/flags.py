@@ -167,7 +167,7 @@ OutDir = Annotated[
 Format = Annotated[
     list[str] | None,
     typer.Option(metavar="FORMAT", rich_help_panel=OUTPUT, show_default=False,
-                 help="json (default), jsonl, coco or mmdet; repeatable."),
+                 help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
 ]  # fmt: skip
 BatchFormat = Annotated[
     list[str] | None,

@@ -82,10 +82,15 @@ def compare_metrics(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
     Raises:
         UsageError: they have no metric in common.
     """
-    rows = tuple(_row(key, a[key], b[key]) for key in a if _is_number(a[key]) and _is_number(b.get(key)))
+    rows = rows_of_both(a, b)
     if not rows:
         raise UsageError("the two have no metric in common; give the metrics.json of two runs of glip eval")
     return Comparison(rows)
+
+
+def rows_of_both(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Row, ...]:
+    """A row for each number that both tables have."""
+    return tuple(_row(key, a[key], b[key]) for key in a if _is_number(a[key]) and _is_number(b.get(key)))
 
 
 def _own_name(key: str) -> str:

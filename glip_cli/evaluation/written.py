@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.boxes import Results, Score
 from glip_cli.evaluation.coco import BoxScores
-from glip_cli.evaluation.compare import Comparison, compare_metrics, compare_scores
+from glip_cli.evaluation.compare import Comparison, compare_metrics, compare_scores, rows_of_both
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.results import read_results
 from glip_cli.output.formats import json_bytes, written
@@ -80,4 +80,7 @@ def compare_with(
     same = all(before.get(key) == metrics.get(key) for key in ("protocol", "dataset", "size"))
     if not (same and results.exists()):
         return compare_metrics(before, metrics)
-    return compare_scores(score(truth, read_results(results, truth)), scores)
+    found = compare_scores(score(truth, read_results(results, truth)), scores)
+    told = {row.metric for row in found.rows}
+    more = rows_of_both({key: value for key, value in before.items() if key not in told}, metrics)
+    return replace(found, rows=(*found.rows, *more))

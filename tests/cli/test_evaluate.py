@@ -129,6 +129,9 @@ def test_scenes_tell_seen_from_held_out_pairs() -> None:
     assert -1 <= metrics()["AP50 held-out pairs"] <= 1
     assert len(list(Path("outputs/scenes").glob("*.png"))) == 12
     assert "drawn scenes" in result.stdout
+    again = glip("scenes", "--limit", "12", "-o", "again", "--compare", "outputs", "--no-report")
+    (line,) = (line for line in again.stdout.splitlines() if line.startswith("AP50 seen pairs"))
+    assert line.split()[-1] == "+0.0", line
 
 
 def test_an_evaluation_goes_on_where_it_was() -> None:

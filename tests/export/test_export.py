@@ -134,7 +134,7 @@ def whole_fixed(fixed: Detector, pixels: torch.Tensor, ids: torch.Tensor) -> Raw
 def test_detections_are_torchs(folder: Path, arguments: list[str]) -> None:
     ours = detect(folder, "-m", "glip-mini", "--device", "cpu", *arguments)
     theirs = detect(folder, "--onnx", str(folder / "free.onnx"), *arguments)
-    assert sum(len(one["detections"]) for one in ours) > 5
+    assert sum(len(one["detections"]) for one in ours) > 3
     for a, b in zip(ours, theirs, strict=True):
         same_record(a, b)
 
@@ -193,7 +193,7 @@ def test_the_whole_graph_runs_without_this_package(folder: Path, torchs: Detecto
 def spoiled(file: Path, change: float) -> onnx_ir.Model:
     """The graph with one weight of its last part changed."""
     model = onnx_ir.load(file)
-    name = next(name for name in reversed(model.graph.initializers) if name.endswith("centerness.bias"))
+    name = next(name for name in reversed(list(model.graph.initializers)) if name.endswith("centerness.bias"))
     value = model.graph.initializers[name]
     value.const_value = onnx_ir.tensor(value.const_value.numpy() + np.float32(change), name=name)
     return model
