@@ -2,7 +2,7 @@
 
 What differs from `glip_cli.model`: no pieces that fit a cache, windows by reshaping instead of by row numbers, and the
 deformable convolution as ONNX's own operator (in onnxruntime 1.31 on a CPU it takes two thirds of the time of the
-gathered form, and a tenth of its nodes).
+fastest gathered form, docs/export.md).
 """
 
 from __future__ import annotations
