@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -58,7 +57,7 @@ def synchronised(run: Callable[[], object]) -> Callable[[], object]:
 
 
 def peak(*subject: object) -> int:
-    """MB that a run needs on top of the loaded model."""
+    """MB that a run needs on top of the loaded model; on a CPU under Linux only."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, subject)
 
@@ -71,17 +70,16 @@ def _peak(name: str, architecture: str, bert: str | None, size: tuple[int, int],
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) >> 20
-    # only the largest size so far is told: what loading took at most stands below it
-    build_peak, unit = _resident(), 1 if sys.platform == "darwin" else 1024
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
     run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - build_peak) >> 20
+    return (_status("VmHWM") - before) >> 10
 
 
-def _resident() -> int:
-    """Bytes of this process in memory now."""
-    import psutil
-
-    return psutil.Process().memory_info().rss
+def _status(field: str) -> int:
+    """kB, as Linux tells them of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def table(result: dict[str, object]) -> str:
