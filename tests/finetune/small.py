@@ -94,7 +94,8 @@ class Drawn:
 class Limited:
     """The same batches, but when the first is there the process may have no more than `limit` bytes more.
 
-    Not earlier: what a training imports and opens at its beginning does not count.
+    Not earlier: what a training imports and opens at its beginning does not count, nor what a first step loads
+    (see `run`).
     """
 
     source: Source
@@ -144,8 +145,12 @@ def run(folder: Path, given: dict[str, Any]) -> None:
     recipe = Recipe(**{"freeze_backbone_at": -1, **given})
     source: Source = Drawn(size, processes.rank, processes.world)
     source = Limited(source, limit) if limit else source
-    one = trainer(folder, recipe, dropout, source=source, processes=processes, notes=print, epoch_steps=epoch_steps)
     folder.mkdir(parents=True, exist_ok=True)
+    if limit:  # libraries that the first product or optimizer's step maps, of a size that differs between processors
+        warm = folder / "warm"
+        warm.mkdir()
+        trainer(warm, recipe, dropout, epoch_steps=1).run()
+    one = trainer(folder, recipe, dropout, source=source, processes=processes, notes=print, epoch_steps=epoch_steps)
     print("ended", one.run(), flush=True)
 
 

@@ -213,7 +213,7 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     free = run_here(tmp_path / "free", given)
     assert "out of memory" not in free
     # else glibc keeps what was freed, and its address space counts
-    given_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    given_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
     tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000}, **given_back)
     assert "out of memory: batches of 24 from step 1 on, accumulated over 2" in tight
     expected, found = momenta(tmp_path / "free"), momenta(tmp_path / "tight")
