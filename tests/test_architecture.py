@@ -23,11 +23,12 @@ FLOORS = [
     ["features", "answers"],
     ["plan"],
     ["weights", "output", "sources", "scenes", "device", "views"],
+    ["download", "walk"],
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["options", "names"],
     ["types"],
-    ["errors", "__init__"],
+    ["errors", "readable", "__init__"],
 ]
 PARTS = {"prompt": {"prompt", "chunks", "knowledge", "nouns", "phrases", "texts", "tokenizer"}, "boxes": {"boxes"}}
 ROOM = {part: room for room, parts in PARTS.items() for part in parts}
@@ -69,7 +70,7 @@ def test_imports_go_down(path: Path) -> None:
         assert FLOOR.get(there, -1) > FLOOR[here], f"{relative} imports {module}, which is not on a lower floor"
 
 
-@pytest.mark.parametrize("room", ["output", "sources", "prompt", "types", "options", "errors"])
+@pytest.mark.parametrize("room", ["output", "sources", "download", "walk", "prompt", "types", "options", "errors"])
 def test_rooms_without_torch(room: str) -> None:
     for path in FILES:
         name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_cli import sources
+from glip_cli import download, walk
+from glip_cli.download import fetch
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.image import read_image
-from glip_cli.sources import Source, expand, fetch
+from glip_cli.sources import Source, expand
 
 
 @pytest.fixture
@@ -175,8 +176,8 @@ def test_a_missing_file_fails_alone() -> None:
 
 def test_expansion_is_lazy(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
-    entries = sources._entries
-    monkeypatch.setattr(sources, "_entries", lambda folder: seen.append(folder) or entries(folder))
+    entries = walk._entries
+    monkeypatch.setattr(walk, "_entries", lambda folder: seen.append(folder) or entries(folder))
     for index in range(50):
         (here / f"many/{index:02}").mkdir(parents=True)
         (here / f"many/{index:02}/x.jpg").touch()
@@ -378,7 +379,7 @@ def test_a_server_that_does_not_answer(server: str) -> None:
 
 
 def test_a_body_that_never_ends(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TOTAL_SECONDS", -1.0)
+    monkeypatch.setattr(download, "TOTAL_SECONDS", -1.0)
     check(f"{server}/large", "not finished after")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from glip_cli.annotate.tars import tar_samples
 from glip_cli.errors import UsageError
+from glip_cli.readable import one_line, valid_unicode
 from glip_cli.sources import Source, expand
 from glip_cli.texts import quoted
 
@@ -119,7 +120,7 @@ def _from_rows(
     rows: Iterable[tuple[str, list[str]]], folder: Path, offline: bool, passed: Passed
 ) -> Iterator[Captioned]:
     for image, texts in rows:
-        name = _readable(image)
+        name = one_line(image)
         location = image if Source(image, image).is_url else os.path.join(folder, image)
         yield from _captioned(name, location, texts, passed, offline=offline)
 
@@ -129,7 +130,7 @@ def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, *
     if not captions:
         passed(name)
     for caption in captions:
-        yield Captioned(name, location, caption=_unicode(caption), **more)
+        yield Captioned(name, location, caption=valid_unicode(caption), **more)
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -185,20 +186,10 @@ def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Caption
         inside = Path(os.path.relpath(source.location, images))
         text = (folder / inside).with_suffix(".txt")
         texts = list(_lines(text)) if text.is_file() else []
-        yield from _captioned(_readable(inside.as_posix()), source.location, texts, passed)
+        yield from _captioned(one_line(inside.as_posix()), source.location, texts, passed)
 
 
 def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]:
     for sample in tar_samples(path, contents):
-        name = _readable(sample.name)
+        name = one_line(sample.name)
         yield from _captioned(name, f"{path}/{sample.name}", sample.texts, passed, content=sample.content)
-
-
-def _readable(name: str) -> str:
-    """As `sources` calls pictures: valid Unicode on one line."""
-    escaped = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in _unicode(name))
-    return "".join(escaped)
-
-
-def _unicode(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -16,8 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from glip_cli.download import MAX_DOWNLOAD_BYTES
 from glip_cli.errors import UsageError
-from glip_cli.sources import IMAGE_SUFFIXES, MAX_DOWNLOAD_BYTES
+from glip_cli.walk import IMAGE_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)

@@ -8,15 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from glip_cli.cli import annotate_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.batch import stopping
-from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
-from glip_cli.cli.results import SOME_FAILED
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.ending import end_run, stopping
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions, parse_size
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     from glip_cli.annotate.captions import Survey
@@ -104,7 +102,7 @@ def annotation_formats(given: Sequence[str] | None) -> list[str]:
 
 def say_survey(found: Survey, notes: Notes) -> None:
     bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
-    notes.say(f"captions: {found.captions}, of {_counted(found.pictures, 'picture')}{bare}")
+    notes.say(f"captions: {found.captions}, of {counted(found.pictures, 'picture')}{bare}")
 
 
 def write(out_dir: Path, journal: Path, formats: Sequence[str], notes: Notes) -> None:
@@ -121,27 +119,15 @@ def write(out_dir: Path, journal: Path, formats: Sequence[str], notes: Notes) ->
 
 def say_tally(total: Tally, notes: Notes) -> None:
     bare = f"; {total.without_phrase} have no noun phrase" if total.without_phrase else ""
-    notes.say(f"{total.grounded} of {_counted(total.captions, 'caption')} have boxes, "
-              f"{total.found} of {_counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
+    notes.say(f"{total.grounded} of {counted(total.captions, 'caption')} have boxes, "
+              f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
 
 
 def finish(progress: Progress, follower: BatchBar, out_dir: Path, notes: Notes) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all failed, 3 when some did."""
     counts, new = progress.counts, follower.done
     failed = f", {counts.failed} failed" if counts.failed else ""
-    notes.say(f"{_counted(counts.detections, 'box', 'es')}{failed}")
+    notes.say(f"{counted(counts.detections, 'box', 'es')}{failed}")
     if new:
         notes.say(f"{follower.seconds:.1f} s, {new / follower.seconds:.1f} captions/s")
-    if not progress.share_done:
-        notes.say("stopped; the same command goes on where it was")
-        raise typer.Exit(INTERRUPTED)
-    if not progress.complete:
-        notes.say("this process is done; the last one merges the results")
-        return
-    notes.say(f"saved in {out_dir}")
-    if counts.failed:
-        raise typer.Exit(SOME_FAILED if counts.failed < counts.images else 1)
-
-
-def _counted(count: int, noun: str, plural: str = "s") -> str:
-    return f"{count} {noun}{'' if count == 1 else plural}"
+    end_run(progress, out_dir, notes)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from glip_cli.cli import flags
-from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.ending import end_run, stopping
 from glip_cli.cli.onnx import fixed_texts, open_onnx
 from glip_cli.cli.request import class_thresholds, read_prompt
-from glip_cli.cli.results import SOME_FAILED, check_formats
+from glip_cli.cli.results import check_formats
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions, parse_size
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     from glip_cli.batch.folder import Progress
     from glip_cli.batch.items import Engine
     from glip_cli.batch.runner import Runner
 
-SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a terminal has sent to its processes already
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
 
 
@@ -156,45 +150,14 @@ def default_batch_size(device: str) -> int:
     return 1 if pick_device(device).type == "cpu" else 8
 
 
-@contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the images in flight, the second at once."""
-    first: list[float] = []
-
-    def ask(number: int, frame: object) -> None:
-        first.append(time.monotonic())
-        stop.set()
-        if first[-1] - first[0] > SAME_SECONDS:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def finish(progress: Progress, bar: BatchBar, runner: Runner, out_dir: Path, notes: Notes) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
-    notes.say(f"{_counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
+    notes.say(f"{counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
               f"{counts.detections} found{f', {counts.failed} failed' if counts.failed else ''}")  # fmt: skip
     if new:
         waited = f"; the model waited for images {runner.clock.waited_share:.0%} of the time"
         notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited if runner.clock.model else ''}")
     if runner.halved_to:
-        notes.say(f"memory allowed {_counted(runner.halved_to, 'image')} at once: --batch-size {runner.halved_to}")
-    if not progress.share_done:
-        notes.say("stopped; the same command goes on where it was")
-        raise typer.Exit(INTERRUPTED)
-    if not progress.complete:
-        notes.say("this process is done; the last one merges the results")
-        return
-    notes.say(f"saved in {out_dir}")
-    if counts.failed:
-        raise typer.Exit(SOME_FAILED if counts.failed < counts.images else 1)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+        notes.say(f"memory allowed {counted(runner.halved_to, 'image')} at once: --batch-size {runner.halved_to}")
+    end_run(progress, out_dir, notes)

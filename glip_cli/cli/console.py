@@ -31,6 +31,7 @@ from rich.progress import (
 from rich.text import Text
 
 from glip_cli.errors import GlipError, OutputError
+from glip_cli.readable import counted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -193,7 +194,7 @@ class BatchBar:
         self._before, self._begin = before, time.monotonic()
         self._said = self._begin
         if before:
-            self._notes.say(f"going on after {before} image{'' if before == 1 else 's'}")
+            self._notes.say(f"going on after {counted(before, 'image')}")
         if self._count and not self._notes.quiet:
             threading.Thread(target=self._learn_total, daemon=True).start()
         if not self._notes.quiet and stderr.is_terminal:

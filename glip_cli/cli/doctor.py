@@ -11,6 +11,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.console import command, print_json
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     from glip_cli.doctor import Finding, Section
@@ -58,7 +59,7 @@ def show(sections: Sequence[Section], wrong: Sequence[Finding]) -> None:
         longest = max(len(finding.name) for finding in section.findings)
         for finding in section.findings:
             print(f"{'!' if finding.problem else ' '} {finding.name:<{longest}}  {finding.value}")
-    print(f"\n{len(wrong)} problem{'' if len(wrong) == 1 else 's'}{':' if wrong else ': all is well'}")
+    print(f"\n{counted(len(wrong), 'problem')}{':' if wrong else ': all is well'}")
     for remedy, findings in groupby(wrong, key=lambda finding: finding.remedy):
         for finding in findings:
             print(f"! {finding.name} {finding.problem}")

@@ -9,9 +9,9 @@ import typer
 
 from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.batch import default_batch_size, stopping
+from glip_cli.cli.batch import default_batch_size
 from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
-from glip_cli.cli.results import SOME_FAILED
+from glip_cli.cli.ending import SOME_FAILED, stopping
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions, parse_size
 

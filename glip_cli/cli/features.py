@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from glip_cli.cli import features_flags, flags
-from glip_cli.cli.batch import default_batch_size, stopping
-from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.batch import default_batch_size
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.ending import leave_if_failed, leave_stopped, stopping
 from glip_cli.cli.request import read_prompt
-from glip_cli.cli.results import SOME_FAILED
 from glip_cli.errors import UsageError
 from glip_cli.options import parse_size
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     from glip_cli.batch.features import Job
@@ -31,6 +30,7 @@ def features(
     caption: flags.Caption = None,
     phrases: flags.Phrases = None,
     tokens_positive: flags.TokensPositive = None,
+    custom_entities: flags.CustomEntities = False,
     which: features_flags.Which = None,
     pool: features_flags.Pool = "none",
     model: flags.Model = None,
@@ -57,8 +57,17 @@ def features(
     if not inputs:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
     notes = Notes(quiet)
-    asked = bool(texts or caption is not None or phrases or tokens_positive)
-    prompt = read_prompt(texts or [], caption, phrases or [], tokens_positive, notes) if asked else None
+    prompt = None
+    if texts or caption is not None or phrases or tokens_positive:
+        prompt = read_prompt(
+            texts or [],
+            caption,
+            phrases or [],
+            tokens_positive,
+            notes,
+            custom_entities=custom_entities,
+            offline=offline,
+        )
     sources = expand(inputs, offline=offline)  # refuses what names no picture before the model is loaded
 
     from glip_cli.batch.features import Folder, Job
@@ -120,17 +129,15 @@ def finish(job: Job, bar: BatchBar, notes: Notes) -> None:
     count = job.made + job.there + job.failed
     before = f", {job.there} of them there already" if job.there else ""
     failed = f", {job.failed} failed" if job.failed else ""
-    notes.say(f"{count} image{'' if count == 1 else 's'}{before}{failed}")
+    notes.say(f"{counted(count, 'image')}{before}{failed}")
     if job.made:
         each = bar.seconds / job.made
         rate = f"{1 / each:.1f} images/s" if each < 1 else f"{each:.1f} s per image"
         notes.say(f"{bar.seconds:.1f} s, {rate}; {_shown(job.bytes)} written")
     if job.stop.is_set():
-        notes.say("stopped; the same command goes on where it was")
-        raise typer.Exit(INTERRUPTED)
+        leave_stopped(notes)
     notes.say(f"saved in {job.folder.path}")
-    if job.failed:
-        raise typer.Exit(SOME_FAILED if job.failed < count else 1)
+    leave_if_failed(job.failed, count)
 
 
 def _shown(count: int) -> str:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.batch import stopping
 from glip_cli.cli.console import INTERRUPTED, LINE_SECONDS, DownloadBar, Notes, command
+from glip_cli.cli.ending import stopping
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from glip_cli.cli.console import Notes, print_json
+from glip_cli.cli.ending import leave_if_failed
 from glip_cli.errors import OutputError, UsageError
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     from glip_cli.batch.runner import Outcome
     from glip_cli.output.formats import FileNames, Writer
     from glip_cli.output.pictures import Pictures
-
-SOME_FAILED = 3
 
 
 def check_formats(names: Sequence[str]) -> list[str]:
@@ -124,7 +122,5 @@ class Summary:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
         place = f"; saved in {files.folder}" if files.pictures.any or files.formats else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        many = "" if self.images == 1 else "s"
-        self.notes.say(f"{self.images} image{many}, {self.detections} found{failed}{place}")
-        if self.failed:
-            raise typer.Exit(SOME_FAILED if self.failed < self.images else 1)
+        self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
+        leave_if_failed(self.failed, self.images)

@@ -15,6 +15,7 @@ from typing import Any
 
 from glip_cli.doctor import probe
 from glip_cli.doctor.finding import Finding, Section, size
+from glip_cli.readable import counted
 
 PATIENCE = 60.0  # seconds for all imports
 BEGUN: dict[str, Any] = {}
@@ -123,7 +124,7 @@ def devices(answers: Answers) -> Section:
 def _processor(torch: Mapping[str, Any]) -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get("threads")
-    value = f"{_processor_name()}, {cores} core{'' if cores == 1 else 's'}"
+    value = f"{_processor_name()}, {counted(cores, 'core')}"
     value += f", of which torch uses {threads}" if threads else ""
     if threads and threads > cores:
         problem = f"torch starts {threads} threads on {cores} cores, which slows it down"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glip_cli.doctor.finding import Finding, Section, size
+from glip_cli.readable import counted
 from glip_cli.weights import cache, registry
 
 ROOM = 3e9  # bytes: GLIP-T as published (1 GB) and converted
@@ -31,9 +32,7 @@ def look(verify: bool = False) -> Section:
     hashes = known_hashes() if verify else {}
     kept = [path for path in files if not path.name.endswith(".lock")]
     findings += [_file(path, folder, hashes) for path in kept]
-    findings.append(
-        Finding("total", f"{size(sum(map(_bytes, kept)))} in {len(kept)} file{'' if len(kept) == 1 else 's'}")
-    )
+    findings.append(Finding("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}"))
     return Section("cache", (*findings, _room(folder)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict, final
 
+from glip_cli.readable import valid_unicode
 from glip_cli.types import Detections
 
 SCHEMA = "glip/1"
@@ -65,12 +66,12 @@ def record(image_name: str, detections: Detections, model: str) -> Record:
     width, height = detections.size
     made: Record = {
         "schema": SCHEMA,
-        "image": _unicode(image_name),
+        "image": valid_unicode(image_name),
         "width": width,
         "height": height,
         "model": model,
-        "prompt": _unicode(detections.text),
-        "labels": [_unicode(label) for label in detections.labels],
+        "prompt": valid_unicode(detections.text),
+        "labels": [valid_unicode(label) for label in detections.labels],
         "detections": [_detection(detections, i) for i in range(len(detections))],
     }
     if detections.places:
@@ -79,14 +80,14 @@ def record(image_name: str, detections: Detections, model: str) -> Record:
 
 
 def error_record(image_name: str, message: str, model: str) -> ErrorRecord:
-    return {"schema": SCHEMA, "image": _unicode(image_name), "model": model, "error": _unicode(message)}
+    return {"schema": SCHEMA, "image": valid_unicode(image_name), "model": model, "error": valid_unicode(message)}
 
 
 def _detection(detections: Detections, index: int) -> Detection:
     label_id = int(detections.label_ids[index])
     xmin, ymin, xmax, ymax = (round(float(corner), 3) for corner in detections.boxes[index])
     return {
-        "label": _unicode(detections.labels[label_id]),
+        "label": valid_unicode(detections.labels[label_id]),
         "label_id": label_id,
         "score": round(float(detections.scores[index]), 6),
         "span": list(detections.spans[label_id]),
@@ -130,8 +131,3 @@ class ClassNumbers:
     def names(self) -> list[str]:
         """Every label so far, in the order of its number."""
         return list(self._numbers)
-
-
-def _unicode(text: str) -> str:
-    """A file name or argument whose bytes are not UTF-8 gets escapes, so that every JSON reader accepts the record."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -138,7 +138,7 @@ def test_captions_that_cannot_be_meant(caption: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["detect", "batch"])
+@pytest.mark.parametrize("command", ["detect", "batch", "features"])
 def test_without_a_tagger_the_error_names_both_ways_out(command: str) -> None:
     result = glip("0.png", "--caption", "a star and a square", "--offline", command=command)
     assert result.exit_code == 1
@@ -152,6 +152,17 @@ def test_without_a_tagger_a_sentence_is_one_label() -> None:
     assert record["labels"] == ["a star and a square"]
     assert "note: 'a star and a square' is taken as one label, because" in said
     assert "labels: a star and a square" in said
+
+
+def test_features_read_a_sentence_as_detect_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline it is one label, and no server is asked, of which the error would speak; with -c it always is."""
+    said = glip("0.png", "-t", "a star and a square", "--offline", command="features").stderr
+    assert "is taken as one label" in said
+    assert "the network is not to be used" in said
+    monkeypatch.setenv("NLTK_DATA", str(shared("nltk_data")))
+    again = ["0.png", "-t", "a star and a square", "--overwrite"]
+    assert "with the parts: a star, a square" in glip(*again, command="features").stderr
+    assert "labels: a star and a square" in glip(*again, "-c", command="features").stderr
 
 
 def test_the_help_shows_brackets(monkeypatch: pytest.MonkeyPatch) -> None:

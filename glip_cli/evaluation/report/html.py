@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
+from glip_cli.readable import valid_unicode
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
 _VOID = {"br", "img", "input", "meta"}
 NONE = "–"
@@ -59,8 +61,7 @@ def _attribute(name: str, value: Attribute) -> str:
 
 def escaped(text: str) -> Html:
     """`text` as content or attribute: `&<>"'` as entities; what UTF-8 or HTML cannot hold, as an escape of Python."""
-    valid = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Html(html.escape(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", valid)))
+    return Html(html.escape(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", valid_unicode(text))))
 
 
 def shortened(text: str, limit: int) -> str:

@@ -16,7 +16,7 @@ import hotcoco
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.reading import read_text
 from glip_cli.finetune.data.tables import Tables
-from glip_cli.sources import IMAGE_SUFFIXES
+from glip_cli.walk import IMAGE_SUFFIXES
 
 _FOLDER = "Annotations"
 _PICTURES = "JPEGImages"

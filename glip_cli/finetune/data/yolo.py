@@ -21,7 +21,7 @@ from glip_cli.evaluation.reading import read_text, shown
 from glip_cli.finetune.data.check import Fault, Tally
 from glip_cli.finetune.data.pictures import upright_size
 from glip_cli.finetune.data.tables import Tables
-from glip_cli.sources import IMAGE_SUFFIXES
+from glip_cli.walk import IMAGE_SUFFIXES
 
 _FILES = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")

@@ -1,0 +1,63 @@
+"""How a run is stopped and how it ends: what it says last, and the code it leaves with."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from glip_cli.cli.console import INTERRUPTED, Notes
+
+if TYPE_CHECKING:
+    from glip_cli.batch.folder import Progress
+
+SOME_FAILED = 3
+SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a terminal has sent to its processes already
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the run after the images in flight, the second at once."""
+    first: list[float] = []
+
+    def ask(number: int, frame: object) -> None:
+        first.append(time.monotonic())
+        stop.set()
+        if first[-1] - first[0] > SAME_SECONDS:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_run(progress: Progress, out_dir: Path, notes: Notes) -> None:
+    """Say where the results of a batch run are, or who will merge them; leave as its ending asks."""
+    if not progress.share_done:
+        leave_stopped(notes)
+    if not progress.complete:
+        notes.say("this process is done; the last one merges the results")
+        return
+    notes.say(f"saved in {out_dir}")
+    leave_if_failed(progress.counts.failed, progress.counts.images)
+
+
+def leave_stopped(notes: Notes) -> NoReturn:
+    """Leave with 130 a run that goes on when its command is given again."""
+    notes.say("stopped; the same command goes on where it was")
+    raise typer.Exit(INTERRUPTED)
+
+
+def leave_if_failed(failed: int, images: int) -> None:
+    """Leave with 1 when every image failed, with 3 when some did."""
+    if failed:
+        raise typer.Exit(SOME_FAILED if failed < images else 1)
