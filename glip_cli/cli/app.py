@@ -80,4 +80,5 @@ def _misused(error: Any) -> int:
         error.show()
         return int(error.exit_code)
     told = " ".join(error.format_message().split()).rstrip(".")
-    return fail(UsageError(f"{told}; see {error.ctx.command_path if error.ctx else 'glip'} --help"))
+    see = " See" if told.endswith("?") else "; see"
+    return fail(UsageError(f"{told}{see} {error.ctx.command_path if error.ctx else 'glip'} --help"))

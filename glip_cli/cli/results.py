@@ -120,7 +120,8 @@ class Summary:
 
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
-        place = f"; saved in {files.folder}" if files.pictures.any or files.formats else ""
+        saved = self.failed < self.images and (files.pictures.any or files.formats)
+        place = f"; saved in {files.folder}" if saved else ""
         failed = f", {self.failed} failed" if self.failed else ""
         self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
         leave_if_failed(self.failed, self.images)
