@@ -54,7 +54,7 @@ TEACH = "--model glip-mini --threshold 0.3".split()
 LOOK_STEPS, LOOK_BATCH = 3000, 16
 KNOWN = tuple(ATTRIBUTES)[:2]  # shape and colour, which nearly every phrase names
 LEARN = """
-    --model glip-mini --epochs 3 --batch-size 16 --size 160 --optimizer muon --muon-lr 2e-3 --lr 6e-4 --language-lr 6e-4
+    --model glip-mini --epochs 4 --batch-size 16 --size 160 --optimizer muon --muon-lr 2e-3 --lr 6e-4 --language-lr 6e-4
     --level-factor 20 --schedule cosine --warmup 200 --ema 0.998 --bf16 --seed 1 --workers 0 --resume --keep-check none
 """.split()
 
