@@ -1,5 +1,17 @@
-"""`python -m glip_cli` is `glip`."""
+"""The console script, and `python -m glip_cli`."""
 
-from glip_cli.cli import main
+from __future__ import annotations
 
-main()
+from glip_cli.interrupt import leave_on_interrupt
+
+
+def main() -> None:
+    """`glip_cli.cli.main`, whose imports alone take a moment in which somebody may press Ctrl-C."""
+    leave_on_interrupt()
+    from glip_cli.cli import main as glip
+
+    glip()
+
+
+if __name__ == "__main__":
+    main()

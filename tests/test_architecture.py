@@ -28,7 +28,7 @@ FLOORS = [
     ["image", "boxes", "model", "prompt"],
     ["options", "names"],
     ["types"],
-    ["errors", "readable", "__init__"],
+    ["errors", "readable", "interrupt", "__init__"],
 ]
 PARTS = {"prompt": {"prompt", "chunks", "knowledge", "nouns", "phrases", "texts", "tokenizer"}, "boxes": {"boxes"}}
 ROOM = {part: room for room, parts in PARTS.items() for part in parts}

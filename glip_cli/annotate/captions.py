@@ -121,8 +121,14 @@ def _from_rows(
 ) -> Iterator[Captioned]:
     for image, texts in rows:
         name = one_line(image)
-        location = image if Source(image, image).is_url else os.path.join(folder, image)
+        location = image if Source(image, image).is_url else _placed(folder, image)
         yield from _captioned(name, location, texts, passed, offline=offline)
+
+
+def _placed(folder: Path, image: str) -> str:
+    """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
+    path = os.path.join(folder, image)
+    return path if "\\" not in image or os.path.exists(path) else os.path.join(folder, image.replace("\\", "/"))
 
 
 def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, **more: Any) -> Iterator[Captioned]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from glip_cli.download import MAX_DOWNLOAD_BYTES
 from glip_cli.errors import UsageError
+from glip_cli.readable import one_line
 from glip_cli.walk import IMAGE_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
@@ -68,7 +69,7 @@ def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     most = MAX_TEXT_BYTES if member.name.lower().endswith((".txt", ".json")) else MAX_DOWNLOAD_BYTES
     if member.size > most:
-        raise UsageError(f"{path}: its member {member.name} has {member.size / 1e6:.0f} MB; leave it out")
+        raise UsageError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
     stream = tar.extractfile(member)
     return stream.read() if stream else b""
 
@@ -89,7 +90,9 @@ def _texts(parts: list[Part], path: Path) -> Iterator[str]:
             content = part.content.decode("utf-8-sig")
             yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
         except (ValueError, RecursionError):
-            raise UsageError(f"{path}: its member {part.name} is no {part.ending} in UTF-8; mend it") from None
+            raise UsageError(
+                f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; mend it"
+            ) from None
 
 
 def _caption(value: object) -> list[str]:

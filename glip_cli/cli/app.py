@@ -10,7 +10,7 @@ import typer
 
 from glip_cli import __version__
 from glip_cli.cli import annotate, batch, detect, doctor, evaluate, export, features, finetune, weights
-from glip_cli.cli.console import fail, leave_on_interrupt, reader_is_gone, refused, write_any_letter
+from glip_cli.cli.console import fail, reader_is_gone, refused, write_any_letter
 from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError, UsageError
 
@@ -53,8 +53,7 @@ def _root(
 
 
 def main() -> None:
-    """The console script."""
-    leave_on_interrupt()
+    """The whole command line; `glip_cli.__main__` is what the console script calls."""
     write_any_letter()
     sys.exit(run(sys.argv[1:]))
 

@@ -31,10 +31,10 @@ from rich.progress import (
 from rich.text import Text
 
 from glip_cli.errors import GlipError, OutputError
+from glip_cli.interrupt import INTERRUPTED
 from glip_cli.readable import counted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130  # what shells give for Ctrl-C
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -101,16 +101,6 @@ def write_any_letter() -> None:
     """Where stdout is not UTF-8, what its encoding lacks is written as escapes; stderr does that anyway."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def leave_on_interrupt() -> None:
-    """Until the work begins, Ctrl-C ends the process at once: an exception in the midst of torch's import aborts it."""
-
-    def leave(number: int, frame: object) -> None:
-        os.write(2, b"glip: interrupted\n")
-        os._exit(INTERRUPTED)
-
-    signal.signal(signal.SIGINT, leave)
 
 
 @contextmanager

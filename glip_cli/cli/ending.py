@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from glip_cli.cli.console import INTERRUPTED, Notes
+from glip_cli.cli.console import Notes
+from glip_cli.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
     from glip_cli.batch.folder import Progress

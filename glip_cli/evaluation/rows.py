@@ -13,6 +13,7 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.reading import as_box, as_id, as_number, shown
 
 _FREQUENCIES = ("r", "c", "f")
+_MAX_SIDE = 2**31 - 1
 _NO_CROWD = (None, False, 0, "", "0")
 
 
@@ -85,7 +86,10 @@ def url_parts(url: str | None) -> tuple[str, ...]:
 
 
 def _pixels(value: object, where: str) -> int | None:
-    return None if value is None else as_id(value, where)
+    number = None if value is None else as_id(value, where)
+    if number is not None and number > _MAX_SIDE:
+        raise UsageError(f"{where} is {shown(value)}; no picture has so many pixels")
+    return number
 
 
 def _ids(row: Mapping[str, Any], key: str, where: str) -> tuple[int, ...] | None:

@@ -21,8 +21,10 @@ from typing import IO, Any
 import torch
 
 from glip_cli.errors import CheckpointError, UnsafeFileError
+from glip_cli.readable import one_line
 
 ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip, mapped from disk instead of read
+_LONGEST = 80  # characters of a name, in an error
 
 
 class Inert:
@@ -101,8 +103,8 @@ def load(path: Path) -> Any:
 def _explain(path: Path, error: Exception) -> CheckpointError | UnsafeFileError:
     if refused := _refused(path, str(error)):
         return UnsafeFileError(
-            f"{path} would run or build {refused}, which no checkpoint needs: nothing of it was run. Use a file from "
-            "a source you trust, or one in safetensors format"
+            f"{path} would run or build {_shown(refused)}, which no checkpoint needs: nothing of it was run. "
+            "Use a file from a source you trust, or one in safetensors format"
         )
     return CheckpointError(f"{path} is truncated, damaged or no checkpoint: fetch it again")
 
@@ -117,6 +119,12 @@ def _refused(path: Path, message: str) -> str | None:
         return next((name for name in names if name.endswith(told[1])), None)
     known = ("torch.", "torch._utils.", "collections.OrderedDict")
     return next((name for name in names if name not in _ALLOWED and not name.startswith(known)), None)
+
+
+def _shown(name: str) -> str:
+    """A name that the file chose, so that it cannot write on the terminal."""
+    line = one_line(name)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def _names(path: Path) -> Iterator[str]:

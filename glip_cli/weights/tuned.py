@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import CheckpointError
+from glip_cli.readable import one_line
 from glip_cli.weights.cache import atomic
 
 CARD = "config.json"
@@ -75,9 +76,10 @@ def read_card(folder: Path) -> Card:
         if content.pop("format", None) != FORMAT:
             raise ValueError("of another format")
         return Card(**{**content, "labels": tuple(content.get("labels", ()))})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # may name a key of the file
+        reason = one_line(str(error))
         raise CheckpointError(
-            f"{path} is not what `glip finetune` writes ({error}): take the folder again from where it came"
+            f"{path} is not what `glip finetune` writes ({reason}): take the folder again from where it came"
         ) from None
 
 

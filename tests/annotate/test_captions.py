@@ -79,6 +79,16 @@ def test_an_image_may_be_a_url_and_offline_forbids_it(tmp_path: Path) -> None:
         one.open()
 
 
+def test_paths_of_windows_are_found(tmp_path: Path) -> None:
+    """Where no file is called so itself."""
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.jpg", "photos\\b.jpg"):
+        (tmp_path / name).touch()
+    path = write_jsonl(tmp_path / "c.jsonl", [("photos\\a.jpg", "a cat"), ("photos\\b.jpg", "a dog")])
+    found = [Path(one.location).relative_to(tmp_path) for one in read_captions(path)]
+    assert found == [Path("photos/a.jpg"), Path("photos\\b.jpg")]
+
+
 def test_texts_may_lie_in_another_folder_than_the_images(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "0.txt").write_text("a cat\n\n a dog \n")
     assert pairs(list(read_captions(tmp_path, photos))) == [("0.png", "a cat"), ("0.png", "a dog")]

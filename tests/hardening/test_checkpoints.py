@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -21,37 +20,9 @@ from safetensors.torch import save
 from glip_cli.errors import WeightsError
 from glip_cli.weights import files, load, tuned
 from tests.hardening.mutate import altered, damaged
+from tests.hardening.whole import CANARY, CARD
+from tests.hardening.whole import CHECKPOINTS as WHOLE
 from tests.weights.support import foreign, small_state
-
-CANARY = "GLIP_CANARY"  # set by code of a file that was run
-
-
-class Attack:
-    """A pickle that runs code when an ordinary reader loads it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return exec, (f"import os; os.environ[{CANARY!r}] = '1'",)
-
-
-def state() -> dict[str, torch.Tensor]:
-    return {"bbox_head.head.x": torch.arange(12.0).reshape(3, 4), "backbone.y": torch.zeros(2, dtype=torch.float16)}
-
-
-def saved(content: object, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream, **options)
-    return stream.getvalue()
-
-
-OLD = {"_use_new_zipfile_serialization": False}
-WHOLE = {
-    "zip": saved({"state_dict": state(), "meta": {"epoch": 3, "names": ("a", "b")}}),
-    "old": saved(state(), **OLD),
-    "safetensors": save(state(), {"format": "pt"}),
-    "attack, zip": saved({"state_dict": state(), "hook": Attack()}),
-    "attack, old": saved({"state_dict": state(), "hook": Attack()}, **OLD),
-    "attack, bare": pickle.dumps({"x": Attack()}, protocol=2),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -111,11 +82,6 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: 
     folder = tmp_path_factory.getbasetemp()
     for name in ("any.pth", "any.safetensors"):
         attempt(files.read, folder / name, head + tail)
-
-
-CARD = {"format": tuned.FORMAT, "mode": "prompt", "name": "cells", "architecture": "glip-mini", "base": "glip-mini@1",
-        "base_sha256": "e150", "source": "glip-mini",
-        "labels": ["red", "white"], "training": {"epochs": 3}}  # fmt: skip
 
 
 @given(altered(CARD))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import struct
 import time
@@ -10,45 +9,18 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import Image
 
 from glip_cli.errors import ImageError
 from glip_cli.image import read_image
 from tests.hardening.mutate import damaged
+from tests.hardening.whole import PICTURES as WHOLE
 
 SECONDS = 20  # for one small picture: more is a hang
 MOST_PIXELS = 500_000  # an altered size may be an honest gigabyte, which is slow and no fault
-
-OPTIONS = {"TIFF": {"compression": "tiff_lzw"}, "TGA": {"compression": "tga_rle"}, "MPO": {"save_all": True}}
-KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS", "QOI", "MPO"]
-KINDS += [kind for kind, part in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif")) if features.check(part)]
-
-
-def encoded(kind: str) -> bytes:
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8))
-    stream = io.BytesIO()
-    options: dict[str, object] = dict(OPTIONS.get(kind, {}))
-    if kind in ("JPEG", "PNG", "WEBP"):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        options["exif"] = exif
-    if kind == "MPO":
-        options["append_images"] = [image]
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-WHOLE = {}
-for _kind in KINDS:
-    try:
-        WHOLE[_kind] = encoded(_kind)
-    except (KeyError, OSError):  # this Pillow does not write it
-        continue
 
 
 @contextmanager

@@ -73,6 +73,21 @@ def test_while_it_starts_and_while_it_works(folder: Path) -> None:
     ended(working, folder / "out9")
 
 
+def test_while_it_imports_its_own_modules() -> None:
+    """Before the command line is there: a module that it imports waits for Ctrl-C."""
+    code = (
+        "import sys, os, signal\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from glip_cli.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--version"], env=CLEAN, capture_output=True, text=True,
+                          timeout=PATIENCE, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr, done.stdout) == (130, "glip: interrupted\n", "")
+
+
 @pytest.mark.long
 def test_at_random_moments(folder: Path) -> None:
     rng = random.Random(time.time_ns())

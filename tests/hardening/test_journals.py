@@ -15,12 +15,11 @@ from glip_cli.batch.folder import RunFolder, Shard
 from glip_cli.batch.journal import Journal, read_records
 from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError, OutputError, UsageError
-from tests.batch.made import MadeEngine, do, made_record
+from tests.batch.made import MadeEngine, do
 from tests.hardening.mutate import altered, damaged
+from tests.hardening.whole import JOURNAL as WHOLE
+from tests.hardening.whole import NAMES, RECORDS, TOML
 
-NAMES = ["a.png", "bad.png", "é图.png", "d.png"]
-RECORDS = [made_record(name, [name]) for name in NAMES]
-WHOLE = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in RECORDS)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -114,8 +113,6 @@ def test_damaged_journals_of_several_processes(tmp_path: Path, content: bytes, r
 
 
 # ------------------------------------------------------------------------------------- settings of the command line
-
-TOML = b'threshold = 0.4\ntop-k = 5\n[detect]\ntexts = ["cat", "dog"]\njson = true\n[batch]\nformat = ["coco"]\n'
 
 
 @pytest.fixture(scope="module")

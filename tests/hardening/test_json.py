@@ -20,44 +20,8 @@ from glip_cli.evaluation.results import read_results
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.scenes import draw_scene
 from tests.hardening.mutate import altered, damaged
+from tests.hardening.whole import COCO, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
 
-COCO = {
-    "info": {"year": 2026},
-    "images": [
-        {"id": 1, "file_name": "1.png", "width": 160, "height": 160, "neg_category_ids": [2],
-         "not_exhaustive_category_ids": []},
-        {"id": 2, "file_name": "2.png", "width": 160, "height": 160, "neg_category_ids": [],
-         "not_exhaustive_category_ids": [1]},
-    ],
-    "categories": [{"id": 1, "name": "circle", "frequency": "f"}, {"id": 2, "name": "star", "supercategory": "shape"}],
-    "annotations": [
-        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0},
-        {"id": 2, "image_id": 2, "category_id": 2, "bbox": [0, 0, 30.5, 30], "area": 915, "iscrowd": 1},
-        {"id": 3, "image_id": 2, "category_id": 1, "bbox": [100, 100, 20, 20], "area": 400},
-    ],
-}  # fmt: skip
-GROUNDING = {
-    "images": [{"id": 1, "file_name": "1.png", "width": 160, "height": 160, "caption": "a circle and a star"}],
-    "annotations": [
-        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0,
-         "tokens_positive": [[2, 8]]},
-        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [60, 60, 50, 40], "area": 2000, "iscrowd": 0,
-         "tokens_positive": [[13, 14], [15, 19]]},
-    ],
-}  # fmt: skip
-RESULTS = [
-    {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "score": 0.9},
-    {"image_id": 2, "category_id": 2, "bbox": [0, 0, 30, 30], "score": 0.5},
-]
-BOX = {"xmin": 10.0, "ymin": 10.0, "xmax": 60.0, "ymax": 50.0}
-RECORD = {"schema": "glip/1", "image": "1.png", "width": 160, "height": 160, "model": "m", "prompt": "circle .",
-          "labels": ["circle"],
-          "detections": [{"label": "circle", "label_id": 0, "score": 0.9, "span": [0, 6], "box": BOX}]}  # fmt: skip
-YAML = b"path: .\ntrain: images\nnc: 2\nnames:\n  0: circle\n  1: 'star'\n"
-YOLO = b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.2 0.2 0.9\n0 0.1 0.1 0.4 0.1 0.4 0.4\n"
-VOC = b"""<annotation><filename>1.png</filename><size><width>160</width><height>160</height><depth>3</depth></size>
-<object><name>circle</name><difficult>0</difficult>
-<bndbox><xmin>10</xmin><ymin>10</ymin><xmax>60</xmax><ymax>50</ymax></bndbox></object></annotation>"""
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -157,7 +121,7 @@ def test_altered_records(folder: Path, record: Any) -> None:
     attempt(results_of, write(folder / "case.jsonl", record))
 
 
-@given(damaged(b'# measured\n[thresholds]\n"circle" = 0.4  # F1 0.9\n"red star" = 0.55\n'))
+@given(damaged(THRESHOLDS))
 @settings(max_examples=100, derandomize=True, suppress_health_check=QUIET)
 def test_damaged_thresholds(folder: Path, content: bytes) -> None:
     attempt(read_thresholds, write(folder / "case.toml", content))

@@ -211,6 +211,38 @@ def test_four_processes_and_one_cache(tmp_path: Path, whole: Path) -> None:
     assert [path.name for path in kept] == ["x.pth"]
 
 
+CONVERT = """
+import os, sys; from pathlib import Path
+import torch
+from glip_cli.weights import load
+from tests.weights.support import foreign, small_state
+pth, cache, gate = Path(sys.argv[1]), Path(sys.argv[2]), os.pipe()
+torch.save({"state_dict": foreign(small_state(), "mmdet")}, pth)
+children = []
+for _ in range(4):
+    child = os.fork()
+    if not child:
+        os.close(gate[1])
+        os.read(gate[0], 1)  # until all are there
+        found = load.load(pth, cache_dir=cache)
+        os._exit(found.architecture != "glip-mini")
+    children.append(child)
+os.close(gate[1])
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+print(load.load(pth, cache_dir=cache).path.parent.name)
+"""
+
+
+@linux
+def test_four_conversions_of_one_file_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONVERT, str(tmp_path / "x.pth"), str(tmp_path / "cache")]
+    done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.stdout.splitlines() == ["[0, 0, 0, 0]", "converted"], done.stderr
+    kept = [path for path in (tmp_path / "cache" / "converted").iterdir() if path.suffix != ".lock"]
+    assert len(kept) == 1
+    assert kept[0].suffix == ".safetensors"
+
+
 def test_killed_at_random_moments_the_next_one_finds_a_whole_file(tmp_path: Path, whole: Path) -> None:
     rng = random.Random(1)
     with serving() as server:

@@ -103,6 +103,8 @@ def _detection_set(
 ) -> TrainSet:
     listed = class_names(tables, tally)
     kept = {number: name for number, name in sorted(listed.items()) if name.strip()}
+    if not kept:
+        raise UsageError(f"{tables.name}: none of its classes has a name to ask for; name the classes")
     place = {number: i for i, number in enumerate(kept)}
     items, used = [], set()
     for row in rows:

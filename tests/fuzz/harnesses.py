@@ -1,0 +1,267 @@
+"""One function per kind of input: bytes in, nothing out. Only classes of `glip_cli.errors` count as an answer.
+
+An input of several parts has 0xFF between them, a byte that UTF-8 does not have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import typer
+from PIL import Image
+
+from glip_cli import image, nouns, prompt, sources, tokenizer
+from glip_cli.annotate import captions
+from glip_cli.batch import journal
+from glip_cli.cli import app, defaults
+from glip_cli.errors import GlipError, OutputError
+from glip_cli.evaluation import calibrate, ground_truth, results
+from glip_cli.finetune.data import readers
+from glip_cli.types import Prompt
+from glip_cli.weights import adapters, files, registry, tuned
+
+Harness = Callable[[bytes], None]
+
+BETWEEN = b"\xff"
+CANARY = "GLIP_CANARY"  # set by code of a file that was run
+LIMIT = 32  # tokens: few, so that a short prompt needs several texts
+MOST_PIXELS = 500_000  # an altered size may be an honest gigabyte, which is slow and no fault
+MOST_SOURCES = 50
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Lets an error of glip's own pass if it is one line that a terminal can show, and no other exception."""
+    try:
+        yield
+    except GlipError as error:
+        text = str(error)
+        assert text, "an error without a word"
+        assert is_line(text), f"an error that is not one line: {text!r}"
+
+
+def is_line(text: str) -> bool:
+    """Whether it can be printed, stays on its line, and tells a terminal nothing but its words."""
+    return not any(unicodedata.category(char) in _NO_TEXT for char in text)
+
+
+_NO_TEXT = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control characters, half characters, ends of lines and paragraphs
+
+
+def parts(data: bytes) -> list[str]:
+    """The parts as a command line has its words: bytes that are not UTF-8 are half characters."""
+    return [part.decode("utf-8", "surrogateescape") for part in data.split(BETWEEN)]
+
+
+def file(name: str, data: bytes) -> Path:
+    """`data` as a file of this process."""
+    path = Path(_kept().name) / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be mapped, and must not change then
+    path.write_bytes(data)
+    return path
+
+
+@cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="glip-fuzz-")  # removed when the process ends
+
+
+# -------------------------------------------------------------------------------------------------------- prompts
+
+
+@cache
+def _tokenizer() -> tokenizer.Tokenizer:
+    return tokenizer.Tokenizer.from_dir(registry.PACKAGE / "assets" / "glip-mini")
+
+
+def _asked(asked: Prompt) -> None:
+    """As `detect --explain` goes through it: each label once, with tokens, in some text."""
+    chunks = prompt.chunk(asked, _tokenizer(), limit=LIMIT)
+    rows = prompt.explain(chunks)
+    prompt.gather_notes(asked, chunks)
+    _, places = prompt.shown(asked)
+    assert [row.label for row in rows] == list(asked.labels)
+    assert all(row.tokens for row in rows)
+    assert len(places) == len(asked.labels)
+
+
+def texts(data: bytes) -> None:
+    """--texts: the values. Values that name a file are left to `labels`."""
+    values = [value for value in parts(data) if not value.strip().startswith("@")]
+    with answering():
+        prompt.sentence_of(values)
+    with answering():
+        _asked(prompt.label_prompt(prompt.parse_texts(values)))
+
+
+def labels(data: bytes) -> None:
+    """--texts @FILE: the file."""
+    path = file("labels.txt", data)
+    with answering():
+        _asked(prompt.label_prompt(prompt.parse_texts([f"@{path}"])))
+
+
+class EveryOther:
+    """A tagger to whom words of odd length are nouns and the others adjectives."""
+
+    def tag(self, tokens: Sequence[str]) -> list[tuple[str, str]]:
+        return [(token, "NN" if len(token) % 2 else "JJ") for token in tokens]
+
+
+def caption(data: bytes) -> None:
+    """--caption, --tokens-positive, --phrases ...: its parts named in all four ways."""
+    text, literal, *phrases = [*parts(data), ""]
+    with answering():
+        _asked(prompt.caption_prompt(text, spans=prompt.parse_tokens_positive(literal)))
+    with answering():
+        _asked(prompt.caption_prompt(text, phrases=phrases))
+    with answering():
+        bare, found = prompt.read_brackets(text)
+        _asked(prompt.caption_prompt(bare, parts=found))
+    with answering():
+        _asked(prompt.caption_prompt(text, parts=nouns.noun_phrases(text, EveryOther())))
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+@contextmanager
+def _small_pictures() -> Iterator[None]:
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def picture(data: bytes) -> None:
+    """A picture, with a name that says nothing."""
+    with answering(), _small_pictures():
+        read = image.read_image(data, "x")
+        assert read.mode == "RGB"
+        assert min(read.size) > 0
+
+
+def checkpoint(data: bytes) -> None:
+    """A checkpoint under both names; and nothing of it is run."""
+    os.environ.pop(CANARY, None)
+    for name in ("x.pth", "x.safetensors"):
+        with answering():
+            files.read(file(name, data))
+        assert CANARY not in os.environ, "code of a checkpoint was run"
+
+
+def card(data: bytes) -> None:
+    """What a folder of glip finetune says of itself."""
+    with answering():
+        tuned.read_card(file(f"tuned/{tuned.CARD}", data).parent)
+    with answering():
+        adapters.find_adapter(file(f"tuned/{tuned.CARD}", data).parent)
+
+
+def coco(data: bytes) -> None:
+    """Ground truth, read for scores and for training; behind 0xFF results, in both forms."""
+    truth, _, found = data.partition(BETWEEN)
+    path = file("truth.json", truth)
+    with answering():
+        readers.read_train_set(path)
+    with answering():
+        read = ground_truth.read_ground_truth(path)
+        read.to_coco()
+        assert len(read.labels) == len(read.promptable)
+        for name in ("dt.json", "dt.jsonl"):
+            with answering():
+                results.read_results(file(name, found), read)
+
+
+def thresholds(data: bytes) -> None:
+    """--thresholds FILE."""
+    with answering():
+        calibrate.read_thresholds(file("x.toml", data))
+
+
+@cache
+def _commands() -> Any:
+    return typer.main.get_command(app)
+
+
+def settings(data: bytes) -> None:
+    """--config FILE."""
+    path = file("glip.toml", data)
+    with answering():
+        words = defaults.with_defaults(_commands(), ["detect", "a.jpg", "--config", str(path)], {})
+        assert all(isinstance(word, str) for word in words)
+
+
+def records(data: bytes) -> None:
+    """A journal: read, opened, added to. Refused it stays as it is; mended it loses its end only."""
+    path = file("results.jsonl", data)
+    with answering():
+        list(journal.read_records(path))
+    with answering():
+        try:
+            opened = journal.Journal(path)
+        except OutputError:
+            assert path.read_bytes() == data
+            raise
+        assert data.startswith(path.read_bytes())
+        before = opened.counts.images
+        opened.add({"image": "new.png", "error": "none"})
+        opened.close()
+        found = list(journal.read_records(path))
+        assert len(found) == before + 1
+        assert found[-1]["image"] == "new.png"
+
+
+_ELSEWHERE = re.compile(r"^[\s\ufeff]*[/\\~]|\.\.")
+
+
+def listed(data: bytes) -> None:
+    """@list.txt: what it names, opened and read. A list that leads out of its folder could search the whole disk."""
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+    if any(_ELSEWHERE.search(line) for line in text.splitlines()):
+        return
+    path = file("lists/list.txt", data)
+    with answering(), _in(path.parent), _small_pictures():
+        for source in islice(sources.expand([f"@{path}"], offline=True), MOST_SOURCES):
+            assert is_line(source.name), f"a name that is not one line: {source.name!r}"
+            with answering():
+                image.read_image(source.open(), source.name)
+
+
+@contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def captioned(data: bytes) -> None:
+    """Annotate --captions FILE: as jsonl, as csv, and as a tar."""
+    for name in ("captions.jsonl", "captions.csv", "captions.tar"):
+        path = file(name, data)
+        with answering():
+            for one in captions.read_captions(path, offline=True):
+                assert is_line(one.name), f"a name that is not one line: {one.name!r}"
+                assert one.caption.strip()
+                one.caption.encode()
+
+
+HARNESSES: dict[str, Harness] = {
+    "texts": texts, "labels": labels, "caption": caption, "image": picture, "checkpoint": checkpoint, "card": card,
+    "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
+    "captions": captioned,
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""What the search begins with: for each harness whole inputs, and the words that its language is made of."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+
+from tests.fuzz.harnesses import BETWEEN, file
+from tests.hardening import whole
+
+
+def _joined(*texts: str) -> bytes:
+    return BETWEEN.join(text.encode() for text in texts)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in {"x/1.png": whole.PICTURES["PNG"], "x/1.txt": b"a cat\n", "2.jpg": b"?"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _list() -> bytes:
+    """A list, with a picture that it names beside it."""
+    file("lists/0.png", whole.PICTURES["PNG"])
+    file("lists/a b/é.jpg", whole.PICTURES["JPEG"])
+    return "# mine\n0.png\na b\\é.jpg\nnone.png\n\nhttps://example.org/x.png\nftp://x/y.png\n".encode()
+
+
+def _truth() -> bytes:
+    """Annotations, with the pictures that they name beside them."""
+    for number in (1, 2):
+        file(f"{number}.png", whole.PICTURES["PNG"])
+    return _json(whole.COCO)
+
+
+_TRUTH, _DETECTED = _truth(), _json(whole.RESULTS)
+_CAPTIONS = b'{"image": "a.jpg", "caption": "a cat"}\n{"image": "b.jpg", "caption": ["a [dog]", "two"]}\n'
+
+SEEDS: dict[str, Iterable[bytes]] = {
+    "texts": [
+        _joined("cat . remote . St. Bernard . red_square (small)"),
+        _joined("cat, dog, (a, b)"),
+        _joined("two cats on a couch"),
+        _joined("cat", "st. bernard", "é图😀"),
+        _joined("$: coco"),
+    ],
+    "labels": [b"cat\nred_square (small)\n# none\n\nSt. Bernard\n", "\ufeffé图😀\r\nß\r\n".encode()],
+    "caption": [
+        _joined("two cats on a couch", "[[[0, 8]], [[14, 19]]]", "cats", "a couch"),
+        _joined('a [cat] and the U.S. Army\'s "dog"', "[[3,6]]", "dog"),
+        _joined("ßtraße İ e\u0301", "((0,2),(3,4))", "STRASSE"),
+    ],
+    "image": list(whole.PICTURES.values()),
+    "checkpoint": list(whole.CHECKPOINTS.values()),
+    "card": [_json(whole.CARD)],
+    "coco": [
+        _TRUTH + BETWEEN + _DETECTED,
+        _TRUTH + BETWEEN + _json(whole.RECORD),
+        _json(whole.GROUNDING),
+    ],
+    "thresholds": [whole.THRESHOLDS],
+    "settings": [whole.TOML],
+    "journal": [whole.JOURNAL],
+    "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
+    "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar()],
+}
+
+_JSON = "{ } [ ] : , null true -1 1e999 NaN \\ud800 \\u0000 \\n"
+_COCO = "id image_id file_name width bbox area iscrowd name caption tokens_positive score neg_category_ids coco_url"
+WORDS: dict[str, str] = {
+    "texts": ". ( ) [ ] , _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
+    "labels": "( ) # _ . [SEP] ß İ \ufeff \u2028",
+    "caption": "[ ] ( ) , [[0, 1]] . '' `` \" n't U.S. ß İ \u0301 \u2028",
+    "image": "Exif\0\0 IHDR IDAT eXIf iCCP acTL ftyp RIFF WEBP VP8X II*\0 MM\0* GIF89a",
+    "checkpoint": "PK\x03\x04 PK\x01\x02 PK\x05\x06 cos\nsystem\n cbuiltins\nexec\n ctorch\nfloat32\n data_offsets F16",
+    "card": f"{_JSON} mode full lora labels training base_sha256",
+    "coco": f"{_JSON} {_COCO}",
+    "thresholds": "[ ] = \" ''' . nan inf thresholds",
+    "settings": "[ ] = \" ''' . nan inf detect batch threshold texts top-k true 1979-05-27",
+    "journal": f"{_JSON} image error detections box",
+    "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
+    "captions": f'{_JSON} image caption " .jpg .txt .json \ufeff',
+}  # fmt: skip
+"""Each between blanks."""
