@@ -26,6 +26,7 @@ from glip_cli.weights.parts import DetectorParts
 OPSETS = range(19, 23)
 """DeformConv came with 19; what 23 makes of attention onnxruntime 1.31 cannot run on a CPU."""
 OPSET = 20
+LARGEST = 2**31 - 1  # bytes of a protobuf message; of the released models GLIP-L comes nearest, with 1.7e9
 PACKAGES = ("onnx_ir", "onnxscript", "onnxruntime")
 
 
@@ -113,6 +114,12 @@ def told(items: list[Any], say: Callable[[str], None]) -> Any:
 
 
 def save(graph: Any, path: Path) -> None:
-    """Raises OSError."""
+    """Raises OutputError for more than one file can hold, and OSError."""
+    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values())
+    if size > LARGEST:
+        raise OutputError(
+            f"{size / 1e9:.1f} GB of weights do not fit an ONNX file, which ends at {LARGEST / 1e9:.1f}: "
+            "with --texts BERT is left out, or export a smaller model"
+        )
     data = needed("onnx_ir").to_proto(graph).SerializeToString()
     path.write_bytes(data)

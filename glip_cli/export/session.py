@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +97,17 @@ class FixedPrompt(nn.Module):
         return RawOutput(F.pad(logits, (0, mask.shape[1] - logits.shape[2])), deltas, centerness, sizes)
 
 
-def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> Detector:
+class OnnxDetector(Detector):
+    """A Detector that detects, and has no features to give: a file is the way from pixels to boxes."""
+
+    def features(self, *args: object, **options: object) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(f"{self.name} gives boxes, and no features: for those load the model itself")
+
+    extractor = features
+
+
+def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDetector:
     """A Detector that runs a file of `glip export`, by onnxruntime on the CPU.
 
     Raises CheckpointError for a file that is damaged or of another origin, UsageError for another device or dtype.
@@ -109,7 +119,7 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> Detector
     path = cache.expanded(path)
     card, network = open_file(path)
     name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
-    return Detector(network, card.load_tokenizer(), name, "cpu", "float32", tuned_for=card.tuned_for)  # type: ignore[arg-type]
+    return OnnxDetector(network, card.load_tokenizer(), name, "cpu", "float32", tuned_for=card.tuned_for)  # type: ignore[arg-type]
 
 
 def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:

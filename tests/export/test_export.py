@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.cli import app
 from glip_cli.detector import Detector
-from glip_cli.errors import GlipError
+from glip_cli.errors import GlipError, OutputError, UsageError
 from glip_cli.model import RawOutput
 from glip_cli.scenes import draw_scene
 
@@ -173,6 +173,14 @@ def test_batch_runs_a_file(folder: Path, tmp_path: Path) -> None:
         assert [x["label"] for x in a["detections"]] == [x["label"] for x in b["detections"]]
 
 
+def test_a_file_has_no_features_to_give(folder: Path, free: Detector, fixed: Detector) -> None:
+    for detector in (free, fixed):
+        for ask_for_them in (detector.features, detector.extractor):
+            with pytest.raises(UsageError, match="no features: for those load the model") as caught:
+                ask_for_them(str(folder / "0.png"), "star")
+            assert detector.name in str(caught.value)
+
+
 def test_the_whole_graph_runs_without_this_package(folder: Path, torchs: Detector) -> None:
     """A file is valid ONNX with the names, shapes and metadata that docs/export.md tells of."""
     onnx = pytest.importorskip("onnx")
@@ -210,6 +218,16 @@ def test_a_wrong_graph_is_refused_and_leaves_no_file(
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("glip: error: ")]
     assert "disagrees with torch" in line
     assert "centerness" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_than_a_file_can_hold_is_refused(folder: Path, tmp_path: Path) -> None:
+    """The weights are zeros that nobody reads, so they take no memory."""
+    model = onnx_ir.load(folder / "fixed.onnx")
+    most = np.zeros(exporting.LARGEST // 4 + 1, np.float32)
+    model.graph.register_initializer(onnx_ir.Value(name="most", const_value=onnx_ir.tensor(most, name="most")))
+    with pytest.raises(OutputError, match=r"2\.2 GB of weights do not fit an ONNX file.* with --texts"):
+        exporting.save(model, tmp_path / "large.onnx")
     assert not list(tmp_path.iterdir())
 
 

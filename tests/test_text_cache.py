@@ -1,0 +1,63 @@
+"""A text is encoded once, however many a prompt has and however many images are asked; and few are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from glip_cli import detector as module
+from glip_cli.detector import Detector
+from glip_cli.model import Glip
+from glip_cli.model.config import GLIP_MINI
+from glip_cli.options import DetectOptions
+from glip_cli.scenes import draw_scene
+
+IMAGES = [draw_scene(np.random.default_rng(seed), 64, 64).image for seed in range(2)]
+ROOM = 4
+OPTIONS = DetectOptions(size=(64, 64), chunked_size=1)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Detector:
+    """Without fusion, as the models that read definitions; room for four texts instead of 256."""
+    monkeypatch.setattr(module, "CACHED_TEXTS", ROOM)
+    with torch.random.fork_rng(devices=[]):
+        model = Glip(replace(GLIP_MINI, fusion=None))
+    return Detector(model, Detector.load("glip-mini", device="cpu").tokenizer, "small@0", device="cpu")
+
+
+def encoded(detector: Detector, labels: list[str], images: int) -> int:
+    """How often BERT runs while so many images are asked for the labels, each a text of its own."""
+    runs = 0
+
+    def count(*_: object) -> None:
+        nonlocal runs
+        runs += 1
+
+    with_hook = detector.model.text.register_forward_hook(count)
+    try:
+        plan = detector.plan(labels, OPTIONS)
+        assert len(plan.chunks) == len(labels)
+        list(detector.stream(IMAGES[:images], plan, OPTIONS))
+    finally:
+        with_hook.remove()
+    return runs
+
+
+@pytest.mark.parametrize("count", [1, ROOM, ROOM + 1, 3 * ROOM])
+def test_each_text_is_encoded_once(small: Detector, count: int) -> None:
+    labels = [f"star {i}" for i in range(count)]
+    assert encoded(small, labels, images=1) == count
+    assert encoded(small, labels, images=2) == 0
+
+
+def test_a_smaller_prompt_brings_the_cache_back_to_its_size(small: Detector) -> None:
+    """Of a long prompt's texts the last stay, as room is for."""
+    labels = [f"star {i}" for i in range(3 * ROOM)]
+    encoded(small, labels, images=1)
+    assert encoded(small, ["moon"], images=1) == 1
+    assert encoded(small, labels[-ROOM + 1 :], images=1) == 0
+    assert encoded(small, labels[:1], images=1) == 1
