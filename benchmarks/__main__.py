@@ -15,9 +15,9 @@ def main() -> None:
     one = network(commands.add_parser("speed", help="against the textbook form and a peer"))
     one.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     one.add_argument("--peers", nargs="*", default=["textbook"], choices=["textbook", "grounding-dino"])
-    one.add_argument("--memory", action="store_true", help="also the peak of each, in a process of its own")
+    one.add_argument("--compile", action="store_true", help="also ours with torch.compile")
     one.set_defaults(
-        run=lambda a: speed.measure(a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.memory),
+        run=lambda a: speed.measure(a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.compile),
         table=speed.table,
     )
     one = network(commands.add_parser("labels", help="how the time grows with the names"))

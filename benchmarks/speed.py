@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks import subjects
 from benchmarks.machine import describe
-from benchmarks.timing import interleaved, markdown
+from benchmarks.resident import Resident
+from benchmarks.timing import Timing, markdown
 
 NAMES = ("cat", "remote")
+COMPILED = ", compiled"
 
 
 def measure(
     architecture: str, bert: str | None, size: tuple[int, int], dtypes: list[str], device: str, peers: list[str],
-    repeats: int, memory: bool,
+    repeats: int, compile: bool = False,
 ) -> dict[str, object]:  # fmt: skip
-    """Seconds per picture of every subject, interleaved; peak memory of each in a process of its own."""
-    names = [f"glip, {dtype}" for dtype in dtypes] + peers
-    runs = {name: build(name, architecture, bert, size, device) for name in names}
-    timings = interleaved(runs, repeats, warm_up=0, settled=True)
+    """Seconds per picture of every subject, each in a process of its own, in turn; and what its first run needs."""
+    ways = ["", COMPILED] if compile else [""]
+    names = [f"glip, {dtype}{way}" for way in ways for dtype in dtypes] + peers
+    residents = {name: Resident(build, name, architecture, bert, size, device) for name in names}
+    timings = {name: Timing() for name in names}
+    for _ in range(repeats):
+        for name, resident in residents.items():
+            resident()  # the caches of the processor are the last subject's
+            timings[name].seconds.append(resident())
     slowest = max(timing.median for timing in timings.values())
     rows = {
         name: {
             "seconds": round(timing.median, 4),
             "spread": round(timing.spread, 4),
             "times": round(slowest / timing.median, 2),
-            "peak_mb": peak(name, architecture, bert, size, device) if memory else None,
+            "peak_mb": None if name.endswith(COMPILED) else residents[name].peak_mb,  # of which compiling is a part
         }
         for name, timing in timings.items()
     }
+    for resident in residents.values():
+        resident.close()
     return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows}
 
 
@@ -43,8 +49,9 @@ def build(name: str, architecture: str, bert: str | None, size: tuple[int, int],
         return synchronised(subjects.reference(subjects.detector(architecture, bert, "float32", device), question))
     if name == "grounding-dino":
         return synchronised(subjects.grounding_dino(question, 8, "float32", device))
-    dtype = name.removeprefix("glip, ")
-    return synchronised(subjects.ours(subjects.detector(architecture, bert, dtype, device), question))
+    dtype = name.removeprefix("glip, ").removesuffix(COMPILED)
+    subject = subjects.detector(architecture, bert, dtype, device, compile=name.endswith(COMPILED))
+    return synchronised(subjects.ours(subject, question))
 
 
 def synchronised(run: Callable[[], object]) -> Callable[[], object]:
@@ -54,32 +61,6 @@ def synchronised(run: Callable[[], object]) -> Callable[[], object]:
             torch.cuda.synchronize()
 
     return whole
-
-
-def peak(*subject: object) -> int:
-    """MB that a run needs on top of the loaded model; on a CPU under Linux only."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, subject)
-
-
-def _peak(name: str, architecture: str, bert: str | None, size: tuple[int, int], device: str) -> int:
-    run = build(name, architecture, bert, size, device)
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) >> 20
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
-    run()
-    return (_status("VmHWM") - before) >> 10
-
-
-def _status(field: str) -> int:
-    """kB, as Linux tells them of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def table(result: dict[str, object]) -> str:

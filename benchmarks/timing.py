@@ -27,19 +27,11 @@ class Timing:
         return (third - first) / 2
 
 
-def interleaved(
-    candidates: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1, settled: bool = False
-) -> dict[str, Timing]:
-    """Time each candidate `repeats` times, in turn, after `warm_up` rounds that do not count.
-
-    With `settled` each timed run follows one of the same candidate: memory that another gave back to the system is
-    then there again, as in a process that does nothing else.
-    """
+def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Time each candidate `repeats` times, in turn, after `warm_up` rounds that do not count."""
     timings = {name: Timing() for name in candidates}
     for turn in range(warm_up + repeats):
         for name, run in candidates.items():
-            if settled:
-                run()
             started = time.perf_counter()
             run()
             if turn >= warm_up:

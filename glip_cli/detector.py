@@ -21,14 +21,15 @@ from PIL import Image
 from torch import Tensor
 
 from glip_cli.answers import limits, merge, to_detections, to_found
-from glip_cli.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.device import out_of_memory, pick_device, pick_dtype, upload
 from glip_cli.errors import PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
 from glip_cli.model import Glip
+from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan, PromptLike, Reader, every_label
-from glip_cli.postprocess import Found, Geometry, label_matrix, postprocess
+from glip_cli.postprocess import Found, Geometry, label_matrix, on_cpu, postprocess
 from glip_cli.prompt import Chunk
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Detections
@@ -67,6 +68,7 @@ class Detector:
         dtype: str = "auto",
         *,
         tuned_for: tuple[str, ...] = (),
+        compile: bool = False,
     ):
         """Move a model to a device. Raises DeviceError for what this machine does not have."""
         self.device = pick_device(device)
@@ -76,7 +78,9 @@ class Detector:
         self.tokenizer = tokenizer
         self.reader = Reader(tokenizer, model.config.text.window, model.config.fusion is not None, name, tuned_for)
         self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
+        self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
+        self._room = CACHED_TEXTS
 
     @classmethod
     def load(
@@ -88,6 +92,7 @@ class Detector:
         adapter: str | Path | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        compile: bool = False,
         offline: bool = False,
         report: Report | None = None,
     ) -> Detector:
@@ -101,6 +106,8 @@ class Detector:
             adapter: a folder that fine-tuning left, for the model that it was made for; alone it brings that model.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             dtype: "auto" (float32, the published answers), "bfloat16" or "float16".
+            compile: let torch compile the network, a graph for each of the first 8 shapes; the first answers then
+                take minutes, and DeviceError is raised at the first where this machine cannot compile.
             offline: never use the network.
             report: told about downloads.
 
@@ -110,7 +117,7 @@ class Detector:
         pick_dtype(dtype, pick_device(device))  # before a download, not after
         parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
         tokenizer = Tokenizer.from_dir(parts.tokenizer)
-        return cls(parts.model, tokenizer, parts.name, device, dtype, tuned_for=parts.tuned_for)
+        return cls(parts.model, tokenizer, parts.name, device, dtype, tuned_for=parts.tuned_for, compile=compile)
 
     @overload
     def __call__(self, images: ImageSource, prompt: PromptLike, **options: Any) -> Detections: ...
@@ -175,6 +182,15 @@ class Detector:
         size = self.model.config.image_size
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the answers so far."""
+        if isinstance(self._steps, Compiled) and self._steps.passed:
+            return (
+                f"pictures and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",
+            )
+        return ()
+
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
         return self.reader.plan(prompt, options)
@@ -223,12 +239,13 @@ class Detector:
     def look(self, batch: Sequence[Prepared]) -> Seen:
         """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
         with out_of_memory(self.device):
-            pixels = collate(batch).to(self.device, self.dtype, memory_format=torch.channels_last)
-            return Seen(tuple(batch), self.model.encode_image(pixels))
+            pixels = upload(collate(batch), self.device, self.dtype)
+            return Seen(tuple(batch), self._steps.encode_image(pixels))
 
     @torch.inference_mode()
     def ask(self, seen: Seen, plan: Plan, options: DetectOptions) -> list[Detections]:
         """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
+        self._room = max(CACHED_TEXTS, len(plan.chunks))  # with less, a prompt's texts would push each other out
         with out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, ASKED_AT_ONCE // len(seen.items))
             groups = [plan.chunks[i : i + step] for i in range(0, len(plan.chunks), step)]
@@ -241,10 +258,10 @@ class Detector:
         images, texts = len(seen.items), len(parts)
         hidden, mask = stack([self._encode_text(part.tokens.ids) for part in parts])
         maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
-        raw = self.model.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
+        raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
         matrices = [label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device) for part in parts]
         places = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
-        found = postprocess(raw, [matrix for matrix in matrices for _ in places], places * texts, limits(options))
+        found = on_cpu(postprocess(raw, [x for x in matrices for _ in places], places * texts, limits(options)))
         return [
             [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]
             for part, i in zip(parts, range(0, len(found), images), strict=True)
@@ -258,7 +275,7 @@ class Detector:
             mask = torch.arange(len(padded), device=self.device).unsqueeze(0) < len(ids)
             self._texts[ids] = self.model.encode_text(row, mask), mask
         self._texts.move_to_end(ids)
-        if len(self._texts) > CACHED_TEXTS:
+        while len(self._texts) > self._room:
             self._texts.popitem(last=False)
         return self._texts[ids]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from glip_cli.errors import DeviceError, OutOfMemoryError
 
@@ -38,6 +39,13 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise DeviceError("--dtype float16 needs a GPU; on a CPU use bfloat16 or float32")
     return known[name]
+
+
+def upload(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """[B, 3, H, W] on the CPU -> on a device, in channels_last memory. On CUDA nobody waits for the copy."""
+    if device.type == "cuda":  # only from pinned memory of the same dtype and layout is a copy asynchronous
+        pixels = pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.to(device, dtype, memory_format=torch.channels_last)
 
 
 CPU_MEMORY = ("can't allocate memory", "could not create a", "could not execute a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -54,6 +55,13 @@ class Found:
 
     def __getitem__(self, index: Tensor | slice) -> Found:
         return Found(self.boxes[index], self.scores[index], self.labels[index])
+
+
+def on_cpu(found: Sequence[Found]) -> list[Found]:
+    """Several images' detections, copied together: each copy waits for the device."""
+    whole = Found(*(torch.cat([getattr(one, name) for one in found]).cpu() for name in ("boxes", "scores", "labels")))
+    ends = list(accumulate(len(one.scores) for one in found))
+    return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def label_matrix(label_tokens: Sequence[Sequence[int]], tokens: int) -> Tensor:

@@ -29,6 +29,28 @@ def test_figures() -> None:
             assert measured[key] >= value - 0.1, key
 
 
+def test_bfloat16_finds_the_same_within_a_pixel_and_a_hundredth() -> None:
+    import numpy as np
+    import torch
+    from torchvision.ops import box_iou
+
+    from glip_cli.scenes import draw_scene
+
+    exact, rough = (Detector.load("glip-mini", device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    labels = [" ".join(pair) for pair in PAIRS[:24]]
+    count = 0
+    for seed in range(12):
+        image = draw_scene(np.random.default_rng(seed), 320, 240).image
+        one, other = (detector(image, labels, threshold=0.3) for detector in (exact, rough))
+        count += len(one.scores)
+        overlap = box_iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy()
+        overlap[one.label_ids[:, None] != other.label_ids] = 0
+        for i, j in enumerate(overlap.argmax(1) if len(one.scores) else ()):
+            assert abs(one.boxes[i] - other.boxes[j]).max() < 1
+            assert abs(one.scores[i] - other.scores[j]) < 0.01
+    assert count >= 15
+
+
 def test_the_average_precision_of_the_script_is_right() -> None:
     """A perfect answer scores 1; one that names every box wrong scores 0."""
     import eval_mini

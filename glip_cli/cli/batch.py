@@ -47,6 +47,7 @@ def batch(
     onnx: flags.Onnx = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
+    compile: flags.Compile = False,
     size: flags.Size = None,
     tile: flags.Tile = None,
     overlap: flags.Overlap = None,
@@ -83,7 +84,9 @@ def batch(
     notes = Notes(quiet or shard.rank > 0)
     formats = check_formats(format or ["jsonl"])
     pictures = Pictures(out_dir, save_vis, save_crop, palette)
-    served = open_onnx(onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert, ray=ray)
+    served = open_onnx(
+        onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert, ray=ray, compile=compile
+    )
     if caption is None and not texts and (known := fixed_texts(served)):
         texts, custom_entities = known, True
     prompt = read_prompt(
@@ -119,6 +122,7 @@ def batch(
         "bert": bert,
         "device": device,
         "dtype": dtype,
+        "compile": compile,
         "offline": offline,
     }
     detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
@@ -140,6 +144,8 @@ def batch(
             progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats)
+    for remark in detector.remarks:
+        notes.say(f"note: {remark}")
     finish(progress, bar, runner, out_dir, Notes(quiet or not progress.speaks))
 
 

@@ -44,6 +44,7 @@ def detect(
     onnx: flags.Onnx = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
+    compile: flags.Compile = False,
     size: flags.Size = None,
     tile: flags.Tile = None,
     overlap: flags.Overlap = None,
@@ -68,7 +69,7 @@ def detect(
     from glip_cli.sources import expand
 
     notes = Notes(quiet)
-    served = open_onnx(onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert)
+    served = open_onnx(onnx, device, dtype, model=model, weights=weights, adapter=adapter, bert=bert, compile=compile)
     if caption is None and not texts and (known := fixed_texts(served)):
         texts, custom_entities = known, True
     prompt = read_prompt(
@@ -108,7 +109,7 @@ def detect(
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
 
-    where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "offline": offline}
+    where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "compile": compile, "offline": offline}
     detector = served or Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
     plan = detector.plan(prompt, options)
     for note in plan.notes:
@@ -124,6 +125,8 @@ def detect(
             if show:
                 files.show(outcome)
             advance()
+    for remark in detector.remarks:
+        notes.say(f"note: {remark}")
     summary.close(files)
 
 

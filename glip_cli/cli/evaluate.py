@@ -10,9 +10,10 @@ import typer
 from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.batch import default_batch_size
-from glip_cli.cli.console import INTERRUPTED, BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
 from glip_cli.cli.ending import SOME_FAILED, stopping
 from glip_cli.errors import UsageError
+from glip_cli.interrupt import INTERRUPTED
 from glip_cli.options import DetectOptions, parse_size
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def evaluate(
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     dtype: flags.Dtype = "auto",
+    compile: flags.Compile = False,
     size: flags.Size = None,
     tile: flags.Tile = None,
     overlap: flags.Overlap = None,
@@ -99,7 +101,7 @@ def evaluate(
     load: dict[str, Any] = {"model": model, "weights": weights, "adapter": adapter, "bert": bert, "device": device}
     session = Session(
         out=out_dir,
-        load=load | {"dtype": dtype, "offline": offline, "report": DownloadBar(asked.notes)},
+        load=load | {"dtype": dtype, "compile": compile, "offline": offline, "report": DownloadBar(asked.notes)},
         base=DetectOptions(
             size=parse_size(size) if size else None,
             tile=tile,
@@ -120,6 +122,8 @@ def evaluate(
             flickr(asked, session)
         else:
             boxes(asked, session)
+    for remark in session.detector.remarks:
+        asked.notes.say(f"note: {remark}")
     finish(session)
 
 

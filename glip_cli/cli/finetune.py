@@ -13,9 +13,10 @@ from rich.table import Table
 
 from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.console import INTERRUPTED, LINE_SECONDS, DownloadBar, Notes, command
+from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes, command
 from glip_cli.cli.ending import stopping
 from glip_cli.errors import UsageError
+from glip_cli.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
     import torch

@@ -136,6 +136,11 @@ Dtype = Annotated[
         metavar="DTYPE", rich_help_panel=MODEL, show_default=False, help="auto (float32), bfloat16 or float16."
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", rich_help_panel=MODEL,
+                 help="By torch.compile: minutes at first, for many images of few shapes."),
+]  # fmt: skip
 Size = Annotated[
     str | None,
     typer.Option(metavar="SHORT,LONG", rich_help_panel=MODEL, show_default=False,

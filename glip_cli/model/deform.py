@@ -46,9 +46,7 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
         [B, O, h, w] in channels_last memory.
     """
     if x.is_cuda:
-        return deform_conv2d(
-            x, offset.to(x.dtype), weight.to(x.dtype), bias.to(x.dtype), stride, 1, 1, mask.to(x.dtype)
-        )
+        return by_torchvision(x, offset, mask, weight, bias, stride)
     batch, channels, height, width = x.shape
     h, w = offset.shape[2:]
     cells, factors = sampling(offset, mask, (height, width), stride)
@@ -61,6 +59,13 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
 
     out = in_blocks(project, (cells + image).flatten(0, 1), factors.flatten(0, 1), rows=ROWS // 2)
     return out.view(batch, h, w, -1).permute(0, 3, 1, 2)
+
+
+def by_torchvision(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """The same by torchvision's kernel, at least in float32: it has no bfloat16, and would lose places in float16."""
+    precise = torch.promote_types(x.dtype, torch.float32)
+    x_, offset, mask, weight, bias = (tensor.to(precise) for tensor in (x, offset, mask, weight, bias))
+    return deform_conv2d(x_, offset, weight, bias, stride, 1, 1, mask).to(x.dtype)
 
 
 def sampling(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:

@@ -80,8 +80,8 @@ class Fusion(nn.Module):
 
     def _rows_at_once(self, v_BNC: Tensor, mask: Tensor) -> int:
         """Positions whose scores stay in a processor's cache, and do not fill a GPU."""
-        if torch.compiler.is_compiling():
-            return v_BNC.shape[1]
+        if v_BNC.is_cpu and torch.compiler.is_compiling():
+            return v_BNC.shape[1]  # a compiler joins the steps by itself
         cells = CPU_CELLS if v_BNC.is_cpu else GPU_CELLS
         return max(1, cells // (mask.numel() * self.heads))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
-from glip_cli.model.products import batched_linear
+from glip_cli.model.products import batched_linear, linear
 from glip_cli.model.text import TextLayer
 
 
@@ -42,6 +42,16 @@ def unflatten(rows: Tensor, sizes: tuple[tuple[int, int], ...]) -> list[Tensor]:
     """Rows [B, N, C] -> [B, C, h, w] per level, in channels_last memory."""
     levels = rows.split([h * w for h, w in sizes], dim=1)
     return [level.unflatten(1, size).permute(0, 3, 1, 2) for level, size in zip(levels, sizes, strict=True)]
+
+
+def precise(x: Tensor) -> Tensor:
+    """In float32, or as it is where that is wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def precise_linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer`, in the number format of its input: [..., K] -> [..., N]."""
+    return linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 class Round(nn.Module):
@@ -79,9 +89,9 @@ class Head(nn.Module):
         self.bias_lang = nn.Parameter(torch.zeros(hidden))
         # so that at first every token scores 0.01 everywhere (RetinaNet's prior)
         self.bias0 = nn.Parameter(torch.full((1,), -math.log(99)))
-        for linear in (self.box, self.centerness):
-            nn.init.normal_(linear.weight, std=0.01)
-            nn.init.zeros_(linear.bias)
+        for layer in (self.box, self.centerness):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """P3 .. P7 [B, C, h, w], text features [B, T, L], mask bool [B, T] -> RawOutput."""
@@ -101,14 +111,17 @@ class Head(nn.Module):
         return maps
 
     def judge(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
-        """What `fuse` gave -> RawOutput."""
+        """What `fuse` gave -> RawOutput, in float32 at least.
+
+        These products are small, and bfloat16 would round a logit of 2 by 0.008 and a side of P7's boxes by pixels.
+        """
         sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        rows = flatten(maps)
+        rows = precise(flatten(maps))
         scale = torch.cat([s.expand(h * w) for s, (h, w) in zip(self.scales, sizes, strict=True)])
         return RawOutput(
-            logits=self._align(rows, hidden),
-            deltas=self.box(rows) * scale.unsqueeze(-1),
-            centerness=self.centerness(rows).squeeze(-1),
+            logits=self._align(rows, precise(hidden)),
+            deltas=precise_linear(rows, self.box) * scale.unsqueeze(-1),
+            centerness=precise_linear(rows, self.centerness).squeeze(-1),
             sizes=sizes,
         )
 
@@ -118,7 +131,7 @@ class Head(nn.Module):
         Quirk: the token is halved before the projection but not in its bias; the region is not normalised.
         """
         token = F.normalize(hidden, dim=-1, eps=1e-12)
-        key = self.text_projection(token / 2) / self.log_scale.exp()
-        bias = token @ self.bias_lang + self.bias0
+        key = precise_linear(token / 2, self.text_projection) / precise(self.log_scale).exp()
+        bias = token @ precise(self.bias_lang) + self.bias0
         logits = batched_linear(rows, key, bias)
         return logits.clamp(-CLAMP, CLAMP)
