@@ -34,6 +34,7 @@ def measure(
             "seconds": round(timing.median, 4),
             "spread": round(timing.spread, 4),
             "times": round(slowest / timing.median, 2),
+            "runs": [round(seconds, 4) for seconds in timing.seconds],
             "peak_mb": None if name.endswith(COMPILED) else residents[name].peak_mb,  # of which compiling is a part
         }
         for name, timing in timings.items()
