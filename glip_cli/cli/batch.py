@@ -107,9 +107,8 @@ def batch(
         knowledge=read_knowledge(knowledge) if knowledge else None,
         batch_size=default_batch_size(device) if batch_size is None else batch_size,
     )
-    sources = expand(
-        inputs, offline=offline, own=pictures.folders
-    )  # refuses what names no picture before the model is loaded
+    # refuses what names no picture, before the model is loaded
+    sources = expand(inputs, offline=offline, own=pictures.folders)
 
     from glip_cli.batch.local import LocalEngine
     from glip_cli.batch.runner import Runner
