@@ -26,6 +26,7 @@ from glip_cli.evaluation.rows import (
     read_category,
     read_image_row,
 )
+from glip_cli.readable import valid_unicode
 
 __all__ = ["Annotation", "Category", "FoundImages", "GroundTruth", "ImageRow", "find_images", "read_ground_truth"]
 
@@ -67,7 +68,7 @@ class GroundTruth:
 
     def to_coco(self) -> hotcoco.COCO:
         """The same, as hotcoco takes it."""
-        images = [_without_none(vars(image)) for image in self.images]
+        images = [_as_coco(vars(image)) for image in self.images]
         categories = [_coco_category(category) for category in self.categories]
         return hotcoco.COCO({"images": images, "categories": categories, "annotations": list(self.annotations)})
 
@@ -192,11 +193,13 @@ def _remarks(categories: Sequence[Category], annotations: Sequence[Annotation]) 
 
 def _coco_category(category: Category) -> dict[str, Any]:
     name = category.name or f"category {category.id}"
-    return _without_none({"id": category.id, "name": name, "frequency": category.frequency})
+    return _as_coco({"id": category.id, "name": name, "frequency": category.frequency})
 
 
-def _without_none(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if value is not None}
+def _as_coco(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without None; and in valid Unicode, of which JSON's escapes can write halves that hotcoco refuses."""
+    whole = ((key, valid_unicode(value) if isinstance(value, str) else value) for key, value in row.items())
+    return {key: value for key, value in whole if value is not None}
 
 
 def find_images(ground_truth: GroundTruth, folder: Path) -> FoundImages:

@@ -7,6 +7,7 @@ import json
 _IMAGES = [{"id": 1, "file_name": "1.png"}]
 _LARGE = [{**_IMAGES[0], "width": 2**32}]
 _NAMED = [{"id": 1, "name": "circle"}]
+_HALF = [{"id": 1, "name": "\ud800"}]
 
 FINDS: list[tuple[str, bytes]] = [
     # the name of a class that a pickle asks for was printed as it is, with what a terminal obeys
@@ -17,4 +18,6 @@ FINDS: list[tuple[str, bytes]] = [
     ("coco", json.dumps({"images": _IMAGES, "annotations": [], "categories": [{"id": 1, "name": ""}]}).encode()),
     # a picture wider than hotcoco's numbers: ValueError
     ("coco", json.dumps({"images": _LARGE, "annotations": [], "categories": _NAMED}).encode()),
+    # a class called by half a character: UnicodeEncodeError
+    ("coco", json.dumps({"images": _IMAGES, "annotations": [], "categories": _HALF}).encode()),
 ]
