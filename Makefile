@@ -15,7 +15,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "glip needs Python 3.11 or newer; none was found (make PYTHON=/path/to/python3)"; exit 1; }
