@@ -82,8 +82,17 @@ def expand(
     Raises:
         UsageError: at once, where a folder, glob or list names no picture; when its turn comes, for `-`.
     """
-    streams = [_nonempty(text, _without(own, text, _expand_one(text, offline, stdin))) for text in inputs]
+    streams = [
+        _nonempty(text, _without(own, text, _expand_one(text, offline, stdin))) for text in map(_without_nul, inputs)
+    ]
     return chain.from_iterable(streams)
+
+
+def _without_nul(text: str) -> str:
+    """No shell can type it, but a program can hand it over, and systems refuse such paths each in its own way."""
+    if "\0" in text:
+        raise UsageError(f"{one_line(text)}: a NUL character is in no path; give a file, a folder, a glob or a URL")
+    return text
 
 
 def _without(own: Sequence[Path], text: str, found: Iterator[Source]) -> Iterator[Source]:

@@ -198,6 +198,12 @@ def test_any_text_is_sources_or_a_usage_error(text: str) -> None:
         source.name.encode("utf-8")
 
 
+@pytest.mark.parametrize("text", ["\0", "@\0", "?\0", "a\0.jpg", "https://a/\0"])
+def test_a_nul_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="NUL"):
+        expand([text])
+
+
 def test_a_name_that_is_not_unicode_is_shown_as_escapes(here: Path) -> None:
     raw = os.path.join(os.fsencode(here), b"caf\xe9.jpg")
     try:
