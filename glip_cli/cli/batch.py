@@ -126,8 +126,7 @@ def batch(
     }
     detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
     plan = detector.plan(prompt, options)
-    for note in plan.notes:
-        notes.say(f"note: {note}")
+    notes.note(*plan.notes)
     settings = settings_of(detector.name, prompt, options)
     settings |= {"inputs": inputs, "dtype": dtype, "save-vis": save_vis, "save-crop": save_crop}
     runner = Runner(detector, plan, options, workers)
@@ -143,8 +142,7 @@ def batch(
             progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats)
-    for remark in detector.remarks:
-        notes.say(f"note: {remark}")
+    notes.note(*detector.remarks)
     finish(progress, bar, runner, out_dir, Notes(quiet or not progress.speaks))
 
 

@@ -123,6 +123,11 @@ class Notes:
         if not self.quiet:
             print(text, file=sys.stderr)
 
+    def note(self, *remarks: str) -> None:
+        """A line for each thing that a person may want to know of the answers."""
+        for remark in remarks:
+            self.say(f"note: {remark}")
+
 
 class DownloadBar:
     """Shows a download: a bar on a terminal, a line at its start and end elsewhere."""

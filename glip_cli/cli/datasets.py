@@ -110,8 +110,7 @@ def score_file(asked: Asked, dt: Path) -> None:
 
 
 def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> None:
-    for note in run.truth.notes:
-        asked.notes.say(f"note: {note}")
+    asked.notes.note(*run.truth.notes)
     show(run, published)
     files = list(run.files)
     if asked.calibrate:

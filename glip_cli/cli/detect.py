@@ -112,8 +112,7 @@ def detect(
     where: dict[str, Any] = {"bert": bert, "device": device, "dtype": dtype, "compile": compile, "offline": offline}
     detector = served or Detector.load(model, weights=weights, adapter=adapter, **where, report=bar)
     plan = detector.plan(prompt, options)
-    for note in plan.notes:
-        notes.say(f"note: {note}")
+    notes.note(*plan.notes)
     if explain:
         print_explanation(plan.chunks)
     files = Files(out_dir, formats if not no_save_pred else [], pictures)
@@ -125,8 +124,7 @@ def detect(
             if show:
                 files.show(outcome)
             advance()
-    for remark in detector.remarks:
-        notes.say(f"note: {remark}")
+    notes.note(*detector.remarks)
     summary.close(files)
 
 

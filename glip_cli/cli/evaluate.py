@@ -122,8 +122,7 @@ def evaluate(
             flickr(asked, session)
         else:
             boxes(asked, session)
-    for remark in session.detector.remarks:
-        asked.notes.say(f"note: {remark}")
+    asked.notes.note(*session.detector.remarks)
     finish(session)
 
 

@@ -119,8 +119,7 @@ def load_extractor(
         place = {key: load[key] for key in ("device", "dtype")}
         return backbone_extractor(alone.backbone, alone.image_size, options, **place), alone.name
     detector = Detector.load(**load, report=report)
-    for note in detector.plan(prompt, DetectOptions()).notes if prompt else ():
-        notes.say(f"note: {note}")
+    notes.note(*(detector.plan(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name
 
 

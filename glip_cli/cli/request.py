@@ -81,7 +81,7 @@ def _sentence(text: str, notes: Notes, offline: bool) -> Prompt | None:
     try:
         found = _noun_phrases(text, notes, offline)
     except FetchError as error:
-        notes.say(f"note: {quoted(text)} is taken as one label, because {error}")
+        notes.note(f"{quoted(text)} is taken as one label, because {error}")
         return None
     if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
         return None
