@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
@@ -43,35 +43,39 @@ def save_xml(path: Path, root: ElementTree.Element) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path`, replacing another, only when the block ends well."""
-    file = AtomicFile(path)
+    """A file that appears under `path`, replacing another, only when the block ends well. Makes its folder if missing.
+
+    Until then it has a temporary name beside its own, which a block that ends otherwise does not leave behind: no
+    exception, Ctrl-C at any step included. (A context manager that is dropped is told so, as by an exception.)
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream: BinaryIO | None = None
     try:
-        yield file.stream
+        stream = temporary.open("wb")
+        yield stream
+        stream.close()
+        temporary.replace(path)
     except BaseException:
-        file.discard()
+        if stream is not None:
+            with suppress(OSError):  # what a full disk has refused, it refuses again
+                stream.close()
+        temporary.unlink(missing_ok=True)
         raise
-    file.close()
 
 
 class AtomicFile:
-    """A file with a temporary name beside its own until it is closed. Makes the folder where it is missing."""
+    """As `written`, for what is written over a long time: it has its name once it is closed, and is gone if dropped."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self.stream: BinaryIO = self._temporary.open("wb")
+        self._written = written(path)
+        self._stream = self._written.__enter__()
 
     def write(self, data: bytes) -> None:
-        self.stream.write(data)
+        self._stream.write(data)
 
     def close(self) -> None:
-        self.stream.close()
-        self._temporary.replace(self._path)
-
-    def discard(self) -> None:
-        self.stream.close()
-        self._temporary.unlink(missing_ok=True)
+        self._written.__exit__(None, None, None)
 
 
 class JsonList:

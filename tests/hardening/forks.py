@@ -78,17 +78,19 @@ def _work(words: list[str], folder: Path) -> None:
     sys.argv = ["glip", *words]
     leave_on_interrupt()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    code = 0
     try:
         glip()
     except SystemExit as end:
-        sys.stdout.flush()
-        os._exit(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:
         import traceback
 
         traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(70)
+        code = 70
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import FrameType
 from xml.etree import ElementTree
 
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glip_cli.output import files
-from glip_cli.output.files import FileNames, file_stem, path_parts, safe_name, written, xml_text
+from glip_cli.output.files import AtomicFile, FileNames, file_stem, path_parts, safe_name, written, xml_text
 from tests.output.made import HOSTILE
 
 
@@ -21,6 +25,79 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(TypeError), written(path) as stream:
         stream.writelines([b"new, but", None])  # type: ignore[list-item]
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("a.json", b"old")]
+
+
+def test_a_file_that_is_dropped_leaves_nothing(tmp_path: Path) -> None:
+    file = AtomicFile(tmp_path / "a.json")
+    file.write(b"half of it")
+    assert len(list(tmp_path.iterdir())) == 1
+    del file
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: whole(Path("/dev/full"), mode))
+    told: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    file = AtomicFile(tmp_path / "a.json")
+    with pytest.raises(OSError, match="No space"):
+        file.write(b"x" * 2_000_000)
+    del file
+    assert told == []
+
+
+def _in_a_block(path: Path) -> None:
+    with written(path) as stream:
+        stream.write(b"new")
+
+
+def _over_a_long_time(path: Path) -> None:
+    file = AtomicFile(path)
+    file.write(b"new")
+    file.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("make", [_in_a_block, _over_a_long_time])
+def test_ctrl_c_at_any_step_leaves_the_old_file_or_the_new(make: Callable[[Path], None], tmp_path: Path) -> None:
+    for step in count(1):
+        path = tmp_path / str(step) / "a.json"
+        path.parent.mkdir()
+        path.write_bytes(b"old")
+        interrupted = _interrupted(make, path, step)
+        assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] in ([("a.json", b"old")],
+                                                                                      [("a.json", b"new")])  # fmt: skip
+        if not interrupted:
+            break
+    assert step > 50
+    assert path.read_bytes() == b"new"
+
+
+def _interrupted(make: Callable[[Path], None], path: Path, step: int) -> bool:
+    """Run `make` with Ctrl-C before its instruction number `step`; False where it had fewer."""
+    left = step
+
+    def trace(frame: FrameType, event: str, arg: object) -> object:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        make(path)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 @given(st.text(st.characters()))
