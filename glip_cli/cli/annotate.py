@@ -6,11 +6,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from glip_cli.cli import annotate_flags as own
+import typer
+
 from glip_cli.cli import flags
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
+from glip_cli.cli.command import command
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions, parse_size
@@ -23,30 +25,42 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip annotate --captions captions.jsonl --images photos -m glip-t -o run"
 FORMATS = ("grounding", "labelstudio", "coco", "yolo", "voc", "csv")
+PANEL = "Captions"
+
+Captions = Annotated[
+    Path | None,
+    typer.Option("--captions", metavar="PATH", rich_help_panel=PANEL, show_default=False,
+                 help="jsonl or csv of image and caption, a folder of .txt beside images, or a webdataset tar."),
+]  # fmt: skip
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", rich_help_panel=PANEL, show_default=False,
+                 help="The folder of the images; else that of the captions."),
+]  # fmt: skip
+Threshold = Annotated[
+    float,
+    typer.Option("--threshold", metavar="SCORE", rich_help_panel=flags.KEEP, help="Keep boxes that score higher."),
+]  # fmt: skip
+Format = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
+                 help="grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas."),
+]  # fmt: skip
 
 
 @command
 def annotate(
-    captions: own.Captions = None,
-    images: own.CaptionedImages = None,
-    threshold: own.TeacherThreshold = 0.5,
+    *,
+    captions: Captions = None,
+    images: Images = None,
+    threshold: Threshold = 0.5,
     nms_iou: flags.NmsIou = 0.6,
-    model: flags.Model = None,
-    weights: flags.Weights = None,
-    adapter: flags.Adapter = None,
-    bert: flags.Bert = None,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
+    loading: flags.Loading,
     size: flags.Size = None,
     out_dir: flags.OutDir = Path("annotated"),
-    format: own.AnnotationFormat = None,
-    overwrite: flags.Overwrite = False,
-    resume: flags.Resume = False,
-    workers: flags.Workers = None,
-    quiet: flags.Quiet = False,
-    offline: flags.Offline = False,
-    config: flags.Config = None,
-    debug: flags.Debug = False,
+    format: Format = None,
+    going: flags.Going,
+    manner: flags.Manner,
 ) -> None:
     """Ground the phrases of captions: data to train on, or pre-labels for people."""
     if captions is None:
@@ -58,7 +72,7 @@ def annotate(
     from glip_cli.batch.folder import RunFolder, Shard
 
     shard = Shard.of_environment()
-    notes = Notes(quiet or shard.rank > 0)
+    notes, offline = Notes(manner.quiet or shard.rank > 0), manner.offline
     formats = annotation_formats(format)
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
@@ -74,21 +88,25 @@ def annotate(
         from glip_cli.weights.tagger import load_tagger
 
         tagger = load_tagger(offline=offline, report=bar)
-    detector = Detector.load(
-        model, weights=weights, adapter=adapter, bert=bert, device=device, dtype=dtype, offline=offline, report=bar
-    )
+    detector = Detector.load(**vars(loading), offline=offline, report=bar)
     chosen = asdict(options)
     del chosen["batch_size"]
-    settings = {"command": "annotate", "model": detector.name, "captions": found.digest, **chosen, "dtype": dtype}
-    engine = GroundingEngine(detector, options, tagger, workers, threading.Event())
-    with RunFolder(out_dir, settings, shard, overwrite) as folder:
+    settings = {
+        "command": "annotate",
+        "model": detector.name,
+        "captions": found.digest,
+        **chosen,
+        "dtype": loading.dtype,
+    }
+    engine = GroundingEngine(detector, options, tagger, going.workers, threading.Event())
+    with RunFolder(out_dir, settings, shard, going.overwrite) as folder:
         follower = BatchBar(notes, lambda: shard.part_of(found.captions))
         with follower, stopping(engine.stop):
             items = map(Item, read_captions(captions, images, offline=offline))
             progress = folder.run(items, engine, follower.started, follower.add)
         if progress.complete and progress.speaks:
             write(out_dir, folder.results, formats, notes)
-    finish(progress, follower, out_dir, Notes(quiet or not progress.speaks))
+    finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks))
 
 
 def annotation_formats(given: Sequence[str] | None) -> list[str]:

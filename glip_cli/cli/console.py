@@ -1,21 +1,17 @@
-"""What a person sees besides the results: one line per error, notes, progress. All of it on stderr."""
+"""What a person sees besides the results: notes and progress, on stderr; and JSON on stdout."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
-import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,65 +26,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from glip_cli.errors import GlipError, OutputError
-from glip_cli.interrupt import INTERRUPTED
+from glip_cli.errors import GlipError
 from glip_cli.readable import counted
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def fail(error: GlipError) -> int:
-    """Say the one line; return the exit code."""
-    print(f"glip: error: {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def command(function: Command) -> Command:
-    """Let a command end as all of them do: one line for what a person can mend, no traceback without --debug."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except GlipError as error:
-            if kwargs.get("debug"):
-                raise
-            raise typer.Exit(fail(error)) from None
-        except KeyboardInterrupt:
-            print("glip: interrupted", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            raise typer.Exit(reader_is_gone()) from None
-        except OSError as error:  # a place that nobody foresaw would refuse
-            if kwargs.get("debug"):
-                raise
-            raise typer.Exit(fail(refused(error))) from None
-        except UnicodeEncodeError as error:
-            if kwargs.get("debug"):
-                raise
-            raise typer.Exit(fail(_unwritable(error))) from None
-
-    return run  # type: ignore[return-value]
-
-
-def reader_is_gone() -> int:
-    """The reader of stdout has left, as `head` does: keep Python from complaining again when it flushes."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _unwritable(error: UnicodeEncodeError) -> OutputError:
-    letters = error.object[error.start : error.end]
-    return OutputError(f"names of files are {error.encoding} here, which has no {letters!a}; set PYTHONUTF8=1")
-
-
-def refused(error: OSError) -> OutputError:
-    """What the system says of a file, or of standard output, as the one line."""
-    place = f"{error.filename}: " if error.filename is not None else ""
-    return OutputError(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")
 
 
 def print_json(value: object) -> None:
@@ -101,16 +44,6 @@ def write_any_letter() -> None:
     """Where stdout is not UTF-8, what its encoding lacks is written as escapes; stderr does that anyway."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Here Ctrl-C is an exception, so that what is open is closed."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Notes:

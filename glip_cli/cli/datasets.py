@@ -12,6 +12,7 @@ from rich.table import Table
 
 from glip_cli.batch.journal import read_records
 from glip_cli.cli.console import Notes
+from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
 from glip_cli.evaluation.boxes import (
@@ -43,53 +44,57 @@ COCO_VAL = "instances_val2017.json", 5000
 class Asked:
     """What the flags say, but for the model's."""
 
-    dataset: str
-    gt: Path | None
-    images: Path | None
-    data: Path | None
-    split: str
-    limit: int | None
-    skip_missing: bool
-    capped: bool
-    packed: bool
-    merged: bool
-    calibrate: Path | None
-    evalai: bool
-    wanted: Wanted
+    flags: DatasetFlags
+    report: ReportFlags
+    out: Path
     notes: Notes
+
+    @property
+    def dataset(self) -> str:
+        return self.flags.dataset
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.out, not self.report.no_report, self.report.compare)
+
+    @property
+    def split(self) -> str:
+        return self.flags.split or ("official" if self.dataset.startswith("odinw") else "test")
 
     @property
     def rules(self) -> Rules:
         if not self.dataset.startswith("lvis"):
             return COCO_RULES
-        if self.capped and self.packed:
+        if self.flags.capped and self.flags.packed:
             raise UsageError(
                 "--capped and --packed do not go together: lvis-api's protocol is that of 40 names a prompt"
             )
-        return LVIS_CAPPED_RULES if self.capped else LVIS_PACKED_RULES if self.packed else LVIS_RULES
+        return LVIS_CAPPED_RULES if self.flags.capped else LVIS_PACKED_RULES if self.flags.packed else LVIS_RULES
 
     def annotations(self) -> Path:
         """Raises UsageError."""
-        if self.gt is None and self.dataset == "scenes":
-            return draw_scenes(self.wanted.out / "scenes", self.limit or SCENES)
-        if self.gt is None:
+        if self.flags.gt is None and self.dataset == "scenes":
+            return draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
+        if self.flags.gt is None:
             raise UsageError(f"glip eval {self.dataset} needs --gt FILE, its annotations as COCO json")
-        return self.gt
+        return self.flags.gt
 
     def folder(self) -> Path:
         """Raises UsageError."""
-        if self.data is None:
+        if self.flags.data is None:
             raise UsageError(f"glip eval {self.dataset} needs --data DIR, the folder of the data set")
-        return self.data
+        return self.flags.data
 
 
 def boxes(asked: Asked, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
     file = asked.annotations()
-    truth, folder = read_ground_truth(file), asked.images or file.parent
+    truth, folder = read_ground_truth(file), asked.flags.images or file.parent
     if asked.dataset == "scenes":
         truth = replace(truth, name=f"drawn scenes of seed {SEED}")
-    task = box_task(asked.dataset, truth, folder, asked.rules, limit=asked.limit, skip_missing=asked.skip_missing)
+    task = box_task(
+        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
+    )
     results = detect_task(session, task)
     if results is None:
         return
@@ -104,7 +109,7 @@ def score_file(asked: Asked, dt: Path) -> None:
     if asked.dataset not in ("coco", "lvis-minival", "lvis-val"):
         raise UsageError(f"--dt is for coco and lvis, not for {asked.dataset}")
     truth = read_ground_truth(asked.annotations())
-    images = find_images(truth, asked.images).paths if asked.images else {}
+    images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
     results = read_results(dt, truth)
     conclude(score_boxes(truth, results, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
 
@@ -113,9 +118,9 @@ def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> 
     asked.notes.note(*run.truth.notes)
     show(run, published)
     files = list(run.files)
-    if asked.calibrate:
-        write_thresholds(asked.calibrate, best_thresholds(run.truth, run.results), source=run.facts["dataset"])
-        files.append(asked.calibrate)
+    if asked.report.calibrate:
+        write_thresholds(asked.report.calibrate, best_thresholds(run.truth, run.results), source=run.facts["dataset"])
+        files.append(asked.report.calibrate)
     asked.notes.say(f"saved {', '.join(map(str, files))}")
 
 
@@ -185,7 +190,7 @@ def odinw_benchmark(asked: Asked, session: Session, which: int) -> None:
         table = odinw_table(runs, sets, which, session.model_name)
         show_facts(facts)
         show_rows(table)
-        files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.evalai)
+        files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)
         asked.notes.say(f"saved {', '.join(map(str, files))}")
 
 
@@ -197,8 +202,8 @@ def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -
         path.parent,
         COCO_RULES,
         question=Question(question.prompt, question.category_ids),
-        limit=asked.limit,
-        skip_missing=asked.skip_missing,
+        limit=asked.flags.limit,
+        skip_missing=asked.flags.skip_missing,
     )
     results = detect_task(session, task, folder=f"{one.name}/{DETECTIONS}")
     if results is None:
@@ -210,7 +215,9 @@ def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -
 
 def flickr(asked: Asked, session: Session) -> None:
     """Recall of the phrases of Flickr30k Entities' sentences."""
-    items = list(islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.images), asked.limit))
+    items = list(
+        islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.flags.images), asked.flags.limit)
+    )
     sources = [source_of(item) for item in items]
     options = replace(session.base, **OPTIONS)
     sentences = {source.name: item for source, item in zip(sources, items, strict=True)}
@@ -221,7 +228,7 @@ def flickr(asked: Asked, session: Session) -> None:
     predictions = [
         boxes_of(record, len(item.phrases)) for record, item in zip(read_records(records), items, strict=True)
     ]
-    recalls = flickr30k.recall(predictions, items, "merged" if asked.merged else "any")
+    recalls = flickr30k.recall(predictions, items, "merged" if asked.flags.merged else "any")
     facts = {
         "model": session.detector.name,
         "dataset": f"Flickr30k Entities {asked.split}: {len(items)} sentences, {recalls.phrases['all']} phrases",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glip_cli.cli import flags
-from glip_cli.cli.console import command, print_json
+from glip_cli.cli.command import command
+from glip_cli.cli.console import print_json
 from glip_cli.readable import counted
 
 if TYPE_CHECKING:

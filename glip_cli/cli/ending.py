@@ -23,6 +23,16 @@ SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a termin
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Here Ctrl-C is an exception, so that what is open is closed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM ends the run after the images in flight, the second at once."""
     first: list[float] = []

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.batch import default_batch_size
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
-from glip_cli.cli.ending import SOME_FAILED, stopping
+from glip_cli.cli.command import command
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes
+from glip_cli.cli.ending import SOME_FAILED, leave_stopped, stopping
+from glip_cli.cli.request import read_batch_size, read_definitions, read_views
 from glip_cli.errors import UsageError
-from glip_cli.interrupt import INTERRUPTED
-from glip_cli.options import DetectOptions, parse_size
+from glip_cli.options import DetectOptions
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
@@ -25,112 +25,69 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 
 @command
 def evaluate(
-    dataset: own.Dataset,
-    gt: own.GroundTruth = None,
-    images: own.Images = None,
-    dt: own.Results = None,
-    data: own.DataFolder = None,
-    split: own.Split = None,
-    limit: own.Limit = None,
-    skip_missing: own.SkipMissing = False,
-    capped: own.Capped = False,
-    packed: own.Packed = False,
-    merged: own.Merged = False,
-    model: flags.Model = None,
-    weights: flags.Weights = None,
-    adapter: flags.Adapter = None,
-    bert: flags.Bert = None,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
+    *,
+    chosen: own.DatasetFlags,
+    loading: flags.Loading,
     compile: flags.Compile = False,
-    size: flags.Size = None,
-    tile: flags.Tile = None,
-    overlap: flags.Overlap = None,
-    tta: flags.Tta = False,
+    viewing: flags.Viewing,
     knowledge: flags.Knowledge = None,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
-    compare: own.Compare = None,
-    calibrate: own.Calibrate = None,
-    evalai: own.EvalAi = False,
-    no_report: own.NoReport = False,
-    overwrite: flags.Overwrite = False,
-    resume: flags.Resume = False,
-    workers: flags.Workers = None,
-    quiet: flags.Quiet = False,
-    offline: flags.Offline = False,
-    config: flags.Config = None,
-    debug: flags.Debug = False,
+    report: own.ReportFlags,
+    going: flags.Going,
+    manner: flags.Manner,
 ) -> None:
     """Score a model on a data set, or a file of results."""
+    check(chosen.dataset, viewing, knowledge)
+
+    from glip_cli.batch.folder import Shard
+    from glip_cli.cli.datasets import Asked, boxes, flickr, odinw_benchmark, score_file
+    from glip_cli.evaluation.session import Session
+
+    shard = Shard.of_environment()
+    notes = Notes(manner.quiet or shard.rank > 0)
+    asked = Asked(chosen, report, out_dir, notes)
+    if chosen.dt:
+        score_file(asked, chosen.dt)
+        return
+    session = Session(
+        out=out_dir,
+        load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(notes)},
+        base=DetectOptions(
+            knowledge=read_definitions(knowledge),
+            batch_size=read_batch_size(batch_size, loading.device),
+            **read_views(viewing),
+        ),
+        follow=lambda total: BatchBar(notes, lambda: total),
+        shard=shard,
+        overwrite=going.overwrite,
+        workers=going.workers,
+    )
+    with stopping(session.stop):
+        if chosen.dataset.startswith("odinw"):
+            odinw_benchmark(asked, session, int(chosen.dataset.removeprefix("odinw-")))
+        elif chosen.dataset == "flickr30k":
+            flickr(asked, session)
+        else:
+            boxes(asked, session)
+    notes.note(*session.detector.remarks)
+    finish(session, notes)
+
+
+def check(dataset: str, viewing: flags.Viewing, knowledge: Path | None) -> None:
+    """Raises UsageError for what no data set is, and for what does not go with one."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")
-    if dataset == "flickr30k" and (tile or tta):
+    if dataset == "flickr30k" and (viewing.tile or viewing.tta):
         raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
     if dataset == "flickr30k" and knowledge:
         raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")
 
-    from glip_cli.batch.folder import Shard
-    from glip_cli.cli.datasets import Asked, boxes, flickr, odinw_benchmark, score_file
-    from glip_cli.evaluation.run import Wanted
-    from glip_cli.knowledge import read_knowledge
 
-    shard = Shard.of_environment()
-    asked = Asked(
-        dataset=dataset,
-        gt=gt,
-        images=images,
-        data=data,
-        split=split or ("official" if dataset.startswith("odinw") else "test"),
-        limit=limit,
-        skip_missing=skip_missing,
-        capped=capped,
-        packed=packed,
-        merged=merged,
-        calibrate=calibrate,
-        evalai=evalai,
-        wanted=Wanted(out_dir, not no_report, compare),
-        notes=Notes(quiet or shard.rank > 0),
-    )
-    if dt:
-        score_file(asked, dt)
-        return
-
-    from glip_cli.evaluation.session import Session
-
-    load: dict[str, Any] = {"model": model, "weights": weights, "adapter": adapter, "bert": bert, "device": device}
-    session = Session(
-        out=out_dir,
-        load=load | {"dtype": dtype, "compile": compile, "offline": offline, "report": DownloadBar(asked.notes)},
-        base=DetectOptions(
-            size=parse_size(size) if size else None,
-            tile=tile,
-            overlap=overlap,
-            tta=tta,
-            knowledge=read_knowledge(knowledge) if knowledge else None,
-            batch_size=batch_size or default_batch_size(device),
-        ),
-        follow=lambda total: BatchBar(asked.notes, lambda: total),
-        shard=shard,
-        overwrite=overwrite,
-        workers=workers,
-    )
-    with stopping(session.stop):
-        if dataset.startswith("odinw"):
-            odinw_benchmark(asked, session, int(dataset.removeprefix("odinw-")))
-        elif dataset == "flickr30k":
-            flickr(asked, session)
-        else:
-            boxes(asked, session)
-    asked.notes.note(*session.detector.remarks)
-    finish(session)
-
-
-def finish(session: Session) -> None:
+def finish(session: Session, notes: Notes) -> None:
     """Leave with 130 when stopped, 3 when images failed."""
     runs = session.progress.values()
     if any(not run.share_done for run in runs):
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(INTERRUPTED)
+        leave_stopped(notes)
     if any(run.counts.failed for run in runs):
         raise typer.Exit(SOME_FAILED)

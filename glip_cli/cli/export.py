@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glip_cli.cli import flags
-from glip_cli.cli.console import DownloadBar, Notes, command, print_json
+from glip_cli.cli.command import command
+from glip_cli.cli.console import DownloadBar, Notes, print_json
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,31 +29,26 @@ Texts = Annotated[
 ]  # fmt: skip
 Opset = Annotated[
     int,
-    typer.Option(metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
+    typer.Option("--opset", metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
 ]
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Say on stdout what was written.")]
 
 
 @command
 def export(
+    *,
     texts: Texts = None,
-    model: flags.Model = None,
-    weights: flags.Weights = None,
-    adapter: flags.Adapter = None,
-    bert: flags.Bert = None,
+    source: flags.Source,
     out: Out = None,
     opset: Opset = 20,
     json: Json = False,
-    quiet: flags.Quiet = False,
-    offline: flags.Offline = False,
-    config: flags.Config = None,
-    debug: flags.Debug = False,
+    manner: flags.Manner,
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
     from glip_cli.prompt import parse_texts
 
     labels = parse_texts(texts) if texts else None
-    notes = Notes(quiet)
+    notes = Notes(manner.quiet)
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"--out {out}: name a file that ends in .onnx")
 
@@ -64,9 +60,7 @@ def export(
     from glip_cli.export.export import export as write
     from glip_cli.weights import load_detector_parts
 
-    parts = load_detector_parts(
-        model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=DownloadBar(notes)
-    )
+    parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(notes))
     place = out or Path(f"{parts.name.split('@')[0]}.onnx")
     done = write(parts, place, labels, opset, notes.say)
     if json:

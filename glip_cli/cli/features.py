@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from glip_cli.cli import features_flags, flags
-from glip_cli.cli.batch import default_batch_size
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes, command
+import typer
+
+from glip_cli.cli import flags
+from glip_cli.cli.command import command
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.request import read_prompt
+from glip_cli.cli.request import check_inputs, read_batch_size, read_prompt
 from glip_cli.errors import UsageError
 from glip_cli.options import parse_size
 from glip_cli.readable import counted
@@ -22,52 +24,49 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
 
+Which = Annotated[
+    list[str] | None,
+    typer.Option("--which", metavar="KINDS", rich_help_panel=flags.WHAT, show_default=False,
+                 help="backbone, fpn, and with a text fused, similarity, logits, text; else the first four."),
+]  # fmt: skip
+Pool = Annotated[
+    str,
+    typer.Option("--pool", metavar="HOW", rich_help_panel=flags.WHAT, show_default=False,
+                 help="mean: one vector per map; else none."),
+]  # fmt: skip
+SaveDtype = Annotated[
+    str,
+    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=flags.OUTPUT, show_default=False,
+                 help="float16 halves the files; else float32."),
+]  # fmt: skip
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write files anew that are there.")
+]
+
 
 @command
 def features(
+    *,
     inputs: flags.Inputs = None,
-    texts: flags.Texts = None,
-    caption: flags.Caption = None,
-    phrases: flags.Phrases = None,
-    tokens_positive: flags.TokensPositive = None,
-    custom_entities: flags.CustomEntities = False,
-    which: features_flags.Which = None,
-    pool: features_flags.Pool = "none",
-    model: flags.Model = None,
-    weights: flags.Weights = None,
-    adapter: flags.Adapter = None,
-    bert: flags.Bert = None,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
+    words: flags.Words,
+    which: Which = None,
+    pool: Pool = "none",
+    loading: flags.Loading,
     size: flags.Size = None,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("features"),
-    save_dtype: features_flags.SaveDtype = "float32",
-    overwrite: features_flags.Overwrite = False,
+    save_dtype: SaveDtype = "float32",
+    overwrite: Overwrite = False,
     workers: flags.Workers = None,
-    quiet: flags.Quiet = False,
-    offline: flags.Offline = False,
-    config: flags.Config = None,
-    debug: flags.Debug = False,
+    manner: flags.Manner,
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.batch.items import name_items
     from glip_cli.sources import expand
 
-    if not inputs:
-        raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
-    notes = Notes(quiet)
-    prompt = None
-    if texts or caption is not None or phrases or tokens_positive:
-        prompt = read_prompt(
-            texts or [],
-            caption,
-            phrases or [],
-            tokens_positive,
-            notes,
-            custom_entities=custom_entities,
-            offline=offline,
-        )
+    inputs = check_inputs(inputs)
+    notes, offline = Notes(manner.quiet), manner.offline
+    prompt = read_prompt(words, notes, offline) if words.given else None
     sources = expand(inputs, offline=offline)  # refuses what names no picture before the model is loaded
 
     from glip_cli.batch.features import Folder, Job
@@ -80,11 +79,9 @@ def features(
         which=tuple(kind.strip() for text in which for kind in text.split(",")) if which else None,
         pool=pool,
         size=parse_size(size) if size else None,
-        batch_size=default_batch_size(device) if batch_size is None else batch_size,
+        batch_size=read_batch_size(batch_size, loading.device),
     )
-    load: dict[str, Any] = {"model": model, "weights": weights, "adapter": adapter, "bert": bert}
-    load |= {"device": device, "dtype": dtype, "offline": offline}
-    extractor, name = load_extractor(load, chosen, prompt, notes)
+    extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, notes)
     told: dict[str, Any] = {
         "model": name,
         "prompt": prompt.text if prompt else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes, command
+from glip_cli.cli.command import command
+from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.ending import stopping
 from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
@@ -32,109 +34,37 @@ MOST_WORKERS = 4
 
 @command
 def finetune(
-    train: own.Train = None,
-    images: own.TrainImages = None,
-    share: own.Share = None,
-    val: own.Val = None,
-    val_images: own.ValImages = None,
-    shots: own.Shots = None,
-    shot_seed: own.ShotSeed = 3,
-    keep_check: own.KeepCheck = None,
-    keep_images: own.KeepImages = None,
-    keep_limit: own.KeepLimit = None,
+    *,
+    data: own.DataFlags,
     model: flags.Model = None,
     weights: flags.Weights = None,
     init: own.Init = None,
     bert: flags.Bert = None,
     device: flags.Device = "auto",
-    mode: own.Mode = "full",
-    optimizer: own.Optimizer = None,
-    lr: own.Lr = None,
-    language_lr: own.LanguageLr = None,
-    muon_lr: own.MuonLr = None,
-    level_factor: own.LevelFactor = None,
-    weight_decay: own.WeightDecay = None,
-    freeze_backbone_at: own.FreezeBackboneAt = None,
-    lora_rank: own.LoraRank = None,
-    lora_alpha: own.LoraAlpha = None,
-    epochs: own.Epochs = None,
-    size: own.Sides = None,
-    max_size: own.MaxSize = None,
-    batch_size: own.TrainBatchSize = None,
-    accumulation: own.Accumulation = None,
-    warmup: own.Warmup = None,
-    schedule: own.Schedule = None,
-    steps: own.Steps = None,
-    step_patience: own.StepPatience = None,
-    patience: own.Patience = None,
-    clip: own.Clip = None,
-    bf16: own.Bf16 = None,
-    ema: own.Ema = None,
-    checkpointing: own.Checkpointing = False,
-    seed: own.Seed = None,
-    save_every: own.SaveEvery = None,
+    tuning: own.TuningFlags,
     out_dir: flags.OutDir = Path("tuned"),
     overwrite: flags.Overwrite = False,
     resume: own.GoOn = False,
     workers: own.Loaders = None,
-    quiet: flags.Quiet = False,
-    offline: flags.Offline = False,
-    config: flags.Config = None,
-    debug: flags.Debug = False,
+    manner: flags.Manner,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    if init and (weights or mode != "full"):
+    if init and (weights or tuning.mode != "full"):
         raise UsageError(f"--init {init} trains a new network: it goes with --mode full and without --weights")
+    if init and tuning.freeze_backbone_at is None:
+        tuning = replace(tuning, freeze_backbone_at=-1)
 
     from glip_cli.finetune.job import Job, Told
-    from glip_cli.finetune.named import Data
     from glip_cli.finetune.processes import Processes
-    from glip_cli.finetune.recipe import Recipe, parse_sides, parse_steps
+    from glip_cli.finetune.recipe import Recipe
     from glip_cli.finetune.start import load_start, random_start
 
-    data = Data(
-        train=tuple(train or ()),
-        images=tuple(images or ()),
-        shares=tuple(share or ()),
-        val=val,
-        val_images=val_images,
-        shots=shots,
-        shot_seed=shot_seed,
-        keep=keep_check,
-        keep_images=keep_images,
-        keep_limit=keep_limit,
-    )
-    given: dict[str, Any] = {
-        "optimizer": optimizer,
-        "lr": lr,
-        "language_lr": language_lr,
-        "muon_lr": muon_lr,
-        "level_factor": level_factor,
-        "weight_decay": weight_decay,
-        "freeze_backbone_at": -1 if init and freeze_backbone_at is None else freeze_backbone_at,
-        "lora_rank": lora_rank,
-        "lora_alpha": lora_alpha,
-        "epochs": epochs,
-        "size": parse_sides(size) if size else None,
-        "max_size": max_size,
-        "batch_size": batch_size,
-        "accumulation": accumulation,
-        "warmup": warmup,
-        "schedule": schedule,
-        "steps": parse_steps(steps) if steps else None,
-        "step_patience": step_patience,
-        "patience": patience,
-        "clip": clip,
-        "ema": ema,
-        "checkpointing": checkpointing,
-        "seed": seed,
-        "save_every": save_every,
-    }
-    recipe = Recipe.of(mode, watched=val is not None, **given)  # refuses what cannot be meant before anything is loaded
+    sets = data.read()
+    recipe = Recipe.of(watched=data.val is not None, **tuning.read())  # refuses what cannot be meant before it loads
     processes = Processes.join(device)
-    recipe = Recipe.of(mode, watched=val is not None, **given, bf16=has_bf16(processes.device, bf16))
-    notes = Notes(quiet or not processes.first)
-    load: dict[str, Any] = {"bert": bert, "offline": offline, "report": DownloadBar(notes)}
+    recipe = replace(recipe, bf16=has_bf16(processes.device, tuning.bf16))
+    notes = Notes(manner.quiet or not processes.first)
+    load: dict[str, Any] = {"bert": bert, "offline": manner.offline, "report": DownloadBar(notes)}
     if init:
         start = random_start(model, seed=recipe.seed, image_side=None if init == "random" else init, **load)
     else:
@@ -142,7 +72,7 @@ def finetune(
     follower = Follower(notes)
     job = Job(
         start=start,
-        data=data,
+        data=sets,
         recipe=recipe,
         out=out_dir,
         processes=processes,
@@ -159,7 +89,7 @@ def finetune(
     with stopping(job.stop):
         result = job.run()
     if processes.first:
-        finish(result, out_dir, mode, notes)
+        finish(result, out_dir, tuning.mode, notes)
 
 
 def has_bf16(device: torch.device, asked: bool | None) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glip_cli.cli.flags import Question
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector
 
 
-def open_onnx(onnx: Path | None, device: str, dtype: str, **others: object) -> Detector | None:
+def open_onnx(onnx: Path | None, *, device: str, dtype: str, **others: object) -> Detector | None:
     """The Detector of --onnx; None without the flag. `others`: flags that say something else.
 
     Raises UsageError, CheckpointError.
@@ -25,7 +27,9 @@ def open_onnx(onnx: Path | None, device: str, dtype: str, **others: object) -> D
     return load_onnx(onnx, device, dtype)
 
 
-def fixed_texts(detector: Detector | None) -> list[str] | None:
-    """The labels of a prompt that is part of the file, one --texts each."""
+def asked_of(detector: Detector | None, question: Question) -> Question:
+    """The question; where nothing is asked, that for the labels which are part of the file, one --texts each."""
     fixed = getattr(detector.model, "fixed", None) if detector else None
-    return list(fixed.labels) if fixed else None
+    if fixed is None or question.texts or question.caption is not None:
+        return question
+    return replace(question, texts=list(fixed.labels), custom_entities=True)

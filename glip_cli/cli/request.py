@@ -1,15 +1,17 @@
-"""What `detect`, `batch` and `eval` ask for with the same flags: the prompt, the options, and their explanation."""
+"""What the flags that commands share ask for: the prompt, the options, and the prompt's explanation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from glip_cli.cli.console import DownloadBar, Notes, stderr
+from glip_cli.cli.flags import Keeping, Question, Viewing, Words
 from glip_cli.errors import FetchError, UsageError
+from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 
 if TYPE_CHECKING:
     from glip_cli.prompt import Chunk
@@ -18,30 +20,29 @@ if TYPE_CHECKING:
 SHOWN_LABELS = 12
 
 
-def read_prompt(
-    texts: Sequence[str],
-    caption: str | None,
-    phrases: Sequence[str],
-    tokens_positive: str | None,
-    notes: Notes,
-    *,
-    custom_entities: bool = False,
-    offline: bool = False,
-) -> Prompt:
+def check_inputs(inputs: Sequence[str] | None) -> list[str]:
+    """Raises UsageError where there are none."""
+    if not inputs:
+        raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
+    return list(inputs)
+
+
+def read_prompt(words: Words, notes: Notes, offline: bool) -> Prompt:
     """The prompt that the flags describe; which kind it is goes to stderr.
 
-    A single --texts that reads like a sentence is a caption, unless `custom_entities` says that it is a label.
+    A single --texts that reads like a sentence is a caption, unless --custom-entities says that it is a label.
     Raises UsageError; FetchError where a --caption needs the tagger and it cannot be had.
     """
     from glip_cli.prompt import label_prompt, parse_texts, sentence_of
 
-    if bool(texts) == (caption is not None):
+    texts = words.texts or []
+    if bool(texts) == (words.caption is not None):
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
-    if caption is not None:
-        return _caption(caption, phrases, tokens_positive, notes, offline)
-    if phrases or tokens_positive:
+    if words.caption is not None:
+        return _caption(words.caption, words, notes, offline)
+    if words.phrases or words.tokens_positive:
         raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
-    sentence = None if custom_entities else sentence_of(texts)
+    sentence = None if words.custom_entities else sentence_of(texts)
     if sentence and (prompt := _sentence(sentence, notes, offline)):
         return prompt
     labels = parse_texts(texts)
@@ -49,16 +50,16 @@ def read_prompt(
     return label_prompt(labels)
 
 
-def _caption(caption: str, phrases: Sequence[str], tokens_positive: str | None, notes: Notes, offline: bool) -> Prompt:
+def _caption(caption: str, words: Words, notes: Notes, offline: bool) -> Prompt:
     """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
     from glip_cli.prompt import caption_prompt, parse_tokens_positive, read_brackets
     from glip_cli.texts import quoted
 
     if not caption.strip():
         raise UsageError("the caption is blank; write a sentence")
-    if phrases or tokens_positive:
-        spans = parse_tokens_positive(tokens_positive) if tokens_positive else None
-        prompt = caption_prompt(caption, spans=spans, phrases=phrases or None)
+    if words.phrases or words.tokens_positive:
+        spans = parse_tokens_positive(words.tokens_positive) if words.tokens_positive else None
+        prompt = caption_prompt(caption, spans=spans, phrases=words.phrases or None)
     elif "[" in caption or "]" in caption:
         text, parts = read_brackets(caption)
         prompt = caption_prompt(text, parts=parts)
@@ -102,18 +103,59 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:SHOWN_LABELS]) + more
 
 
-def class_thresholds(items: Sequence[str] | None, file: Path | None, prompt: Prompt) -> dict[str, float]:
-    """Those of --thresholds FILE for labels of the prompt, and over them those of --class-threshold."""
-    from glip_cli.options import parse_class_thresholds
+def read_options(
+    question: Question, keeping: Keeping, viewing: Viewing, prompt: Prompt, batch_size: int
+) -> DetectOptions:
+    """What the flags of `detect` and `batch` ask for besides the prompt. Raises UsageError."""
+    from glip_cli.prompt import parse_texts
 
+    return DetectOptions(
+        threshold=keeping.threshold,
+        class_thresholds=_class_thresholds(keeping, prompt),
+        negatives=parse_texts(question.negative) if question.negative else (),
+        chunked_size=question.chunked_size,
+        top_k=keeping.top_k,
+        nms_iou=keeping.nms_iou,
+        agnostic_nms=keeping.agnostic_nms,
+        knowledge=read_definitions(question.knowledge),
+        batch_size=batch_size,
+        **read_views(viewing),
+    )
+
+
+def read_views(viewing: Viewing) -> dict[str, Any]:
+    """As fields of DetectOptions. Raises UsageError."""
+    return {**vars(viewing), "size": parse_size(viewing.size) if viewing.size else None}
+
+
+def read_definitions(knowledge: Path | None) -> Mapping[str, str] | None:
+    """Raises UsageError."""
+    from glip_cli.knowledge import read_knowledge
+
+    return read_knowledge(knowledge) if knowledge else None
+
+
+def read_batch_size(asked: int | None, device: str) -> int:
+    """One at a time on a CPU, which several keep no busier. Raises DeviceError."""
+    from glip_cli.device import pick_device
+
+    if asked is not None:
+        return asked
+    return 1 if pick_device(device).type == "cpu" else 8
+
+
+def _class_thresholds(keeping: Keeping, prompt: Prompt) -> dict[str, float]:
+    """Those of --thresholds FILE for labels of the prompt, and over them those of --class-threshold."""
     chosen: dict[str, float] = {}
-    if file:
+    if keeping.thresholds:
         from glip_cli.evaluation.calibrate import read_thresholds
 
-        chosen = {label: value for label, value in read_thresholds(file).items() if label in prompt.labels}
+        chosen = {
+            label: value for label, value in read_thresholds(keeping.thresholds).items() if label in prompt.labels
+        }
         if not chosen:
-            raise UsageError(f"--thresholds {file}: none of its labels is asked for")
-    return chosen | parse_class_thresholds(list(items or []))
+            raise UsageError(f"--thresholds {keeping.thresholds}: none of its labels is asked for")
+    return chosen | parse_class_thresholds(keeping.class_threshold or [])
 
 
 def print_explanation(chunks: Sequence[Chunk]) -> None:

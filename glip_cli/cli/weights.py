@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from glip_cli.cli import flags
-from glip_cli.cli.console import DownloadBar, Notes, command, print_json
+from glip_cli.cli.command import command
+from glip_cli.cli.console import DownloadBar, Notes, print_json
 
 if TYPE_CHECKING:
     from glip_cli.weights.registry import Checkpoint
