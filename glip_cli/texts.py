@@ -29,6 +29,7 @@ _SENTENCE_WORDS = frozenset(
 """Articles, prepositions and the like: of the 1,596 names of the package's class lists one has any outside brackets."""
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTED_LENGTH = 60
+_MOST_CHARACTERS = 16_000_000  # of a file of labels: a device, as /dev/zero, has no end
 
 
 def parse_texts(texts: Sequence[str]) -> tuple[str, ...]:
@@ -93,10 +94,13 @@ def _expand(value: str, place: int, alone: bool) -> list[str]:
 
 def _file_labels(name: str) -> list[str]:
     try:
-        content = Path(name).expanduser().read_text(encoding="utf-8-sig")
+        with Path(name).expanduser().open(encoding="utf-8-sig") as file:
+            content = file.read(_MOST_CHARACTERS + 1)
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PromptError(f"cannot read labels from {quoted(name)}: {reason}") from error
+    if len(content) > _MOST_CHARACTERS:
+        raise PromptError(f"{quoted(name)} is no list of labels: it has more than {_MOST_CHARACTERS:,} characters")
     # Not splitlines: a label may hold one of the rarer characters that it takes for line ends.
     labels = [line.strip() for line in content.split("\n")]
     labels = [label for label in labels if label and not label.startswith("#")]

@@ -152,6 +152,13 @@ def test_unreadable_texts_are_one_clear_line(texts: list[Any], message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_without_end_is_left() -> None:
+    if not Path("/dev/zero").exists():
+        pytest.skip("there is no /dev/zero")
+    with pytest.raises(PromptError, match="'/dev/zero' is no list of labels: it has more than 16,000,000 characters"):
+        parse_texts(["@/dev/zero"])
+
+
 @pytest.mark.parametrize("content", [b"", b"# only\n\n", b"\xff\xfe\x00"])
 def test_a_file_without_labels(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.txt").write_bytes(content)

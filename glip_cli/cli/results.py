@@ -120,7 +120,7 @@ class Summary:
 
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
-        saved = self.failed < self.images and (files.pictures.any or files.formats)
+        saved = files.formats or (files.pictures.any and self.failed < self.images)
         place = f"; saved in {files.folder}" if saved else ""
         failed = f", {self.failed} failed" if self.failed else ""
         self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")

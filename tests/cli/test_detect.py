@@ -131,7 +131,11 @@ def test_some_failed_is_3_and_all_failed_is_1(folder: Path) -> None:
     assert [record["image"] for record in records(some)] == ["0.png", "bad.jpg", "gone.jpg", "1.png"]
     assert some.stderr.count("glip: error:") == 2
     assert "2 failed" in some.stderr
-    assert glip("bad.jpg", "-t", PROMPT).exit_code == 1
+    all_failed = glip("bad.jpg", "-t", PROMPT)
+    assert all_failed.exit_code == 1
+    assert all_failed.stderr.endswith("1 image, 0 found, 1 failed; saved in outputs\n")  # the record of the error
+    assert "error" in json.loads(Path("outputs/preds/bad.json").read_text())
+    assert "saved" not in glip("bad.jpg", "-t", PROMPT, "--no-save-pred").stderr
 
 
 WRONG = [
