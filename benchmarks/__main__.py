@@ -16,8 +16,11 @@ def main() -> None:
     one.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     one.add_argument("--peers", nargs="*", default=["textbook"], choices=["textbook", "grounding-dino"])
     one.add_argument("--compile", action="store_true", help="also ours with torch.compile")
+    one.add_argument("--mmdetection", metavar="PYTHON", help="an interpreter that has it, to be measured too")
     one.set_defaults(
-        run=lambda a: speed.measure(a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.compile),
+        run=lambda a: speed.measure(
+            a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.compile, a.mmdetection
+        ),
         table=speed.table,
     )
     one = network(commands.add_parser("labels", help="how the time grows with the names"))

@@ -42,14 +42,14 @@ class Resident:
 
 def _serve(line: Connection, build: Callable[..., Callable[[], object]], arguments: tuple[object, ...]) -> None:
     run = build(*arguments)
-    line.send(_peak(run))
+    line.send(peak(run))
     while line.recv():
         started = time.perf_counter()
         run()
         line.send(time.perf_counter() - started)
 
 
-def _peak(run: Callable[[], object]) -> int:
+def peak(run: Callable[[], object]) -> int:
     """MB that a first run needs on top of what is there."""
     gc.collect()
     if torch.cuda.is_available():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks import subjects
+from benchmarks.foreign import Foreign
 from benchmarks.machine import describe
 from benchmarks.resident import Resident
 from benchmarks.timing import Timing, markdown
@@ -17,12 +18,24 @@ COMPILED = ", compiled"
 
 def measure(
     architecture: str, bert: str | None, size: tuple[int, int], dtypes: list[str], device: str, peers: list[str],
-    repeats: int, compile: bool = False,
+    repeats: int, compile: bool = False, mmdetection: str | None = None,
 ) -> dict[str, object]:  # fmt: skip
-    """Seconds per picture of every subject, each in a process of its own, in turn; and what its first run needs."""
+    """Seconds per picture of every subject, each in a process of its own, in turn; and what its first run needs.
+
+    `mmdetection`: the interpreter of an environment that has it, to be measured too, and compared with.
+    """
     ways = ["", COMPILED] if compile else [""]
     names = [f"glip, {dtype}{way}" for way in ways for dtype in dtypes] + peers
-    residents = {name: Resident(build, name, architecture, bert, size, device) for name in names}
+    residents: dict[str, Resident | Foreign] = {
+        name: Resident(build, name, architecture, bert, size, device) for name in names
+    }
+    facts: dict[str, object] = {}
+    if mmdetection:
+        assert bert is not None, "--mmdetection needs --bert, a folder with vocab.txt"
+        question = subjects.Question.of(NAMES, size)
+        residents["mmdetection"] = other = Foreign(mmdetection, architecture, bert, question)
+        facts = {"versions": other.versions, "agreement": other.agreement(architecture, bert, question)}
+        names.append("mmdetection")
     timings = {name: Timing() for name in names}
     for _ in range(repeats):
         for name, resident in residents.items():
@@ -41,7 +54,7 @@ def measure(
     }
     for resident in residents.values():
         resident.close()
-    return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows}
+    return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows, **facts}
 
 
 def build(name: str, architecture: str, bert: str | None, size: tuple[int, int], device: str) -> Callable[[], object]:
@@ -67,10 +80,16 @@ def synchronised(run: Callable[[], object]) -> Callable[[], object]:
 def table(result: dict[str, object]) -> str:
     rows = result["rows"]
     assert isinstance(rows, dict)
-    return markdown(
+    shown = markdown(
         ("", "s per picture", "x", "peak MB over the model"),
         [
             (name, f"{row['seconds']:.3f} ± {row['spread']:.3f}", f"{row['times']}", f"{row['peak_mb'] or ''}")
             for name, row in rows.items()
         ],
     )
+    if isinstance(apart := result.get("agreement"), dict):
+        shown += (
+            f"\n{result['versions']}\n{apart['theirs']} detections of mmdetection, {apart['ours']} of glip; "
+            f"largest differences {apart['score']:.1e} in scores, {apart['pixels']:.1e} pixels in corners"
+        )
+    return shown

@@ -116,7 +116,8 @@ def _refused(path: Path, message: str) -> str | None:
     """
     names = list(_names(path))
     if told := re.search(r"GLOBAL ([\w.]+)", message):
-        return next((name for name in names if name.endswith(told[1])), None)
+        what = told[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
+        return next((name for name in names if name.rpartition(".")[2] == what), None)
     known = ("torch.", "torch._utils.", "collections.OrderedDict")
     return next((name for name in names if name not in _ALLOWED and not name.startswith(known)), None)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glip_cli.cli import app
-from tests import recipe
+from tests.model.networks import recipe_state
 from tests.shared import golden, shared
 from tests.weights.support import manifest
 
@@ -30,11 +30,6 @@ def official_file(letter: str, path: Path) -> None:
     for key, ours, _shape, transform in manifest(f"microsoft-{letter}"):
         model[key] = to_official(state[ours]) if transform else state[ours]
     torch.save({"model": model, "optimizer": {"state": {}}, "iteration": 7}, path)
-
-
-def recipe_state(letter: str) -> dict[str, torch.Tensor]:
-    empty = {key: np.zeros(shape, dtype) for key, shape, dtype in manifest(f"mmdet-{letter}")}
-    return {key: torch.from_numpy(np.asarray(value)) for key, value in recipe.fill(empty).items()}
 
 
 def to_official(tensor: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,12 @@ from tests.weights.support import manifest
 ARCHITECTURE = {"a": "glip-t-a", "b": "glip-t", "l": "glip-l"}
 
 
+def recipe_state(letter: str) -> dict[str, torch.Tensor]:
+    """In mmdetection's names; tensors of integers, which are computed and not learned, are zeros."""
+    empty = {key: np.zeros(shape, dtype) for key, shape, dtype in manifest(f"mmdet-{letter}")}
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in recipe.fill(empty).items()}
+
+
 def recipe_model(letter: str) -> Glip:
-    state = {key: np.zeros(shape, dtype) for key, shape, dtype in manifest(f"mmdet-{letter}")}
-    tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in recipe.fill(state).items()}
     model = hollow(lambda: Glip(ARCHITECTURES[ARCHITECTURE[letter]]))
-    return fill(model, to_native(tensors, ARCHITECTURE[letter], "mmdet", "the recipe")).eval()
+    return fill(model, to_native(recipe_state(letter), ARCHITECTURE[letter], "mmdet", "the recipe")).eval()

@@ -1,0 +1,77 @@
+"""mmdetection in an environment of its own: it needs an older torch, and operators compiled for that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmarks import subjects
+from benchmarks.subjects import LETTER, Question
+from tests.model.networks import recipe_state
+
+SCORE = 0.05  # of mmdetection's configurations
+
+
+class Foreign:
+    """As `Resident`, but by the interpreter `python`.
+
+    Attributes:
+        peak_mb: what the first run needed on top of the model.
+        versions: of mmdetection and of what it stands on.
+    """
+
+    def __init__(self, python: str, architecture: str, bert: str, question: Question):
+        self._folder = TemporaryDirectory()
+        folder = Path(self._folder.name)
+        letter = LETTER[architecture]
+        question.image.save(folder / "picture.png")
+        state = recipe_state(letter)
+        torch.save({key: x for key, x in state.items() if x.is_floating_point()}, folder / "checkpoint.pth")
+        (folder / "bert").mkdir()
+        shutil.copy(Path(bert) / "vocab.txt", folder / "bert")
+        words = [str(folder), letter, *map(str, question.size), " . ".join(question.names)]
+        self._process = subprocess.Popen([python, "-W", "ignore", "-m", "benchmarks.mmdetection", *words],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        first = json.loads(self._answer())
+        self.peak_mb: int = first["peak_mb"]
+        self.versions: dict[str, str] = first["versions"]
+        self._found = first
+
+    def __call__(self) -> float:
+        """Run once; the seconds it took there."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"mmdetection ended with {self._process.wait()}; what it said is above")
+        return line
+
+    def close(self) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def agreement(self, architecture: str, bert: str, question: Question) -> dict[str, float]:
+        """How far our answers are from its own: each of its detections against our nearest of the same label."""
+        detector = subjects.detector(architecture, bert, "float32", "cpu")
+        ours = detector([question.image], list(question.names), size=question.size, threshold=SCORE)[0]
+        labels, boxes, scores = map(np.asarray, (self._found["labels"], self._found["boxes"], self._found["scores"]))
+        apart = np.abs(ours.boxes[None] - boxes[:, None]).max(-1)  # [theirs, ours], pixels
+        apart[labels[:, None] != ours.label_ids[None]] = np.inf
+        near = apart.argmin(1)
+        return {
+            "theirs": len(labels),
+            "ours": len(ours.scores),
+            "pixels": float(apart.min(1).max()),
+            "score": float(np.abs(ours.scores[near] - scores).max()),
+        }
