@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from importlib.metadata import version
 
 import onnx_ir
 import torch
 
+from glip_cli.errors import UsageError
 from glip_cli.export.pieces import Piece
 
 SHAPES: dict[str, list[int | str]] = {
@@ -80,18 +82,24 @@ def _move(part: onnx_ir.Graph, whole: onnx_ir.Graph) -> None:
 
 
 def convert(piece: Piece, opset: int) -> onnx_ir.Model:
-    """By torch's exporter; it has no remarks that a person could use."""
+    """By torch's exporter; it has no remarks that a person could use. Raises UsageError where it fails."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            piece.run.eval(),
-            piece.examples,
-            dynamo=True,
-            dynamic_shapes=(piece.dims,),  # of one parameter, *inputs
-            input_names=list(piece.takes),
-            output_names=list(piece.gives),
-            opset_version=opset,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                piece.run.eval(),
+                piece.examples,
+                dynamo=True,
+                dynamic_shapes=(piece.dims,),  # of one parameter, *inputs
+                input_names=list(piece.takes),
+                output_names=list(piece.gives),
+                opset_version=opset,
+                verbose=False,
+            )
+        except Exception as error:  # of many classes, torch's and onnxscript's: they change together
+            raise UsageError(
+                f"torch {torch.__version__} and onnxscript {version('onnxscript')} cannot export this network "
+                f"({type(error).__name__}); pip install -U 'glip-cli[export]' brings newer ones"
+            ) from error
     assert program is not None
     return program.model

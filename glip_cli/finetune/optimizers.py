@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from glip_cli.errors import UsageError
-
 MOMENTUM = 0.95  # of Muon, as published
 
 
@@ -24,11 +22,11 @@ class Optimizers:
     """
 
     def __init__(self, groups: Iterable[Mapping[str, Any]]):
-        """From groups as `modes.Tuning` has them; each rate is kept as "peak". Raises UsageError."""
+        """From groups as `modes.Tuning` has them; each rate is kept as "peak"."""
         own = [{**group, "peak": group["lr"]} for group in groups]
         self.adamw = torch.optim.AdamW([group for group in own if not group["muon"]])
         matrices = [group for group in own if group["muon"]]
-        self.muon = make_muon(matrices) if matrices else None
+        self.muon = torch.optim.Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw") if matrices else None
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -53,10 +51,3 @@ class Optimizers:
         self.adamw.load_state_dict(state["adamw"])
         if self.muon:
             self.muon.load_state_dict(state["muon"])
-
-
-def make_muon(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Raises UsageError where torch has none."""
-    if not hasattr(torch.optim, "Muon"):
-        raise UsageError(f"--optimizer muon needs torch 2.9 or newer; this is {torch.__version__}: take adamw")
-    return torch.optim.Muon(groups, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")

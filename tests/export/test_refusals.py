@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from typer.testing import CliRunner
 
 from glip_cli.cli import app
-from glip_cli.errors import CheckpointError, PromptError
+from glip_cli.errors import CheckpointError, PromptError, UsageError
 from glip_cli.export.card import Card, Fixed, from_metadata, to_metadata
 from glip_cli.export.export import make_card
+from glip_cli.export.graph import convert
+from glip_cli.export.pieces import Piece
 from glip_cli.weights import load_detector_parts
 
 CARD = Card("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
@@ -110,3 +114,19 @@ def test_a_card_comes_back_as_it_was(labels: list[str], tuned: list[str], vocabu
 def test_metadata_that_make_no_sense(change: dict[str, str]) -> None:
     with pytest.raises(CheckpointError, match=r"a\.onnx"):
         from_metadata(to_metadata(CARD) | change, Path("a.onnx"))
+
+
+class Branching(nn.Module):
+    """What no graph can hold: a way that depends on values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_what_torch_cannot_export_is_one_line() -> None:
+    piece = Piece(Branching(), ("x",), ("y",), (torch.ones(2),), ({},))
+    told = (
+        r"torch \S+ and onnxscript \S+ cannot export this network \(\w+\); pip install -U 'glip-cli\[export\]'"
+    )
+    with pytest.raises(UsageError, match=told):
+        convert(piece, 20)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from glip_cli.errors import UsageError
 from glip_cli.finetune.modes import select
 from glip_cli.finetune.optimizers import Optimizers
 from glip_cli.finetune.rates import Rates
@@ -81,9 +80,3 @@ def test_without_muon_there_is_adamw_alone() -> None:
     both = Optimizers(select(small_model(), "full").groups)
     assert both.muon is None
     assert set(both.state_dict()) == {"adamw"}
-
-
-def test_a_torch_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(UsageError, match=r"--optimizer muon needs torch 2\.9 or newer"):
-        Optimizers(select(small_model(), "full", Rates(muon_lr=1e-3)).groups)
