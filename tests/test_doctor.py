@@ -181,16 +181,16 @@ def installed(folder: Path, name: str, version: str, *needs: str) -> None:
 def test_what_is_installed_is_held_against_what_packages_ask_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed(tmp_path, "torch", "2.6.0+cu124")
-    installed(tmp_path, "torchvision", "0.22.0+cu124", "torch==2.7.0", "gdown ; extra == 'gdown'")
+    installed(tmp_path, "torch", "99.0+cu124")
+    installed(tmp_path, "torchvision", "99.1+cu124", "torch==99.1", "gdown ; extra == 'gdown'")
     installed(tmp_path, "timm", "0.9.2")
     installed(tmp_path, "transformers", "99.0", "tokenizers<0.2,>=0.1", "nothing-of-that-name")
     installed(tmp_path, "ray", "1.0")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = versions.look()
     pair = of(found, "torchvision")
-    assert pair.problem == "needs torch==2.7.0, but 2.6.0+cu124 is installed"
-    assert pair.remedy == "pip install 'torch==2.7.0' torchvision==0.22.0, or pip install -U torch torchvision"
+    assert pair.problem == "needs torch==99.1, but 99.0+cu124 is installed"
+    assert pair.remedy == "pip install 'torch==99.1' torchvision==99.1, or pip install -U torch torchvision"
     assert of(found, "torch").problem is None
     assert of(found, "timm").problem == "is not >=1.0.15"
     assert "tokenizers<0.2,>=0.1" in (of(found, "transformers").problem or "")
@@ -198,8 +198,8 @@ def test_what_is_installed_is_held_against_what_packages_ask_for(
 
 
 def test_the_build_of_a_version_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(tmp_path, "torch", "2.7.0+cpu")
-    installed(tmp_path, "torchvision", "0.22.0+cu124", "torch==2.7.0")
+    installed(tmp_path, "torch", "99.1+cpu")
+    installed(tmp_path, "torchvision", "99.1+cu124", "torch==99.1")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert of(versions.look(), "torchvision").problem is None
 
