@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.runner import MOST_WORKERS
+from glip_cli.device import let_go
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError
 from glip_cli.features import Extractor, Features, save
 from glip_cli.features.extract import alike
@@ -123,11 +124,14 @@ class Job:
         """In smaller batches from the first that does not fit into memory on."""
         while batch:
             part = batch[: self.most]
+            made = None
             try:
                 made = self.extractor(part)
             except OutOfMemoryError:
                 if len(part) == 1:
                     raise
+            if made is None:
+                let_go(self.extractor.device)
                 self.most = len(part) // 2
                 continue
             yield from made

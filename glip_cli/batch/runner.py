@@ -20,7 +20,7 @@ from PIL import Image
 
 from glip_cli.batch.prefetch import in_order
 from glip_cli.detector import Detector
-from glip_cli.device import out_of_memory
+from glip_cli.device import let_go, out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError
 from glip_cli.image import Prepared, padded_size, prepare, read_image
 from glip_cli.options import DetectOptions
@@ -157,11 +157,14 @@ class Runner:
         while todo:
             batch = todo[: self._batch_size]
             at_once = self._batch_size if self.options.views else len(batch)
+            found = None
             try:
                 found = self._answers(batch)
             except OutOfMemoryError:
                 if at_once == 1:
                     raise
+            if found is None:
+                let_go(self.detector.device)
                 self._batch_size = at_once // 2
                 continue
             for outcome, detections in zip(batch, found, strict=True):

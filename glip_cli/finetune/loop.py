@@ -13,7 +13,6 @@ Unusual here:
 
 from __future__ import annotations
 
-import gc
 import math
 import threading
 import time
@@ -26,7 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from glip_cli.device import out_of_memory
+from glip_cli.device import let_go, out_of_memory
 from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.finetune.average import Average
 from glip_cli.finetune.checkpoint import TrainingFolder
@@ -199,9 +198,7 @@ class Trainer:
         """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
         largest = max(len(batch) for batch in batches)
         self.optimizer.zero_grad()
-        gc.collect()  # the error's frames hold what was computed so far
-        if self.processes.device.type == "cuda":
-            torch.cuda.empty_cache()
+        let_go(self.processes.device)
         if self.parts >= largest:
             raise OutOfMemoryError(
                 f"out of memory on {self.processes.device} with one image at a time: use --checkpointing, another "

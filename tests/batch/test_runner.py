@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -94,6 +96,8 @@ def test_pictures_are_freed_once_detected(detector: Detector, mixed: Path) -> No
 class Recorder:
     """Stands for the detector where only the shape of the batches matters."""
 
+    device = torch.device("cpu")
+
     def __init__(self, fits: int = 99) -> None:
         self.fits, self.batches = fits, []
 
@@ -145,6 +149,37 @@ def test_each_picture_is_detected_once_among_its_like(shapes: list[int], batch_s
 def _per_block(shapes: list[int], block: int) -> list[list[int]]:
     blocks = [shapes[i : i + block] for i in range(0, len(shapes), block)]
     return [[one for one in part if one == shape] for part in blocks for shape in (1, 2, 3)]
+
+
+class Tangled(Recorder):
+    """What did not fit hangs on an error that hangs on itself, as from Python 3.12 on."""
+
+    def __init__(self) -> None:
+        super().__init__(fits=2)
+        self.left: list[weakref.ref[Prepared]] = []
+
+    def detect(self, batch: list[Prepared], plan: object, options: object) -> list[Detections]:
+        assert not any(one() for one in self.left), "what did not fit before is still there"
+        large = Prepared(torch.zeros(3, 32, 32), (1, 1), (1.0, 1.0))
+        self.left.append(weakref.ref(large))
+        try:
+            return super().detect(batch, plan, options)
+        except OutOfMemoryError as error:
+            cycle: list[object] = [error, large]
+            cycle.append(cycle)
+            raise
+
+
+def test_what_did_not_fit_is_gone_before_less_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Tangled()
+    gc.disable()
+    try:
+        runner = made_runner(recorder, 8, [1] * 8, monkeypatch)
+        assert len(list(runner(numbered(8)))) == 8
+    finally:
+        gc.enable()
+    assert runner.halved_to == 2
+    assert len(recorder.left) == 6
 
 
 def test_one_picture_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

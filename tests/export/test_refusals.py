@@ -125,8 +125,6 @@ class Branching(nn.Module):
 
 def test_what_torch_cannot_export_is_one_line() -> None:
     piece = Piece(Branching(), ("x",), ("y",), (torch.ones(2),), ({},))
-    told = (
-        r"torch \S+ and onnxscript \S+ cannot export this network \(\w+\); pip install -U 'glip-cli\[export\]'"
-    )
+    told = r"torch \S+ and onnxscript \S+ cannot export this network \(\w+\); pip install -U 'glip-cli\[export\]'"
     with pytest.raises(UsageError, match=told):
         convert(piece, 20)
