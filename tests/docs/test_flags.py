@@ -18,7 +18,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 FOREIGN = {"torchrun", "accelerate", "python", "pip", "pytest", "cvat-cli"}
 """Spans that begin so have flags of their own."""
 
-OF_OTHERS = {"--conf-threshold": "cvat-cli"}
+OF_OTHERS = {"--conf-threshold": "cvat-cli", "--mmdetection": "python -m benchmarks"}
 """Flags that a page names alone, and whose they are."""
 
 
