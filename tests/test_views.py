@@ -404,6 +404,8 @@ def test_a_run_gives_the_answers_of_a_plain_loop(detector: Detector, folder: Pat
 class Small:
     """Stands for a detector whose memory holds two views at once."""
 
+    device = torch.device("cpu")
+
     def __init__(self, fits: int) -> None:
         self.fits, self.asked = fits, []
 
