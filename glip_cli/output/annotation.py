@@ -38,6 +38,8 @@ val: images
 _NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
+VOC_ORIGIN = "glip, pixels count from 1"
+
 Tree = Mapping[str, "str | float | Tree"]
 
 
@@ -98,10 +100,10 @@ def _json_escape(match: re.Match[str]) -> str:
 class VocWriter:
     """`Annotations/<name>.xml` per image, laid out as in Pascal VOC 2012, with a `score` in every `object`.
 
-    Corners are the nearest whole pixels, counted from 0, `xmax` and `ymax` at most the width and height: what
-    LabelImg and CVAT take them for (torchvision hands the text over as it is). Readers made for the original
-    devkit, whose pixels count from 1, take one off each corner and so see the box a pixel further up and left.
-    A box is at least one pixel wide and high. Control characters that XML cannot hold become Python's escapes.
+    Corners are whole pixels as in the devkit: counted from 1, `xmax` and `ymax` the last pixel inside the box, so
+    the whole image is 1, 1, width, height. `source/annotation` says so; files of glip before it count from 0, and
+    `glip finetune` tells them apart by it. A box is at least one pixel wide and high. Control characters that XML
+    cannot hold become Python's escapes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,7 +130,7 @@ def _voc_image(record: Record) -> Tree:
         "folder": parts[-2] if len(parts) > 1 else "",
         "filename": parts[-1],
         "path": record["image"],
-        "source": {"database": f"glip {record['model']}"},
+        "source": {"database": f"glip {record['model']}", "annotation": VOC_ORIGIN},
         "size": {"width": record["width"], "height": record["height"], "depth": 3},
         "segmented": 0,
     }
@@ -149,9 +151,9 @@ def _voc_object(record: Record, detection: Detection) -> Tree:
 
 
 def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:
-    """The nearest whole numbers 0 <= first < last <= size."""
-    first = min(max(round(low), 0), size - 1)
-    return first, min(max(round(high), first + 1), size)
+    """The first and the last pixel between two edges, 1 <= first <= last <= size."""
+    first = min(max(round(low), 0), size - 1) + 1
+    return first, min(max(round(high), first), size)
 
 
 def _grow(parent: Element, tree: Tree) -> None:

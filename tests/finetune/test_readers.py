@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
+from glip_cli.output.annotation import VocWriter
 from tests.finetune.made import coco, pictures, written
+from tests.output.made import picture
 from tests.shared import shared
 
 BOXES = {"a.png": [(1, [10, 5, 30, 35]), (0, [50, 20, 100, 50])], "b.png": [(1, [0, 0, 60, 80])]}
@@ -138,6 +141,20 @@ def test_voc(tmp_path: Path) -> None:
     assert train_set.labels == ("a <star>", "disk & ring")
     assert said(train_set) == BOXES
     assert [(row.count, row.action) for row in findings.rows] == [(1, "dropped")]  # the difficult one
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_voc_that_glip_wrote_comes_back(older: bool, tmp_path: Path) -> None:
+    """Older files of glip count from 0; they name it, but do not say where their pixels begin."""
+    pictures(tmp_path)
+    wanted = [[10, 5, 30, 35], [0, 0, 100, 50]]
+    writer = VocWriter(tmp_path)
+    writer.add(picture("a.png", wanted, size=(100, 50)))
+    if older:
+        (xml,) = (tmp_path / "Annotations").glob("*.xml")
+        text = re.sub(r"<annotation>glip.*?</annotation>", "", xml.read_text())
+        xml.write_text(re.sub(r"min>(\d+)<", lambda match: f"min>{int(match[1]) - 1}<", text))
+    assert [box for _, box in said(read_train_set(tmp_path)[0])["a.png"]] == wanted
 
 
 def test_voc_with_many_classes_and_a_list_of_them(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_voc(tmp_path: Path) -> None:
   <path>a/x.jpg</path>
   <source>
     <database>glip glip-t@c24ce662</database>
+    <annotation>glip, pixels count from 1</annotation>
   </source>
   <size>
     <width>640</width>
@@ -127,8 +128,8 @@ def test_voc(tmp_path: Path) -> None:
     <difficult>0</difficult>
     <score>0.9</score>
     <bndbox>
-      <xmin>64</xmin>
-      <ymin>48</ymin>
+      <xmin>65</xmin>
+      <ymin>49</ymin>
       <xmax>320</xmax>
       <ymax>240</ymax>
     </bndbox>
@@ -137,7 +138,7 @@ def test_voc(tmp_path: Path) -> None:
 """
     )
     assert not ElementTree.fromstring(files["Annotations/none.xml"]).findall("object")
-    assert voc_boxes(files["Annotations/x-2.xml"]) == [[0, 0, 640, 480]]
+    assert voc_boxes(files["Annotations/x-2.xml"]) == [[1, 1, 640, 480]]
 
 
 def voc_boxes(xml: str) -> list[list[int]]:
@@ -156,6 +157,7 @@ def test_voc_boxes_come_back(made: Record) -> None:
         found["score"] for found in made["detections"]
     ]
     back, wanted = np.array(voc_boxes(xml)).reshape(-1, 4), np.array(corners(made)).reshape(-1, 4)
+    back[:, :2] -= 1  # pixels count from 1 and are part of the box
     assert (back >= 0).all()
     assert (back <= [made["width"], made["height"]] * 2).all()
     assert (back[:, 2:] > back[:, :2]).all()
@@ -167,10 +169,10 @@ def test_voc_boxes_come_back(made: Record) -> None:
 @pytest.mark.parametrize(
     ("box", "pixels"),
     [
-        ([10.4, 10.6, 20.4, 20.6], [10, 11, 20, 21]),
-        ([10, 10, 10, 10], [10, 10, 11, 11]),
-        ([640, 480, 640, 480], [639, 479, 640, 480]),
-        ([-20, -20, -10, -10], [0, 0, 1, 1]),
+        ([10.4, 10.6, 20.4, 20.6], [11, 12, 20, 21]),
+        ([10, 10, 10, 10], [11, 11, 11, 11]),
+        ([640, 480, 640, 480], [640, 480, 640, 480]),
+        ([-20, -20, -10, -10], [1, 1, 1, 1]),
     ],
 )
 def test_voc_pixels(box: list[float], pixels: list[int], tmp_path: Path) -> None:

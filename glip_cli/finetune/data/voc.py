@@ -1,7 +1,8 @@
 """Folders of Pascal VOC: one xml per picture, in Annotations/ or in the folder itself.
 
 hotcoco converts the boxes: corners count from 1 and xmax is the last pixel, as in the VOC devkit, and `difficult`
-becomes COCO's `iscrowd`. It loses what stands before an `&` or `<` in a name, so it gets a copy with numbers for names.
+becomes COCO's `iscrowd`. Older files of glip count from 0. hotcoco loses what stands before an `&` or `<` in a name, so
+it gets a copy with numbers for names.
 """
 
 from __future__ import annotations
@@ -109,7 +110,16 @@ def _plain(root: ElementTree.Element, stem: str, numbers: dict[str, int]) -> Ele
         row = ElementTree.SubElement(plain, "object")
         ElementTree.SubElement(row, "name").text = str(numbers[_name(thing)])
         row.extend([*thing.findall("difficult"), *thing.findall("bndbox")])
+    if _counts_from_0(root):
+        for corner in (*plain.iter("xmin"), *plain.iter("ymin")):
+            corner.text = str(int(corner.text) + 1) if corner.text and corner.text.isdecimal() else corner.text
     return plain
+
+
+def _counts_from_0(root: ElementTree.Element) -> bool:
+    """Whether an older glip wrote it: such a file names glip, but does not say where its pixels begin."""
+    by_glip = root.findtext("source/database", "").startswith("glip ")
+    return by_glip and root.findtext("source/annotation") is None
 
 
 def _told(error: Exception, copy: Path, files: list[Path]) -> str:
