@@ -18,6 +18,7 @@ FLOORS = [
     ["cli"],
     ["finetune"],
     ["evaluation", "annotate", "cvat"],
+    ["data"],
     ["batch", "export"],
     ["detector", "doctor"],
     ["features", "answers"],

@@ -23,7 +23,7 @@ from glip_cli.interrupt import INTERRUPTED
 if TYPE_CHECKING:
     import torch
 
-    from glip_cli.finetune.data.check import Findings
+    from glip_cli.data.issues import Findings
     from glip_cli.finetune.job import Result
     from glip_cli.finetune.keep import Row as Compared
     from glip_cli.finetune.memory import Need

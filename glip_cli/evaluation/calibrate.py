@@ -13,9 +13,9 @@ import hotcoco
 import numpy as np
 import numpy.typing as npt
 
+from glip_cli.data.reading import read_text, shown
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.reading import read_text, shown
 from glip_cli.output.formats import written
 
 _ALL = 1_000_000  # detections per picture and category: no cap

@@ -14,10 +14,9 @@ from typing import Any
 
 import hotcoco
 
-from glip_cli.errors import UsageError
-from glip_cli.evaluation.images import FoundImages, search
-from glip_cli.evaluation.reading import as_id, read_json, shown
-from glip_cli.evaluation.rows import (
+from glip_cli.data.image_search import FoundImages, search
+from glip_cli.data.reading import as_id, read_json, shown
+from glip_cli.data.rows import (
     Annotation,
     Category,
     ImageRow,
@@ -26,6 +25,7 @@ from glip_cli.evaluation.rows import (
     read_category,
     read_image_row,
 )
+from glip_cli.errors import UsageError
 from glip_cli.readable import valid_unicode
 
 __all__ = ["Annotation", "Category", "FoundImages", "GroundTruth", "ImageRow", "find_images", "read_ground_truth"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import PurePosixPath
 
+from glip_cli.data.reading import shown
+from glip_cli.data.rows import url_parts
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth, ImageRow
-from glip_cli.evaluation.reading import shown
-from glip_cli.evaluation.rows import url_parts
 
 Parts = tuple[str, ...]
 

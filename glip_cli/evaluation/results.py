@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from glip_cli.data.reading import as_box, as_id, as_number, read_json, read_text, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import Names
-from glip_cli.evaluation.reading import as_box, as_id, as_number, read_json, read_text, shown
 
 IMAGES_FILE = "coco_images.json"
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
+from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
 from glip_cli.finetune.adapters import Card, save_tuned
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch, Batches, feed
-from glip_cli.finetune.data.check import Findings
 from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.data.shots import few_shot

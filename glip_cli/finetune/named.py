@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glip_cli.data.issues import Findings
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.check import Findings
 from glip_cli.finetune.data.drawn import DrawnScenes, parse_scenes
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glip_cli.finetune.data.check import Fault, Finding, Findings
+from glip_cli.data.issues import Fault, Finding, Findings
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet
 from tests.finetune.made import coco, written

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from glip_cli.evaluation.reading import as_id, shown
-from glip_cli.evaluation.rows import category_name
-from glip_cli.finetune.data.check import Fault, Tally
-from glip_cli.finetune.data.tables import Tables
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.reading import as_id, shown
+from glip_cli.data.rows import category_name
+from glip_cli.data.tables import Tables
 from glip_cli.prompt import clean_name
 
 _BACKGROUND = frozenset({"background", "__background__", "_background_"})

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from glip_cli.data.image_files import Picture, open_pictures
+from glip_cli.data.image_search import search
+from glip_cli.data.issues import Fault, Findings, Tally
+from glip_cli.data.reading import as_id, read_json, shown
+from glip_cli.data.rows import ImageRow
+from glip_cli.data.tables import Tables
+from glip_cli.data.voc import is_voc, read_voc
+from glip_cli.data.yolo import data_yaml, read_yolo
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.evaluation.images import search
-from glip_cli.evaluation.reading import as_id, read_json, shown
-from glip_cli.evaluation.rows import ImageRow
-from glip_cli.finetune.data.check import Fault, Findings, Tally
 from glip_cli.finetune.data.classes import class_names
-from glip_cli.finetune.data.pictures import Picture, open_pictures
 from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
-from glip_cli.finetune.data.tables import Tables
-from glip_cli.finetune.data.voc import is_voc, read_voc
-from glip_cli.finetune.data.yolo import data_yaml, read_yolo
 from glip_cli.phrases import check_spans
 from glip_cli.texts import check_text
 from glip_cli.types import Span

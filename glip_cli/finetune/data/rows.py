@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glip_cli.evaluation.reading import as_id, shown
-from glip_cli.evaluation.rows import Annotation, ImageRow, read_annotation, read_image_row
-from glip_cli.finetune.data.check import Fault, Tally
-from glip_cli.finetune.data.pictures import Picture
+from glip_cli.data.image_files import Picture
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.reading import as_id, shown
+from glip_cli.data.rows import Annotation, ImageRow, read_annotation, read_image_row
+from glip_cli.data.tables import Tables
 from glip_cli.finetune.data.sets import FloatBoxes
-from glip_cli.finetune.data.tables import Tables
 
 _ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 

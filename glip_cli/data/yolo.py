@@ -16,11 +16,11 @@ from typing import Any
 import hotcoco
 import yaml
 
+from glip_cli.data.image_files import upright_size
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.reading import read_text, shown
+from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.reading import read_text, shown
-from glip_cli.finetune.data.check import Fault, Tally
-from glip_cli.finetune.data.pictures import upright_size
-from glip_cli.finetune.data.tables import Tables
 from glip_cli.walk import IMAGE_SUFFIXES
 
 _FILES = ("data.yaml", "data.yml")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from glip_cli.evaluation.images import FoundImages
-from glip_cli.evaluation.rows import ImageRow
-from glip_cli.finetune.data.check import Fault, Tally
+from glip_cli.data.image_search import FoundImages
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.rows import ImageRow
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = range(5, 9)  # EXIF orientations that lay the picture on its side

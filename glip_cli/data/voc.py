@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import hotcoco
 
+from glip_cli.data.reading import read_text
+from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.reading import read_text
-from glip_cli.finetune.data.tables import Tables
 from glip_cli.walk import IMAGE_SUFFIXES
 
 _FOLDER = "Annotations"

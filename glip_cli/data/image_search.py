@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from glip_cli.data.rows import ImageRow, url_parts
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.rows import ImageRow, url_parts
 
 
 @dataclass(frozen=True)

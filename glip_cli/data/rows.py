@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
+from glip_cli.data.reading import as_box, as_id, as_number, shown
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.reading import as_box, as_id, as_number, shown
 
 _FREQUENCIES = ("r", "c", "f")
 _MAX_SIDE = 2**31 - 1
