@@ -18,6 +18,10 @@ Only `glip_cli.cli` catches `GlipError`; everything below raises it.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class GlipError(Exception):
     """The root. `str(error)` is the one line that the person sees."""
@@ -67,3 +71,9 @@ class UnsafeFileError(WeightsError):
 
 class CheckpointError(WeightsError):
     pass
+
+
+def without_frames(error: E) -> E:
+    """`error` without traceback, cause and context, to be kept: they hold the images that its functions had in hand."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

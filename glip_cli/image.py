@@ -9,14 +9,13 @@ pipeline (`FixScaleResize` with the Pillow backend, then `DetDataPreprocessor`),
 from __future__ import annotations
 
 import io
+import os
 import stat
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from glip_cli.errors import ImageError
+from glip_cli.pillow import decoding_room, open_image, quiet
+from glip_cli.threads import READ_SECONDS, within
 
-ImageSource = str | Path | bytes | Image.Image | npt.NDArray[Any]
+ImageSource = str | Path | bytes | IO[bytes] | Image.Image | npt.NDArray[Any] | torch.Tensor
 
 MEAN_BGR = (103.53, 116.28, 123.675)
 STD_BGR = (57.375, 57.12, 58.395)
@@ -41,8 +42,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow draws these by starting another program (Ghostscript, GDI): not with files from anywhere.
-_VECTOR_FORMATS = {"EPS", "WMF"}
+MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
+_HEAD_FIRST_BYTES = 16_000_000  # a larger file is looked at before it is read
+_DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
 # Pillow has no direct, silent way to RGB from these.
 _BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _BIT_DEPTHS = (8, 12, 16, 32)
@@ -55,20 +57,35 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
     than 8 bits is scaled by the smallest of 8, 12, 16 or 32 bits that holds its brightest pixel.
 
     Args:
-        source: a file, the bytes of one, a Pillow image, or a uint8 array [h, w, 3] (RGB) or [h, w] (grey).
+        source: a path, the bytes of a file, a file open for reading bytes, a Pillow image; an array or tensor of uint8
+            [h, w, 3] (RGB) or [h, w] (grey), a tensor also [3, h, w] or [1, h, w].
         name: what errors call the picture; by default the path.
 
     Raises:
         ImageError: there is no such file, or it cannot be decoded. No other exception.
     """
+    if isinstance(source, torch.Tensor):
+        return _from_array(_channels_last(source), name or "tensor")
     if isinstance(source, np.ndarray):
         return _from_array(source, name or "array")
     if isinstance(source, Image.Image):
         with _decoding(name or "image"):
             return _rgb(_upright(source))
-    if isinstance(source, bytes):
-        return _decode(source, name or "image data")
-    return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(bytes(source), name or "image data")
+    if isinstance(source, str | os.PathLike):
+        return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+    if hasattr(source, "read"):
+        return _decode(_read_stream(source, name or "file"), name or "file")
+    raise ImageError(f"{type(source).__name__}: no image; give a path, bytes, a Pillow image or an array")
+
+
+def _channels_last(pixels: torch.Tensor) -> npt.NDArray[Any]:
+    """[3, h, w] -> [h, w, 3] and [1, h, w] -> [h, w], where that is what it is."""
+    array: npt.NDArray[Any] = pixels.detach().cpu().numpy()
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
+        return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    return array if array.ndim != 3 or array.shape[0] != 3 else array[None]  # [3, h, 3] may be either
 
 
 def _from_array(pixels: npt.NDArray[Any], name: str) -> Image.Image:
@@ -81,30 +98,55 @@ def _from_array(pixels: npt.NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
 
 
+def _read_stream(stream: IO[bytes], name: str) -> bytes:
+    """All of a file that is open, from its begin on where it can be rewound."""
+    try:
+        if stream.seekable():
+            stream.seek(0)
+        data = stream.read()
+    except Exception as error:  # another library's object may raise anything
+        raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    return data
+
+
 def _read_bytes(path: Path, name: str) -> bytes:
     try:
-        if not _is_readable_kind(path.stat().st_mode):
-            raise ImageError(f"{name}: not a file; give a picture's path")
-        return path.read_bytes()
+        return within(READ_SECONDS, _read_file, path, name)
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file; check the path") from None
     except PermissionError:
         raise ImageError(f"{name}: no permission to read it; change the file's rights") from None
+    except TimeoutError:
+        raise ImageError(f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
 
 
-def _is_readable_kind(mode: int) -> bool:
-    """Files, and pipes for a shell's `<(command)`; a device such as /dev/zero never ends."""
-    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+def _read_file(path: Path, name: str) -> bytes:
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):  # a pipe may never say a word, a device such as /dev/zero never ends
+        raise ImageError(f"{name}: {_kind(info.st_mode)}, not a file; give an image's path")
+    if info.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{name}: {info.st_size / 1e9:.1f} GB, too large for an image; cut it up or shrink it first")
+    if info.st_size > _HEAD_FIRST_BYTES:
+        with _decoding(name), path.open("rb") as stream, open_image(stream):
+            pass
+    return path.read_bytes()
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name}: empty, 0 bytes; copy or download it again")
-    with _decoding(name), Image.open(io.BytesIO(data)) as image:
-        if image.format in _VECTOR_FORMATS:
-            raise ImageError(f"{name}: {image.format} is a vector format; export it as PNG")
+    if data[:4] in _DRAWINGS:
+        raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
+    with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
         return _rgb(_upright(image))
 
 
@@ -112,7 +154,7 @@ def _decode(data: bytes, name: str) -> Image.Image:
 def _decoding(name: str) -> Iterator[None]:
     """Turns whatever Pillow raises into one `ImageError`, and keeps its warnings from the person."""
     try:
-        with _no_warnings:
+        with quiet():
             yield
     except ImageError:
         raise
@@ -128,36 +170,6 @@ def _decoding(name: str) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-class _NoWarnings:
-    """Warnings are off while any thread is inside.
-
-    Pillow warns of big pictures and odd metadata, neither of which changes the answer. `catch_warnings`
-    alone, entered by two decoding threads, would leave one's filters behind for good.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._caught = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._caught.__exit__(None, None, None)
-
-
-_no_warnings = _NoWarnings()
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -47,18 +47,17 @@ class Source:
         return _is_url(self.location)
 
     def open(self) -> bytes | Path:
-        """The bytes behind a URL, or the path of a file that exists: what `read_image` takes.
+        """The bytes behind a URL, or a path: what `read_image` takes.
 
         Raises:
-            ImageError: there is no such file; the URL cannot be fetched, or `offline` forbids it.
+            ImageError: the URL cannot be fetched, or `offline` forbids it.
         """
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
         if self.is_url:
             return fetch(self.location)
-        if not os.path.exists(self.location):
-            way_out = "only http and https can be fetched" if "://" in self.location else "check the path"
-            raise ImageError(f"{self.name}: no such file; {way_out}")
+        if "://" in self.location and not os.path.lexists(self.location):
+            raise ImageError(f"{self.name}: no such file; only http and https can be fetched")
         return Path(self.location)
 
 

@@ -27,6 +27,7 @@ FLOORS = [
     ["download", "walk"],
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
+    ["pillow", "threads"],
     ["options", "names"],
     ["types"],
     ["errors", "readable", "interrupt", "__init__"],

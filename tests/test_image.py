@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import os
 import random
+import socket
 import threading
 import warnings
+import weakref
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, without_frames
 from glip_cli.image import STD_BGR, Prepared, collate, fitted_size, prepare, read_image
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "image.npz")
@@ -295,15 +299,32 @@ def test_other_arrays_are_refused(array: npt.NDArray[np.generic]) -> None:
         read_image(array)
 
 
-def test_a_pipe_is_read(tmp_path: Path) -> None:
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes here")
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=(encoded(small(), "PNG"),))
-    writer.start()
-    assert read_image(pipe).size == (12, 7)
-    writer.join()
+def test_tensors_and_open_files_are_what_they_hold() -> None:
+    pixels = np.asarray(small())
+    tensor = torch.from_numpy(pixels.copy())
+    for source in (tensor, tensor.permute(2, 0, 1), io.BytesIO(encoded(small(), "PNG"))):
+        assert np.array_equal(read_image(source), pixels)
+    assert np.array_equal(read_image(tensor[None, :, :, 0]), np.stack([pixels[..., 0]] * 3, -1))
+    stream = io.BytesIO(encoded(small(), "PNG"))
+    stream.read()  # wherever it stands
+    assert np.array_equal(read_image(stream), pixels)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (torch.zeros(3, 4, 5), "float32 of shape"),
+        (torch.zeros(3, 4, 3, dtype=torch.uint8), "of shape"),  # either way round
+        (torch.zeros(2, 3, 4, 5, dtype=torch.uint8), "of shape"),
+        (io.StringIO("text"), "gives str, not bytes; open it with mode 'rb'"),
+        (None, "NoneType: no image; give a path"),
+        (7, "int: no image"),
+        (io.BytesIO(), "empty, 0 bytes"),
+    ],
+)
+def test_other_things_are_refused_in_one_line(source: Any, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        read_image(source)
 
 
 # --- damage
@@ -315,11 +336,54 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_device(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="not a file"):
+    with pytest.raises(ImageError, match="a folder, not a file"):
         read_image(tmp_path)
     if Path("/dev/zero").exists():
         with pytest.raises(ImageError, match="not a file"):
             read_image("/dev/zero")
+
+
+def test_pipes_and_sockets_are_not_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "pipe.png")
+    os.symlink(tmp_path / "pipe.png", tmp_path / "link.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.png"))
+        for name, kind in (("pipe", "a named pipe"), ("link", "a named pipe"), ("socket", "a socket")):
+            with pytest.raises(ImageError, match=f"{kind}, not a file"):
+                read_image(tmp_path / f"{name}.png")
+
+
+def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good.png").write_bytes(encoded(small(), "PNG"))
+    gone, read_bytes = threading.Event(), Path.read_bytes
+    (tmp_path / "dead.png").touch()
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: gone.wait() and b"" if "dead" in path.name else read_bytes(path)
+    )
+    monkeypatch.setattr("glip_cli.image.READ_SECONDS", 0.05)
+    with pytest.raises(ImageError, match=r"dead\.png: not read within 0\.05 s; check the disk or network"):
+        read_image(tmp_path / "dead.png")
+    monkeypatch.setattr("glip_cli.image.READ_SECONDS", 60)
+    assert read_image(tmp_path / "good.png").size == (12, 7)
+    gone.set()
+
+
+def test_a_large_file_is_known_by_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise AssertionError("read whole")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    path = tmp_path / "sparse.png"
+    for head, size, words in (
+        (b"\0", 3_000_000_000, "3.0 GB, too large"),
+        (b"\0", 20_000_000, "not a picture in a known"),
+    ):
+        path.write_bytes(head)
+        os.truncate(path, size)
+        with pytest.raises(ImageError, match=words):
+            read_image(path)
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,9 +419,79 @@ def test_what_is_no_picture(data: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError(f"started {args}")
+
+    for name in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork"):
+        monkeypatch.setattr(name, refuse)
+
+
+@pytest.mark.usefixtures("no_programs")
 def test_postscript_is_refused_without_running_ghostscript() -> None:
     with pytest.raises(ImageError, match="EPS is a vector format"):
         read_image(encoded(small(), "EPS"))
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_postscript_inside_another_format_is_not_reached() -> None:
+    """An IPTC file is a list of fields, of which one holds a whole file of any format."""
+    eps = encoded(small(), "EPS")
+
+    def field(record: int, number: int, data: bytes) -> bytes:
+        return bytes([0x1C, record, number]) + len(data).to_bytes(2, "big") + data
+
+    layers = field(3, 60, b"\1\0") + field(3, 20, b"\0\x0c") + field(3, 30, b"\0\x07") + field(3, 120, b"\0\5")
+    for iptc in (layers + field(8, 10, eps), field(3, 60, b"\1\0") + field(8, 10, eps)):
+        with pytest.raises(ImageError, match="not a picture in a known format"):
+            read_image(iptc)
+
+
+def every_format() -> dict[str, bytes]:
+    """A small image in each format that this Pillow can write."""
+    Image.init()
+    files = {}
+    for kind in set(Image.SAVE) - {"PDF"}:
+        with suppress(OSError, ValueError, KeyError, RuntimeError), warnings.catch_warnings(action="ignore"):
+            files[kind] = encoded(small("1" if kind in ("MSP", "XBM") else "RGB"), kind)
+    return files
+
+
+def test_every_format_that_pillow_writes_is_read_but_for_postscript() -> None:
+    read = {kind for kind, data in every_format().items() if not fails(data)}
+    assert read == set(every_format()) - {"EPS", "PALM"}  # of PALM there is no decoder
+    assert read >= {"BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP", "XBM"}
+
+
+def test_libtiff_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encoded(small(), "TIFF", compression="tiff_lzw"))
+    data[8:30] = b"\xff" * 22  # where the pixels are
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_that_is_kept_lets_the_pixels_go() -> None:
+    class Tracked(io.BytesIO):
+        pass
+
+    def caught() -> ImageError:
+        held = Tracked()
+        alive.append(weakref.ref(held))
+        try:
+            try:
+                raise ValueError("inner")
+            except ValueError as error:
+                raise ImageError("x") from error
+        except ImageError as error:
+            return without_frames(error)
+
+    alive: list[weakref.ref[Tracked]] = []
+    kept = caught()
+    assert str(kept) == "x"
+    assert kept.__traceback__ is kept.__cause__ is kept.__context__ is None
+    assert alive[0]() is None
 
 
 def test_a_decompression_bomb_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +537,26 @@ def fails(data: bytes) -> bool:
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_are_a_picture_or_an_image_error(data: bytes) -> None:
     fails(data)
+
+
+def test_warnings_of_other_threads_are_shown_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def slow(size: tuple[int, int]) -> Any:
+        warnings.warn("of the decoding thread", stacklevel=1)
+        inside.set()
+        assert leave.wait(10)
+        return nullcontext()
+
+    monkeypatch.setattr("glip_cli.image.decoding_room", slow)
+    thread = threading.Thread(target=read_image, args=(encoded(small(), "PNG"),))
+    thread.start()
+    assert inside.wait(10)
+    with pytest.warns(UserWarning, match="of this thread") as seen:
+        warnings.warn("of this thread", stacklevel=1)
+    leave.set()
+    thread.join()
+    assert len(seen) == 1
 
 
 def test_threads_leave_the_warning_filters_as_they_were() -> None:

@@ -118,7 +118,7 @@ def test_a_folder_called_as_a_picture_is_one_that_fails_unless_it_holds_some(her
         "photos/w.jpg", "photos/x.jpg", "photos/w.jpg", "photos/x.jpg/", "photos/y.jpg/inside.jpg",
     ]  # fmt: skip
     for source in expand(["photos/w.jpg", "photos/x.jpg/"]):
-        with pytest.raises(ImageError, match="not a file; give a picture's path"):
+        with pytest.raises(ImageError, match="a folder, not a file; give an image's path"):
             read_image(source.open(), source.name)
 
 
@@ -168,7 +168,7 @@ def test_a_missing_file_fails_alone() -> None:
     found = list(expand(["photos/b.jpg", "photos/catt.jpg", "photos/z.jpg", "ftp://host/a.jpg"]))
     assert [source.location for source in found if Path(source.location).exists()] == ["photos/b.jpg", "photos/z.jpg"]
     with pytest.raises(ImageError, match=r"photos/catt\.jpg: no such file; check the path"):
-        found[1].open()
+        read_image(found[1].open(), found[1].name)
     with pytest.raises(ImageError, match="only http and https"):
         found[3].open()
     assert found[0].open() == Path("photos/b.jpg")

@@ -22,7 +22,7 @@ from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.runner import MOST_WORKERS
 from glip_cli.detector import Detector, Seen
 from glip_cli.device import out_of_memory
-from glip_cli.errors import ImageError, PromptError
+from glip_cli.errors import ImageError, PromptError, without_frames
 from glip_cli.image import Prepared, prepare, read_image
 from glip_cli.nouns import Tagger
 from glip_cli.options import DetectOptions
@@ -66,7 +66,7 @@ class GroundingEngine:
         try:
             image = read_image(sentences[0].open(), sentences[0].name)
         except ImageError as error:
-            return sentences, error
+            return sentences, without_frames(error)
         with out_of_memory(torch.device("cpu")):
             return sentences, prepare(image, *self._size)
 

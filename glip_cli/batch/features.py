@@ -19,7 +19,7 @@ from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.runner import MOST_WORKERS
 from glip_cli.device import let_go
-from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError
+from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
 from glip_cli.features import Extractor, Features, save
 from glip_cli.features.extract import alike
 from glip_cli.features.files import strings, told_by
@@ -148,7 +148,7 @@ class Job:
         try:
             return item, self.extractor.prepare(read_image(item.source.open(), item.source.name))
         except ImageError as error:
-            return item, error
+            return item, without_frames(error)
 
     def _readable(
         self, read: Iterable[tuple[Item, Prepared | ImageError]], watch: Watch

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
+from glip_cli.threads import fulfil
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 POLL_SECONDS = 0.1  # how long it takes to notice `stop`, or that nobody listens any more
@@ -61,7 +63,7 @@ def in_order(
 
     def work() -> None:
         while (task := tasks.get()) and not closed.is_set():
-            _fulfil(task[0], function, task[1])
+            fulfil(task[0], function, task[1])
 
     threading.Thread(target=feed, name="glip-feed", daemon=True).start()
     readers = [threading.Thread(target=work, name="glip-read", daemon=True) for _ in range(workers)]
@@ -73,13 +75,6 @@ def in_order(
     finally:
         closed.set()
         _dismiss(readers, tasks)
-
-
-def _fulfil(result: Future[Out], function: Callable[[In], Out], item: In) -> None:
-    try:
-        result.set_result(function(item))
-    except BaseException as error:
-        result.set_exception(error)
 
 
 def _next(results: queue.Queue[Future[Out] | None], stop: threading.Event) -> Future[Out] | None:

@@ -21,7 +21,7 @@ from typing import Any
 from glip_cli.batch.items import Item
 from glip_cli.batch.local import LocalEngine
 from glip_cli.batch.runner import BLOCK, Runner
-from glip_cli.errors import GlipError, UsageError
+from glip_cli.errors import GlipError, UsageError, without_frames
 from glip_cli.options import DetectOptions
 from glip_cli.output.formats import json_bytes
 from glip_cli.output.pictures import Pictures
@@ -128,7 +128,7 @@ class Worker:
             runner = Runner(detector, detector.plan(job.prompt, job.options), job.options)
             self._engine = LocalEngine(runner, job.pictures)
         except GlipError as error:
-            self._failed = error
+            self._failed = without_frames(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
         """One group: its records as a JSON list, and the error that ended it early, or ""."""

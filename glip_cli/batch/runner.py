@@ -21,7 +21,7 @@ from PIL import Image
 from glip_cli.batch.prefetch import in_order
 from glip_cli.detector import Detector
 from glip_cli.device import let_go, out_of_memory
-from glip_cli.errors import ImageError, OutOfMemoryError
+from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
 from glip_cli.image import Prepared, padded_size, prepare, read_image
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan
@@ -135,7 +135,7 @@ class Runner:
         try:
             image = read_image(source.open(), source.name)
         except ImageError as error:
-            return Outcome(source, error=error)
+            return Outcome(source, error=without_frames(error))
         if self.options.views:
             return Outcome(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
         with out_of_memory(CPU):

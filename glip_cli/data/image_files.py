@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from glip_cli.data.image_search import FoundImages
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.rows import ImageRow
+from glip_cli.pillow import open_image, quiet
+from glip_cli.threads import READ_SECONDS, within
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = range(5, 9)  # EXIF orientations that lay the picture on its side
@@ -50,10 +49,14 @@ def open_pictures(rows: Sequence[ImageRow], found: FoundImages, tally: Tally) ->
 def upright_size(path: Path) -> tuple[int, int] | None:
     """(width, height) as `glip_cli.image.read_image` will find them, from the header; None where it is no picture."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of very large pictures, and of odd metadata
-            with Image.open(path) as image:
-                turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
-                return (image.height, image.width) if turned else image.size
+        return within(READ_SECONDS, _upright_size, path)
     except Exception:  # damaged headers make decoders raise anything
         return None
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    if not path.is_file():  # a pipe may never say a word
+        raise FileNotFoundError(path)
+    with quiet(), path.open("rb") as stream, open_image(stream) as image:
+        turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
+        return (image.height, image.width) if turned else image.size

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from glip_cli.batch import runner as runner_module
 from glip_cli.batch.items import Item
@@ -251,3 +252,13 @@ def test_pictures_that_cannot_be_saved_end_the_run(detector: Detector, mixed: Pa
     engine = LocalEngine(make(detector), Pictures(tmp_path, drawn=True))
     with pytest.raises(OutputError, match="make room, then the same command goes on"):
         list(engine(Item(source, "name") for source in sources(mixed)))
+
+
+def test_an_image_that_fails_keeps_nothing_of_what_was_read(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.new("RGB", (64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:60])
+    (outcome,) = make(detector)([Source(str(path), str(path))])
+    assert str(outcome.error).startswith(f"{path}: damaged or cut short")
+    assert outcome.error is not None
+    assert outcome.error.__traceback__ is outcome.error.__cause__ is outcome.error.__context__ is None

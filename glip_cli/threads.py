@@ -1,0 +1,63 @@
+"""Calls in other threads: a result or an error as a future, and a limit for what may never return."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from glip_cli.errors import GlipError, without_frames
+
+T = TypeVar("T")
+READ_SECONDS = 120.0  # for a file to come from its disk or network
+
+
+def fulfil(result: Future[T], function: Callable[..., T], *args: Any) -> None:
+    """Put what a call returns or raises into `result`."""
+    try:
+        result.set_result(function(*args))
+    except GlipError as error:  # may wait long for its turn
+        result.set_exception(without_frames(error))
+    except BaseException as error:
+        result.set_exception(error)
+
+
+def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
+    """`function(*args)`, called in a thread that stands by for this one.
+
+    Raises:
+        TimeoutError: it has not returned after `seconds`. It goes on for itself: no thread can be ended from outside.
+    """
+    helper: _Helper | None = getattr(_own, "helper", None)
+    if helper is None or not helper.thread.is_alive():  # a fork has no threads but one
+        helper = _own.helper = _Helper()
+    result: Future[T] = Future()
+    helper.tasks.put((result, function, args))
+    try:
+        return result.result(seconds)
+    finally:
+        if not result.done():
+            del _own.helper  # the next call gets another
+
+
+class _Helper:
+    """A thread that does one thing after the other, until nobody holds this object. A daemon: no exit waits for it."""
+
+    def __init__(self) -> None:
+        self.tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=_serve, args=(self.tasks,), name="glip-io", daemon=True)
+        self.thread.start()
+
+    def __del__(self) -> None:
+        self.tasks.put(None)
+
+
+_own = threading.local()
+
+
+def _serve(tasks: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
+    while task := tasks.get():
+        fulfil(task[0], task[1], *task[2])
+        del task  # it holds what was returned
