@@ -16,6 +16,7 @@ from glip_cli.weights import cache, registry
 ROOM = 3e9  # bytes: GLIP-T as published (1 GB) and converted
 SAFETENSORS_HEAD = 8  # bytes: the length of the header
 MOST_HEADER = 100_000_000  # bytes: longer ones no reader takes
+NOTES = {".lock", ".version"}  # a few bytes each, about the files beside them
 ZIP = b"PK\x03\x04"
 
 
@@ -30,7 +31,7 @@ def look(verify: bool = False) -> Section:
         unreadable = Finding("contents", "unknown", f"cannot be read ({error.strerror})", remedy)
         return Section("cache", (*findings, unreadable, _room(folder)))
     hashes = known_hashes() if verify else {}
-    kept = [path for path in files if not path.name.endswith(".lock")]
+    kept = [path for path in files if path.suffix not in NOTES and path.parent.name != "hashes"]
     findings += [_file(path, folder, hashes) for path in kept]
     findings.append(Finding("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}"))
     return Section("cache", (*findings, _room(folder)))

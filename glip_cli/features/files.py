@@ -25,6 +25,7 @@ from torch import Tensor
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.features.result import LEVELS, Features, Placement
 from glip_cli.output.files import written
+from glip_cli.weights.native import sorted_header
 
 SCHEMA = "glip-features/1"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -63,7 +64,7 @@ def save(path: Path, features: Features, told: Mapping[str, Any], dtype: str = "
             raise UsageError(f"{path.name}: {name} has values beyond float16; save float32")
     try:
         # not by safetensors itself, whose files nobody else may read
-        data = serialized(chosen, strings({**told, **_described(features)}))
+        data = sorted_header(serialized(chosen, strings({**told, **_described(features)})))
         with written(path) as stream:
             stream.write(data)
             stream.flush()

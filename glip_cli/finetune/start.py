@@ -58,7 +58,7 @@ def load_start(
     report: Report | None = None,
 ) -> Start:
     """As `Detector.load` takes these. Raises WeightsError or UsageError."""
-    loaded = load_source(model, weights, None, offline, report)
+    loaded = load_source(model, weights, offline=offline, report=report)
     tokenizer = expanded(bert) if bert else tokenizer_folder(loaded, None, offline, report)
     named = weights is None and (model or DEFAULT) in registry.names()
     source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
@@ -97,9 +97,17 @@ def load_image_side(
     if source not in registry.names() and not path.exists():
         raise UsageError(f"--init {source}: say random, or give the name or file of a model whose image side is taken")
     found = registry.find(source) if source in registry.names() else tuned.best_of(path)
+    if isinstance(found, Path) and tuned.is_adapter(found):
+        loaded = load_source(source, offline=offline, report=report)
+        if loaded.architecture != architecture:
+            raise UsageError(f"--init {source} is of architecture {loaded.architecture}, not {architecture}")
+        return _image_side(loaded.model)
     alone = found.kind == "backbone" if isinstance(found, Checkpoint) else info(found).dialect in BACKBONES
     given: dict[str, Any] = {"architecture": architecture, "offline": offline, "report": report}
     if alone:
         return {BACKBONE + name: tensor for name, tensor in load_backbone(found, **given).state_dict().items()}
-    whole = load(found, **given).model.state_dict()
-    return {name: tensor for name, tensor in whole.items() if name.startswith((BACKBONE, PYRAMID))}
+    return _image_side(load(found, **given).model)
+
+
+def _image_side(model: Glip) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith((BACKBONE, PYRAMID))}

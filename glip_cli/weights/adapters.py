@@ -58,9 +58,9 @@ class Adapter:
     card: Card
 
     @cached_property
-    def id(self) -> str:
-        """What records call it: "blood@1f0c88a2"."""
-        return f"{self.card.name}@{cache.sha256(self.folder / TENSORS)[:8]}"
+    def sha256(self) -> str:
+        """Of its tensors."""
+        return cache.sha256(self.folder / TENSORS)
 
 
 def find_adapter(folder: str | Path) -> Adapter:

@@ -2,6 +2,7 @@
 
     <cache>/downloads/glip_tiny_mmdet-c24ce662.pth         as published
     <cache>/converted/glip-t-c24ce662.safetensors          the same in this package's names, mapped at every start
+    <cache>/hashes/0b1c2d3e4f506172.json                   the SHA-256 of a local file, so that it is read once only
     <cache>/tokenizers/bert-base-uncased/vocab.txt
 
 Files of huggingface.co lie in its own cache instead (HF_HOME), where other programs find them too.
@@ -10,13 +11,15 @@ Files of huggingface.co lie in its own cache instead (HF_HOME), where other prog
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from glip_cli.errors import FetchError
 
@@ -62,16 +65,62 @@ def converted(cache_dir: Path | None, name: str, key: str) -> Path:
     return (cache_dir or default_dir()) / "converted" / f"{name}-{key}.safetensors"
 
 
-def file_key(path: Path) -> str:
-    """Eight hex digits that change when a local file does: from its path, size and time, not its content."""
-    stat = path.stat()
-    told = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path, cache_dir: Path | None = None) -> str:
+    """As `sha256`; a file with the inode, size and time of an earlier call is not read again.
+
+    Where its content has changed since then, the conversion of the old content is removed.
+    """
+    record = _records(cache_dir) / f"{_digest(path)}.json"
+    stat = path.stat()
+    state = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+    known = _read_record(record)
+    if known and known["state"] == state:
+        return str(known["sha256"])
+    found = sha256(path)
+    if known and known["sha256"] != found:
+        _remove_conversion(cache_dir, known)
+    with suppress(OSError):  # without a cache the next start reads the file again
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(record) as temporary:
+            temporary.write_text(json.dumps({"path": os.path.abspath(path), "state": state, "sha256": found}))
+    return found
+
+
+def remove_orphans(cache_dir: Path | None = None) -> None:
+    """Remove what is kept of local files that are no longer there."""
+    for record in _records(cache_dir).glob("*.json"):
+        known = _read_record(record)
+        if known and not os.path.lexists(known["path"]):
+            _remove_conversion(cache_dir, known)
+            with suppress(OSError):
+                record.unlink()
+
+
+def _records(cache_dir: Path | None) -> Path:
+    return (cache_dir or default_dir()) / "hashes"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """None where there is none, or nothing that this version wrote."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.keys() == {"path", "state", "sha256"} else None
+
+
+def _remove_conversion(cache_dir: Path | None, record: Mapping[str, Any]) -> None:
+    with suppress(OSError):  # on Windows another process may have it mapped
+        converted(cache_dir, Path(record["path"]).stem, record["sha256"][:8]).unlink()
 
 
 @contextmanager

@@ -161,18 +161,19 @@ def _over_http(wanted: _Wanted, url: str, folder: Path, report: Report) -> Path:
             return path
         part = folder / f"{path.name}.part"
         resumed = part.exists()
-        http.download(url, part, report)
+        http.download(url, part, report, verified=wanted.hash is not None)
         size = part.stat().st_size
         try:
-            _verify(part, wanted, Path.unlink)
+            _verify(part, wanted, http.discard)
         except DownloadError:
             if not resumed:
                 raise
             # the beginning may have been of another file: once more, from zero
             report.advanced(-size)
             http.download(url, part, report)
-            _verify(part, wanted, Path.unlink)
+            _verify(part, wanted, http.discard)
         os.replace(part, path)
+        http.discard(part)
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from glip_cli.errors import CheckpointError
-from glip_cli.weights import native, pickles
+from glip_cli.weights import native, pickles, tuned
 
 WRAPPERS = ("state_dict", "model")  # mmengine's key, and the official one; averages (EMA) are never read
 PARALLEL = "module."
@@ -27,7 +27,7 @@ class Checkpointed:
 
 
 def locate(path: Path) -> Path:
-    """A file stays; a folder, such as `finetune` leaves, stands for the one safetensors file in it.
+    """A file stays; a run folder of `finetune` is its best state; another folder is the one safetensors file in it.
 
     Raises CheckpointError where there is none, or a choice.
     """
@@ -35,11 +35,17 @@ def locate(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"there is no file {path}: give a checkpoint, or a folder that `glip finetune` left")
+    path = tuned.best_of(path)
     found = sorted(path.glob("*.safetensors"))
     if len(found) != 1:
         listed = ", ".join(file.name for file in found) or "none"
         raise CheckpointError(f"{path} must hold exactly one safetensors file, it has {listed}: name the file itself")
     return found[0]
+
+
+def is_safetensors(path: Path) -> bool:
+    """By its name or its first bytes. Raises CheckpointError for what is no file of weights at all."""
+    return path.suffix == ".safetensors" or _head(path)[8:9] == b"{"
 
 
 def read(path: Path) -> Checkpointed:
@@ -49,7 +55,7 @@ def read(path: Path) -> Checkpointed:
     wants more than data.
     """
     head = _head(path)
-    if path.suffix == ".safetensors" or head[8:9] == b"{":
+    if is_safetensors(path):
         contents = native.read(path)
         return Checkpointed(contents.state, contents.metadata, "flat", "safetensors")
     if not head.startswith((pickles.ZIP, b"\x80")):

@@ -1,4 +1,8 @@
-"""One file over plain HTTP, resumable. The standard library does it: Range, timeouts, proxies of the environment."""
+"""One file over plain HTTP, resumable. The standard library does it: Range, timeouts, proxies of the environment.
+
+x.pth.part      what has come so far
+x.pth.version   what the server calls the file that it is part of: its ETag, or when it was changed (If-Range)
+"""
 
 from __future__ import annotations
 
@@ -29,11 +33,15 @@ class Progress(Protocol):
     def advanced(self, count: int) -> None: ...
 
 
-def download(url: str, part: Path, progress: Progress) -> None:
-    """Bring `part` to the full length of `url`, going on from what it holds.
+def download(url: str, part: Path, progress: Progress, *, verified: bool = True) -> None:
+    """Bring `part` to the full length of `url`, resuming from what it holds.
 
+    The server is asked to send the rest of the same file only, else all of the new one (If-Range, RFC 9110 section
+    13.1.5). A beginning of an unknown version is kept only where the caller compares a hash afterwards (`verified`).
     Raises DownloadError where the server refuses or falls silent, OSError where the disk does.
     """
+    if not verified and not _version(part):
+        discard(part)
     progress.advanced(_size(part))
     failures = 0
     while True:
@@ -44,6 +52,9 @@ def download(url: str, part: Path, progress: Progress) -> None:
             failures = 0 if _size(part) > before else failures + 1
             if failures >= RETRIES:
                 raise DownloadError(str(cut)) from cut
+            if not verified and not _version(part):
+                progress.advanced(-_size(part))
+                discard(part)
             time.sleep(PAUSE)
 
 
@@ -53,6 +64,8 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
+        if version := _version(part):
+            headers["If-Range"] = version
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -66,11 +79,17 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
 
 def _store(response: HTTPResponse, part: Path, have: int, progress: Progress) -> None:
     resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    if resumes and (known := _version(part)) and _validator(response) not in (known, None):
+        progress.advanced(-have)
+        discard(part)
+        raise CutError("sent the rest of another version")  # a server that does not know If-Range
     if not resumes:
-        progress.advanced(-have)  # the server ignores Range: all of it comes again
+        progress.advanced(-have)  # another version, or a server without Range: all of it comes again
         have = 0
     length = response.headers.get("Content-Length")
     with part.open("ab" if resumes else "wb") as file:
+        if not resumes:  # now that the part is empty: a kill leaves no beginning under a version that it is not of
+            _version_file(part).write_text(_validator(response) or "", encoding="utf-8")
         for chunk in _chunks(response):
             file.write(chunk)
             progress.advanced(len(chunk))
@@ -90,12 +109,36 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
         yield chunk
 
 
+def discard(part: Path) -> None:
+    """Remove a part, and what is known of it; nothing happens where there is none."""
+    part.unlink(missing_ok=True)
+    _version_file(part).unlink(missing_ok=True)
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_suffix(".version")
+
+
+def _version(part: Path) -> str:
+    """What the server called the file that `part` is the beginning of; "" where that is not known."""
+    try:
+        return _version_file(part).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _validator(response: HTTPResponse) -> str | None:
+    """A strong ETag, else the time of the last change: a weak one does not promise equal bytes."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') and tag.isascii() else response.headers.get("Last-Modified")
+
+
 def _refused(error: urllib.error.HTTPError, part: Path, have: int) -> None:
     """416 to a resumed request: the part is whole, or of something else. Anything else is final for this URL."""
     if error.code != 416 or not have:
         raise DownloadError(f"answered {error.code} {error.reason}")
     if error.headers.get("Content-Range") != f"bytes */{have}":
-        part.unlink()
+        discard(part)
         raise CutError("has a shorter file than was begun")
 
 

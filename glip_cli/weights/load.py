@@ -17,7 +17,7 @@ from typing import Any
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.model import ARCHITECTURES, Glip
 from glip_cli.model.backbone import Backbone
-from glip_cli.weights import cache, files, native
+from glip_cli.weights import cache, files, native, tuned
 from glip_cli.weights.dialects import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, recognise, to_native
 from glip_cli.weights.fetch import Report, fetch
 from glip_cli.weights.files import Checkpointed
@@ -25,6 +25,8 @@ from glip_cli.weights.hollow import fill, hollow
 from glip_cli.weights.native import Contents
 from glip_cli.weights.offset import find_offset, make_room
 from glip_cli.weights.registry import Checkpoint
+
+SMALL = 50_000_000  # bytes that are hashed in less than 0.1 s
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Origin:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file that was published or given; for native files this reads all of it."""
-        return self.metadata.get("source_sha256") or cache.sha256(self.path)
+        """Of the file that was published or given; a large native file is read once for it."""
+        if known := self.metadata.get("source_sha256"):
+            return known
+        return (cache.sha256 if self.path.stat().st_size < SMALL else cache.known_sha256)(self.path)
 
     @property
     def id(self) -> str:
@@ -156,7 +160,8 @@ def _origin(found: _Found) -> dict[str, Any]:
 def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:
     """Write a checkpoint of any dialect as a native file `out`. Raises as `load`."""
     path = files.locate(source)
-    contents = _translate(path, files.read(path), name or path.stem, _known(architecture))
+    hash = cache.known_sha256(path)
+    contents = _translate(path, files.read(path), name or path.stem, _known(architecture), hash)
     try:
         return native.write(out, contents.state, contents.metadata)
     except OSError as error:
@@ -167,17 +172,19 @@ def info(source: Path) -> Info:
     """Look into a file without building a network. Raises CheckpointError, UnsafeFileError."""
     path = files.locate(source)
     found = files.read(path)
-    dialect = detect_dialect(found.state, path)
+    card = tuned.read_card(path.parent) if path.name == tuned.TENSORS else None
+    dialect = f"adapter, {card.mode}" if card else detect_dialect(found.state, path)
+    known = card.architecture if card else found.metadata.get("architecture")
     return Info(
         path=path,
         bytes=path.stat().st_size,
-        sha256=cache.sha256(path),
+        sha256=cache.known_sha256(path),
         dialect=dialect,
-        architecture=found.metadata.get("architecture") or recognise(found.state, dialect, path),
+        architecture=known or recognise(found.state, dialect, path),
         wrapping=found.wrapping,
         parameters=sum(tensor.numel() for tensor in found.state.values() if tensor.is_floating_point()),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.state.values()})),
-        metadata=found.metadata,
+        metadata=found.metadata | ({"base": card.base} if card else {}),
     )
 
 
@@ -187,24 +194,32 @@ def _find(source: str | Path | Checkpoint, wanted: str | None, cache_dir: Path |
     wanted = _known(wanted)
     if not isinstance(source, Checkpoint):
         path = files.locate(cache.expanded(source))
-        return _open(path, cache.converted(cache_dir, path.stem, cache.file_key(path)), path.stem, wanted)
+        return _mapped(path, path.stem, wanted) or _converted(path, path.stem, cache_dir, wanted)
     wanted = wanted or source.architecture
-    if source.hash:  # then the published file itself is no longer needed
-        kept = cache.converted(cache_dir, source.name, source.hash[:8])
-        if found := _kept(kept, wanted):
-            return found
-    path = fetch(source, cache_dir=cache_dir, offline=offline, report=report)
-    key = source.hash[:8] if source.hash else cache.file_key(path)
-    return _open(path, cache.converted(cache_dir, source.name, key), source.name, wanted)
-
-
-def _open(path: Path, keep: Path, name: str, wanted: str | None) -> _Found:
-    if found := _kept(keep, wanted):
+    # where the hash is known, the published file itself is no longer needed
+    if source.hash and (found := _kept(cache.converted(cache_dir, source.name, source.hash[:8]), wanted)):
         return found
-    given = files.read(path)
-    contents = _translate(path, given, name, wanted)
-    if _usable(given):
-        return _Found(contents, path)
+    path = fetch(source, cache_dir=cache_dir, offline=offline, report=report)
+    return _mapped(path, source.name, wanted) or _converted(path, source.name, cache_dir, wanted, source.hash)
+
+
+def _mapped(path: Path, name: str, wanted: str | None) -> _Found | None:
+    """A file that this package wrote; None for any other."""
+    if not files.is_safetensors(path) or not _usable(given := files.read(path)):
+        return None
+    return _Found(_translate(path, given, name, wanted), path)
+
+
+def _converted(path: Path, name: str, cache_dir: Path | None, wanted: str | None, known: str | None = None) -> _Found:
+    """A file in foreign names: its conversion, which the hash of its content tells from others."""
+    hash = cache.known_sha256(path, cache_dir)
+    keep = cache.converted(cache_dir, name if known else path.stem, hash[:8])
+    found = _kept(keep, wanted)
+    if found and found.contents.metadata.get("source_sha256") == hash:
+        found.contents.metadata["name"] = name
+        return found
+    cache.remove_orphans(cache_dir)
+    contents = _translate(path, files.read(path), name, wanted, hash)
     try:
         keep.parent.mkdir(parents=True, exist_ok=True)
         native.write(keep, contents.state, contents.metadata)
@@ -226,8 +241,11 @@ def _kept(path: Path, wanted: str | None) -> _Found | None:
     return _Found(contents, path)
 
 
-def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None) -> Contents:
-    """Any state dict -> native, with metadata. The same for every container and wrapping."""
+def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None, hash: str = "") -> Contents:
+    """Any state dict -> native, with metadata. The same for every container and wrapping.
+
+    `hash` of the file goes into the metadata of what is not native yet.
+    """
     dialect = detect_dialect(given.state, path)
     # other programs write metadata too, for example a format called "pt"
     known = given.metadata if given.metadata.get("format") == native.FORMAT else {}
@@ -241,7 +259,7 @@ def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None) -
     state = to_native(plain, architecture, dialect, path) | rows
     told = {"format": native.FORMAT, "architecture": architecture, "name": name, "dialect": dialect}
     if not _usable(given):
-        told |= {"source": path.name, "source_sha256": cache.sha256(path)}
+        told |= {"source": path.name, "source_sha256": hash}
     return Contents(state, {**told, **known})
 
 

@@ -4,10 +4,16 @@ Adapters are files of this kind too, with a `format` and keys of their own.
 
 Metadata is a dict of strings: `format`, `architecture`, `name`, `dialect` (that the weights came in), and for
 converted files `source` (file name) and `source_sha256`. A training run may add its own.
+
+Equal tensors and metadata give equal bytes. safetensors alone writes the metadata in an order that changes from one
+process to the next, and leaves a file that only its owner may read.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +57,30 @@ def write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) 
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic(path) as temporary:
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the umask has it
             save_file(tensors, temporary, {"format": FORMAT, "dialect": "native", **metadata})
         except SafetensorError as error:  # what it calls a full disk, among others
             raise OSError(str(error)) from error
+        _sort_header_of(temporary)
+        os.chmod(temporary, mode)
     return path
+
+
+def sorted_header(data: bytes) -> bytes:
+    """The beginning of a safetensors file, or all of it, with its metadata in the order of their keys."""
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:end])
+    if metadata := header.get("__metadata__"):
+        header["__metadata__"] = dict(sorted(metadata.items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(end - 8)
+    return data[:8] + ordered + data[end:] if len(ordered) == end - 8 else data
+
+
+def _sort_header_of(path: Path) -> None:
+    """In place: the order changes no length. Raises OSError."""
+    with path.open("r+b") as file:
+        head = file.read(8)
+        head += file.read(struct.unpack("<Q", head)[0])
+        file.seek(0)
+        file.write(sorted_header(head))

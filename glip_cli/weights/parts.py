@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from glip_cli.weights.load import Loaded, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
+TUNED_FOR = "tuned_for"  # in the metadata of a file
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
 
@@ -82,14 +84,9 @@ def load_detector_parts(
 
     Raises WeightsError or UsageError.
     """
-    asked = _asked(model, weights, adapter)
-    loaded = load_source(asked.model, asked.weights, cache_dir, offline, report)
+    loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
     tokenizer = cache.expanded(bert) if bert else tokenizer_folder(loaded, cache_dir, offline, report)
-    if asked.adapter is None:
-        return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
-    added = load_adapter(loaded, asked.adapter.folder)
-    labels = added.card.labels if added.card.mode == "prompt" else _tuned_for(loaded)
-    return DetectorParts(loaded.model, tokenizer, f"{loaded.id}+{added.id}", labels)
+    return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
 
 
 def load_backbone_parts(
@@ -105,7 +102,7 @@ def load_backbone_parts(
     Raises WeightsError or UsageError.
     """
     place = weights if weights is not None else model
-    if place is not None and place not in registry.names() and holds_adapter(place):
+    if _holds_adapter(place):
         return None
     asked = _asked(model, weights, None)
     source, architecture = _resolve(asked.model, asked.weights)
@@ -125,17 +122,15 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
 
     Raises as `load_detector_parts`, and OutputError.
     """
-    asked = _asked(source, None, adapter)
-    if asked.adapter is None:
+    if adapter is None and not holds_adapter(source):
         raise UsageError(f"{source} holds no adapter: name one with --adapter")
-    loaded = load_source(asked.model, None, None, False, None)
-    card = load_adapter(loaded, asked.adapter.folder).card
+    loaded = load_source(source, adapter=adapter)
     # no hash of a source: this network is a new one
-    told = {"architecture": loaded.architecture, "name": f"{loaded.name}+{card.name}", "base": loaded.id}
-    if card.mode == "prompt":
-        told["tuned_for"] = json.dumps(card.labels)
+    metadata = {key: loaded.metadata[key] for key in (TUNED_FOR, "base") if key in loaded.metadata}
+    name = re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)
+    metadata |= {"architecture": loaded.architecture, "name": name}
     try:
-        return native.write(out, loaded.model.state_dict(), told)
+        return native.write(out, loaded.model.state_dict(), metadata)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
 
@@ -176,7 +171,7 @@ def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | 
     if model is not None and model not in registry.names():
         model = str(tuned.best_of(cache.expanded(model)))
     place = weights if weights is not None else model
-    held = place is not None and place not in registry.names() and holds_adapter(place)
+    held = _holds_adapter(place)
     if adapter and held:
         raise UsageError(f"{place} holds an adapter already: give --adapter with the model that it was made for")
     if adapter is None and not held:
@@ -185,6 +180,11 @@ def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | 
     if not held and place is not None:
         return _Asked(model, weights, found)
     return _Asked(model if weights and model else _source(found), None, found)
+
+
+def _holds_adapter(place: str | Path | None) -> bool:
+    """As `holds_adapter`; names of weights.toml come first."""
+    return place is not None and place not in registry.names() and holds_adapter(place)
 
 
 def _source(adapter: Adapter) -> str:
@@ -201,16 +201,48 @@ def _source(adapter: Adapter) -> str:
 def _tuned_for(loaded: Loaded) -> tuple[str, ...]:
     """The labels of an offset that was merged into a file."""
     try:
-        labels = json.loads(loaded.metadata.get("tuned_for", "[]"))
+        labels = json.loads(loaded.metadata.get(TUNED_FOR, "[]"))
     except ValueError:
         labels = []
     return tuple(map(str, labels)) if isinstance(labels, list) else ()
 
 
-def load_source(model: str | None, weights: str | Path | None, cache_dir: Path | None, offline: bool,
-          report: Report | None) -> Loaded:  # fmt: skip
-    source, architecture = _resolve(model, weights)
-    return load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+def load_source(
+    model: str | None = None,
+    weights: str | Path | None = None,
+    adapter: str | Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> Loaded:
+    """A network with the adapters that stand for it or beside it in its weights; as `load_detector_parts`.
+
+    An adapter may have been made for a network that has one itself: the run that it was trained from.
+    """
+    asked, adapters = _asked(model, weights, adapter), list[Adapter]()
+    while asked.adapter is not None:
+        if any(asked.adapter.folder == one.folder for one in adapters):
+            raise CheckpointError(
+                f"{asked.adapter.folder} says that it was made for itself: take it again from where it came"
+            )
+        adapters.append(asked.adapter)
+        if asked.weights is not None or not _holds_adapter(asked.model):
+            break
+        asked = _asked(asked.model, None, None)
+    source, architecture = _resolve(asked.model, asked.weights)
+    loaded = load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+    for one in reversed(adapters):
+        loaded = _with(load_adapter(loaded, one.folder), loaded)
+    return loaded
+
+
+def _with(adapter: Adapter, base: Loaded) -> Loaded:
+    """What `base` is called now that the adapter is part of it."""
+    metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
+    if adapter.card.mode == "prompt":
+        metadata[TUNED_FOR] = json.dumps(adapter.card.labels)
+    return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
 
 
 def _resolve(model: str | None, weights: str | Path | None) -> tuple[str | Path | Checkpoint, str | None]:

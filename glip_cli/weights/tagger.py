@@ -178,7 +178,7 @@ def _download(url: str, part: Path, data: TaggerData, report: Report) -> Content
             resumed = False  # the beginning may have been of another file: once more, from zero
             report.advanced(-size)
         finally:
-            part.unlink()
+            http.discard(part)
 
 
 def _unpack(archive: Path, data: TaggerData) -> Contents:

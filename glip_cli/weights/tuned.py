@@ -1,5 +1,6 @@
 """The folders that `glip finetune` leaves, and the card in each that says what it holds.
 
+RUN/run.json                        what was asked
 RUN/best/config.json                the card
 RUN/best/model.safetensors          mode full: the whole network
 RUN/best/adapter_model.safetensors  other modes: what was added to the network that the card names (`adapters`)
@@ -21,6 +22,7 @@ CARD = "config.json"
 MODEL = "model.safetensors"
 TENSORS = "adapter_model.safetensors"
 BEST = "best"
+RUN = "run.json"
 FORMAT = "glip-tuned/1"
 MODES = ("full", "head", "prompt", "lora")
 
@@ -99,9 +101,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def best_of(path: Path) -> Path:
-    """The folder of a whole run stands for its best state; anything else for itself."""
-    best = path / BEST
-    return best if best.is_dir() and not any(path.glob("*.safetensors")) else path
+    """The folder of a whole run stands for its best state; anything else for itself.
+
+    Raises CheckpointError for a run that was stopped before it had one.
+    """
+    if any(path.glob("*.safetensors")):
+        return path
+    if (path / RUN).is_file() and not (path / BEST).is_dir():
+        raise CheckpointError(f"{path} is a training that has no {BEST}/ yet: `glip finetune --resume` goes on with it")
+    return path / BEST if (path / BEST).is_dir() else path
 
 
 def is_adapter(path: Path) -> bool:

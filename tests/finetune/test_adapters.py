@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,17 +24,18 @@ from glip_cli.errors import CheckpointError, GlipError, OutputError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.modes import Rates, Tuning, select
+from glip_cli.finetune.start import load_image_side, load_start
 from glip_cli.model import ARCHITECTURES, Glip, RawOutput
 from glip_cli.options import DetectOptions
 from glip_cli.plan import as_prompt
 from glip_cli.scenes import draw_scene
 from glip_cli.types import Detections
-from glip_cli.weights import registry
-from glip_cli.weights.adapters import load_adapter
+from glip_cli.weights import cache, registry
+from glip_cli.weights.adapters import load_adapter, merge_lora
 from glip_cli.weights.hollow import hollow
 from glip_cli.weights.load import Loaded, load
 from glip_cli.weights.parts import merge
-from glip_cli.weights.tuned import Card, read_card
+from glip_cli.weights.tuned import TENSORS, Card, read_card
 
 MINI = registry.find("glip-mini")
 ADDED = ["head", "prompt", "lora"]
@@ -445,6 +447,66 @@ def test_convert_merges(mode: str, folders: dict[str, Path], here: Path, base: L
     assert (
         glip("detect", "scene.png", "-t", "star", "-m", "alone.safetensors", "--adapter", folders[mode]).exit_code == 1
     )
+
+
+def run_of(folder: Path, best: Path) -> Path:
+    """A run folder as `glip finetune` leaves it."""
+    folder.mkdir()
+    (folder / "run.json").write_text("{}")
+    shutil.copytree(best, folder / "best")
+    return folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_is_its_best_state_in_every_command(mode: str, folders: dict[str, Path], here: Path) -> None:
+    run = run_of(here / "run", folders[mode])
+    assert detected("-m", run) == detected("-m", folders[mode])
+    facts = json.loads(glip("weights", "info", run, "--json").stdout)
+    assert (facts["dialect"], facts["architecture"]) == (
+        "native" if mode == "full" else f"adapter, {mode}",
+        "glip-mini",
+    )
+    assert Path(facts["file"]).parent == run / "best"
+    assert glip("weights", "convert", run, "x.safetensors").exit_code == 0
+    alike(detected("--weights", "x.safetensors"), detected("-m", run))
+    start = load_start(str(run))
+    assert start.name == Detector.load(str(run), device="cpu").name
+    image_side = load_image_side(str(run), "glip-mini")
+    assert torch.equal(image_side["fpn.laterals.0.weight"], start.model.state_dict()["fpn.laterals.0.weight"])
+
+
+def test_a_run_without_a_best_state_says_how_to_get_one(here: Path) -> None:
+    (here / "run").mkdir()
+    (here / "run" / "run.json").write_text("{}")
+    for words in (["weights", "info", "run"], ["weights", "convert", "run", "x.safetensors"],
+                  ["detect", "scene.png", "-t", "star", "-m", "run"]):  # fmt: skip
+        result = glip(*words)
+        assert result.exit_code == 1
+        assert "has no best/ yet: `glip finetune --resume` goes on with it" in result.stderr
+
+
+def test_an_adapter_on_top_of_an_adapter(folders: dict[str, Path], models: dict[str, Glip], here: Path) -> None:
+    """Trained from the run of another: both are put in, one after the other."""
+    first = run_of(here / "first", folders["head"])
+    start = load_start(str(first))
+    second = save_tuned(here / "second", models["lora"], start.card("lora", "second", (), {}))
+    name = Detector.load(str(second), device="cpu").name
+    assert name == f"{start.name}+second@{cache.sha256(second / TENSORS)[:8]}"
+    wanted = load_start(str(first))
+    load_adapter_into(wanted.model, second)
+    loaded = Detector.load(str(second), device="cpu").model.state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in wanted.model.state_dict().items())
+    shutil.rmtree(first)
+    run_of(first, folders["prompt"])
+    with pytest.raises(CheckpointError, match=r"was made for .*head@"):
+        Detector.load(str(second), device="cpu")
+    edit(second / "config.json", source=str(second))
+    with pytest.raises(CheckpointError, match="made for itself"):
+        Detector.load(str(second), device="cpu")
+
+
+def load_adapter_into(model: Glip, folder: Path) -> None:
+    merge_lora(model, load_file(folder / "adapter_model.safetensors"), folder)
 
 
 def test_a_merged_offset_still_says_what_it_was_tuned_for(folders: dict[str, Path], here: Path) -> None:

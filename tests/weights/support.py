@@ -64,6 +64,8 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str | None]] = []  # path, Range header
         self.ranges = True
+        self.validators: dict[str, str] = {}  # headers that name the version; If-Range is then heeded
+        self.heeds = True
         self.cuts: list[int] = []  # bytes after which the next answers break off
         self.gate: threading.Event | None = None
 
@@ -85,13 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.gate.wait(10)
         if content is None:
             return self.send_error(404)
-        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.ranges else 0
+        version = self.headers.get("If-Range")
+        other = self.server.heeds and version is not None and version not in self.server.validators.values()
+        partly = wanted and self.server.ranges and not other
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and partly else 0
         if begin >= len(content) > 0 and begin:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
             return self.end_headers()
         self.send_response(206 if begin else 200)
+        for name, value in self.server.validators.items():
+            self.send_header(name, value)
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - begin))

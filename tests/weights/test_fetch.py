@@ -86,6 +86,47 @@ def test_another_run_goes_on(server, tmp_path):
     assert heard.count == len(CONTENT)
 
 
+VERSIONS = [
+    {"ETag": '"one"'},
+    {"Last-Modified": "Sat, 28 Nov 2026 09:00:00 GMT"},
+    {"ETag": 'W/"one"', "Last-Modified": "Sat, 28 Nov 2026 09:00:00 GMT"},
+]
+
+
+def unpublished(server):
+    """A checkpoint without a hash, so that nothing but the transfer itself keeps two versions apart."""
+    return checkpoint(server.url("x.pth"), sha256=None)
+
+
+@pytest.mark.parametrize("validators", VERSIONS)
+def test_the_rest_of_the_same_version_is_asked_for(server, tmp_path, validators):
+    server.validators, server.cuts = validators, [1_000_000]
+    assert fetch.fetch(unpublished(server), cache_dir=tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=1000000-"]
+    assert leftovers(tmp_path) == ["x.pth"]
+
+
+@pytest.mark.parametrize("heeds", [True, False], ids=["If-Range", "without If-Range"])
+@pytest.mark.parametrize("later", [{"ETag": '"two"'}, {"Last-Modified": "Sat, 28 Nov 2026 09:00:01 GMT"}])
+def test_two_versions_are_never_mixed(server, tmp_path, later, heeds):
+    server.validators, server.heeds, server.cuts = VERSIONS[0], heeds, [1_000_000, 0, 0, 0]
+    with pytest.raises(FetchError, match="was cut off"):
+        fetch.fetch(unpublished(server), cache_dir=tmp_path)
+    server.files["x.pth"], server.validators, server.cuts = b"new" * 900_000, later, []
+    heard = Heard()
+    assert fetch.fetch(unpublished(server), cache_dir=tmp_path, report=heard).read_bytes() == b"new" * 900_000
+    assert heard.count == 2_700_000
+
+
+def test_without_a_version_and_a_hash_nothing_is_resumed(server, tmp_path):
+    server.cuts = [1_000_000, 500_000]
+    assert fetch.fetch(unpublished(server), cache_dir=tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, None, None]
+    (tmp_path / "downloads" / "x.pth").rename(tmp_path / "downloads" / "x.pth.part")
+    server.files["x.pth"] = CONTENT + b"more"
+    assert fetch.fetch(unpublished(server), cache_dir=tmp_path).read_bytes() == CONTENT + b"more"
+
+
 def test_a_server_without_ranges_starts_again(server, tmp_path):
     server.ranges, server.cuts = False, [1_000_000]
     heard = Heard()

@@ -131,6 +131,44 @@ def test_a_changed_original_is_converted_again(pth, tmp_path):
     assert same(load_model(pth, cache_dir=tmp_path / "cache"), small_state(seed=1))
 
 
+def test_a_touched_original_leaves_no_second_conversion(pth, tmp_path):
+    first = load(pth, cache_dir=tmp_path / "cache")
+    os.utime(pth, (1, 1))
+    second = load(pth, cache_dir=tmp_path / "cache")
+    moved = pth.rename(tmp_path / "moved.pth")
+    third = load(moved, cache_dir=tmp_path / "cache")
+    assert (second.path, second.id, third.sha256) == (first.path, first.id, first.sha256)
+    assert [path.name for path in conversions(tmp_path)] == [f"moved-{first.sha256[:8]}.safetensors"]
+
+
+def test_conversions_of_what_was_changed_or_removed_are_removed(pth, tmp_path):
+    other = Path(shutil.copy(pth, tmp_path / "other.pth"))
+    old, kept = (load(path, cache_dir=tmp_path / "cache").path for path in (pth, other))
+    torch.save(foreign(small_state(seed=1), "official"), pth)
+    new = load(pth, cache_dir=tmp_path / "cache").path
+    assert old != new
+    assert conversions(tmp_path) == sorted([kept, new])
+    other.unlink()
+    torch.save(foreign(small_state(seed=2), "official"), pth)
+    newest = load(pth, cache_dir=tmp_path / "cache").path
+    assert conversions(tmp_path) == [newest]
+
+
+def test_a_file_is_hashed_once(pth, tmp_path, monkeypatch):
+    first = cache.known_sha256(pth, tmp_path)
+    monkeypatch.setattr(cache, "sha256", lambda path: pytest.fail("read again"))
+    assert cache.known_sha256(pth, tmp_path) == first
+    (record,) = (tmp_path / "hashes").iterdir()
+    monkeypatch.undo()
+    for damaged in (b"", b"[]", b'{"state": 1}', record.read_bytes()[:-3]):
+        record.write_bytes(damaged)
+        assert cache.known_sha256(pth, tmp_path) == first
+
+
+def conversions(tmp_path):
+    return sorted((tmp_path / "cache" / "converted").iterdir())
+
+
 def test_a_damaged_conversion_is_made_again(pth, tmp_path):
     kept = load(pth, cache_dir=tmp_path / "cache").path
     kept.write_bytes(kept.read_bytes()[:1000])
@@ -186,6 +224,20 @@ def test_a_folder_that_finetune_left(tmp_path):
     shutil.copy(run / "best.safetensors", run / "last.safetensors")
     with pytest.raises(CheckpointError, match=r"best.safetensors, last.safetensors"):
         load(run)
+
+
+def test_equal_weights_are_equal_bytes_for_whoever_may_read(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        for number in range(8):  # safetensors' own order changes from one process, and one dict, to the next
+            metadata = {"architecture": "glip-mini", "name": 'sé "\x07', "base": "", "more": str(umask)}
+            native.write(tmp_path / f"{number}.safetensors", {"b": torch.ones(2), "a": torch.ones(3, 3)}, metadata)
+    finally:
+        os.umask(umask)
+    contents = {path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    assert len(contents) == 1
+    assert native.read(tmp_path / "0.safetensors").metadata == metadata | {"format": "glip/1", "dialect": "native"}
+    assert (tmp_path / "0.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_plain_state_dict_in_safetensors(tmp_path):
