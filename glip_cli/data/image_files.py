@@ -1,19 +1,32 @@
-"""Whether the pictures of a training set are there, and how large they are: their headers, not their pixels."""
+"""Whether the images of a data set are there and whole, and how large: mostly without decoding them.
+
+The header says the size, and the end of a file whether it is cut short. Where the end is not as it should be, or of a
+kind that is not known here, the image is decoded: what `read_image` takes is an image, and nothing else is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, TiffImagePlugin
 
 from glip_cli.data.image_search import FoundImages
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.rows import ImageRow
+from glip_cli.errors import ImageError
+from glip_cli.image import read_image
 from glip_cli.pillow import open_image, quiet
 from glip_cli.threads import READ_SECONDS, within
 
 _ORIENTATION_TAG = 0x0112
-_TURNED = range(5, 9)  # EXIF orientations that lay the picture on its side
+_TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
+_TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
+_TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of strips, and of tiles
 
 
 @dataclass(frozen=True)
@@ -25,20 +38,20 @@ class Picture:
     height: int
 
 
-def open_pictures(rows: Sequence[ImageRow], found: FoundImages, tally: Tally) -> dict[int, Picture]:
-    """Image id -> picture, for those that are there and can be opened."""
-    sizes: dict[Path, tuple[int, int] | None] = {}  # many captions share a picture
+def open_pictures(
+    rows: Sequence[ImageRow], found: FoundImages, tally: Tally, known: Mapping[Path, tuple[int, int]] | None = None
+) -> dict[int, Picture]:
+    """Image id -> image, for those that are there and whole; `known` are sizes that need not be measured again."""
+    sizes: dict[Path, tuple[int, int] | str] = dict(known or {})  # many captions share an image
     pictures: dict[int, Picture] = {}
     for row in rows:
         path = found.paths.get(row.id)
         if path is None:
             tally.add(Fault.IMAGE_MISSING, found.missing[row.id])
             continue
-        if path not in sizes:
-            sizes[path] = upright_size(path)
-        size = sizes[path]
-        if size is None:
-            tally.add(Fault.IMAGE_UNREADABLE, str(path))
+        size = sizes[path] if path in sizes else sizes.setdefault(path, _measured(path))
+        if isinstance(size, str):
+            tally.add(Fault.IMAGE_UNREADABLE, size)
             continue
         if row.width and row.height and (row.width, row.height) != size:
             tally.add(Fault.IMAGE_SIZE, f"{path}: {size[0]} x {size[1]}, stated {row.width} x {row.height}")
@@ -46,17 +59,90 @@ def open_pictures(rows: Sequence[ImageRow], found: FoundImages, tally: Tally) ->
     return pictures
 
 
-def upright_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) as `glip_cli.image.read_image` will find them, from the header; None where it is no picture."""
+def _measured(path: Path) -> tuple[int, int] | str:
+    """The size, or why there is none."""
     try:
-        return within(READ_SECONDS, _upright_size, path)
+        return whole_size(path)
+    except ImageError as error:
+        return str(error)
+
+
+def whole_size(path: Path) -> tuple[int, int]:
+    """`upright_size` of an image that is whole.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be decoded.
+    """
+    size = _size(path, whole=True)
+    return size or read_image(path).size
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) as `glip_cli.image.read_image` finds them, from the header; None where it is no image."""
+    return _size(path)
+
+
+def _size(path: Path, whole: bool = False) -> tuple[int, int] | None:
+    """With `whole`, None also where the file may be cut short."""
+    try:
+        return within(READ_SECONDS, _opened_size, path, whole)
     except Exception:  # damaged headers make decoders raise anything
         return None
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
+def _opened_size(path: Path, whole: bool) -> tuple[int, int] | None:
     if not path.is_file():  # a pipe may never say a word
-        raise FileNotFoundError(path)
+        return None
     with quiet(), path.open("rb") as stream, open_image(stream) as image:
+        if whole and not _is_whole(image, stream):
+            return None
         turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
         return (image.height, image.width) if turned else image.size
+
+
+def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
+    """False also where it cannot be told."""
+    check = _CHECKS.get(image.format or "")
+    return check is not None and check(image, stream, os.fstat(stream.fileno()).st_size)
+
+
+def _jpeg(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    """Compressed data never holds the mark of the end; a thumbnail before it may."""
+    begin = stream.tell()  # of the data: Pillow has read the headers
+    return any(_JPEG_END in _tail(stream, max(size - length, begin)) for length in (len(_JPEG_END), _TAIL))
+
+
+def _png(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    return any(_PNG_END in _tail(stream, max(size - length, 0)) for length in (len(_PNG_END), _TAIL))
+
+
+def _tail(stream: BinaryIO, begin: int) -> bytes:
+    stream.seek(begin)
+    return stream.read()
+
+
+def _webp(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    stream.seek(4)
+    return int.from_bytes(stream.read(4), "little") + 8 <= size
+
+
+def _bmp(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    stream.seek(2)
+    return 0 < int.from_bytes(stream.read(4), "little") <= size
+
+
+def _tiff(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    tags = image.tag_v2
+    ends = [a + b for i, j in _TIFF_PARTS for a, b in zip(tags.get(i, ()), tags.get(j, ()), strict=True)]
+    return bool(ends) and max(ends) <= size
+
+
+_CHECKS: Mapping[str, Callable[[Image.Image, BinaryIO, int], bool]] = {
+    "JPEG": _jpeg,
+    "MPO": _jpeg,
+    "PNG": _png,
+    "WEBP": _webp,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+}

@@ -20,18 +20,19 @@ class FoundImages:
     missing: dict[int, str]
 
 
-def search(images: Sequence[ImageRow], folder: Path) -> FoundImages:
+def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] | None = None) -> FoundImages:
     """The file of each picture: folder/file_name; else as its coco_url ends; else by its base name below the folder.
 
-    A base name counts only where one file and one picture have it; of several files, the one whose path ends as
-    `file_name` does. Nothing is guessed beyond that.
+    `known` are those of which the file is known already. A base name counts only where one file and one picture have
+    it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that.
 
     Raises:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the one that holds the pictures")
-    paths = {image.id: path for image in images if (path := _direct(image, folder))}
+    known = known or {}
+    paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
     below = _files_below(folder) if lost else {}
     shared_names = Counter(_base(image) for image in images)

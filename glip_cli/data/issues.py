@@ -12,21 +12,29 @@ DROPPED, KEPT, STOPS = "dropped", "kept", "stops"
 class Fault(Enum):
     """What may be wrong, and what is done about it."""
 
+    FILE_UNREADABLE = ("annotation files that cannot be read; their images are left out too", DROPPED)
     IMAGE_MISSING = ("pictures that are not there", DROPPED)
-    IMAGE_UNREADABLE = ("files that are no pictures", DROPPED)
+    IMAGE_UNREADABLE = ("files that are no pictures, or cut short", DROPPED)
     IMAGE_SIZE = ("pictures of another size than stated; the boxes are taken as pixels of the picture", KEPT)
+    IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
     IMAGE_REPEATED = ("pictures listed more than once", DROPPED)
     IMAGE_ID = ("picture ids that stand for several pictures", STOPS)
     IMAGE_EMPTY = ("pictures without a box; all in them is background", KEPT)
+    LINE = ("lines that are no box, polygon or keypoints as data.yaml says", DROPPED)
+    LINE_FORM = ("lines that may be two things; say kpt_shape or task in data.yaml", STOPS)
+    BOX_FORM = ("boxes that are not four finite numbers, or of odd ids", DROPPED)
+    AREA = ("areas that are no number; the box's is taken", KEPT)
     BOX_IMAGE = ("boxes of a picture that is not listed", DROPPED)
     BOX_CATEGORY = ("boxes of a class that is not listed", DROPPED)
     BOX_ID = ("box ids used more than once", KEPT)
     BOX_OUTSIDE = ("boxes outside their picture", DROPPED)
     BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
     BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED)
+    BOX_REPEATED = ("boxes given twice with one class", DROPPED)
     BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)
     BOX_UNNAMED = ("boxes of a class without a name", DROPPED)
     CATEGORY_ID = ("class ids that stand for several names", STOPS)
+    CATEGORY_COUNT = ("counts of classes (nc) that are not the number of names", KEPT)
     CATEGORY_BACKGROUND = ("classes that mean the background", DROPPED)
     CATEGORY_UNNAMED = ("classes without a name", DROPPED)
     CATEGORY_SAME = ("classes named as another is; the model cannot tell them apart", KEPT)
@@ -100,9 +108,12 @@ class Tally:
         left: Sequence[int] = tuple(box_counts)
         if not any(left):
             self.add(Fault.NOTHING, name)
-        rows = [
+        return Findings(name, len(left), sum(left), tuple(self.rows()))
+
+    def rows(self) -> list[Finding]:
+        """What was counted, in the order of `Fault`."""
+        return [
             Finding(fault.what, self._counts[fault], self._examples[fault], fault.action)
             for fault in Fault
             if fault in self._counts
         ]
-        return Findings(name, len(left), sum(left), tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -11,6 +12,7 @@ from typing import Any, TypeGuard
 from glip_cli.errors import UsageError
 
 _MAX_ID = 2**63 - 1
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_json(path: Path) -> Any:
@@ -29,13 +31,21 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Raises UsageError where it is missing or not UTF-8."""
+    """UTF-8, or UTF-16 where a byte order mark says so. Raises UsageError where it is missing or neither."""
+    data = read_bytes(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as failure:
-        raise UsageError(f"{path}: cannot be read ({failure.strerror or failure}); check the path") from failure
+        return data.decode("utf-16" if data[:2] in _UTF_16 else "utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{path}: its bytes are not UTF-8 text; check the path") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises UsageError."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as failure:  # ValueError: a null character in the name
+        why = getattr(failure, "strerror", None) or failure
+        raise UsageError(f"{path}: cannot be read ({why}); check the path") from failure
 
 
 def as_id(value: object, where: str) -> int:
@@ -48,6 +58,8 @@ def as_id(value: object, where: str) -> int:
     Raises:
         UsageError: it is anything else.
     """
+    if type(value) is int and 0 <= value <= _MAX_ID:
+        return value
     number = value
     if _is_digits(value) or (isinstance(value, float) and value.is_integer()):
         number = int(value)
@@ -73,6 +85,21 @@ def as_number(value: object, where: str) -> float:
     if not math.isfinite(number):
         raise UsageError(f"{where} is {shown(value)}; it must be a finite number")
     return number
+
+
+def text_number(text: str | None, where: str) -> float:
+    """A finite number of a file in which all is text. Raises UsageError."""
+    try:
+        return as_number(float(text or ""), where)
+    except ValueError:
+        raise UsageError(f"{where} is {shown(text)}; it must be a finite number") from None
+
+
+def stated_size(width: str, height: str) -> dict[str, int]:
+    """The `width` and `height` of an image row; nothing where one of them is missing, 0 or no number."""
+    sides = {"width": width.strip(), "height": height.strip()}
+    numbers = {side: int(text) for side, text in sides.items() if text.isascii() and text.isdecimal() and len(text) < 8}
+    return numbers if len(numbers) == 2 and all(numbers.values()) else {}
 
 
 def as_box(value: object, where: str) -> list[float]:

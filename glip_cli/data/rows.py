@@ -9,11 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
+from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import as_box, as_id, as_number, shown
+from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
 
 _FREQUENCIES = ("r", "c", "f")
 _MAX_SIDE = 2**31 - 1
+_TEXT_IDS = 2**52
 _NO_CROWD = (None, False, 0, "", "0")
 
 
@@ -101,22 +104,47 @@ def _ids(row: Mapping[str, Any], key: str, where: str) -> tuple[int, ...] | None
     return tuple(as_id(item, f"{where}.{key}") for item in value)
 
 
-def read_annotation(row: dict[str, Any], number: int, where: str) -> Annotation:
-    """`number` is the id of one that has none; an area that the file leaves out is the box's.
+def read_annotations(tables: Tables, tally: Tally) -> list[tuple[int, Annotation]]:
+    """Those that can be read, each with its place among the rows; the others are counted."""
+    texts: dict[str, int] = {}
+    read = []
+    for i, raw in enumerate(tables.annotations):
+        try:
+            row = _annotation(raw, i, tables, texts)
+        except UsageError as error:
+            tally.add(Fault.BOX_FORM, f"{tables.name}: annotations[{i}]{error}")
+            continue
+        try:
+            if raw.get("area") is not None:
+                row["area"] = as_number(raw["area"], ".area")
+        except UsageError as error:
+            tally.add(Fault.AREA, f"{tables.name}: annotations[{i}]{error}")
+        read.append((i, row))
+    return read
 
-    Raises:
-        UsageError: an id that is no number, a box that is not four finite ones.
-    """
-    box = as_box(row.get("bbox"), f"{where}.bbox")
-    area = row.get("area")
+
+def _annotation(raw: object, place: int, tables: Tables, texts: dict[str, int]) -> Annotation:
+    """With the area of its box. Raises UsageError for an id that is none, a box that is not four finite numbers."""
+    if not isinstance(raw, dict):
+        raise UsageError(f" is {shown(raw)}, not an object")
+    box = as_box(raw.get("bbox"), ".bbox")
     return {
-        "id": as_id(row["id"], f"{where}.id") if "id" in row else number,
-        "image_id": as_id(row.get("image_id"), f"{where}.image_id"),
-        "category_id": as_id(row.get("category_id"), f"{where}.category_id"),
+        "id": _own_id(raw.get("id"), place, texts),
+        "image_id": tables.image_ids.number(raw.get("image_id"), ".image_id"),
+        "category_id": tables.category_ids.number(raw.get("category_id"), ".category_id"),
         "bbox": box,
-        "area": box[2] * box[3] if area is None else as_number(area, f"{where}.area"),
-        "iscrowd": int(row.get("iscrowd") not in _NO_CROWD),
+        "area": box[2] * box[3],
+        "iscrowd": int(raw.get("iscrowd") not in _NO_CROWD),
     }
+
+
+def _own_id(value: object, place: int, texts: dict[str, int]) -> int:
+    """Numbers for text, which some files have, begin where no file's do; one that has none gets its place from 1."""
+    if value is None:
+        return place + 1
+    if isinstance(value, str) and not value.strip().isdecimal():
+        return texts.setdefault(value, _TEXT_IDS + len(texts))
+    return as_id(value, ".id")
 
 
 def read_category(row: dict[str, Any]) -> Category:

@@ -1,15 +1,24 @@
-"""The rows of a training set before they are believed: those of a COCO file, whatever they came from."""
+"""The rows of a data set before they are checked: those of a COCO file, whatever they came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from glip_cli.data.ids import Ids
 
 
 @dataclass(frozen=True)
 class Tables:
-    """`images`, `annotations` and `categories` as in COCO; `folder` is where the pictures are looked for."""
+    """`images`, `annotations` and `categories` as in COCO; `folder` is where the images are looked for.
+
+    Attributes:
+        image_ids, category_ids: the file's own ids, for the numbers that stand in the rows.
+        paths: image id -> its file, where the reader knows it.
+        sizes: file -> (width, height) in pixels of the upright image, where the reader had to open it.
+    """
 
     name: str
     folder: Path
@@ -17,3 +26,7 @@ class Tables:
     annotations: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     is_grounding: bool = False
+    image_ids: Ids = field(default_factory=Ids)
+    category_ids: Ids = field(default_factory=Ids)
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)

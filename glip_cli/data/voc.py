@@ -1,26 +1,33 @@
-"""Folders of Pascal VOC: one xml per picture, in Annotations/ or in the folder itself.
+"""Folders of Pascal VOC: one xml per image, in Annotations/ or in the folder itself, at any depth.
 
-hotcoco converts the boxes: corners count from 1 and xmax is the last pixel, as in the VOC devkit, and `difficult`
-becomes COCO's `iscrowd`. Older files of glip count from 0. hotcoco loses what stands before an `&` or `<` in a name, so
-it gets a copy with numbers for names.
+Corners count from 1 and xmax is the last pixel, as in the VOC devkit, but in older files of glip, which count from 0.
+`difficult` becomes COCO's `iscrowd`. No DTD is fetched, and a file that declares entities is not read.
 """
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-import hotcoco
-
-from glip_cli.data.reading import read_text
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.reading import read_bytes, read_text, stated_size, text_number
 from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
-from glip_cli.walk import IMAGE_SUFFIXES
+from glip_cli.walk import pictures_below
 
 _FOLDER = "Annotations"
 _PICTURES = "JPEGImages"
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*?)?\?>")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FALSE = ("", "0", "false", "no", "unspecified")
 
 
 def is_voc(path: Path) -> bool:
@@ -29,49 +36,154 @@ def is_voc(path: Path) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted((path / _FOLDER).glob("*.xml")) or sorted(path.glob("*.xml"))
+    return _xml_below(path / _FOLDER) or sorted(file for file in _listed(path) if _is_xml(file))
 
 
-def read_voc(path: Path, images: Path | None) -> Tables:
+def _xml_below(folder: Path) -> list[Path]:
+    return sorted((file for file in folder.rglob("*") if _is_xml(file)), key=lambda file: file.parts)
+
+
+def _is_xml(file: Path) -> bool:
+    return file.suffix.lower() == ".xml" and not file.name.startswith(".")
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """An xml file that was read."""
+
+    file: Path
+    root: ElementTree.Element
+
+    @property
+    def objects(self) -> Iterator[ElementTree.Element]:
+        return self.root.iter("object")
+
+    @property
+    def stated(self) -> str:
+        """The name of the image as the xml gives it, some with the folders of another computer."""
+        name = (self.root.findtext("filename") or "").strip().replace("\\", "/")
+        return PurePosixPath(name).name
+
+
+def read_voc(path: Path, images: Path | None, tally: Tally) -> Tables:
     """The rows of all xml files; classes in alphabetical order, or as labels.txt lists them.
 
     Raises:
-        UsageError: a file is no such xml; names it.
+        UsageError: none of them can be read; says why not the first.
     """
-    files = _files(path)
-    roots = [_root(file) for file in files]
+    read = _read(_files(path), tally)
     folder = images or _pictures(path)
-    stems = {file.stem: file.name for file in _existing(folder) if file.suffix.lower() in IMAGE_SUFFIXES}
-    rows = [
-        {"id": number, "file_name": _file_name(file, root, stems)}
-        for number, (file, root) in enumerate(zip(files, roots, strict=True), 1)
-    ]
-    names = _names(path, roots)
+    names = _names(path, read)
     numbers = {name: i for i, name in enumerate(names, 1)}
-    annotations = _converted(roots, numbers, files)
+    rows, paths = [], {}
+    places = _Places(folder, read)
+    for i, one in enumerate(read, 1):
+        name, file = places.of(one)
+        rows.append({"id": i, "file_name": name, **_size(one.root)})
+        if file:
+            paths[i] = file
+    if images is None:
+        places.count_unused(set(paths.values()), tally)
+    annotations = [row for i, one in enumerate(read, 1) for row in _annotations(one, i, numbers, tally)]
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    return Tables(path.name, folder, rows, annotations, categories)
+    return Tables(path.name, folder, rows, annotations, categories, paths=paths)
+
+
+# ---------------------------------------------------------------------------------------------------------------- xml
+
+
+def _read(files: Sequence[Path], tally: Tally) -> list[_Annotated]:
+    read, unread = [], []
+    for file in files:
+        try:
+            read.append(_Annotated(file, _root(file)))
+        except UsageError as error:
+            unread.append(str(error))
+            tally.add(Fault.FILE_UNREADABLE, unread[0])
+    if not read:
+        raise UsageError(unread[0])
+    return read
 
 
 def _root(file: Path) -> ElementTree.Element:
+    """Raises UsageError."""
+    data = read_bytes(file)
     try:
-        return ElementTree.fromstring(read_text(file))
-    except ElementTree.ParseError as failure:
-        raise UsageError(f"{file}: not a whole xml file ({failure}); write it again") from None
+        text = _text(data)
+        if "<!ENTITY" in text:  # a few lines of them can unfold to gigabytes, or name files of this machine
+            raise UsageError(f"{file}: declares entities, which are not expanded; write it without them")
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UsageError(f"{file}: not a whole xml file ({' '.join(str(error).split())}); write it again") from None
 
 
-def _file_name(file: Path, root: ElementTree.Element, stems: dict[str, str]) -> str:
-    """The name that the xml gives, some without a suffix, or else the xml's own."""
-    name = (root.findtext("filename") or "").strip() or file.stem
-    return name if Path(name).suffix.lower() in IMAGE_SUFFIXES else stems.get(name, name)
+def _text(data: bytes) -> str:
+    """Without the declaration, which names encodings that the parser does not know. Raises ValueError, LookupError."""
+    marked = next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
+    declaration = _DECLARATION.match(data[:200].decode("ascii", "replace"))
+    encoding = marked or (declaration and declaration[1]) or "utf-8"
+    return _DECLARATION.sub("", data.decode(encoding))
 
 
-def _existing(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def _size(root: ElementTree.Element) -> dict[str, int]:
+    return stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
 
 
-def _names(path: Path, roots: list[ElementTree.Element]) -> list[str]:
-    used = {_name(thing) for root in roots for thing in root.iter("object")}
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+def _pictures(path: Path) -> Path:
+    folders = (path / _PICTURES, path.parent / _PICTURES, path / "images", path.parent / "images")
+    return next((folder for folder in folders if folder.is_dir()), path)
+
+
+class _Places:
+    """The file of each xml: of the name that the xml gives; else of its stem; else of the xml's own stem.
+
+    A name that several xml files give, as copies do, says nothing.
+    """
+
+    def __init__(self, folder: Path, read: Sequence[_Annotated]) -> None:
+        self._folder = folder
+        self._names: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for path in pictures_below(folder):
+            self._names.setdefault(path.name, []).append(path)
+            self._stems.setdefault(path.stem, []).append(path)
+        self._given = Counter((one.file.parent, one.stated) for one in read)
+
+    def of(self, one: _Annotated) -> tuple[str, Path | None]:
+        """The name, and the file if there is one."""
+        own = one.file.stem
+        stated = one.stated if self._given[one.file.parent, one.stated] == 1 else ""
+        found = self._names.get(stated) or self._stems.get(stated) or self._stems.get(PurePosixPath(stated).stem)
+        file = self._nearest(found or self._stems.get(own) or [], one.file)
+        if file is None:
+            return stated or own, None
+        return (file.relative_to(self._folder)).as_posix(), file
+
+    def count_unused(self, used: set[Path], tally: Tally) -> None:
+        for path in chain.from_iterable(self._stems.values()):
+            if path not in used:
+                tally.add(Fault.IMAGE_UNLISTED, str(path))
+
+    def _nearest(self, files: Sequence[Path], xml: Path) -> Path | None:
+        """Of several the one whose folders are those of the xml; None where that does not decide."""
+        if len(files) < 2:
+            return files[0] if files else None
+        alike = [file for file in files if file.parent.name == xml.parent.name]
+        return alike[0] if len(alike) == 1 else None
+
+
+# -------------------------------------------------------------------------------------------------------------- boxes
+
+
+def _names(path: Path, read: Sequence[_Annotated]) -> list[str]:
+    used = {_name(thing) for one in read for thing in one.objects}
     listed = path / "labels.txt"
     given = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.is_file() else []
     return [*dict.fromkeys(given), *sorted(used - set(given))]
@@ -81,50 +193,24 @@ def _name(thing: ElementTree.Element) -> str:
     return (thing.findtext("name") or "").strip()
 
 
-def _pictures(path: Path) -> Path:
-    folders = (path / _PICTURES, path.parent / _PICTURES)
-    return next((folder for folder in folders if folder.is_dir()), path)
-
-
-def _converted(roots: list[ElementTree.Element], numbers: dict[str, int], files: list[Path]) -> list[dict[str, Any]]:
-    """The boxes of all files, with the numbers of classes and pictures of our own."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        for number, root in enumerate(roots, 1):
-            stem = f"{number:09d}"  # hotcoco goes by the order of names
-            ElementTree.ElementTree(_plain(root, stem, numbers)).write(copy / f"{stem}.xml")
+def _annotations(one: _Annotated, image_id: int, numbers: Mapping[str, int], tally: Tally) -> Iterator[dict[str, Any]]:
+    origin = 0 if _counts_from_0(one.root) else 1
+    for i, thing in enumerate(one.objects):
+        box = thing.find("bndbox")
         try:
-            dataset = hotcoco.COCO.from_voc(str(copy)).dataset
-        except (OSError, ValueError) as error:
-            raise UsageError(_told(error, copy, files)) from None
-    kinds = {row["id"]: int(row["name"]) for row in dataset["categories"]}
-    return [{**row, "category_id": kinds[row["category_id"]]} for row in dataset["annotations"]]
-
-
-def _plain(root: ElementTree.Element, stem: str, numbers: dict[str, int]) -> ElementTree.Element:
-    """Only what hotcoco reads, with a number for every name."""
-    plain = ElementTree.Element("annotation")
-    ElementTree.SubElement(plain, "filename").text = stem
-    plain.extend(root.findall("size"))
-    for thing in root.iter("object"):
-        row = ElementTree.SubElement(plain, "object")
-        ElementTree.SubElement(row, "name").text = str(numbers[_name(thing)])
-        row.extend([*thing.findall("difficult"), *thing.findall("bndbox")])
-    if _counts_from_0(root):
-        for corner in (*plain.iter("xmin"), *plain.iter("ymin")):
-            corner.text = str(int(corner.text) + 1) if corner.text and corner.text.isdecimal() else corner.text
-    return plain
+            x1, y1, x2, y2 = (text_number(None if box is None else box.findtext(key), key) for key in _CORNERS)
+        except UsageError as error:
+            tally.add(Fault.BOX_FORM, f"{one.file}: object {i + 1}: {error}")
+            continue
+        yield {
+            "image_id": image_id,
+            "category_id": numbers[_name(thing)],
+            "bbox": [x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin],
+            "iscrowd": int((thing.findtext("difficult") or "").strip().lower() not in _FALSE),
+        }
 
 
 def _counts_from_0(root: ElementTree.Element) -> bool:
     """Whether an older glip wrote it: such a file names glip, but does not say where its pixels begin."""
     by_glip = root.findtext("source/database", "").startswith("glip ")
     return by_glip and root.findtext("source/annotation") is None
-
-
-def _told(error: Exception, copy: Path, files: list[Path]) -> str:
-    """What hotcoco complains of, with the file's own name."""
-    text = " ".join(str(error).split())
-    for number, file in enumerate(files, 1):
-        text = text.replace(str(copy / f"{number:09d}.xml"), str(file))
-    return f"{text.removeprefix('parse error: ')}; mend the file"

@@ -1,30 +1,28 @@
-"""Folders of YOLO labels: data.yaml, pictures, and for each a .txt of lines `class cx cy w h`, fractions of its size.
-
-hotcoco converts the boxes. What it does not take is put right in a copy for it: data.yaml in all of YAML's spellings,
-a sixth column (a score), polygons (as the boxes around them), and lines of a class that there is none of.
-"""
+"""Folders of YOLO labels: data.yaml, images, and for each a .txt of lines (`yolo_lines`)."""
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hotcoco
 import yaml
 
-from glip_cli.data.image_files import upright_size
+from glip_cli.data.image_files import whole_size
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_text, shown
 from glip_cli.data.tables import Tables
-from glip_cli.errors import UsageError
-from glip_cli.walk import IMAGE_SUFFIXES
+from glip_cli.data.yolo_lines import TASKS, Form, Line, boxes_of_lines, parse_line
+from glip_cli.errors import ImageError, UsageError
+from glip_cli.walk import has_image_suffix, pictures_below
 
 _FILES = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")
+_NOTHING = ("", "~", "null", "Null", "NULL")
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every scalar stays the text it was typed as
 
 
 def data_yaml(path: Path) -> Path | None:
@@ -36,136 +34,238 @@ def data_yaml(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture and where its labels would be."""
+    """An image and its labels, where it has some."""
 
     image: Path
-    labels: Path
+    labels: Path | None
 
 
 def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) -> Tables:
     """The rows of one split.
 
-    Pictures are where data.yaml says, or else in `images`; where it names no split at all, in images/ or beside it.
-    Labels are in the folder whose path has "labels" for the last "images", or beside the picture. A picture without a
-    .txt has no box.
+    Images are where data.yaml says, or else in `images`; where it names no split at all, in images/ or beside it.
+    Labels are in the folder whose path has "labels" for the last "images", beside the image, or in labels/ beside
+    data.yaml. An image without a .txt has no box.
 
     Raises:
-        UsageError: data.yaml names no class or no pictures; a line is none; names the place.
+        UsageError: data.yaml names no class or no images, or a form of lines that is none; names the place.
     """
     described = described.absolute()
     content = _yaml(described)
-    names = _names(content, described)
-    pictures = [_Picture(image, _labels_of(image)) for image in _images(content, described, images, split)]
-    annotations = _converted(pictures, list(names), tally)
-    rows = [{"id": i, "file_name": str(picture.image)} for i, picture in enumerate(pictures, 1)]
-    categories = [{"id": number, "name": name} for number, name in names.items()]
-    return Tables(described.parent.name, described.parent, rows, annotations, categories)
+    names = _names(content, described, tally)
+    form = _form(content, described)
+    pictures = _pictures(content, described, images, split, tally)
+    files = {i: picture.image for i, picture in enumerate(pictures, 1)}
+    lines = [line for i, picture in enumerate(pictures, 1) for line in _lines(picture, i, tally)]
+    sizes = _sizes({files[line.image_id] for line in lines})
+    return Tables(
+        described.parent.name,
+        described.parent,
+        [{"id": i, "file_name": _relative(image, described.parent)} for i, image in files.items()],
+        list(_annotations(lines, form, files, sizes, {number for number, _ in names}, tally)),
+        [{"id": number, "name": name} for number, name in names],
+        paths={i: image for i, image in files.items() if image.is_file()},
+        sizes=sizes,
+    )
+
+
+def _relative(image: Path, folder: Path) -> str:
+    return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+
+
+# ---------------------------------------------------------------------------------------------------------- data.yaml
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    """Lists and maps of texts; a map with a key twice is a list of pairs."""
     try:
-        content = yaml.safe_load(read_text(path))
+        node = yaml.compose(read_text(path), Loader=_Loader)
+        content = _content(node) if node else None
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: no YAML ({' '.join(str(error).split())}); mend it") from None
+        raise UsageError(f"{path}: no YAML ({' '.join(str(error).split())[:120]}); correct it") from None
+    except RecursionError:
+        raise UsageError(f"{path}: no YAML (nested too deeply); correct it") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: names no classes; it describes a YOLO set by 'names' and 'train'")
     return content
 
 
-def _names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
-    """Class number -> name, from a list or a map."""
+def _content(node: yaml.Node, depth: int = 0) -> Any:
+    """Three levels are all that data.yaml has; below them nothing is unfolded, for aliases can make it endless."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.value
+    if depth == 3:
+        return "..."
+    if isinstance(node, yaml.SequenceNode):
+        return [_content(item, depth + 1) for item in node.value]
+    pairs = [(_content(key, 3), _content(value, depth + 1)) for key, value in node.value]
+    return dict(pairs) if not depth or len({key for key, _ in pairs}) == len(pairs) else pairs
+
+
+def _names(content: Mapping[str, Any], path: Path, tally: Tally) -> list[tuple[int, str]]:
+    """(class number, name), from a list or a map; a number that comes twice comes twice."""
     names = content.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names or any(type(number) is not int or number < 0 for number in names):
+    pairs = _numbered(list(names.items()) if isinstance(names, dict) else names if isinstance(names, list) else [])
+    if not pairs:
         raise UsageError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
-    return {number: "" if names[number] is None else str(names[number]) for number in sorted(names)}
+    if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
+        tally.add(Fault.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
+    return sorted(pairs)
 
 
-def _images(content: Mapping[str, Any], path: Path, given: Path | None, split: str) -> list[Path]:
-    """The pictures of a split, sorted; one that data.yaml leaves out is never filled from the others."""
+def _numbered(names: Sequence[Any]) -> list[tuple[int, str]]:
+    """Of names, or of pairs of a number and a name; nothing where some are neither."""
+    if all(isinstance(name, str) for name in names):
+        return list(enumerate(names))
+    pairs = [(_whole(name[0]), name[1]) for name in names if isinstance(name, tuple | list) and len(name) == 2]
+    good = [(number, name) for number, name in pairs if number is not None and isinstance(name, str)]
+    return good if len(good) == len(names) else []
+
+
+def _whole(text: object) -> int | None:
+    """ "3" -> 3; None for what is no whole number from 0."""
+    is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if is_number else None  # type: ignore[call-overload]
+
+
+def _form(content: Mapping[str, Any], path: Path) -> Form:
+    task = content.get("task")
+    shape = content.get("kpt_shape")
+    if shape in (None, *_NOTHING):
+        return Form(task if task in TASKS else None)
+    numbers = [_whole(one) for one in shape] if isinstance(shape, list) else []
+    if len(numbers) != 2 or not numbers[0] or numbers[1] not in (2, 3):
+        raise UsageError(f"{path}: kpt_shape is {shown(shape)[:60]}; write [keypoints, 2] or [keypoints, 3]")
+    return Form("pose", numbers[0] * numbers[1])
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+def _pictures(content: Mapping[str, Any], path: Path, given: Path | None, split: str, tally: Tally) -> list[_Picture]:
+    """Those of a split, sorted; one that data.yaml leaves out is never filled from the others."""
     value = content.get(split)
-    places = value if isinstance(value, list) else [value] if value else []
-    roots = [path.parent / str(content.get("path") or ""), path.parent, *([given] if given else [])]
-    found = [image for place in places for image in _listed(str(place), roots)]
-    if not found and (given if places else not any(content.get(key) for key in _SPLITS)):
+    places = [str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)]
+    base = str(content.get("path") or "")
+    roots = [path.parent / _posix("" if base in _NOTHING else base), path.parent, *([given] if given else [])]
+    found = [image for place in places for image in _listed(_posix(place), roots)]
+    stated = any(content.get(key, "") not in _NOTHING for key in _SPLITS)
+    if not found and (given if places else not stated):
         folders = [given] if given else [path.parent / "images", path.parent]
         found = _below(next((folder for folder in folders if folder.is_dir()), path.parent))
     if not found:
         raise UsageError(f"{path}: no picture for '{split}' ({shown(value)}); correct it or give --images")
-    return sorted(set(found))
+    labels = _Labels(path.parent, [path.parent / "images", *([given.absolute()] if given else [])])
+    pictures = [_Picture(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
+    labels.count_unused({picture.labels for picture in pictures if picture.labels}, tally)
+    return pictures
 
 
-def _listed(place: str, roots: list[Path]) -> list[Path]:
-    """Pictures of a folder, or of a .txt with one per line; Roboflow writes `../train/images` for `train/images`."""
+def _posix(place: str) -> str:
+    return place.replace("\\", "/")
+
+
+def _listed(place: str, roots: Sequence[Path]) -> list[Path]:
+    """Images of a folder, or of a .txt with one per line; Roboflow writes `../train/images` for `train/images`."""
     candidates = [root / name for root in roots for name in (place, place.removeprefix("../"))]
     found = next((path for path in candidates if path.exists()), None)
     if found is None or not found.is_file():
         return _below(found) if found else []
-    lines = (line.strip() for line in read_text(found).splitlines())
-    return [(found.parent / line).absolute() for line in lines if line]
+    if has_image_suffix(str(found)):
+        return [_normal(found)]
+    lines = (_posix(line.strip()) for line in read_text(found).splitlines())
+    return [_first_there([found.parent, *roots], line) for line in lines if line]
+
+
+def _first_there(roots: Sequence[Path], line: str) -> Path:
+    """An image of a list: beside the list, or else where data.yaml says."""
+    return next((_normal(root / line) for root in roots if (root / line).is_file()), _normal(roots[0] / line))
 
 
 def _below(folder: Path) -> list[Path]:
-    return [path.absolute() for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    return [_normal(path) for path in pictures_below(folder)]
 
 
-def _labels_of(image: Path) -> Path:
-    parts = list(image.with_suffix(".txt").parts)
-    beside = Path(*parts)
-    folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
-    if not folders or beside.is_file():
-        return beside
-    parts[folders[-1]] = "labels"
-    return Path(*parts)
+def _normal(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
-def _converted(pictures: Iterable[_Picture], classes: list[int], tally: Tally) -> list[dict[str, Any]]:
-    """The boxes of all pictures, by hotcoco from a copy in which every name is a number."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        (copy / "labels").mkdir()
-        (copy / "images").mkdir()
-        (copy / "labels" / "data.yaml").write_text("names:\n" + "".join(f"  {i}: c{i}\n" for i in range(len(classes))))
-        for number, picture in enumerate(pictures, 1):
-            stem = f"{number:09d}"  # hotcoco goes by the order of names
-            (copy / "labels" / f"{stem}.txt").write_text("\n".join(_lines(picture, classes, tally)))
-            # It asks Pillow for the size, and forgets EXIF: a header alone tells it the upright one.
-            width, height = upright_size(picture.image) or (1, 1)
-            (copy / "images" / f"{stem}.jpg").write_text(f"P5 {width} {height} 255\n")
-        dataset = hotcoco.COCO.from_yolo(str(copy / "labels"), images_dir=str(copy / "images")).dataset
-    # hotcoco counts classes from 1
-    return [{**row, "category_id": classes[row["category_id"] - 1]} for row in dataset["annotations"]]
+class _Labels:
+    """Finds the .txt of images, in folders that are each listed once."""
+
+    def __init__(self, root: Path, images: Iterable[Path]) -> None:
+        self._root, self._images = root, [_normal(folder) for folder in images]
+        self._texts = cache(_texts)
+
+    def of(self, image: Path) -> Path | None:
+        places = self._places(image)
+        return next((found for place in places if (found := self._texts(place).get(image.stem))), None)
+
+    def _places(self, image: Path) -> Iterator[Path]:
+        yield image.parent
+        parts = list(image.parent.parts)
+        if "images" in parts:
+            parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+            yield Path(*parts)
+        for folder in self._images:
+            if image.is_relative_to(folder):
+                yield self._root / "labels" / image.parent.relative_to(folder)
+
+    def count_unused(self, used: set[Path], tally: Tally) -> None:
+        """Labels of images that are not there, in folders that hold nothing but labels."""
+        for folder in sorted({path.parent for path in used if "labels" in path.parent.parts}):
+            for path in self._texts(folder).values():
+                if path not in used and path.stem.lower() != "classes":
+                    tally.add(Fault.IMAGE_MISSING, f"{path} has no image")
 
 
-def _lines(picture: _Picture, classes: list[int], tally: Tally) -> Iterable[str]:
-    if not picture.labels.is_file():
-        return
-    for number, line in enumerate(read_text(picture.labels).splitlines(), 1):
-        if line.strip():
-            where = f"{picture.labels}, line {number}"
-            kind, *values = _numbers(line, where)
-            if kind not in classes:
-                tally.add(Fault.BOX_CATEGORY, f"{where}: class {kind:g}")
-                continue
-            yield " ".join([str(classes.index(int(kind))), *(repr(value) for value in _box(values, where))])
-
-
-def _numbers(line: str, where: str) -> list[float]:
+def _texts(folder: Path) -> dict[str, Path]:
+    """Stem -> .txt, whatever the case of the suffix."""
     try:
-        numbers = [float(text) for text in line.split()]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{where} is {shown(line)}; a line is `class cx cy w h`, all numbers")
-    return numbers
+        return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"}
+    except OSError:
+        return {}
 
 
-def _box(values: list[float], where: str) -> list[float]:
-    """Centre and size of a line's four numbers, of four and a score, or of the points of a polygon."""
-    if len(values) in (4, 5):
-        return values[:4]
-    if len(values) < 6 or len(values) % 2:
-        raise UsageError(f"{where} has {len(values) + 1} columns; a line is `class cx cy w h`")
-    xs, ys = values[::2], values[1::2]
-    return [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
+# -------------------------------------------------------------------------------------------------------------- boxes
+
+
+def _lines(picture: _Picture, image_id: int, tally: Tally) -> Iterator[Line]:
+    if picture.labels is None:
+        return
+    try:
+        text = read_text(picture.labels)
+    except UsageError as error:
+        tally.add(Fault.LINE, str(error))
+        return
+    for number, row in enumerate(text.splitlines(), 1):
+        if row.strip() and (line := parse_line(row, image_id, picture.labels, number, tally)):
+            yield line
+
+
+def _sizes(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Of those that are images; of the others it is said later that they are none."""
+    sizes = {}
+    for file in files:
+        try:
+            sizes[file] = whole_size(file)
+        except ImageError:
+            continue
+    return sizes
+
+
+def _annotations(
+    lines: Sequence[Line],
+    form: Form,
+    files: Mapping[int, Path],
+    sizes: Mapping[Path, tuple[int, int]],
+    classes: set[int],
+    tally: Tally,
+) -> Iterator[dict[str, Any]]:
+    for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, tally):
+        if line.category not in classes:
+            tally.add(Fault.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
+        elif size := sizes.get(files[line.image_id]):
+            width, height = size
+            bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
+            yield {"image_id": line.image_id, "category_id": int(line.category), "bbox": bbox}

@@ -1,4 +1,4 @@
-"""Boxes that are known to be right: a COCO or LVIS annotation file -> `GroundTruth`, and where its pictures lie.
+"""Boxes that are known to be right: any kind of `glip_cli.data.formats` -> `GroundTruth`, and where its images lie.
 
 Whatever pycocotools makes a number of is read so that the number stays the same; what it would make nonsense of is
 an error of one line. What was odd, and what was done about it, is in `GroundTruth.notes`.
@@ -7,21 +7,24 @@ an error of one line. What was odd, and what was done about it, is in `GroundTru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hotcoco
 
+from glip_cli.data.formats import read_tables
+from glip_cli.data.ids import Ids
 from glip_cli.data.image_search import FoundImages, search
-from glip_cli.data.reading import as_id, read_json, shown
+from glip_cli.data.issues import STOPS, Tally
+from glip_cli.data.reading import shown
 from glip_cli.data.rows import (
     Annotation,
     Category,
     ImageRow,
     category_name,
-    read_annotation,
+    read_annotations,
     read_category,
     read_image_row,
 )
@@ -43,6 +46,9 @@ class GroundTruth:
         categories: in id order, which is the order of prompts and labels.
         annotations: only those of a known image and category, crowds among them.
         notes: what was odd and what was done about it, one line each.
+        folder: where its images are looked for.
+        paths: image id -> its file, where the format says it.
+        image_ids, category_ids: the file's own ids, for the numbers here.
     """
 
     name: str
@@ -50,6 +56,10 @@ class GroundTruth:
     categories: tuple[Category, ...]
     annotations: tuple[Annotation, ...]
     notes: tuple[str, ...] = ()
+    folder: Path = Path()
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    image_ids: Ids = field(default_factory=Ids)
+    category_ids: Ids = field(default_factory=Ids)
 
     @property
     def promptable(self) -> tuple[Category, ...]:
@@ -66,6 +76,11 @@ class GroundTruth:
         """True where LVIS' rules can be applied: every picture says which categories were looked for in vain."""
         return bool(self.images) and all(image.neg_category_ids is not None for image in self.images)
 
+    def as_given(self, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Results with the file's own ids."""
+        ids = {"image_id": self.image_ids, "category_id": self.category_ids}
+        return [{**row, **{key: one.original(row[key]) for key, one in ids.items()}} for row in results]
+
     def to_coco(self) -> hotcoco.COCO:
         """The same, as hotcoco takes it."""
         images = [_as_coco(vars(image)) for image in self.images]
@@ -73,68 +88,68 @@ class GroundTruth:
         return hotcoco.COCO({"images": images, "categories": categories, "annotations": list(self.annotations)})
 
 
-def read_ground_truth(path: Path, *, names: Mapping[int, str] | None = None) -> GroundTruth:
-    """A COCO or LVIS annotation file.
+def read_ground_truth(
+    path: Path, *, names: Mapping[int, str] | None = None, images: Path | None = None, split: str = "val"
+) -> GroundTruth:
+    """A COCO or LVIS annotation file, or any other kind of `glip_cli.data.formats`.
 
     Args:
-        path: JSON with images, annotations (`bbox`; polygons are not looked at) and categories.
+        path: JSON with images, annotations (`bbox`; polygons are not looked at) and categories; or YOLO, VOC, csv.
         names: category id -> the name to prompt with instead of the file's (ODinW's OVERRIDE_CATEGORY).
+        images: the folder of the images, for formats whose boxes are fractions of their sizes.
+        split: which part, of a set that has several.
 
     Raises:
         UsageError: the file cannot be meant as ground truth; names the place in it.
     """
-    rows = _tables(path, read_json(path))
+    tally = Tally()
+    tables = read_tables(path, images, split, tally)
+    if not tables.categories:
+        raise UsageError(f"{path}: names no category; give a COCO annotation file that does")
     notes: list[str] = []
-    images = tuple(read_image_row(row, where) for row, where in _unique(rows["images"], f"{path}: images", notes))
-    annotations = _annotations(path, rows["annotations"])
-    categories = _categories(path, rows["categories"], names or {}, annotations, notes)
-    kept = _counted(annotations, images, categories, notes)
+    rows = tuple(read_image_row(row, where) for row, where in _unique(tables.images, f"{path}: images", notes))
+    annotations = [row for _, row in read_annotations(tables, tally)]
+    if tables.annotations and not annotations:
+        raise UsageError(f"{path}: no annotation of it can be read, first {tally.rows()[0].example}")
+    categories = _categories(path, tables.categories, names or {}, annotations, notes)
+    kept = _counted(annotations, rows, categories, notes)
     notes.extend(_remarks(categories, kept))
-    return GroundTruth(path.name, images, categories, kept, tuple(notes))
+    return GroundTruth(
+        tables.name,
+        rows,
+        categories,
+        kept,
+        (*_issues(path, tally), *notes),
+        tables.folder,
+        tables.paths,
+        tables.image_ids,
+        tables.category_ids,
+    )
 
 
-def _tables(path: Path, data: Any) -> dict[str, list[Any]]:
-    if isinstance(data, list):
-        raise UsageError(f"{path}: a list, as results are; ground truth is an object with images and annotations")
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: {shown(data)} is no ground truth; give a COCO annotation file")
-    if "annotations" not in data and "images" in data:
-        raise UsageError(f"{path}: has no 'annotations' (a test set, published without them?); give one that has")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data.get(key), list):
-            raise UsageError(f"{path}: has no list '{key}'; give a COCO annotation file")
-    if not data["images"] or not data["categories"]:
-        raise UsageError(f"{path}: names no image or no category; give a COCO annotation file that does")
-    return {key: data[key] for key in ("images", "annotations", "categories")}
+def _issues(path: Path, tally: Tally) -> list[str]:
+    """A line for each kind. Raises UsageError for what only the author of the set can correct."""
+    lines = []
+    for row in tally.rows():
+        line = f"{row.count} {row.what}; first {row.example}"
+        if row.action == STOPS:
+            raise UsageError(f"{path}: {line}")
+        lines.append(f"{line} ({row.action})")
+    return lines
 
 
-def _rows(rows: Sequence[Any], where: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each row with its place in the file."""
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise UsageError(f"{where}[{i}] is {shown(row)}, not an object; the file is damaged")
-        yield row, f"{where}[{i}]"
-
-
-def _unique(rows: Sequence[Any], where: str, notes: list[str]) -> list[tuple[dict[str, Any], str]]:
-    """The rows with ids that are numbers, each id once: the last one counts, as in pycocotools."""
-    by_id: dict[int, tuple[dict[str, Any], str]] = {}
-    for row, place in _rows(rows, where):
-        number = as_id(row.get("id"), f"{place}.id")
-        by_id[number] = ({**row, "id": number}, place)
+def _unique(rows: Sequence[dict[str, Any]], where: str, notes: list[str]) -> list[tuple[dict[str, Any], str]]:
+    """Each id once, with its place: the last one counts, as in pycocotools."""
+    by_id = {row["id"]: (row, f"{where}[{i}]") for i, row in enumerate(rows)}
     if len(by_id) < len(rows):
         notes.append(f"{where}: {len(rows) - len(by_id)} rows repeat an id; the last of each counts")
     return list(by_id.values())
 
 
-def _annotations(path: Path, rows: Sequence[Any]) -> list[Annotation]:
-    return [read_annotation(row, i + 1, where) for i, (row, where) in enumerate(_rows(rows, f"{path}: annotations"))]
-
-
 def _categories(
     path: Path, rows: Sequence[Any], names: Mapping[int, str], annotations: Sequence[Annotation], notes: list[str]
 ) -> tuple[Category, ...]:
-    table = {row["id"]: row for row, _ in _unique(rows, f"{path}: categories", notes)}
+    table = {row["id"]: dict(row) for row, _ in _unique(rows, f"{path}: categories", notes)}
     for number, name in names.items():
         if number not in table:
             raise UsageError(f"{path}: has no category {number}, for which the name {shown(name)} was given")
@@ -203,5 +218,5 @@ def _as_coco(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_images(ground_truth: GroundTruth, folder: Path) -> FoundImages:
-    """The files of its pictures; see `images.search`. Raises UsageError where there is no such folder."""
-    return search(ground_truth.images, folder)
+    """The files of its images; see `image_search.search`. Raises UsageError where there is no such folder."""
+    return search(ground_truth.images, folder, ground_truth.paths)

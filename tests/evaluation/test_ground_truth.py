@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from glip_cli.data.ids import Ids
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import Category, ImageRow, find_images, read_ground_truth
@@ -73,7 +74,6 @@ def test_text_and_number_mixed_in_a_published_file() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": "seven"}, r'annotations\[0\]\.id is "seven"; ids must be whole numbers from 0'),
         ({"id": -1}, r"annotations\[0\]\.id is -1"),
         ({"id": True}, r"annotations\[0\]\.id is true"),
         ({"id": 1.5}, r"annotations\[0\]\.id is 1\.5"),
@@ -86,14 +86,76 @@ def test_text_and_number_mixed_in_a_published_file() -> None:
         ({"bbox": [0, 0, 5]}, r"annotations\[0\]\.bbox is \[0, 0, 5\]; a box is \[x, y, width, height\]"),
         ({"bbox": None}, r"annotations\[0\]\.bbox is null"),
         ({"bbox": [0, 0, "wide", 5]}, r'annotations\[0\]\.bbox is "wide"'),
-        ({"area": "big"}, r'annotations\[0\]\.area is "big"'),
     ],
 )
-def test_values_that_cannot_be_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        read(tmp_path, with_annotation(**change))
-    assert "\n" not in str(caught.value)
-    assert str(tmp_path / "truth.json") in str(caught.value)
+def test_annotations_that_cannot_be_are_left_out_and_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    truth = read(tmp_path, with_annotation(**change))
+    (note,) = truth.notes
+    assert note.startswith("1 boxes that are not four finite numbers, or of odd ids; first truth.json: annotations[0]")
+    assert re.search(message, note)
+    assert truth.annotations == read(tmp_path, two_pictures()).annotations[1:]
+
+
+def test_no_annotation_can_be_read(tmp_path: Path) -> None:
+    content = two_pictures()
+    for row in content["annotations"]:
+        row["bbox"] = None
+    with pytest.raises(UsageError, match=r"no annotation of it can be read, first truth\.json: annotations\[0\]\.bbox"):
+        read(tmp_path, content)
+
+
+def test_an_area_that_is_none_is_the_box_s(tmp_path: Path) -> None:
+    truth = read(tmp_path, with_annotation(area="big"))
+    assert truth.annotations == read(tmp_path, two_pictures()).annotations
+    assert truth.notes == (
+        "1 areas that are no number; the box's is taken; first "
+        'truth.json: annotations[0].area is "big"; it must be a finite number (kept)',
+    )
+
+
+def test_ids_that_are_text(tmp_path: Path) -> None:
+    """Names of images and of classes, or hashes: numbered in the file's order, and given back in results."""
+    expected = read(tmp_path, two_pictures())
+    content = two_pictures()
+    for row in content["annotations"]:
+        row.update(id=f"box {row['id']}", image_id=f"img_{row['image_id']}", category_id=f"c{row['category_id']}")
+    for kind, letter in (("images", "img_"), ("categories", "c")):
+        for row in content[kind]:
+            row["id"] = f"{letter}{row['id']}"
+    content["annotations"].append({"id": "x", "image_id": "img_9", "category_id": "c3", "bbox": [0, 0, 5, 5]})
+    truth = read(tmp_path, content)
+    assert [image.file_name for image in truth.images] == [image.file_name for image in expected.images]
+    assert truth.labels == expected.labels
+    assert [row["bbox"] for row in truth.annotations] == [row["bbox"] for row in expected.annotations]
+    assert [truth.image_ids.original(row["image_id"]) for row in truth.annotations] == ["img_1", "img_2", "img_1"]
+    assert truth.notes == ("1 annotations are of an image or category not listed; left out",)
+    (given,) = truth.as_given([{"image_id": 2, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1.0}])
+    assert (given["image_id"], given["category_id"]) == ("img_2", content["categories"][0]["id"])
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        ([3, 1], [3, 1]),
+        (["3", 1.0], [3, 1]),
+        (["007", "12"], [7, 12]),
+        (["007", 7], [1, 2]),
+        (["a", 5], [1, 2]),
+        (["a", "a"], [1, 1]),
+    ],
+)
+def test_numbers_of_ids(ids: list[object], numbers: list[int]) -> None:
+    table = Ids.of(ids)
+    assert [table.number(one, "x") for one in ids] == numbers
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 1.5, [1], "", {}])
+def test_what_is_no_id(odd: object) -> None:
+    for table in (Ids.of([1, 2]), Ids.of(["a"])):
+        with pytest.raises(UsageError, match=r"x is .*; ids must be whole numbers from 0"):
+            table.number(odd, "x")
 
 
 @pytest.mark.parametrize(
@@ -103,15 +165,15 @@ def test_values_that_cannot_be_are_named(tmp_path: Path, change: dict[str, Any],
         ('{"images": [{"id": 1}, ', "not a whole JSON file .line 1, column"),
         ("PK\x03\x04", "not a whole JSON file"),
         ('[{"image_id": 1}]', "a list, as results are"),
-        ("null", "null is no ground truth"),
+        ("null", "null is no annotation file"),
         ("{}", "has no list 'images'"),
         ('{"images": [{"id": 1}], "categories": []}', "has no 'annotations' .a test set"),
         ('{"images": [], "categories": [], "annotations": []}', "names no image or no category"),
         ('{"images": [3], "categories": [3], "annotations": []}', r"images\[0\] is 3, not an object"),
-        ('{"images": [{"file_name": "a"}], "categories": [3], "annotations": []}', r"images\[0\]\.id is null"),
-        ('{"images": [{"id": 1, "file_name": 3}], "categories": [3], "annotations": []}', "file_name is 3"),
+        ('{"images": [{"file_name": "a"}], "categories": [{"id": 3}], "annotations": []}', r"images\[0\]\.id is null"),
+        ('{"images": [{"id": 1, "file_name": 3}], "categories": [{"id": 3}], "annotations": []}', "file_name is 3"),
         (
-            '{"images": [{"id": 1, "neg_category_ids": 3}], "categories": [3], "annotations": []}',
+            '{"images": [{"id": 1, "neg_category_ids": 3}], "categories": [{"id": 3}], "annotations": []}',
             "neg_category_ids is 3",
         ),
         ('{"images": {"1": {}}, "categories": [3], "annotations": []}', "has no list 'images'"),
@@ -148,16 +210,19 @@ def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, v
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         read_ground_truth(tmp_path / "missing.json")
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match=r"neither data\.yaml"):
         read_ground_truth(tmp_path)
-    (tmp_path / "a.zip").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "a.zip").write_bytes(b"PK\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match="not UTF-8"):
         read_ground_truth(tmp_path / "a.zip")
 
 
 def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
     path = saved(tmp_path, two_pictures())
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    text = path.read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_ground_truth(path).labels == ("cat", "dog")
+    path.write_bytes(text.encode("utf-16"))
     assert read_ground_truth(path).labels == ("cat", "dog")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from glip_cli.data.issues import Fault, Tally
-from glip_cli.data.reading import as_id, shown
+from glip_cli.data.reading import shown
 from glip_cli.data.rows import category_name
 from glip_cli.data.tables import Tables
 from glip_cli.prompt import clean_name
@@ -14,16 +14,13 @@ from glip_cli.prompt import clean_name
 _BACKGROUND = frozenset({"background", "__background__", "_background_"})
 
 
-def class_names(tables: Tables, tally: Tally) -> dict[int, str]:
-    """Class id -> name, those that mean the background left out."""
+def class_names(tables: Tables, used: Collection[int], tally: Tally) -> dict[int, str]:
+    """Class id -> name, those left out that mean the background and are not `used`."""
     rows: dict[int, dict[str, Any]] = {}
-    for i, row in enumerate(tables.categories):
-        number = as_id(row.get("id"), f"{tables.name}: categories[{i}].id")
+    for row in tables.categories:
+        number = row["id"]
         if category_name(rows.setdefault(number, row)) != category_name(row):
             tally.add(Fault.CATEGORY_ID, f"{shown(row.get('name'))}, id {number}")
-    used = {
-        as_id(row.get("category_id"), f"{tables.name}: annotations[{i}]") for i, row in enumerate(tables.annotations)
-    }
     for number in [number for number, row in rows.items() if number not in used and _is_background(number, rows)]:
         tally.add(Fault.CATEGORY_BACKGROUND, f"{shown(rows.pop(number).get('name'))}, id {number}")
     names = {number: category_name(row) for number, row in rows.items()}

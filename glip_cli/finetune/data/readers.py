@@ -1,32 +1,25 @@
 """A file or folder of somebody's boxes -> `TrainSet`, and what was wrong with it.
 
-    x.json with captions and `tokens_positive`   grounding data (MDETR's format: Flickr30k, mixed)
-    x.json otherwise                             COCO
-    folder with data.yaml, or that file          YOLO           `yolo`
-    folder with Annotations/*.xml, or with xml   Pascal VOC     `voc`
-
-All become the rows of a COCO file; from there on there is one way.
+`glip_cli.data.formats` makes the rows of a COCO file of each kind; from there on there is one way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from glip_cli.data.formats import read_tables
 from glip_cli.data.image_files import Picture, open_pictures
 from glip_cli.data.image_search import search
 from glip_cli.data.issues import Fault, Findings, Tally
-from glip_cli.data.reading import as_id, read_json, shown
-from glip_cli.data.rows import ImageRow
+from glip_cli.data.reading import shown
+from glip_cli.data.rows import ImageRow, read_annotations
 from glip_cli.data.tables import Tables
-from glip_cli.data.voc import is_voc, read_voc
-from glip_cli.data.yolo import data_yaml, read_yolo
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.finetune.data.classes import class_names
-from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows
+from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows, once
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
 from glip_cli.phrases import check_spans
 from glip_cli.texts import check_text
@@ -37,9 +30,9 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
     """Read a training set and check all of it: every row, and that every picture is there and is one.
 
     Args:
-        path: see above; the kind is recognised.
+        path: any kind of `glip_cli.data.formats`.
         images: the folder of the pictures; by default where such a set has them, or beside the file, however deep.
-        split: which part of a YOLO data.yaml.
+        split: which part, of a set that has several.
 
     Returns:
         The set without what was dropped, and the table of what was wrong; with `findings.stops` do not train on it.
@@ -48,60 +41,30 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
         UsageError: it is no training set, or a row of it cannot be read at all; names the place.
     """
     tally = Tally()
-    tables = _tables(path, images, split, tally)
+    tables = read_tables(path, images, split, tally)
     rows = image_rows(tables, tally)
-    pictures = open_pictures(rows, search(rows, tables.folder), tally)
-    boxes = boxes_of(tables, rows, pictures, tally)
+    pictures = open_pictures(rows, search(rows, tables.folder, tables.paths), tally, tables.sizes)
+    annotations = read_annotations(tables, tally)
+    boxes = boxes_of(tables, annotations, rows, pictures, tally)
     if tables.is_grounding:
         train_set = _grounding_set(tables, rows, pictures, boxes, tally)
     else:
-        train_set = _detection_set(tables, rows, pictures, boxes, tally)
+        names = class_names(tables, {row["category_id"] for _, row in annotations}, tally)
+        train_set = _detection_set(tables, names, rows, pictures, boxes, tally)
     for item in train_set.items:
         if not len(item.boxes):
             tally.add(Fault.IMAGE_EMPTY, str(item.image))
     return train_set, tally.findings(tables.name, (len(item.boxes) for item in train_set.items))
 
 
-def _tables(path: Path, images: Path | None, split: str, tally: Tally) -> Tables:
-    if (described := data_yaml(path)) is not None:
-        return read_yolo(described, images, split, tally)
-    if path.is_dir():
-        if not is_voc(path):
-            raise UsageError(f"{path}: neither data.yaml (YOLO) nor xml files (VOC) in it; give a training set")
-        return read_voc(path, images)
-    return _from_json(path, images or path.parent)
-
-
-def _from_json(path: Path, folder: Path) -> Tables:
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: {shown(data)} is no training set; give a COCO or grounding json")
-    lists = {key: _objects(data, key, path) for key in ("images", "annotations")}
-    is_grounding = any("caption" in row for row in lists["images"]) and any(
-        "tokens_positive" in row for row in lists["annotations"]
-    )
-    categories = [] if is_grounding else _objects(data, "categories", path)
-    return Tables(path.name, folder, lists["images"], lists["annotations"], categories, is_grounding)
-
-
-def _objects(data: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    rows = data.get(key)
-    if not isinstance(rows, list) or (not rows and key != "annotations"):
-        raise UsageError(f"{path}: has no list '{key}' with something in it; give a COCO or grounding json")
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise UsageError(f"{path}: {key}[{i}] is {shown(row)}, not an object; the file is damaged")
-    return rows
-
-
 def _detection_set(
     tables: Tables,
+    listed: Mapping[int, str],
     rows: Sequence[ImageRow],
     pictures: Mapping[int, Picture],
     boxes: Mapping[int, list[Box]],
     tally: Tally,
 ) -> TrainSet:
-    listed = class_names(tables, tally)
     kept = {number: name for number, name in sorted(listed.items()) if name.strip()}
     if not kept:
         raise UsageError(f"{tables.name}: none of its classes has a name to ask for; name the classes")
@@ -110,6 +73,7 @@ def _detection_set(
     for row in rows:
         if row.id in pictures:
             mine = [box for box in boxes.get(row.id, ()) if _is_of(listed, kept, box, row.file_name, tally)]
+            mine = once(mine, row.file_name, tally)
             labels = np.array([place[box.row["category_id"]] for box in mine], np.int64)
             items.append(DetectionItem(pictures[row.id].path, as_array(mine), labels, row.id))
             used.update(labels.tolist())
@@ -135,7 +99,7 @@ def _grounding_set(
     boxes: Mapping[int, list[Box]],
     tally: Tally,
 ) -> TrainSet:
-    captions = {as_id(raw["id"], tables.name): raw.get("caption") for raw in reversed(tables.images)}
+    captions = {raw["id"]: raw.get("caption") for raw in reversed(tables.images)}
     items = []
     for row in rows:
         caption = _caption(captions[row.id])

@@ -10,8 +10,8 @@ import numpy as np
 
 from glip_cli.data.image_files import Picture
 from glip_cli.data.issues import Fault, Tally
-from glip_cli.data.reading import as_id, shown
-from glip_cli.data.rows import Annotation, ImageRow, read_annotation, read_image_row
+from glip_cli.data.reading import shown
+from glip_cli.data.rows import Annotation, ImageRow, read_image_row
 from glip_cli.data.tables import Tables
 from glip_cli.finetune.data.sets import FloatBoxes
 
@@ -33,7 +33,7 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
     captions: dict[int, object] = {}
     for i, raw in enumerate(tables.images):
         where = f"{tables.name}: images[{i}]"
-        row = read_image_row({**raw, "id": as_id(raw.get("id"), f"{where}.id")}, where)
+        row = read_image_row(raw, where)
         known = by_id.setdefault(row.id, row)
         if known is not row:
             same = known.file_name == row.file_name and captions[row.id] == raw.get("caption")
@@ -43,29 +43,42 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
 
 
 def boxes_of(
-    tables: Tables, rows: Sequence[ImageRow], pictures: Mapping[int, Picture], tally: Tally
+    tables: Tables,
+    annotations: Sequence[tuple[int, Annotation]],
+    rows: Sequence[ImageRow],
+    pictures: Mapping[int, Picture],
+    tally: Tally,
 ) -> dict[int, list[Box]]:
-    """Image id -> its boxes that can be learnt from."""
+    """Image id -> its boxes that can be learnt from; `annotations` are those of the tables, with their places."""
     names = {row.id: row.file_name for row in rows}
     found: dict[int, list[Box]] = defaultdict(list)
     ids: Counter[int] = Counter()
-    for i, raw in enumerate(tables.annotations):
-        row = read_annotation(raw, i + 1, f"{tables.name}: annotations[{i}]")
-        image = names.get(row["image_id"])
+    for place, row in annotations:
         ids[row["id"]] += 1
+        image = names.get(row["image_id"])
+        picture = pictures.get(row["image_id"])
         if ids[row["id"]] == 2:
             tally.add(Fault.BOX_ID, _example(row, image))
         if image is None:
-            tally.add(Fault.BOX_IMAGE, _example(row, image))
+            tally.add(Fault.BOX_IMAGE, _example(row, f"image {shown(tables.annotations[place].get('image_id'))}"))
         elif row["iscrowd"]:
             tally.add(Fault.BOX_CROWD, _example(row, image))
-        elif (picture := pictures.get(row["image_id"])) and (corners := _inside(row, picture, image, tally)):
-            found[row["image_id"]].append(Box(row, corners, i))
+        elif picture and (corners := _inside(row, picture, image, tally)):
+            found[row["image_id"]].append(Box(row, corners, place))
     return found
 
 
+def once(boxes: Sequence[Box], image: str, tally: Tally) -> list[Box]:
+    """Without those that an image has of the same class already."""
+    first: dict[tuple[int, tuple[float, ...]], Box] = {}
+    for box in boxes:
+        if first.setdefault((box.row["category_id"], box.corners), box) is not box:
+            tally.add(Fault.BOX_REPEATED, _example(box.row, image))
+    return list(first.values())
+
+
 def _example(row: Annotation, image: str | None) -> str:
-    return f"{image or 'image ' + str(row['image_id'])}: box {shown(row['bbox'])}, id {row['id']}"
+    return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 
 def _inside(row: Annotation, picture: Picture, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
