@@ -76,8 +76,13 @@ class Asked:
         if self.flags.gt is None and self.dataset == "scenes":
             return draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
         if self.flags.gt is None:
-            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, its annotations as COCO json")
+            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, its annotations (COCO json, YOLO, VOC or csv)")
         return self.flags.gt
+
+    def truth(self) -> GroundTruth:
+        """Raises UsageError."""
+        path = self.annotations()
+        return read_ground_truth(path, images=self.flags.images, split=self.flags.split or "val")
 
     def folder(self) -> Path:
         """Raises UsageError."""
@@ -88,8 +93,8 @@ class Asked:
 
 def boxes(asked: Asked, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
-    file = asked.annotations()
-    truth, folder = read_ground_truth(file), asked.flags.images or file.parent
+    truth = asked.truth()
+    folder = asked.flags.images or truth.folder
     if asked.dataset == "scenes":
         truth = replace(truth, name=f"drawn scenes of seed {SEED}")
     task = box_task(
@@ -108,7 +113,7 @@ def score_file(asked: Asked, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
     if asked.dataset not in ("coco", "lvis-minival", "lvis-val"):
         raise UsageError(f"--dt is for coco and lvis, not for {asked.dataset}")
-    truth = read_ground_truth(asked.annotations())
+    truth = asked.truth()
     images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
     results = read_results(dt, truth)
     conclude(score_boxes(truth, results, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])

@@ -25,7 +25,7 @@ class DatasetFlags:
     gt: Annotated[
         Path | None,
         typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="The annotations: COCO json."),
+                     help="The annotations: COCO json, or a folder of YOLO or Pascal VOC, or a csv."),
     ] = None  # fmt: skip
     images: Annotated[
         Path | None,
@@ -45,7 +45,7 @@ class DatasetFlags:
     split: Annotated[
         str | None,
         typer.Option("--split", metavar="NAME", rich_help_panel=DATA, show_default=False,
-                     help="test, val or minival; else test of Flickr30k, the published one of ODinW."),
+                     help="test, val or minival; else test of Flickr30k, the published one of ODinW, val of a folder."),
     ] = None  # fmt: skip
     limit: Annotated[
         int | None,

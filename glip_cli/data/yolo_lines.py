@@ -131,7 +131,7 @@ def _undeclared(lines: Sequence[Line], tally: Tally) -> Reader:
 def _undecided(lines: Sequence[Line], what: str, tally: Tally) -> Reader:
     for line in lines:
         tally.add(Fault.LINE_FORM, f"{line.where}: {what}")
-    return _from_center  # which nobody gets to see: the issue stops all
+    return _from_center  # not used: the issue stops the command
 
 
 def _end_in_ids(lines: Sequence[Line]) -> bool:

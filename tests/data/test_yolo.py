@@ -256,10 +256,7 @@ def layout(folder: Path, yaml: str, *pairs: tuple[str, str]) -> None:
         ("path: .\ntrain: ./images/", [("images/a.png", "labels/a.txt")]),
         ("path: /content/datasets/mine\ntrain: images", [("images/a.png", "labels/a.txt")]),  # of another machine
         (
-            (
-                "path: ~\ntrain: [images/a.png, images/b]",
-                [("images/a.png", "labels/a.txt"), ("images/b/c.jpg", "labels/b/c.txt")],
-            ),
+            "path: ~\ntrain: [images/a.png, images/b]",
             [("images/a.png", "labels/a.txt"), ("images/b/c.jpg", "labels/b/c.txt")],
         ),
         ("", [("images/a.png", "labels/a.txt")]),
