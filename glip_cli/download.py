@@ -7,12 +7,13 @@ import time
 from urllib import error, parse, request
 
 from glip_cli import __version__
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.readable import one_line
 
 MAX_DOWNLOAD_BYTES = 100_000_000
 STALL_SECONDS = 20.0  # without one byte
 TOTAL_SECONDS = 300.0
+BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another one in a moment
 
 _USER_AGENT = f"glip-cli/{__version__} (Python urllib)"
 
@@ -26,7 +27,8 @@ def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SE
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
 
     Raises:
-        ImageError: one line with the server's answer, or the reason that there was none.
+        UnavailableError: one line with the server's answer, or the reason that there was none.
+        ImageError: what came is no image, or more than `max_bytes`.
     """
     try:
         asked = request.Request(parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": _USER_AGENT})
@@ -35,12 +37,17 @@ def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SE
     except error.HTTPError as failure:
         failure.close()
         answer = f"{failure.code} {http.client.responses.get(failure.code, '')}".strip()
-        raise ImageError(f"{one_line(url)}: the server answers {answer}; check the URL") from None
+        raise UnavailableError(
+            f"{one_line(url)}: the server answers {answer}; check the URL", brief=failure.code in BUSY
+        ) from None
     except TimeoutError:
-        raise ImageError(f"{one_line(url)}: no answer within {stall:g} s; try again later") from None
+        raise UnavailableError(f"{one_line(url)}: no answer within {stall:g} s; try again later", brief=True) from None
     except (OSError, http.client.HTTPException, ValueError) as failure:
         reason = " ".join(str(getattr(failure, "reason", failure)).split()) or type(failure).__name__
-        raise ImageError(f"{one_line(url)}: cannot be fetched ({reason}); check the URL and the network") from failure
+        raise UnavailableError(
+            f"{one_line(url)}: cannot be fetched ({reason}); check the URL and the network",
+            brief=not isinstance(failure, ValueError),
+        ) from failure
 
 
 def _opener() -> request.OpenerDirector:
@@ -67,9 +74,11 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
         if len(body) > max_bytes:
             raise ImageError(f"{name}: more than {max_bytes / 1e6:g} MB; download it yourself and give the file")
         if time.monotonic() > deadline:
-            raise ImageError(f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file")
+            raise UnavailableError(
+                f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file"
+            )
     if expected.isdecimal() and len(body) < int(expected):
-        raise ImageError(f"{name}: cut short after {len(body)} of {expected} bytes; try again")
+        raise UnavailableError(f"{name}: cut short after {len(body)} of {expected} bytes; try again", brief=True)
     if body.lstrip().startswith((b"<", b"{")):
         kind = response.headers.get_content_type()
         raise ImageError(f"{name}: the server sent text ({kind}), not a picture; give the picture's own URL")

@@ -4,6 +4,7 @@
     ├── UsageError               exit code 2: flags or arguments that cannot be meant
     │   └── PromptError          labels, captions or spans that the model cannot read
     ├── ImageError               a picture that cannot be read; other pictures go on (exit code 3)
+    │   └── UnavailableError     an image that cannot be had here and now; elsewhere or later it may be
     ├── OutputError              a place where results cannot be written
     ├── DeviceError              a device or dtype that this machine does not have
     │   └── OutOfMemoryError     work that does not fit into the device's memory
@@ -39,6 +40,18 @@ class PromptError(UsageError):
 
 class ImageError(GlipError):
     pass
+
+
+class UnavailableError(ImageError):
+    """The fault may be this machine's or this moment's, and not the image's.
+
+    Attributes:
+        brief: it may pass within seconds (an I/O error, a busy server), so that the same machine should try again.
+    """
+
+    def __init__(self, message: str, brief: bool = False):
+        super().__init__(message)
+        self.brief = brief
 
 
 class OutputError(GlipError):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.pillow import decoding_room, open_image, quiet
 from glip_cli.threads import READ_SECONDS, within
 
@@ -115,12 +115,16 @@ def _read_bytes(path: Path, name: str) -> bytes:
     try:
         return within(READ_SECONDS, _read_file, path, name)
     except FileNotFoundError:
-        raise ImageError(f"{name}: no such file; check the path") from None
+        raise UnavailableError(f"{name}: no such file; check the path") from None
     except PermissionError:
-        raise ImageError(f"{name}: no permission to read it; change the file's rights") from None
+        raise UnavailableError(f"{name}: no permission to read it; change the file's rights") from None
     except TimeoutError:
-        raise ImageError(f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise UnavailableError(
+            f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on"
+        ) from None
+    except OSError as error:
+        raise UnavailableError(f"{name}: cannot be read ({_one_line(error)})", brief=True) from error
+    except ValueError as error:  # a null character in the name
         raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
 
 

@@ -50,7 +50,8 @@ class Source:
         """The bytes behind a URL, or a path: what `read_image` takes.
 
         Raises:
-            ImageError: the URL cannot be fetched, or `offline` forbids it.
+            UnavailableError: the URL cannot be fetched.
+            ImageError: `offline` forbids it, or no such scheme can be fetched; the body is no image.
         """
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")

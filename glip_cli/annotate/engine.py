@@ -19,11 +19,12 @@ from glip_cli.annotate.captions import Captioned
 from glip_cli.annotate.parts import read_sentence
 from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
+from glip_cli.batch.reading import Reading, failed_record
 from glip_cli.batch.runner import MOST_WORKERS
 from glip_cli.detector import Detector, Seen
 from glip_cli.device import out_of_memory
 from glip_cli.errors import ImageError, PromptError, without_frames
-from glip_cli.image import Prepared, prepare, read_image
+from glip_cli.image import Prepared, prepare
 from glip_cli.nouns import Tagger
 from glip_cli.options import DetectOptions
 from glip_cli.output.records import AnyRecord, error_record, record
@@ -50,6 +51,7 @@ class GroundingEngine:
         self.detector, self.options, self.tagger = detector, options, tagger
         self.workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self.stop = stop or threading.Event()
+        self._reading = Reading()
         self._size = options.size or detector.model.config.image_size
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
@@ -64,7 +66,7 @@ class GroundingEngine:
 
     def _read(self, sentences: list[Captioned]) -> Read:
         try:
-            image = read_image(sentences[0].open(), sentences[0].name)
+            image = self._reading(sentences[0])
         except ImageError as error:
             return sentences, without_frames(error)
         with out_of_memory(torch.device("cpu")):
@@ -76,7 +78,7 @@ class GroundingEngine:
         seen: Seen | None = None
         for one in sentences:
             if isinstance(picture, ImageError):
-                yield error_record(name, str(picture), model)
+                yield failed_record(name, picture, model)
                 continue
             try:
                 text, prompt = read_sentence(

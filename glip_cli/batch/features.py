@@ -17,13 +17,14 @@ from filelock import FileLock, Timeout
 
 from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
+from glip_cli.batch.reading import Reading
 from glip_cli.batch.runner import MOST_WORKERS
 from glip_cli.device import let_go
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
 from glip_cli.features import Extractor, Features, save
 from glip_cli.features.extract import alike
 from glip_cli.features.files import strings, told_by
-from glip_cli.image import Prepared, padded_size, read_image
+from glip_cli.image import Prepared, padded_size
 
 Watch = Callable[[Mapping[str, Any]], None]
 LOCK = ".features.lock"
@@ -105,6 +106,7 @@ class Job:
     bytes: int = 0
 
     def __post_init__(self) -> None:
+        self._reading = Reading()
         self.most = self.extractor.options.batch_size  # images at once, as memory allows
 
     def run(self, items: Iterable[Item], watch: Watch) -> None:
@@ -146,7 +148,7 @@ class Job:
 
     def _read(self, item: Item) -> tuple[Item, Prepared | ImageError]:
         try:
-            return item, self.extractor.prepare(read_image(item.source.open(), item.source.name))
+            return item, self.extractor.prepare(self._reading(item.source))
         except ImageError as error:
             return item, without_frames(error)
 

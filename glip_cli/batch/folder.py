@@ -3,6 +3,7 @@
 DIR/run.json             what was asked; a run with other settings is refused
 DIR/results.jsonl        the journal: one record per picture, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
+DIR/results.retry.jsonl  new records of pictures that failed, until they take the places of the old ones
 DIR/.0-of-1.lock         held by the process at work
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,8 +21,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from glip_cli.batch.items import Engine, Item
+from glip_cli.batch.items import Engine, Item, Work
 from glip_cli.batch.journal import Counts, Journal, lasting, read_records
+from glip_cli.batch.retry import Retries, fold
 from glip_cli.batch.shards import Listed, Shard, Shards
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
@@ -46,7 +47,8 @@ class Progress:
         before: records that were there when it began.
         share_done: every picture of this process' share has its record.
         complete: results.jsonl holds a record of every picture.
-        speaks: this is the one process of several that is to say so and to make other formats.
+        speaks: this process is to say so; once `complete`, one of several alone, which makes other formats.
+        waits_for: ranks of the processes that are not done, where this one is.
     """
 
     counts: Counts
@@ -54,6 +56,7 @@ class Progress:
     share_done: bool
     complete: bool
     speaks: bool
+    waits_for: tuple[int, ...] = ()
 
 
 def settings_of(model: str, prompt: Prompt, options: DetectOptions) -> dict[str, Any]:
@@ -67,15 +70,21 @@ def settings_of(model: str, prompt: Prompt, options: DetectOptions) -> dict[str,
 class RunFolder:
     """The folder of one run, held by this process until `close`."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], shard: Shard = ALONE, overwrite: bool = False):
+    def __init__(self, path: Path, settings: Mapping[str, Any], shard: Shard = ALONE, overwrite: bool = False,
+                 retry_failed: bool = False):  # fmt: skip
         """Take hold of the folder.
+
+        Args:
+            overwrite: begin from nothing.
+            retry_failed: images whose record is an error are tried again.
 
         Raises:
             UsageError: it holds a run with other settings, or results of something else, or another process is at
                 work in it.
             OutputError: it cannot be written.
         """
-        self.path, self.shard = path, shard
+        self.path, self.shard, self._retry = path, shard, retry_failed
+        self._processes: object = shard.world  # of the run that is there
         self.results = path / "results.jsonl"
         self._settings = path / "run.json"
         self._shards = Shards(path, shard)
@@ -84,6 +93,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_held(path / f".{shard}.lock", path))
             self._claim(json.loads(json_bytes({**settings, "processes": shard.world})), overwrite)
+            if retry_failed and shard.world > 1:
+                self._shards.reopen()
             self._open = stack.pop_all()
 
     def close(self) -> None:
@@ -100,7 +111,11 @@ class RunFolder:
             self._shards.clear()
             self.results.unlink(missing_ok=True)
         elif self._settings.exists():
-            return _compare(_read_settings(self._settings), settings, self.path)
+            before = read_settings(self._settings)
+            self._processes = before.get("processes")
+            # merged results belong to no number of processes any more; `run` finds out whether they are all
+            same = {"processes": self._processes} if self.results.exists() else {}
+            return _compare(before, {**settings, **same}, self.path)
         elif self.results.exists():
             raise UsageError(f"{self.results} was not made by glip batch; choose another --out-dir, or --overwrite it")
         with lasting(self._settings) as stream:
@@ -117,7 +132,7 @@ class RunFolder:
 
         Args:
             items: all pictures of the run, those included that are done or another process' share.
-            started: told how many records of this share are there already.
+            started: told how many records of this share are there already and will stay.
             watch: told each new record, once it is on the disk.
 
         Raises:
@@ -127,30 +142,42 @@ class RunFolder:
         if self.shard.world > 1 and self.results.exists():
             return self._merged_before(iter(items))
         with _writing(self.path):
-            journal = Journal(self._own)
-        with closing(journal):
+            fold(self._own)  # what a killed process left
+            journal, retries = Journal(self._own), Retries(self._own)
+        with closing(journal), closing(retries):
             before = journal.counts.images
-            started(before)
+            started(before - (journal.counts.failed if self._retry else 0))
             pictures = Listed(iter(items))
             share = islice(pictures, self.shard.rank, None, self.shard.world)
-            again = self._skip_done(self._own, share, before - before % engine.block_size, before)
-            with closing(engine(chain(again, share))) as records:
-                for record in islice(records, len(again), None):
-                    journal.add(record)
+            work = Work(self._pairs(self._own, share, before), share, before, engine.block_size, self._retry)
+            with closing(engine(iter(work))) as records:
+                for record in records:
+                    place = work.places.popleft()
+                    if place is None:
+                        continue
+                    if place.number < before:
+                        retries.add(place, record)
+                    else:
+                        journal.add(record)
                     watch(record)
-        share_done = pictures.ended and journal.counts.images == self.shard.part_of(pictures.count)
-        return self._ended(journal.counts, before, share_done, pictures.digest)
+        ended = pictures.ended and all(place is None for place in work.places)
+        share_done = ended and journal.counts.images == self.shard.part_of(pictures.count)
+        with _writing(self.path):
+            counts = _count(self._own) if fold(self._own) else journal.counts
+        return self._ended(counts, before, share_done, pictures.digest)
 
     def _ended(self, counts: Counts, before: int, share_done: bool, pictures: str) -> Progress:
         """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
-        several = self.shard.world > 1
+        several, left = self.shard.world > 1, ()
         with _writing(self.path):
-            complete = share_done and (not several or self._shards.finish(pictures))
+            if share_done and several:
+                left = self._shards.finish(pictures)
+            complete = share_done and not left
             if complete and (several or before):
                 self._sweep()
         if complete and several:
             counts = _count(self.results)
-        return Progress(counts, before, share_done, complete, speaks=complete or self.shard.rank == 0)
+        return Progress(counts, before, share_done, complete, complete or self.shard.speaks, left)
 
     def _sweep(self) -> None:
         """Remove the temporary files that a kill left half-written."""
@@ -158,23 +185,26 @@ class RunFolder:
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def _skip_done(self, journal: Path, share: Iterator[Item], begin: int, end: int) -> list[Item]:
-        """Pass over the `end` pictures that have records; return those from `begin` on, to be done again."""
-        kept: deque[Item] = deque(maxlen=end - begin)
-        items = chain(islice(share, end), repeat(None))
+    def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Iterator[tuple[AnyRecord, Item]]:
+        """The first `count` records, each with its picture. Raises UsageError where they do not belong together."""
+        items = chain(islice(share, count), repeat(None))
         for number, (record, item) in enumerate(zip(read_records(journal), items, strict=False), 1):
             if item is None or item.source.name != record["image"]:
                 now = "nothing" if item is None else item.source.name
                 raise self._changed(f"number {number} was {record['image']} and is {now} now")
-            kept.append(item)
-        return list(kept)
+            yield record, item
 
     def _merged_before(self, items: Iterator[Item]) -> Progress:
         """Another process did the last of it, now or earlier. Raises UsageError for pictures that have changed."""
+        if self._retry:
+            raise UsageError(f"the shards in {self.path} are merged: --retry-failed takes one process from here on")
         shutil.rmtree(self._shards.journal.parent, ignore_errors=True)  # where the merge was killed at its end
         counts = _count(self.results)
-        self._skip_done(self.results, items, counts.images, counts.images)
+        for _ in self._pairs(self.results, items, counts.images):
+            pass
         if (more := next(items, None)) is not None:
+            if self._processes == 1:
+                _compare({"processes": 1}, {"processes": self.shard.world}, self.path)
             raise self._changed(f"{more.source.name} was not among them")
         return Progress(counts, counts.images, share_done=True, complete=True, speaks=self.shard.rank == 0)
 
@@ -205,7 +235,7 @@ def _count(path: Path) -> Counts:
     return counts
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_bytes())
     except ValueError:

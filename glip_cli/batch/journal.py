@@ -21,16 +21,22 @@ from glip_cli.output.records import AnyRecord
 
 @dataclass
 class Counts:
-    """What a journal holds."""
+    """What a journal holds.
+
+    Attributes:
+        unavailable: of those that failed, the images that another machine or moment may have.
+    """
 
     images: int = 0
     failed: int = 0
     detections: int = 0
+    unavailable: int = 0
 
     def add(self, record: AnyRecord) -> None:
         self.images += 1
         if "error" in record:
             self.failed += 1
+            self.unavailable += "host" in record
         else:
             self.detections += len(record["detections"])
 

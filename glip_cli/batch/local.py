@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 
 from glip_cli.batch.items import Item
+from glip_cli.batch.reading import failed_record
 from glip_cli.batch.runner import Outcome, Runner
 from glip_cli.errors import OutputError
 from glip_cli.output.pictures import Pictures
-from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.output.records import AnyRecord, record
 from glip_cli.sources import Source
 
 
@@ -36,7 +37,8 @@ class LocalEngine:
         """Save the pictures first: a record says that everything of its image is there."""
         name, model = outcome.source.name, self.runner.detector.name
         if outcome.detections is None:
-            return error_record(name, str(outcome.error), model)
+            assert outcome.error is not None
+            return failed_record(name, outcome.error, model)
         if outcome.image is not None:
             try:
                 self.pictures.save(outcome.image, outcome.detections, item.file_name)

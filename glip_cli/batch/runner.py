@@ -19,10 +19,11 @@ import torch
 from PIL import Image
 
 from glip_cli.batch.prefetch import in_order
+from glip_cli.batch.reading import Reading
 from glip_cli.detector import Detector
 from glip_cli.device import let_go, out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
-from glip_cli.image import Prepared, padded_size, prepare, read_image
+from glip_cli.image import Prepared, padded_size, prepare
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan
 from glip_cli.sources import Source
@@ -87,6 +88,7 @@ class Runner:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
+        self._reading = Reading()
         self._batch_size = self.options.batch_size
         self._size = self.options.size or self.detector.model.config.image_size
 
@@ -133,7 +135,7 @@ class Runner:
 
     def _read(self, source: Source) -> Outcome:
         try:
-            image = read_image(source.open(), source.name)
+            image = self._reading(source)
         except ImageError as error:
             return Outcome(source, error=without_frames(error))
         if self.options.views:

@@ -27,20 +27,31 @@ from glip_cli.output.records import AnyRecord
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of a run this process does: pictures rank, rank + world, rank + 2 world ..."""
+    """Which part of a run this process does: pictures rank, rank + world, rank + 2 world ...
+
+    Attributes:
+        torchrun: it was started by torchrun, which shows what all processes say on one terminal, and ends them all
+            where one ends with another code than 0.
+    """
 
     rank: int = 0
     world: int = 1
+    torchrun: bool = False
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it may say something before the run is complete: one process at most for each terminal."""
+        return self.rank == 0 or not self.torchrun
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Shard:
-        """As torchrun says in RANK and WORLD_SIZE. Raises UsageError."""
+        """As RANK and WORLD_SIZE say, which torchrun sets, or a person. Raises UsageError."""
         rank, world = environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")
         if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
             raise UsageError(
                 f"RANK={rank} and WORLD_SIZE={world} in the environment: run under torchrun, or unset both"
             )
-        return cls(int(rank), int(world))
+        return cls(int(rank), int(world), "TORCHELASTIC_RUN_ID" in environment)
 
     def part_of(self, count: int) -> int:
         """How many of `count` pictures are its."""
@@ -84,7 +95,7 @@ class Shards:
     def __init__(self, run: Path, shard: Shard) -> None:
         self.shard, self._folder = shard, run / "shards"
         self._results, self._lock = run / "results.jsonl", run / ".merge.lock"
-        self.journal, self._done = self._paths(shard.rank)
+        self.journal, self.done = self._paths(shard.rank)
 
     def _paths(self, rank: int) -> tuple[Path, Path]:
         name = str(Shard(rank, self.shard.world))
@@ -92,24 +103,38 @@ class Shards:
 
     def clear(self) -> None:
         """Remove what an earlier run left here of this process' share. Raises OSError."""
-        for path in (self.journal, self._done):
+        for path in (self.journal, self.done):
             path.unlink(missing_ok=True)
 
-    def finish(self, pictures: str) -> bool:
-        """Note that this share of the pictures with that digest is done; if all are, merge. Was it merged here?
+    def reopen(self) -> None:
+        """Its share is not done any more. Raises OSError."""
+        with FileLock(self._lock):
+            self.done.unlink(missing_ok=True)
 
-        A share that was finished before pictures were added is not done. Raises OSError, OutputError.
+    def finish(self, pictures: str) -> tuple[int, ...]:
+        """Note that this share of the pictures with that digest is done; if all are, merge.
+
+        Returns the ranks of the shares that are not done; none once it was merged. A share that was finished before
+        pictures were added is not done. Raises OSError, OutputError.
         """
         with FileLock(self._lock):
-            with lasting(self._done) as stream:
+            if self._results.exists():  # by others, since this process began
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return ()
+            with lasting(self.done) as stream:
                 stream.write(pictures.encode())
             paths = [self._paths(rank) for rank in range(self.shard.world)]
-            if not all(done.exists() and done.read_text() == pictures for _, done in paths):
-                return False
-            with lasting(self._results) as stream:
-                stream.writelines(json_bytes(record) + b"\n" for record in in_turn([journal for journal, _ in paths]))
-            shutil.rmtree(self._folder)
-            return True
+            left = [rank for rank, (_, done) in enumerate(paths) if not _says(done, pictures)]
+            if not left:
+                with lasting(self._results) as stream:
+                    records = in_turn([journal for journal, _ in paths])
+                    stream.writelines(json_bytes(record) + b"\n" for record in records)
+                shutil.rmtree(self._folder)
+            return tuple(left)
+
+
+def _says(done: Path, pictures: str) -> bool:
+    return done.exists() and done.read_text() == pictures
 
 
 def in_turn(journals: Sequence[Path]) -> Iterator[AnyRecord]:

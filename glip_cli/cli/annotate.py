@@ -21,7 +21,7 @@ from glip_cli.readable import counted
 if TYPE_CHECKING:
     from glip_cli.annotate.captions import Survey
     from glip_cli.annotate.grounding import Tally
-    from glip_cli.batch.folder import Progress
+    from glip_cli.batch.folder import Progress, Shard
 
 EPILOG = "Example: glip annotate --captions captions.jsonl --images photos -m glip-t -o run"
 FORMATS = ("grounding", "labelstudio", "coco", "yolo", "voc", "csv")
@@ -72,7 +72,7 @@ def annotate(
     from glip_cli.batch.folder import RunFolder, Shard
 
     shard = Shard.of_environment()
-    notes, offline = Notes(manner.quiet or shard.rank > 0), manner.offline
+    notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = annotation_formats(format)
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
@@ -99,14 +99,14 @@ def annotate(
         "dtype": loading.dtype,
     }
     engine = GroundingEngine(detector, options, tagger, going.workers, threading.Event())
-    with RunFolder(out_dir, settings, shard, going.overwrite) as folder:
+    with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
         follower = BatchBar(notes, lambda: shard.part_of(found.captions))
         with follower, stopping(engine.stop):
             items = map(Item, read_captions(captions, images, offline=offline))
             progress = folder.run(items, engine, follower.started, follower.add)
         if progress.complete and progress.speaks:
             write(out_dir, folder.results, formats, notes)
-    finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks))
+    finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 
 def annotation_formats(given: Sequence[str] | None) -> list[str]:
@@ -141,11 +141,11 @@ def say_tally(total: Tally, notes: Notes) -> None:
               f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
 
 
-def finish(progress: Progress, follower: BatchBar, out_dir: Path, notes: Notes) -> None:
+def finish(progress: Progress, follower: BatchBar, out_dir: Path, notes: Notes, shard: Shard) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all failed, 3 when some did."""
     counts, new = progress.counts, follower.done
     failed = f", {counts.failed} failed" if counts.failed else ""
     notes.say(f"{counted(counts.detections, 'box', 'es')}{failed}")
     if new:
         notes.say(f"{follower.seconds:.1f} s, {new / follower.seconds:.1f} captions/s")
-    end_run(progress, out_dir, notes)
+    end_run(progress, out_dir, notes, shard)

@@ -18,7 +18,7 @@ from glip_cli.errors import UsageError
 from glip_cli.readable import counted
 
 if TYPE_CHECKING:
-    from glip_cli.batch.folder import Progress
+    from glip_cli.batch.folder import Progress, Shard
     from glip_cli.batch.items import Engine
     from glip_cli.batch.runner import Runner
 
@@ -37,6 +37,9 @@ Ray = Annotated[
     typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=flags.HOW, show_default=False,
                  help="Run on a Ray cluster: the one that is there, or --ray=ADDRESS."),
 ]  # fmt: skip
+Status = Annotated[
+    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Say what --out-dir holds, and do nothing.")
+]
 RayWorkers = Annotated[
     int | None,
     typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
@@ -63,9 +66,12 @@ def batch(
     going: flags.Going,
     ray: Ray = None,
     ray_workers: RayWorkers = None,
+    status: Status = False,
     manner: flags.Manner,
 ) -> None:
     """Find what you name in many pictures; killed, the same command goes on."""
+    if status:
+        return say_status(out_dir)
     from glip_cli.batch.folder import RunFolder, Shard, settings_of
     from glip_cli.batch.items import name_items
     from glip_cli.output.pictures import Pictures
@@ -75,7 +81,7 @@ def batch(
     shard = Shard.of_environment()
     if ray and shard.world > 1:
         raise UsageError("--ray and torchrun each spread the work; take one of them")
-    notes, offline = Notes(manner.quiet or shard.rank > 0), manner.offline
+    notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = check_formats(format or ["jsonl"])
     pictures = Pictures(out_dir, save_vis, save_crop, palette)
     served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
@@ -101,7 +107,7 @@ def batch(
         from glip_cli.batch.ray import Job, RayEngine
 
         engine = RayEngine(Job(load, prompt, options, pictures), ray, ray_workers, runner.stop)
-    with RunFolder(out_dir, settings, shard, going.overwrite) as folder:
+    with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
         count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=pictures.folders)))
         bar = BatchBar(notes, count)
         with bar, stopping(runner.stop):
@@ -109,10 +115,10 @@ def batch(
         if progress.complete and progress.speaks:
             folder.write_formats(formats)
     notes.note(*detector.remarks)
-    finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks))
+    finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 
-def finish(progress: Progress, bar: BatchBar, runner: Runner, out_dir: Path, notes: Notes) -> None:
+def finish(progress: Progress, bar: BatchBar, runner: Runner, out_dir: Path, notes: Notes, shard: Shard) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
     notes.say(f"{counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
@@ -122,4 +128,13 @@ def finish(progress: Progress, bar: BatchBar, runner: Runner, out_dir: Path, not
         notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited if runner.clock.model else ''}")
     if runner.halved_to:
         notes.say(f"memory allowed {counted(runner.halved_to, 'image')} at once: --batch-size {runner.halved_to}")
-    end_run(progress, out_dir, notes)
+    if counts.unavailable:
+        notes.say(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
+    end_run(progress, out_dir, notes, shard)
+
+
+def say_status(run: Path) -> None:
+    from glip_cli.batch.status import describe
+
+    for line in describe(run):
+        print(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -16,7 +16,7 @@ from glip_cli.cli.console import Notes
 from glip_cli.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
-    from glip_cli.batch.folder import Progress
+    from glip_cli.batch.folder import Progress, Shard
 
 SOME_FAILED = 3
 SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a terminal has sent to its processes already
@@ -34,7 +34,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the images in flight, the second at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the run after the images in flight, the second at once.
+
+    SIGHUP, which a terminal sends that is closed, stays ignored under nohup.
+    """
     first: list[float] = []
 
     def ask(number: int, frame: object) -> None:
@@ -43,7 +46,10 @@ def stopping(stop: threading.Event) -> Iterator[None]:
         if first[-1] - first[0] > SAME_SECONDS:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    chosen = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        chosen.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in chosen}
     try:
         yield
     finally:
@@ -51,15 +57,25 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_run(progress: Progress, out_dir: Path, notes: Notes) -> None:
+def end_run(progress: Progress, out_dir: Path, notes: Notes, shard: Shard) -> None:
     """Say where the results of a batch run are, or who will merge them; leave as its ending asks."""
     if not progress.share_done:
         leave_stopped(notes)
-    if not progress.complete:
-        notes.say("this process is done; the last one merges the results")
-        return
-    notes.say(f"saved in {out_dir}")
-    leave_if_failed(progress.counts.failed, progress.counts.images)
+    notes.say(f"saved in {out_dir}" if progress.complete else waiting(progress.waits_for, shard.world))
+    if not is_spared(progress, shard):
+        leave_if_failed(progress.counts.failed, progress.counts.images)
+
+
+def waiting(ranks: Sequence[int], world: int, most: int = 8) -> str:
+    """What a process says that is done while others are not."""
+    more = f" and {len(ranks) - most} more" if len(ranks) > most else ""
+    named = f"shard {ranks[0]}" if len(ranks) == 1 else f"shards {', '.join(map(str, ranks[:most]))}{more}"
+    return f"this process is done; {named} of {world} (counted from 0) not yet: the last one merges the results"
+
+
+def is_spared(progress: Progress, shard: Shard) -> bool:
+    """Whether a failed image is for the last process to report: torchrun ends all where one leaves with 3."""
+    return shard.torchrun and not progress.complete
 
 
 def leave_stopped(notes: Notes) -> NoReturn:

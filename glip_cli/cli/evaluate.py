@@ -11,7 +11,7 @@ from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
-from glip_cli.cli.ending import SOME_FAILED, leave_stopped, stopping
+from glip_cli.cli.ending import SOME_FAILED, is_spared, leave_stopped, stopping
 from glip_cli.cli.request import read_batch_size, read_definitions, read_views
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
@@ -45,7 +45,7 @@ def evaluate(
     from glip_cli.evaluation.session import Session
 
     shard = Shard.of_environment()
-    notes = Notes(manner.quiet or shard.rank > 0)
+    notes = Notes(manner.quiet or not shard.speaks)
     asked = Asked(chosen, report, out_dir, notes)
     if chosen.dt:
         score_file(asked, chosen.dt)
@@ -61,6 +61,7 @@ def evaluate(
         follow=lambda total: BatchBar(notes, lambda: total),
         shard=shard,
         overwrite=going.overwrite,
+        retry_failed=going.retry_failed,
         workers=going.workers,
     )
     with stopping(session.stop):
@@ -89,5 +90,5 @@ def finish(session: Session, notes: Notes) -> None:
     runs = session.progress.values()
     if any(not run.share_done for run in runs):
         leave_stopped(notes)
-    if any(run.counts.failed for run in runs):
+    if any(run.counts.failed and not is_spared(run, session.shard) for run in runs):
         raise typer.Exit(SOME_FAILED)

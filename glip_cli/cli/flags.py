@@ -255,6 +255,9 @@ class Going:
     resume: Annotated[
         bool, typer.Option("--resume", hidden=True, help="Accepted: an unfinished run always goes on.")
     ] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", rich_help_panel=HOW, help="Try images again whose record is an error.")
+    ] = False
     workers: Workers = None
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from glip_cli.batch.items import Item
+from glip_cli.batch.reading import Reading, failed_record
 from glip_cli.detector import Detector, Seen
 from glip_cli.errors import ImageError
 from glip_cli.evaluation.flickr30k import Item as Sentence
 from glip_cli.evaluation.flickr30k import item_prompt
-from glip_cli.image import prepare, read_image
+from glip_cli.image import prepare
 from glip_cli.options import DetectOptions
-from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.output.records import AnyRecord, record
 from glip_cli.sources import Source
 
 OPTIONS: Mapping[str, Any] = {"threshold": 0.0}
@@ -37,6 +37,7 @@ class CaptionEngine:
         self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence], stop: threading.Event
     ):
         self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
+        self._reading = Reading()
         self._last = lru_cache(maxsize=1)(self._look)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
@@ -49,14 +50,14 @@ class CaptionEngine:
         try:
             seen = self._last(path)
         except ImageError as error:
-            return error_record(name, str(error), self.detector.name)
+            return failed_record(name, error, self.detector.name)
         plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
         (found,) = self.detector.ask(seen, plan, self.options)
         return record(name, found, self.detector.name)
 
     def _look(self, path: str) -> Seen:
         size = self.options.size or self.detector.model.config.image_size
-        return self.detector.look([prepare(read_image(Path(path), path), *size)])
+        return self.detector.look([prepare(self._reading(Source(path, path)), *size)])
 
 
 def source_of(item: Sentence) -> Source:

@@ -51,6 +51,7 @@ class Session:
     follow: Callable[[int], Follower]
     shard: Shard = field(default_factory=Shard)
     overwrite: bool = False
+    retry_failed: bool = False
     workers: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Session:
     def run(self, name: str, sources: Sequence[Source], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
         """The same with any engine; `settings` are what the answers depend on."""
         settings = {**settings, "dtype": self.load.get("dtype")}
-        with RunFolder(self.out / name, settings, self.shard, self.overwrite) as folder:
+        with RunFolder(self.out / name, settings, self.shard, self.overwrite, self.retry_failed) as folder:
             with self.follow(len(sources)) as follower:
                 items: Iterable[Item] = map(Item, sources)
                 done = folder.run(items, engine, follower.started, follower.add)

@@ -50,12 +50,16 @@ class Record(TypedDict):
 
 @final
 class ErrorRecord(TypedDict):
-    """A picture that could not be read, so that a file of results names every picture once."""
+    """A picture that could not be read, so that a file of results names every picture once.
+
+    `host` is there where the error may be a machine's or a moment's: the machine that could not have the image.
+    """
 
     schema: str
     image: str
     model: str
     error: str
+    host: NotRequired[str]
 
 
 AnyRecord = Record | ErrorRecord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,8 +20,12 @@ def items(names: Iterable[str]) -> Iterator[Item]:
     return (Item(Source(name, name)) for name in names)
 
 
-def made_record(name: str, block: list[str]) -> AnyRecord:
+def made_record(name: str, block: list[str], away: Collection[str] = ()) -> AnyRecord:
     """An answer that depends on the block that it was given in, as the last digits of a batch do."""
+    block = [other for other in block if other not in away]
+    if name in away:
+        return {"schema": "glip/1", "image": name, "model": "made@0", "error": f"{name}: no such file; check the path",
+                "host": "node1"}  # fmt: skip
     if name.startswith("bad"):
         return {"schema": "glip/1", "image": name, "model": "made@0", "error": f"{name}: broken"}
     box = {"xmin": 0.5, "ymin": 0.0, "xmax": float(len(name)), "ymax": float(sum(map(len, block)))}
@@ -32,10 +36,11 @@ def made_record(name: str, block: list[str]) -> AnyRecord:
 
 @dataclass
 class MadeEngine:
-    """Answers by block; stops after `most` records as one does that was told to."""
+    """Answers by block; stops after `most` records as one does that was told to; has no image of `away`."""
 
     block_size: int = 1
     most: int | None = None
+    away: Collection[str] = ()
     asked: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -46,12 +51,12 @@ class MadeEngine:
             for name in block:
                 if left == 0:
                     return
-                yield made_record(name, block)
+                yield made_record(name, block, self.away)
                 left = None if left is None else left - 1
 
 
 def do(path: Path, names: Iterable[str], engine: MadeEngine | None = None, shard: Shard | None = None,
-       overwrite: bool = False, **settings: object) -> Progress:  # fmt: skip
+       overwrite: bool = False, retry_failed: bool = False, **settings: object) -> Progress:  # fmt: skip
     """One start of a run, to its end or to where the engine stops."""
-    with RunFolder(path, SETTINGS | settings, shard or Shard(), overwrite) as folder:
+    with RunFolder(path, SETTINGS | settings, shard or Shard(), overwrite, retry_failed) as folder:
         return folder.run(items(names), engine or MadeEngine())

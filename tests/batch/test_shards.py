@@ -29,6 +29,13 @@ def test_torchrun_says_which_part() -> None:
             Shard.of_environment(wrong)
 
 
+def test_processes_started_by_hand_have_a_terminal_each() -> None:
+    by_hand = {"RANK": "1", "WORLD_SIZE": "2"}
+    assert Shard.of_environment(by_hand).speaks
+    assert not Shard.of_environment(by_hand | {"TORCHELASTIC_RUN_ID": "x"}).speaks
+    assert Shard(0, 2, torchrun=True).speaks
+
+
 @given(count=st.integers(0, 50), world=st.integers(1, 7))
 def test_the_parts_are_the_whole(count: int, world: int) -> None:
     assert sum(Shard(rank, world).part_of(count) for rank in range(world)) == count
@@ -67,6 +74,38 @@ def test_one_speaks_for_all(tmp_path: Path) -> None:
     again = [do(tmp_path, NAMES, shard=Shard(rank, 2)) for rank in range(2)]
     assert [end.speaks for end in again] == [True, False]
     assert all(end.complete and end.before == 23 for end in again)
+
+
+def test_one_that_is_done_names_those_that_are_not(tmp_path: Path) -> None:
+    do(tmp_path, NAMES, MadeEngine(most=2), Shard(2, 4))
+    assert do(tmp_path, NAMES, shard=Shard(0, 4)).waits_for == (1, 2, 3)
+    assert do(tmp_path, NAMES, shard=Shard(3, 4)).waits_for == (1, 2)
+    do(tmp_path, NAMES, shard=Shard(1, 4))
+    assert do(tmp_path, NAMES, shard=Shard(2, 4)).waits_for == ()
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_what_was_merged_is_for_any_number_of_processes(tmp_path: Path, alone: bytes, world: int) -> None:
+    """As for one more format: nothing is left to share."""
+    for rank in range(2):
+        do(tmp_path, NAMES, shard=Shard(rank, 2))
+    engine = MadeEngine()
+    end = do(tmp_path, NAMES, engine, Shard(0, world))
+    assert (end.complete, end.before, engine.asked) == (True, 23, [])
+    assert (tmp_path / "results.jsonl").read_bytes() == alone
+
+
+def test_a_finished_run_of_one_process_is_for_several(tmp_path: Path, alone: bytes) -> None:
+    do(tmp_path, NAMES)
+    assert do(tmp_path, NAMES, shard=Shard(1, 2)).complete
+    assert (tmp_path / "results.jsonl").read_bytes() == alone
+
+
+def test_shards_that_are_not_merged_belong_to_their_number(tmp_path: Path) -> None:
+    do(tmp_path, NAMES, shard=Shard(0, 2))
+    for shard in (Shard(0, 1), Shard(0, 3)):
+        with pytest.raises(UsageError, match=f"processes 2, not {shard.world}"):
+            do(tmp_path, NAMES, shard=shard)
 
 
 def test_nothing_is_detected_again_once_merged(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from glip_cli.cli.ending import stopping
 from tests.batch.process import ASKED, GLIP, batch, finish, lines, said, start, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")]
@@ -41,6 +43,19 @@ def test_asked_to_stop_it_ends_after_the_images_in_flight(
     code, output = finish(command)
     assert code == 0, output
     assert journal.read_bytes() == straight
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["", "nohup"])
+def test_a_closed_terminal_is_a_wish_to_stop(ignored: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        stop = threading.Event()
+        with stopping(stop):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.is_set() == (not ignored)
+        assert signal.getsignal(signal.SIGHUP) == (signal.SIG_IGN if ignored else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_waiting_for_stdin_it_stops_at_once(scenes: Path, tmp_path: Path) -> None:

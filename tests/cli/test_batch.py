@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -100,7 +101,7 @@ def test_inputs(folder: Path, given: list[str]) -> None:
     assert len(records()) == 6
 
 
-def test_an_image_that_failed_is_tried_again_only_when_begun_anew(folder: Path) -> None:
+def test_an_image_that_failed_is_tried_again_only_when_asked(folder: Path) -> None:
     Path("photos/3.png").write_bytes(b"")
     result = glip("photos")
     assert result.exit_code == 3
@@ -109,8 +110,21 @@ def test_an_image_that_failed_is_tried_again_only_when_begun_anew(folder: Path) 
     assert "1 failed" in result.stderr
     shutil.copy("photos/2.png", "photos/3.png")
     assert glip("photos").exit_code == 3
-    assert glip("photos", "--overwrite").exit_code == 0
+    result = glip("photos", "--retry-failed")
+    assert result.exit_code == 0, result.stderr
+    assert "going on after 5 images" in result.stderr
+    assert "6 images (1 now)" in result.stderr
     assert all("error" not in record for record in records())
+    again = Path("outputs/results.jsonl").read_bytes()
+    assert glip("photos", "--overwrite").exit_code == 0
+    assert Path("outputs/results.jsonl").read_bytes() == again
+
+
+def test_an_image_that_was_out_of_reach_names_the_machine(folder: Path) -> None:
+    result = glip("photos/0.png", "gone.jpg")
+    assert result.exit_code == 3
+    assert records()[1]["host"] == platform.node()
+    assert result.stderr.splitlines()[-2] == "--retry-failed tries 1 again that may only have been out of reach"
 
 
 def test_all_failed_is_1(folder: Path) -> None:
