@@ -168,7 +168,8 @@ class RunFolder:
 
     def _ended(self, counts: Counts, before: int, share_done: bool, pictures: str) -> Progress:
         """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
-        several, left = self.shard.world > 1, ()
+        several = self.shard.world > 1
+        left: tuple[int, ...] = ()
         with _writing(self.path):
             if share_done and several:
                 left = self._shards.finish(pictures)
