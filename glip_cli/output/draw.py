@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import colorsys
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +71,7 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     canvas = image.convert("RGB")
     sizes = sizes_for(canvas.size, len(detections))
     boxes = [_pixels(box, canvas.size) for box in detections.boxes.tolist()]
-    pen = ImageDraw.Draw(canvas, "RGBA")
+    pen = ImageDraw.Draw(canvas, "RGBA")  # for boxes; tags are pasted, since most letters come again and again
     for i in reversed(range(len(detections))):  # the best comes last, on top
         _draw_box(pen, boxes[i], colours[detections.label_ids[i]], sizes.line)
     texts = zip(detections.names, detections.scores.tolist(), strict=True)
@@ -77,7 +79,7 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     places = place_tags(boxes, [tag.size for tag in tags], canvas.size)
     for tag, place, label_id in reversed([*zip(tags, places, detections.label_ids, strict=True)]):
         if place is not None:
-            _draw_tag(pen, tag, place, colours[label_id], sizes)
+            _draw_tag(canvas, tag, place, colours[label_id], sizes.padding)
     return canvas
 
 
@@ -151,33 +153,72 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: Rect, colour: Colour, line: int) ->
             pen.rectangle((left, top, right, bottom), outline=fill, width=width)
 
 
-@dataclass(frozen=True)
-class _Tag:
-    """A text in its font; `size` in pixels with padding; `offset` from the tag's corner to the text's origin."""
+@dataclass(frozen=True, eq=False)
+class _Letters:
+    """A text, drawn once: `mask` (white on black) lies in `box`, relative to where the text begins, in pixels."""
 
     text: str
-    font: AnyFont
+    mask: Image.Image
+    box: Rect
+    advance: int  # to where the next text begins
+
+
+@lru_cache(maxsize=2048)
+def _letters(text: str, font: AnyFont) -> _Letters:
+    left, top, right, bottom = font.getbbox(text)
+    box = Rect(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    mask = Image.new("L", (max(box.right - box.left, 1), max(box.bottom - box.top, 1)))
+    ImageDraw.Draw(mask).text((-box.left, -box.top), text, fill=255, font=font)
+    return _Letters(text, mask, box, math.ceil(font.getlength(text)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tag:
+    """Texts with a space between; `size` in pixels with padding; `offset` from the tag's corner to where they begin."""
+
+    parts: tuple[_Letters, ...]
+    space: int
     size: tuple[int, int]
     offset: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        return " ".join(part.text for part in self.parts)
 
 
 def _tag(label: str, score: float, sizes: Sizes, picture: tuple[int, int]) -> _Tag:
     """`label score`, on one line, its label cut with an ellipsis where it is wider than the picture."""
-    label = " ".join(label.split())
+    label = " ".join(label[: 4 * picture[0]].split())  # no letter is so narrow that more would fit
     font = font_for(label, sizes.letter)
-    tag = _measured(f"{label} {score:.2f}", font, sizes)
-    while label and tag.size[0] > picture[0]:
-        label = label[:-1].rstrip()
-        tag = _measured(f"{label}… {score:.2f}" if label else f"{score:.2f}", font, sizes)
-    return tag
+    top, bottom, space = _line(font)
+    number = _letters(f"{score:.2f}", font)
+    label = _cut(label, font, picture[0] - 2 * sizes.padding - space - number.box.right)
+    parts = (_letters(label, font), number) if label else (number,)
+    top, bottom = min(top, *(part.box.top for part in parts)), max(bottom, *(part.box.bottom for part in parts))
+    left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + number.box.right
+    size = right - left + 2 * sizes.padding, bottom - top + 2 * sizes.padding
+    return _Tag(parts, space, size, (sizes.padding - left, sizes.padding - top))
 
 
-def _measured(text: str, font: AnyFont, sizes: Sizes) -> _Tag:
-    left, top, right, bottom = font.getbbox(text)
-    # All tags of ASCII text are of one height, whether or not a letter hangs below the line.
-    top, bottom = min(top, font.getbbox("dl")[1]), max(bottom, font.getbbox("gj")[3])
-    size = math.ceil(right - left) + 2 * sizes.padding, math.ceil(bottom - top) + 2 * sizes.padding
-    return _Tag(text, font, size, (sizes.padding - math.floor(left), sizes.padding - math.floor(top)))
+@lru_cache(maxsize=2048)
+def _cut(label: str, font: AnyFont, room: int) -> str:
+    """The label where it fits into `room` pixels, else what of it fits with an ellipsis, else nothing."""
+
+    def fits(text: str) -> bool:
+        return math.ceil(font.getlength(text)) - min(math.floor(font.getbbox(text)[0]), 0) <= room
+
+    def cut(length: int) -> str:
+        return f"{label[:length].rstrip()}…" if length else ""
+
+    if fits(label):
+        return label
+    return cut(bisect_left(range(1, len(label)), True, key=lambda length: not fits(cut(length))))
+
+
+@lru_cache(maxsize=64)
+def _line(font: AnyFont) -> tuple[int, int, int]:
+    """Top and bottom of a line, so that tags are of one height whatever hangs below it; and the width of a space."""
+    return math.floor(font.getbbox("dl")[1]), math.ceil(font.getbbox("gj")[3]), math.ceil(font.getlength(" "))
 
 
 def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: tuple[int, int]) -> list[Rect | None]:
@@ -186,25 +227,48 @@ def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: 
     Earlier tags count most, then boxes so small that a tag would hide what is in them. None for a tag that is
     larger than the picture.
     """
+    edges = _columns(boxes)
+    areas = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    taken = np.zeros_like(edges)
     places: list[Rect | None] = []
+    count = 0
     for box, tag in zip(boxes, tags, strict=True):
         candidates = _candidates(box, tag, picture)
-        small = [other for other in boxes if _area(other) < 4 * tag[0] * tag[1]]
-        taken = [place for place in places if place is not None]
-        cost = 4 * _hidden(candidates, taken) + _hidden(candidates, small)
-        places.append(candidates[int(cost.argmin())] if candidates else None)
+        if not candidates:
+            places.append(None)
+            continue
+        columns = _columns(candidates)
+        reach = Rect(*columns[:2].min(axis=1).tolist(), *columns[2:].max(axis=1).tolist())
+        is_small = areas < 4 * tag[0] * tag[1]
+        cost = 4 * _hidden(columns, _near(reach, taken[:, :count])) + _hidden(columns, _near(reach, edges, is_small))
+        places.append(candidates[int(cost.argmin())])
+        taken[:, count] = places[-1]
+        count += 1
     return places
 
 
-def _area(rect: Rect) -> int:
-    return (rect.right - rect.left) * (rect.bottom - rect.top)
+Columns = npt.NDArray[np.int64]
+"""int64 [4, n]: left, top, right and bottom of n rectangles."""
 
 
-def _hidden(tags: Sequence[Rect], things: Sequence[Rect]) -> npt.NDArray[np.int64]:
-    """[len(tags)]: how many square pixels of `things` each of `tags` would hide."""
-    a, b = np.array(tags, np.int64).reshape(-1, 1, 4), np.array(things, np.int64).reshape(1, -1, 4)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    hidden: npt.NDArray[np.int64] = sides.clip(min=0).prod(axis=-1).sum(axis=-1)
+def _columns(rects: Sequence[Rect]) -> Columns:
+    return np.array(rects, np.int64).reshape(-1, 4).T.copy()
+
+
+def _near(reach: Rect, things: Columns, counted: npt.NDArray[np.bool_] | bool = True) -> Columns:
+    """Of `things` those that are `counted` and reach into a rectangle: a few of thousands."""
+    left, top, right, bottom = things
+    inside = (left < reach.right) & (right > reach.left) & (top < reach.bottom) & (bottom > reach.top)
+    near: Columns = things[:, counted & inside]
+    return near
+
+
+def _hidden(tags: Columns, things: Columns) -> npt.NDArray[np.int64]:
+    """[t]: how many square pixels of `things` each of t `tags` would hide."""
+    left, top, right, bottom = things
+    width = np.minimum(tags[2, :, None], right) - np.maximum(tags[0, :, None], left)
+    height = np.minimum(tags[3, :, None], bottom) - np.maximum(tags[1, :, None], top)
+    hidden: npt.NDArray[np.int64] = (np.maximum(width, 0) * np.maximum(height, 0)).sum(axis=1)
     return hidden
 
 
@@ -221,12 +285,23 @@ def _candidates(box: Rect, tag: tuple[int, int], picture: tuple[int, int]) -> li
     return [Rect(x, y, x + width, y + height) for x in lefts for y in tops]
 
 
-def _draw_tag(pen: ImageDraw.ImageDraw, tag: _Tag, place: Rect, colour: Colour, sizes: Sizes) -> None:
-    corners = (place.left, place.top, place.right - 1, place.bottom - 1)
-    pen.rounded_rectangle(corners, radius=sizes.padding, fill=colour)
-    pen.text((place.left + tag.offset[0], place.top + tag.offset[1]), tag.text, fill=ink_on(colour), font=tag.font)
+def _draw_tag(canvas: Image.Image, tag: _Tag, place: Rect, colour: Colour, padding: int) -> None:
+    canvas.paste(colour, place, _rounded(tag.size, padding))
+    x, y = place.left + tag.offset[0], place.top + tag.offset[1]
+    for part in tag.parts:
+        canvas.paste(ink_on(colour), (x + part.box.left, y + part.box.top), part.mask)
+        x += part.advance + tag.space
 
 
+@lru_cache(maxsize=256)
+def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    """A rectangle of (width, height) with round corners, as a mask."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius=radius, fill=255)
+    return mask
+
+
+@lru_cache(maxsize=2048)
 def ink_on(colour: Colour) -> Colour:
     """Black or white, by relative luminance (WCAG 2.1, with gamma 2.2)."""
     red, green, blue = (float((value / 255) ** 2.2) for value in colour)

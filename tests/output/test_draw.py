@@ -177,6 +177,46 @@ def test_a_label_as_wide_as_a_novel_is_cut_and_keeps_its_score(label: str) -> No
     assert len(tag.text) > 15
 
 
+@pytest.mark.parametrize("width", [1, 30, 60, 61, 62, 63, 64, 160, 640])
+def test_a_label_is_cut_no_more_than_it_must_be(width: int) -> None:
+    """Found by halving, which must be what cutting letter by letter finds."""
+    label, font = "a few words and more of them", fonts.font_for("a", 12)
+    fitting = [
+        cut
+        for length in range(1, len(label) + 1)
+        if font.getlength(cut := label if length == len(label) else f"{label[:length].rstrip()}…") <= width
+    ]
+    assert draw._cut(label, font, width) == (fitting[-1] if fitting else "")
+
+
+def test_a_label_without_end_is_cut_before_it_is_measured() -> None:
+    tag = draw._tag("x" * 10_000_000, 0.5, draw.Sizes(line=2, letter=12, padding=3), (160, 100))
+    assert tag.size[0] <= 160
+    assert tag.text.endswith("x… 0.50")
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 90)] * 2, *[st.integers(1, 60)] * 2), max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_places_hide_the_least_of_those_there_are(rects: list[tuple[int, int, int, int]]) -> None:
+    """What only looks at things nearby finds what counting every pixel of every thing finds."""
+    picture, tag = (150, 150), (30, 12)
+    boxes = [Rect(x, y, x + w, y + h) for x, y, w, h in rects]
+    taken: list[Rect] = []
+    for box, place in zip(boxes, place_tags(boxes, [tag] * len(boxes), picture), strict=True):
+        small = [other for other in boxes if (other.right - other.left) * (other.bottom - other.top) < 4 * 30 * 12]
+        costs = [
+            4 * sum(hidden(one, other) for other in taken) + sum(hidden(one, other) for other in small)
+            for one in draw._candidates(box, tag, picture)
+        ]
+        assert place == draw._candidates(box, tag, picture)[costs.index(min(costs))]
+        taken.append(place)
+
+
+def hidden(a: Rect, b: Rect) -> int:
+    width, height = min(a.right, b.right) - max(a.left, b.left), min(a.bottom, b.bottom) - max(a.top, b.top)
+    return max(width, 0) * max(height, 0)
+
+
 # --- colours
 
 
