@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import time
 from urllib import error, parse, request
 
 from glip_cli import __version__
-from glip_cli.errors import ImageError, UnavailableError
-from glip_cli.readable import one_line
+from glip_cli.errors import ImageError
+from glip_cli.readable import one_line, shown_url
 
 MAX_DOWNLOAD_BYTES = 100_000_000
 STALL_SECONDS = 20.0  # without one byte
@@ -22,7 +23,7 @@ def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SE
     """The body behind an http(s) URL, redirects followed to http(s) only.
 
     Args:
-        url: as typed; spaces and letters beyond ASCII in its path are quoted.
+        url: as typed, with user:password@ where the server asks for it; spaces and letters beyond ASCII are quoted.
         max_bytes: more than this is refused.
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
 
@@ -30,24 +31,33 @@ def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SE
         UnavailableError: one line with the server's answer, or the reason that there was none.
         ImageError: what came is no image, or more than `max_bytes`.
     """
+    name = shown_url(url)
     try:
-        asked = request.Request(parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": _USER_AGENT})
-        with _opener().open(asked, timeout=stall) as response:
-            return _body(response, one_line(url), max_bytes)
+        with _opener().open(_request(url), timeout=stall) as response:
+            return _body(response, name, max_bytes)
     except error.HTTPError as failure:
         failure.close()
         answer = f"{failure.code} {http.client.responses.get(failure.code, '')}".strip()
-        raise UnavailableError(
-            f"{one_line(url)}: the server answers {answer}; check the URL", brief=failure.code in BUSY
-        ) from None
+        raise ImageError(f"{name}: the server answers {answer}; check the URL") from None
     except TimeoutError:
-        raise UnavailableError(f"{one_line(url)}: no answer within {stall:g} s; try again later", brief=True) from None
+        raise ImageError(f"{name}: no answer within {stall:g} s; try again later") from None
+    except http.client.InvalidURL:  # its words are parts of the URL, of a password perhaps
+        raise ImageError(f"{name}: cannot be fetched (no URL); check its host and port") from None
     except (OSError, http.client.HTTPException, ValueError) as failure:
         reason = " ".join(str(getattr(failure, "reason", failure)).split()) or type(failure).__name__
-        raise UnavailableError(
-            f"{one_line(url)}: cannot be fetched ({reason}); check the URL and the network",
-            brief=not isinstance(failure, ValueError),
-        ) from failure
+        raise ImageError(f"{name}: cannot be fetched ({reason}); check the URL and the network") from None
+
+
+def _request(url: str) -> request.Request:
+    """Without user and password, which go into a header: the library has no way with them in a URL."""
+    scheme, mark, rest = parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]").partition("://")
+    authority, slash, path = rest.partition("/")
+    login, _, host = authority.rpartition("@")
+    made = request.Request(f"{scheme}{mark}{host}{slash}{path}", headers={"User-Agent": _USER_AGENT})
+    if login:
+        code = base64.b64encode(parse.unquote_to_bytes(login)).decode()
+        made.add_unredirected_header("Authorization", f"Basic {code}")  # for this host alone
+    return made
 
 
 def _opener() -> request.OpenerDirector:
@@ -71,15 +81,13 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
     body, deadline = bytearray(), time.monotonic() + TOTAL_SECONDS
     while chunk := response.read(1 << 16):
         body += chunk
-        if len(body) > max_bytes:
+        if body.lstrip().startswith((b"<", b"{")):
+            kind = one_line(response.headers.get_content_type())
+            raise ImageError(f"{name}: the server sent text ({kind}), not a picture; give the picture's own URL")
+        if len(body) > max_bytes or (expected.isdecimal() and int(expected) > max_bytes):
             raise ImageError(f"{name}: more than {max_bytes / 1e6:g} MB; download it yourself and give the file")
         if time.monotonic() > deadline:
-            raise UnavailableError(
-                f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file"
-            )
+            raise ImageError(f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file")
     if expected.isdecimal() and len(body) < int(expected):
-        raise UnavailableError(f"{name}: cut short after {len(body)} of {expected} bytes; try again", brief=True)
-    if body.lstrip().startswith((b"<", b"{")):
-        kind = response.headers.get_content_type()
-        raise ImageError(f"{name}: the server sent text ({kind}), not a picture; give the picture's own URL")
+        raise ImageError(f"{name}: cut short after {len(body)} of {expected} bytes; try again")
     return bytes(body)

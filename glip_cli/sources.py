@@ -22,8 +22,9 @@ from typing import BinaryIO
 
 from glip_cli.download import fetch
 from glip_cli.errors import ImageError, UsageError
-from glip_cli.readable import one_line
-from glip_cli.walk import has_image_suffix, pictures_below, pictures_matching
+from glip_cli.readable import one_line, shown_url
+from glip_cli.threads import READ_SECONDS, within
+from glip_cli.walk import Passed, has_image_suffix, pictures_below, pictures_matching
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -63,7 +64,12 @@ class Source:
 
 
 def expand(
-    inputs: Iterable[str], *, offline: bool = False, stdin: BinaryIO | None = None, own: Sequence[Path] = ()
+    inputs: Iterable[str],
+    *,
+    offline: bool = False,
+    stdin: BinaryIO | None = None,
+    own: Sequence[Path] = (),
+    passed: Passed | None = None,
 ) -> Iterator[Source]:
     """Every picture that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
 
@@ -78,14 +84,13 @@ def expand(
         stdin: where `-` reads paths, one per line; by default the process's own.
         own: folders into which the command writes pictures: what is found there by a folder or glob above them is
             left out, or `glip batch . -o run` would go on with its own drawings.
+        passed: counts what is passed over in folders.
 
     Raises:
         UsageError: at once, where a folder, glob or list names no picture; when its turn comes, for `-`.
     """
-    streams = [
-        _nonempty(text, _without(own, text, _expand_one(text, offline, stdin))) for text in map(_without_nul, inputs)
-    ]
-    return chain.from_iterable(streams)
+    look = Look(offline, stdin, tuple(os.path.realpath(folder) + os.sep for folder in own), passed or Passed())
+    return chain.from_iterable([look.begin(_without_nul(text)) for text in inputs])
 
 
 def _without_nul(text: str) -> str:
@@ -95,22 +100,95 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _without(own: Sequence[Path], text: str, found: Iterator[Source]) -> Iterator[Source]:
-    inside = tuple(os.path.realpath(folder) + os.sep for folder in own)
-    searched = os.path.isdir(text) or glob.has_magic(text)
-    if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(inside):
-        return found
-    return (source for source in found if not os.path.realpath(source.location).startswith(inside))
+@dataclass(frozen=True)
+class Look:
+    """How inputs are looked up; see `expand`. `own` are real paths that end in a separator."""
 
+    offline: bool
+    stdin: BinaryIO | None
+    own: tuple[str, ...]
+    passed: Passed
 
-def _nonempty(text: str, found: Iterator[Source]) -> Iterator[Source]:
-    """`found` with its first picture already looked up, except for `-`, which may still wait for its writer."""
-    if text == "-":
-        return found
-    first = next(found, None)
-    if first is None:
-        raise UsageError(f"{one_line(text)}: {_why_empty(text)}")
-    return chain([first], found)
+    def begin(self, text: str) -> Iterator[Source]:
+        """What `text` names, its first picture already looked up; of `-` and lists the writer may take its time."""
+        if text == "-" or text.startswith("@"):
+            return self._begin(text)
+        try:
+            return within(READ_SECONDS, self._begin, text)
+        except TimeoutError:
+            raise UsageError(
+                f"{one_line(text)}: not opened within {READ_SECONDS:g} s; check the disk or network it is on"
+            ) from None
+
+    def _begin(self, text: str) -> Iterator[Source]:
+        found = self._without_own(text, self._expand(text))
+        if text == "-":
+            return found
+        first = next(found, None)
+        if first is None:
+            raise UsageError(
+                f"{one_line(text)}: {_why_empty(text)}{''.join(f' ({note})' for note in self.passed.notes)}"
+            )
+        return chain([first], found)
+
+    def _without_own(self, text: str, found: Iterator[Source]) -> Iterator[Source]:
+        searched = os.path.isdir(text) or glob.has_magic(text)
+        if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(self.own):
+            return found
+        return (source for source in found if not os.path.realpath(source.location).startswith(self.own))
+
+    def _expand(self, text: str) -> Iterator[Source]:
+        if text == "-":
+            yield from self._from_stdin()
+        elif _is_url(text):
+            yield Source(shown_url(text), text, self.offline)
+        elif text.startswith("@") and not os.path.lexists(text):
+            yield from self._from_list(text[1:])
+        else:
+            path = text if os.path.lexists(text) else os.path.expanduser(text)
+            is_pattern = glob.has_magic(path) and not os.path.lexists(path)
+            found = pictures_matching(path, self.passed) if is_pattern else None
+            yield from map(_found, found) if found else self._from_path(path, text)
+
+    def _from_path(self, path: str, name: str) -> Iterator[Source]:
+        """A folder's pictures, or the one file, which may be missing.
+
+        A folder that is called as a picture is, and holds none, is taken for that picture: it fails when it is opened.
+        """
+        is_folder = _is_folder(path)
+        found = map(_found, pictures_below(Path(path), self.passed)) if is_folder else iter(())
+        first = next(found, None)
+        if first is not None:
+            yield from chain([first], found)
+        elif not is_folder or has_image_suffix(path):
+            yield Source(one_line(name), path)
+
+    def _from_stdin(self) -> Iterator[Source]:
+        stdin = self.stdin or _own_stdin()
+        found = self._from_lines((raw.decode("utf-8", "surrogateescape") for raw in stdin), "stdin", None)
+        first = next(found, None)
+        if first is None:
+            raise UsageError("stdin named no picture; write one path or URL per line")
+        yield from chain([first], found)
+
+    def _from_list(self, path: str) -> Iterator[Source]:
+        try:
+            with open(path, encoding=_encoding(path), errors="surrogateescape") as lines:
+                yield from self._from_lines(lines, f"@{one_line(path)}", Path(path).parent)
+        except (OSError, UnicodeError) as failure:
+            reason = getattr(failure, "strerror", None) or failure
+            raise UsageError(f"@{one_line(path)}: the list cannot be read ({reason}); check the path") from failure
+
+    def _from_lines(self, lines: Iterable[str], where: str, folder: Path | None) -> Iterator[Source]:
+        """One file, folder or URL per line; blank lines and those that begin with `#` are passed over."""
+        for line in lines:
+            if "\0" in line:
+                raise UsageError(f"{where} holds binary data; give it one path or URL per line")
+            line = line.strip("\ufeff \t\r\n")
+            if _is_url(line):
+                yield Source(shown_url(line), line, self.offline)
+            elif line and not line.startswith("#"):
+                yield from self._from_path(_resolved(line, folder), line)
 
 
 def _why_empty(text: str) -> str:
@@ -121,30 +199,12 @@ def _why_empty(text: str) -> str:
     return "no file matches; check the pattern, and that its quotes are the shell's"
 
 
-def _expand_one(text: str, offline: bool, stdin: BinaryIO | None) -> Iterator[Source]:
-    if text == "-":
-        yield from _from_stdin(stdin or _own_stdin(), offline)
-    elif _is_url(text):
-        yield Source(one_line(text), text, offline)
-    elif text.startswith("@") and not os.path.lexists(text):
-        yield from _from_list(text[1:], offline)
-    else:
-        path = text if os.path.lexists(text) else os.path.expanduser(text)
-        is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-        yield from map(_found, pictures_matching(path)) if is_pattern else _from_path(path, text)
-
-
-def _from_path(path: str, name: str) -> Iterator[Source]:
-    """A folder's pictures, or the one file, which may be missing.
-
-    A folder that is called as a picture is, and holds none, is taken for that picture: it fails when it is opened.
-    """
-    found = map(_found, pictures_below(Path(path))) if os.path.isdir(path) else iter(())
-    first = next(found, None)
-    if first is not None:
-        yield from chain([first], found)
-    elif not os.path.isdir(path) or has_image_suffix(path):
-        yield Source(one_line(name), path)
+def _is_folder(path: str) -> bool:
+    """False too where no answer comes: the file then fails alone, when it is read."""
+    try:
+        return within(READ_SECONDS, os.path.isdir, path)
+    except TimeoutError:
+        return False
 
 
 def _found(path: Path) -> Source:
@@ -159,23 +219,6 @@ def _own_stdin() -> BinaryIO:
         return sys.stdin.buffer
 
 
-def _from_stdin(stdin: BinaryIO, offline: bool) -> Iterator[Source]:
-    found = _from_lines((raw.decode("utf-8", "surrogateescape") for raw in stdin), "stdin", None, offline)
-    first = next(found, None)
-    if first is None:
-        raise UsageError("stdin named no picture; write one path or URL per line")
-    yield from chain([first], found)
-
-
-def _from_list(path: str, offline: bool) -> Iterator[Source]:
-    try:
-        with open(path, encoding=_encoding(path), errors="surrogateescape") as lines:
-            yield from _from_lines(lines, f"@{one_line(path)}", Path(path).parent, offline)
-    except (OSError, UnicodeError) as failure:
-        reason = getattr(failure, "strerror", None) or failure
-        raise UsageError(f"@{one_line(path)}: the list cannot be read ({reason}); check the path") from failure
-
-
 def _encoding(path: str) -> str:
     """UTF-8, or UTF-16 where the file says so: what `>` writes in Windows PowerShell."""
     with open(path, "rb") as stream:
@@ -183,23 +226,14 @@ def _encoding(path: str) -> str:
     return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
-def _from_lines(lines: Iterable[str], where: str, folder: Path | None, offline: bool) -> Iterator[Source]:
-    """One file, folder or URL per line; blank lines and those that begin with `#` are passed over."""
-    for line in lines:
-        if "\0" in line:
-            raise UsageError(f"{where} holds binary data; give it one path or URL per line")
-        line = line.strip("\ufeff \t\r\n")
-        if _is_url(line):
-            yield Source(one_line(line), line, offline)
-        elif line and not line.startswith("#"):
-            yield from _from_path(_resolved(line, folder), line)
-
-
 def _resolved(line: str, folder: Path | None) -> str:
     """The first that exists: `line` from here, from the list's folder, and each with backslashes read as slashes."""
     spellings = [line, line.replace("\\", "/")]
     candidates = spellings + [os.path.join(folder, spelling) for spelling in spellings if folder]
-    return next((path for path in candidates if os.path.exists(path)), line)
+    try:
+        return within(READ_SECONDS, lambda: next((path for path in candidates if os.path.exists(path)), line))
+    except TimeoutError:
+        return line
 
 
 def _is_url(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,9 @@ from glip_cli import download, walk
 from glip_cli.download import fetch
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.image import read_image
+from glip_cli.readable import shown_url
 from glip_cli.sources import Source, expand
+from glip_cli.walk import Passed
 
 
 @pytest.fixture
@@ -174,6 +178,59 @@ def test_a_missing_file_fails_alone() -> None:
     assert found[0].open() == Path("photos/b.jpg")
 
 
+@pytest.mark.parametrize("inputs", [["photos"], ["photos/*"], ["photos/**"], ["@list.txt"]])
+def test_what_a_folder_holds_besides_is_counted_by_suffix(here: Path, inputs: list[str]) -> None:
+    for name in (
+        "IMG_1.HEIC",
+        "img_2.heic",
+        "sub/clip.MP4",
+        "a.txt",
+        "a.json",
+        "Thumbs.db",
+        ".hidden.heic",
+        "._x.HEIC",
+    ):
+        (here / "photos" / name).parent.mkdir(exist_ok=True)
+        (here / "photos" / name).touch()
+    (here / "photos/sub/z.jpg").touch()
+    (here / "list.txt").write_text("photos\n")
+    passed = Passed()
+    assert list(expand(inputs, passed=passed))
+    assert passed.notes == ("3 files of formats that are not read: .heic 2, .mp4 1",)
+
+
+def test_a_folder_of_other_formats_says_so(here: Path) -> None:
+    (here / "phone").mkdir()
+    (here / "phone/IMG_1.HEIC").touch()
+    with pytest.raises(UsageError, match=r"holds no picture; .* \(1 file of formats that are not read: \.heic 1\)"):
+        expand(["phone"])
+
+
+def test_folders_that_cannot_be_opened_are_counted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "photos/secret").mkdir()
+    entries = walk._entries
+
+    def refuse(folder: Path) -> list[os.DirEntry[str]]:
+        if folder.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return entries(folder)
+
+    monkeypatch.setattr(walk, "_entries", refuse)
+    passed = Passed()
+    list(expand(["photos"], passed=passed))
+    assert passed.notes == ("1 folder cannot be opened: photos/secret",)
+
+
+@pytest.mark.parametrize("text", ["photos", "photos/*.jpg", "photos/b.jpg"])
+def test_a_disk_that_does_not_answer_ends_the_look(here: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+    monkeypatch.setattr("glip_cli.sources.READ_SECONDS", 0.05)
+    monkeypatch.setattr("glip_cli.sources.os.path.lexists", lambda path: gone.wait())
+    with pytest.raises(UsageError, match=r"not opened within 0\.05 s; check the disk or network"):
+        expand([text])
+    gone.set()
+
+
 def test_expansion_is_lazy(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
     entries = walk._entries
@@ -299,6 +356,8 @@ class Handler(BaseHTTPRequestHandler):
             return None
         bodies = {"/a.jpg": b"picture", "/caf%C3%A9%20(1).jpg": b"coffee", "/page": b" <html>", "/large": b"x" * 2000}
         body = bodies.get(self.path)
+        if self.path.startswith("/login"):
+            body = self.headers.get("Authorization", "nothing").encode()
         if self.path == "/agent":
             body = self.headers["User-Agent"].encode()
         return self.answer(404, b"<html>") if body is None else self.answer(200, body)
@@ -341,6 +400,49 @@ def test_a_url_with_letters_and_spaces(server: str) -> None:
 
 def test_we_say_who_asks(server: str) -> None:
     assert fetch(f"{server}/agent").startswith(b"glip-cli/")
+
+
+@pytest.mark.parametrize("login", ["me:s3cret", "me%40work:s3%3Acret", "me:s3:cret"])
+def test_user_and_password_are_sent_and_never_shown(server: str, login: str) -> None:
+    url = server.replace("://", f"://{login}@")
+    (source,) = expand([f"{url}/login?X-Amz-Signature=abc&page=2"])
+    assert source.name == f"{server}/login?X-Amz-Signature=***&page=2"
+    sent = fetch(source.location)
+    assert base64.b64decode(sent.removeprefix(b"Basic ")).decode() == unquote(login)
+    assert fetch(f"{url}/to/{server.replace('127.0.0.1', 'localhost')}/login") == b"nothing"  # another host gets none
+    for path in ("/nowhere.jpg", "/page", "/short"):
+        with pytest.raises(ImageError) as caught:
+            fetch(url + path)
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/a@2x.jpg?size=1", "https://host/a@2x.jpg?size=1"),
+        ("https://host:8080/a:b@c.jpg", "https://host:8080/a:b@c.jpg"),
+        ("https://[::1]:80/a@b.jpg", "https://[::1]:80/a@b.jpg"),
+        ("https://user@host/a.jpg", "https://host/a.jpg"),
+        ("HTTPS://u:p@host/a.jpg", "HTTPS://host/a.jpg"),
+        ("https://u:p/w?x@host/a.jpg", "https://host/a.jpg"),  # no URL any more, and the password is not shown
+        ("https://u:p@w@host/a.jpg", "https://host/a.jpg"),
+        ("https://h/a?sv=1&sig=a%2Bb&se=2", "https://h/a?sv=1&sig=***&se=2"),
+        (
+            "https://h/a?AWSAccessKeyId=A&Signature=b&Expires=1",
+            "https://h/a?AWSAccessKeyId=***&Signature=***&Expires=1",
+        ),
+        (
+            "https://h/a?access_token=t&tokens=3&key=photos/1.jpg",
+            "https://h/a?access_token=***&tokens=3&key=photos/1.jpg",
+        ),
+        ("https://h/a\nb", "https://h/a\\nb"),
+    ],
+)
+def test_what_gives_access_is_not_shown(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+    with pytest.raises(ImageError) as caught:
+        fetch(url.replace("//host", "//127.0.0.1:9").replace("@host", "@127.0.0.1:9").replace("//h/", "//127.0.0.1:9/"))
+    assert not any(secret in str(caught.value) for secret in ("u:p", "p/w", "p@w", "a%2Bb"))
 
 
 def test_a_redirect_to_http_is_followed(server: str) -> None:

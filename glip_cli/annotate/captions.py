@@ -22,7 +22,7 @@ from typing import Any
 
 from glip_cli.annotate.tars import tar_samples
 from glip_cli.errors import UsageError
-from glip_cli.readable import one_line, valid_unicode
+from glip_cli.readable import one_line, shown_url, valid_unicode
 from glip_cli.sources import Source, expand
 from glip_cli.texts import quoted
 
@@ -120,8 +120,9 @@ def _from_rows(
     rows: Iterable[tuple[str, list[str]]], folder: Path, offline: bool, passed: Passed
 ) -> Iterator[Captioned]:
     for image, texts in rows:
-        name = one_line(image)
-        location = image if Source(image, image).is_url else _placed(folder, image)
+        is_url = Source(image, image).is_url
+        name = shown_url(image) if is_url else one_line(image)
+        location = image if is_url else _placed(folder, image)
         yield from _captioned(name, location, texts, passed, offline=offline)
 
 

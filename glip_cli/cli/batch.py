@@ -15,7 +15,7 @@ from glip_cli.cli.onnx import asked_of, open_onnx
 from glip_cli.cli.request import check_inputs, read_batch_size, read_options, read_prompt
 from glip_cli.cli.results import check_formats
 from glip_cli.errors import UsageError
-from glip_cli.readable import counted
+from glip_cli.readable import counted, shown_url
 
 if TYPE_CHECKING:
     from glip_cli.batch.folder import Progress, Shard
@@ -76,6 +76,7 @@ def batch(
     from glip_cli.batch.items import name_items
     from glip_cli.output.pictures import Pictures
     from glip_cli.sources import expand
+    from glip_cli.walk import Passed
 
     inputs = check_inputs(inputs)
     shard = Shard.of_environment()
@@ -89,7 +90,8 @@ def batch(
     prompt = read_prompt(question, notes, offline)
     options = read_options(question, keeping, viewing, prompt, read_batch_size(batch_size, loading.device))
     # refuses what names no picture, before the model is loaded
-    sources = expand(inputs, offline=offline, own=pictures.folders)
+    passed = Passed()
+    sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
 
     from glip_cli.batch.local import LocalEngine
     from glip_cli.batch.runner import Runner
@@ -100,7 +102,12 @@ def batch(
     plan = detector.plan(prompt, options)
     notes.note(*plan.notes)
     settings = settings_of(detector.name, prompt, options)
-    settings |= {"inputs": inputs, "dtype": loading.dtype, "save-vis": save_vis, "save-crop": save_crop}
+    settings |= {
+        "inputs": [shown_url(text) if "://" in text else text for text in inputs],
+        "dtype": loading.dtype,
+        "save-vis": save_vis,
+        "save-crop": save_crop,
+    }
     runner = Runner(detector, plan, options, going.workers)
     engine: Engine = LocalEngine(runner, pictures)
     if ray:
@@ -114,7 +121,7 @@ def batch(
             progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats)
-    notes.note(*detector.remarks)
+    notes.note(*detector.remarks, *(passed.notes if progress.share_done else ()))
     finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 

@@ -61,6 +61,7 @@ def detect(
 ) -> None:
     """Find what you name in pictures."""
     from glip_cli.sources import expand
+    from glip_cli.walk import Passed
 
     notes, offline = Notes(manner.quiet), manner.offline
     bar = DownloadBar(notes)
@@ -81,7 +82,8 @@ def detect(
     from glip_cli.output.pictures import Pictures
 
     pictures = Pictures(out_dir, not no_save_vis, save_crop, palette)
-    sources = expand(inputs, offline=offline, own=pictures.folders)
+    passed = Passed()
+    sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
 
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
@@ -100,7 +102,7 @@ def detect(
             if show:
                 files.show(outcome)
             advance()
-    notes.note(*detector.remarks)
+    notes.note(*detector.remarks, *passed.notes)
     summary.close(files)
 
 

@@ -63,11 +63,13 @@ def features(
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.batch.items import name_items
     from glip_cli.sources import expand
+    from glip_cli.walk import Passed
 
     inputs = check_inputs(inputs)
     notes, offline = Notes(manner.quiet), manner.offline
     prompt = read_prompt(words, notes, offline) if words.given else None
-    sources = expand(inputs, offline=offline)  # refuses what names no picture before the model is loaded
+    passed = Passed()
+    sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no picture before the model is loaded
 
     from glip_cli.batch.features import Folder, Job
     from glip_cli.features import FeatureOptions
@@ -96,6 +98,7 @@ def features(
     with folder.held(), bar, stopping(job.stop):
         bar.started(0)
         job.run(name_items(sources, True), bar.add)
+    notes.note(*(() if job.stop.is_set() else passed.notes))
     finish(job, bar, notes)
 
 

@@ -29,7 +29,7 @@ def one_file_per_host() -> dict[str, str]:
     found: dict[str, str] = {}
     for url in urls:
         asked = endpoint + urlsplit(url).path if endpoint and hub.serves(url) else url
-        found.setdefault(urlsplit(asked).netloc, asked)
+        found.setdefault(urlsplit(asked).netloc.rpartition("@")[2], asked)  # no password in a report
     return found
 
 

@@ -241,8 +241,9 @@ def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: 
         reach = Rect(*columns[:2].min(axis=1).tolist(), *columns[2:].max(axis=1).tolist())
         is_small = areas < 4 * tag[0] * tag[1]
         cost = 4 * _hidden(columns, _near(reach, taken[:, :count])) + _hidden(columns, _near(reach, edges, is_small))
-        places.append(candidates[int(cost.argmin())])
-        taken[:, count] = places[-1]
+        best = int(cost.argmin())
+        places.append(candidates[best])
+        taken[:, count] = columns[:, best]
         count += 1
     return places
 
