@@ -28,13 +28,15 @@ from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.captions import OPTIONS, CaptionEngine, boxes_of, source_of
 from glip_cli.evaluation.compare import Row as Compared
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images, read_ground_truth
+from glip_cli.evaluation.predictions import skipped
 from glip_cli.evaluation.report import Table as ReportTable
-from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.results import read_predictions
 from glip_cli.evaluation.run import DETECTIONS, BoxRun, Wanted, detect_task, score_boxes, settings_in_words
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
 from glip_cli.evaluation.written import PublishedValue, published_values
+from glip_cli.readable import counted
 
 COCO_VAL = "instances_val2017.json", 5000
 """How COCO's val2017 is known, for which values are published."""
@@ -100,27 +102,25 @@ def boxes(asked: Asked, session: Session) -> None:
     task = box_task(
         asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
     )
-    results = detect_task(session, task)
-    if results is None:
+    found = detect_task(session, task)
+    if found is None:
         return
     facts = {"model": session.detector.name, "settings": settings_in_words(session, asked.rules)}
     more = composition if asked.dataset == "scenes" else None
-    run = score_boxes(task.truth, results, asked.rules.score, facts, asked.wanted, task.images, more)
+    run = score_boxes(task.truth, found, asked.rules.score, facts, asked.wanted, task.images, more)
     conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
 
 
 def score_file(asked: Asked, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
-    if asked.dataset not in ("coco", "lvis-minival", "lvis-val"):
-        raise UsageError(f"--dt is for coco and lvis, not for {asked.dataset}")
     truth = asked.truth()
     images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
-    results = read_results(dt, truth)
-    conclude(score_boxes(truth, results, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
+    found = read_predictions(dt, truth, images)
+    conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
 
 
 def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> None:
-    asked.notes.note(*run.truth.notes)
+    asked.notes.note(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
     show(run, published)
     files = list(run.files)
     if asked.report.calibrate:
@@ -142,6 +142,8 @@ def show(run: BoxRun, published: Sequence[PublishedValue]) -> None:
     rows = {"measured": {key: percent(value) for key, value in run.metrics.items()}}
     for one in published:
         rows.setdefault(one.source, {})[one.metric] = f"{one.value:.1f}"
+    if run.comparison and run.comparison.note:
+        rows["now, same images"] = {row.metric: percent(row.b) for row in run.comparison.rows}
     if run.comparison:
         rows["before"] = {row.metric: percent(row.a) for row in run.comparison.rows}
         rows["change"] = {row.metric: change(row) for row in run.comparison.rows}
@@ -191,12 +193,18 @@ def odinw_benchmark(asked: Asked, session: Session, which: int) -> None:
         if run:
             runs[one.name] = run
     if len(runs) == len(there):  # else another process ends last, and writes
-        facts = {"model": session.detector.name, "benchmark": f"ODinW-{which}, split {asked.split}"}
+        facts = {"model": session.detector.name, "benchmark": f"ODinW-{which}, split {asked.split}", **failed_in(runs)}
         table = odinw_table(runs, sets, which, session.model_name)
         show_facts(facts)
         show_rows(table)
         files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)
         asked.notes.say(f"saved {', '.join(map(str, files))}")
+
+
+def failed_in(runs: Mapping[str, BoxRun]) -> dict[str, str]:
+    """The fact that images of some sets could not be read; empty where all could."""
+    failed = [f"{name}: {run.facts['failed']}" for name, run in runs.items() if "failed" in run.facts]
+    return {"failed": f"images of {counted(len(failed), 'set')}, first {failed[0]}"} if failed else {}
 
 
 def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -> BoxRun | None:
@@ -210,12 +218,14 @@ def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )
-    results = detect_task(session, task, folder=f"{one.name}/{DETECTIONS}")
-    if results is None:
+    found = detect_task(session, task, folder=f"{one.name}/{DETECTIONS}")
+    if found is None:
         return None
     facts = {"model": session.detector.name, "settings": settings_in_words(session, COCO_RULES)}
     wanted = Wanted(asked.wanted.out / one.name, asked.wanted.report)
-    return score_boxes(task.truth, results, COCO_RULES.score, facts, wanted, task.images)
+    run = score_boxes(task.truth, found, COCO_RULES.score, facts, wanted, task.images)
+    asked.notes.note(*run.truth.notes)
+    return run
 
 
 def flickr(asked: Asked, session: Session) -> None:
@@ -230,14 +240,17 @@ def flickr(asked: Asked, session: Session) -> None:
     records = session.run(DETECTIONS, sources, engine, {"model": session.detector.name, **asdict(options)})
     if records is None:
         return
-    predictions = [
-        boxes_of(record, len(item.phrases)) for record, item in zip(read_records(records), items, strict=True)
-    ]
+    predictions, failed = [], []
+    for record, item in zip(read_records(records), items, strict=True):
+        predictions.append(boxes_of(record, len(item.phrases)))
+        if "error" in record:
+            failed.append(record["image"])
     recalls = flickr30k.recall(predictions, items, "merged" if asked.flags.merged else "any")
     facts = {
         "model": session.detector.name,
         "dataset": f"Flickr30k Entities {asked.split}: {len(items)} sentences, {recalls.phrases['all']} phrases",
         "protocol": f"{recalls.protocol} boxes",
+        **({"failed": skipped(failed, len(items), "sentence")} if failed else {}),
     }
     show_facts(facts)
     show_rows(recall_table(recalls))

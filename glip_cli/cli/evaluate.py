@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
 
 EPILOG = "Example: glip eval coco --gt instances_val2017.json --images val2017 -m glip-t -o eval"
+BOXES, TRUTH = ("coco", "lvis", "scenes"), ("coco", "lvis")
+ONLY = {
+    "dt": TRUTH,
+    "gt": BOXES,
+    "images": (*BOXES, "flickr30k"),
+    "data": ("odinw", "flickr30k"),
+    "split": ("odinw", "flickr30k"),
+    "skip_missing": (*TRUTH, "odinw"),
+    "capped": ("lvis",),
+    "packed": ("lvis",),
+    "merged": ("flickr30k",),
+    "compare": BOXES,
+    "calibrate": BOXES,
+    "evalai": ("odinw",),
+}
+"""Flags, and what the names of the data sets that they are for begin with."""
 DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr30k", "scenes")
 
 
@@ -39,6 +56,7 @@ def evaluate(
 ) -> None:
     """Score a model on a data set, or a file of results."""
     check(chosen.dataset, viewing, knowledge)
+    check_flags(chosen.dataset, {**vars(chosen), **vars(report)})
 
     from glip_cli.batch.folder import Shard
     from glip_cli.cli.datasets import Asked, boxes, flickr, odinw_benchmark, score_file
@@ -83,6 +101,17 @@ def check(dataset: str, viewing: flags.Viewing, knowledge: Path | None) -> None:
         raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
     if dataset == "flickr30k" and knowledge:
         raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")
+
+
+def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
+    """Raises UsageError for flags that the data set, or a file of results, has no use for."""
+    for name, starts in ONLY.items():
+        if flags[name] and not dataset.startswith(starts):
+            given, where = f"--{name.replace('_', '-')}", ", ".join(starts)
+            raise UsageError(f"{given} is for {where}, not for {dataset}: leave it out")
+    for name in ("limit", "skip_missing"):
+        if flags["dt"] and flags[name]:
+            raise UsageError(f"--{name.replace('_', '-')} does not go with --dt, which scores all images: leave it out")
 
 
 def finish(session: Session, notes: Notes) -> None:

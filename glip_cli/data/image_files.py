@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, TiffImagePlugin
 
@@ -23,7 +23,7 @@ from glip_cli.pillow import open_image, quiet
 from glip_cli.threads import READ_SECONDS, within
 
 _ORIENTATION_TAG = 0x0112
-_TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
+TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
 _TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 _TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of strips, and of tiles
@@ -67,37 +67,45 @@ def _measured(path: Path) -> tuple[int, int] | str:
         return str(error)
 
 
+class Header(NamedTuple):
+    """What a file says of itself: (width, height) once it is upright, and EXIF's orientation."""
+
+    size: tuple[int, int]
+    orientation: int
+
+
 def whole_size(path: Path) -> tuple[int, int]:
     """`upright_size` of an image that is whole.
 
     Raises:
         ImageError: there is no such file, or it cannot be decoded.
     """
-    size = _size(path, whole=True)
-    return size or read_image(path).size
+    header = read_header(path, whole=True)
+    return header.size if header else read_image(path).size
 
 
 def upright_size(path: Path) -> tuple[int, int] | None:
     """(width, height) as `glip_cli.image.read_image` finds them, from the header; None where it is no image."""
-    return _size(path)
+    header = read_header(path)
+    return header.size if header else None
 
 
-def _size(path: Path, whole: bool = False) -> tuple[int, int] | None:
-    """With `whole`, None also where the file may be cut short."""
+def read_header(path: Path, whole: bool = False) -> Header | None:
+    """None where it is no image; with `whole`, also where the file may be cut short."""
     try:
-        return within(READ_SECONDS, _opened_size, path, whole)
+        return within(READ_SECONDS, _header, path, whole)
     except Exception:  # damaged headers make decoders raise anything
         return None
 
 
-def _opened_size(path: Path, whole: bool) -> tuple[int, int] | None:
+def _header(path: Path, whole: bool) -> Header | None:
     if not path.is_file():  # a pipe may never say a word
         return None
     with quiet(), path.open("rb") as stream, open_image(stream) as image:
         if whole and not _is_whole(image, stream):
             return None
-        turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
-        return (image.height, image.width) if turned else image.size
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return Header(image.size[::-1] if orientation in TURNED else image.size, orientation)
 
 
 def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:

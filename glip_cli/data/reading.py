@@ -73,17 +73,18 @@ def _is_digits(value: object) -> TypeGuard[str]:
 
 
 def as_number(value: object, where: str) -> float:
-    """A finite number, also where the file wrote it as text (as some exporters do).
+    """A finite number.
 
     Raises:
-        UsageError: it is NaN, infinite or no number.
+        UsageError: it is NaN, infinite, text or anything else.
     """
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise UsageError(f"{where} is {shown(value)}; it must be a finite number")
+        quotes = ", without quotes" if isinstance(value, str) else ""
+        raise UsageError(f"{where} is {shown(value)}; it must be a finite number{quotes}")
     return number
 
 
@@ -103,7 +104,7 @@ def stated_size(width: str, height: str) -> dict[str, int]:
 
 
 def as_box(value: object, where: str) -> list[float]:
-    """[x, y, width, height] in pixels; the size may be negative, as pycocotools allows it.
+    """[x, y, width, height] in pixels, whatever their signs.
 
     Raises:
         UsageError: not four finite numbers.
@@ -111,6 +112,14 @@ def as_box(value: object, where: str) -> list[float]:
     if not isinstance(value, list) or len(value) != 4:
         raise UsageError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
     return [as_number(number, where) for number in value]
+
+
+def as_sized_box(value: object, where: str) -> list[float]:
+    """As `as_box`, with a width and height of 0 or more. Raises UsageError."""
+    box = as_box(value, where)
+    if min(box[2:]) < 0:
+        raise UsageError(f"{where} is {shown(value)}; its width and height must not be negative")
+    return box
 
 
 def shown(value: object) -> str:

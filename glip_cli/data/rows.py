@@ -89,6 +89,8 @@ def url_parts(url: str | None) -> tuple[str, ...]:
 
 
 def _pixels(value: object, where: str) -> int | None:
+    if isinstance(value, str):
+        raise UsageError(f"{where} is {shown(value)}; it must be a whole number of pixels, without quotes")
     number = None if value is None else as_id(value, where)
     if number is not None and number > _MAX_SIDE:
         raise UsageError(f"{where} is {shown(value)}; no picture has so many pixels")

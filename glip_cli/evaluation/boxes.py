@@ -12,14 +12,16 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images
 from glip_cli.evaluation.lvis import lvis_scores
+from glip_cli.evaluation.predictions import Predictions, Results, image_name, place
 from glip_cli.output.records import AnyRecord
 from glip_cli.prompt import label_prompt
 from glip_cli.sources import Source
 from glip_cli.types import Prompt
 
-Results = list[dict[str, Any]]
 Score = Callable[[GroundTruth, Sequence[dict[str, Any]]], BoxScores]
 """Ground truth and COCO results -> numbers."""
+More = Callable[[BoxScores], dict[str, float]]
+"""Scores -> further numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,25 @@ class BoxTask:
 
     @property
     def sources(self) -> list[Source]:
-        return [Source(image.file_name or str(image.id), str(self.images[image.id])) for image in self.truth.images]
+        return [Source(image_name(image), str(self.images[image.id])) for image in self.truth.images]
+
+    def predictions(self, records: Iterable[AnyRecord]) -> Predictions:
+        """Of the records of `sources`, in their order; images that failed have no results."""
+        found: Results = []
+        sizes: dict[int, tuple[int, int]] = {}
+        failed: list[int] = []
+        for image, record in zip(self.truth.images, records, strict=True):
+            if "error" in record:
+                failed.append(image.id)
+            else:
+                sizes[image.id] = record["width"], record["height"]
+                found += coco_entries(record, image.id, self.question.category_ids)
+        results, frames = place(self.truth, found, sizes, self.images)
+        return Predictions(results, frames, tuple(failed))
 
     def results(self, records: Iterable[AnyRecord]) -> Results:
-        """COCO results of the records of `sources`, in their order; images that failed have none."""
-        found = zip(self.truth.images, records, strict=True)
-        return [
-            entry for image, record in found for entry in coco_entries(record, image.id, self.question.category_ids)
-        ]
+        """The COCO results alone."""
+        return self.predictions(records).results
 
 
 def coco_entries(record: AnyRecord, image_id: int, category_ids: Sequence[int]) -> Results:

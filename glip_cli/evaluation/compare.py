@@ -40,11 +40,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row for each metric that both runs have; `samples` resamplings of `images` pictures, or 0 of none."""
+    """One row for each metric that both runs have; `samples` resamplings of `images` images, or 0 of none.
+
+    `note` says on which images they are compared, where not on all.
+    """
 
     rows: tuple[Row, ...]
     samples: int = 0
     images: int = 0
+    note: str = ""
 
 
 def compare_scores(a: BoxScores, b: BoxScores, seed: int = 0, samples: int = 1000) -> Comparison:
@@ -74,7 +78,7 @@ def compare_scores(a: BoxScores, b: BoxScores, seed: int = 0, samples: int = 100
     found = hotcoco.compare(a.evaluation, b.evaluation, n_bootstrap=samples, seed=seed, confidence=CONFIDENCE)
     intervals = {_own_name(key): value for key, value in (found["ci"] or {}).items()}
     factor = _widening(found["num_images"])
-    rows = tuple(_row(key, a.summary[key], b.summary[key], intervals.get(key), factor) for key in a.summary)
+    rows = tuple(row_of(key, a.summary[key], b.summary[key], intervals.get(key), factor) for key in a.summary)
     return Comparison(rows, samples, found["num_images"] if samples else 0)
 
 
@@ -96,15 +100,10 @@ def compare_metrics(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
     Raises:
         UsageError: they have no metric in common.
     """
-    rows = rows_of_both(a, b)
+    rows = tuple(row_of(key, a[key], b[key]) for key in a if _is_number(a[key]) and _is_number(b.get(key)))
     if not rows:
         raise UsageError("the two have no metric in common; give the metrics.json of two runs of glip eval")
     return Comparison(rows)
-
-
-def rows_of_both(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Row, ...]:
-    """A row for each number that both tables have."""
-    return tuple(_row(key, a[key], b[key]) for key in a if _is_number(a[key]) and _is_number(b.get(key)))
 
 
 def _own_name(key: str) -> str:
@@ -118,7 +117,8 @@ def _widening(count: int) -> float:
     return math.sqrt(kept / (1 - kept)) if count > 1 else 1.0
 
 
-def _row(metric: str, a: float, b: float, interval: Mapping[str, float] | None = None, factor: float = 1.0) -> Row:
+def row_of(metric: str, a: float, b: float, interval: Mapping[str, float] | None = None, factor: float = 1.0) -> Row:
+    """`interval` has "lower" and "upper", which are widened by `factor` about the difference."""
     difference = None if -1 in (a, b) else b - a
     if difference is None or interval is None:
         return Row(metric, a, b, difference)

@@ -199,9 +199,10 @@ def _remarks(categories: Sequence[Category], annotations: Sequence[Annotation]) 
     for name, count in Counter(category.name for category in categories if category.name.strip()).items():
         if count > 1:
             yield f"{count} categories are named {shown(name)}"
-    flat = sum(min(row["bbox"][2:]) <= 0 for row in annotations)
+    flat = [row for row in annotations if min(row["bbox"][2:]) <= 0]
     if flat:
-        yield f"{flat} boxes have no width or height; they are counted, but nothing can match them"
+        first = f"first annotation {flat[0]['id']}, {shown(flat[0]['bbox'])}"
+        yield f"{len(flat)} boxes have no width or height, {first}; they are counted, but nothing can match them"
     if any(row["id"] == 0 for row in annotations):
         yield "an annotation has the id 0, whose match pycocotools counts as false; here it counts as found"
 

@@ -18,7 +18,7 @@ class Names:
 
     def __init__(self, ground_truth: GroundTruth) -> None:
         self._file = ground_truth.name
-        self._image_ids = {image.id for image in ground_truth.images}
+        self._image_names = {image.id: image.file_name for image in ground_truth.images}
         self._category_names = {category.id: category.name for category in ground_truth.categories}
         self._by_base: dict[str, list[tuple[Parts, int]]] = {}
         for image in ground_truth.images:
@@ -32,7 +32,7 @@ class Names:
 
     def same_image(self, number: int, where: str) -> int:
         """`number`, which must be one of its images. Raises UsageError."""
-        if number not in self._image_ids:
+        if number not in self._image_names:
             raise UsageError(f"{where}: {self._file} has no image {number}; these are results of other pictures")
         return number
 
@@ -42,15 +42,29 @@ class Names:
             raise UsageError(f"{where}: {self._file} has no category {number}; these are results of other categories")
         return number
 
-    def image(self, name: str, where: str) -> int:
+    def image(self, name: str, where: str, likely: int | None = None) -> int:
         """The image whose `file_name` or `coco_url` has the same base name and, of several, the most folders alike.
+
+        Args:
+            name: a path or URL.
+            where: for messages.
+            likely: the id of the image where its `file_name` is `name` to the letter.
 
         Raises:
             UsageError: there is none, or several, or another name has taken it.
         """
+        if likely is not None and self._image_names.get(likely) == name:
+            return likely
         if name not in self._by_name:
             self._by_name[name] = self._find(name, where)
         return self._by_name[name]
+
+    def known_image(self, name: str, where: str, likely: int | None = None) -> int | None:
+        """The same; None instead of an error."""
+        try:
+            return self.image(name, where, likely)
+        except UsageError:
+            return None
 
     def _find(self, name: str, where: str) -> int:
         parts = _parts(name)

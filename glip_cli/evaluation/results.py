@@ -2,41 +2,64 @@
 
 [{"image_id", "category_id", "bbox", "score"}, ...]     a COCO results list: ids are taken as they are
 coco_results.json with coco_images.json beside it       what `glip --format coco` writes: ids by their names
-results.jsonl, one glip/1 record per line               names of pictures and labels
+results.jsonl, one glip/1 record per line               names of images and labels
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.reading import as_box, as_id, as_number, read_json, read_text, shown
+from glip_cli.data.frames import frames_of
+from glip_cli.data.image_files import upright_size
+from glip_cli.data.reading import as_id, as_number, as_sized_box, read_json, shown
 from glip_cli.errors import UsageError
+from glip_cli.evaluation.coco_images import CocoImages, Lookup, images_beside, read_coco_images
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import Names
+from glip_cli.evaluation.predictions import Predictions, Results, place
+from glip_cli.evaluation.record_results import SUFFIXES, read_record_results
 
-IMAGES_FILE = "coco_images.json"
+
+def read_results(path: Path, ground_truth: GroundTruth) -> Results:
+    """The results alone of `read_predictions`."""
+    return read_predictions(path, ground_truth).results
 
 
-def read_results(path: Path, ground_truth: GroundTruth) -> list[dict[str, Any]]:
-    """What was detected, as dicts of image_id, category_id, bbox [x, y, width, height] in pixels, and score.
+def read_predictions(path: Path, ground_truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
+    """What was detected: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
+
+    What glip writes is in pixels of the images, and is moved where they are of another size than the ground truth
+    states. A list of another tool is taken to be in pixels of the stated size.
+
+    Args:
+        path: one of the three kinds.
+        ground_truth: whose ids the results get.
+        files: image id -> file, where they are at hand: tells how an image of another size was turned.
 
     Raises:
         UsageError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
             cannot be, or an image or category that the ground truth does not have.
     """
-    names = Names(ground_truth)
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        return list(_from_records(path, names))
-    entries = _entries(path, read_json(path))
-    images = path.parent / IMAGES_FILE
-    image_of, category_of = _ids_by_name(images, names) if images.is_file() else (names.same_image, names.same_category)
-    return [_result(entry, f"{path}: entry {i}", image_of, category_of) for i, entry in enumerate(entries)]
+    names, files = Names(ground_truth), files or {}
+    if path.suffix.lower() in SUFFIXES:
+        found = read_record_results(path, names)
+        results, frames = place(ground_truth, found.results, found.sizes, files)
+        absent = _others(ground_truth, found.looked_at | found.failed)
+        return Predictions(results, frames, tuple(sorted(found.failed)), absent)
+    entries, beside = read_entries(path), images_beside(path)
+    if beside and (meaning := read_coco_images(beside, path)):
+        return _of_glip(path, entries, meaning, ground_truth, names, files)
+    results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
+    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {ground_truth.name}"
+    return Predictions(results, _unmoved(ground_truth, files), notes=(note,) if beside else ())
 
 
-def _entries(path: Path, data: Any) -> list[Any]:
+def read_entries(path: Path) -> list[Any]:
+    """The list in the file, its entries not looked at. Raises UsageError where it is none."""
+    data = read_json(path)
     if isinstance(data, dict) and "annotations" in data:
         raise UsageError(f"{path}: this is ground truth; give the list of results")
     if not isinstance(data, list):
@@ -44,11 +67,16 @@ def _entries(path: Path, data: Any) -> list[Any]:
     return data
 
 
-Lookup = Callable[[int, str], int]
-"""An id in the file, and its place for a message -> the ground truth's id."""
+def as_result(entry: Any, where: str, names: Names, lookups: tuple[Lookup, Lookup] | None = None) -> dict[str, Any]:
+    """An entry of a COCO results list. Raises UsageError, which names the place.
 
-
-def _result(entry: Any, where: str, image_of: Lookup, category_of: Lookup) -> dict[str, Any]:
+    Args:
+        entry: as the file has it.
+        where: its place, for messages.
+        names: of the ground truth.
+        lookups: from the ids of the file to those of the ground truth; by default they are the same.
+    """
+    image_of, category_of = lookups or (names.same_image, names.same_category)
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
     for key in ("image_id", "category_id", "bbox", "score"):
@@ -57,82 +85,35 @@ def _result(entry: Any, where: str, image_of: Lookup, category_of: Lookup) -> di
     return {
         "image_id": image_of(as_id(entry["image_id"], f"{where}: image_id"), where),
         "category_id": category_of(as_id(entry["category_id"], f"{where}: category_id"), where),
-        "bbox": as_box(entry["bbox"], f"{where}: bbox"),
+        "bbox": as_sized_box(entry["bbox"], f"{where}: bbox"),
         "score": as_number(entry["score"], f"{where}: score"),
     }
 
 
-def _ids_by_name(path: Path, names: Names) -> tuple[Lookup, Lookup]:
-    """The ids of `coco_images.json` -> the ground truth's, each looked up when a result first needs it."""
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: {shown(data)} does not say what the ids mean; run again with --format coco")
-    image_names = _table(path, data, "images", "file_name")
-    category_names = _table(path, data, "categories", "name")
-
-    def image_of(number: int, where: str) -> int:
-        return names.image(_meaning(image_names, number, path, where), where)
-
-    def category_of(number: int, where: str) -> int:
-        return names.category(_meaning(category_names, number, path, where), where, likely=number)
-
-    return image_of, category_of
-
-
-def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[int, str]:
-    rows = data.get(key)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get(name), str) for row in rows):
-        raise UsageError(f"{path}: '{key}' is no list of ids and names; run again with --format coco")
-    return {as_id(row.get("id"), f"{path}: {key}"): row[name] for row in rows}
+def _of_glip(
+    path: Path,
+    entries: list[Any],
+    meaning: CocoImages,
+    truth: GroundTruth,
+    names: Names,
+    files: Mapping[int, Path],
+) -> Predictions:
+    """With the names and sizes that `coco_images.json` has for the ids."""
+    lookups = meaning.lookups(names)
+    found = [as_result(entry, f"{path}: entry {i}", names, lookups) for i, entry in enumerate(entries)]
+    ids = {number: names.known_image(name, path.name, likely=number) for number, name in meaning.images.items()}
+    sizes = {known: meaning.sizes[number] for number, known in ids.items() if known and number in meaning.sizes}
+    results, frames = place(truth, found, sizes, files)
+    return Predictions(results, frames, absent=_others(truth, ids.values()))
 
 
-def _meaning(table: dict[int, str], number: int, path: Path, where: str) -> str:
-    if number not in table:
-        raise UsageError(f"{where}: {path.name} beside it does not have the id {number}; the two are of different runs")
-    return table[number]
+def _others(truth: GroundTruth, known: Iterable[int | None]) -> tuple[int, ...]:
+    looked_at = set(known)
+    return tuple(image.id for image in truth.images if image.id not in looked_at)
 
 
-def _from_records(path: Path, names: Names) -> Iterator[dict[str, Any]]:
-    """Pictures that failed have no detections: what they show counts as missed."""
-    lines: dict[str, int] = {}
-    for i, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        record = _record(line, f"{path}: line {i}")
-        if "detections" in record and lines.setdefault(record["image"], i) != i:
-            first = f"line {lines[record['image']]}"
-            raise UsageError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
-        yield from _from_record(record, f"{path}: line {i}", names)
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
-        raise UsageError(f"{where} is no JSON (cut short?); leave it out or run again") from None
-    if not isinstance(record, dict) or record.get("schema") != "glip/1" or not isinstance(record.get("image"), str):
-        raise UsageError(f"{where} is no glip/1 record; give what `glip --format jsonl` writes")
-    return record
-
-
-def _from_record(record: dict[str, Any], where: str, names: Names) -> Iterator[dict[str, Any]]:
-    found = record.get("detections", [])
-    if not isinstance(found, list):
-        raise UsageError(f"{where}: its detections are no list but {shown(found)}; write the file again")
-    image_id = names.image(record["image"], where) if found else -1
-    for i, detection in enumerate(found):
-        yield {"image_id": image_id, **_from_detection(detection, f"{where}: detection {i}", names)}
-
-
-def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
-    try:
-        label, score, box = detection["label"], detection["score"], detection["box"]
-        corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
-    except (KeyError, TypeError):
-        raise UsageError(f"{where} lacks a label, score or box; write the file again") from None
-    xmin, ymin, xmax, ymax = as_box(corners, f"{where}: box")
-    return {
-        "category_id": names.category(str(label), where),
-        "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-        "score": as_number(score, f"{where}: score"),
-    }
+def _unmoved(truth: GroundTruth, files: Mapping[int, Path]) -> Any:
+    """The frames of the images at hand, to draw by; the results stay where they are."""
+    sizes = {number: size for number, path in files.items() if (size := upright_size(path))}
+    frames = frames_of(truth.images, truth.annotations, sizes, files)
+    return replace(frames, done="the results are taken as pixels of the stated size")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glip_cli.evaluation.flickr30k import Recalls
-from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, evalai_json, mean_table, published
+from glip_cli.evaluation.odinw import MeanRow, OdinwSet, PublishedAP, evalai_json, mean_table, odinw_sets, published
 from glip_cli.evaluation.report import Row, Table, write_table_report
 from glip_cli.evaluation.run import BoxRun
-from glip_cli.evaluation.written import METRICS, REPORT, write_json, write_metrics
+from glip_cli.evaluation.written import METRICS, REPORT, UNDEFINED, write_json, write_metrics
 
 EVALAI = "evalai.json"
 
@@ -17,16 +17,15 @@ EVALAI = "evalai.json"
 def odinw_table(runs: Mapping[str, BoxRun], sets: tuple[OdinwSet, ...], which: int, model: str) -> Table:
     """One row per set, the measured AP beside the published one, and the average over the sets that were measured."""
     table = mean_table({name: run.metrics["AP"] for name, run in runs.items()}, sets)
-    rows = [
-        Row((row.title, row.AP, first(published(model, which, row.name))), _link(row.name, row.AP))
-        for row in table.rows
-    ]
+    rows = [_row(row, row.name in runs, first(published(model, which, row.name))) for row in table.rows]
     rows.append(Row(("average", table.average, first(published(model, which)))))
     return Table(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), table.caption)
 
 
-def _link(name: str, ap: float | None) -> str | None:
-    return None if ap is None else f"{name}/{REPORT}"
+def _row(row: MeanRow, measured: bool, published: str) -> Row:
+    """With a dash for a set that was measured and has no box to be found."""
+    ap = "-" if row.AP is None and measured else row.AP
+    return Row((row.title, ap, published), None if row.AP is None else f"{row.name}/{REPORT}")
 
 
 def first(values: tuple[PublishedAP, ...]) -> str:
@@ -37,11 +36,11 @@ def first(values: tuple[PublishedAP, ...]) -> str:
 def write_odinw(
     out: Path, table: Table, facts: Mapping[str, str], runs: Mapping[str, BoxRun], report: bool, evalai: bool
 ) -> list[Path]:
-    """metrics.json with the AP of each set and `average`, report.html, and what the leaderboard takes."""
-    measured = {str(row.cells[0]): row.cells[1] for row in table.rows}
-    metrics = {
-        "average" if name == "average" else f"AP {name}": ap for name, ap in measured.items() if isinstance(ap, float)
-    }
+    """metrics.json with the AP of each measured set and `average`, report.html, and what the leaderboard takes."""
+    titles = {one.name: one.title for one in odinw_sets(35)}
+    metrics = {f"AP {titles[name]}": run.metrics["AP"] for name, run in runs.items()}
+    average = table.rows[-1].cells[1]
+    metrics["average"] = average if isinstance(average, float) else UNDEFINED
     write_metrics(out / METRICS, facts, metrics, {})
     files = [out / METRICS]
     if report:

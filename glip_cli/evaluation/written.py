@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.boxes import Results, Score
-from glip_cli.evaluation.coco import BoxScores
-from glip_cli.evaluation.compare import Comparison, compare_metrics, compare_scores, rows_of_both
-from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.results import read_results
-from glip_cli.output.formats import json_bytes, written
+from glip_cli.evaluation.predictions import Results
+from glip_cli.output.formats import COCO_RESULTS, json_bytes, written
 from glip_cli.weights import registry
 
-METRICS, RESULTS, REPORT = "metrics.json", "coco_results.json", "report.html"
+METRICS, RESULTS, REPORT = "metrics.json", COCO_RESULTS, "report.html"
+UNDEFINED = -1.0
+"""By which the evaluators say that there is nothing to measure; never written or shown."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,13 @@ def published_values(model: str, dataset: str) -> list[PublishedValue]:
 
 
 def write_metrics(path: Path, facts: Mapping[str, str], metrics: Mapping[str, float], extra: Mapping[str, Any]) -> None:
-    """Flat: numbers in [0, 1] (-1: nothing of that kind in the ground truth), then facts in words, then tables."""
-    write_json(path, {**metrics, **facts, **extra}, indent=2)
+    """Flat: numbers in [0, 1] (null: nothing of that kind in the ground truth), then facts in words, then tables."""
+    write_json(path, {**{key: defined(value) for key, value in metrics.items()}, **facts, **extra}, indent=2)
+
+
+def defined(share: float) -> float | None:
+    """None for `UNDEFINED`."""
+    return None if share < 0 else share
 
 
 def write_results(path: Path, results: Results) -> None:
@@ -66,21 +69,3 @@ def read_metrics(path: Path) -> dict[str, Any]:
     if not isinstance(metrics, dict):
         raise UsageError(f"--compare {file}: is no metrics.json; give that of a glip eval")
     return metrics
-
-
-def compare_with(
-    other: Path, truth: GroundTruth, scores: BoxScores, metrics: Mapping[str, Any], score: Score
-) -> Comparison:
-    """The other run against this one; with intervals where the other's results lie beside its metrics.
-
-    Raises UsageError where the two have nothing in common.
-    """
-    before = read_metrics(other)
-    results = (other if other.is_dir() else other.parent) / RESULTS
-    same = all(before.get(key) == metrics.get(key) for key in ("protocol", "dataset", "size"))
-    if not (same and results.exists()):
-        return compare_metrics(before, metrics)
-    found = compare_scores(score(truth, read_results(results, truth)), scores)
-    told = {row.metric for row in found.rows}
-    more = rows_of_both({key: value for key, value in before.items() if key not in told}, metrics)
-    return replace(found, rows=(*found.rows, *more))

@@ -64,6 +64,12 @@ def written(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 class AtomicFile:
     """As `written`, for what is written over a long time: it has its name once it is closed, and is gone if dropped."""
 

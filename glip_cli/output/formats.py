@@ -22,11 +22,17 @@ from glip_cli.output.files import (
     json_bytes,
     safe_name,
     save_json,
+    sha256_of,
     written,
 )
 from glip_cli.output.records import AnyRecord, ClassNumbers, Detection, Record, corners
 
 __all__ = ["WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name", "written"]
+
+
+COCO_RESULTS = "coco_results.json"
+RESULTS_SHA256 = "results_sha256"
+"""In coco_images.json: the digest of the one file of results that it is of."""
 
 
 class Writer(Protocol):
@@ -88,7 +94,7 @@ class MmdetWriter:
 
 
 class CocoWriter:
-    """`coco_results.json`, a pure COCO results list, and `coco_images.json`, which says what its ids mean.
+    """`coco_results.json`, a pure COCO results list, and `coco_images.json`, which says what the ids of that file mean.
 
     An image's id is its file's stem where that is a number not yet taken (COCO's own names); else its place in
     the run, from 1, or the next number that is free. A category's id is `category_ids[label_id]`; by default
@@ -98,7 +104,8 @@ class CocoWriter:
 
     def __init__(self, folder: Path, category_ids: Sequence[int] | None = None) -> None:
         self._category_ids = category_ids
-        self._results = JsonList(AtomicFile(folder / "coco_results.json"), b"[", b"]\n")
+        self._path = folder / COCO_RESULTS
+        self._results = JsonList(AtomicFile(self._path), b"[", b"]\n")
         self._images = JsonList(AtomicFile(folder / "coco_images.json"), b'{"images": [', b"]")
         self._classes = ClassNumbers()
         self._labels: list[str] = []
@@ -118,7 +125,8 @@ class CocoWriter:
 
     def close(self) -> None:
         self._results.close()
-        self._images.close(b', "categories": ' + json_bytes(self._categories()) + b"}\n")
+        more = {"categories": self._categories(), RESULTS_SHA256: sha256_of(self._path)}
+        self._images.close(b", " + json_bytes(more).removeprefix(b"{") + b"\n")
 
     def _categories(self) -> list[dict[str, Any]]:
         if self._category_ids is None:

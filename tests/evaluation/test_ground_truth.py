@@ -86,6 +86,9 @@ def test_text_and_number_mixed_in_a_published_file() -> None:
         ({"bbox": [0, 0, 5]}, r"annotations\[0\]\.bbox is \[0, 0, 5\]; a box is \[x, y, width, height\]"),
         ({"bbox": None}, r"annotations\[0\]\.bbox is null"),
         ({"bbox": [0, 0, "wide", 5]}, r'annotations\[0\]\.bbox is "wide"'),
+        ({"bbox": ["0", "0", "5", "5"]}, r'annotations\[0\]\.bbox is "0"; it must be a finite number, without'),
+        ({"bbox": [0, 0, True, 5]}, r"annotations\[0\]\.bbox is true"),
+        ({"bbox": [[0, 0, 5, 5]]}, r"annotations\[0\]\.bbox is \[\[0, 0, 5, 5\]\]; a box is"),
     ],
 )
 def test_annotations_that_cannot_be_are_left_out_and_named(
@@ -314,6 +317,23 @@ def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
     content = two_pictures()
     content["categories"][1]["name"] = "cat"
     assert read(tmp_path, content).notes == ('2 categories are named "cat"',)
+
+
+@pytest.mark.parametrize("value", ["640", "wide", True, 640.5, -640, float("nan")])
+def test_sizes_that_are_none(tmp_path: Path, value: object) -> None:
+    content = two_pictures()
+    content["images"][1]["width"] = value
+    with pytest.raises(UsageError, match=r"truth\.json: images\[1\]\.width is ") as caught:
+        read(tmp_path, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_box_turned_inside_out_is_named(tmp_path: Path) -> None:
+    (note,) = read(tmp_path, with_annotation(bbox=[50, 50, -50, -50])).notes
+    assert note == (
+        "1 boxes have no width or height, first annotation 1, [50.0, 50.0, -50.0, -50.0]; they are counted, but "
+        "nothing can match them"
+    )
 
 
 # --- pictures

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
+from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
-from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.results import read_predictions, read_results
 from glip_cli.output.formats import CocoWriter, JsonlWriter
 from glip_cli.output.records import AnyRecord, error_record, record
 from glip_cli.types import Detections
@@ -72,6 +73,16 @@ def test_no_results(tmp_path: Path, truth: GroundTruth) -> None:
         ({"image_id": "a"}, r'entry 1: image_id is "a"; ids must be whole numbers'),
         ({"score": float("nan")}, r"entry 1: score is NaN; it must be a finite number"),
         ({"score": None}, r"entry 1: score is null"),
+        ({"score": "0.5"}, r'entry 1: score is "0\.5"; it must be a finite number, without quotes'),
+        ({"score": True}, r"entry 1: score is true"),
+        ({"bbox": ["1", "2", "3", "4"]}, r'entry 1: bbox is "1"; it must be a finite number, without quotes'),
+        ({"bbox": [1, 2, -3, 4]}, r"entry 1: bbox is \[1, 2, -3, 4\]; its width and height must not be negative"),
+        ({"bbox": [1, 2, 3, -0.5]}, r"entry 1: bbox is \[1, 2, 3, -0\.5\]; its width and height must not"),
+        ({"bbox": [1, 2, True, 4]}, r"entry 1: bbox is true"),
+        ({"bbox": [[1, 2, 3, 4]]}, r"entry 1: bbox is \[\[1, 2, 3, 4\]\]; a box is"),
+        ({"bbox": [1, 2, [3], 4]}, r"entry 1: bbox is \[3\]"),
+        ({"bbox": {"x": 1}}, r"entry 1: bbox is .*; a box is"),
+        ({"bbox": "1 2 3 4"}, r'entry 1: bbox is "1 2 3 4"; a box is'),
         ({"bbox": [1, 2, 3]}, r"entry 1: bbox is \[1, 2, 3\]; a box is"),
         ({"bbox": [1, 2, 3, float("inf")]}, r"entry 1: bbox is Infinity"),
     ],
@@ -199,6 +210,11 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
         ("[]", "line 2 is no glip/1 record"),
         ('{"schema": "glip/1", "image": "2.jpg", "detections": [{"label": "cat"}]}', "line 2: detection 0 lacks"),
         ('{"schema": "glip/1", "image": "2.jpg", "detections": 3}', "line 2: its detections are no list"),
+        (
+            '{"schema": "glip/1", "image": "2.jpg", "detections": [{"label": "cat", "score": 0.5, "box": {"xmin": 9, '
+            '"ymin": 0, "xmax": 1, "ymax": 5}}]}',
+            "line 2: detection 0: box is .*; its width and height must not be negative",
+        ),
     ],
 )
 def test_lines_that_are_no_records(tmp_path: Path, truth: GroundTruth, line: str, message: str) -> None:
@@ -216,10 +232,55 @@ def test_coco_images_that_say_nothing(tmp_path: Path, truth: GroundTruth, conten
 
 
 def test_coco_images_of_another_run(tmp_path: Path, truth: GroundTruth) -> None:
+    """As older versions wrote it, without the digest of its results."""
     path = written(tmp_path / "out", CocoWriter, [of_words("1.jpg", "cat")])
+    beside = json.loads((tmp_path / "out" / "coco_images.json").read_text())
+    del beside["results_sha256"]
+    saved(tmp_path / "out", beside, "coco_images.json")
+    assert read_results(path, truth) == [ONE]
     saved(tmp_path / "out", [{**ONE, "image_id": 77}], "coco_results.json")
     with pytest.raises(UsageError, match=r"coco_images\.json beside it does not have the id 77"):
         read_results(path, truth)
+
+
+@pytest.mark.parametrize("name", ["yolo.json", "coco_results.json"])
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_coco_images_serve_their_own_file_only(
+    tmp_path: Path, truth: GroundTruth, name: str, with_digest: bool
+) -> None:
+    """Another tool's results, with the ids of the ground truth: beside a run's own, or in their place."""
+    written(tmp_path / "out", CocoWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
+    if not with_digest:
+        beside = json.loads((tmp_path / "out" / "coco_images.json").read_text())
+        del beside["results_sha256"]
+        saved(tmp_path / "out", beside, "coco_images.json")
+        if name == "coco_results.json":
+            pytest.skip("of the name alone nothing can be told")
+    theirs = [hit(1, 3, [0, 0, 50, 50], 0.9), hit(2, 3, [0, 0, 50, 50], 0.9), hit(1, 5, [100, 0, 40, 40], 0.9)]
+    found = read_predictions(saved(tmp_path / "out", theirs, name), truth)
+    assert found.results == theirs
+    assert coco_scores(truth, found.results).summary["AP"] == pytest.approx(1)
+    assert found.notes == (
+        f"{tmp_path}/out/coco_images.json is of another file; the ids of {name} are taken as those of truth.json",
+    )
+
+
+def test_a_run_s_own_results_under_another_name(tmp_path: Path, truth: GroundTruth) -> None:
+    path = written(tmp_path / "out", CocoWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
+    found = read_predictions(path.rename(path.with_name("mine.json")), truth)
+    assert found.results == [{**ONE, "image_id": 2, "category_id": 5}, ONE]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+def test_images_that_were_not_looked_at(tmp_path: Path, writer: type) -> None:
+    content = two_pictures()
+    content["images"] += [{"id": i, "file_name": f"{i}.jpg"} for i in (3, 4)]
+    nothing: Any = {**of_words("2.jpg", "cat"), "detections": []}
+    records = [of_words("1.jpg", "cat"), nothing, error_record("3.jpg", "cut short", "glip-mini")]
+    found = read_predictions(written(tmp_path / "out", writer, records), read(tmp_path, content))
+    lost = ((3,), (4,)) if writer is JsonlWriter else ((), (3, 4))  # COCO's files have no errors
+    assert (found.failed, found.absent) == lost
 
 
 @given(place=st.integers(0, 10_000), value=JSON, kind=st.sampled_from(["list", "images", "lines"]))

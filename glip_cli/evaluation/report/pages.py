@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glip_cli.data.frames import Frames
 from glip_cli.errors import OutputError
 from glip_cli.evaluation.report.html import Html, Section, facts_list, fragment, notes_list, page, paragraph, plural
 from glip_cli.evaluation.report.sections import comparison_content, headline, run_sections
@@ -32,6 +33,7 @@ def write_report(
     ground_truth: GroundTruth,
     results: Sequence[Mapping[str, Any]],
     images: Mapping[int, Path],
+    frames: Frames | None = None,
     comparison: Comparison | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -45,6 +47,7 @@ def write_report(
         ground_truth: what was evaluated against.
         results: the detections, for their number.
         images: image id -> file; pictures without one are not among the examples.
+        frames: the images of another size than their annotations, and where the boxes lie in them.
         comparison: from another run, its `a`, to this one, its `b`.
         notes: what the reader has to know, one line each.
 
@@ -61,7 +64,7 @@ def write_report(
     sections = [Section("run", "The run", fragment([facts_list(facts), notes_list(notes)]))] if facts or notes else []
     if comparison is not None:
         sections.append(Section("comparison", "Comparison", comparison_content(comparison)))
-    sections += run_sections(scores, ground_truth, images)
+    sections += run_sections(scores, ground_truth, images, frames or Frames())
     _write(path, page(title, lead, sections))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from glip_cli.evaluation.report.html import Html, element, fragment, name, parag
 if TYPE_CHECKING:
     from hotcoco import COCOeval
 
+    from glip_cli.data.frames import Frames
     from glip_cli.evaluation.ground_truth import GroundTruth
 
 _EACH = 6
@@ -50,17 +51,20 @@ class Judged:
         return 2 * right / (2 * right + self.mistakes) if right else 0.0
 
 
-def pictures_content(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], score: float) -> Html:
+def pictures_content(
+    evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames, score: float
+) -> Html:
     """Up to six of the best and six of the worst; empty where no picture can be read.
 
     Args:
         evaluation: evaluated; says which boxes match at IoU 0.5.
         ground_truth: names of categories and files.
         images: image id -> file; pictures without one that can be read are passed over.
+        frames: where the boxes lie in images of another size than their annotations state.
         score: detections below it are neither drawn nor counted.
     """
     names = {row.id: row.file_name for row in ground_truth.images}
-    judged = judge(evaluation, ground_truth, images, score)
+    judged = [_placed(one, frames) for one in judge(evaluation, ground_truth, images, score)]
     good = sorted((p for p in judged if p.f1 > 0), key=lambda p: (-p.f1, -p.number(Outcome.RIGHT)))
     best = list(islice(_drawn(good, names, images), _EACH))
     bad = sorted((p for p in judged if p.mistakes), key=lambda p: (p.f1, -p.mistakes))
@@ -81,6 +85,12 @@ def judge(
     labels = {category.id: category.name for category in ground_truth.categories}
     chosen = _shortlist({i: row for i, row in diagnostics["img_summary"].items() if i in images})
     return tuple(Judged(i, tuple(_marks(evaluation, diagnostics, labels, i, score))) for i in chosen)
+
+
+def _placed(judged: Judged, frames: Frames) -> Judged:
+    """With its boxes in pixels of the image."""
+    marks = (replace(mark, box=(*frames.to_image(judged.image_id, list(mark.box)),)) for mark in judged.marks)
+    return replace(judged, marks=tuple(marks))
 
 
 def _shortlist(summary: Mapping[int, dict[str, Any]]) -> list[int]:

@@ -16,6 +16,7 @@ from glip_cli.evaluation.report.tables import count_cell, difference_cell, name_
 if TYPE_CHECKING:
     from hotcoco import COCOeval
 
+    from glip_cli.data.frames import Frames
     from glip_cli.evaluation.coco import BoxScores, ClassScore
     from glip_cli.evaluation.compare import Comparison
     from glip_cli.evaluation.compare import Row as ComparedRow
@@ -48,8 +49,10 @@ _ERRORS = {
 }
 
 
-def run_sections(scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path]) -> list[Section]:
-    """All that one evaluation gives; `images` is image id -> file."""
+def run_sections(
+    scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames
+) -> list[Section]:
+    """All that one evaluation gives; `images` is image id -> file, `frames` where the boxes lie in it."""
     evaluation = scores.evaluation
     return [
         Section("classes", "AP of each class", _classes(scores.per_class, ground_truth)),
@@ -57,7 +60,7 @@ def run_sections(scores: BoxScores, ground_truth: GroundTruth, images: Mapping[i
         Section("mistakes", "Kinds of mistakes", _errors(evaluation)),
         Section("confusion", "Confusion", _confusion(evaluation, ground_truth)),
         Section("calibration", "Can scores be believed?", _calibration(evaluation)),
-        Section("pictures", "Pictures", _pictures(evaluation, ground_truth, images)),
+        Section("pictures", "Pictures", _pictures(evaluation, ground_truth, images, frames)),
     ]
 
 
@@ -146,8 +149,8 @@ def _calibration(evaluation: COCOeval) -> Html:
     return fragment([about, calibration_figure(calibration)])
 
 
-def _pictures(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path]) -> Html:
-    content = pictures_content(evaluation, ground_truth, images, SCORE)
+def _pictures(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames) -> Html:
+    content = pictures_content(evaluation, ground_truth, images, frames, SCORE)
     return content or paragraph("No picture of this set was at hand to draw on.")
 
 
@@ -160,7 +163,8 @@ def comparison_content(comparison: Comparison) -> Html:
         f"({plural(comparison.samples, 'resampling')} of {plural(comparison.images, 'picture')})."
     )
     rows = [_compared(row, sampled) for row in comparison.rows]
-    return fragment([paragraph(about if sampled else "In points."), table(columns, rows)])
+    about = about if sampled else "In points."
+    return fragment([paragraph(f"{about} {comparison.note}".strip()), table(columns, rows)])
 
 
 def _compared(row: ComparedRow, sampled: bool) -> list[Html]:

@@ -1,0 +1,162 @@
+"""Images of another size than their annotations state, and the way from the pixels of one to those of the other.
+
+The size that is stated is what the boxes count in. An image that was resized after it was annotated, or annotated by
+a tool that passes over EXIF's orientation, has its boxes elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from glip_cli.data.image_files import TURNED, read_header
+from glip_cli.data.rows import Annotation, ImageRow
+from glip_cli.readable import counted, one_line
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+_Interval = tuple[float, float]
+
+_MOST = 0.9  # of the boxes lie within the stated size where that is what they count in
+_LONGEST = 80  # characters of a name, in a line
+_ROUNDING = 1.0  # pixels that a box may pass the edge by: tools round, and some count from 1
+
+
+class Frame(NamedTuple):
+    """One image: its upright (width, height), the stated one, and EXIF's orientation where that is to be undone."""
+
+    image: Size
+    stated: Size
+    orientation: int = 1
+
+    def to_stated(self, box: Sequence[float]) -> list[float]:
+        """[x, y, width, height] in pixels of the upright image -> in those of the stated size."""
+        across, down = _shares(box, self.image)
+        if self.orientation in TURNED:
+            across, down = _flipped(down, self.orientation in (7, 8)), _flipped(across, self.orientation in (6, 7))
+        return _box(across, down, self.stated)
+
+    def to_image(self, box: Sequence[float]) -> list[float]:
+        """The way back."""
+        across, down = _shares(box, self.stated)
+        if self.orientation in TURNED:
+            across, down = _flipped(down, self.orientation in (6, 7)), _flipped(across, self.orientation in (7, 8))
+        return _box(across, down, self.image)
+
+
+def _shares(box: Sequence[float], size: Size) -> tuple[_Interval, _Interval]:
+    x, y, width, height = box
+    return (x / size[0], (x + width) / size[0]), (y / size[1], (y + height) / size[1])
+
+
+def _flipped(interval: _Interval, flip: bool) -> _Interval:
+    return (1 - interval[1], 1 - interval[0]) if flip else interval
+
+
+def _box(across: _Interval, down: _Interval, size: Size) -> list[float]:
+    """To three decimals, as results have them."""
+    sides = (across[0], size[0]), (down[0], size[1]), (across[1] - across[0], size[0]), (down[1] - down[0], size[1])
+    return [round(share * side, 3) for share, side in sides]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The images of a set that are of another size than stated.
+
+    Attributes:
+        by_id: image id -> frame, for those whose boxes have to be moved.
+        which: how many they are, and the first; empty where all sizes are those stated.
+        done: what becomes of their boxes.
+    """
+
+    by_id: Mapping[int, Frame] = field(default_factory=dict)
+    which: str = ""
+    done: str = ""
+
+    @property
+    def note(self) -> str:
+        """One line, or nothing."""
+        return f"{self.which}; {self.done}" if self.which else ""
+
+    def to_stated(self, image_id: int, box: list[float]) -> list[float]:
+        """See `Frame.to_stated`."""
+        return self.by_id[image_id].to_stated(box) if image_id in self.by_id else box
+
+    def to_image(self, image_id: int, box: list[float]) -> list[float]:
+        """See `Frame.to_image`."""
+        return self.by_id[image_id].to_image(box) if image_id in self.by_id else box
+
+
+def frames_of(
+    images: Iterable[ImageRow],
+    annotations: Iterable[Annotation],
+    sizes: Mapping[int, Size],
+    files: Mapping[int, Path],
+) -> Frames:
+    """How the boxes of a set lie in its images.
+
+    An image of the stated proportions was resized; one whose proportions are those stated only when EXIF's orientation
+    is undone was annotated as it lies in the file. Where the proportions are others, or a tenth of the boxes pass the
+    edge of what is stated, the stated size is wrong and the boxes are pixels of the image.
+
+    Args:
+        images: of the set.
+        annotations: of the set; those of other images do not matter.
+        sizes: image id -> upright size, where it is known.
+        files: image id -> file, whose orientation is read where the sizes differ.
+    """
+    odd = [row for row in images if row.width and row.height and sizes.get(row.id, _stated(row)) != _stated(row)]
+    if not odd:
+        return Frames()
+    found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], files.get(row.id)))}
+    placed = found if _are_stated(found, annotations) else {}
+    return Frames(placed, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed)))
+
+
+def _stated(row: ImageRow) -> Size:
+    return row.width or 0, row.height or 0
+
+
+def _frame(stated: Size, image: Size, file: Path | None) -> Frame | None:
+    """None where the one was not made from the other."""
+    header = read_header(file) if file else None
+    orientation = header.orientation if header else 1
+    lies = image[::-1]
+    if orientation in TURNED and stated == lies:
+        return Frame(image, stated, orientation)
+    if _are_alike(stated, image):
+        return Frame(image, stated)
+    return Frame(image, stated, orientation) if orientation in TURNED and _are_alike(stated, lies) else None
+
+
+def _are_alike(a: Size, b: Size) -> bool:
+    """Whether the proportions are the same, each side of the smaller one rounded either way."""
+    return abs(a[0] * b[1] - a[1] * b[0]) <= max(sum(a), sum(b))
+
+
+def _are_stated(frames: Mapping[int, Frame], annotations: Iterable[Annotation]) -> bool:
+    """Whether the boxes of these images lie within the sizes that are stated."""
+    inside = [
+        _is_inside(row["bbox"], frames[row["image_id"]].stated) for row in annotations if row["image_id"] in frames
+    ]
+    return sum(inside) >= _MOST * len(inside)
+
+
+def _is_inside(box: Sequence[float], size: Size) -> bool:
+    x, y, width, height = box
+    return min(x, y) >= -_ROUNDING and x + width <= size[0] + _ROUNDING and y + height <= size[1] + _ROUNDING
+
+
+def _which(odd: Sequence[ImageRow], size: Size) -> str:
+    name, stated = one_line(odd[0].file_name or f"image {odd[0].id}")[:_LONGEST], _stated(odd[0])
+    sizes = f"{size[0]} x {size[1]}, stated {stated[0]} x {stated[1]}"
+    return f"{counted(len(odd), 'image')} of another size than stated, first {name}: {sizes}"
+
+
+def _done(odd: int, placed: int) -> str:
+    if not placed:
+        return "their boxes are taken as pixels of the image"
+    rest = f", but those of {odd - placed} are taken as pixels of the image" if odd > placed else ""
+    return f"their boxes are scaled or turned to match{rest}"
