@@ -107,8 +107,9 @@ def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
     """Raises UsageError for flags that the data set, or a file of results, has no use for."""
     for name, starts in ONLY.items():
         if flags[name] and not dataset.startswith(starts):
-            given, where = f"--{name.replace('_', '-')}", ", ".join(starts)
-            raise UsageError(f"{given} is for {where}, not for {dataset}: leave it out")
+            *some, last = starts
+            where = f"{', '.join(some)} and {last}" if some else last
+            raise UsageError(f"--{name.replace('_', '-')} is for {where}, not for {dataset}: leave it out")
     for name in ("limit", "skip_missing"):
         if flags["dt"] and flags[name]:
             raise UsageError(f"--{name.replace('_', '-')} does not go with --dt, which scores all images: leave it out")

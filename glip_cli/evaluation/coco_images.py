@@ -92,12 +92,8 @@ def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[int, d
 
 def size_of(row: dict[str, Any]) -> Size | None:
     """(width, height) of a row or record; None where it does not say."""
-    width, height = row.get("width"), row.get("height")
-    return (width, height) if _is_side(width) and _is_side(height) else None
-
-
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    sides = [side for side in (row.get("width"), row.get("height")) if type(side) is int and side > 0]
+    return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
 def write_coco_images(results: Path, truth: GroundTruth, skipped: set[int]) -> None:

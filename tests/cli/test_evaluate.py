@@ -471,11 +471,11 @@ def test_what_cannot_be_measured_is_no_number() -> None:
     [
         (
             ["flickr30k", "--data", "d", "--compare", "x"],
-            "--compare is for coco, lvis, scenes, not for flickr30k",
+            "--compare is for coco, lvis and scenes, not for flickr30k",
         ),
         (
             ["odinw-13", "--data", "d", "--calibrate", "x"],
-            "--calibrate is for coco, lvis, scenes, not for odinw-13",
+            "--calibrate is for coco, lvis and scenes, not for odinw-13",
         ),
         (["coco", "--gt", "x.json", "--merged"], "--merged is for flickr30k, not for coco"),
         (["coco", "--gt", "x.json", "--dt", "y.json", "--limit", "3"], "--limit does not go with --dt"),

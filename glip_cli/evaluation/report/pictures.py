@@ -89,7 +89,8 @@ def judge(
 
 def _placed(judged: Judged, frames: Frames) -> Judged:
     """With its boxes in pixels of the image."""
-    marks = (replace(mark, box=(*frames.to_image(judged.image_id, list(mark.box)),)) for mark in judged.marks)
+    boxes = (frames.to_image(judged.image_id, list(mark.box)) for mark in judged.marks)
+    marks = (replace(mark, box=(x, y, w, h)) for mark, (x, y, w, h) in zip(judged.marks, boxes, strict=True))
     return replace(judged, marks=tuple(marks))
 
 
