@@ -23,6 +23,7 @@ from glip_cli.evaluation.boxes import (
     Question,
     Rules,
     box_task,
+    only,
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.captions import OPTIONS, CaptionEngine, boxes_of, source_of
@@ -116,6 +117,9 @@ def score_file(asked: Asked, dt: Path) -> None:
     truth = asked.truth()
     images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
     found = read_predictions(dt, truth, images)
+    if asked.flags.limit:
+        truth = only(truth, [image.id for image in truth.images[: asked.flags.limit]])
+        found = found.of(truth)
     conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
 
 

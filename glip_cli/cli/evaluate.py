@@ -104,15 +104,14 @@ def check(dataset: str, viewing: flags.Viewing, knowledge: Path | None) -> None:
 
 
 def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
-    """Raises UsageError for flags that the data set, or a file of results, has no use for."""
+    """Raises UsageError for flags that the data set has no use for."""
     for name, starts in ONLY.items():
         if flags[name] and not dataset.startswith(starts):
             *some, last = starts
             where = f"{', '.join(some)} and {last}" if some else last
             raise UsageError(f"--{name.replace('_', '-')} is for {where}, not for {dataset}: leave it out")
-    for name in ("limit", "skip_missing"):
-        if flags["dt"] and flags[name]:
-            raise UsageError(f"--{name.replace('_', '-')} does not go with --dt, which scores all images: leave it out")
+    if flags["dt"] and flags["skip_missing"]:
+        raise UsageError("--skip-missing does not go with --dt, for which no image need be there: leave it out")
 
 
 def finish(session: Session, notes: Notes) -> None:

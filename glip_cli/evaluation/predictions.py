@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ class Predictions:
     failed: tuple[int, ...] = ()
     absent: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def of(self, truth: GroundTruth) -> Predictions:
+        """Of some of the images alone."""
+        ids = {image.id for image in truth.images}
+        results = [row for row in self.results if row["image_id"] in ids]
+        failed, absent = (tuple(i for i in some if i in ids) for some in (self.failed, self.absent))
+        return replace(self, results=results, failed=failed, absent=absent)
 
 
 def place(

@@ -411,6 +411,14 @@ def test_runs_of_other_images_are_compared_on_those_that_both_have() -> None:
     assert "note: compared on the 4 images that both runs have; before 4, now 8" in back.stderr
 
 
+def test_a_limit_holds_for_a_file_of_results_too() -> None:
+    gt, half = truth_and_results(4, 2)
+    assert scored(gt, half, "all").exit_code == 0
+    assert metrics("all")["AP"] < 1
+    assert scored(gt, half, "some", "--limit", "2").exit_code == 0
+    assert (metrics("some")["AP"], metrics("some")["images"]["number"]) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -478,7 +486,7 @@ def test_what_cannot_be_measured_is_no_number() -> None:
             "--calibrate is for coco, lvis and scenes, not for odinw-13",
         ),
         (["coco", "--gt", "x.json", "--merged"], "--merged is for flickr30k, not for coco"),
-        (["coco", "--gt", "x.json", "--dt", "y.json", "--limit", "3"], "--limit does not go with --dt"),
+        (["coco", "--gt", "x.json", "--dt", "y.json", "--skip-missing"], "--skip-missing does not go with --dt"),
     ],
 )
 def test_flags_that_would_do_nothing_are_refused(arguments: list[str], said: str) -> None:
