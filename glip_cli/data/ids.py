@@ -23,7 +23,7 @@ class Ids:
     @classmethod
     def of(cls, values: Iterable[object]) -> Ids:
         """The ids of a table: the file's own numbers, or 1, 2, ... where some are no number or two would be one."""
-        spellings = dict.fromkeys(spelling for value in values if (spelling := _spelling(value)) is not None)
+        spellings = dict.fromkeys(spelling for value in values if (spelling := spelling_of(value)) is not None)
         numbers = {int(one) for one in spellings if one.isascii() and one.isdecimal()}
         if len(numbers) == len(spellings):
             return cls()
@@ -35,7 +35,7 @@ class Ids:
         Raises:
             UsageError: it is neither a whole number from 0 nor text where the file has text for ids.
         """
-        spelling = _spelling(value) if self.numbers else None
+        spelling = spelling_of(value) if self.numbers else None
         return as_id(value, where) if spelling is None else self.numbers.get(spelling, UNLISTED)
 
     def original(self, number: int) -> int | str:
@@ -47,7 +47,7 @@ class Ids:
         return {number: spelling for spelling, number in self.numbers.items()}
 
 
-def _spelling(value: object) -> str | None:
+def spelling_of(value: object) -> str | None:
     """The same for 7, "7", " 7" and 7.0; None for what is no id."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.frames import Size
-from glip_cli.data.reading import as_id, read_json, shown
+from glip_cli.data.ids import spelling_of
+from glip_cli.data.reading import read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import Names
@@ -18,8 +19,8 @@ from glip_cli.output.formats import COCO_RESULTS, RESULTS_SHA256
 IMAGES_FILE = "coco_images.json"
 _AGAIN = "run again with --format coco"
 
-Lookup = Callable[[int, str], int]
-"""An id in the file, and its place for a message -> the ground truth's id."""
+Lookup = Callable[[object, str], int]
+"""An id as the file has it, and its place for a message -> the number of the ground truth's."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +29,35 @@ class CocoImages:
 
     Attributes:
         path: of the file.
-        images: id -> name.
-        sizes: id -> (width, height) in pixels of the images that were looked at, where the file has them.
-        categories: id -> name.
+        images: spelling of an id -> name.
+        sizes: spelling of an id -> (width, height) in pixels of the image that was looked at, where the file says it.
+        categories: spelling of an id -> name.
     """
 
     path: Path
-    images: dict[int, str]
-    sizes: dict[int, Size]
-    categories: dict[int, str]
+    images: dict[str, str]
+    sizes: dict[str, Size]
+    categories: dict[str, str]
 
     def lookups(self, names: Names) -> tuple[Lookup, Lookup]:
         """For images and for categories; a name is looked up when a result first needs it."""
 
-        def image_of(number: int, where: str) -> int:
-            return names.image(self._meaning(self.images, number, where), where, likely=number)
+        def image_of(value: object, where: str) -> int:
+            return names.image(self._meaning(self.images, value, f"{where}: image_id"), where, likely=value)
 
-        def category_of(number: int, where: str) -> int:
-            return names.category(self._meaning(self.categories, number, where), where, likely=number)
+        def category_of(value: object, where: str) -> int:
+            return names.category(self._meaning(self.categories, value, f"{where}: category_id"), where, likely=value)
 
         return image_of, category_of
 
-    def _meaning(self, table: dict[int, str], number: int, where: str) -> str:
-        if number not in table:
+    def _meaning(self, table: dict[str, str], value: object, where: str) -> str:
+        spelling = spelling_of(value)
+        if spelling not in table:
             raise UsageError(
-                f"{where}: {self.path.name} beside it does not have the id {number}; the two are of different runs"
+                f"{where}: {self.path.name} beside it does not have the id {shown(value)}; "
+                "the two are of different runs"
             )
-        return table[number]
+        return table[spelling]
 
 
 def images_beside(results: Path) -> Path | None:
@@ -78,16 +81,22 @@ def read_coco_images(path: Path, results: Path) -> CocoImages | None:
     if results.name != COCO_RESULTS if digest is None else digest != sha256_of(results):
         return None
     images = _table(path, data, "images", "file_name")
-    sizes = {number: size for number, row in images.items() if (size := size_of(row))}
-    categories = {number: row["name"] for number, row in _table(path, data, "categories", "name").items()}
-    return CocoImages(path, {number: row["file_name"] for number, row in images.items()}, sizes, categories)
+    return CocoImages(
+        path,
+        {spelling: row["file_name"] for spelling, row in images.items()},
+        {spelling: size for spelling, row in images.items() if (size := size_of(row))},
+        {spelling: row["name"] for spelling, row in _table(path, data, "categories", "name").items()},
+    )
 
 
-def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[int, dict[str, Any]]:
+def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[str, dict[str, Any]]:
     rows = data.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get(name), str) for row in rows):
         raise UsageError(f"{path}: '{key}' is no list of ids and names; {_AGAIN}")
-    return {as_id(row.get("id"), f"{path}: {key}"): row for row in rows}
+    found = {spelling_of(row.get("id")): row for row in rows}
+    if None in found:
+        raise UsageError(f"{path}: an id of '{key}' is {shown(found[None].get('id'))}; {_AGAIN}")
+    return {str(spelling): row for spelling, row in found.items()}
 
 
 def size_of(row: dict[str, Any]) -> Size | None:
@@ -97,10 +106,9 @@ def size_of(row: dict[str, Any]) -> Size | None:
 
 
 def write_coco_images(results: Path, truth: GroundTruth, skipped: set[int]) -> None:
-    """Beside results whose ids are those of `truth`; without the images that were not looked at."""
-    images = [{"id": row.id, "file_name": row.file_name} for row in truth.images if row.id not in skipped]
-    categories = [{"id": category.id, "name": category.name} for category in truth.categories]
-    save_json(
-        results.parent / IMAGES_FILE,
-        {"images": images, "categories": categories, RESULTS_SHA256: sha256_of(results)},
-    )
+    """Beside results with the ids of `truth`; without the images that were not looked at."""
+    looked_at = [row for row in truth.images if row.id not in skipped]
+    images = [{"id": truth.image_ids.original(row.id), "file_name": row.file_name} for row in looked_at]
+    categories = [{"id": truth.category_ids.original(row.id), "name": row.name} for row in truth.categories]
+    meaning = {"images": images, "categories": categories, RESULTS_SHA256: sha256_of(results)}
+    save_json(results.parent / IMAGES_FILE, meaning)

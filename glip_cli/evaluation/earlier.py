@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from glip_cli.data.ids import spelling_of
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.boxes import More, Score, only
 from glip_cli.evaluation.coco_images import images_beside, read_coco_images
@@ -81,13 +82,19 @@ def compare_with(
     found = compare_scores(before, after)
     numbers = (more(before), more(after)) if more else ({}, {})
     rows = (*found.rows, *(row_of(key, numbers[0][key], numbers[1][key]) for key in numbers[0]))
-    return replace(found, rows=rows, note=_note(len(shared), len(theirs), len(truth.images)))
+    return replace(found, rows=rows, note=_note(len(shared), _count(earlier), len(truth.images)))
 
 
-def _note(shared: int, before: int, now: int) -> str:
-    if shared == before == now:
+def _note(shared: int, before: int | None, now: int) -> str:
+    if shared == now and before in (shared, None):
         return ""
     return f"compared on the {shared} images that both runs have; before {before}, now {now}"
+
+
+def _count(earlier: _Earlier) -> int | None:
+    """How many images the other run had; None where it does not say."""
+    images = earlier.facts.get("images")
+    return images.get("number") if isinstance(images, dict) else None
 
 
 def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, Any]) -> set[int]:
@@ -97,20 +104,27 @@ def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, Any]) ->
     if listed is None:  # an older run does not say
         earlier.check(now, "size")
         return {image.id for image in truth.images}
-    if listed.categories != {category.id: category.name for category in truth.categories}:
+    if listed.categories != {str(truth.category_ids.original(one.id)): one.name for one in truth.categories}:
         raise earlier.refusal("classes are others")
+    found = {image.id: listed.images.get(_spelling(truth, image.id)) for image in truth.images}
     for image in truth.images:
-        if (name := listed.images.get(image.id, image.file_name)) != image.file_name:
+        if (name := found[image.id]) not in (None, image.file_name):
             raise earlier.refusal(f"image {image.id} is {_short(name)}, here it is {_short(image.file_name)}")
-    return set(listed.images)
+    return {number for number, name in found.items() if name is not None}
+
+
+def _spelling(truth: GroundTruth, image_id: int) -> str:
+    return str(truth.image_ids.original(image_id))
 
 
 def _results_of(earlier: _Earlier, truth: GroundTruth, images: set[int]) -> Results:
     """Of these images alone."""
-    names = Names(truth)
-    entries = enumerate(read_entries(earlier.results))
-    wanted = ((i, entry) for i, entry in entries if not isinstance(entry, dict) or entry.get("image_id") in images)
-    return [as_result(entry, f"{earlier.results}: entry {i}", names) for i, entry in wanted]
+    names, wanted = Names(truth), {_spelling(truth, number) for number in images}
+    found = []
+    for i, entry in enumerate(read_entries(earlier.results)):
+        if not isinstance(entry, dict) or spelling_of(entry.get("image_id")) in wanted:
+            found.append(as_result(entry, f"{earlier.results}: entry {i}", names))
+    return found
 
 
 def _short(value: object) -> str:

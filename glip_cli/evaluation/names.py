@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import PurePosixPath
 
+from glip_cli.data.ids import Ids
 from glip_cli.data.reading import shown
 from glip_cli.data.rows import url_parts
 from glip_cli.errors import UsageError
@@ -18,6 +19,7 @@ class Names:
 
     def __init__(self, ground_truth: GroundTruth) -> None:
         self._file = ground_truth.name
+        self._image_ids, self._category_ids = ground_truth.image_ids, ground_truth.category_ids
         self._image_names = {image.id: image.file_name for image in ground_truth.images}
         self._category_names = {category.id: category.name for category in ground_truth.categories}
         self._by_base: dict[str, list[tuple[Parts, int]]] = {}
@@ -30,36 +32,41 @@ class Names:
         self._by_name: dict[str, int] = {}
         self._taken: dict[int, str] = {}
 
-    def same_image(self, number: int, where: str) -> int:
-        """`number`, which must be one of its images. Raises UsageError."""
+    def same_image(self, value: object, where: str) -> int:
+        """The number of an id of the file, which must be one of its images. Raises UsageError."""
+        number = self._image_ids.number(value, f"{where}: image_id")
         if number not in self._image_names:
-            raise UsageError(f"{where}: {self._file} has no image {number}; these are results of other pictures")
+            raise UsageError(f"{where}: {self._file} has no image {shown(value)}; these are results of other pictures")
         return number
 
-    def same_category(self, number: int, where: str) -> int:
-        """`number`, which must be one of its categories. Raises UsageError."""
+    def same_category(self, value: object, where: str) -> int:
+        """The number of an id of the file, which must be one of its categories. Raises UsageError."""
+        number = self._category_ids.number(value, f"{where}: category_id")
         if number not in self._category_names:
-            raise UsageError(f"{where}: {self._file} has no category {number}; these are results of other categories")
+            raise UsageError(
+                f"{where}: {self._file} has no category {shown(value)}; these are results of other categories"
+            )
         return number
 
-    def image(self, name: str, where: str, likely: int | None = None) -> int:
+    def image(self, name: str, where: str, likely: object = None) -> int:
         """The image whose `file_name` or `coco_url` has the same base name and, of several, the most folders alike.
 
         Args:
             name: a path or URL.
             where: for messages.
-            likely: the id of the image where its `file_name` is `name` to the letter.
+            likely: the id, as the file has it, of the image where that one's `file_name` is `name` to the letter.
 
         Raises:
             UsageError: there is none, or several, or another name has taken it.
         """
-        if likely is not None and self._image_names.get(likely) == name:
-            return likely
+        number = _number(self._image_ids, likely)
+        if number is not None and self._image_names.get(number) == name:
+            return number
         if name not in self._by_name:
             self._by_name[name] = self._find(name, where)
         return self._by_name[name]
 
-    def known_image(self, name: str, where: str, likely: int | None = None) -> int | None:
+    def known_image(self, name: str, where: str, likely: object = None) -> int | None:
         """The same; None instead of an error."""
         try:
             return self.image(name, where, likely)
@@ -81,19 +88,28 @@ class Names:
             raise UsageError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {self._file}")
         return best[0]
 
-    def category(self, name: str, where: str, likely: int | None = None) -> int:
+    def category(self, name: str, where: str, likely: object = None) -> int:
         """The category of this name; of several, the one with the id `likely`.
 
         Raises:
             UsageError: there is none, or which of several is open.
         """
-        if likely is not None and self._category_names.get(likely) == name:
-            return likely
+        number = _number(self._category_ids, likely)
+        if number is not None and self._category_names.get(number) == name:
+            return number
         found = self._by_label.get(name, [])
         if len(found) != 1:
             why = f"{len(found)} categories of this name; give a COCO results list" if found else "no such category"
             raise UsageError(f"{where}: label {shown(name)}: {self._file} has {why}")
         return found[0]
+
+
+def _number(ids: Ids, value: object) -> int | None:
+    """None for what is no id."""
+    try:
+        return ids.number(value, "")
+    except UsageError:
+        return None
 
 
 def _spellings(image: ImageRow) -> list[Parts]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from glip_cli.data.frames import frames_of
 from glip_cli.data.image_files import upright_size
-from glip_cli.data.reading import as_id, as_number, as_sized_box, read_json, shown
+from glip_cli.data.reading import as_number, as_sized_box, read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco_images import CocoImages, Lookup, images_beside, read_coco_images
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -83,8 +83,8 @@ def as_result(entry: Any, where: str, names: Names, lookups: tuple[Lookup, Looku
         if key not in entry:
             raise UsageError(f"{where} has no '{key}'; a result has image_id, category_id, bbox and score")
     return {
-        "image_id": image_of(as_id(entry["image_id"], f"{where}: image_id"), where),
-        "category_id": category_of(as_id(entry["category_id"], f"{where}: category_id"), where),
+        "image_id": image_of(entry["image_id"], where),
+        "category_id": category_of(entry["category_id"], where),
         "bbox": as_sized_box(entry["bbox"], f"{where}: bbox"),
         "score": as_number(entry["score"], f"{where}: score"),
     }
@@ -101,8 +101,8 @@ def _of_glip(
     """With the names and sizes that `coco_images.json` has for the ids."""
     lookups = meaning.lookups(names)
     found = [as_result(entry, f"{path}: entry {i}", names, lookups) for i, entry in enumerate(entries)]
-    ids = {number: names.known_image(name, path.name, likely=number) for number, name in meaning.images.items()}
-    sizes = {known: meaning.sizes[number] for number, known in ids.items() if known and number in meaning.sizes}
+    ids = {spelling: names.known_image(name, path.name, likely=spelling) for spelling, name in meaning.images.items()}
+    sizes = {known: meaning.sizes[one] for one, known in ids.items() if known is not None and one in meaning.sizes}
     results, frames = place(truth, found, sizes, files)
     return Predictions(results, frames, absent=_others(truth, ids.values()))
 

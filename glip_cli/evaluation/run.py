@@ -81,7 +81,7 @@ def score_boxes(
     if wanted.compare:
         comparison = compare_with(wanted.compare, truth, predictions, about | metrics, score, more)
     write_metrics(wanted.out / METRICS, about, metrics, tables_of(truth, predictions, scores))
-    write_results(wanted.out / RESULTS, predictions.results)
+    write_results(wanted.out / RESULTS, truth.as_given(predictions.results))
     write_coco_images(wanted.out / RESULTS, truth, {*predictions.failed, *predictions.absent})
     files = [wanted.out / METRICS, wanted.out / RESULTS]
     if wanted.report:

@@ -411,6 +411,24 @@ def test_runs_of_other_images_are_compared_on_those_that_both_have() -> None:
     assert "note: compared on the 4 images that both runs have; before 4, now 8" in back.stderr
 
 
+def test_ids_that_are_text_are_those_of_the_results_too() -> None:
+    gt, dt = truth_and_results(3, 2)
+    for path in (gt, dt):
+        content = json.loads(path.read_text())
+        for row in content["images"] if path == gt else []:
+            row["id"] = f"img_{row['id']}"
+        for row in content["annotations"] if path == gt else content:
+            row["image_id"] = f"img_{row['image_id']}"
+        path.write_text(json.dumps(content))
+    assert scored(gt, dt, "first").exit_code == 0
+    assert 0.5 < metrics("first")["AP"] < 1
+    assert json.loads(Path("first/coco_results.json").read_text())[0]["image_id"] == "img_1"
+    again = scored(gt, Path("first/coco_results.json"), "again", "--compare", "first")
+    assert again.exit_code == 0, again.output
+    assert metrics("again")["AP"] == metrics("first")["AP"]
+    assert "note" not in again.stderr
+
+
 def test_a_limit_holds_for_a_file_of_results_too() -> None:
     gt, half = truth_and_results(4, 2)
     assert scored(gt, half, "all").exit_code == 0

@@ -114,7 +114,7 @@ def test_an_area_that_is_none_is_the_box_s(tmp_path: Path) -> None:
     assert truth.annotations == read(tmp_path, two_pictures()).annotations
     assert truth.notes == (
         "1 areas that are no number; the box's is taken; first "
-        'truth.json: annotations[0].area is "big"; it must be a finite number (kept)',
+        'truth.json: annotations[0].area is "big"; it must be a finite number, without quotes (kept)',
     )
 
 
