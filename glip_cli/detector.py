@@ -28,12 +28,12 @@ from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare,
 from glip_cli.model import Glip
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.options import DetectOptions
-from glip_cli.plan import Plan, PromptLike, Reader, every_label
+from glip_cli.plan import Plan, PromptLike, Reader, every_label, mirrors
 from glip_cli.postprocess import Found, Geometry, label_matrix, on_cpu, postprocess
 from glip_cli.prompt import Chunk
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Detections
-from glip_cli.views import combine, cut, names_a_side, view_options, views_of
+from glip_cli.views import combine, cut, view_options, views_of
 from glip_cli.weights import load_detector_parts
 from glip_cli.weights.fetch import Report
 
@@ -210,8 +210,7 @@ class Detector:
     def _in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> Detections:
         """One image, asked in tiles or at several scales; batched are its views."""
         size = options.size or self.model.config.image_size
-        mirrored = not any(names_a_side(part.prompt.text) for part in plan.chunks)
-        views = views_of(image.size, options, size, flips=mirrored)
+        views = views_of(image.size, options, size, flips=mirrors(plan.chunks))
         if len(views) == 1:
             return self.detect([prepare(image, *size)], plan, options)[0]
         answers = self._answers((cut(image, view) for view in views), every_label(plan), view_options(options))

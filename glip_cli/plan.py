@@ -9,9 +9,9 @@ from glip_cli.errors import PromptError, UsageError
 from glip_cli.knowledge import TRAINED, knowledge_chunks
 from glip_cli.options import DetectOptions
 from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
+from glip_cli.sides import names_a_side
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
-from glip_cli.views import names_a_side
 
 SHOWN_LABELS = 5  # that a note names; the rest it leaves out
 
@@ -68,7 +68,7 @@ class Reader:
             full = label_prompt([*asked.labels, *options.negatives])
         chunks = self._chunks(full, options)
         text, spans = shown(asked)
-        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(full, options))
+        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(chunks, options))
         return Plan(chunks, asked.labels, text, spans, notes)
 
     def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
@@ -94,8 +94,13 @@ def as_prompt(prompt: PromptLike) -> Prompt:
     return label_prompt(parse_texts([prompt]) if isinstance(prompt, str) else list(prompt))
 
 
-def mirror_notes(asked: Prompt, options: DetectOptions) -> tuple[str, ...]:
-    if options.tta and names_a_side(asked.text):
+def mirrors(chunks: Sequence[Chunk]) -> bool:
+    """Whether a mirrored image may be asked for these texts, definitions included."""
+    return not any(names_a_side(part.prompt.text) for part in chunks)
+
+
+def mirror_notes(chunks: Sequence[Chunk], options: DetectOptions) -> tuple[str, ...]:
+    if options.tta and not mirrors(chunks):
         return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
     return ()
 

@@ -34,7 +34,6 @@ COUNTS = ((96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1
 """For each scale the range of sqrt(area) of the boxes that count, in pixels of the resized picture."""
 
 ALL: Range = (0.0, float("inf"))
-SIDES = frozenset(("left", "right", "leftmost", "rightmost"))  # what a mirror makes wrong
 
 # When a box that a tile's edge cuts is given up for a larger one of its label. With all cut boxes dropped, AP50 on
 # drawn pictures is as good where the tiles suit the objects, and 5 points worse where they are too small.
@@ -138,12 +137,6 @@ def scales(size: Size, flips: bool = True) -> Iterator[Scale]:
         sides = max(round(side * shorter), 1), max(round(LONGEST * longer), round(side * shorter), 1)
         for flipped in (False, True) if flips else (False,):
             yield Scale(sides, flipped, (low * shorter, high * shorter))
-
-
-def names_a_side(text: str) -> bool:
-    """Whether a mirrored picture would be another answer: "the left cup"."""
-    letters = "".join(c if c.isalpha() else " " for c in text.lower())
-    return not SIDES.isdisjoint(letters.split())
 
 
 def view_options(options: DetectOptions) -> DetectOptions:

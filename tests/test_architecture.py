@@ -28,7 +28,7 @@ FLOORS = [
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["pillow", "threads"],
-    ["options", "names"],
+    ["options", "names", "sides"],
     ["types"],
     ["errors", "readable", "interrupt", "__init__"],
 ]

@@ -24,7 +24,7 @@ from glip_cli.postprocess import Found
 from glip_cli.scenes import draw_scene
 from glip_cli.sources import expand
 from glip_cli.types import Detections
-from glip_cli.views import View, combine, cut, names_a_side, scales, tiles, to_picture, to_view, view_options, views_of
+from glip_cli.views import View, combine, cut, scales, tiles, to_picture, to_view, view_options, views_of
 
 SIZE = (160, 320)
 PROMPT = "circle . red square . star . triangle . heart . ring . moon . cross ."
@@ -331,15 +331,6 @@ def test_several_texts_are_merged_in_every_view(detector: Detector, wide: Image.
     second = detector(wide, ["moon"], threshold=0.0, **TILES)
     expected = sorted([*zip(first.scores, first.names, strict=True), *zip(second.scores, second.names, strict=True)])
     assert sorted(zip(chunked.scores, chunked.names, strict=True)) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [("left cup . dog .", True), ("the man on the right-hand side", True), ("LEFT", True), ("leftmost star", True),
-     ("bright star . leftovers . copyright .", False), ("upright cross", False), ("", False)],
-)  # fmt: skip
-def test_words_that_a_mirror_makes_wrong(text: str, says: bool) -> None:
-    assert names_a_side(text) == says
 
 
 def test_a_prompt_with_a_side_is_asked_without_mirrors(detector: Detector, wide: Image.Image) -> None:

@@ -7,7 +7,6 @@ what is not more than one pixel wide and high is left out. Colours are never cha
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +19,10 @@ from torchvision.tv_tensors import BoundingBoxes
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.sets import FloatBoxes
 from glip_cli.image import Prepared, fitted_size, prepare
+from glip_cli.sides import names_a_side
 
 TENTHS = (6, 7, 8, 9, 10)
 """Of the shorter side that the model is used with: 480, 560, 640, 720, 800, as in both references."""
-
-_SIDE = re.compile(r"\b(left|right)([ -]?hand(ed)?|most|wards?)?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,8 @@ class Augmentation:
             rng: draws twice, whatever the text.
         """
         side = self.sides[rng.integers(len(self.sides))]
-        flip = bool(rng.random() < self.flip) and not tells_sides(text)
+        flip = bool(rng.random() < self.flip) and not names_a_side(text)
         return view(image, boxes, side, self.longer, flip)
-
-
-def tells_sides(text: str) -> bool:
-    """Whether "left" or "right" stands in a text as a word, or in one such as "left-handed" or "rightmost"."""
-    return _SIDE.search(text) is not None
 
 
 def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool) -> View:
