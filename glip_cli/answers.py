@@ -39,7 +39,7 @@ def _wanted(found: Found, labels: int, iou: float) -> Tensor:
 
 
 def to_found(detections: Detections) -> Found:
-    return Found(*map(torch.from_numpy, (detections.boxes, detections.scores, detections.label_ids)))
+    return Found(*map(torch.tensor, (detections.boxes, detections.scores, detections.label_ids)))
 
 
 def to_detections(found: Found, size: tuple[int, int], plan: Plan) -> Detections:

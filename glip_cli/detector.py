@@ -1,4 +1,5 @@
 """`Detector`: a model that was loaded once and stays on its device; images and a prompt in, `Detections` out.
+Threads may share one.
 
 Every command walks through here:
 
@@ -9,7 +10,6 @@ Every command walks through here:
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from glip_cli.answers import limits, merge, to_detections, to_found
-from glip_cli.device import out_of_memory, pick_device, pick_dtype, upload
+from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
 from glip_cli.errors import PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
+from glip_cli.last_used import LastUsed
 from glip_cli.model import Glip
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.options import DetectOptions
@@ -70,17 +71,16 @@ class Detector:
         tuned_for: tuple[str, ...] = (),
         compile: bool = False,
     ):
-        """Move a model to a device. Raises DeviceError for what this machine does not have."""
+        """A detector of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.name = name
         self.tuned_for = tuned_for
         self.tokenizer = tokenizer
         self.reader = Reader(tokenizer, model.config.text.window, model.config.fusion is not None, name, tuned_for)
-        self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
+        self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
-        self._texts: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
-        self._room = CACHED_TEXTS
+        self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
 
     @classmethod
     def load(
@@ -244,18 +244,20 @@ class Detector:
     @torch.inference_mode()
     def ask(self, seen: Seen, plan: Plan, options: DetectOptions) -> list[Detections]:
         """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
-        self._room = max(CACHED_TEXTS, len(plan.chunks))  # with less, a prompt's texts would push each other out
+        room = max(CACHED_TEXTS, len(plan.chunks))  # with less, a prompt's texts would push each other out
         with out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, ASKED_AT_ONCE // len(seen.items))
             groups = [plan.chunks[i : i + step] for i in range(0, len(plan.chunks), step)]
-            per_chunk = [found for group in groups for found in self._ground(seen, group, options)]
+            per_chunk = [found for group in groups for found in self._ground(seen, group, options, room)]
             merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
             return [to_detections(found, item.size, plan) for found, item in zip(merged, seen.items, strict=True)]
 
-    def _ground(self, seen: Seen, parts: Sequence[Chunk], options: DetectOptions) -> list[list[Found]]:
+    def _ground(
+        self, seen: Seen, parts: Sequence[Chunk], options: DetectOptions, room: int = CACHED_TEXTS
+    ) -> list[list[Found]]:
         """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
         images, texts = len(seen.items), len(parts)
-        hidden, mask = stack([self._encode_text(part.tokens.ids) for part in parts])
+        hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
         maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
         raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
         matrices = [label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device) for part in parts]
@@ -266,17 +268,16 @@ class Detector:
             for part, i in zip(parts, range(0, len(found), images), strict=True)
         ]
 
-    def _encode_text(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so they are kept."""
-        if ids not in self._texts:
+    def _encode_text(self, ids: tuple[int, ...], room: int = CACHED_TEXTS) -> tuple[Tensor, Tensor]:
+        """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so the last `room` are kept."""
+
+        def encoded() -> tuple[Tensor, Tensor]:
             padded = list(ids) + [0] * (-len(ids) % TOKEN_MULTIPLE)
             row = torch.tensor([padded], device=self.device)
             mask = torch.arange(len(padded), device=self.device).unsqueeze(0) < len(ids)
-            self._texts[ids] = self.model.encode_text(row, mask), mask
-        self._texts.move_to_end(ids)
-        while len(self._texts) > self._room:
-            self._texts.popitem(last=False)
-        return self._texts[ids]
+            return self.model.encode_text(row, mask), mask
+
+        return self._texts.get(ids, encoded, room)
 
 
 def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from glip_cli.errors import DeviceError, OutOfMemoryError
+
+Module = TypeVar("Module", bound=nn.Module)
+SIDE, TIMES = 256, 5  # of the matrices that are timed, and how often
 
 
 def pick_device(name: str) -> torch.device:
@@ -42,6 +51,56 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return known[name]
 
 
+def half_notes(flag: str, device: torch.device) -> tuple[str, ...]:
+    """A remark for `flag`, which asks for bfloat16, where it is slower than float32: on a CPU that emulates it."""
+    cost = bfloat16_cost() if device.type == "cpu" else 0.0
+    if cost <= 1:
+        return ()
+    return (
+        f"{flag} is slow on this processor, which emulates it: a matrix product takes {cost:.2g} times as long as in "
+        "float32; leave it out",
+    )
+
+
+@cache
+def bfloat16_cost() -> float:
+    """Time of a matrix product on the CPU in bfloat16, over that in float32; measured once, in at most 0.3 s."""
+    float32, bfloat16 = (_product_seconds(torch.ones(SIDE, SIDE, dtype=d)) for d in (torch.float32, torch.bfloat16))
+    return bfloat16 / float32
+
+
+def _product_seconds(matrix: Tensor) -> float:
+    """The best of a few: a busy machine only ever makes them slower."""
+    seconds = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        F.linear(matrix, matrix)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def for_inference(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
+    """A module in evaluation mode on a device, in channels_last memory; the given one stays as it was.
+
+    As with `Tensor.to`, what has to change is copied and the rest is shared.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    moved = {id(tensor): _moved(tensor, device, dtype) for tensor in tensors}
+    if not module.training and all(moved[id(tensor)] is tensor for tensor in tensors):
+        return module
+    return copy.deepcopy(module, moved).eval()
+
+
+@torch.no_grad()
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    layout = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+    kind = dtype if tensor.is_floating_point() else tensor.dtype
+    moved = tensor.to(device, kind, memory_format=layout)
+    if moved is not tensor and isinstance(tensor, nn.Parameter):
+        return nn.Parameter(moved, tensor.requires_grad)
+    return moved
+
+
 def upload(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[B, 3, H, W] on the CPU -> on a device, in channels_last memory. On CUDA nobody waits for the copy."""
     if device.type == "cuda":  # only from pinned memory of the same dtype and layout is a copy asynchronous
@@ -49,21 +108,32 @@ def upload(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return pixels.to(device, dtype, memory_format=torch.channels_last)
 
 
-CPU_MEMORY = ("can't allocate memory", "could not create a", "could not execute a")
-"""What the CPU's allocator says, and what oneDNN says of a primitive or memory object."""
+_MEMORY = re.compile(
+    r"can't allocate memory|could not (create|execute) a primitive(?! desc)|could not create a memory object"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|MPS backend out of memory"
+)
+"""What torch's CPU allocator, oneDNN, cuBLAS and MPS say; none of them has a class of its own for it."""
 
 
 @contextmanager
 def out_of_memory(device: torch.device) -> Iterator[None]:
-    """Turns what torch raises when memory runs out, on a GPU or on a CPU, into OutOfMemoryError."""
+    """Raises OutOfMemoryError where memory ran out, and DeviceError where oneDNN has no kernel for what was asked."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if isinstance(error, RuntimeError) and not _is_about_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"out of memory on {device}: use a smaller --size or --batch-size, --dtype bfloat16, or --device cpu"
-        ) from None
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _MEMORY.search(str(error)):
+            raise OutOfMemoryError(f"out of memory on {device}: {LESS[device.type == 'cpu']}") from None
+        if "primitive descriptor" in str(error):
+            reason = str(error).partition(".")[0][:100]
+            raise DeviceError(f"oneDNN cannot do this on this processor ({reason}); use --dtype float32") from None
+        raise
+
+
+LESS = {
+    True: "use a smaller --size or --batch-size, or close other programs",
+    False: "use a smaller --size or --batch-size, --dtype bfloat16, or --device cpu",
+}
+"""What takes less memory: on a CPU, and elsewhere."""
 
 
 def let_go(device: torch.device) -> None:
@@ -71,8 +141,3 @@ def let_go(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _is_about_memory(error: RuntimeError) -> bool:
-    """Neither the CPU's allocator nor oneDNN has a class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in CPU_MEMORY)

@@ -16,7 +16,8 @@ class DetectOptions:
     """How to detect. Raises UsageError, naming the flag, for a value that cannot be meant."""
 
     threshold: float = 0.3  # a detection's score must exceed it
-    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # label as typed -> its own threshold
+    # label as typed -> its own threshold
+    class_thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
     negatives: tuple[str, ...] = ()  # labels that compete for boxes but are not reported
     chunked_size: int | None = None  # labels per text; None: as many as fit
     top_k: int | None = None  # detections per image; None: all that its texts give
@@ -28,7 +29,8 @@ class DetectOptions:
     tta: bool = False  # ask at several scales and mirrored too, and merge
     tile: int | None = None  # side in pixels of the tiles that are asked besides the whole image; None: no tiles
     overlap: float | None = None  # of neighbouring tiles, as a share of `tile`; 0.2 where there are tiles
-    knowledge: Mapping[str, str] | None = None  # definitions of labels, for models without fusion; None: none
+    # definitions of labels, for models without fusion; None: none
+    knowledge: Mapping[str, str] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         _share("--threshold", self.threshold)

@@ -6,6 +6,7 @@ Both check themselves at birth, so nothing downstream has to. Neither knows torc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,11 @@ class Prompt:
                 raise ValueError(f"label {label!r} has no span inside the text: {spans}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """What was found in one image, best first.
+
+    Compared and hashed by value. The arrays are copies that cannot be written to: `found.boxes.copy()` can.
 
     Attributes:
         boxes: float32 [n, 4], (x1, y1, x2, y2) in absolute pixels of the upright original image.
@@ -78,6 +81,28 @@ class Detections:
             raise ValueError("a label id lies outside the labels")
         if count and not np.isfinite(self.boxes).all():
             raise ValueError("a box is not finite")
+        for name in ("boxes", "scores", "label_ids"):
+            own = getattr(self, name).copy()
+            own.flags.writeable = False
+            object.__setattr__(self, name, own)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return all(map(np.array_equal, self._arrays(), other._arrays())) and self._words() == other._words()
+
+    def __hash__(self) -> int:
+        return hash((len(self), *self._words()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what another process gets, cannot be written to either."""
+        return type(self), (*self._arrays(), *self._words())
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.boxes, self.scores, self.label_ids
+
+    def _words(self) -> tuple[Any, ...]:
+        return self.labels, self.spans, self.text, self.size, self.places
 
     def __len__(self) -> int:
         return len(self.scores)

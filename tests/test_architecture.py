@@ -28,7 +28,7 @@ FLOORS = [
     ["postprocess"],
     ["image", "boxes", "model", "prompt"],
     ["pillow", "threads"],
-    ["options", "names", "sides"],
+    ["options", "names", "sides", "last_used"],
     ["types"],
     ["errors", "readable", "interrupt", "__init__"],
 ]

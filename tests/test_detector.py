@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 from itertools import chain
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from torch.testing import assert_close
 
 from glip_cli import Detector
 from glip_cli.answers import merge
-from glip_cli.device import pick_device, pick_dtype
-from glip_cli.errors import DeviceError, PromptError, UsageError, WeightsError
+from glip_cli.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.errors import DeviceError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.image import prepare
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.plan import Plan
@@ -209,3 +211,69 @@ def test_flags_with_a_form() -> None:
 def test_an_unknown_model_names_the_nearest() -> None:
     with pytest.raises(WeightsError, match="glip-mini"):
         Detector.load("glip-mni", device="cpu")
+
+
+def test_detections_compare_and_hash_by_value(detector: Detector, scenes: list[Image.Image]) -> None:
+    found, again, other = (detector(scenes[i], PROMPT, threshold=0.05) for i in (0, 0, 3))
+    assert found == again
+    assert found != other
+    assert found != detector(scenes[0], "circle . red square . small blue heart . moon .", threshold=0.05)
+    assert found != "circle"
+    assert len({found, again, other}) == 2
+    assert len({DetectOptions(), DetectOptions(class_thresholds={"cat": 0.5}), DetectOptions()}) == 2
+
+
+def test_arrays_of_detections_cannot_be_written_to_and_those_given_can() -> None:
+    boxes, scores, ids = np.array([[0.0, 0, 5, 5]], np.float32), np.array([0.5], np.float32), np.zeros(1, np.int64)
+    found = Detections(boxes, scores, ids, ("cat",), ((0, 3),), "cat .", (9, 9))
+    boxes[0, 0] = scores[0] = 1
+    assert found.boxes[0, 0] == 0
+    for one in (found, copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert one == found
+        for array in (one.boxes, one.scores, one.label_ids):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+
+def test_a_model_that_a_detector_is_made_of_stays_as_it_is(detector: Detector, scenes: list[Image.Image]) -> None:
+    """In training mode and float64 here; the answers are those of float32 in evaluation mode."""
+    model = copy.deepcopy(detector.model).double().train()
+    before = {name: (tensor, tensor.clone()) for name, tensor in model.state_dict(keep_vars=True).items()}
+    made = Detector(model, detector.tokenizer, detector.name, "cpu")
+    assert made(scenes[0], PROMPT, threshold=0.05) == detector(scenes[0], PROMPT, threshold=0.05)
+    assert all(module.training for module in model.modules())
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        same, value = before[name]
+        assert tensor is same
+        assert torch.equal(tensor, value)
+        assert tensor.dtype == value.dtype
+
+
+def test_weights_that_need_not_change_are_shared(detector: Detector) -> None:
+    """So that validation during training takes no memory of its own."""
+    model = copy.deepcopy(detector.model)
+    assert Detector(model, detector.tokenizer, detector.name, "cpu").model is model
+    made = Detector(model.train(), detector.tokenizer, detector.name, "cpu").model
+    assert made is not model
+    assert not made.training
+    assert all(a is b for a, b in zip(made.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 7 bytes", OutOfMemoryError),
+     ("could not create a primitive", OutOfMemoryError),
+     ("could not create a memory object", OutOfMemoryError),
+     ("could not execute a primitive", OutOfMemoryError),
+     ("MPS backend out of memory (MPS allocated: 8 GB)", OutOfMemoryError),
+     ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", OutOfMemoryError),
+     ("could not create a primitive descriptor for the matmul primitive. Run workload with environment variable "
+      "ONEDNN_VERBOSE=all to get additional diagnostic information.", DeviceError),
+     ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", RuntimeError)],
+)  # fmt: skip
+def test_only_what_is_about_memory_is_out_of_memory(said: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught, out_of_memory(torch.device("cpu")):
+        raise RuntimeError(said)
+    assert caught.type is kind
+    assert "--device cpu" not in str(caught.value)
+    assert kind is not DeviceError or "--dtype float32" in str(caught.value)

@@ -94,8 +94,8 @@ def test_detections_can_be_made_of_them(detector: Detector) -> None:
     assert len(detections) >= len(scene.things) - 1 >= 1
     scores = (found.similarity * found.centerness[:, None]).sqrt()
     for box, score, label in zip(detections.boxes, detections.scores, detections.label_ids, strict=True):
-        row = (found.boxes - torch.from_numpy(box)).abs().amax(1).argmin()
-        torch.testing.assert_close(found.boxes[row], torch.from_numpy(box), atol=0.01, rtol=0)
+        row = (found.boxes - torch.tensor(box)).abs().amax(1).argmin()
+        torch.testing.assert_close(found.boxes[row], torch.tensor(box), atol=0.01, rtol=0)
         assert float(scores[row, label]) == pytest.approx(float(score), abs=1e-4)
 
 

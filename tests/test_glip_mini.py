@@ -6,10 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from glip_cli import Detector
-from glip_cli.scenes import HELD_OUT, PAIRS
+from glip_cli.scenes import HELD_OUT, PAIRS, draw_scene
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -29,28 +31,20 @@ def test_figures() -> None:
             assert measured[key] >= value - 0.1, key
 
 
-def test_bfloat16_finds_the_same_within_a_pixel_and_a_hundredth() -> None:
-    import numpy as np
-    import torch
-    from torchvision.ops import box_iou
-
-    from glip_cli.scenes import draw_scene
-
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("without AVX-512 torch sums in another way: a corner was off by 1.65 pixels")
+def test_bfloat16_says_the_same_within_half_a_pixel_and_a_hundredth() -> None:
+    """Place by place: which of two places with nearly equal scores survives may differ from processor to processor."""
     exact, rough = (Detector.load("glip-mini", device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
     labels = [" ".join(pair) for pair in PAIRS[:24]]
     count = 0
-    for seed in range(12):
+    for seed in range(6):
         image = draw_scene(np.random.default_rng(seed), 320, 240).image
-        one, other = (detector(image, labels, threshold=0.3) for detector in (exact, rough))
-        count += len(one.scores)
-        overlap = box_iou(torch.from_numpy(one.boxes), torch.from_numpy(other.boxes)).numpy()
-        overlap[one.label_ids[:, None] != other.label_ids] = 0
-        for i, j in enumerate(overlap.argmax(1) if len(one.scores) else ()):
-            assert abs(one.boxes[i] - other.boxes[j]).max() < 1
-            assert abs(one.scores[i] - other.scores[j]) < 0.01
-    assert count >= 15
+        one, other = (detector.features(image, labels, which=("similarity",)) for detector in (exact, rough))
+        scores, near = ((of.similarity * of.centerness[:, None]).sqrt() for of in (one, other))
+        found = scores.amax(1) > 0.3
+        count += int(found.sum())
+        torch.testing.assert_close(near[found], scores[found], atol=0.01, rtol=0)
+        torch.testing.assert_close(other.boxes[found], one.boxes[found], atol=0.5, rtol=0)
+    assert count > 50
 
 
 def test_the_average_precision_of_the_script_is_right() -> None:

@@ -184,7 +184,7 @@ def test_the_oracle_is_the_official_arithmetic(trained: Detector) -> None:
     (ours,) = trained.ask(seen, plan, options)
     count = len(joint.scores)
     assert count == options.per_text
-    assert_close(torch.from_numpy(ours.scores[:count]), joint.scores, atol=1e-5, rtol=0)
+    assert_close(torch.tensor(ours.scores[:count]), joint.scores, atol=1e-5, rtol=0)
     assert {*joint.labels.tolist()} == {*ours.label_ids[:count].tolist()}
 
 

@@ -9,7 +9,8 @@ from glip_cli.sides import names_a_side
 
 @pytest.mark.parametrize(
     "text",
-    ["left cup . dog .", "LEFT", "the right-hand side", "right hand", "left-handed man", "lefthanded", "the leftmost star",
+    ["left cup . dog .", "LEFT", "the right-hand side", "right hand", "left-handed man", "lefthanded",
+     "the leftmost star",
      "right-most", "leftward arrow", "rightwards", "left-ward", "cup left of the plate.", "top_left", "upper-left",
      "bottomright corner", "turn_left_ahead", "TurnLeft", "leftTurn", "RightArrow", "left/right", "left2", "lefty",
      "left-side mirror", "a right-winger", "clockwise arrow", "counter-clockwise", "anticlockwise"],

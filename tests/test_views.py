@@ -255,7 +255,7 @@ def test_the_model_answers_a_mirrored_view_as_the_mirrored_picture(detector: Det
     view = View((160, 0, 320, 160), SIZE, flipped=True)
     (answer,) = detector.detect([cut(large[0], view)], detector.plan(PROMPT, options), options)
     same(answer, turned)
-    back = to_picture(torch.from_numpy(answer.boxes), view).numpy()
+    back = to_picture(torch.tensor(answer.boxes), view).numpy()
     assert len(back)
     expected = 160 + np.stack((160 - turned.boxes[:, 2], 160 - turned.boxes[:, 0]), axis=1)
     np.testing.assert_allclose(back[:, [0, 2]], expected, atol=1e-4)
@@ -266,7 +266,7 @@ def right(answer: Detections, things: list[tuple[str, tuple[float, ...]]]) -> in
     count = 0
     for shape, box in things:
         of_shape = answer.boxes[[name == shape for name in answer.names]]
-        count += bool(len(of_shape) and box_iou(torch.tensor([box]), torch.from_numpy(of_shape)).max() > 0.5)
+        count += bool(len(of_shape) and box_iou(torch.tensor([box]), torch.tensor(of_shape)).max() > 0.5)
     return count
 
 
@@ -300,8 +300,8 @@ def test_negatives_compete_after_the_merge(detector: Detector, wide: Image.Image
     labels = ["star", "ring", "circle", "moon"]
     every = detector(wide, labels, threshold=0.0, **TILES)
     negative = every.label_ids >= 2
-    boxes = torch.from_numpy(every.boxes)
-    better = torch.from_numpy(every.scores)[None] > torch.from_numpy(every.scores)[:, None]
+    boxes = torch.tensor(every.boxes)
+    better = torch.tensor(every.scores)[None] > torch.tensor(every.scores)[:, None]
     beaten = ((box_iou(boxes, boxes) > 0.6) & better & torch.from_numpy(negative)[None]).any(1).numpy()
     assert (beaten & ~negative).any()
     answer = detector(wide, labels[:2], negatives=tuple(labels[2:]), threshold=0.0, **TILES)
@@ -311,7 +311,7 @@ def test_negatives_compete_after_the_merge(detector: Detector, wide: Image.Image
 
 def test_agnostic_nms_acts_across_views(detector: Detector, wide: Image.Image) -> None:
     answer = detector(wide, PROMPT, threshold=0.05, agnostic_nms=True, **TILES)
-    boxes = torch.from_numpy(answer.boxes) - torch.tensor([0.0, 0, 1, 1])
+    boxes = torch.tensor(answer.boxes) - torch.tensor([0.0, 0, 1, 1])
     overlaps = box_iou(boxes, boxes).fill_diagonal_(0)
     assert overlaps.max() <= 0.6 + 1e-5
     assert len(detector(wide, PROMPT, threshold=0.05, **TILES)) > len(answer)

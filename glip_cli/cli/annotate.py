@@ -14,6 +14,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
+from glip_cli.cli.request import note_dtype
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions, parse_size
 from glip_cli.readable import counted
@@ -88,6 +89,7 @@ def annotate(
         from glip_cli.weights.tagger import load_tagger
 
         tagger = load_tagger(offline=offline, report=bar)
+    note_dtype(loading, notes)
     detector = Detector.load(**vars(loading), offline=offline, report=bar)
     chosen = asdict(options)
     del chosen["batch_size"]

@@ -12,7 +12,7 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
 from glip_cli.cli.onnx import asked_of, open_onnx
-from glip_cli.cli.request import check_inputs, read_batch_size, read_options, read_prompt
+from glip_cli.cli.request import check_inputs, note_dtype, read_batch_size, read_options, read_prompt
 from glip_cli.cli.results import check_formats
 from glip_cli.errors import UsageError
 from glip_cli.readable import counted, shown_url
@@ -97,6 +97,8 @@ def batch(
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
 
+    if not ray:  # whose workers may have other processors
+        note_dtype(loading, notes)
     load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
     detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
     plan = detector.plan(prompt, options)

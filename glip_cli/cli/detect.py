@@ -12,7 +12,7 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, image_bar
 from glip_cli.cli.ending import interruptible
 from glip_cli.cli.onnx import asked_of, open_onnx
-from glip_cli.cli.request import check_inputs, print_explanation, read_options, read_prompt
+from glip_cli.cli.request import check_inputs, note_dtype, print_explanation, read_options, read_prompt
 from glip_cli.cli.results import Files, Summary, check_formats
 from glip_cli.options import DetectOptions
 
@@ -88,6 +88,7 @@ def detect(
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
 
+    note_dtype(loading, notes)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
     plan = detector.plan(prompt, options)
     notes.note(*plan.notes)

@@ -13,7 +13,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import SOME_FAILED, is_spared, leave_stopped, stopping
-from glip_cli.cli.request import read_batch_size, read_definitions, read_views
+from glip_cli.cli.request import note_dtype, read_batch_size, read_definitions, read_views
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 
@@ -68,6 +68,7 @@ def evaluate(
     if chosen.dt:
         score_file(asked, chosen.dt)
         return
+    note_dtype(loading, notes)
     session = Session(
         out=out_dir,
         load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(notes)},

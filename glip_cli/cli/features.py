@@ -12,7 +12,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.request import check_inputs, read_batch_size, read_prompt
+from glip_cli.cli.request import check_inputs, note_dtype, read_batch_size, read_prompt
 from glip_cli.errors import UsageError
 from glip_cli.options import parse_size
 from glip_cli.readable import counted
@@ -83,6 +83,7 @@ def features(
         size=parse_size(size) if size else None,
         batch_size=read_batch_size(batch_size, loading.device),
     )
+    note_dtype(loading, notes)
     extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, notes)
     told: dict[str, Any] = {
         "model": name,

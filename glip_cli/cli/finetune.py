@@ -54,6 +54,7 @@ def finetune(
     if init and tuning.freeze_backbone_at is None:
         tuning = replace(tuning, freeze_backbone_at=-1)
 
+    from glip_cli.device import half_notes
     from glip_cli.finetune.job import Job, Told
     from glip_cli.finetune.processes import Processes
     from glip_cli.finetune.recipe import Recipe
@@ -64,6 +65,8 @@ def finetune(
     processes = Processes.join(device)
     recipe = replace(recipe, bf16=has_bf16(processes.device, tuning.bf16))
     notes = Notes(manner.quiet or not processes.first)
+    if recipe.bf16:
+        notes.note(*half_notes("--bf16", processes.device))
     load: dict[str, Any] = {"bert": bert, "offline": manner.offline, "report": DownloadBar(notes)}
     if init:
         start = random_start(model, seed=recipe.seed, image_side=None if init == "random" else init, **load)

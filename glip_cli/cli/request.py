@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from glip_cli.cli.console import DownloadBar, Notes, stderr
-from glip_cli.cli.flags import Keeping, Question, Viewing, Words
+from glip_cli.cli.flags import Keeping, Loading, Question, Viewing, Words
 from glip_cli.errors import FetchError, UsageError
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 
@@ -142,6 +142,14 @@ def read_batch_size(asked: int | None, device: str) -> int:
     if asked is not None:
         return asked
     return 1 if pick_device(device).type == "cpu" else 8
+
+
+def note_dtype(loading: Loading, notes: Notes) -> None:
+    """Say so where the number format that was asked for is slow. Raises DeviceError."""
+    if loading.dtype == "bfloat16":
+        from glip_cli.device import half_notes, pick_device
+
+        notes.note(*half_notes("--dtype bfloat16", pick_device(loading.device)))
 
 
 def _class_thresholds(keeping: Keeping, prompt: Prompt) -> dict[str, float]:

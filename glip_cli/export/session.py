@@ -119,7 +119,7 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
     path = cache.expanded(path)
     card, network = open_file(path)
     name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
-    return OnnxDetector(network, card.load_tokenizer(), name, "cpu", "float32", tuned_for=card.tuned_for)  # type: ignore[arg-type]
+    return OnnxDetector(network.eval(), card.load_tokenizer(), name, "cpu", "float32", tuned_for=card.tuned_for)  # type: ignore[arg-type]
 
 
 def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:

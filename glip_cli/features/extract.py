@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glip_cli.boxes import anchors, decode
 from glip_cli.chunks import Chunk
-from glip_cli.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype
 from glip_cli.errors import PromptError
 from glip_cli.features.options import FeatureOptions, choose
 from glip_cli.features.result import LEVELS, Features, Placement
@@ -174,8 +174,7 @@ def backbone_extractor(
     """For an image backbone alone (`glip_cli.weights.parts.load_backbone_parts`). Raises DeviceError, UsageError."""
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
-    moved = backbone.to(place, kind).to(memory_format=torch.channels_last).eval()
-    return Extractor(moved, options, place, kind, image_size)
+    return Extractor(for_inference(backbone, place, kind), options, place, kind, image_size)
 
 
 def alike(things: Iterable[Thing], shape: Callable[[Thing], tuple[int, int]], most: int) -> Iterator[list[Thing]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from types import MethodType
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ def available(device: torch.device) -> int | None:
 def checkpoint_activations(model: Glip) -> None:
     """Let each block of Swin, layer of BERT and round of the head forget its inside until the backward pass."""
     for block in blocks(model):
-        block.forward = _forgetful(block.forward)
+        block.forward = MethodType(_forgetful(type(block).forward), block)  # a method, so that a copy has its own
 
 
 def blocks(model: Glip) -> list[nn.Module]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -248,3 +250,28 @@ def test_ctrl_c_is_one_line(folder: Path) -> None:
     assert process.returncode == 130
     assert rest.strip().splitlines()[-1] == "glip: interrupted"
     assert "Traceback" not in rest
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are of x86")
+def test_bfloat16_that_a_processor_emulates_is_said_to_be_slow() -> None:
+    """For real: torch and oneDNN held to instructions that do not know it."""
+    code = "import torch; from glip_cli.device import half_notes; print(*half_notes('--bf16', torch.device('cpu')))"
+    held = {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | held, capture_output=True, text=True, check=True
+    )
+    said = re.fullmatch(
+        r"--bf16 is slow on this processor, .* takes (\S+) times as long .*; leave it out\n", done.stdout
+    )
+    assert said
+    assert float(said[1]) > 1
+
+
+def test_a_slow_number_format_is_noted_before_the_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glip_cli.device.bfloat16_cost", lambda: 34.4)
+    slow = glip("0.png", "-t", PROMPT, "--dtype", "bfloat16")
+    assert slow.exit_code == 0
+    note = ("note: --dtype bfloat16 is slow on this processor, which emulates it: a matrix product takes 34 times as "
+            "long as in float32; leave it out")  # fmt: skip
+    assert slow.stderr.splitlines().index(note) < 2
+    assert "slow" not in glip("0.png", "-t", PROMPT).stderr

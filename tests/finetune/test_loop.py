@@ -40,6 +40,10 @@ from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, run,
 ALL = {"freeze_backbone_at": -1}
 
 
+# else glibc keeps what was freed, and its address space counts
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+
+
 def small_program(folder: Path, given: dict[str, Any], processes: int = 1) -> list[str]:
     several = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0", "--standalone"]
     program = ["-m", "tests.finetune.small", str(folder), json.dumps(given)]
@@ -212,9 +216,7 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     given = {"epochs": 1, "epoch_steps": 1, "images": 48, "dropout": 0.0, "schedule": "constant"}
     free = run_here(tmp_path / "free", given)
     assert "out of memory" not in free
-    # else glibc keeps what was freed, and its address space counts
-    given_back = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-    tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000}, **given_back)
+    tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000}, **GIVEN_BACK)
     assert "out of memory: batches of 24 from step 1 on, accumulated over 2" in tight
     expected, found = momenta(tmp_path / "free"), momenta(tmp_path / "tight")
     assert (found - expected).norm() < 1e-5 * expected.norm()
@@ -224,7 +226,8 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc")
 def test_one_image_that_does_not_fit_ends_it(tmp_path: Path) -> None:
     given = {"epochs": 1, "epoch_steps": 1, "images": 2, "limit": 4_000_000}
-    done = subprocess.run(small_program(tmp_path, given), capture_output=True, text=True, check=False)
+    done = subprocess.run(small_program(tmp_path, given), capture_output=True, text=True, check=False,
+                          env={**os.environ, **GIVEN_BACK})  # fmt: skip
     assert done.returncode == 1
     assert f"{OutOfMemoryError.__name__}: out of memory on cpu with one image at a time" in done.stderr
 

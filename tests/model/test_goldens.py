@@ -162,7 +162,7 @@ def test_chunks(network: tuple[str, Glip]) -> None:
     detector = Detector(model, Tokenizer.from_dir(shared("bert-base-uncased")), "recipe", device="cpu")
     names = parse_texts(["$: coco"])
     found = detector(source_image("synthetic256"), names, chunked_size=40, threshold=0.0, size=(240, 1333))
-    result = Found(torch.from_numpy(found.boxes), torch.from_numpy(found.scores), torch.from_numpy(found.label_ids))
+    result = Found(torch.tensor(found.boxes), torch.tensor(found.scores), torch.tensor(found.label_ids))
     check_detections(result, np.load(path))
 
 
