@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from glip_cli.finetune.data.sets import FloatBoxes
 _ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A box that survived: its row, its corners within the picture, and its place among the annotations."""
 
     row: Annotation

@@ -1,0 +1,99 @@
+"""What kind of data set a file or folder is, and what is said of one that is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glip_cli.data.formats import read_tables
+from glip_cli.data.issues import Fault, Tally
+from glip_cli.errors import UsageError
+from tests.data.test_voc import thing as voc_thing
+from tests.data.test_voc import written, xml
+from tests.data.test_yolo import BOX_160, corners, image
+from tests.evaluation.sets import two_pictures
+
+CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+
+
+def read(path: Path, split: str = "train"):  # type: ignore[no-untyped-def]
+    tally = Tally()
+    return read_tables(path, None, split, tally), tally.rows()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CSV}a.png,160,160,star,40,40,120,120\n",
+        f"\ufeff{CSV}a.png,160,160,star,40,40,120,120\n\n".replace("\n", "\r\n"),
+        f"{CSV}a.png,160,160,star,40,40,120,120".replace(",", ";"),
+        f"{CSV}a.png,160,160,star,40,40,120,120".replace(",", "\t"),
+        'Class,Filename,XMin,YMin,XMax,YMax\n"star" , a.png, 40.0,4e1,120,120\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "x.csv").write_bytes(text.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
+    image(tmp_path / "a.png")
+    for path in (tmp_path / "x.csv", tmp_path):
+        tables, found = read(path)
+        assert found == []
+        assert tables.categories == [{"id": 1, "name": "star"}]
+        assert [row["file_name"] for row in tables.images] == ["a.png"]
+        assert corners(tables) == [BOX_160]
+
+
+def test_csv_with_odd_lines(tmp_path: Path) -> None:
+    lines = 'sub\\b.png,0,0,"ring, red",0,0,10,10\na.png,160,160,star,40,40,120,120\na.png,160,160,star,40,,120\n'
+    (tmp_path / "x.csv").write_text(CSV + lines)
+    tables, (row,) = read(tmp_path / "x.csv")
+    assert (row.what, row.count) == (Fault.BOX_FORM.what, 1)
+    assert "x.csv, line 4: ymin" in row.example
+    assert [one["name"] for one in tables.categories] == ["ring, red", "star"]
+    assert tables.images[0] == {"id": 1, "file_name": "sub/b.png"}
+    assert len(tables.annotations) == 2
+
+
+@pytest.mark.parametrize("text", ["", "a.png,1,2,3,4,star\n", "filename,class\na,b\n"])
+def test_csv_of_other_columns(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(UsageError, match=r"x\.csv: its columns are .*; a csv of boxes has filename,class,xmin,"):
+        read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("split", "folder"),
+    [("train", "train"), ("val", "valid"), ("val", "validation"), ("test", "test"), ("mine", "mine")],
+)
+def test_a_folder_with_a_folder_for_each_split(tmp_path: Path, split: str, folder: str) -> None:
+    """As Roboflow packs every format."""
+    for name in {folder, "other"}:
+        written(tmp_path / name, {"a.xml": xml("a.png", voc_thing(name)), "a.png": b""})
+    tables, _ = read(tmp_path, split)
+    assert tables.categories == [{"id": 1, "name": folder}]
+
+
+def test_a_folder_with_one_json(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(two_pictures()))
+    tables, _ = read(tmp_path)
+    assert (tables.folder, len(tables.annotations)) == (tmp_path / "train", 3)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "neither data.yaml (YOLO) nor xml files (VOC) nor one json or csv of boxes in it; give a data set"),
+        (["a.json", "b.json", "c.csv", "d.json"], "holds a.json, b.json, c.csv and 1 more; give the one that has"),
+        (["train/x", "test/y"], "holds train, test, but nothing for 'val'; give the folder or file that is meant"),
+    ],
+)
+def test_folders_that_are_none(tmp_path: Path, files: list[str], message: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, "val")
+    assert message in str(caught.value)

@@ -1,0 +1,95 @@
+"""Images that are cut short are found without decoding all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glip_cli.data import image_files
+from glip_cli.data.image_files import upright_size, whole_size
+from glip_cli.errors import ImageError
+from glip_cli.image import read_image
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+KINDS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO", "GIF", "PPM"]
+
+
+def saved(kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded."""
+    paths: list[Path] = []
+
+    def read(path: Path) -> Image.Image:
+        paths.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(image_files, "read_image", read)
+    return paths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.5, 0.95, 1.0])
+def test_as_decoding_says(tmp_path: Path, kind: str, kept: float) -> None:
+    data = saved(kind)
+    path = tmp_path / "x.jpg"  # whatever the name says
+    path.write_bytes(data[: int(len(data) * kept)])
+    assert outcome(whole_size, path) == outcome(lambda path: read_image(path).size, path)
+    if kept == 0.5:
+        assert "damaged or cut short" in outcome(whole_size, path)
+
+
+def outcome(measure: Callable[[Path], tuple[int, int]], path: Path) -> str:
+    """The size, or why there is none."""
+    try:
+        return str(measure(path))
+    except ImageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO"])
+def test_whole_images_are_not_decoded(tmp_path: Path, decoded: list[Path], kind: str) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(saved(kind))
+    assert whole_size(path) == (60, 40)
+    path.write_bytes(saved(kind) + bytes(5000))  # what some cameras write behind it
+    assert whole_size(path) == (60, 40)
+    assert decoded == []
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 1}, {"comment": b"\xff\xd9" * 50}])
+def test_jpeg_with_marks_of_the_end_before_its_data(tmp_path: Path, options: dict[str, object]) -> None:
+    """A thumbnail in the header ends like the image itself."""
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xd9"
+    data = saved("JPEG", exif=exif, **options)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(ImageError, match=r"x\.jpg: damaged or cut short"):
+        whole_size(path)
+    path.write_bytes(data)
+    assert whole_size(path) == (60, 40)
+
+
+def test_turned_by_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "x.jpg").write_bytes(saved("JPEG", exif=exif))
+    assert whole_size(tmp_path / "x.jpg") == upright_size(tmp_path / "x.jpg") == (40, 60)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        whole_size(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError):
+        whole_size(tmp_path)
