@@ -53,13 +53,18 @@ def area(boxes: Tensor, plus_one: float = 0.0) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0] + plus_one) * (boxes[..., 3] - boxes[..., 1] + plus_one)
 
 
-def pairwise_iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
-    """[n, 4], [m, 4] -> [n, m]. With `plus_one` = 1 in the +1 convention."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+def iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
+    """Of pairs: [..., 4], [..., 4] -> [...]. With `plus_one` = 1 in the +1 convention."""
+    low = torch.maximum(a[..., :2], b[..., :2])
+    high = torch.minimum(a[..., 2:], b[..., 2:])
     overlap = (high - low + plus_one).clamp(min=0).prod(-1)
-    union = area(a, plus_one)[:, None] + area(b, plus_one)[None, :] - overlap
+    union = area(a, plus_one) + area(b, plus_one) - overlap
     return overlap / union.clamp(min=1e-6)
+
+
+def pairwise_iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
+    """Of every box with every other: [n, 4], [m, 4] -> [n, m]."""
+    return iou(a[:, None], b[None, :], plus_one)
 
 
 def giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:

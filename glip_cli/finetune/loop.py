@@ -31,11 +31,11 @@ from glip_cli.finetune.average import Average
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.history import History, Row
-from glip_cli.finetune.loss import grounding_loss, match
+from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.memory import checkpoint_activations
 from glip_cli.finetune.modes import Tuning
 from glip_cli.finetune.optimizers import Optimizers
-from glip_cli.finetune.parts import add_to, copy_into, cut, level_sizes, placed, plain, seed_all
+from glip_cli.finetune.parts import add_to, copy_into, cut, placed, plain, seed_all
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.finetune.schedule import Watch, set_rates
@@ -167,8 +167,8 @@ class Trainer:
 
     def _weights(self, batches: Sequence[Batch]) -> Tensor:
         """What the losses of this step are divided by: see `loss.grounding_loss`."""
-        matched = [match(level_sizes(one.pixels), one.targets, one.pixels.device).weights for one in batches]
-        return self.processes.mean(torch.stack(matched).sum(0).to(self.processes.device))
+        own = torch.stack([normalisers(one.targets, one.matches) for one in batches]).sum(0)
+        return self.processes.mean(own.to(self.processes.device))
 
     def _gradients(self, batches: Sequence[Batch], weights: Tensor) -> dict[str, float] | None:
         """Add up the gradients of all parts; the losses, or None where memory did not suffice."""
@@ -189,7 +189,7 @@ class Trainer:
         batch = placed(batch, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
             raw = self.model(batch.pixels, batch.ids, batch.mask)
-        losses = grounding_loss(raw, batch.mask, batch.targets, weights)
+        losses = grounding_loss(raw, batch.mask, batch.targets, batch.matches, weights)
         losses.total.backward()
         values = torch.stack((losses.total, losses.token, losses.box, losses.centerness)).detach().tolist()
         return dict(zip(NAMES, values, strict=True))

@@ -11,27 +11,24 @@ from torch import Tensor
 
 from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.loss import Target
-from glip_cli.model.config import STRIDES
-
-
-def level_sizes(pixels: Tensor) -> tuple[tuple[int, int], ...]:
-    """(h, w) of P3 .. P7 for pixels [B, 3, H, W], as the network makes them: each level is half of the one before."""
-    height, width = pixels.shape[2:]
-    return tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
     """At most `parts` batches of nearly equal size."""
     size = -(-len(batch) // parts)
     pieces = (slice(first, first + size) for first in range(0, len(batch), size))
-    return [Batch(batch.pixels[p], batch.ids[p], batch.mask[p], batch.targets[p], batch.images[p]) for p in pieces]
+    return [
+        Batch(batch.pixels[p], batch.ids[p], batch.mask[p], batch.targets[p], batch.matches[p], batch.images[p])
+        for p in pieces
+    ]
 
 
 def placed(batch: Batch, device: torch.device) -> Batch:
     """The same on a device, its pixels as the network's weights lie in memory."""
     targets = [Target(one.boxes.to(device), one.tokens.to(device)) for one in batch.targets]
     pixels = batch.pixels.to(device, memory_format=torch.channels_last)
-    return Batch(pixels, batch.ids.to(device), batch.mask.to(device), targets, batch.images)
+    matches = [one.to(device) for one in batch.matches]
+    return Batch(pixels, batch.ids.to(device), batch.mask.to(device), targets, matches, batch.images)
 
 
 def plain(batch: Batch) -> dict[str, Any]:

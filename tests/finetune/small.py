@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from glip_cli.finetune.adapters import save_tuned
+from glip_cli.finetune.assign import match
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.data.batches import Batch
+from glip_cli.finetune.data.batches import Batch, level_sizes
 from glip_cli.finetune.loop import Source, Trainer
 from glip_cli.finetune.loss import Target
 from glip_cli.finetune.modes import select
@@ -66,7 +67,9 @@ def batch_of(drawn: Sequence[Scene]) -> Batch:
     tokens = tokenize(label_prompt(LABELS), Tokenizer.from_dir(TOKENIZER))
     ids = torch.tensor([tokens.ids] * len(drawn))
     pixels = collate([prepare(scene.image, 128, 128) for scene in drawn])
-    return Batch(pixels, ids, torch.ones_like(ids, dtype=torch.bool), [target(scene, tokens) for scene in drawn])
+    targets = [target(scene, tokens) for scene in drawn]
+    matches = [match(level_sizes(pixels), one.boxes) for one in targets]
+    return Batch(pixels, ids, torch.ones_like(ids, dtype=torch.bool), targets, matches)
 
 
 def target(scene: Scene, tokens: Any) -> Target:

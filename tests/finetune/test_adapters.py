@@ -22,6 +22,7 @@ from glip_cli import Detector
 from glip_cli.cli import app
 from glip_cli.errors import CheckpointError, GlipError, OutputError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows
+from glip_cli.finetune.assign import match
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.modes import Rates, Tuning, select
 from glip_cli.finetune.start import load_image_side, load_start
@@ -60,14 +61,14 @@ def train(model: Glip, tuning: Tuning) -> Glip:
     """A few real steps; in evaluation mode afterwards."""
     optimizer = torch.optim.AdamW(tuning.groups)
     ids = torch.tensor([[2, 10, 11, 12, 13, 3, 0, 0]])
-    tokens = torch.zeros(1, 8, dtype=torch.bool)
+    boxes, tokens = torch.tensor([[8.0, 8.0, 55.0, 50.0]]), torch.zeros(1, 8, dtype=torch.bool)
     tokens[0, 2] = True
     torch.manual_seed(2)
     tuning.train(model)
     for _ in range(STEPS):
         optimizer.zero_grad()
         raw = model(torch.randn(1, 3, 96, 128), ids, ids > 0)
-        grounding_loss(raw, ids > 0, [Target(torch.tensor([[8.0, 8.0, 55.0, 50.0]]), tokens)]).total.backward()
+        grounding_loss(raw, ids > 0, [Target(boxes, tokens)], [match(raw.sizes, boxes)]).total.backward()
         optimizer.step()
     return model.eval()
 

@@ -205,7 +205,7 @@ def test_the_network_learns_from_real_cells() -> None:
 def learn(batch: Batch) -> None:
     model = load_model(MINI).train()
     assert model.config == GLIP_MINI
-    losses = grounding_loss(model(batch.pixels, batch.ids, batch.mask), batch.mask, batch.targets)
+    losses = grounding_loss(model(batch.pixels, batch.ids, batch.mask), batch.mask, batch.targets, batch.matches)
     assert losses.total.isfinite()
     assert losses.token > 0
     assert losses.box > 0

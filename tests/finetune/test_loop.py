@@ -22,14 +22,14 @@ from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.evaluation.boxes import COCO_RULES, box_task
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.data.batches import Batch
+from glip_cli.finetune.data.batches import Batch, level_sizes
 from glip_cli.finetune.history import read_rows
 from glip_cli.finetune.keep import Check, Measuring
 from glip_cli.finetune.loop import Trainer
-from glip_cli.finetune.loss import grounding_loss, match
+from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.memory import TOKENS, Need, estimate
 from glip_cli.finetune.modes import select
-from glip_cli.finetune.parts import cut, level_sizes
+from glip_cli.finetune.parts import cut
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.rates import Rates, is_hidden_matrix
 from glip_cli.finetune.recipe import Recipe
@@ -145,10 +145,10 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch() -> None:
         model.zero_grad()
         for part in cut(batch, parts):
             raw = model(part.pixels, part.ids, part.mask)
-            grounding_loss(raw, part.mask, part.targets, weights).total.backward()
+            grounding_loss(raw, part.mask, part.targets, part.matches, weights).total.backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    whole = match(level_sizes(batch.pixels), batch.targets, torch.device("cpu")).weights
+    whole = normalisers(batch.targets, batch.matches)
     expected = gradients(1, None)
     for parts in (1, 2, 4):
         assert (gradients(parts, whole) - expected).norm() < 1e-5 * expected.norm()

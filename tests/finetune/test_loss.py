@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.boxes import anchors
-from glip_cli.finetune.assign import BACKGROUND, assign
+from glip_cli.finetune.assign import BACKGROUND, CANDIDATES, Match, _nearest, assign, match
 from glip_cli.finetune.loss import Target, focal_loss, grounding_loss
 from glip_cli.model.head import RawOutput
 from tests.shared import golden
@@ -40,6 +40,10 @@ def targets(stored: Arrays) -> list[Target]:
     ]
 
 
+def matches(of: list[Target]) -> list[Match]:
+    return [match(SIZES, target.boxes) for target in of]
+
+
 def raw_output(stored: Arrays) -> RawOutput:
     logits, deltas, centerness = (
         torch.tensor(stored[key]).requires_grad_() for key in ("cls_logits", "bbox_pred", "centerness")
@@ -57,7 +61,7 @@ def test_losses_and_their_gradients(case: str) -> None:
     """1e-6 relative is a few units in the last place of float32."""
     stored = load(case)
     raw = raw_output(stored)
-    losses = grounding_loss(raw, text_mask(stored), targets(stored))
+    losses = grounding_loss(raw, text_mask(stored), targets(stored), matches(targets(stored)))
     losses.total.backward()
     for key, mine in (("cls", losses.token), ("bbox", losses.box), ("centerness", losses.centerness)):
         assert mine.item() == pytest.approx(float(stored[f"loss_{key}"]), rel=1e-6, abs=1e-9)
@@ -89,6 +93,20 @@ def test_assignment_alone(number: int) -> None:
     assert (mine.numpy() == stored[f"{number}_assigned"].ravel()).all()
 
 
+def test_of_equally_near_anchors_the_first_are_taken() -> None:
+    """Boxes on corners and centres of cells, where most distances occur several times: as a stable sort has them."""
+    centres = (lambda boxes: (boxes[:, :2] + boxes[:, 2:]) / 2)(shrunk_anchors(SIZES))
+    points = torch.tensor([[x, y] for x in (3.5, 7.5, 159.5) for y in (3.5, 63.5, 127.5)])
+    levels = [h * w for h, w in SIZES]
+    chosen = _nearest(centres, levels, points).split([min(CANDIDATES, level) for level in levels])
+    first = 0
+    for level, mine in zip(centres.split(levels), chosen, strict=True):
+        distance = (level[:, None] - points[None]).square().sum(-1).sqrt()
+        order = np.argsort(distance.numpy(), axis=0, kind="stable")[:CANDIDATES] + first
+        assert (mine.numpy() == order).all()
+        first += len(level)
+
+
 def test_no_boxes_is_all_background() -> None:
     mine = assign(shrunk_anchors(SIZES), [h * w for h, w in SIZES], torch.zeros(0, 4))
     assert (mine == BACKGROUND).all()
@@ -107,8 +125,9 @@ def test_padding_of_the_text_is_not_in_the_loss() -> None:
     raw = raw_output(stored)
     wide = RawOutput(torch.nn.functional.pad(raw.logits, (0, 5), value=3.0), raw.deltas, raw.centerness, SIZES)
     mask = torch.nn.functional.pad(text_mask(stored), (0, 5))
-    alone = grounding_loss(raw, text_mask(stored), targets(stored))
-    assert grounding_loss(wide, mask, targets(stored)).total.item() == pytest.approx(alone.total.item(), rel=1e-6)
+    given = targets(stored), matches(targets(stored))
+    alone = grounding_loss(raw, text_mask(stored), *given)
+    assert grounding_loss(wide, mask, *given).total.item() == pytest.approx(alone.total.item(), rel=1e-6)
 
 
 def test_a_box_without_tokens_counts_but_trains_no_box() -> None:
@@ -116,7 +135,7 @@ def test_a_box_without_tokens_counts_but_trains_no_box() -> None:
     stored = load("a-oneclass")
     named = targets(stored)
     unnamed = [Target(t.boxes, torch.zeros_like(t.tokens)) for t in named]
-    losses = grounding_loss(raw_output(stored), text_mask(stored), unnamed)
+    losses = grounding_loss(raw_output(stored), text_mask(stored), unnamed, matches(named))
     assert losses.box.item() == 0
     assert losses.centerness.item() == 0
     assert losses.token.item() > 0

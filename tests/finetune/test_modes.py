@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.errors import UsageError
+from glip_cli.finetune.assign import match
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.modes import Tuning, select
 from glip_cli.finetune.rates import Rates
@@ -47,7 +48,8 @@ def loss(model: Glip) -> Tensor:
     mask = torch.tensor([[True] * 6 + [False] * 2])
     boxes, tokens = torch.tensor([[8.0, 8.0, 55.0, 50.0]]), torch.zeros(1, 8, dtype=torch.bool)
     tokens[0, 2] = True
-    return grounding_loss(answer(model), mask, [Target(boxes, tokens)]).total
+    raw = answer(model)
+    return grounding_loss(raw, mask, [Target(boxes, tokens)], [match(raw.sizes, boxes)]).total
 
 
 def trained(model: Glip) -> set[str]:

@@ -28,7 +28,7 @@ from glip_cli.prompt import parse_texts
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights.dialects import table
 from tests import recipe
-from tests.finetune.test_loss import targets
+from tests.finetune.test_loss import matches, targets
 from tests.model.networks import recipe_model
 from tests.shared import golden, shared
 
@@ -178,7 +178,7 @@ def test_gradients(network: tuple[str, Glip]) -> None:
     pixels = collate([prepare(Image.fromarray(image), 240, 1333) for image in (picture, picture[:, ::-1].copy())])
     ids = torch.from_numpy(np.stack([stored["input_ids0"], stored["input_ids1"]]))
     mask = torch.ones_like(ids, dtype=torch.bool)
-    losses = grounding_loss(model(pixels, ids, mask), mask, targets(stored))
+    losses = grounding_loss(model(pixels, ids, mask), mask, targets(stored), matches(targets(stored)))
     losses.total.backward()
     for key, mine in (("cls", losses.token), ("bbox", losses.box), ("centerness", losses.centerness)):
         assert mine.item() == pytest.approx(float(stored[f"loss_{key}"]), rel=1e-5)

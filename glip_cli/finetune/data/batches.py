@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, UsageError
+from glip_cli.finetune.assign import Match, match
 from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.prompts import Asked
 from glip_cli.finetune.data.sets import TrainSet
@@ -29,7 +30,7 @@ from glip_cli.finetune.data.shown import shower
 from glip_cli.finetune.data.transforms import Augmentation, View
 from glip_cli.finetune.loss import Target
 from glip_cli.image import collate
-from glip_cli.model.config import GlipConfig
+from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.tokenizer import Tokenizer
 
 _ORDER, _ITEM = 0, 1  # two kinds of draws that must not repeat each other
@@ -43,7 +44,8 @@ class Batch:
     Attributes:
         pixels: float32 [B, 3, H, W], as `image.collate` pads them.
         ids, mask: int64 and bool [B, T]; T is a multiple of 8.
-        targets: what is in each picture.
+        targets: what is in each image.
+        matches: which locations of the network are to find it, at the size of `pixels`.
         images: the files, for messages.
     """
 
@@ -51,6 +53,7 @@ class Batch:
     ids: Tensor
     mask: Tensor
     targets: list[Target]
+    matches: list[Match]
     images: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -123,7 +126,8 @@ class Batches(IterableDataset[Batch]):
         ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
         pixels = collate([sample.view.prepared for sample in samples])
         targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
-        return Batch(pixels, ids, mask, targets, tuple(sample.name for sample in samples))
+        matches = [match(level_sizes(pixels), target.boxes) for target in targets]
+        return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples))
 
     def _item(self, place: int) -> tuple[int, int]:
         """The set, and the number in it."""
@@ -184,6 +188,12 @@ def pad_ids(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids[i, : len(row)] = torch.tensor(row)
         mask[i, : len(row)] = True
     return ids, mask
+
+
+def level_sizes(pixels: Tensor) -> tuple[tuple[int, int], ...]:
+    """(h, w) of P3 .. P7 for pixels [B, 3, H, W], as the network makes them: each level is half of the one before."""
+    height, width = pixels.shape[2:]
+    return tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
 
 
 def make_target(view: View, asked: Asked, length: int) -> Target:
