@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,6 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.ending import stopping
-from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from glip_cli.data.issues import Findings
     from glip_cli.finetune.job import Result
     from glip_cli.finetune.keep import Row as Compared
-    from glip_cli.finetune.memory import Need
+    from glip_cli.finetune.schedule import Left
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
@@ -49,42 +50,29 @@ def finetune(
     manner: flags.Manner,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    if init and (weights or tuning.mode != "full"):
-        raise UsageError(f"--init {init} trains a new network: it goes with --mode full and without --weights")
-    if init and tuning.freeze_backbone_at is None:
-        tuning = replace(tuning, freeze_backbone_at=-1)
-
     from glip_cli.device import half_notes
+    from glip_cli.finetune.checkpoint import TrainingFolder
     from glip_cli.finetune.job import Job, Told
     from glip_cli.finetune.processes import Processes
-    from glip_cli.finetune.recipe import Recipe
-    from glip_cli.finetune.start import load_start, random_start
+    from glip_cli.finetune.settings import Settings, going_on
 
-    sets = data.read()
-    recipe = Recipe.of(watched=data.val is not None, **tuning.read())  # refuses what cannot be meant before it loads
+    given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning.given()
+    if resume and not overwrite:
+        given = going_on(TrainingFolder(out_dir), given)
+    settings = Settings.of(given)  # refuses what cannot be meant before anything is loaded
     processes = Processes.join(device)
-    recipe = replace(recipe, bf16=has_bf16(processes.device, tuning.bf16))
     notes = Notes(manner.quiet or not processes.first)
+    start = settings.load(offline=manner.offline, report=DownloadBar(notes))
+    recipe = replace(settings.recipe(start.architecture), bf16=has_bf16(processes.device, given.get("bf16")))
     if recipe.bf16:
         notes.note(*half_notes("--bf16", processes.device))
-    load: dict[str, Any] = {"bert": bert, "offline": manner.offline, "report": DownloadBar(notes)}
-    if init:
-        start = random_start(model, seed=recipe.seed, image_side=None if init == "random" else init, **load)
-    else:
-        start = load_start(model, weights=weights, **load)
-    follower = Follower(notes)
     job = Job(
         start=start,
-        data=sets,
+        settings=settings,
         recipe=recipe,
         out=out_dir,
         processes=processes,
-        told=Told(
-            note=notes.say,
-            findings=lambda found: show_findings(found, notes),
-            row=follower.row,
-            need=lambda need, device: say_need(need, device, notes),
-        ),
+        told=Told(note=notes.say, findings=lambda found: show_findings(found, notes), row=Follower(notes).row),
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,
@@ -92,7 +80,8 @@ def finetune(
     with stopping(job.stop):
         result = job.run()
     if processes.first:
-        finish(result, out_dir, tuning.mode, notes)
+        again = command_to_go_on(out_dir, processes.world, own.given(device=device, workers=workers))
+        finish(result, out_dir, recipe.mode, again, notes)
 
 
 def has_bf16(device: torch.device, asked: bool | None) -> bool:
@@ -113,17 +102,34 @@ class Follower:
         self._notes = notes
         self._said = 0.0
 
-    def row(self, row: dict[str, Any], total: int) -> None:
+    def row(self, row: dict[str, Any], total: int, left: Left) -> None:
+        from glip_cli.finetune.keep import percent
+
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
             best = ", the best so far" if row["best"] else ""
-            self._notes.say(f"{place}: AP {row['AP'] * 100:.1f}, AP50 {row['AP50'] * 100:.1f}{best}")
+            self._notes.say(f"{place}: AP {percent(row['AP'])}, AP50 {percent(row['AP50'])}{best}")
         elif time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness"))
-            left = row["seconds"] * (total - row["step"]) / 60
-            self._notes.say(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step, "
-                            f"at most {left:.0f} min left")  # fmt: skip
+            memory = f", {row['memory'] / 1e9:.1f} GB" if "memory" in row else ""
+            self._notes.say(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step{memory}; "
+                            f"{said(left)}")  # fmt: skip
+
+
+def said(left: Left) -> str:
+    """As in "this epoch ends in 12 s, the training in 3 min at the earliest, 65 min at the latest"."""
+    ends = duration(left.most)
+    if left.least < left.most:
+        ends = f"{duration(left.least)} at the earliest, {ends} at the latest"
+    return f"this epoch ends in {duration(left.epoch)}, the training in {ends}"
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", "3 min" or "2.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def show_findings(found: Findings, notes: Notes) -> None:
@@ -139,37 +145,40 @@ def show_findings(found: Findings, notes: Notes) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(table)
 
 
-def say_need(need: Need, device: torch.device, notes: Notes) -> None:
-    from glip_cli.finetune.memory import available, gigabytes
-
-    free = available(device)
-    notes.say(f"memory: {need}" + (f"; {gigabytes(free)} free on {device}" if free is not None else ""))
-    if free is not None and need.total > free:
-        notes.say("that may not fit: batches are halved then; --checkpointing, or a smaller --batch-size, needs less")
+def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
+    """What goes on with a training; all but these flags is read from its folder."""
+    program = "glip" if processes == 1 else f"torchrun --nproc-per-node {processes} -m glip_cli"
+    flags = "".join(f" --{name} {value}" for name, value in given.items() if value != "auto")
+    return f"{program} finetune --resume -o {shlex.quote(str(out_dir))}{flags}"
 
 
-def finish(result: Result, out_dir: Path, mode: str, notes: Notes) -> None:
+def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -> None:
     """Say how it ended and where things are; leave with 130 when stopped."""
+    from glip_cli.finetune.keep import percent
+
     ending = result.ending
+    place = f"after step {ending.step}, epoch {ending.epoch:.3g}"
+    best = f"; best AP {percent(ending.best)} at step {ending.best_step}" if ending.best_step else ""
     if not ending.complete:
-        notes.say(f"stopped after step {ending.step}; --resume goes on from there")
+        notes.say(f"stopped {place}{best}")
+        show_table(result.table, "at the best")
+        notes.say(f"to go on: {again}")
         raise typer.Exit(INTERRUPTED)
     why = ": AP has fallen for too long" if ending.early else ""
-    best = f"; best at step {ending.best_step}" if ending.best_step else ""
-    notes.say(f"ended after step {ending.step}{why}{best}")
-    show_table(result.table)
+    notes.say(f"ended {place}{why}{best}")
+    show_table(result.table, "after")
     flag = "--model" if mode == "full" else "--adapter"
-    notes.say(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {out_dir}")
+    notes.say(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")
 
 
-def show_table(rows: list[Compared]) -> None:
+def show_table(rows: list[Compared], last: str) -> None:
     """Before and after on stdout, in percent."""
     from glip_cli.finetune.keep import cells
 
     if not rows:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for i, column in enumerate(("data", "metric", "before", "after", "change")):
+    for i, column in enumerate(("data", "metric", "before", last, "change")):
         table.add_column(column, justify="right" if i > 1 else "left")
     for row in rows:
         table.add_row(*cells(row))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from glip_cli.cli.flags import HOW, MODEL
-
-if TYPE_CHECKING:
-    from glip_cli.finetune.named import Data
 
 TRAIN, TUNING = "Training data", "Tuning"
 
@@ -20,7 +17,12 @@ Init = Annotated[
     typer.Option("--init", metavar="random|FILE", rich_help_panel=MODEL, show_default=False,
                  help="Begin with random weights, or with the image side of FILE and all else random."),
 ]  # fmt: skip
-GoOn = Annotated[bool, typer.Option("--resume", rich_help_panel=HOW, help="Go on with the training in --out-dir.")]
+GoOn = Annotated[
+    bool,
+    typer.Option(
+        "--resume", rich_help_panel=HOW, help="Go on with the training in --out-dir; --epochs N may be added."
+    ),
+]
 Loaders = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=0, rich_help_panel=HOW, show_default=False,
@@ -63,12 +65,14 @@ class DataFlags:
                      help="Train on N images per class."),
     ] = None  # fmt: skip
     shot_seed: Annotated[
-        int, typer.Option("--shot-seed", metavar="N", min=0, rich_help_panel=TRAIN, help="Which of them: 3, 30 or 300.")
-    ] = 3
+        int | None,
+        typer.Option("--shot-seed", metavar="N", min=0, rich_help_panel=TRAIN, show_default=False,
+                     help="Which of them, 3 by default; 30 and 300 are usual too."),
+    ] = None  # fmt: skip
     keep_check: Annotated[
         str | None,
-        typer.Option("--keep-check", metavar="FILE", rich_help_panel=TRAIN, show_default=False,
-                     help="COCO json that shows what is forgotten; else drawn scenes, for glip-mini; or none."),
+        typer.Option("--keep-check", metavar="FILE|scenes", rich_help_panel=TRAIN, show_default=False,
+                     help="COCO json that shows what is forgotten; or scenes, drawn ones, which glip-mini knows."),
     ] = None  # fmt: skip
     keep_images: Annotated[
         Path | None,
@@ -81,22 +85,8 @@ class DataFlags:
                      help="Only its first N images."),
     ] = None  # fmt: skip
 
-    def read(self) -> Data:
-        """Raises UsageError."""
-        from glip_cli.finetune.named import Data
-
-        return Data(
-            train=tuple(self.train or ()),
-            images=tuple(self.images or ()),
-            shares=tuple(self.share or ()),
-            val=self.val,
-            val_images=self.val_images,
-            shots=self.shots,
-            shot_seed=self.shot_seed,
-            keep=self.keep_check,
-            keep_images=self.keep_images,
-            keep_limit=self.keep_limit,
-        )
+    def given(self) -> dict[str, Any]:
+        return given(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -104,10 +94,10 @@ class TuningFlags:
     """What a person changes of the recipe of a mode; the names are those of `Recipe`."""
 
     mode: Annotated[
-        str,
-        typer.Option("--mode", metavar="MODE", rich_help_panel=TUNING,
-                     help="What trains: full, head, prompt (an offset to the text) or lora."),
-    ] = "full"  # fmt: skip
+        str | None,
+        typer.Option("--mode", metavar="MODE", rich_help_panel=TUNING, show_default=False,
+                     help="What trains: full (default), head, prompt (an offset to the text) or lora."),
+    ] = None  # fmt: skip
     optimizer: Annotated[
         str | None,
         typer.Option("--optimizer", metavar="NAME", rich_help_panel=TUNING, show_default=False,
@@ -116,12 +106,12 @@ class TuningFlags:
     lr: Annotated[
         float | None,
         typer.Option("--lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
-                     help="Learning rate: 1e-4; prompt 0.05, lora 1e-3."),
+                     help="Learning rate: 1e-4; prompt 0.05, lora 1e-3; higher for glip-mini."),
     ] = None  # fmt: skip
     language_lr: Annotated[
         float | None,
         typer.Option("--language-lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
-                     help="Of BERT: 1e-5; lora 1e-4."),
+                     help="Of BERT: 1e-5; lora 1e-4; higher for glip-mini."),
     ] = None  # fmt: skip
     muon_lr: Annotated[
         float | None,
@@ -217,9 +207,10 @@ class TuningFlags:
                      help="Keep a moving average of the weights, as 0.999."),
     ] = None  # fmt: skip
     checkpointing: Annotated[
-        bool,
-        typer.Option("--checkpointing", rich_help_panel=TUNING, help="Compute activations twice: far less memory."),
-    ] = False
+        bool | None,
+        typer.Option("--checkpointing", rich_help_panel=TUNING, show_default=False,
+                     help="Compute activations twice: far less memory."),
+    ] = None  # fmt: skip
     seed: Annotated[
         int | None,
         typer.Option("--seed", metavar="N", rich_help_panel=TUNING, show_default=False,
@@ -231,12 +222,18 @@ class TuningFlags:
                      help="Steps between states to resume from: 500, and each epoch's end."),
     ] = None  # fmt: skip
 
-    def read(self) -> dict[str, Any]:
-        """As arguments of `Recipe.of`. Raises UsageError."""
+    def given(self) -> dict[str, Any]:
+        """Raises UsageError."""
         from glip_cli.finetune.recipe import parse_sides, parse_steps
 
-        read: dict[str, Any] = {
-            "size": parse_sides(self.size) if self.size else None,
-            "steps": parse_steps(self.steps) if self.steps else None,
-        }
-        return {**vars(self), **read}
+        flags = given(**vars(self))
+        if self.size:
+            flags["size"] = parse_sides(self.size)
+        if self.steps:
+            flags["steps"] = parse_steps(self.steps)
+        return flags
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in flags.items() if value is not None and value != []}

@@ -1,6 +1,6 @@
 """The folder of one training, and the state in it from which a killed training goes on.
 
-DIR/run.json          what was asked; another training is refused
+DIR/run.json          what was asked, and a digest of the data; another training is refused
 DIR/state.pt          the last checkpoint: weights that train, optimizer, step, what validation said
 DIR/metrics.jsonl     losses and AP as they came (`history`)
 DIR/best/, DIR/last/  what `glip detect --model` or `--adapter` takes (`adapters.save_tuned`)
@@ -26,7 +26,7 @@ from glip_cli.batch.journal import lasting
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.output.formats import json_bytes
 
-FORMAT = "glip-training/1"
+FORMAT = "glip-training/2"
 
 
 class TrainingFolder:
@@ -38,7 +38,7 @@ class TrainingFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self.settings, self.state = path / "run.json", path / "state.pt"
+        self.run, self.state = path / "run.json", path / "state.pt"
         self.best, self.last = path / "best", path / "last"
         self.metrics, self.curves = path / "metrics.jsonl", path / "curves.svg"
         self.bad_batch = path / "bad-batch.pt"
@@ -49,7 +49,7 @@ class TrainingFolder:
 
         Args:
             settings: what the outcome depends on, as JSON has it.
-            resume: go on with the training that it holds, which must have the same settings.
+            resume: go on with the training that it holds, which must have the same settings but for its epochs.
             overwrite: begin anew where it holds one.
 
         Raises:
@@ -70,34 +70,48 @@ class TrainingFolder:
     def _claim(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
         if overwrite:
             self._clear()
-        elif self.settings.exists() and self._begun:
+        elif self.run.exists() and self.begun:
             if not resume:
                 raise UsageError(f"{self.path} holds a training; --resume goes on with it, --overwrite begins anew")
-            return self._compare(settings)
-        elif not self.settings.exists() and self._begun:
+            return self.compare({name: value for name, value in settings.items() if name != "epochs"})
+        elif not self.run.exists() and self.begun:
             raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
-        with self.writing(), lasting(self.settings) as stream:
+        self.keep(settings)
+
+    def keep(self, settings: Mapping[str, Any]) -> None:
+        """Write run.json. Raises OutputError."""
+        with self.writing(), lasting(self.run) as stream:
             stream.write(json_bytes(settings, indent=2) + b"\n")
 
     @property
-    def _begun(self) -> bool:
+    def begun(self) -> bool:
         """Whether there is anything to lose: data that could not be read leaves none."""
         return any(part.exists() for part in (self.state, self.metrics, self.best))
 
     def _clear(self) -> None:
-        for file in (self.settings, self.state, self.metrics, self.curves, self.bad_batch):
+        for file in (self.run, self.state, self.metrics, self.curves, self.bad_batch):
             file.unlink(missing_ok=True)
         for folder in (self.best, self.last):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _compare(self, now: Mapping[str, Any]) -> None:
+    def settings(self) -> dict[str, Any]:
+        """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
+        if not self.run.exists():
+            return {}
         try:
-            before = json.loads(self.settings.read_bytes())
+            settings = json.loads(self.run.read_bytes())
         except ValueError:
-            raise UsageError(f"{self.settings} is damaged; --overwrite begins anew") from None
-        for key in {**before, **now}:
-            if before.get(key) != now.get(key):
-                was, is_ = (json.dumps(one.get(key), ensure_ascii=False)[:60] for one in (before, now))
+            settings = None
+        if not isinstance(settings, dict):
+            raise UsageError(f"{self.run} is damaged; --overwrite begins anew")
+        return settings
+
+    def compare(self, now: Mapping[str, Any]) -> None:
+        """Raises UsageError where one of these settings was another."""
+        before = self.settings()
+        for key, value in now.items():
+            if before.get(key) != value:
+                was, is_ = (json.dumps(one, ensure_ascii=False)[:90] for one in (before.get(key), value))
                 raise UsageError(
                     f"{self.path} holds a training with {key.replace('_', '-')} {was}, not {is_}; choose another "
                     "--out-dir, or --overwrite to begin anew"

@@ -1,7 +1,7 @@
 """What a training was like: rows of numbers, and their curves.
 
 metrics.jsonl   a row per `log_every` steps: {"step", "epoch", "lr", "loss", "token", "box", "centerness", ...};
-                a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}
+                a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}; null where an AP is undefined
 curves.svg      the losses above, AP below, over the steps
 tensorboard/    the same numbers, where tensorboard is installed
 """
@@ -48,7 +48,7 @@ class History:
             stream.write(json_bytes(row) + b"\n")
         if self._board:
             for name, value in row.items():
-                if name not in _NOT_DRAWN:
+                if name not in _NOT_DRAWN and value is not None:
                     self._board.add_scalar(name, value, row["step"])
 
     def draw(self) -> None:
@@ -99,7 +99,7 @@ Line = tuple[str, list[tuple[float, float]]]
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Line]:
     """Name and (step, value) points, of what the rows have."""
-    lines = ((name, [(row["step"], row[name]) for row in rows if row.get(name, -1) >= 0]) for name in names)
+    lines = ((name, [(row["step"], row[name]) for row in rows if row.get(name) is not None]) for name in names)
     return [(name, points) for name, points in lines if points]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import torch
 
 from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
+from glip_cli.errors import UsageError
 from glip_cli.finetune.adapters import Card, save_tuned
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch, Batches, feed
@@ -22,6 +23,7 @@ from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.data.shots import few_shot
 from glip_cli.finetune.data.transforms import Augmentation
+from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.history import Row
 from glip_cli.finetune.keep import (
     KEPT,
@@ -32,13 +34,15 @@ from glip_cli.finetune.keep import (
     write_table,
 )
 from glip_cli.finetune.keep import Row as Compared
-from glip_cli.finetune.loop import Ending, Trainer
-from glip_cli.finetune.memory import Need, estimate
+from glip_cli.finetune.loop import Trainer
 from glip_cli.finetune.modes import select
 from glip_cli.finetune.named import AnySet, Data
+from glip_cli.finetune.parts import Ending
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.rates import Rates
 from glip_cli.finetune.recipe import Recipe
+from glip_cli.finetune.schedule import Left
+from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.start import Start
 from glip_cli.output.formats import json_bytes, written
 from glip_cli.tokenizer import Tokenizer
@@ -50,8 +54,7 @@ class Told:
 
     note: Callable[[str], None]
     findings: Callable[[Findings], None]
-    row: Callable[[Row, int], None]  # numbers, and the steps in all
-    need: Callable[[Need, torch.device], None]
+    row: Callable[[Row, int, Left], None]  # numbers, the steps in all, and the time that is left
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Result:
     """What a training came to.
 
     Attributes:
-        table: before and after; empty where it was stopped.
+        table: before and after; where it was stopped, before and at the best so far.
     """
 
     ending: Ending
@@ -75,7 +78,7 @@ class Job:
     """
 
     start: Start
-    data: Data
+    settings: Settings
     recipe: Recipe
     out: Path
     processes: Processes
@@ -84,33 +87,68 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    _seconds: dict[str, float] = field(default_factory=dict)  # that each check took
 
     def run(self) -> Result:
         """Train, and measure before and after. Raises GlipError."""
+        if self.overwrite and self.settings.begins_in(self.out):
+            raise UsageError(f"--overwrite would remove the model in {self.out} that training begins with: choose "
+                             "another --out-dir")  # fmt: skip
         with ExitStack() as stack:
             self.folder = TrainingFolder(self.out)
             if self.processes.first:
-                stack.enter_context(self.folder.held(self._settings(), resume=self.resume, overwrite=self.overwrite))
+                stack.enter_context(self.folder.held(self._asked(), resume=self.resume, overwrite=self.overwrite))
             self.processes.wait()
-            return self._run()
+            scenes = stack.enter_context(TemporaryDirectory(prefix="glip-"))
+            return self._run(Path(scenes))
 
-    def _run(self) -> Result:
-        data, folder = self.data, self.out
-        sets = self._sets()
-        self._checks(data, folder)
+    def _run(self, scenes: Path) -> Result:
+        self.told.note(f"settings: {self.recipe}")
+        sets = self.data.read(self.told.findings)
+        self._read_checks(scenes)
+        digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
+        self._compare(digests)
+        sets = self._shots(sets)
         before = self._before()
         trainer = self._trainer(sets)
+        self._go_on(trainer)
+        if self.processes.first:
+            self.folder.keep({**self._asked(), "digests": digests})
         ending = trainer.run()
+        names = {name: check.name for name, check in self.checks.items()}
         if not ending.complete:
-            return Result(ending, [])
-        table = compare({name: check.name for name, check in self.checks.items()}, before, self._after())
+            return Result(ending, compare(names, before, {NEW: trainer.best_scores()}))
+        table = compare(names, before, self._after())
         if self.processes.first:
             with self.folder.writing():
                 write_table(self.out, table)
         return Result(ending, table)
 
-    def _sets(self) -> list[AnySet]:
-        sets = self.data.read(self.told.findings)
+    @property
+    def data(self) -> Data:
+        return self.settings.data
+
+    def _compare(self, digests: Mapping[str, Digest]) -> None:
+        """Raises UsageError where a training that goes on began with other data."""
+        before = self.folder.settings().get("digests")
+        if self.folder.begun and before is not None and (changed := list(changes(before, digests))):
+            more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UsageError(
+                f"{self.out} holds a training that began with other data: {changed[0]} changed{more}; put back what "
+                "was there, or --overwrite to begin anew"
+            )
+
+    def _go_on(self, trainer: Trainer) -> None:
+        """Say where it goes on from. Raises UsageError where more epochs are done than are asked for."""
+        if not trainer.step:
+            return
+        done = trainer.step / trainer.epoch_steps
+        if done > self.recipe.epochs:
+            raise UsageError(f"--epochs {self.recipe.epochs}: {self.out} has done {done:.4g} already; give more")
+        self.told.note(f"going on from step {trainer.step}, epoch {done:.4g}")
+
+    def _shots(self, sets: list[AnySet]) -> list[AnySet]:
+        """Few of each class, where few are asked for."""
         for one in sets:
             if isinstance(one, DrawnScenes):
                 self.told.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
@@ -123,14 +161,11 @@ class Job:
                 stream.write(json_bytes(content, indent=2) + b"\n")
         return [one.train_set for one in chosen]
 
-    def _checks(self, data: Data, folder: Path) -> None:
+    def _read_checks(self, scenes: Path) -> None:
         """The first process makes the files of the checks; the others then find them."""
         for turn in (True, False):
             if self.processes.first is turn:
-                made = {
-                    NEW: data.validation(folder, self.told.findings),
-                    KEPT: data.kept(folder, self.start.architecture),
-                }
+                made = {NEW: self.data.validation(self.out, self.told.findings), KEPT: self.data.kept(scenes)}
                 self.checks = {name: check for name, check in made.items() if check is not None}
             self.processes.wait()
 
@@ -145,10 +180,9 @@ class Job:
             lora_alpha=recipe.lora_alpha,
         )
         views = Augmentation.chosen(model.config.image_size, recipe.size, recipe.max_size)
-        self.told.need(estimate(model, tuning, recipe, views.largest), self.processes.device)
         batches = Batches(
             sets,
-            self.data.shares or [1.0] * len(sets),
+            self.data.share or [1.0] * len(sets),
             Tokenizer.from_dir(self.start.tokenizer),
             model.config,
             recipe.batch_size,
@@ -157,22 +191,22 @@ class Job:
             world=self.processes.world,
             augmentation=views,
         )
-        epoch_steps = math.ceil(batches.per_round / recipe.accumulation)
-        total = recipe.epochs * epoch_steps
-        return Trainer(
+        trainer = Trainer(
             model=model,
             tuning=tuning,
             source=Feed(batches, self.workers),
             recipe=recipe,
             folder=self.folder,
-            epoch_steps=epoch_steps,
+            epoch_steps=math.ceil(batches.per_round / recipe.accumulation),
             save=lambda place, facts: save_tuned(place, model, self._card(sets, facts)),
             validate=self._validate if NEW in self.checks else None,
             processes=self.processes,
-            told=lambda row: self.told.row(row, total),
+            told=lambda row: self.told.row(row, trainer.total, trainer.left),
             notes=self.told.note,
             stop=self.stop,
+            epoch_time=self._seconds.get(NEW, 0.0),
         )
+        return trainer
 
     def _measure(self, name: str, detector: Detector) -> Scores:
         size = 1 if self.processes.device.type == "cpu" else 8
@@ -192,7 +226,7 @@ class Job:
         if file.exists() and self.folder.state.exists():
             found: dict[str, Scores] = json.loads(file.read_bytes())
             return found
-        scores = {name: self._measure(name, self._live()) for name in self.checks}
+        scores = self._measured("before the training", self._live())
         self.processes.wait()  # all have looked for the file
         if self.processes.first:
             with self.folder.writing(), written(file) as stream:
@@ -205,18 +239,27 @@ class Job:
         detector = Detector.load(
             str(self.folder.best), bert=self.start.tokenizer, device=str(self.processes.device), offline=True
         )
-        return {name: self._measure(name, detector) for name in self.checks}
+        return self._measured("of the best state", detector)
+
+    def _measured(self, when: str, detector: Detector) -> dict[str, Scores]:
+        """Of every check; it can take long, so it is said."""
+        scores = {}
+        for name, check in self.checks.items():
+            self.told.note(f"measuring AP {when} on {check.name}")
+            began = time.monotonic()
+            scores[name] = self._measure(name, detector)
+            self._seconds[name] = time.monotonic() - began
+        return scores
 
     def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> Card:
         labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
         training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
         return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training)
 
-    def _settings(self) -> dict[str, Any]:
+    def _asked(self) -> dict[str, Any]:
         """What the outcome depends on."""
-        data = {key: _as_json(value) for key, value in vars(self.data).items()}
-        model = {"model": self.start.name, "processes": self.processes.world}
-        return {**model, **data, **self.recipe.to_dict()}
+        made = {"base": self.start.name, "processes": self.processes.world}
+        return {**self.settings.to_dict(), **self.recipe.to_dict(), **made}
 
 
 @dataclass(frozen=True)
@@ -228,9 +271,3 @@ class Feed:
 
     def batches(self, first: int) -> Iterator[Batch]:
         return feed(self.stream.starting(first), self.workers)
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_as_json(one) for one in value]
-    return str(value) if isinstance(value, Path) else value

@@ -23,7 +23,9 @@ from glip_cli.options import DetectOptions
 from glip_cli.output.formats import json_bytes, written
 from glip_cli.output.pictures import Pictures
 
-Scores = dict[str, float]
+Scores = dict[str, float | None]
+"""Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
+Numbers = Mapping[str, float | None]
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NEW, KEPT = "new data", "keep-check"
 
@@ -54,7 +56,7 @@ class Measuring:
     notes: Callable[[str], None] = lambda note: None
 
     def __call__(self, check: Check, detector: Detector, processes: Processes) -> Scores:
-        """COCO's numbers in [0, 1] (-1 where there is nothing of that kind), the same in all processes.
+        """COCO's numbers, the same in all processes.
 
         Each process asks its share of the images.
         """
@@ -69,8 +71,8 @@ class Measuring:
         shares = processes.gather(records)
         ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
         scores = coco_scores(check.task.truth, check.task.results(ordered))
-        numbers = {key: scores.summary[key] for key in KEYS}
-        return numbers | (composition(scores) if check.drawn else {})
+        numbers = {key: scores.summary[key] for key in KEYS} | (composition(scores) if check.drawn else {})
+        return {name: value if value >= 0 else None for name, value in numbers.items()}
 
 
 def new_check(annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False) -> Check:
@@ -93,22 +95,22 @@ class Row:
 
     Attributes:
         check: `NEW` or `KEPT`.
-        before, after: in [0, 1]; -1 where there is nothing of that kind.
+        before, after: in [0, 1]; None where the metric is undefined.
     """
 
     check: str
     name: str
     metric: str
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
 
-def compare(names: Mapping[str, str], before: Mapping[str, Scores], after: Mapping[str, Scores]) -> list[Row]:
+def compare(names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]) -> list[Row]:
     """Rows of all numbers that were measured before and after; `names` tells what each check is."""
     return [
         Row(check, name, metric, before[check][metric], value)
         for check, name in names.items()
-        for metric, value in after[check].items()
+        for metric, value in after.get(check, {}).items()
         if check in before and metric in before[check]
     ]
 
@@ -125,11 +127,14 @@ def write_table(folder: Path, rows: Sequence[Row]) -> tuple[Path, Path]:
 
 
 def cells(row: Row) -> tuple[str, str, str, str, str]:
-    """Data, metric, and in percent before, after and the change; a dash for what is not there."""
-    there = row.before >= 0 and row.after >= 0
-    numbers = [f"{value * 100:.1f}" if value >= 0 else "–" for value in (row.before, row.after)]
-    change = f"{(row.after - row.before) * 100:+.1f}" if there else "–"
-    return f"{row.check} ({row.name})", row.metric, numbers[0], numbers[1], change
+    """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
+    change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
+    return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change
+
+
+def percent(value: float | None) -> str:
+    """ "46.9"; a dash for what is undefined."""
+    return "-" if value is None else f"{value * 100:.1f}"
 
 
 def set_check(train_set: TrainSet, file: Path) -> Check:

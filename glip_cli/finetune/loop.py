@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,47 +30,19 @@ from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.finetune.average import Average
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch
-from glip_cli.finetune.history import History, Row
+from glip_cli.finetune.history import History, Row, read_rows
 from glip_cli.finetune.loss import grounding_loss, normalisers
-from glip_cli.finetune.memory import checkpoint_activations
+from glip_cli.finetune.memory import checkpoint_activations, peak_memory
 from glip_cli.finetune.modes import Tuning
 from glip_cli.finetune.optimizers import Optimizers
-from glip_cli.finetune.parts import add_to, copy_into, cut, placed, plain, seed_all
+from glip_cli.finetune.parts import Ending, Source, add_to, copy_into, cut, placed, plain, seed_all
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.recipe import Recipe
-from glip_cli.finetune.schedule import Watch, set_rates
+from glip_cli.finetune.schedule import Left, Watch, left, set_rates
 from glip_cli.model import Glip
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
 NAMES = ("loss", "token", "box", "centerness")
-
-
-class Source(Protocol):
-    """Batches without end; batch k is always the same."""
-
-    def batches(self, first: int) -> Iterator[Batch]:
-        """From number `first` on, the share of this process."""
-        ...
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a training ended.
-
-    Attributes:
-        step: steps done.
-        complete: nothing is left to do; else it was asked to stop, and can be resumed.
-        early: AP had fallen for too long.
-        best, best_step: the highest AP on validation, 0 without any, and when it was.
-        parts: into how many each batch was cut for want of memory.
-    """
-
-    step: int
-    complete: bool
-    early: bool
-    best: float
-    best_step: int
-    parts: int
 
 
 @dataclass
@@ -81,10 +53,12 @@ class Trainer:
         model: as `modes.select` left it, with `tuning`.
         epoch_steps: steps per epoch.
         save: writes a folder that `Detector.load` takes, given facts for its card.
-        validate: name -> number, "AP" among them, of the model as it is; the same in all processes.
+        validate: name -> number, "AP" among them, of the model as it is, None where undefined; the same in all
+            processes.
         told: is given each row of numbers.
         notes: is given remarks for the person.
         stop: once set, the training ends after the step in flight.
+        epoch_time: seconds that the end of an epoch takes; at first as the caller expects it.
     """
 
     model: Glip
@@ -94,11 +68,12 @@ class Trainer:
     folder: TrainingFolder
     epoch_steps: int
     save: Callable[[Path, Mapping[str, Any]], Any]
-    validate: Callable[[], Mapping[str, float]] | None = None
+    validate: Callable[[], Mapping[str, float | None]] | None = None
     processes: Processes = field(default_factory=lambda: Processes(0, 1, torch.device("cpu")))
     told: Callable[[Row], None] = lambda row: None
     notes: Callable[[str], None] = lambda note: None
     stop: threading.Event = field(default_factory=threading.Event)
+    epoch_time: float = 0.0
 
     def __post_init__(self) -> None:
         recipe, device = self.recipe, self.processes.device
@@ -112,6 +87,7 @@ class Trainer:
         self.watch = Watch(recipe.step_patience, recipe.patience)
         self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
         self._window: dict[str, float] = {}
+        self._step_time = 0.0
         self._restore(self.folder.load())
 
     def run(self) -> Ending:
@@ -133,11 +109,23 @@ class Trainer:
             with self.folder.writing():
                 self.history.close()
         watch = self.watch
-        return Ending(self.step, self.done, watch.stops, watch.best, watch.best_step, self.parts)
+        return Ending(
+            self.step, self.step / self.epoch_steps, self.done, watch.stops, watch.best, watch.best_step, self.parts
+        )
 
     @property
     def done(self) -> bool:
         return self.step >= self.total or self.watch.stops
+
+    @property
+    def left(self) -> Left:
+        watch = self.watch if self.validate else None
+        return left(watch, self.step, self.epoch_steps, self.recipe.epochs, self._step_time, self.epoch_time)
+
+    def best_scores(self) -> Mapping[str, float | None]:
+        """What validation said of the best state so far; nothing where there is none."""
+        rows = read_rows(self.folder.metrics)
+        return next((row for row in reversed(rows) if row.get("best")), {})
 
     def _learn(self, batches: Sequence[Batch]) -> bool:
         """One step; True where somebody asked to stop instead."""
@@ -236,9 +224,10 @@ class Trainer:
         sums = self.processes.gather([self._window[name] for name in names])
         means = [sum(one) / len(one) / steps for one in zip(*sums, strict=True)]
         self._window.clear()
-        seconds, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
+        self._step_time, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
         rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
-        self._add({"lr": rate, **dict(zip(names, means, strict=True)), "seconds": seconds})
+        memory = peak_memory(self.processes.device)
+        self._add({"lr": rate, **dict(zip(names, means, strict=True)), "seconds": self._step_time, **memory})
 
     def _add(self, row: Row) -> None:
         row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {
@@ -251,9 +240,11 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         """Validate and keep, with the averaged weights where there are such."""
+        began = time.monotonic()
         with self.average.applied() if self.average else nullcontext():
             scores = dict(self.validate()) if self.validate else {}
-            best = not scores or self.watch.tell(scores["AP"], self.step)
+            ap = scores.get("AP")
+            best = ap is None or self.watch.tell(ap, self.step)
             if scores:
                 self._add({**scores, "best": best})
             if self.processes.first:
@@ -265,6 +256,7 @@ class Trainer:
                 self.history.draw()
         self.tuning.train(self.model)
         self._began = time.monotonic()
+        self.epoch_time = self._began - began
 
     def _checkpoint(self) -> None:
         if self.processes.first:
@@ -272,6 +264,7 @@ class Trainer:
                 {
                     "step": self.step,
                     "parts": self.parts,
+                    "epochs": self.recipe.epochs,
                     "watch": self.watch.to_dict(),
                     "weights": self.trained,
                     "optimizer": self.optimizer.state_dict(),
@@ -285,6 +278,8 @@ class Trainer:
         if state is None:
             return
         self.step, self.parts, self.watch = state["step"], state["parts"], Watch(**state["watch"])
+        if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
+            self.watch.worse = 0
         self._window = dict(state["window"])
         copy_into(self.trained, state["weights"])
         if self.average:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from glip_cli.data.issues import Findings
 from glip_cli.errors import UsageError
@@ -12,10 +13,12 @@ from glip_cli.finetune.data.drawn import DrawnScenes, parse_scenes
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.keep import Check, drawn_check, new_check, set_check
-from glip_cli.weights.registry import EMBEDDED
+from glip_cli.readable import counted
 
 AnySet = TrainSet | DrawnScenes
-DRAWN = 100  # scenes of the keep-check, where none is given
+SCENES, NOTHING = "scenes", "none"  # what --keep-check may be besides a file
+DRAWN = 100  # scenes of a keep-check
+_LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_images")
 
 
 @dataclass(frozen=True)
@@ -24,20 +27,20 @@ class Data:
 
     Attributes:
         train: files or folders, or scenes:N; `images` holds a folder for each, for all, or for none.
-        shares: how often each is gone through in an epoch; all once if empty.
+        share: how often each is gone through in an epoch; all once if empty.
         val: what decides which state is the best; None: the last.
-        shots: pictures per class; None: all.
-        keep: COCO annotations on which forgetting is measured; None: drawn scenes, for glip-mini; "none": nothing.
+        shots: images per class; None: all.
+        keep_check: COCO annotations on which forgetting is measured, or "scenes" (drawn ones); None or "none": nothing.
     """
 
-    train: tuple[Path, ...]
+    train: tuple[Path, ...] = ()
     images: tuple[Path, ...] = ()
-    shares: tuple[float, ...] = ()
+    share: tuple[float, ...] = ()
     val: Path | None = None
     val_images: Path | None = None
     shots: int | None = None
     shot_seed: int = 3
-    keep: str | None = None
+    keep_check: str | None = None
     keep_images: Path | None = None
     keep_limit: int | None = None
 
@@ -51,8 +54,17 @@ class Data:
             raise UsageError(f"--shots counts pictures per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
             raise UsageError(f"{len(self.images)} --images for {len(self.train)} --train; give one, or one for each")
-        if len(self.shares) not in (0, len(self.train)):
-            raise UsageError(f"{len(self.shares)} --share for {len(self.train)} --train; give one for each")
+        if len(self.share) not in (0, len(self.train)):
+            raise UsageError(f"{len(self.share)} --share for {len(self.train)} --train; give one for each")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Data:
+        """From flags by their names, as typed or as JSON has them. Raises UsageError."""
+        lists = {name: tuple(map(Path, given[name])) for name in _LISTS if name in given}
+        paths = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
+        plain = {name: given[name] for name in ("shots", "shot_seed", "keep_check", "keep_limit") if name in given}
+        values: dict[str, Any] = {**lists, **paths, **plain, "share": tuple(given.get("share", ()))}
+        return cls(**values)
 
     def folders(self) -> Sequence[Path | None]:
         """Of the images of each --train."""
@@ -76,22 +88,34 @@ class Data:
         return sets
 
     def validation(self, folder: Path, show: Callable[[Findings], None]) -> Check | None:
-        """Raises UsageError."""
+        """Annotations of another format are left in `folder` as COCO has them. Raises UsageError."""
         if self.val is None:
             return None
         images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
         if self.val.is_file() and self.val.suffix == ".json":
-            return new_check(self.val, images)
+            return _with_boxes(new_check(self.val, images), f"--val {self.val}")
         val_set, findings = read_train_set(self.val, images, "val")
         show(findings)
         if not val_set.labels:
             raise UsageError(f"--val {self.val} holds captions; AP needs boxes of classes")
-        return set_check(val_set, folder / "val.json")
+        if findings.boxes and findings.stops:
+            raise UsageError(f"--val {self.val} cannot be measured on as it is: correct what the table says")
+        return _with_boxes(set_check(val_set, folder / "val.json"), f"--val {self.val}")
 
-    def kept(self, folder: Path, architecture: str) -> Check | None:
-        """Raises UsageError."""
-        if self.keep == "none" or (self.keep is None and architecture != EMBEDDED):
+    def kept(self, scenes: Path) -> Check | None:
+        """Scenes are drawn into the folder `scenes`. Raises UsageError."""
+        if self.keep_check in (None, NOTHING):
             return None
-        if self.keep is None:
-            return drawn_check(folder / "keep-check", self.keep_limit or DRAWN)
-        return new_check(Path(self.keep), self.keep_images, self.keep_limit, skip_missing=True)
+        if self.keep_check == SCENES:
+            return drawn_check(scenes, self.keep_limit or DRAWN)
+        check = new_check(Path(self.keep_check), self.keep_images, self.keep_limit, skip_missing=True)
+        return _with_boxes(check, f"--keep-check {self.keep_check}")
+
+
+def _with_boxes(check: Check, flag: str) -> Check:
+    """The same. Raises UsageError where no AP is defined on it."""
+    truth = check.task.truth
+    if all(row["iscrowd"] for row in truth.annotations):
+        raise UsageError(f"{flag} has no box in its {counted(len(truth.images), 'image')}, and AP needs some: give "
+                         "annotations with boxes, or leave the flag out")  # fmt: skip
+    return check

@@ -1,9 +1,10 @@
-"""Small parts of the loop: a batch cut and carried to its device, sums, seeds."""
+"""Small parts of the loop: what it is given and leaves, a batch cut and carried to its device, sums, seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,35 @@ from torch import Tensor
 
 from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.loss import Target
+
+
+class Source(Protocol):
+    """Batches without end; batch k is always the same."""
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """From number `first` on, the share of this process."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a training ended.
+
+    Attributes:
+        step, epoch: how many are done.
+        complete: nothing is left to do; else it was asked to stop, and can be resumed.
+        early: AP had fallen for too long.
+        best, best_step: the highest AP on validation, 0 without any, and when it was.
+        parts: into how many each batch was cut for want of memory.
+    """
+
+    step: int
+    epoch: float
+    complete: bool
+    early: bool
+    best: float
+    best_step: int
+    parts: int
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:

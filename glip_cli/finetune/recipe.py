@@ -1,8 +1,9 @@
 """How to train: one frozen object, made from the flags, checked once.
 
 Defaults are the official recipes of tools/finetune.py (README "Fine-tuning"; prompt tuning has its own rates). LoRA has
-no official one: its rate is what is usual for it. Unusual here: `accumulation` and the cutting of batches that do not
-fit change nothing in the gradients, because losses are divided by the whole step's positives.
+no official one: its rate is what is usual for it. `glip-mini`, which has never seen a photograph, has higher ones.
+Unusual here: `accumulation` and the cutting of batches that do not fit change nothing in the gradients, because losses
+are divided by the whole step's positives.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ OF_MODE: dict[str, dict[str, float]] = {
 }
 """What differs from the defaults below."""
 
+OF_ARCHITECTURE: dict[str, dict[str, dict[str, float]]] = {
+    "glip-mini": {
+        "full": {"lr": 4e-4, "language_lr": 4e-4, "freeze_backbone_at": -1},
+        "lora": {"lr": 2e-3, "language_lr": 2e-3},
+        "head": {"lr": 2e-3},
+    }
+}
+"""What differs from both, by mode: measured on blood cells (docs/finetune.md)."""
+
+SHOWN = ("mode", "lr", "language_lr", "weight_decay", "batch_size", "epochs", "schedule", "seed")
+SHOWN_OF_MODE = {"full": ("freeze_backbone_at",)}
 SCHEDULES = ("auto", "steps", "cosine", "constant")
 OPTIMIZERS = ("adamw", "muon")
 SMALLEST, LARGEST = 32, 10_000  # sides of a picture in pixels
@@ -81,14 +93,15 @@ class Recipe:
         _check(rising, self, "steps", "give rising shares of the training, as 0.67,0.89")
 
     @classmethod
-    def of(cls, mode: str, *, watched: bool, **given: Any) -> Recipe:
-        """The recipe of a mode with what a person changed; None is not given.
+    def of(cls, mode: str = "full", *, watched: bool, architecture: str = "", **given: Any) -> Recipe:
+        """The recipe of a mode for an architecture, with what the user changed; None is not given.
 
         `watched` says that there is something to validate on; without it nothing can be told from AP.
         """
         plain = {} if watched else {"schedule": "steps", "epochs": EPOCHS_UNWATCHED}
+        usual = OF_MODE.get(mode, {}) | OF_ARCHITECTURE.get(architecture, {}).get(mode, {})
         chosen = {name: value for name, value in given.items() if value is not None}
-        recipe = replace(cls(), **{"mode": mode, **plain, **OF_MODE.get(mode, {}), **chosen})
+        recipe = replace(cls(), **{"mode": mode, **plain, **usual, **chosen})
         if not watched and recipe.schedule == "auto":
             raise UsageError("--schedule auto lowers the rates by the AP on --val, which is not given; take steps")
         return recipe
@@ -96,6 +109,13 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**asdict(self), "steps": list(self.steps), "size": list(self.size)}
+
+    def __str__(self) -> str:
+        """What decides most, and whatever is unlike the defaults, by the names of the flags."""
+        plain, own = vars(Recipe()), vars(self)
+        shown = [*SHOWN, *SHOWN_OF_MODE.get(self.mode, ())]
+        shown += [name for name in FIELDS if own[name] != plain[name] and name not in shown]
+        return ", ".join(f"{name.replace('_', '-')} {_as_typed(own[name])}" for name in shown)
 
 
 def parse_steps(text: str) -> tuple[float, ...]:
@@ -116,9 +136,11 @@ def parse_sides(text: str) -> tuple[int, ...]:
 
 def _check(good: bool, recipe: Recipe, name: str, way_out: str) -> None:
     if not good:
-        value = getattr(recipe, name)
-        said = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
-        raise UsageError(f"--{name.replace('_', '-')} {said}: {way_out}")
+        raise UsageError(f"--{name.replace('_', '-')} {_as_typed(getattr(recipe, name))}: {way_out}")
+
+
+def _as_typed(value: Any) -> Any:
+    return ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
 
 
 FIELDS = tuple(field.name for field in fields(Recipe))

@@ -65,6 +65,38 @@ class Watch:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Left:
+    """Seconds that are left, as far as the last steps and the last validation tell.
+
+    Attributes:
+        epoch: to the end of this epoch, its validation included.
+        least: to the end of the training at the earliest: were each AP from now on below the best.
+        most: to the end of all epochs.
+    """
+
+    epoch: float
+    least: float
+    most: float
+
+
+def left(watch: Watch | None, step: int, epoch_steps: int, epochs: int, step_time: float, epoch_time: float) -> Left:
+    """After `step` steps.
+
+    Args:
+        watch: None where nothing is validated.
+        epochs: of the training at most.
+        step_time, epoch_time: seconds of a step, and of what comes at the end of each epoch.
+    """
+    this = max(-(-step // epoch_steps), 1)
+    first = epochs if watch is None else min(epochs, this + watch.patience - watch.worse - 1)
+
+    def until(epoch: int) -> float:
+        return (epoch * epoch_steps - step) * step_time + (epoch - this + 1) * epoch_time
+
+    return Left(until(this), until(first), until(epochs))
+
+
 def rate(peak: float, recipe: Recipe, step: int, total: int, drops: int) -> float:
     """The learning rate of step `step` (0-based) of `total`, for a group whose highest is `peak`."""
     if recipe.schedule == "auto":

@@ -22,6 +22,7 @@ from glip_cli.weights.registry import Checkpoint
 from glip_cli.weights.tuned import Card
 
 PYRAMID = "fpn."
+RANDOM = "random"  # what --init may be besides a model or a file
 LOG_SCALE = -1.5  # of new networks: logits then differ between words from the first step on (docs/log.md)
 
 
@@ -49,11 +50,30 @@ class Start:
         return Card(mode, name, self.architecture, base, self.sha256, self.source, labels, training)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a training is asked to begin with, as the flags of these names say it."""
+
+    model: str | None = None
+    weights: str | None = None
+    init: str | None = None
+    bert: str | None = None
+
+    def load(self, mode: str, seed: int, *, offline: bool = False, report: Report | None = None) -> Start:
+        """Raises WeightsError or UsageError."""
+        if self.init is None:
+            return load_start(self.model, weights=self.weights, bert=self.bert, offline=offline, report=report)
+        if self.weights or mode != "full":
+            raise UsageError(f"--init {self.init} trains a new network: it goes with --mode full and without --weights")
+        side = None if self.init == RANDOM else self.init
+        return random_start(self.model, seed=seed, image_side=side, bert=self.bert, offline=offline, report=report)
+
+
 def load_start(
     model: str | None = None,
     *,
-    weights: Path | None = None,
-    bert: Path | None = None,
+    weights: str | None = None,
+    bert: str | None = None,
     offline: bool = False,
     report: Report | None = None,
 ) -> Start:
@@ -66,7 +86,7 @@ def load_start(
 
 
 def random_start(
-    model: str | None = None, *, seed: int, image_side: str | None = None, bert: Path | None = None,
+    model: str | None = None, *, seed: int, image_side: str | None = None, bert: str | None = None,
     offline: bool = False, report: Report | None = None,
 ) -> Start:  # fmt: skip
     """An untrained network of a named one's architecture.

@@ -21,9 +21,10 @@ from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch, level_sizes
-from glip_cli.finetune.loop import Source, Trainer
+from glip_cli.finetune.loop import Trainer
 from glip_cli.finetune.loss import Target
 from glip_cli.finetune.modes import select
+from glip_cli.finetune.parts import Source
 from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.rates import Rates
 from glip_cli.finetune.recipe import Recipe

@@ -35,7 +35,7 @@ def test_rows_after_the_last_state_and_a_torn_line_are_forgotten(tmp_path: Path)
 
 def test_curves_go_where_the_numbers_are() -> None:
     """Two rows of loss 4 and 2, one AP of 0.5 at the middle: corners by hand, in pixels."""
-    rows = [{"step": 50, "loss": 4.0}, {"step": 50, "AP": 0.5, "AP50": -1}, {"step": 100, "loss": 2.0}]
+    rows = [{"step": 50, "loss": 4.0}, {"step": 50, "AP": 0.5, "AP50": None}, {"step": 100, "loss": 2.0}]
     root = ElementTree.fromstring(draw_curves(rows))
     lines = [line.get("points") for line in root.iter(f"{SVG}polyline")]
     assert lines == ["376.0,26.0 696.0,126.0", "376.0,388.0"]
@@ -69,12 +69,12 @@ def test_the_picture_is_made_again_at_the_end(tmp_path: Path) -> None:
 
 def test_before_and_after_by_hand(tmp_path: Path) -> None:
     names = {NEW: "cells, 8 images", KEPT: "drawn scenes, 4 images"}
-    before = {NEW: {"AP": 0.1, "APl": -1.0}, KEPT: {"AP": 0.5}}
-    after = {NEW: {"AP": 0.75, "APl": -1.0}, KEPT: {"AP": 0.4512}}
+    before = {NEW: {"AP": 0.1, "APl": None}, KEPT: {"AP": 0.5}}
+    after = {NEW: {"AP": 0.75, "APl": None}, KEPT: {"AP": 0.4512}}
     table = compare(names, before, after)
     assert [cells(row) for row in table] == [
         ("new data (cells, 8 images)", "AP", "10.0", "75.0", "+65.0"),
-        ("new data (cells, 8 images)", "APl", "–", "–", "–"),
+        ("new data (cells, 8 images)", "APl", "-", "-", "-"),
         ("keep-check (drawn scenes, 4 images)", "AP", "50.0", "45.1", "-4.9"),
     ]
     data, people = write_table(tmp_path, table)

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,13 +28,10 @@ from glip_cli.finetune.history import read_rows
 from glip_cli.finetune.keep import Check, Measuring
 from glip_cli.finetune.loop import Trainer
 from glip_cli.finetune.loss import grounding_loss, normalisers
-from glip_cli.finetune.memory import TOKENS, Need, estimate
-from glip_cli.finetune.modes import select
-from glip_cli.finetune.parts import cut
+from glip_cli.finetune.parts import Ending, cut
 from glip_cli.finetune.processes import Processes
-from glip_cli.finetune.rates import Rates, is_hidden_matrix
 from glip_cli.finetune.recipe import Recipe
-from glip_cli.scenes import Scene
+from glip_cli.scenes import Scene, draw_scene
 from glip_cli.tokenizer import Tokenizer
 from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, run, scenes, small_model, train, trainer
 
@@ -316,44 +314,56 @@ def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
     assert all(torch.equal(again.trained[name], straight.trained[name]) for name in straight.trained)
 
 
-def need(mode: str = "full", side: int = 128, **given: Any) -> Need:
-    model, recipe = small_model(), Recipe(mode=mode, freeze_backbone_at=-1, **given)
-    tuning = select(model, mode, Rates.of_recipe(recipe), freeze_backbone_at=-1)
-    return estimate(model, tuning, recipe, (side, side))
+def test_more_epochs_go_on_after_the_end(tmp_path: Path) -> None:
+    """To the weights of a training that was asked for all of them at once."""
+    more = {"schedule": "constant", **ALL}
+    train(tmp_path / "run", Recipe(epochs=1, **more), dropout=0.1)
+    again = train(tmp_path / "run", Recipe(epochs=2, **more), dropout=0.1)
+    straight = train(tmp_path / "straight", Recipe(epochs=2, **more), dropout=0.1)
+    assert again.step == straight.step == 4
+    assert all(torch.equal(again.trained[name], straight.trained[name]) for name in straight.trained)
 
 
-def test_the_memory_need_follows_from_shapes() -> None:
-    """Weights by hand: 4 bytes each, twice that for AdamW, once for Muon; the rest goes with images and pixels."""
-    weights = 4 * sum(parameter.numel() for parameter in small_model().parameters())
-    full = need(batch_size=1)
-    assert (full.weights, full.gradients, full.optimizer, full.average) == (weights, weights, 2 * weights, 0)
-    assert full.total == 4 * weights + full.activations + full.working
-    named = small_model().named_parameters()
-    matrices = 4 * sum(p.numel() for name, p in named if "bias" not in name and is_hidden_matrix(name, p))
-    more = need(batch_size=3, ema=0.9, optimizer="muon")
-    assert (more.average, more.optimizer) == (weights, 2 * weights - matrices)
-    assert (more.activations, more.working) == (3 * full.activations, pytest.approx(3 * full.working, abs=3))
-    small, middle, large = (need(batch_size=1, side=side).activations for side in (160, 320, 640))  # whole windows
-    assert large - middle == pytest.approx(4 * (middle - small), rel=0.02)  # the text's share is always the same
-    assert need(batch_size=1, checkpointing=True).activations < 0.8 * full.activations
-    head = need("head", batch_size=1)
-    assert head.activations < 0.3 * full.activations
-    assert head.working == full.working > 0  # the forward pass is the same
+def test_more_epochs_go_on_after_ap_had_fallen(tmp_path: Path) -> None:
+    script = iter([0.4, 0.3, 0.2, 0.5, 0.1, 0.6])
+
+    def trained(epochs: int) -> Ending:
+        recipe = Recipe(patience=2, epochs=epochs, **ALL)
+        with TrainingFolder(tmp_path).held(recipe.to_dict(), resume=True):
+            return trainer(tmp_path, recipe, validate=lambda: {"AP": next(script)}, epoch_steps=1).run()
+
+    first, same, more = trained(9), trained(9), trained(5)
+    assert (first.step, first.early) == (same.step, same.early) == (3, True)
+    assert (more.step, more.early, more.best) == (5, False, 0.5)
 
 
-def test_what_is_saved_on_meta_is_what_is_saved_in_earnest() -> None:
-    """The same count on real tensors; BERT's mask, which meta tensors cannot have, is the small difference."""
-    model, batch = small_model().train(), batch_of(scenes(1))
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    seen: dict[int, torch.UntypedStorage] = {}
+def test_an_undefined_ap_is_no_number(tmp_path: Path) -> None:
+    """It chooses no state, lowers no rate and ends nothing; the last state is kept."""
+    (tmp_path / "run").mkdir()
+    recipe = Recipe(patience=1, step_patience=0, epochs=3, **ALL)
+    ending = trainer(tmp_path / "run", recipe, validate=lambda: {"AP": None}, epoch_steps=1).run()
+    assert (ending.step, ending.early, ending.best, ending.best_step) == (3, False, 0.0, 0)
+    assert [row["AP"] for row in read_rows(tmp_path / "run" / "metrics.jsonl") if "AP" in row] == [None] * 3
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return tensor
 
-    ids = torch.ones(1, TOKENS, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        raw = model(batch.pixels, ids, ids.bool())
-    real = 16 * raw.logits.numel() + sum(storage.nbytes() for storage in seen.values())
-    assert need(batch_size=1).activations == pytest.approx(real, rel=0.25)
+@pytest.mark.parametrize("sides", [(64, 128), (128, 128)])
+def test_shares_of_a_batch_that_are_padded_alike_have_its_gradients(sides: tuple[int, int]) -> None:
+    """As two processes have them, in float64: exactly, where both shares have one size; else the padding shows."""
+    model = small_model().double()
+    drawn = [draw_scene(np.random.default_rng((3, i)), side, 128, PAIRS, most=3) for i, side in enumerate(sides)]
+    shares = [batch_of([scene]) for scene in drawn]
+    whole = batch_of(drawn)
+    weights = normalisers(whole.targets, whole.matches)
+
+    def gradients(batches: Sequence[Batch]) -> torch.Tensor:
+        model.zero_grad()
+        for one in batches:
+            raw = model(one.pixels.double(), one.ids, one.mask)
+            grounding_loss(raw, one.mask, one.targets, one.matches, weights).total.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    expected = gradients([whole])
+    assert (gradients(cut(whole, 2)) - expected).norm() < 1e-6 * expected.norm()
+    alike = (gradients(shares) - expected).norm() < 1e-6 * expected.norm()
+    assert alike == (sides[0] == sides[1])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.recipe import Recipe, parse_sides, parse_steps
-from glip_cli.finetune.schedule import LOWEST, Watch, rate, set_rates
+from glip_cli.finetune.schedule import LOWEST, Left, Watch, left, rate, set_rates
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,24 @@ def test_official_defaults_of_each_mode() -> None:
     assert (full.lr, full.language_lr, full.weight_decay, full.freeze_backbone_at) == (1e-4, 1e-5, 0.05, 2)
     assert (full.schedule, full.step_patience, full.patience, full.clip, full.epochs) == ("auto", 3, 8, 1.0, 200)
     assert (prompt.lr, prompt.weight_decay) == (0.05, 0.25)
+
+
+def test_glip_mini_has_rates_of_its_own() -> None:
+    """Those that were measured on blood cells; other architectures have the official ones."""
+    full, lora, head, prompt = (
+        Recipe.of(mode, watched=True, architecture="glip-mini") for mode in ("full", "lora", "head", "prompt")
+    )
+    assert (full.lr, full.language_lr, full.freeze_backbone_at) == (4e-4, 4e-4, -1)
+    assert (lora.lr, lora.language_lr, head.lr, prompt.lr) == (2e-3, 2e-3, 2e-3, 0.05)
+    assert Recipe.of("full", watched=True, architecture="glip-t") == Recipe.of("full", watched=True)
+    assert Recipe.of("full", watched=True, architecture="glip-mini", lr=1e-3).lr == 1e-3
+
+
+def test_settings_in_words() -> None:
+    assert str(Recipe.of("prompt", watched=False, size=(96, 160), clip=2.0)) == (
+        "mode prompt, lr 0.05, language-lr 1e-05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, "
+        "clip 2.0, size 96,160"
+    )
 
 
 def test_what_is_given_beats_what_the_mode_says() -> None:
@@ -130,6 +148,14 @@ def test_an_ap_of_zero_lowers_no_rate_and_ends_nothing() -> None:
     for step in range(10):
         assert watch.tell(0.0, step)
     assert (watch.drops, watch.stops) == (0, False)
+
+
+def test_the_time_that_is_left_by_hand() -> None:
+    """Epochs of 10 steps of 2 s and 5 s of validation, after step 14: 12 s of steps and 5 s to the second's end."""
+    watch = Watch(step_patience=3, patience=4, best=0.5, worse=1)
+    assert left(watch, 14, 10, 20, 2.0, 5.0) == Left(17.0, 17.0 + 2 * 25.0, 17.0 + 18 * 25.0)
+    assert left(None, 14, 10, 20, 2.0, 5.0) == Left(17.0, 17.0 + 18 * 25.0, 17.0 + 18 * 25.0)
+    assert left(watch, 20, 10, 3, 2.0, 5.0) == Left(5.0, 30.0, 30.0)
 
 
 @given(st.lists(st.floats(0.01, 1), max_size=30), st.integers(0, 4))

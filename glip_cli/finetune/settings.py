@@ -1,0 +1,95 @@
+"""What a training was asked for, under the names of the flags: typed, or read from the folder of one that goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import UsageError
+from glip_cli.finetune.checkpoint import TrainingFolder
+from glip_cli.finetune.data.drawn import parse_scenes
+from glip_cli.finetune.named import NOTHING, SCENES, Data
+from glip_cli.finetune.recipe import FIELDS, Recipe
+from glip_cli.finetune.start import RANDOM, Origin, Start
+from glip_cli.weights import registry
+from glip_cli.weights.cache import expanded
+from glip_cli.weights.fetch import Report
+
+_LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
+_MODELS = ("model", "weights", "init", "bert")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Attributes:
+        tuning: fields of `Recipe`, those that were chosen.
+    """
+
+    origin: Origin
+    data: Data
+    tuning: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """From flags by their names, as typed or as `portable` gives them. Raises UsageError."""
+        origin = Origin(**{name: given[name] for name in _MODELS if name in given})
+        tuning = {name: given[name] for name in FIELDS if given.get(name) is not None}
+        tuning |= {name: tuple(tuning[name]) for name in ("size", "steps") if name in tuning}
+        if origin.init:
+            tuning = {"freeze_backbone_at": -1, **tuning}
+        settings = cls(origin, Data.of(given), tuning)
+        settings.recipe()
+        return settings
+
+    def load(self, *, offline: bool = False, report: Report | None = None) -> Start:
+        """Raises WeightsError or UsageError."""
+        recipe = self.recipe()
+        return self.origin.load(recipe.mode, recipe.seed, offline=offline, report=report)
+
+    def begins_in(self, folder: Path) -> bool:
+        """Whether what it begins with lies in a folder."""
+        places = portable(vars(self.origin)).values()
+        return any(place and Path(place).is_relative_to(os.path.abspath(folder)) for place in places)
+
+    def recipe(self, architecture: str = "") -> Recipe:
+        """As an architecture wants it. Raises UsageError for what cannot be meant."""
+        return Recipe.of(watched=self.data.val is not None, architecture=architecture, **self.tuning)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the recipe, as JSON has it; none that was left out is missing."""
+        return portable({**vars(self.origin), **vars(self.data)})
+
+
+def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
+    """What the training in a folder was asked for, with other epochs where they are given; `given` where it has none.
+
+    Raises UsageError for flags that say something else.
+    """
+    before = folder.settings() if folder.begun else None
+    if before is None and "train" not in given:
+        raise UsageError(f"{folder.path} holds no training to go on with: check --out-dir, or begin one with --train")
+    if before is None:
+        return given
+    folder.compare({name: value for name, value in portable(given).items() if name != "epochs"})
+    return before | {name: value for name, value in given.items() if name == "epochs"}
+
+
+def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it, with paths that hold in every folder."""
+    return {name: _portable(name, value) for name, value in given.items()}
+
+
+def _portable(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_portable(name, one) for one in value]
+    if value is None or value in (SCENES, NOTHING, RANDOM):
+        return value
+    if name in _MODELS:
+        return value if value in registry.names() else os.path.abspath(expanded(value))
+    if name in (*_LISTS, *_PATHS) and not parse_scenes(Path(value)):
+        return os.path.abspath(value)
+    return str(value) if isinstance(value, Path) else value
