@@ -19,6 +19,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.ending import stopping
+from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def finetune(
     if resume and not overwrite:
         given = going_on(TrainingFolder(out_dir), given)
     settings = Settings.of(given)  # refuses what cannot be meant before anything is loaded
+    if overwrite and settings.begins_in(out_dir):
+        raise UsageError(
+            f"--overwrite would remove the model in {out_dir} that training begins with: choose another --out-dir"
+        )
     processes = Processes.join(device)
     notes = Notes(manner.quiet or not processes.first)
     start = settings.load(offline=manner.offline, report=DownloadBar(notes))

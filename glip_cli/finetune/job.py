@@ -91,9 +91,6 @@ class Job:
 
     def run(self) -> Result:
         """Train, and measure before and after. Raises GlipError."""
-        if self.overwrite and self.settings.begins_in(self.out):
-            raise UsageError(f"--overwrite would remove the model in {self.out} that training begins with: choose "
-                             "another --out-dir")  # fmt: skip
         with ExitStack() as stack:
             self.folder = TrainingFolder(self.out)
             if self.processes.first:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli.app import app
+from glip_cli.cli.finetune import Follower
 from glip_cli.evaluation.scenes import draw_scenes
 from glip_cli.finetune.history import read_rows
 
@@ -37,17 +37,23 @@ def finetune(scenes: Path, out: Path, *more: object) -> Result:
 
 def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
-    done = finetune(scenes, out, "--val", scenes, "--epochs", 2)
+    done = finetune(scenes, out, "--val", scenes, "--epochs", 2, "--keep-check", "scenes")
     assert done.exit_code == 0, done.output
     said = done.stderr
     assert "instances.json: 8 images, 37 boxes" in said
-    assert re.search(r"memory: about .* free on cpu", said)
+    assert "settings: mode full, lr 0.0004, language-lr 0.0004, weight-decay 0.05, batch-size 4, epochs 2" in said
+    assert "measuring AP before the training on drawn scenes, 4 images" in said
+    assert re.search(r"; this epoch ends in \d+ s, the training in \d+ s$", said, re.MULTILINE)
     assert "step 4 of 4, epoch 2: AP" in said
     assert f"glip detect photo.jpg --model {out}" in said
     assert re.search(r"new data \(instances.json, 8 images\) +AP +\d+\.\d +\d+\.\d +[+-]", done.stdout)
     assert re.search(r"keep-check \(drawn scenes, 4 images\) +AP50 held-out pairs", done.stdout)
     table = {(row["check"], row["metric"]): row for row in json.loads((out / "before_after.json").read_bytes())}
     assert table["new data", "AP"]["after"] > table["new data", "AP"]["before"]
+    assert table["new data", "APl"] == {"check": "new data", "name": "instances.json, 8 images", "metric": "APl",
+                                        "before": None, "after": None}  # fmt: skip
+    assert re.search(r"APl +- +- +-$", done.stdout, re.MULTILINE)
+    assert not list(out.rglob("*.png"))
     aps = [row["AP"] for row in read_rows(out / "metrics.jsonl") if "AP" in row]
     assert table["new data", "AP"]["after"] == pytest.approx(max(aps), abs=1e-5)  # best, loaded, is what was best
     for folder in (out, out / "best", out / "last"):
@@ -58,14 +64,15 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
 
 
 def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Path) -> None:
-    once = ("--epochs", 1, "--keep-check", "none", "--mode", "head")
+    once = ("--epochs", 1, "--mode", "head")
     assert finetune(scenes, tmp_path, *once).exit_code == 0
     again = finetune(scenes, tmp_path, *once)
     assert again.exit_code == 2
     assert "--resume goes on with it, --overwrite begins anew" in again.stderr
     other = finetune(scenes, tmp_path, *once, "--lr", 0.5, "--resume")
-    assert "holds a training with lr 0.0001, not 0.5" in other.stderr
+    assert "holds a training with lr 0.002, not 0.5" in other.stderr
     assert finetune(scenes, tmp_path, *once, "--resume").exit_code == 0
+    assert "--overwrite would remove the model" in finetune(scenes, tmp_path, "-m", tmp_path, "--overwrite").stderr
     assert finetune(scenes, tmp_path, *once, "--lr", 0.001, "--overwrite").exit_code == 0
 
 
@@ -99,7 +106,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 
 
 def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
-    done = finetune(scenes, tmp_path, "--epochs", 1, "--shots", 1, "--keep-check", "none", "--mode", "head")
+    done = finetune(scenes, tmp_path, "--epochs", 1, "--shots", 1, "--mode", "head")
     assert done.exit_code == 0, done.output
     chosen = json.loads((tmp_path / "shots.json").read_bytes())["instances.json"]
     assert 0 < len(chosen) <= 8
@@ -110,7 +117,7 @@ def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
 def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path, mode: str) -> None:
     if mode == "lora":
         pytest.importorskip("peft")
-    done = finetune(scenes, tmp_path, "--val", scenes, "--epochs", 1, "--mode", mode, "--keep-check", "none")
+    done = finetune(scenes, tmp_path, "--val", scenes, "--epochs", 1, "--mode", mode)
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "before_after.json").read_bytes())
     assert rows[0]["after"] == pytest.approx(read_rows(tmp_path / "metrics.jsonl")[-1]["AP"], abs=2e-3)
@@ -120,7 +127,7 @@ def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path
 def test_an_image_side_and_drawn_scenes_are_enough(tmp_path: Path) -> None:
     """As scripts/train_mini.py calls it, with nothing of the model's but its backbone and its pyramid."""
     more = ("--init", "glip-mini", "--optimizer", "muon", "--muon-lr", 2e-3, "--level-factor", 20, "--size", 160,
-            "--schedule", "cosine", "--epochs", 1, "--keep-check", "none", "--warmup", 2, "--bf16")  # fmt: skip
+            "--schedule", "cosine", "--epochs", 1, "--warmup", 2, "--bf16")  # fmt: skip
     done = runner.invoke(app, [*words(Path("scenes:32"), tmp_path, *more)])
     assert done.exit_code == 0, done.output
     assert "scenes:32: 32 drawn scenes in each epoch, new ones every time" in done.stderr
@@ -129,16 +136,85 @@ def test_an_image_side_and_drawn_scenes_are_enough(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "metrics.jsonl")[-1]["step"] == 8
 
 
-@pytest.mark.slow
+def resume(out: Path, *more: object) -> Result:
+    return runner.invoke(app, [str(word) for word in ("finetune", "--resume", "-o", out, "--device", "cpu", *more)])
+
+
+def test_resumed_by_its_folder_alone(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another folder too; with more epochs it goes on after its end; other flags and other data are refused."""
+    data = tmp_path / "data"
+    shutil.copytree(scenes.parent, data)
+    monkeypatch.chdir(tmp_path)
+    begun = finetune(Path("data/instances.json"), Path("out"), "--mode", "head", "--epochs", 1, "--lr", 1e-3)
+    assert begun.exit_code == 0, begun.output
+    monkeypatch.chdir(data)
+    done = resume(tmp_path / "out", "--epochs", 2, "--workers", 0)
+    assert done.exit_code == 0, done.output
+    assert "going on from step 2, epoch 1\n" in done.stderr
+    assert "ended after step 4, epoch 2" in done.stderr
+    assert "settings: mode head, lr 0.001" in done.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_bytes())["epochs"] == 2
+
+    refused = {
+        ("--lr", 0.5): "holds a training with lr 0.001, not 0.5; choose another --out-dir, or --overwrite",
+        ("-m", "glip-t"): 'holds a training with model "glip-mini", not "glip-t"',
+        ("--epochs", 1): f"--epochs 1: {tmp_path / 'out'} has done 2 already; give more",
+    }
+    for more, said in refused.items():
+        other = resume(tmp_path / "out", *more)
+        assert (other.exit_code, said in other.stderr) == (2, True), other.stderr
+    assert "holds no training to go on with: check --out-dir, or begin one with --train" in resume(data).stderr
+
+    rows = json.loads((data / "instances.json").read_bytes())
+    rows["categories"][0]["name"], rows["categories"][1]["name"] = "first", "second"
+    (data / "instances.json").write_text(json.dumps(rows))
+    other = resume(tmp_path / "out", "--epochs", 3)
+    assert other.exit_code == 2
+    assert "began with other data: the classes of instances.json changed; put back what was there" in other.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_bytes())["epochs"] == 2
+
+
+NO_BOX = "images, and AP needs some: give annotations with boxes, or leave the flag out"
+
+
+@pytest.mark.parametrize("flag", ["--val", "--keep-check"])
+@pytest.mark.parametrize("kind", ["empty", "crowds"])
+def test_without_a_box_to_measure_on_nothing_begins(scenes: Path, tmp_path: Path, flag: str, kind: str) -> None:
+    rows = json.loads(scenes.read_bytes())
+    crowds = [{**row, "iscrowd": 1} for row in rows["annotations"]]
+    given = scenes.parent / f"{kind}.json"
+    given.write_text(json.dumps({**rows, "annotations": crowds if kind == "crowds" else []}))
+    done = finetune(scenes, tmp_path, flag, given)
+    assert done.exit_code == 2
+    assert f"{flag} {given} has no box in its {8 if flag == '--val' else 4} {NO_BOX}" in done.stderr
+    assert not (tmp_path / "state.pt").exists()
+    assert not (tmp_path / "before.json").exists()
+
+
+def test_a_yolo_val_without_labels(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "val" / "images").mkdir(parents=True)
+    for image in sorted(scenes.parent.glob("*.png"))[:2]:
+        shutil.copy(image, tmp_path / "val" / "images")
+    (tmp_path / "data.yaml").write_text("names: [red circle]\nval: val/images\ntrain: val/images\n")
+    done = finetune(scenes, tmp_path / "out", "--val", tmp_path / "data.yaml")
+    assert done.exit_code == 2
+    assert f"--val {tmp_path / 'data.yaml'} has no box in its 2 images, and AP needs some" in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-def test_interrupted_it_says_how_to_go_on(scenes: Path, tmp_path: Path) -> None:
-    more = ("--epochs", 500, "--keep-check", "none", "--schedule", "constant")
-    command = [sys.executable, "-m", "glip_cli", *words(scenes, tmp_path, *more)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "state.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert re.search(r"stopped after step \d+; --resume goes on from there", said)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_says_the_best_so_far_and_how_to_go_on(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def validated_then_stopped(self: Follower, row: dict[str, Any], *more: Any) -> None:
+        if "AP" in row:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Follower, "row", validated_then_stopped)
+    out = tmp_path / "my run"
+    done = finetune(scenes, out, "--val", scenes, "--mode", "head")
+    assert done.exit_code == 130, done.output
+    assert re.search(r"^stopped after step 2, epoch 1; best AP \d+\.\d at step 2$", done.stderr, re.MULTILINE)
+    assert re.search(r"^data +metric +before +at the best +change$", done.stdout, re.MULTILINE)
+    assert re.search(r"^new data \(instances.json, 8 images\) +AP +\d+\.\d +\d+\.\d", done.stdout, re.MULTILINE)
+    assert f"to go on: glip finetune --resume -o '{out}' --device cpu --workers 0\n" in done.stderr
