@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.annotate.tars import tar_samples
+from glip_cli.data.image_search import inside
 from glip_cli.errors import UsageError
 from glip_cli.readable import one_line, shown_url, valid_unicode
 from glip_cli.sources import Source, expand
@@ -94,7 +95,7 @@ def read_captions(
     if tarfile.is_tarfile(path):
         return _from_tar(path, contents, passed)
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
-    return _from_rows(rows, images or path.parent, offline, passed)
+    return _from_rows(rows, path, images or path.parent, offline, passed)
 
 
 def survey(path: Path, images: Path | None = None) -> Survey:
@@ -117,19 +118,24 @@ def is_marked(caption: str) -> bool:
 
 
 def _from_rows(
-    rows: Iterable[tuple[str, list[str]]], folder: Path, offline: bool, passed: Passed
+    rows: Iterable[tuple[str, list[str]]], path: Path, folder: Path, offline: bool, passed: Passed
 ) -> Iterator[Captioned]:
+    """Raises UsageError for an image outside of the folder."""
     for image, texts in rows:
         is_url = Source(image, image).is_url
         name = shown_url(image) if is_url else one_line(image)
-        location = image if is_url else _placed(folder, image)
+        location = image if is_url else _placed(folder, image, path)
         yield from _captioned(name, location, texts, passed, offline=offline)
 
 
-def _placed(folder: Path, image: str) -> str:
+def _placed(folder: Path, image: str, captions: Path) -> str:
     """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
-    path = os.path.join(folder, image)
-    return path if "\\" not in image or os.path.exists(path) else os.path.join(folder, image.replace("\\", "/"))
+    path, slashed = inside(folder, image), inside(folder, image.replace("\\", "/"))
+    if path is None or slashed is None:
+        raise UsageError(
+            f"{captions}: the image {quoted(image)} leads out of {folder}; give --images"
+        )
+    return str(path if os.path.exists(path) else slashed)
 
 
 def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, **more: Any) -> Iterator[Captioned]:

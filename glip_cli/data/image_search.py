@@ -24,7 +24,8 @@ def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] |
     """The file of each picture: folder/file_name; else as its coco_url ends; else by its base name below the folder.
 
     `known` are those of which the file is known already. A base name counts only where one file and one picture have
-    it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that.
+    it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that, and no name leads
+    out of the folder.
 
     Raises:
         UsageError: there is no such folder.
@@ -42,15 +43,27 @@ def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] |
         if len(match) == 1:
             paths[image.id] = match[0]
         else:
-            missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, folder)}"
+            missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, image, folder)}"
     return FoundImages(paths, missing)
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The place in a folder that a file of somebody else names; None where the name leads out of it.
+
+    Absolute names and `..` may lead anywhere and are followed only where they stay inside. A link that lies in the
+    folder is followed wherever it leads: whoever has the folder made it.
+    """
+    root = os.path.abspath(folder)
+    path = os.path.normpath(os.path.join(root, name))
+    return folder / os.path.relpath(path, root) if path.startswith(os.path.join(root, "")) else None
 
 
 def _direct(image: ImageRow, folder: Path) -> Path | None:
     url = url_parts(image.coco_url)
-    candidates = [image.file_name, "/".join(url[-2:]), "/".join(url[-1:])]
+    names = [image.file_name, "/".join(url[-2:]), "/".join(url[-1:])]
+    candidates = (path for name in names if name and (path := inside(folder, name)))
     # os.path's takes a name that no file can have for absent; Path's raises
-    return next((folder / name for name in candidates if name and os.path.isfile(folder / name)), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _base(image: ImageRow) -> str:
@@ -74,7 +87,9 @@ def _matches(image: ImageRow, below: Mapping[str, list[Path]], shared_names: Map
     return files if shared_names[_base(image)] == 1 or len(files) != 1 else []
 
 
-def _why_missing(match: Sequence[Path], folder: Path) -> str:
-    if not match:
-        return f"no such file in {folder}"
-    return f"{len(match)} files below {folder} have this name"
+def _why_missing(match: Sequence[Path], image: ImageRow, folder: Path) -> str:
+    if match:
+        return f"{len(match)} files below {folder} have this name"
+    if image.file_name and inside(folder, image.file_name) is None:
+        return f"the name leads out of {folder}, and no file in it is called so"
+    return f"no such file in {folder}"

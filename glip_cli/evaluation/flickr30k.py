@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from glip_cli.data.image_search import inside
+from glip_cli.data.reading import shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompt import caption_prompt
@@ -91,9 +93,13 @@ def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Itera
         UsageError: at once where the split or the pictures are not there; in its turn, for a file that cannot be read.
     """
     entities = _entities(root, split)
-    names = read_text(entities / f"{split}.txt").split()
+    listed = entities / f"{split}.txt"
+    names = read_text(listed).split()
     if not names:
-        raise UsageError(f"{entities / f'{split}.txt'}: names no picture; fetch it again")
+        raise UsageError(f"{listed}: names no picture; fetch it again")
+    for name in names:
+        if inside(entities, name) is None:
+            raise UsageError(f"{listed}: {shown(name)} leads out of the folder; fetch it again")
     pictures = _pictures(entities, split, names[0], images)
     return (item for name in names for item in _image_items(entities, name, pictures / f"{name}.jpg"))
 

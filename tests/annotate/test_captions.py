@@ -210,3 +210,15 @@ def test_a_text_of_megabytes_is_no_caption(tmp_path: Path) -> None:
     path = made_tar(tmp_path / "x.tar", ("1.jpg", b""), ("1.json", json.dumps({"caption": "a" * 1_000_000}).encode()))
     with pytest.raises(UsageError, match=r"member 1\.json has 1 MB; leave it out"):
         survey(path)
+
+
+@pytest.mark.parametrize("image", ["../secret.jpg", "..\\secret.jpg", "/etc/hostname", "a/../../secret.jpg"])
+def test_images_outside_of_their_folder_are_refused(tmp_path: Path, image: str) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"")
+    (tmp_path / "set").mkdir()
+    path = write_jsonl(tmp_path / "set" / "c.jsonl", [("a.jpg", "a cat"), (image, "a dog")])
+    with pytest.raises(UsageError, match=r"leads out of .*set; give --images") as caught:
+        survey(path)
+    assert str(path) in str(caught.value)
+    inner = write_jsonl(tmp_path / "set" / "d.jsonl", [(str(tmp_path / "set" / "a.jpg"), "a cat"), ("x/../a.jpg", "b")])
+    assert [Path(one.location) for one in read_captions(inner)] == [tmp_path / "set" / "a.jpg"] * 2

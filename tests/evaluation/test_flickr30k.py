@@ -221,6 +221,9 @@ def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
         flickr_items(root, "test")
     with pytest.raises(UsageError, match=r"no picture 1\.jpg there"):
         flickr_items(root, "val", images=tmp_path)
+    (root / "flickr30k" / "val.txt").write_text("1\n../../secret\n")
+    with pytest.raises(UsageError, match=r'val\.txt: "\.\./\.\./secret" leads out of the folder'):
+        flickr_items(root, "val")
     (root / "flickr30k" / "val.txt").write_text("\n")
     with pytest.raises(UsageError, match="names no picture"):
         flickr_items(root, "val")

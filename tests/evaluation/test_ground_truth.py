@@ -393,6 +393,38 @@ def test_missing_pictures_say_why(tmp_path: Path) -> None:
     assert re.fullmatch(r"2\.jpg: no such file in .*", missing[2])
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("../secret.png", None),
+        ("a/../../secret.png", None),
+        ("..\\secret.png", None),
+        ("{root}/secret.png", None),
+        ("{root}/pictures/../secret.png", None),
+        ("/etc/hostname", None),
+        ("a/../1.png", "1.png"),
+        ("../pictures/1.png", "1.png"),
+        ("{root}/pictures/a/2.png", "a/2.png"),
+        ("/somebody/else/2.png", "a/2.png"),  # by its base name, in the folder
+        ("../../link.png", "link.png"),
+    ],
+)
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str, expected: str | None) -> None:
+    (tmp_path / "secret.png").write_bytes(b"")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
+    row = {"file_name": name.format(root=tmp_path)}
+    paths, missing = pictures(tmp_path, [row], ["1.png", "a/2.png"])
+    assert paths.get(1) == expected
+    if expected is None:
+        assert missing[1].endswith(f"the name leads out of {tmp_path / 'pictures'}, and no file in it is called so")
+
+
+def test_a_url_leads_not_out_either(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"")
+    assert pictures(tmp_path, [{"coco_url": "http://host/../secret.png"}], ["1.png"])[0] == {}
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         find_images(read(tmp_path, two_pictures()), tmp_path / "missing")
