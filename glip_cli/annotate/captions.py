@@ -132,9 +132,7 @@ def _placed(folder: Path, image: str, captions: Path) -> str:
     """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
     path, slashed = inside(folder, image), inside(folder, image.replace("\\", "/"))
     if path is None or slashed is None:
-        raise UsageError(
-            f"{captions}: the image {quoted(image)} leads out of {folder}; give --images"
-        )
+        raise UsageError(f"{captions}: the image {quoted(image)} leads out of {folder}; give --images")
     return str(path if os.path.exists(path) else slashed)
 
 

@@ -67,11 +67,13 @@ class Frames:
 
     Attributes:
         by_id: image id -> frame, for those whose boxes have to be moved.
+        odd: all of them.
         which: how many they are, and the first; empty where all sizes are those stated.
         done: what becomes of their boxes.
     """
 
     by_id: Mapping[int, Frame] = field(default_factory=dict)
+    odd: Sequence[ImageRow] = ()
     which: str = ""
     done: str = ""
 
@@ -112,7 +114,7 @@ def frames_of(
         return Frames()
     found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], files.get(row.id)))}
     placed = found if _are_stated(found, annotations) else {}
-    return Frames(placed, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed)))
+    return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed)))
 
 
 def _stated(row: ImageRow) -> Size:

@@ -53,8 +53,6 @@ def open_pictures(
         if isinstance(size, str):
             tally.add(Fault.IMAGE_UNREADABLE, size)
             continue
-        if row.width and row.height and (row.width, row.height) != size:
-            tally.add(Fault.IMAGE_SIZE, f"{path}: {size[0]} x {size[1]}, stated {row.width} x {row.height}")
         pictures[row.id] = Picture(path, *size)
     return pictures
 

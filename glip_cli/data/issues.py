@@ -15,6 +15,7 @@ class Fault(Enum):
     FILE_UNREADABLE = ("annotation files that cannot be read; their images are left out too", DROPPED)
     IMAGE_MISSING = ("pictures that are not there", DROPPED)
     IMAGE_UNREADABLE = ("files that are no pictures, or cut short", DROPPED)
+    IMAGE_SCALED = ("images of another size than stated; their boxes are scaled or turned to match", KEPT)
     IMAGE_SIZE = ("pictures of another size than stated; the boxes are taken as pixels of the picture", KEPT)
     IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
     IMAGE_REPEATED = ("pictures listed more than once", DROPPED)

@@ -104,6 +104,24 @@ def test_sizes_are_the_picture_s_own(tmp_path: Path) -> None:
     assert train_set.items[0].boxes[1].tolist() == [50, 20, 100, 50]
 
 
+def test_boxes_of_resized_and_turned_images_are_moved_to_their_pixels(tmp_path: Path) -> None:
+    """As `glip eval` moves the results: one rule for both."""
+    images = [
+        {**IMAGES[0], "width": 200, "height": 100},
+        {**IMAGES[1], "file_name": "turned.jpg", "width": 100, "height": 50},
+    ]
+    boxes = [box(100, 20, 50, 60), box(10, 20, 30, 10, image_id=2, category_id=1, number=10)]
+    path = written(tmp_path, coco(images=images, annotations=boxes))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 50)).save(tmp_path / "turned.jpg", exif=exif)
+    train_set, findings = read_train_set(path)
+    row = only(findings, Fault.IMAGE_SCALED)
+    assert (row.count, row.example) == (2, f"{tmp_path / 'a.png'}: 100 x 50, stated 200 x 100")
+    assert train_set.items[0].boxes.tolist() == [[50, 10, 75, 40]]
+    assert train_set.items[1].boxes.tolist() == [[20, 10, 30, 40]]  # 50 x 100 upright
+
+
 def test_turned_pictures_are_measured_upright(tmp_path: Path) -> None:
     path = written(tmp_path, coco(images=[{**IMAGES[0], "file_name": "turned.jpg"}, IMAGES[1]]))
     exif = Image.Exif()

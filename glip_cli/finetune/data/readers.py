@@ -19,7 +19,7 @@ from glip_cli.data.rows import ImageRow, read_annotations
 from glip_cli.data.tables import Tables
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.finetune.data.classes import class_names
-from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows, once
+from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows, in_pixels, once
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
 from glip_cli.phrases import check_spans
 from glip_cli.texts import check_text
@@ -45,7 +45,7 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
     rows = image_rows(tables, tally)
     pictures = open_pictures(rows, search(rows, tables.folder, tables.paths), tally, tables.sizes)
     annotations = read_annotations(tables, tally)
-    boxes = boxes_of(tables, annotations, rows, pictures, tally)
+    boxes = boxes_of(tables, in_pixels(annotations, rows, pictures, tally), rows, pictures, tally)
     if tables.is_grounding:
         train_set = _grounding_set(tables, rows, pictures, boxes, tally)
     else:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glip_cli.data.frames import frames_of
 from glip_cli.data.image_files import Picture
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import shown
@@ -39,6 +40,22 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
             tally.add(Fault.IMAGE_REPEATED if same else Fault.IMAGE_ID, f"{row.file_name}, id {row.id}")
         captions.setdefault(row.id, raw.get("caption"))
     return list(by_id.values())
+
+
+def in_pixels(
+    annotations: Sequence[tuple[int, Annotation]],
+    rows: Sequence[ImageRow],
+    pictures: Mapping[int, Picture],
+    tally: Tally,
+) -> list[tuple[int, Annotation]]:
+    """Annotations with their boxes in pixels of the upright images, where these are of another size than stated."""
+    sizes = {number: (picture.width, picture.height) for number, picture in pictures.items()}
+    files = {number: picture.path for number, picture in pictures.items()}
+    frames = frames_of(rows, (row for _, row in annotations), sizes, files)
+    for row in frames.odd:
+        (width, height), fault = sizes[row.id], Fault.IMAGE_SCALED if row.id in frames.by_id else Fault.IMAGE_SIZE
+        tally.add(fault, f"{files[row.id]}: {width} x {height}, stated {row.width} x {row.height}")
+    return [(place, {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}) for place, row in annotations]
 
 
 def boxes_of(
