@@ -24,12 +24,13 @@ SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a termin
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Here Ctrl-C is an exception, so that what is open is closed."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Here Ctrl-C and SIGTERM are exceptions, so that what is open is closed."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
-from glip_cli.cli.ending import stopping
+from glip_cli.cli.ending import interruptible, stopping
 from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
 
@@ -81,8 +81,9 @@ def finetune(
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,
+        stopping=stopping,
     )
-    with stopping(job.stop):
+    with interruptible():
         result = job.run()
     if processes.first:
         again = command_to_go_on(out_dir, processes.world, own.given(device=device, workers=workers))
@@ -165,9 +166,8 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -
     place = f"after step {ending.step}, epoch {ending.epoch:.3g}"
     best = f"; best AP {percent(ending.best)} at step {ending.best_step}" if ending.best_step else ""
     if not ending.complete:
-        notes.say(f"stopped {place}{best}")
         show_table(result.table, "at the best")
-        notes.say(f"to go on: {again}")
+        notes.say(f"stopped {place}{best}; to go on: {again}")
         raise typer.Exit(INTERRUPTED)
     why = ": AP has fallen for too long" if ending.early else ""
     notes.say(f"ended {place}{why}{best}")

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +75,8 @@ class Job:
 
     Attributes:
         workers: processes that prepare batches; 0: this one.
+        stopping: within it an event is set where the user wants the training to stop after the step in flight.
+            Elsewhere nothing would be lost.
     """
 
     start: Start
@@ -86,7 +88,7 @@ class Job:
     workers: int = 0
     resume: bool = False
     overwrite: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
+    stopping: Callable[[threading.Event], AbstractContextManager[None]] = lambda stop: nullcontext()
     _seconds: dict[str, float] = field(default_factory=dict)  # that each check took
 
     def run(self) -> Result:
@@ -111,7 +113,8 @@ class Job:
         self._go_on(trainer)
         if self.processes.first:
             self.folder.keep({**self._asked(), "digests": digests})
-        ending = trainer.run()
+        with self.stopping(trainer.stop):
+            ending = trainer.run()
         names = {name: check.name for name, check in self.checks.items()}
         if not ending.complete:
             return Result(ending, compare(names, before, {NEW: trainer.best_scores()}))
@@ -200,7 +203,6 @@ class Job:
             processes=self.processes,
             told=lambda row: self.told.row(row, trainer.total, trainer.left),
             notes=self.told.note,
-            stop=self.stop,
             epoch_time=self._seconds.get(NEW, 0.0),
         )
         return trainer

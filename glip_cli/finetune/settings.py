@@ -74,6 +74,10 @@ def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(f"{folder.path} holds no training to go on with: check --out-dir, or begin one with --train")
     if before is None:
         return given
+    if "base" not in before:
+        raise UsageError(
+            f"{folder.run} is of another version of glip: go on with that one, or --overwrite to begin anew"
+        )
     folder.compare({name: value for name, value in portable(given).items() if name != "epochs"})
     return before | {name: value for name, value in given.items() if name == "epochs"}
 

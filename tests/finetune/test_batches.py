@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from glip_cli.errors import ImageError, UsageError
-from glip_cli.finetune.data.batches import Batch, Batches, feed, pad_ids
+from glip_cli.finetune import loss
+from glip_cli.finetune.assign import match
+from glip_cli.finetune.data.batches import Batch, Batches, feed, level_sizes, pad_ids
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.data.transforms import Augmentation
@@ -48,6 +50,8 @@ def same(a: Batch, b: Batch) -> bool:
     pairs = [(a.pixels, b.pixels), (a.ids, b.ids), (a.mask, b.mask)]
     for mine, other in zip(a.targets, b.targets, strict=True):
         pairs += [(mine.boxes, other.boxes), (mine.tokens, other.tokens)]
+    for one, its in zip(a.matches, b.matches, strict=True):
+        pairs += [(one.where, its.where), (one.box, its.box), (one.centerness, its.centerness)]
     return a.images == b.images and all(torch.equal(*pair) for pair in pairs)
 
 
@@ -105,6 +109,16 @@ def test_boxes_that_vanish_take_their_tokens_along(train_set: TrainSet) -> None:
     tokens = TOKENIZER.encode("star. disk. ring").tokens
     named = [[tokens[i] for i in row.nonzero().flatten()] for row in target.tokens]
     assert ["".join(row).replace("##", "") for row in named] == ["disk", "ring"]
+
+
+def test_boxes_are_assigned_where_batches_are_made(train_set: TrainSet) -> None:
+    """For the locations of the padded batch, as the loss wants them; the loss itself assigns nothing."""
+    batch = next(feed(stream(train_set, 4), 1))
+    assert level_sizes(batch.pixels)[0] == (batch.pixels.shape[2] // 8, batch.pixels.shape[3] // 8)
+    for target, made in zip(batch.targets, batch.matches, strict=True):
+        expected = match(level_sizes(batch.pixels), target.boxes)
+        assert all(map(torch.equal, vars(made).values(), vars(expected).values()))
+    assert "assign" not in vars(loss)
 
 
 def test_per_round(train_set: TrainSet) -> None:

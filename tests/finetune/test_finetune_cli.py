@@ -17,6 +17,7 @@ from glip_cli.cli.app import app
 from glip_cli.cli.finetune import Follower
 from glip_cli.evaluation.scenes import draw_scenes
 from glip_cli.finetune.history import read_rows
+from glip_cli.finetune.keep import Measuring
 
 runner = CliRunner()
 
@@ -214,7 +215,18 @@ def test_stopped_it_says_the_best_so_far_and_how_to_go_on(
     out = tmp_path / "my run"
     done = finetune(scenes, out, "--val", scenes, "--mode", "head")
     assert done.exit_code == 130, done.output
-    assert re.search(r"^stopped after step 2, epoch 1; best AP \d+\.\d at step 2$", done.stderr, re.MULTILINE)
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"^stopped after step 2, epoch 1; best AP \d+\.\d at step 2; to go on: ", last)
+    assert last.endswith(f": glip finetune --resume -o '{out}' --device cpu --workers 0")
     assert re.search(r"^data +metric +before +at the best +change$", done.stdout, re.MULTILINE)
     assert re.search(r"^new data \(instances.json, 8 images\) +AP +\d+\.\d +\d+\.\d", done.stdout, re.MULTILINE)
-    assert f"to go on: glip finetune --resume -o '{out}' --device cpu --workers 0\n" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_stopped_before_the_first_step_it_ends_at_once(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measuring, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    done = finetune(scenes, tmp_path / "out", "--val", scenes)
+    assert done.exit_code == 130
+    assert not (tmp_path / "out" / "state.pt").exists()
