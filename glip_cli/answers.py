@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou, nms
@@ -36,6 +37,16 @@ def _wanted(found: Found, labels: int, iou: float) -> Tensor:
     rival = box_iou(found.boxes, found.boxes[negative]) > iou
     beaten = rival & (found.scores[negative] > found.scores.unsqueeze(1))
     return ~negative & ~beaten.any(1)
+
+
+def is_capped(found: Detections, plan: Plan, options: DetectOptions) -> bool:
+    """Whether `found` has as many boxes of one text as are kept where no --top-k says otherwise.
+
+    Of several views that is not known: each has its own.
+    """
+    if options.top_k is not None or options.views or len(found) < options.per_text:
+        return False
+    return any(np.isin(found.label_ids, part.label_ids).sum() >= options.per_text for part in plan.chunks)
 
 
 def to_found(detections: Detections) -> Found:

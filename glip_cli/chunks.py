@@ -7,11 +7,11 @@ several texts, chunks; a label is never split. A caption is one chunk always.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError
-from glip_cli.texts import quoted
+from glip_cli.readable import listed, quoted
 from glip_cli.tokenizer import Encoded, Tokenizer
 from glip_cli.types import Prompt, Span
 
@@ -27,7 +27,7 @@ class Tokens:
         ids: vocabulary indices, at most `limit`; [CLS] first, [SEP] last, no padding.
         label_tokens: for each label of the prompt the places of its tokens in `ids`, ascending; never empty.
         tokens: the word pieces of `ids`, for people.
-        notes: remarks for the person (characters that the vocabulary lacks, a caption that was cut).
+        notes: remarks for the person (a caption that was cut).
     """
 
     ids: tuple[int, ...]
@@ -84,11 +84,10 @@ def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens
             raise PromptError(f"label {quoted(label)} has no character that the model reads; write it otherwise")
         if tokens[-1] >= last:
             raise PromptError(f"label {quoted(label)} stands past the {limit} tokens that the model reads; shorten it")
-    notes = [*_unknown_notes(prompt, encoded, places, tokenizer.unknown_id)]
-    if len(encoded) > limit:
-        notes.append(f"the text has {len(encoded)} tokens, of which the model reads {limit}; its end is cut off")
+    is_cut = f"the text has {len(encoded)} tokens, of which the model reads {limit}; its end is cut off"
+    notes = (is_cut,) if len(encoded) > limit else ()
     ids, pieces = encoded.ids, encoded.tokens
-    return Tokens((*ids[:last], ids[-1]), places, (*pieces[:last], pieces[-1]), tuple(notes))
+    return Tokens((*ids[:last], ids[-1]), places, (*pieces[:last], pieces[-1]), notes)
 
 
 def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | None = None) -> tuple[Chunk, ...]:
@@ -111,6 +110,42 @@ def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | 
         note = f"{size} labels do not always fit the {limit} tokens that the model reads; some chunks hold fewer"
         parts[0] = replace(parts[0], notes=(note,))
     return tuple(_chunk_of(part, group, tokenizer, limit) for part, group in zip(parts, groups, strict=True))
+
+
+def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """What every command says once of its labels: which the vocabulary lacks, and which it cannot tell apart.
+
+    Labels of equal tokens get equal scores: which of them is reported is chance.
+    """
+    return notes_of_tokens(label_ids(prompt, tokenizer), tokenizer.unknown_id, alike=not prompt.is_caption)
+
+
+def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
+    """The vocabulary indices of each label, as the model reads it."""
+    encoded = tokenizer.encode(prompt.text)
+    return {
+        label: tuple(encoded.ids[token] for token in _label_tokens(encoded, spans))
+        for label, spans in zip(prompt.labels, prompt.spans, strict=True)
+    }
+
+
+def notes_of_tokens(read: Mapping[str, tuple[int, ...]], unknown_id: int, *, alike: bool = True) -> tuple[str, ...]:
+    """`vocabulary_notes` of labels and their indices; `alike`: parts of one caption differ by their places."""
+    nothing = [label for label, ids in read.items() if ids and set(ids) == {unknown_id}]
+    partly = [label for label, ids in read.items() if unknown_id in ids and label not in nothing]
+    notes = [
+        f"the model's vocabulary knows {how_much} of {listed(labels)}: it reads [UNK] instead"
+        for how_much, labels in (("nothing", nothing), ("not all", partly))
+        if labels
+    ]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for label, ids in read.items():
+        groups.setdefault(ids, []).append(label)
+    same = [labels for labels in groups.values() if len(labels) > 1]
+    if alike and same:
+        more = f" (and {len(same) - 1} more such groups)" if len(same) > 1 else ""
+        notes.append(f"the model cannot tell these labels apart: {listed(same[0])}{more}")
+    return tuple(notes)
 
 
 def gather_notes(prompt: Prompt, chunks: Sequence[Chunk]) -> tuple[str, ...]:
@@ -145,14 +180,6 @@ def _span_tokens(encoded: Encoded, span: Span) -> range:
 
 def _first_token(encoded: Encoded, chars: range) -> int | None:
     return next((token for char in chars if (token := encoded.char_to_token(char)) is not None), None)
-
-
-def _unknown_notes(prompt: Prompt, encoded: Encoded, places: Sequence[Sequence[int]], unknown_id: int) -> Iterator[str]:
-    for label, tokens in zip(prompt.labels, places, strict=True):
-        unknown = sum(encoded.ids[token] == unknown_id for token in tokens)
-        if unknown:
-            how_much = "nothing" if unknown == len(tokens) else "not all"
-            yield f"the model's vocabulary knows {how_much} of label {quoted(label)}; it reads [UNK] instead"
 
 
 def _token_counts(prompt: Prompt, tokenizer: Tokenizer, limit: int) -> list[int]:

@@ -10,6 +10,7 @@ Every command walks through here:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,18 +23,19 @@ from torch import Tensor
 
 from glip_cli.answers import limits, merge, to_detections, to_found
 from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
-from glip_cli.errors import PromptError
+from glip_cli.errors import FetchError, PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
 from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
 from glip_cli.last_used import LastUsed
 from glip_cli.model import Glip
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.options import DetectOptions
-from glip_cli.plan import Plan, PromptLike, Reader, every_label, mirrors
+from glip_cli.plan import Plan, PromptLike, Reader, every_label, mirrors, sentence_prompt
 from glip_cli.postprocess import Found, Geometry, label_matrix, on_cpu, postprocess
-from glip_cli.prompt import Chunk
+from glip_cli.prompt import Chunk, sentence_of
+from glip_cli.readable import quoted
 from glip_cli.tokenizer import Tokenizer
-from glip_cli.types import Detections
+from glip_cli.types import Detections, Prompt
 from glip_cli.views import combine, cut, view_options, views_of
 from glip_cli.weights import load_detector_parts
 from glip_cli.weights.fetch import Report
@@ -58,6 +60,7 @@ class Detector:
         name: the model and the start of its file's hash, "glip-t@c24ce662", with an adapter
             "glip-t@c24ce662+blood@1f0c88a2"; it goes into every record.
         tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
+        labels: what the model was tuned for, and is asked without a prompt; empty for any other model.
     """
 
     def __init__(
@@ -69,6 +72,9 @@ class Detector:
         dtype: str = "auto",
         *,
         tuned_for: tuple[str, ...] = (),
+        labels: tuple[str, ...] = (),
+        use_cls: bool = False,
+        offline: bool = True,
         compile: bool = False,
     ):
         """A detector of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
@@ -76,8 +82,11 @@ class Detector:
         self.dtype = pick_dtype(dtype, self.device)
         self.name = name
         self.tuned_for = tuned_for
+        self.labels = labels
+        self.offline = offline
         self.tokenizer = tokenizer
-        self.reader = Reader(tokenizer, model.config.text.window, model.config.fusion is not None, name, tuned_for)
+        window, fused = model.config.text.window, model.config.fusion is not None
+        self.reader = Reader(tokenizer, window, fused, name, tuned_for, use_cls)
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
@@ -117,21 +126,35 @@ class Detector:
         pick_dtype(dtype, pick_device(device))  # before a download, not after
         parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
         tokenizer = Tokenizer.from_dir(parts.tokenizer)
-        return cls(parts.model, tokenizer, parts.name, device, dtype, tuned_for=parts.tuned_for, compile=compile)
+        return cls(
+            parts.model,
+            tokenizer,
+            parts.name,
+            device,
+            dtype,
+            tuned_for=parts.tuned_for,
+            labels=parts.labels,
+            use_cls=parts.use_cls,
+            offline=offline,
+            compile=compile,
+        )
 
     @overload
-    def __call__(self, images: ImageSource, prompt: PromptLike, **options: Any) -> Detections: ...
+    def __call__(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Detections: ...
     @overload
-    def __call__(self, images: Sequence[ImageSource], prompt: PromptLike, **options: Any) -> list[Detections]: ...
+    def __call__(
+        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+    ) -> list[Detections]: ...
 
     def __call__(
-        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike, **options: Any
+        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
     ) -> Detections | list[Detections]:
         """Detect in one image or in several.
 
         Args:
             images: path, bytes, PIL image or uint8 RGB array [H, W, 3]; or a list of those.
-            prompt: "cat . remote .", or a list of labels, or a `Prompt` (for a caption: `prompt.caption_prompt`).
+            prompt: "cat . remote .", or a sentence, of which the noun phrases are the labels, as on the command line;
+                or a list of labels, or a `Prompt`; None for the labels that the model was tuned for.
             options: the fields of `DetectOptions`.
 
         Raises:
@@ -191,9 +214,22 @@ class Detector:
             )
         return ()
 
-    def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
+    def plan(self, prompt: PromptLike | None, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
-        return self.reader.plan(prompt, options)
+        if prompt is None:
+            prompt = self.labels
+        if not prompt:
+            raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
+        sentence = sentence_of([prompt]) if isinstance(prompt, str) else None
+        return self.reader.plan((self._caption(sentence) if sentence else None) or prompt, options)
+
+    def _caption(self, sentence: str) -> Prompt | None:
+        """The prompt of a sentence; None, with a warning, where its noun phrases cannot be found."""
+        try:
+            return sentence_prompt(sentence, offline=self.offline)
+        except FetchError as error:
+            warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
+            return None
 
     def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.

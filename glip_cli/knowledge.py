@@ -1,7 +1,7 @@
 """What labels mean, in words: "knowledge" that a model without fusion reads beside each name.
 
 microsoft/GLIP (generalized_vl_rcnn.py:321-465) encodes each class as a text of its own, "name: definition", and takes
-one vector of it, that of [CLS], for the class. That was trained in one checkpoint, glip-t-a-knowledge; every other
+one vector of it, that of [CLS], for the class. One checkpoint was trained so (`use_cls` in weights.toml); every other
 was trained on the words of names, so there the tokens of the name are taken, which have read the definition in BERT.
 Without fusion a score depends on those vectors alone, so texts of one label each say all of it.
 
@@ -24,12 +24,9 @@ from typing import Any
 from glip_cli.chunks import LIMIT, Chunk, Tokens, tokenize
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompt import clean_name
-from glip_cli.texts import quoted
+from glip_cli.readable import open_text, quoted, why_unreadable
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt
-
-TRAINED = ("glip-t-a-knowledge", "glip_a_tiny_o365_knowledge")
-"""What the model that reads a text by its [CLS] is called: in weights.toml, and as the file that was published."""
 
 _GPT3 = 3  # GLIPKNOW.GPT3_NUM of the published command
 _FIRST = ((0,),)  # [CLS]
@@ -38,10 +35,10 @@ _FIRST = ((0,),)  # [CLS]
 def read_knowledge(path: Path) -> dict[str, str]:
     """Label -> definition. Raises UsageError for a file that has none."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "its bytes are not UTF-8 text"
-        raise UsageError(f"--knowledge {path}: cannot be read ({reason}); check the path") from None
+        with open_text(path) as file:
+            content = file.read()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--knowledge {path}: cannot be read ({why_unreadable(error)}); check the path") from None
     rows = dict(_lines(content, path) if path.suffix.lower() == ".jsonl" else _table(content, path).items())
     if not rows:
         raise UsageError(f"--knowledge {path}: defines no label; write {{'cat': 'a small furry animal'}} as JSON")
@@ -49,20 +46,20 @@ def read_knowledge(path: Path) -> dict[str, str]:
 
 
 def knowledge_chunks(
-    prompt: Prompt, knowledge: Mapping[str, str], tokenizer: Tokenizer, limit: int = LIMIT, *, first: bool = False
+    prompt: Prompt, knowledge: Mapping[str, str], tokenizer: Tokenizer, limit: int = LIMIT, *, use_cls: bool = False
 ) -> tuple[Chunk, ...]:
     """Each label as a text of its own, "name: definition"; without a definition the name alone.
 
     Args:
         knowledge: of `read_knowledge`; a label finds its definition whatever its case.
         limit: tokens that the model reads; the end of a longer definition is cut off, which a note says.
-        first: the label's token is [CLS], else those of its name.
+        use_cls: the label's token is [CLS], else those of its name.
 
     Raises PromptError for a caption, and for a name that the model cannot read.
     """
     if prompt.is_caption:
         raise PromptError("--knowledge does not go with a caption; name the labels with --texts")
-    chunks = tuple(_chunk(prompt, i, knowledge, tokenizer, limit, first) for i in range(len(prompt.labels)))
+    chunks = tuple(_chunk(prompt, i, knowledge, tokenizer, limit, use_cls) for i in range(len(prompt.labels)))
     unknown = [label for label in prompt.labels if _key(label) not in knowledge]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -72,14 +69,14 @@ def knowledge_chunks(
 
 
 def _chunk(
-    prompt: Prompt, number: int, knowledge: Mapping[str, str], tokenizer: Tokenizer, limit: int, first: bool
+    prompt: Prompt, number: int, knowledge: Mapping[str, str], tokenizer: Tokenizer, limit: int, use_cls: bool
 ) -> Chunk:
     label, (begin, end) = prompt.labels[number], prompt.spans[number][0]
     name, definition = prompt.text[begin:end], knowledge.get(_key(label))
     text = f"{name}: {definition}" if definition else name
     alone = Prompt(text, (label,), (((0, len(name)),),))
     tokens = tokenize(alone, tokenizer, limit)
-    return Chunk(alone, (number,), replace(tokens, label_tokens=_FIRST) if first else tokens)
+    return Chunk(alone, (number,), replace(tokens, label_tokens=_FIRST) if use_cls else tokens)
 
 
 def _noted(tokens: Tokens, note: str) -> Tokens:

@@ -7,7 +7,7 @@ nothing has to be looked for.
 
 On purpose different from the reference:
 
-- sentences end by nltk's Punkt with the abbreviations below, not with trained data, which would be one more download;
+- sentences end by nltk's Punkt with our abbreviations, not with trained data, which would be one more download;
 - a sign without a letter or digit belongs to no phrase: "cat / dog" are two;
 - a full stop stays with an abbreviation: "the U.S.", "Main St."; "c++" stays whole.
 """
@@ -22,14 +22,9 @@ from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 from glip_cli.errors import PromptError
-from glip_cli.texts import check_text, quoted
+from glip_cli.readable import quoted
+from glip_cli.texts import ABBREVIATIONS, check_text
 from glip_cli.types import Span
-
-ABBREVIATIONS = frozenset(
-    "st mr mrs ms dr prof rev hon jr sr lt sgt maj gen gov sen rep capt col ave blvd rd mt ft vs inc co corp ltd bros "
-    "jan feb aug sep sept oct nov dec a.m p.m u.s u.k u.n u.s.a d.c n.y l.a b.c a.d e.g i.e ph.d".split()
-)
-"""Words that end in a full stop in the midst of a sentence; without that full stop."""
 
 _OUTER = "|:;@()[]{}<>^'\"‘’“”`?$%#!&*, "  # what the reference deletes, less "+", and the quotes of a typist
 _NOUN_PHRASE = re.compile("D?J*N+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glip_cli.errors import UsageError
@@ -18,7 +18,7 @@ class DetectOptions:
     threshold: float = 0.3  # a detection's score must exceed it
     # label as typed -> its own threshold
     class_thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
-    negatives: tuple[str, ...] = ()  # labels that compete for boxes but are not reported
+    negatives: str | Sequence[str] = ()  # labels that compete for boxes but are not reported
     chunked_size: int | None = None  # labels per text; None: as many as fit
     top_k: int | None = None  # detections per image; None: all that its texts give
     per_text: int = 100  # detections per image and text, as published; LVIS takes 300
@@ -33,6 +33,7 @@ class DetectOptions:
     knowledge: Mapping[str, str] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "negatives", as_tuple(self.negatives))
         _share("--threshold", self.threshold)
         _share("--nms-iou", self.nms_iou)
         for label, threshold in self.class_thresholds.items():
@@ -63,6 +64,11 @@ class DetectOptions:
             object.__setattr__(self, "overlap", OVERLAP)
         elif not 0 <= self.overlap <= 0.9:
             raise UsageError(f"--overlap {self.overlap:g}: give a share of the tile from 0 to 0.9")
+
+
+def as_tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """Several texts; a single str is one of them, not its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def _share(flag: str, value: float) -> None:

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from glip_cli.errors import PromptError
-from glip_cli.texts import check_text, quoted
+from glip_cli.readable import quoted
+from glip_cli.texts import check_text
 from glip_cli.types import Span
 
 _BRACKETS = "put [brackets] around words of the caption, none inside others; for brackets that are text use --phrases"

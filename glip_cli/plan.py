@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.knowledge import TRAINED, knowledge_chunks
+from glip_cli.knowledge import knowledge_chunks
 from glip_cli.options import DetectOptions
-from glip_cli.prompt import Chunk, chunk, gather_notes, label_prompt, parse_texts, shown
+from glip_cli.postprocess import Limits
+from glip_cli.prompt import (
+    Chunk,
+    caption_prompt,
+    chunk,
+    gather_notes,
+    label_prompt,
+    parse_texts,
+    shown,
+    texts_prompt,
+    vocabulary_notes,
+)
+from glip_cli.readable import QUOTED, listed, shorten
 from glip_cli.sides import names_a_side
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
-
-SHOWN_LABELS = 5  # that a note names; the rest it leaves out
+from glip_cli.weights.fetch import Report
 
 PromptLike = str | Sequence[str] | Prompt
 """A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
@@ -45,6 +56,7 @@ class Reader:
         window: tokens that a text may have.
         fused: whether text and image meet before the end.
         name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
+        use_cls: whether a definition is read by [CLS], else by the tokens of its name.
     """
 
     tokenizer: Tokenizer
@@ -52,6 +64,7 @@ class Reader:
     fused: bool
     name: str
     tuned_for: tuple[str, ...] = ()
+    use_cls: bool = False
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""
@@ -59,7 +72,7 @@ class Reader:
         missing = [label for label in options.class_thresholds if label not in asked.labels]
         if missing:
             raise PromptError(
-                f"--class-threshold {missing[0]}: no such label; the labels are {', '.join(asked.labels)}"
+                f"--class-threshold {shorten(missing[0], QUOTED)}: no such label; the labels are {listed(asked.labels)}"
             )
         full = asked
         if options.negatives:
@@ -68,7 +81,14 @@ class Reader:
             full = label_prompt([*asked.labels, *options.negatives])
         chunks = self._chunks(full, options)
         text, spans = shown(asked)
-        notes = (*self._tuning_notes(full), *gather_notes(full, chunks), *mirror_notes(chunks, options))
+        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer)  # definitions tell names apart
+        notes = (
+            *self._tuning_notes(full),
+            *gather_notes(full, chunks),
+            *read,
+            *mirror_notes(chunks, options),
+            *floor_notes(options),
+        )
         return Plan(chunks, asked.labels, text, spans, notes)
 
     def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
@@ -76,14 +96,13 @@ class Reader:
             return chunk(asked, self.tokenizer, self.window, options.chunked_size)
         if self.fused:
             raise UsageError(f"--knowledge is for models without fusion, such as glip-t-a, not for {self.name}")
-        first = self.name.startswith(TRAINED)
-        return knowledge_chunks(asked, options.knowledge, self.tokenizer, self.window, first=first)
+        return knowledge_chunks(asked, options.knowledge, self.tokenizer, self.window, use_cls=self.use_cls)
 
     def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
         """An offset belongs to the tokens of one text."""
         if self.tuned_for in ((), asked.labels):
             return ()
-        labels = ", ".join(self.tuned_for[:SHOWN_LABELS]) + (", ..." if len(self.tuned_for) > SHOWN_LABELS else "")
+        labels = listed(self.tuned_for)
         return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
 
 
@@ -91,7 +110,21 @@ def as_prompt(prompt: PromptLike) -> Prompt:
     """A text is split into labels; a list is taken as it is. Raises PromptError."""
     if isinstance(prompt, Prompt):
         return prompt
-    return label_prompt(parse_texts([prompt]) if isinstance(prompt, str) else list(prompt))
+    return texts_prompt([prompt]) if isinstance(prompt, str) else label_prompt(list(prompt))
+
+
+def sentence_prompt(text: str, *, offline: bool = False, report: Report | None = None) -> Prompt | None:
+    """The prompt of a text that reads like a caption (`prompt.sentence_of`): its noun phrases are the labels.
+
+    None where it has none, or where they are what it holds as labels anyway. Raises FetchError without a tagger.
+    """
+    from glip_cli.nouns import noun_phrases
+    from glip_cli.weights.tagger import load_tagger
+
+    found = noun_phrases(text, load_tagger(offline=offline, report=report))
+    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
+        return None
+    return caption_prompt(text, parts=found)
 
 
 def mirrors(chunks: Sequence[Chunk]) -> bool:
@@ -102,6 +135,13 @@ def mirrors(chunks: Sequence[Chunk]) -> bool:
 def mirror_notes(chunks: Sequence[Chunk], options: DetectOptions) -> tuple[str, ...]:
     if options.tta and not mirrors(chunks):
         return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
+    return ()
+
+
+def floor_notes(options: DetectOptions) -> tuple[str, ...]:
+    lowest = min([options.threshold, *options.class_thresholds.values()])
+    if lowest < Limits.floor:
+        return (f"threshold {lowest:g}: boxes whose label scores {Limits.floor:g} or less are never kept",)
     return ()
 
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
-from glip_cli.chunks import Chunk, LabelRow, Tokens, chunk, explain, gather_notes, tokenize
+from glip_cli.chunks import Chunk, LabelRow, Tokens, chunk, explain, gather_notes, tokenize, vocabulary_notes
 from glip_cli.errors import PromptError
 from glip_cli.phrases import check_spans, find_phrase, gather_phrases, parse_tokens_positive, read_brackets
-from glip_cli.texts import BRACKETED, check_text, parse_texts, quoted, sentence_of
+from glip_cli.readable import quoted
+from glip_cli.texts import BRACKETED, check_text, doubts, parse_texts, sentence_of
 from glip_cli.types import Prompt, Span
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "read_brackets",
     "sentence_of",
     "shown",
+    "texts_prompt",
     "tokenize",
+    "vocabulary_notes",
 ]
 
 SEPARATOR = ". "
@@ -61,6 +65,16 @@ def label_prompt(labels: Sequence[str]) -> Prompt:
     begins = accumulate((len(name) + len(SEPARATOR) for name in names[:-1]), initial=0)
     spans = tuple(((begin, begin + len(name)),) for begin, name in zip(begins, names, strict=True))
     return Prompt(SEPARATOR.join(names), typed, spans, notes=tuple(_label_notes(typed, names)))
+
+
+def texts_prompt(texts: Sequence[str]) -> Prompt:
+    """The prompt of the values of `--texts`, with notes on those that may have been meant otherwise.
+
+    Raises PromptError as `parse_texts` and `label_prompt`.
+    """
+    labels = parse_texts(texts)
+    prompt = label_prompt(labels)
+    return replace(prompt, notes=(*doubts(texts, labels), *prompt.notes))
 
 
 def caption_prompt(
@@ -154,13 +168,24 @@ def _checked(labels: Sequence[str], what: str = "label") -> tuple[str, ...]:
 
 
 def _label_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    for label, name in zip(typed, names, strict=True):
-        if not clean_name(label).strip():
-            yield f"label {quoted(label)}: nothing is left without its brackets, so the model reads {quoted(name)}"
-        if any(_is_control(char) for char in label):
-            yield f"label {quoted(label)} holds control characters, which the model does not read"
+    yield from _one_note(
+        f"label {quoted(label)}: nothing is left without its brackets, so the model reads {quoted(name)}"
+        for label, name in zip(typed, names, strict=True)
+        if not clean_name(label).strip()
+    )
+    yield from _one_note(
+        f"label {quoted(label)} holds control characters, which the model does not read"
+        for label in typed
+        if any(_is_control(char) for char in label)
+    )
     yield from _duplicate_notes(typed)
-    yield from _alike_notes(typed, names)
+
+
+def _one_note(notes: Iterable[str]) -> Iterator[str]:
+    """The first of several notes of one kind, and how many more there are."""
+    made = list(notes)
+    if made:
+        yield made[0] + (f" (and {len(made) - 1} more such labels)" if len(made) > 1 else "")
 
 
 def _is_control(char: str) -> bool:
@@ -168,17 +193,8 @@ def _is_control(char: str) -> bool:
 
 
 def _duplicate_notes(typed: Sequence[str]) -> Iterator[str]:
-    for label, count in Counter(typed).items():
-        if count > 1:
-            yield f"label {quoted(label)} is given {count} times; each keeps an id of its own"
-
-
-def _alike_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """One note for all labels that differ as typed, but not as read ("bow_(weapon)" and "bow", "Q" and "q")."""
-    groups: dict[str, dict[str, None]] = {}
-    for label, name in zip(typed, names, strict=True):
-        groups.setdefault(" ".join(name.lower().split()), {})[label] = None
-    alike = [list(group) for group in groups.values() if len(group) > 1]
-    if alike:
-        more = f" (and {len(alike) - 1} more such groups)" if len(alike) > 1 else ""
-        yield f"the model cannot tell these labels apart: {', '.join(map(quoted, alike[0]))}{more}"
+    return _one_note(
+        f"label {quoted(label)} is given {count} times; each keeps an id of its own"
+        for label, count in Counter(typed).items()
+        if count > 1
+    )

@@ -1,9 +1,17 @@
-"""For a person's line: names as a computer gave them, escaped where a byte would break it, and numbers of things."""
+"""Text for one line of a message: escaped, shortened, counted, lists cut; and text files as their users save them."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
 
+LINE = 300  # characters of an error or a note, at most
+LIST = 120  # characters of a list within it
+QUOTED = 60  # characters of one quoted value
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Parameters of S3, Google, Azure and CloudFront, and what others call them
 _SECRET = re.compile(
@@ -34,6 +42,54 @@ def shown_url(url: str) -> str:
     return scheme + mark + _SECRET.sub(r"\1***", rest[begin:])
 
 
+def message(text: object) -> str:
+    """An error or a note as it is printed: `one_line`, and of a long text its two ends.
+
+    It is the last resort. What makes a message cuts its own lists (`listed`) and values (`quoted`).
+    """
+    return shorten(one_line(str(text)), LINE)
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` cut in its middle to at most `limit` characters: what is wrong stands first, the way out last."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2 - 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def quoted(value: object) -> str:
+    """`value` escaped, in quotes, shortened in the middle."""
+    return shorten(repr(value), QUOTED)
+
+
+def listed(values: Iterable[object], room: int = LIST) -> str:
+    """Things of a user, quoted, as many as fit `room` characters: "'cat', 'dog' and 78 more"."""
+    shown = [quoted(value) for value in values]
+    fits, used = 1, len(shown[0]) if shown else 0
+    while fits < len(shown) and (used := used + 2 + len(shown[fits])) <= room:
+        fits += 1
+    more = f" and {len(shown) - fits:,} more" if len(shown) > fits else ""
+    return ", ".join(shown[:fits]) + more
+
+
 def counted(number: int, noun: str, plural: str = "s") -> str:
     """ "1 image", "2 images", "2 boxes" with "es" as its plural."""
     return f"{number} {noun}{'' if number == 1 else plural}"
+
+
+def open_text(path: Path | str, errors: str = "strict", newline: str | None = None) -> TextIO:
+    """Open a text file in UTF-8, or in UTF-16 where its first bytes say so: Windows PowerShell's `>` writes that.
+
+    The mark at its begin is not part of the text. Raises OSError; reading raises UnicodeError, see `why_unreadable`.
+    """
+    stream = open(path, "rb")  # noqa: SIM115 (closed with what is returned); once: what a pipe has given is gone
+    utf16 = stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return io.TextIOWrapper(stream, "utf-16" if utf16 else "utf-8-sig", errors, newline)
+
+
+def why_unreadable(error: Exception) -> str:
+    """What the system or the decoder says of a file, for the one line of an error."""
+    if isinstance(error, UnicodeError):
+        return "its text is neither UTF-8 nor UTF-16; save it as UTF-8"
+    return getattr(error, "strerror", None) or str(error)

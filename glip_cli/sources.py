@@ -9,7 +9,6 @@ picture that cannot be had is an `ImageError` when it is opened, so that the oth
 
 from __future__ import annotations
 
-import codecs
 import glob
 import os
 import re
@@ -22,7 +21,7 @@ from typing import BinaryIO
 
 from glip_cli.download import fetch
 from glip_cli.errors import ImageError, UsageError
-from glip_cli.readable import one_line, shown_url
+from glip_cli.readable import one_line, open_text, shown_url, why_unreadable
 from glip_cli.threads import READ_SECONDS, within
 from glip_cli.walk import Passed, has_image_suffix, pictures_below, pictures_matching
 
@@ -64,7 +63,7 @@ class Source:
 
 
 def expand(
-    inputs: Iterable[str],
+    inputs: str | Iterable[str],
     *,
     offline: bool = False,
     stdin: BinaryIO | None = None,
@@ -79,7 +78,7 @@ def expand(
     read as a glob or a list. A picture named twice comes twice.
 
     Args:
-        inputs: the arguments as typed.
+        inputs: the arguments as typed; a single str is one of them.
         offline: URLs then fail when they are opened.
         stdin: where `-` reads paths, one per line; by default the process's own.
         own: folders into which the command writes pictures: what is found there by a folder or glob above them is
@@ -89,8 +88,9 @@ def expand(
     Raises:
         UsageError: at once, where a folder, glob or list names no picture; when its turn comes, for `-`.
     """
+    given = (inputs,) if isinstance(inputs, str) else inputs
     look = Look(offline, stdin, tuple(os.path.realpath(folder) + os.sep for folder in own), passed or Passed())
-    return chain.from_iterable([look.begin(_without_nul(text)) for text in inputs])
+    return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 
 
 def _without_nul(text: str) -> str:
@@ -173,10 +173,10 @@ class Look:
 
     def _from_list(self, path: str) -> Iterator[Source]:
         try:
-            with open(path, encoding=_encoding(path), errors="surrogateescape") as lines:
+            with open_text(path, errors="surrogateescape") as lines:
                 yield from self._from_lines(lines, f"@{one_line(path)}", Path(path).parent)
         except (OSError, UnicodeError) as failure:
-            reason = getattr(failure, "strerror", None) or failure
+            reason = why_unreadable(failure)
             raise UsageError(f"@{one_line(path)}: the list cannot be read ({reason}); check the path") from failure
 
     def _from_lines(self, lines: Iterable[str], where: str, folder: Path | None) -> Iterator[Source]:
@@ -217,13 +217,6 @@ def _own_stdin() -> BinaryIO:
         return open(sys.stdin.fileno(), "rb", closefd=False)
     except OSError:  # not a real one: a test's, a notebook's
         return sys.stdin.buffer
-
-
-def _encoding(path: str) -> str:
-    """UTF-8, or UTF-16 where the file says so: what `>` writes in Windows PowerShell."""
-    with open(path, "rb") as stream:
-        head = stream.read(2)
-    return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
 def _resolved(line: str, folder: Path | None) -> str:

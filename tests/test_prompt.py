@@ -31,7 +31,9 @@ from glip_cli.prompt import (
     sentence_of,
     shown,
     tokenize,
+    vocabulary_notes,
 )
+from glip_cli.texts import doubts
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt
 
@@ -93,10 +95,72 @@ def texts_of(prompt: Prompt) -> list[str]:
         (["Cat , cat, CAFÉ"], ("Cat", "cat", "CAFÉ")),
         (["cat . remote .", " st. bernard "], ("cat . remote .", "st. bernard")),
         ("cat, remote", ("cat", "remote")),
+        (["red square, yellow moon, green ring."], ("red square", "yellow moon", "green ring")),
+        (["a.b.c."], ("a", "b", "c")),
+        (["cat.remote control."], ("cat", "remote control")),
+        (["a; b"], ("a", "b")),
+        (["red square, big; moon"], ("red square, big", "moon")),
+        (["cat | remote"], ("cat", "remote")),
+        (["cat\tremote"], ("cat", "remote")),
+        (["cat,\r\nst. bernard\n\n"], ("cat", "st. bernard")),
+        (["猫，狗、鸟。"], ("猫", "狗", "鸟")),
+        (["猫，大的；狗"], ("猫，大的", "狗")),
+        (["猫。狗。"], ("猫", "狗")),
+        (["قطة، كلب"], ("قطة", "كلب")),
+        (["بلی۔ کتا۔"], ("بلی", "کتا")),
+        (["बिल्ली। कुत्ता।"], ("बिल्ली", "कुत्ता")),
+        (["Dr. Pepper can, red square"], ("Dr. Pepper can", "red square")),
+        (["St. Bernard"], ("St. Bernard",)),
+        (["U.S. flag . cat ."], ("U.S. flag", "cat")),
+        (["dog, e.g. a poodle"], ("dog", "e.g. a poodle")),
+        (["cat . st . dog ."], ("cat", "st", "dog")),
+        (["2.5 mm screw."], ("2.5 mm screw",)),
+        (["2.5 mm screw, v1.2 board."], ("2.5 mm screw", "v1.2 board")),
+        (["node.js"], ("node.js",)),
     ],
 )
 def test_texts_are_read_as_labels(texts: list[str], labels: tuple[str, ...]) -> None:
     assert parse_texts(texts) == labels
+
+
+def noted(texts: list[str]) -> tuple[str, ...]:
+    return doubts(texts, parse_texts(texts))
+
+
+def test_one_label_that_looks_like_several_is_noted() -> None:
+    several = "taken as one label, though it looks like several: "
+    assert noted(["red square, moon. star ."]) == (f"{several}'red square, moon'",)
+    assert noted(["a, b", "cat", "c; d"]) == (f"{several}'a, b', 'c; d'",)
+    assert noted(["cat.dog"]) == (f"{several}'cat.dog'",)
+    for texts in (["cat, dog."], ["St. Bernard", "1,000 bill", "2.5 mm screw"], ["hat (red, blue)"], ["$: lvis"]):
+        assert noted(texts) == ()
+
+
+def test_one_label_that_is_the_name_of_a_file_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("cat, dog")
+    Path("cat").mkdir()
+    (note,) = noted(["labels.txt"])
+    assert note.startswith("'labels.txt' is taken as a label, and is also a file here: write @ before it")
+    assert noted(["cat"]) == ()
+    assert noted(["x" * 5000]) == ()
+    Path("line.txt").write_text("cat; dog")
+    assert "looks like several: 'cat; dog'" in noted(["@line.txt"])[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_file_of_labels_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "labels.txt"
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    file.write_bytes(f"{mark}# Möbel\r\ncafé\r\n猫\r\n".encode(encoding))
+    assert parse_texts([f"@{file}"]) == ("café", "猫")
+
+
+def test_a_file_of_labels_in_another_encoding_is_one_error(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_bytes("café\n".encode("cp1252"))
+    with pytest.raises(PromptError, match=r"labels.txt': its text is neither UTF-8 nor UTF-16; save it as UTF-8"):
+        parse_texts([f"@{file}"])
 
 
 def test_a_file_holds_one_label_per_line(tmp_path: Path) -> None:
@@ -268,13 +332,28 @@ def test_labels_that_cannot_be_meant(labels: Any, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_notes_say_what_the_model_cannot_tell_apart() -> None:
-    notes = label_prompt(["cat", "Q", "q", "cat", "bow", "bow_(weapon)", "a\x07b"]).notes
+def test_notes_say_what_is_odd_in_labels() -> None:
+    notes = label_prompt(["cat", "Q", "cat", "dog", "dog", "dog", "a\x07b"]).notes
     assert notes == (
         "label 'a\\x07b' holds control characters, which the model does not read",
-        "label 'cat' is given 2 times; each keeps an id of its own",
-        "the model cannot tell these labels apart: 'Q', 'q' (and 1 more such groups)",
+        "label 'cat' is given 2 times; each keeps an id of its own (and 1 more such labels)",
     )
+
+
+def test_notes_say_what_the_model_cannot_tell_apart(tokenizer: Tokenizer) -> None:
+    """By its tokens, of which some vocabularies have none for a script: then all its words are alike."""
+    prompt = label_prompt(["cat", "cat", "Cat", "bow", "bow_(weapon)", "dog"])
+    assert vocabulary_notes(prompt, tokenizer) == (
+        "the model cannot tell these labels apart: 'cat', 'Cat' (and 1 more such groups)",
+    )
+    assert vocabulary_notes(label_prompt(["裂纹", "划痕", "cat"]), tokenizer) == (
+        "the model's vocabulary knows nothing of '裂纹', '划痕': it reads [UNK] instead",
+        "the model cannot tell these labels apart: '裂纹', '划痕'",
+    )
+    assert vocabulary_notes(label_prompt(["裂纹", "划"]), tokenizer)[1:] == ()
+    assert vocabulary_notes(caption_prompt("猫 or 狗", phrases=["猫", "狗"]), tokenizer)[1:] == ()
+    many = label_prompt([f"{character}" * 20 for character in map(chr, range(0x4E00, 0x5200))])
+    assert all(len(note) <= 300 for note in vocabulary_notes(many, tokenizer))
 
 
 @pytest.mark.parametrize(
@@ -544,9 +623,9 @@ def test_a_label_that_the_tokenizer_drops_is_named(tokenizer: Tokenizer) -> None
 
 def test_unknown_characters_are_noted(tokenizer: Tokenizer) -> None:
     prompt = label_prompt(["cat", "猫", "emoji 😀"])
-    assert gather_notes(prompt, chunk(prompt, tokenizer)) == (
-        "the model's vocabulary knows nothing of label '猫'; it reads [UNK] instead",
-        "the model's vocabulary knows not all of label 'emoji 😀'; it reads [UNK] instead",
+    assert vocabulary_notes(prompt, tokenizer) == (
+        "the model's vocabulary knows nothing of '猫': it reads [UNK] instead",
+        "the model's vocabulary knows not all of 'emoji 😀': it reads [UNK] instead",
     )
 
 

@@ -23,9 +23,8 @@ from typing import Any
 from glip_cli.annotate.tars import tar_samples
 from glip_cli.data.image_search import inside
 from glip_cli.errors import UsageError
-from glip_cli.readable import one_line, shown_url, valid_unicode
+from glip_cli.readable import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
 from glip_cli.sources import Source, expand
-from glip_cli.texts import quoted
 
 Passed = Callable[[str], None]
 """Told the name of each picture without a caption."""
@@ -184,12 +183,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline=newline) as file:
+        with open_text(path, newline=newline) as file:
             yield from file
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise UsageError(f"{path}: its bytes are not UTF-8 text; give jsonl, csv, a folder or a tar") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+        raise UsageError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:

@@ -21,6 +21,7 @@ from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.reading import Reading, failed_record
 from glip_cli.batch.runner import MOST_WORKERS
+from glip_cli.chunks import label_ids, notes_of_tokens
 from glip_cli.detector import Detector, Seen
 from glip_cli.device import out_of_memory
 from glip_cli.errors import ImageError, PromptError, without_frames
@@ -28,7 +29,7 @@ from glip_cli.image import Prepared, prepare
 from glip_cli.nouns import Tagger
 from glip_cli.options import DetectOptions
 from glip_cli.output.records import AnyRecord, error_record, record
-from glip_cli.types import Detections
+from glip_cli.types import Detections, Prompt
 
 Read = tuple[list[Captioned], Prepared | ImageError]
 """A picture with all its sentences."""
@@ -52,6 +53,7 @@ class GroundingEngine:
         self.workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self.stop = stop or threading.Event()
         self._reading = Reading()
+        self._unread: dict[str, tuple[int, ...]] = {}
         self._size = options.size or detector.model.config.image_size
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
@@ -85,6 +87,7 @@ class GroundingEngine:
                     one.caption, self.tagger, self.detector.tokenizer, self.detector.model.config.text.window
                 )
                 plan = self.detector.plan(prompt, self.options) if prompt else None
+                self._unread |= self._unknown(prompt) if prompt else {}
             except PromptError as error:
                 yield error_record(name, f"{name}: {error}", model)
                 continue
@@ -93,6 +96,16 @@ class GroundingEngine:
                 continue
             seen = seen or self.detector.look([picture])
             yield record(name, self.detector.ask(seen, plan, self.options)[0], model)
+
+    def _unknown(self, prompt: Prompt) -> dict[str, tuple[int, ...]]:
+        """Phrases with words that the vocabulary lacks."""
+        tokenizer = self.detector.tokenizer
+        return {label: ids for label, ids in label_ids(prompt, tokenizer).items() if tokenizer.unknown_id in ids}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of the answers so far: `prompt.vocabulary_notes`, once for all captions."""
+        return notes_of_tokens(self._unread, self.detector.tokenizer.unknown_id)
 
 
 def nothing(text: str, size: tuple[int, int]) -> Detections:

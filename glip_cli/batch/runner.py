@@ -18,6 +18,7 @@ from itertools import chain, islice
 import torch
 from PIL import Image
 
+from glip_cli.answers import is_capped
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.reading import Reading
 from glip_cli.detector import Detector
@@ -89,7 +90,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._reading = Reading()
-        self._batch_size = self.options.batch_size
+        self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.options.size or self.detector.model.config.image_size
 
     @property
@@ -169,6 +170,7 @@ class Runner:
                 let_go(self.detector.device)
                 self._batch_size = at_once // 2
                 continue
+            self._capped = self._capped or any(is_capped(one, self.plan, self.options) for one in found)
             for outcome, detections in zip(batch, found, strict=True):
                 outcome.detections, outcome.prepared = detections, None
                 outcome.image = outcome.image if self.keep_images else None
@@ -182,6 +184,14 @@ class Runner:
             return list(self.detector.stream(images, self.plan, replace(self.options, batch_size=self._batch_size)))
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
         return self.detector.detect(prepared, self.plan, self.options)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of the answers."""
+        if not self._capped:
+            return ()
+        most = self.options.per_text
+        return (f"{most} boxes are kept per image, and an image had as many: --top-k N says how many",)
 
     @property
     def halved_to(self) -> int | None:

@@ -15,6 +15,7 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
 from glip_cli.cli.request import note_dtype
+from glip_cli.cli.results import read_formats
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions, parse_size
 from glip_cli.readable import counted
@@ -74,7 +75,7 @@ def annotate(
 
     shard = Shard.of_environment()
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
-    formats = annotation_formats(format)
+    formats = read_formats(format, FORMATS[0], FORMATS)
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
     say_survey(found, notes)
@@ -102,22 +103,14 @@ def annotate(
     }
     engine = GroundingEngine(detector, options, tagger, going.workers, threading.Event())
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        follower = BatchBar(notes, lambda: shard.part_of(found.captions))
+        follower = BatchBar(notes, lambda: shard.part_of(found.captions), "caption")
         with follower, stopping(engine.stop):
             items = map(Item, read_captions(captions, images, offline=offline))
             progress = folder.run(items, engine, follower.started, follower.add)
+        notes.note(*engine.remarks)
         if progress.complete and progress.speaks:
             write(out_dir, folder.results, formats, notes)
     finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks), shard)
-
-
-def annotation_formats(given: Sequence[str] | None) -> list[str]:
-    """Raises UsageError for one that is not there."""
-    names = [name.strip() for text in given or FORMATS[:1] for name in text.split(",")]
-    for name in names:
-        if name not in FORMATS:
-            raise UsageError(f"--format {name}: there are {', '.join(FORMATS)}")
-    return list(dict.fromkeys(names))
 
 
 def say_survey(found: Survey, notes: Notes) -> None:

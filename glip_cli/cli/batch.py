@@ -11,9 +11,9 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
-from glip_cli.cli.onnx import asked_of, open_onnx
-from glip_cli.cli.request import check_inputs, note_dtype, read_batch_size, read_options, read_prompt
-from glip_cli.cli.results import check_formats
+from glip_cli.cli.onnx import open_onnx
+from glip_cli.cli.request import check_inputs, note_dtype, own_labels, read_batch_size, read_options, read_prompt
+from glip_cli.cli.results import read_formats
 from glip_cli.errors import UsageError
 from glip_cli.readable import counted, shown_url
 
@@ -74,6 +74,7 @@ def batch(
         return say_status(out_dir)
     from glip_cli.batch.folder import RunFolder, Shard, settings_of
     from glip_cli.batch.items import name_items
+    from glip_cli.output.formats import WRITERS
     from glip_cli.output.pictures import Pictures
     from glip_cli.sources import expand
     from glip_cli.walk import Passed
@@ -83,11 +84,10 @@ def batch(
     if ray and shard.world > 1:
         raise UsageError("--ray and torchrun each spread the work; take one of them")
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
-    formats = check_formats(format or ["jsonl"])
+    formats = read_formats(format, "jsonl", WRITERS)
     pictures = Pictures(out_dir, save_vis, save_crop, palette)
     served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
-    question = asked_of(served, question)
-    prompt = read_prompt(question, notes, offline)
+    prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
     options = read_options(question, keeping, viewing, prompt, read_batch_size(batch_size, loading.device))
     # refuses what names no picture, before the model is loaded
     passed = Passed()
@@ -123,7 +123,7 @@ def batch(
             progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats)
-    notes.note(*detector.remarks, *(passed.notes if progress.share_done else ()))
+    notes.note(*detector.remarks, *runner.remarks, *(passed.notes if progress.share_done else ()))
     finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 

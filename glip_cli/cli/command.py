@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import typer
 
+from glip_cli.cli.console import say_error
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.interrupt import INTERRUPTED
 
@@ -77,7 +78,7 @@ def _ended(error: Exception) -> int:
 
 def fail(error: GlipError) -> int:
     """Say the one line; return the exit code."""
-    print(f"glip: error: {error}", file=sys.stderr)
+    say_error(error)
     return error.exit_code
 
 

@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from glip_cli.errors import GlipError
-from glip_cli.readable import counted
+from glip_cli.readable import counted, message
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 
@@ -59,7 +59,12 @@ class Notes:
     def note(self, *remarks: str) -> None:
         """A line for each thing that a person may want to know of the answers."""
         for remark in remarks:
-            self.say(f"note: {remark}")
+            self.say(f"note: {message(remark)}")
+
+
+def say_error(error: object) -> None:
+    """The one line of an error, which --quiet does not silence."""
+    print(f"glip: error: {message(error)}", file=sys.stderr)
 
 
 class DownloadBar:
@@ -108,10 +113,10 @@ class BatchBar:
         seconds: how long it watched.
     """
 
-    def __init__(self, notes: Notes, count: Callable[[], int] | None):
-        """`count` tells how many images there are in all; it may take long, so a thread calls it."""
+    def __init__(self, notes: Notes, count: Callable[[], int] | None, noun: str = "image"):
+        """`count` tells how many there are in all; it may take long, so a thread calls it. `noun`: what is counted."""
         self.done, self.seconds = 0, 0.0
-        self._notes, self._count = notes, count
+        self._notes, self._count, self._noun = notes, count, noun
         self._total: int | None = None
         self._before = self._failed = 0
         self._begin = self._first = self._said = time.monotonic()
@@ -122,11 +127,12 @@ class BatchBar:
         self._before, self._begin = before, time.monotonic()
         self._said = self._begin
         if before:
-            self._notes.say(f"going on after {counted(before, 'image')}")
+            self._notes.say(f"going on after {counted(before, self._noun)}")
         if self._count and not self._notes.quiet:
             threading.Thread(target=self._learn_total, daemon=True).start()
         if not self._notes.quiet and stderr.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), _Rate(), TimeRemainingColumn())
+            nouns = TextColumn(f"{self._noun}s")
+            columns = (BarColumn(), MofNCompleteColumn(), nouns, _Rate(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=stderr, transient=True)
             self._task = self._progress.add_task("", total=self._total, completed=before)
             self._progress.start()
@@ -138,7 +144,7 @@ class BatchBar:
             self._first = self._said = time.monotonic()  # the rate is that after it: some engines are slow to start
         if "error" in record:
             self._failed += 1
-            print(f"glip: error: {record['error']}", file=sys.stderr)
+            say_error(record["error"])
         if self._progress:
             self._progress.update(self._task, completed=self._before + self.done, total=self._total)
         elif self.done > 1 and time.monotonic() - self._said > LINE_SECONDS:
@@ -148,9 +154,10 @@ class BatchBar:
     def _line(self, rate: float) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
         if self._total is None:
-            return f"{self._before + self.done} images, {rate:.1f}/s{failed}"
+            return f"{counted(self._before + self.done, self._noun)}, {rate:.1f}/s{failed}"
         left = (self._total - self._before - self.done) / rate
-        return f"{self._before + self.done} of {self._total} images, {rate:.1f}/s, {left:.0f} s left{failed}"
+        of_all = f"{self._before + self.done} of {counted(self._total, self._noun)}"
+        return f"{of_all}, {rate:.1f}/s, {left:.0f} s left{failed}"
 
     def _learn_total(self) -> None:
         with contextlib.suppress(GlipError, OSError):  # which the run itself reports

@@ -11,9 +11,9 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, image_bar
 from glip_cli.cli.ending import interruptible
-from glip_cli.cli.onnx import asked_of, open_onnx
-from glip_cli.cli.request import check_inputs, note_dtype, print_explanation, read_options, read_prompt
-from glip_cli.cli.results import Files, Summary, check_formats
+from glip_cli.cli.onnx import open_onnx
+from glip_cli.cli.request import check_inputs, note_dtype, own_labels, print_explanation, read_options, read_prompt
+from glip_cli.cli.results import Files, Summary, read_formats
 from glip_cli.options import DetectOptions
 
 if TYPE_CHECKING:
@@ -60,16 +60,16 @@ def detect(
     manner: flags.Manner,
 ) -> None:
     """Find what you name in pictures."""
+    from glip_cli.output.formats import WRITERS
     from glip_cli.sources import expand
     from glip_cli.walk import Passed
 
     notes, offline = Notes(manner.quiet), manner.offline
     bar = DownloadBar(notes)
     served = open_onnx(onnx, **vars(loading), compile=compile)
-    question = asked_of(served, question)
-    prompt = read_prompt(question, notes, offline)
+    prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
     options = read_options(question, keeping, viewing, prompt, batch_size)
-    formats = check_formats(format or ["json"])
+    formats = read_formats(format, "json", WRITERS)
     if explain and not inputs and served:
         print_explanation(served.plan(prompt, options).chunks)
         return
@@ -94,16 +94,17 @@ def detect(
     notes.note(*plan.notes)
     if explain:
         print_explanation(plan.chunks)
+    runner = Runner(detector, plan, options, keep_images=True)
     files = Files(out_dir, formats if not no_save_pred else [], pictures)
     summary = Summary(notes)
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
     with interruptible(), files, image_bar(notes, total) as advance:
-        for outcome in Runner(detector, plan, options, keep_images=True)(sources):
+        for outcome in runner(sources):
             summary.add(outcome, files.save(outcome, detector.name), json_)
             if show:
                 files.show(outcome)
             advance()
-    notes.note(*detector.remarks, *passed.notes)
+    notes.note(*detector.remarks, *runner.remarks, *passed.notes)
     summary.close(files)
 
 

@@ -69,6 +69,7 @@ def evaluate(
         score_file(asked, chosen.dt)
         return
     note_dtype(loading, notes)
+    noun = "sentence" if chosen.dataset == "flickr30k" else "image"
     session = Session(
         out=out_dir,
         load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(notes)},
@@ -77,7 +78,8 @@ def evaluate(
             batch_size=read_batch_size(batch_size, loading.device),
             **read_views(viewing),
         ),
-        follow=lambda total: BatchBar(notes, lambda: total),
+        follow=lambda total: BatchBar(notes, lambda: total, noun),
+        note=notes.note,
         shard=shard,
         overwrite=going.overwrite,
         retry_failed=going.retry_failed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.request import check_inputs, note_dtype, read_batch_size, read_prompt
+from glip_cli.cli.request import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt, split_values
 from glip_cli.errors import UsageError
 from glip_cli.options import parse_size
 from glip_cli.readable import counted
@@ -67,7 +67,9 @@ def features(
 
     inputs = check_inputs(inputs)
     notes, offline = Notes(manner.quiet), manner.offline
-    prompt = read_prompt(words, notes, offline) if words.given else None
+    kinds = split_values(which) if which is not None else None
+    own = () if words.given or not kinds else labels_for(kinds, words, loading)
+    prompt = read_prompt(words, notes, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no picture before the model is loaded
 
@@ -78,7 +80,7 @@ def features(
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
     chosen = FeatureOptions(
-        which=tuple(kind.strip() for text in which for kind in text.split(",")) if which else None,
+        which=kinds,
         pool=pool,
         size=parse_size(size) if size else None,
         batch_size=read_batch_size(batch_size, loading.device),
@@ -101,6 +103,13 @@ def features(
         job.run(name_items(sources, True), bar.add)
     notes.note(*(() if job.stop.is_set() else passed.notes))
     finish(job, bar, notes)
+
+
+def labels_for(kinds: Sequence[str], words: flags.Words, source: flags.Source) -> tuple[str, ...]:
+    """The labels that the model was tuned for, where features of a text are wanted and no text is given."""
+    from glip_cli.features.options import OF_A_TEXT
+
+    return () if set(kinds).isdisjoint(OF_A_TEXT) else own_labels(words, source)
 
 
 def load_extractor(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.cli.flags import Question
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +23,3 @@ def open_onnx(onnx: Path | None, *, device: str, dtype: str, **others: object) -
     from glip_cli.export.session import load_onnx
 
     return load_onnx(onnx, device, dtype)
-
-
-def asked_of(detector: Detector | None, question: Question) -> Question:
-    """The question; where nothing is asked, that for the labels which are part of the file, one --texts each."""
-    fixed = getattr(detector.model, "fixed", None) if detector else None
-    if fixed is None or question.texts or question.caption is not None:
-        return question
-    return replace(question, texts=list(fixed.labels), custom_entities=True)

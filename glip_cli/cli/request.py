@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from glip_cli.cli.console import DownloadBar, Notes, stderr
-from glip_cli.cli.flags import Keeping, Loading, Question, Viewing, Words
+from glip_cli.cli.flags import Keeping, Loading, Question, Source, Viewing, Words
 from glip_cli.errors import FetchError, UsageError
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
+from glip_cli.readable import listed, quoted
 
 if TYPE_CHECKING:
+    from glip_cli.detector import Detector
     from glip_cli.prompt import Chunk
     from glip_cli.types import Prompt, Span
-
-SHOWN_LABELS = 12
 
 
 def check_inputs(inputs: Sequence[str] | None) -> list[str]:
@@ -27,15 +27,37 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     return list(inputs)
 
 
-def read_prompt(words: Words, notes: Notes, offline: bool) -> Prompt:
-    """The prompt that the flags describe; which kind it is goes to stderr.
+def split_values(values: Sequence[str]) -> tuple[str, ...]:
+    """The values of a flag that is repeated or has commas between them."""
+    return tuple(value.strip() for text in values for value in text.split(",") if value.strip())
+
+
+def own_labels(words: Words, source: Source, served: Detector | None = None) -> tuple[str, ...]:
+    """The labels that the model was tuned for, or that are part of its ONNX file; () where others are asked for.
+
+    Raises WeightsError or UsageError.
+    """
+    if words.given:
+        return ()
+    if served:
+        return served.labels
+    from glip_cli.weights.parts import tuned_labels
+
+    return tuned_labels(source.model, weights=source.weights, adapter=source.adapter)
+
+
+def read_prompt(words: Words, notes: Notes, offline: bool, own: Sequence[str] = ()) -> Prompt:
+    """The prompt that the flags describe, else that of the model's `own` labels; which it is goes to stderr.
 
     A single --texts that reads like a sentence is a caption, unless --custom-entities says that it is a label.
     Raises UsageError; FetchError where a --caption needs the tagger and it cannot be had.
     """
-    from glip_cli.prompt import label_prompt, parse_texts, sentence_of
+    from glip_cli.prompt import label_prompt, sentence_of, texts_prompt
 
     texts = words.texts or []
+    if own and not words.given:
+        notes.say(f"labels of the model: {listed(own)}")
+        return label_prompt(own)
     if bool(texts) == (words.caption is not None):
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
     if words.caption is not None:
@@ -45,15 +67,14 @@ def read_prompt(words: Words, notes: Notes, offline: bool) -> Prompt:
     sentence = None if words.custom_entities else sentence_of(texts)
     if sentence and (prompt := _sentence(sentence, notes, offline)):
         return prompt
-    labels = parse_texts(texts)
-    notes.say(f"labels: {_listed(labels)}")
-    return label_prompt(labels)
+    prompt = texts_prompt(texts)
+    notes.say(f"labels: {listed(prompt.labels)}")
+    return prompt
 
 
 def _caption(caption: str, words: Words, notes: Notes, offline: bool) -> Prompt:
     """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
     from glip_cli.prompt import caption_prompt, parse_tokens_positive, read_brackets
-    from glip_cli.texts import quoted
 
     if not caption.strip():
         raise UsageError("the caption is blank; write a sentence")
@@ -70,24 +91,23 @@ def _caption(caption: str, words: Words, notes: Notes, offline: bool) -> Prompt:
                 f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
             )
         prompt = caption_prompt(caption, parts=found)
-    notes.say(f"parts of the caption: {_listed(prompt.labels)}")
+    notes.say(f"parts of the caption: {listed(prompt.labels)}")
     return prompt
 
 
 def _sentence(text: str, notes: Notes, offline: bool) -> Prompt | None:
-    """The prompt of --texts that reads like a sentence; None where it is one label after all."""
-    from glip_cli.prompt import caption_prompt, parse_texts
-    from glip_cli.texts import quoted
+    """The prompt of --texts that reads like a sentence; None where it is labels after all."""
+    from glip_cli.plan import sentence_prompt
+    from glip_cli.prompt import parse_texts
 
+    otherwise = "one label" if len(parse_texts([text])) == 1 else "labels"
     try:
-        found = _noun_phrases(text, notes, offline)
+        prompt = sentence_prompt(text, offline=offline, report=DownloadBar(notes))
     except FetchError as error:
-        notes.note(f"{quoted(text)} is taken as one label, because {error}")
+        notes.note(f"{quoted(text)} is taken as {otherwise}, because {error}")
         return None
-    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
-        return None
-    prompt = caption_prompt(text, parts=found)
-    notes.say(f"a caption, with the parts: {_listed(prompt.labels)} (to take it as one label: -c)")
+    if prompt:
+        notes.say(f"a caption, with the parts: {listed(prompt.labels)} (to take it as {otherwise}: -c)")
     return prompt
 
 
@@ -96,11 +116,6 @@ def _noun_phrases(text: str, notes: Notes, offline: bool) -> tuple[Span, ...]:
     from glip_cli.weights.tagger import load_tagger
 
     return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(notes)))
-
-
-def _listed(labels: Sequence[str]) -> str:
-    more = f" ... ({len(labels)})" if len(labels) > SHOWN_LABELS else ""
-    return ", ".join(labels[:SHOWN_LABELS]) + more
 
 
 def read_options(

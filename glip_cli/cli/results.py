@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.cli.console import Notes, print_json
+from glip_cli.cli.console import Notes, print_json, say_error
 from glip_cli.cli.ending import leave_if_failed
+from glip_cli.cli.request import split_values
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.readable import counted
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from glip_cli.output.pictures import Pictures
 
 
-def check_formats(names: Sequence[str]) -> list[str]:
-    """Raises UsageError for an unknown one, and for two that would write the same files."""
-    from glip_cli.output.formats import WRITERS
+def read_formats(given: Sequence[str] | None, usual: str, known: Collection[str]) -> list[str]:
+    """The values of --format, each a name or several with commas, each once; `usual` where none is given.
 
-    for name in names:
-        if name not in WRITERS:
-            raise UsageError(f"--format {name}: there are {', '.join(WRITERS)}")
+    Raises UsageError for one that is not `known`, and for two that would write the same files.
+    """
+    names = split_values(given or [usual])
+    for name in names or given or ():
+        if name not in known:
+            raise UsageError(f"--format {name}: there are {', '.join(known)}")
     if {"json", "mmdet"} <= set(names):
         raise UsageError("--format json and mmdet both write preds/NAME.json; take jsonl and mmdet")
     return list(dict.fromkeys(names))
@@ -100,7 +102,7 @@ class Summary:
         self.images += 1
         if outcome.error:
             self.failed += 1
-            print(f"glip: error: {outcome.error}", file=sys.stderr)
+            say_error(outcome.error)
         elif outcome.detections is not None:
             self.detections += len(outcome.detections)
         if as_json:

@@ -21,11 +21,12 @@ app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert c
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As in glip weights list.", show_default=False)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 @app.command("list", epilog="Example: glip weights list --json")
 @command
-def list_(json: flags.Json = False, debug: flags.Debug = False) -> None:
+def list_(json: Json = False, debug: flags.Debug = False) -> None:
     """Show every model that has a name, and which are here."""
     from glip_cli.weights import registry
 
@@ -34,7 +35,9 @@ def list_(json: flags.Json = False, debug: flags.Debug = False) -> None:
         for checkpoint in checkpoints:
             print_json(_as_dict(checkpoint))
         return
-    table = Table("model", "architecture", "trained on", "COCO AP", "LVIS AP", "licence", "here", header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "network", "trained on", "COCO\nAP", "LVIS\nAP", "licence", "here"):
+        table.add_column(column, no_wrap=column != "trained on")  # a name that is cut cannot be typed
     for checkpoint in checkpoints:
         table.add_row(
             checkpoint.name,
@@ -61,7 +64,7 @@ def fetch(name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False
 
 @app.command(epilog="Example: glip weights info glip_tiny_mmdet-c24ce662.pth")
 @command
-def info(file: File, json: flags.Json = False, debug: flags.Debug = False) -> None:
+def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
     """Tell what a checkpoint file is, without building the model."""
     from glip_cli.weights.load import info as read_info
 

@@ -24,6 +24,7 @@ from glip_cli.data.reading import shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompt import caption_prompt
+from glip_cli.readable import listed
 from glip_cli.types import Detections, Prompt
 
 PROTOCOLS = ("any", "merged")
@@ -204,7 +205,7 @@ def _entities(root: Path, split: str) -> Path:
     if found is None:
         raise UsageError(f"{root}: no Flickr30k Entities here; give the folder that holds Sentences/ and Annotations/")
     if not (found / f"{split}.txt").is_file():
-        have = ", ".join(sorted(path.stem for path in found.glob("*.txt"))) or "none"
+        have = listed(sorted(path.stem for path in found.glob("*.txt"))) or "none"
         raise UsageError(f"{found}: there is no {split}.txt; splits there: {have}")
     return found
 

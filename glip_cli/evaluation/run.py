@@ -18,6 +18,7 @@ from glip_cli.evaluation.predictions import Predictions, Results, image_names, u
 from glip_cli.evaluation.report import write_report
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.written import METRICS, REPORT, RESULTS, defined, write_metrics, write_results
+from glip_cli.postprocess import Limits
 
 DETECTIONS = "detections"
 
@@ -132,4 +133,5 @@ def settings_in_words(session: Session, rules: Rules) -> str:
     dtype = str(session.detector.dtype).removeprefix("torch.")
     views = f"; tiles of {session.base.tile}" if session.base.tile else ""
     views += "; test-time augmentation" if session.base.tta else ""
-    return f"{rules.words}; images of {shorter} to {longer} pixels{views}; {dtype} on {session.detector.device.type}"
+    boxes = f"{rules.words}; label scores above {Limits.floor:g}"
+    return f"{boxes}; images of {shorter} to {longer} pixels{views}; {dtype} on {session.detector.device.type}"

@@ -21,6 +21,7 @@ from glip_cli.detector import Detector
 from glip_cli.options import DetectOptions
 from glip_cli.output.pictures import Pictures
 from glip_cli.output.records import AnyRecord
+from glip_cli.prompt import vocabulary_notes
 from glip_cli.sources import Source
 from glip_cli.types import Prompt
 
@@ -41,6 +42,7 @@ class Session:
         load: arguments of `Detector.load`.
         base: options that the person chose: size, batch size.
         follow: given the number of images, what shows the progress.
+        note: told remarks on the prompt.
         stop: once set, the run ends after the images in flight.
         progress: of each run so far, by folder.
     """
@@ -53,6 +55,7 @@ class Session:
     overwrite: bool = False
     retry_failed: bool = False
     workers: int | None = None
+    note: Callable[..., None] = lambda *remarks: None
     stop: threading.Event = field(default_factory=threading.Event)
     progress: dict[str, Progress] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ class Session:
             options: fields of `DetectOptions` that the protocol demands, over `base`.
         """
         chosen = replace(self.base, **options)
+        self.note(*vocabulary_notes(prompt, self.detector.tokenizer))
         runner = Runner(self.detector, self.detector.plan(prompt, chosen), chosen, self.workers, stop=self.stop)
         settings = settings_of(self.detector.name, prompt, chosen)
         return self.run(name, sources, LocalEngine(runner, Pictures(self.out)), settings)

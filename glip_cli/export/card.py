@@ -8,6 +8,8 @@ name           "glip-t@c24ce662", the model that was exported
 tuned_for      JSON: the labels that a prompt's offset was tuned for
 preprocessing  JSON, for other programs: image size, order of channels, mean, standard deviation, multiple, strides
 tokenizer      "tokenizer.json" or "vocab.txt"; what it holds is in `vocabulary`
+tuned_labels   JSON: the labels that the model was tuned for in any mode
+use_cls        JSON: whether a definition is read by [CLS]
 labels, ids    JSON: the labels of a fixed prompt, and its tokens as the model reads them
 tokens         JSON: for each label of a fixed prompt the columns of `logits` that are its own
 """
@@ -56,6 +58,13 @@ class Card:
     tokenizer: str
     vocabulary: str
     fixed: Fixed | None = None
+    tuned_labels: tuple[str, ...] = ()
+    use_cls: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is asked without a prompt."""
+        return self.fixed.labels if self.fixed else self.tuned_labels
 
     @property
     def config(self) -> GlipConfig:
@@ -80,7 +89,8 @@ def tokenizer_of(folder: Path) -> tuple[str, str]:
 def to_metadata(card: Card) -> dict[str, str]:
     fixed = card.fixed
     prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
-    told: dict[str, Any] = {"tuned_for": card.tuned_for, "preprocessing": preprocessing(card.config), **prompt}
+    told: dict[str, Any] = {"tuned_for": card.tuned_for, "tuned_labels": card.tuned_labels, "use_cls": card.use_cls}
+    told |= {"preprocessing": preprocessing(card.config), **prompt}
     return {
         "format": FORMAT,
         "architecture": card.architecture,
@@ -107,6 +117,8 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
             tokenizer=_tokenizer_file(metadata["tokenizer"]),
             vocabulary=metadata["vocabulary"],
             fixed=fixed,
+            tuned_labels=tuple(map(str, json.loads(metadata.get("tuned_labels", "[]")))),
+            use_cls=metadata.get("use_cls") == "true",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the metadata of {path} are damaged ({error}): export it again") from error

@@ -89,7 +89,8 @@ def make_card(parts: DetectorParts, labels: tuple[str, ...] | None) -> Card:
                 "name fewer, or export without --texts for any prompt"
             )
         fixed = Fixed(labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
-    return Card(architecture, parts.name, parts.tuned_for, *tokenizer_of(parts.tokenizer), fixed)
+    tokenizer, vocabulary = tokenizer_of(parts.tokenizer)
+    return Card(architecture, parts.name, parts.tuned_for, tokenizer, vocabulary, fixed, parts.labels, parts.use_cls)
 
 
 def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> Any:

@@ -24,7 +24,7 @@ from glip_cli.export.extra import needed
 from glip_cli.export.pieces import map_names
 from glip_cli.model import RawOutput
 from glip_cli.model.config import STRIDES, GlipConfig
-from glip_cli.texts import quoted
+from glip_cli.readable import listed
 from glip_cli.weights import cache
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 InferenceSession = Any
 """onnxruntime's; it comes without types."""
 OUTPUTS = ("logits", "deltas", "centerness")
-SHOWN_LABELS = 5
 PROVIDERS = ("CPUExecutionProvider",)
 
 
@@ -81,10 +80,8 @@ class FixedPrompt(nn.Module):
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids [1, T] of the text that is in the file -> [1, T, 0]. Raises UsageError for any other."""
         if tuple(ids[mask].tolist()) != self.fixed.ids:
-            labels = self.fixed.labels
-            known = ", ".join(labels[:SHOWN_LABELS]) + (f", ... ({len(labels)})" if len(labels) > SHOWN_LABELS else "")
             raise UsageError(
-                f"the prompt is part of this ONNX file, and it is {quoted(known)}: leave --texts out, "
+                f"the prompt is part of this ONNX file, and it is {listed(self.fixed.labels)}: leave --texts out, "
                 "or export without --texts for any prompt"
             )
         return torch.zeros(*ids.shape, 0)
@@ -119,7 +116,8 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
     path = cache.expanded(path)
     card, network = open_file(path)
     name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
-    return OnnxDetector(network.eval(), card.load_tokenizer(), name, "cpu", "float32", tuned_for=card.tuned_for)  # type: ignore[arg-type]
+    told = {"tuned_for": card.tuned_for, "labels": card.labels, "use_cls": card.use_cls}
+    return OnnxDetector(network.eval(), card.load_tokenizer(), name, "cpu", "float32", **told)  # type: ignore[arg-type]
 
 
 def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:

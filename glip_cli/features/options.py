@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glip_cli.errors import UsageError
-from glip_cli.options import DetectOptions
+from glip_cli.options import DetectOptions, as_tuple
 
 KINDS = ("backbone", "fpn", "fused", "similarity", "logits", "text")
 """All there is, in the order in which the network makes it."""
@@ -20,12 +20,14 @@ POOLS = ("none", "mean")
 class FeatureOptions:
     """What to take out of the network. Raises UsageError, naming the flag, for a value that cannot be meant."""
 
-    which: tuple[str, ...] | None = None  # of KINDS; None: the first four, as far as there is a head and a text
+    which: str | Sequence[str] | None = None  # of KINDS; None: the first four, as far as there is a head and a text
     pool: str = "none"  # "mean": each map averaged over its cells
     size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
     batch_size: int = 1  # images at once
 
     def __post_init__(self) -> None:
+        if self.which is not None:
+            object.__setattr__(self, "which", as_tuple(self.which))
         for kind in self.which or ():
             if kind not in KINDS:
                 raise UsageError(f"--which {kind}: there are {', '.join(KINDS)}")

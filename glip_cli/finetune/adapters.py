@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ def save_tuned(folder: Path, model: Glip, card: Card) -> Path:
         tensors = tuned_tensors(model, card.mode)
         if card.mode == "full":
             told = {"architecture": card.architecture, "name": card.name, "base": card.base}
+            told["labels"] = json.dumps(card.labels)
             native.write(folder / MODEL, tensors, told)
         else:
             native.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})

@@ -10,6 +10,7 @@ from torch import Tensor
 from glip_cli.errors import CheckpointError
 from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
 from glip_cli.model.config import GLIP_T
+from glip_cli.readable import listed
 from glip_cli.weights import mmdet, mmpretrain, official
 from glip_cli.weights.hollow import hollow
 from glip_cli.weights.names import Source, Table, translate
@@ -43,8 +44,7 @@ def detect_dialect(state: Mapping[str, Tensor], what: object = "this file") -> s
     for mark, dialect in _MARKS.items():
         if any(key.startswith(mark) for key in state):
             return dialect
-    shown = ", ".join(list(state)[:3])
-    raise CheckpointError(f"{what} is no GLIP checkpoint in any known spelling: its keys are like {shown}")
+    raise CheckpointError(f"{what} is no GLIP checkpoint in any known spelling: its keys are like {listed(state)}")
 
 
 def recognise(state: Mapping[str, Tensor], dialect: str, what: object = "this file") -> str:

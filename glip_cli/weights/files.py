@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from glip_cli.errors import CheckpointError
+from glip_cli.readable import listed
 from glip_cli.weights import native, pickles, tuned
 
 WRAPPERS = ("state_dict", "model")  # mmengine's key, and the official one; averages (EMA) are never read
@@ -38,8 +39,8 @@ def locate(path: Path) -> Path:
     path = tuned.best_of(path)
     found = sorted(path.glob("*.safetensors"))
     if len(found) != 1:
-        listed = ", ".join(file.name for file in found) or "none"
-        raise CheckpointError(f"{path} must hold exactly one safetensors file, it has {listed}: name the file itself")
+        names = listed(file.name for file in found) or "none"
+        raise CheckpointError(f"{path} must hold exactly one safetensors file, it has {names}: name the file itself")
     return found[0]
 
 

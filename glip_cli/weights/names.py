@@ -15,12 +15,11 @@ from torch import Tensor
 
 from glip_cli.errors import CheckpointError
 from glip_cli.model import GlipConfig
+from glip_cli.readable import listed
 
 Blanks = dict[str, int | str]
 Axis = Callable[[GlipConfig], Iterable[Blanks]]
 Transform = Callable[[Tensor], Tensor]
-
-SHOWN = 3  # keys that an error names; the rest it counts
 
 
 @dataclass(frozen=True)
@@ -201,11 +200,6 @@ def translate(
 def complain(what: str, *, missing: list[str], unknown: list[str], wrong: list[str]) -> None:
     """Raise one CheckpointError for all faults; do nothing when there are none."""
     faults = {"keys are missing": missing, "keys are unknown": unknown, "shapes are wrong": wrong}
-    told = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
+    told = [f"{len(keys)} {fault} ({listed(keys, room=60)})" for fault, keys in faults.items() if keys]
     if told:
         raise CheckpointError(f"{what}: {'; '.join(told)}. Is it a checkpoint of another model?")
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more

@@ -26,6 +26,7 @@ from glip_cli.errors import CheckpointError
 from glip_cli.weights.cache import atomic
 
 FORMAT = "glip/1"
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ def read(path: Path) -> Contents:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
             return Contents(state, dict(file.metadata() or {}))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is truncated, damaged or no safetensors file: fetch it again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; no tensor is read. Raises CheckpointError as `read`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated, damaged or no safetensors file: fetch it again") from error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +16,12 @@ from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, native, registry, tuned
 from glip_cli.weights.adapters import Adapter, find_adapter, load_adapter
 from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
+from glip_cli.weights.files import locate
 from glip_cli.weights.load import Loaded, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
-TUNED_FOR = "tuned_for"  # in the metadata of a file
+TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
 
@@ -30,12 +33,16 @@ class DetectorParts:
         tokenizer: folder with tokenizer.json or vocab.txt.
         name: "glip-t@c24ce662", or "glip-t@c24ce662+blood@1f0c88a2" with an adapter.
         tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
+        labels: that the model was tuned for in any mode; empty where it was not, or on captions.
+        use_cls: a label with its definition is read by [CLS], else by the tokens of its name.
     """
 
     model: Glip
     tokenizer: Path
     name: str
     tuned_for: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    use_cls: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,23 @@ def load_detector_parts(
     """
     loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
     tokenizer = cache.expanded(bert) if bert else tokenizer_folder(loaded, cache_dir, offline, report)
-    return DetectorParts(loaded.model, tokenizer, loaded.id, _tuned_for(loaded))
+    told = loaded.metadata
+    labels, use_cls = _labels(told, loaded.path), told.get("use_cls") == "true"
+    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(told, TUNED_FOR), labels, use_cls)
+
+
+def tuned_labels(
+    model: str | None = None, *, weights: str | Path | None = None, adapter: str | Path | None = None
+) -> tuple[str, ...]:
+    """`DetectorParts.labels` without loading the weights. Raises WeightsError or UsageError."""
+    asked = _asked(model, weights, adapter)
+    if asked.adapter:
+        return asked.adapter.card.labels
+    source, _ = _resolve(asked.model, asked.weights)
+    if isinstance(source, Checkpoint):
+        return ()
+    path = locate(cache.expanded(source))
+    return _labels(native.read_metadata(path) if path.suffix == native.SUFFIX else {}, path)
 
 
 def load_backbone_parts(
@@ -126,7 +149,8 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
         raise UsageError(f"{source} holds no adapter: name one with --adapter")
     loaded = load_source(source, adapter=adapter)
     # no hash of a source: this network is a new one
-    metadata = {key: loaded.metadata[key] for key in (TUNED_FOR, "base") if key in loaded.metadata}
+    kept = (TUNED_FOR, LABELS, "use_cls", "base")
+    metadata = {key: loaded.metadata[key] for key in kept if key in loaded.metadata}
     name = re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)
     metadata |= {"architecture": loaded.architecture, "name": name}
     try:
@@ -198,13 +222,25 @@ def _source(adapter: Adapter) -> str:
     return card.source
 
 
-def _tuned_for(loaded: Loaded) -> tuple[str, ...]:
-    """The labels of an offset that was merged into a file."""
+def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """What a network was tuned for, as its file says, or the card beside it."""
+    for key in (LABELS, TUNED_FOR):
+        if key in metadata:
+            return _list(metadata, key)
+    if path.name != tuned.MODEL or not (path.parent / tuned.CARD).is_file():
+        return ()
+    with suppress(CheckpointError):  # of another program: many call a file config.json
+        return tuned.read_card(path.parent).labels
+    return ()
+
+
+def _list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """A list of texts in a file's metadata; empty where there is none."""
     try:
-        labels = json.loads(loaded.metadata.get(TUNED_FOR, "[]"))
+        texts = json.loads(metadata.get(key, "[]"))
     except ValueError:
-        labels = []
-    return tuple(map(str, labels)) if isinstance(labels, list) else ()
+        texts = []
+    return tuple(map(str, texts)) if isinstance(texts, list) else ()
 
 
 def load_source(
@@ -232,6 +268,8 @@ def load_source(
         asked = _asked(asked.model, None, None)
     source, architecture = _resolve(asked.model, asked.weights)
     loaded = load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+    if asked.model in registry.names() and registry.find(asked.model).use_cls:  # also of a file that is said to be it
+        loaded = replace(loaded, metadata={**loaded.metadata, "use_cls": "true"})
     for one in reversed(adapters):
         loaded = _with(load_adapter(loaded, one.folder), loaded)
     return loaded
@@ -240,6 +278,7 @@ def load_source(
 def _with(adapter: Adapter, base: Loaded) -> Loaded:
     """What `base` is called now that the adapter is part of it."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
+    metadata[LABELS] = json.dumps(adapter.card.labels)
     if adapter.card.mode == "prompt":
         metadata[TUNED_FOR] = json.dumps(adapter.card.labels)
     return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)

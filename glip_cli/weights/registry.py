@@ -43,6 +43,7 @@ class Checkpoint:
     pretraining: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     unavailable: str | None = None  # why it cannot be fetched
+    use_cls: bool = False  # a label with its definition is read by [CLS], else by the tokens of its name
 
     @property
     def hash(self) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 from pathlib import Path
 
 import pytest
 
+from glip_cli.cli import console
 from glip_cli.cli.app import run
 from glip_cli.finetune.data.readers import read_train_set
 from tests.annotate.made import captioned, draw, write_jsonl, write_tar
@@ -37,7 +40,10 @@ def straight(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_what_it_says_and_leaves(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_it_says_and_leaves(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_SECONDS", math.inf)  # no line in between, however slow the machine
     assert run(command(photos, tmp_path / "run")) == 0
     output = capsys.readouterr()
     assert output.out == ""
@@ -49,6 +55,35 @@ def test_what_it_says_and_leaves(photos: Path, tmp_path: Path, capsys: pytest.Ca
     assert told[1].startswith(f"{len(train_set)} of 80 captions have boxes, ")
     assert told[2] == f"{findings.boxes} boxes"
     assert sorted(kept(tmp_path / "run")) == ["grounding.json", "results.jsonl", "run.json"]
+
+
+def test_its_progress_counts_captions(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+    captions = write_jsonl(tmp_path / "c.jsonl", captioned(["0.png", "1.png"]))
+    words = ["annotate", "--captions", str(captions), "--images", str(photos), "-o", str(tmp_path / "run"), *MODEL]
+    assert run(words) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"^4( of 4)? captions, [0-9.]+/s", told, re.MULTILINE)
+    assert "images" not in told
+    assert run(words) == 0
+    assert "going on after 4 captions\n" in capsys.readouterr().err
+
+
+def test_phrases_outside_the_vocabulary_are_noted_once(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("0.png", "[裂纹] and a [star]"), ("1.png", "[划痕]"), ("2.png", "[裂纹]")]
+    captions = write_jsonl(tmp_path / "c.jsonl", rows)
+    assert (
+        run(["annotate", "--captions", str(captions), "--images", str(photos), "-o", str(tmp_path / "run"), *MODEL])
+        == 0
+    )
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: the model's vocabulary knows nothing of '裂纹', '划痕': it reads [UNK] instead",
+        "note: the model cannot tell these labels apart: '裂纹', '划痕'",
+    ]
 
 
 def test_again_does_nothing_and_other_captions_are_refused(

@@ -59,7 +59,7 @@ def test_noun_phrases_are_labels_with_spans() -> None:
     for detection in record["detections"]:
         begin, end = detection["span"]
         assert CAPTION[begin:end] == detection["label"] == record["labels"][detection["label_id"]]
-    assert "parts of the caption: a red square, a Star, The blue ring" in said
+    assert "parts of the caption: 'a red square', 'a Star', 'The blue ring'" in said
     with Image.open("0.png") as before, Image.open("outputs/vis/0.jpg") as after:
         assert after.width == before.width
         assert after.height > before.height
@@ -81,7 +81,7 @@ def test_texts_that_read_like_a_sentence_are_a_caption() -> None:
     record, said = found("-t", "There is two square and a star in the picture.")
     assert record["labels"] == ["square", "a star", "the picture"]
     assert "spans" in record
-    assert "a caption, with the parts: square, a star, the picture (to take it as one label: -c)" in said
+    assert "a caption, with the parts: 'square', 'a star', 'the picture' (to take it as one label: -c)" in said
 
 
 @pytest.mark.usefixtures("tagger")
@@ -121,7 +121,7 @@ def test_bracketed_words_need_no_tagger() -> None:
     assert record["prompt"] == "two red squares and a  Star , a star"
     assert record["labels"] == ["red squares", "Star"]
     assert record["spans"] == [[[4, 15]], [[23, 27], [32, 36]]]
-    assert "parts of the caption: red squares, Star" in said
+    assert "parts of the caption: 'red squares', 'Star'" in said
 
 
 def test_phrases_need_no_tagger_and_take_brackets_as_text() -> None:
@@ -151,7 +151,7 @@ def test_without_a_tagger_a_sentence_is_one_label() -> None:
     record, said = found("-t", "a star and a square", "--offline")
     assert record["labels"] == ["a star and a square"]
     assert "note: 'a star and a square' is taken as one label, because" in said
-    assert "labels: a star and a square" in said
+    assert "labels: 'a star and a square'" in said
 
 
 def test_features_read_a_sentence_as_detect_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +161,8 @@ def test_features_read_a_sentence_as_detect_does(monkeypatch: pytest.MonkeyPatch
     assert "the network is not to be used" in said
     monkeypatch.setenv("NLTK_DATA", str(shared("nltk_data")))
     again = ["0.png", "-t", "a star and a square", "--overwrite"]
-    assert "with the parts: a star, a square" in glip(*again, command="features").stderr
-    assert "labels: a star and a square" in glip(*again, "-c", command="features").stderr
+    assert "with the parts: 'a star', 'a square'" in glip(*again, command="features").stderr
+    assert "labels: 'a star and a square'" in glip(*again, "-c", command="features").stderr
 
 
 def test_the_help_shows_brackets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
 from glip_cli.cli import app
-from glip_cli.errors import CheckpointError, GlipError, OutputError, UsageError
+from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.loss import Target, grounding_loss
@@ -200,7 +200,7 @@ def test_another_prompt_than_the_one_it_was_tuned_for_is_said(folders: dict[str,
     tuned = Detector.load("glip-mini", adapter=folders["prompt"], device="cpu")
     assert not any("tuned" in note for note in tuned.plan(as_prompt(PROMPT), DetectOptions()).notes)
     (note,) = tuned.plan(as_prompt("star . circle ."), DetectOptions()).notes
-    assert "circle, red square, star" in note
+    assert "'circle', 'red square', 'star'" in note
     other = Detector.load("glip-mini", adapter=folders["lora"], device="cpu")
     assert not other.plan(as_prompt("star . circle ."), DetectOptions()).notes
 
@@ -513,7 +513,42 @@ def load_adapter_into(model: Glip, folder: Path) -> None:
 def test_a_merged_offset_still_says_what_it_was_tuned_for(folders: dict[str, Path], here: Path) -> None:
     glip("weights", "convert", folders["prompt"], "merged.safetensors")
     notes = glip("detect", "scene.png", "-t", "star", "--weights", "merged.safetensors", "--device", "cpu").stderr
-    assert "tuned for the prompt of circle, red square, star" in notes
+    assert "tuned for the prompt of 'circle', 'red square', 'star'" in notes
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_a_prompt_it_is_what_was_tuned_for(
+    mode: str, folders: dict[str, Path], here: Path, scene: Image.Image
+) -> None:
+    """`glip detect photo.jpg --model RUN`, as finetune recommends at its end."""
+    shown = ("scene.png", "--threshold", "0.01", "--device", "cpu", "--no-save-vis", "--no-save-pred")
+    result = glip("detect", *shown, "--json", "-m", folders[mode])
+    (record,) = records(result)
+    assert record["labels"] == list(LABELS)
+    assert "labels of the model: 'circle', 'red square', 'star'\n" in result.stderr
+    detector = Detector.load(folders[mode], device="cpu")
+    assert detector.labels == LABELS
+    identical(detector(scene, threshold=0.01), detector(scene, list(LABELS), threshold=0.01))
+
+
+def test_a_merged_file_knows_what_it_was_tuned_for(folders: dict[str, Path], here: Path) -> None:
+    shown = ("scene.png", "--device", "cpu", "-o", "run")
+    for mode in ("lora", "full"):
+        glip("weights", "convert", folders[mode], f"{mode}.safetensors")
+        result = glip("batch", *shown, "--weights", f"{mode}.safetensors", "--overwrite")
+        assert "labels of the model: 'circle', 'red square', 'star'" in result.stderr
+    shown = ("scene.png", "--device", "cpu", "-m", folders["lora"], "--overwrite")
+    assert "labels of the model" in glip("features", *shown, "--which", "fpn,similarity").stderr
+    assert "labels" not in glip("features", *shown, "--which", "fpn").stderr
+    assert "labels: 'heart'" in glip("detect", "scene.png", "-t", "heart", "-m", folders["lora"]).stderr
+
+
+def test_a_model_that_was_tuned_for_nothing_needs_a_prompt(scene: Image.Image, here: Path) -> None:
+    with pytest.raises(PromptError, match=r"no prompt: give labels, as in \['cat', 'remote'\]"):
+        Detector.load("glip-mini", device="cpu")(scene)
+    result = glip("detect", "scene.png", "-m", "glip-mini")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "say what to find with --texts" in result.stderr
 
 
 def test_a_merged_offset_of_wrong_shape_is_refused(folders: dict[str, Path], here: Path) -> None:
@@ -548,6 +583,6 @@ def test_errors_are_one_line(folders: dict[str, Path], here: Path) -> None:
         assert result.exit_code in (1, 2)
         said = result.stderr.splitlines()
         assert [line.startswith("glip: error: ") for line in said] == [False, True]
-        assert said[0] == "labels: star"
+        assert said[0] == "labels: 'star'"
     with pytest.raises(UsageError, match="holds no adapter"):
         merge("glip-mini", Path("out.safetensors"))
