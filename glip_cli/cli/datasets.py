@@ -85,6 +85,8 @@ class Asked:
     def truth(self) -> GroundTruth:
         """Raises UsageError."""
         path = self.annotations()
+        if self.flags.split and path.suffix.lower() in (".json", ".csv"):
+            raise UsageError(f"--split chooses a part of a folder or data.yaml, and {path} is one file: leave it out")
         return read_ground_truth(path, images=self.flags.images, split=self.flags.split or "val")
 
     def folder(self) -> Path:

@@ -27,7 +27,7 @@ ONLY = {
     "gt": BOXES,
     "images": (*BOXES, "flickr30k"),
     "data": ("odinw", "flickr30k"),
-    "split": ("odinw", "flickr30k"),
+    "split": ("coco", "odinw", "flickr30k"),
     "skip_missing": (*TRUTH, "odinw"),
     "capped": ("lvis",),
     "packed": ("lvis",),

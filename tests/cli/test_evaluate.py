@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -512,3 +513,76 @@ def test_flags_that_would_do_nothing_are_refused(arguments: list[str], said: str
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def as_voc(folder: Path, content: dict) -> None:
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    for image in content["images"]:
+        rows = [row for row in content["annotations"] if row["image_id"] == image["id"]]
+        things = "".join(
+            f"<object><name>{name}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + width}</xmax>"
+            f"<ymax>{y + height}</ymax></bndbox></object>"
+            for name, (x, y, width, height) in ((names[row["category_id"]], row["bbox"]) for row in rows)
+        )
+        path = folder / f"{Path(image['file_name']).stem}.xml"
+        path.write_text(f"<annotation><filename>{image['file_name']}</filename>{things}</annotation>")
+
+
+def as_yolo(folder: Path, content: dict) -> None:
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+    for row in content["annotations"]:
+        (width, height), (x, y, w, h) = sizes[row["image_id"]], row["bbox"]
+        line = f"{row['category_id']} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}\n"
+        with (folder / f"{stems[row['image_id']]}.txt").open("a") as stream:
+            stream.write(line)
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    (folder / "data.yaml").write_text(f"test: .\nnames: {json.dumps(names)}")
+
+
+def as_csv(folder: Path, content: dict) -> None:
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    lines = ["filename,class,xmin,ymin,xmax,ymax"]
+    for row in content["annotations"]:
+        x, y, width, height = row["bbox"]
+        lines.append(f"{files[row['image_id']]},{names[row['category_id']]},{x},{y},{x + width},{y + height}")
+    (folder / "_annotations.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("write", [as_voc, as_yolo, as_csv])
+def test_other_formats_of_annotations_are_the_same_ground_truth(write: Callable[[Path, dict], None]) -> None:
+    gt = draw_scenes(Path("data"), 3, seed=3)
+    content = json.loads(gt.read_text())
+    results = [{**row, "score": 0.9 - i / 100} for i, row in enumerate(content["annotations"][::2])]
+    (folder := Path("set", "test")).mkdir(parents=True)
+    for image in content["images"]:
+        (folder / image["file_name"]).symlink_to(Path("data", image["file_name"]).resolve())
+    write(folder, content)
+    by_name = {row["id"]: row["name"] for row in content["categories"]}
+    records = [
+        {"schema": "glip/1", "image": image["file_name"], "width": image["width"], "height": image["height"],
+         "detections": [{"label": by_name[row["category_id"]], "score": row["score"], "box": edges(row["bbox"])}
+                        for row in results if row["image_id"] == image["id"]]}
+        for image in content["images"]
+    ]  # fmt: skip
+    Path("results.jsonl").write_text("\n".join(map(json.dumps, records)))
+    plain = glip("coco", "--gt", gt, "--dt", "results.jsonl", "-o", "plain", "--no-report", model=False)
+    assert plain.exit_code == 0, plain.output
+    split = ["--split", "test"]
+    for path, more in ((Path("set"), split), (folder, split if write is as_yolo else [])):
+        done = glip("coco", "--gt", path, "--dt", "results.jsonl", "--no-report", *more, model=False)
+        assert done.exit_code == 0, done.output
+        assert {key: metrics()[key] for key in KEYS} == {key: metrics("plain")[key] for key in KEYS}
+
+
+def edges(bbox: list[float]) -> dict[str, float]:
+    x, y, width, height = bbox
+    return {"xmin": x, "ymin": y, "xmax": x + width, "ymax": y + height}
+
+
+def test_a_split_of_a_file_that_has_none() -> None:
+    gt = draw_scenes(Path("data"), 1, seed=3)
+    done = glip("coco", "--gt", gt, "--dt", "x.json", "--split", "val", model=False)
+    assert done.exit_code == 2
+    assert "--split chooses a part of a folder or data.yaml" in done.stderr
