@@ -12,7 +12,15 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.ending import end_run, stopping
 from glip_cli.cli.onnx import open_onnx
-from glip_cli.cli.request import check_inputs, note_dtype, own_labels, read_batch_size, read_options, read_prompt
+from glip_cli.cli.request import (
+    check_inputs,
+    note_dtype,
+    own_labels,
+    read_batch_size,
+    read_options,
+    read_prompt,
+    threshold_notes,
+)
 from glip_cli.cli.results import read_formats
 from glip_cli.errors import UsageError
 from glip_cli.readable import counted, shown_url
@@ -102,7 +110,7 @@ def batch(
     load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
     detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
     plan = detector.plan(prompt, options)
-    notes.note(*plan.notes)
+    notes.note(*plan.notes, *threshold_notes(keeping, detector.name))
     settings = settings_of(detector.name, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],

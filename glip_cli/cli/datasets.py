@@ -130,7 +130,8 @@ def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> 
     show(run, published)
     files = list(run.files)
     if asked.report.calibrate:
-        write_thresholds(asked.report.calibrate, best_thresholds(run.truth, run.results), source=run.facts["dataset"])
+        chosen, facts = best_thresholds(run.truth, run.results), run.facts
+        write_thresholds(asked.report.calibrate, chosen, source=facts["dataset"], model=facts.get("model", ""))
         files.append(asked.report.calibrate)
     asked.notes.say(f"saved {', '.join(map(str, files))}")
 

@@ -12,7 +12,15 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, image_bar
 from glip_cli.cli.ending import interruptible
 from glip_cli.cli.onnx import open_onnx
-from glip_cli.cli.request import check_inputs, note_dtype, own_labels, print_explanation, read_options, read_prompt
+from glip_cli.cli.request import (
+    check_inputs,
+    note_dtype,
+    own_labels,
+    print_explanation,
+    read_options,
+    read_prompt,
+    threshold_notes,
+)
 from glip_cli.cli.results import Files, Summary, read_formats
 from glip_cli.options import DetectOptions
 
@@ -91,7 +99,7 @@ def detect(
     note_dtype(loading, notes)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
     plan = detector.plan(prompt, options)
-    notes.note(*plan.notes)
+    notes.note(*plan.notes, *threshold_notes(keeping, detector.name))
     if explain:
         print_explanation(plan.chunks)
     runner = Runner(detector, plan, options, keep_images=True)

@@ -181,6 +181,15 @@ def _class_thresholds(keeping: Keeping, prompt: Prompt) -> dict[str, float]:
     return chosen | parse_class_thresholds(keeping.class_threshold or [])
 
 
+def threshold_notes(keeping: Keeping, model: str) -> list[str]:
+    """What is odd about --thresholds FILE, now that the model is known."""
+    if keeping.thresholds is None:
+        return []
+    from glip_cli.evaluation.calibrate import of_another_model
+
+    return list(filter(None, [of_another_model(keeping.thresholds, model)]))
+
+
 def print_explanation(chunks: Sequence[Chunk]) -> None:
     """Label -> text -> tokens, as a table on stderr: stdout is for results."""
     from glip_cli.prompt import explain

@@ -173,8 +173,10 @@ def test_calibrated_thresholds_are_taken_by_detect() -> None:
     import tomllib
 
     chosen = tomllib.loads(Path("thresholds.toml").read_text())["thresholds"]
-    assert chosen
-    label, threshold = next(iter(chosen.items()))
+    content = json.loads(gt.read_text())
+    assert list(chosen) == [row["name"] for row in content["categories"]], "those without a box too"
+    label = content["categories"][content["annotations"][0]["category_id"] - 1]["name"]
+    threshold = chosen[label]
     detect = ["detect", "data", "-t", f"{label} . never seen .", "--thresholds", "thresholds.toml", "--json",
               "--threshold", "0.99", "--no-save-vis", "--no-save-pred",
               "-m", "glip-mini", "--device", "cpu"]  # fmt: skip
@@ -183,6 +185,11 @@ def test_calibrated_thresholds_are_taken_by_detect() -> None:
     scores = [d["score"] for line in shown.stdout.splitlines() for d in json.loads(line)["detections"]]
     assert scores
     assert min(scores) > threshold
+    assert "was measured with" not in shown.stderr
+    path = Path("thresholds.toml")
+    path.write_text(path.read_text().replace('model = "glip-mini@', 'model = "glip-other@'))
+    shown = CliRunner().invoke(app, detect)
+    assert 'note: thresholds.toml was measured with "glip-other@' in shown.stderr
     other = CliRunner().invoke(app, [*detect[:3], "zebra", *detect[4:]])
     assert other.exit_code == 2
     assert "none of its labels is asked for" in other.stderr
