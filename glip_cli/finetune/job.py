@@ -145,7 +145,8 @@ class Job:
         done = trainer.step / trainer.epoch_steps
         if done > self.recipe.epochs:
             raise UsageError(f"--epochs {self.recipe.epochs}: {self.out} has done {done:.4g} already; give more")
-        self.told.note(f"going on from step {trainer.step}, epoch {done:.4g}")
+        end = ", its end: --epochs N goes on from there" if trainer.done else ""
+        self.told.note(f"going on from step {trainer.step}, epoch {done:.4g}{end}")
 
     def _shots(self, sets: list[AnySet]) -> list[AnySet]:
         """Few of each class, where few are asked for."""

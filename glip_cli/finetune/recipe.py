@@ -31,8 +31,8 @@ OF_ARCHITECTURE: dict[str, dict[str, dict[str, float]]] = {
 }
 """What differs from both, by mode: measured on blood cells (docs/finetune.md)."""
 
-SHOWN = ("mode", "lr", "language_lr", "weight_decay", "batch_size", "epochs", "schedule", "seed")
-SHOWN_OF_MODE = {"full": ("freeze_backbone_at",)}
+SHOWN = ("mode", "lr", "weight_decay", "batch_size", "epochs", "schedule", "seed")
+SHOWN_OF_MODE = {"full": ("language_lr", "freeze_backbone_at"), "lora": ("language_lr",)}
 SCHEDULES = ("auto", "steps", "cosine", "constant")
 OPTIMIZERS = ("adamw", "muon")
 SMALLEST, LARGEST = 32, 10_000  # sides of a picture in pixels
@@ -113,7 +113,7 @@ class Recipe:
     def __str__(self) -> str:
         """What decides most, and whatever is unlike the defaults, by the names of the flags."""
         plain, own = vars(Recipe()), vars(self)
-        shown = [*SHOWN, *SHOWN_OF_MODE.get(self.mode, ())]
+        shown = [*SHOWN[:2], *SHOWN_OF_MODE.get(self.mode, ()), *SHOWN[2:]]
         shown += [name for name in FIELDS if own[name] != plain[name] and name not in shown]
         return ", ".join(f"{name.replace('_', '-')} {_as_typed(own[name])}" for name in shown)
 

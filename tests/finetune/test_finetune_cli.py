@@ -42,7 +42,10 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     said = done.stderr
     assert "instances.json: 8 images, 37 boxes" in said
-    assert "settings: mode full, lr 0.0004, language-lr 0.0004, weight-decay 0.05, batch-size 4, epochs 2" in said
+    assert (
+        "settings: mode full, lr 0.0004, language-lr 0.0004, freeze-backbone-at -1, weight-decay 0.05, batch-size 4"
+        in said
+    )
     assert "measuring AP before the training on drawn scenes, 4 images" in said
     assert re.search(r"; this epoch ends in \d+ s, the training in \d+ s$", said, re.MULTILINE)
     assert "step 4 of 4, epoch 2: AP" in said

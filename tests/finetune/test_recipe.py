@@ -64,7 +64,7 @@ def test_glip_mini_has_rates_of_its_own() -> None:
 
 def test_settings_in_words() -> None:
     assert str(Recipe.of("prompt", watched=False, size=(96, 160), clip=2.0)) == (
-        "mode prompt, lr 0.05, language-lr 1e-05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, "
+        "mode prompt, lr 0.05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, "
         "clip 2.0, size 96,160"
     )
 
