@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,12 +89,18 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     stopping: Callable[[threading.Event], AbstractContextManager[None]] = lambda stop: nullcontext()
-    _seconds: dict[str, float] = field(default_factory=dict)  # that each check took
+
+    def __post_init__(self) -> None:
+        self.folder = TrainingFolder(self.out)
+        self._seconds: dict[str, float] = {}  # that each check took
+
+    @property
+    def data(self) -> Data:
+        return self.settings.data
 
     def run(self) -> Result:
         """Train, and measure before and after. Raises GlipError."""
         with ExitStack() as stack:
-            self.folder = TrainingFolder(self.out)
             if self.processes.first:
                 stack.enter_context(self.folder.held(self._asked(), resume=self.resume, overwrite=self.overwrite))
             self.processes.wait()
@@ -107,9 +113,9 @@ class Job:
         self._read_checks(scenes)
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
         self._compare(digests)
-        sets = self._shots(sets)
+        batches = self._batches(self._shots(sets))
         before = self._before()
-        trainer = self._trainer(sets)
+        trainer = self._trainer(batches)
         self._go_on(trainer)
         if self.processes.first:
             self.folder.keep({**self._asked(), "digests": digests})
@@ -123,10 +129,6 @@ class Job:
             with self.folder.writing():
                 write_table(self.out, table)
         return Result(ending, table)
-
-    @property
-    def data(self) -> Data:
-        return self.settings.data
 
     def _compare(self, digests: Mapping[str, Digest]) -> None:
         """Raises UsageError where a training that goes on began with other data."""
@@ -170,7 +172,21 @@ class Job:
                 self.checks = {name: check for name, check in made.items() if check is not None}
             self.processes.wait()
 
-    def _trainer(self, sets: Sequence[AnySet]) -> Trainer:
+    def _batches(self, sets: Sequence[AnySet]) -> Batches:
+        recipe, config = self.recipe, self.start.model.config
+        return Batches(
+            sets,
+            self.data.share or [1.0] * len(sets),
+            Tokenizer.from_dir(self.start.tokenizer),
+            config,
+            recipe.batch_size,
+            recipe.seed,
+            rank=self.processes.rank,
+            world=self.processes.world,
+            augmentation=Augmentation.chosen(config.image_size, recipe.size, recipe.max_size),
+        )
+
+    def _trainer(self, batches: Batches) -> Trainer:
         recipe, model = self.recipe, self.start.model
         tuning = select(
             model,
@@ -180,18 +196,6 @@ class Job:
             lora_rank=recipe.lora_rank,
             lora_alpha=recipe.lora_alpha,
         )
-        views = Augmentation.chosen(model.config.image_size, recipe.size, recipe.max_size)
-        batches = Batches(
-            sets,
-            self.data.share or [1.0] * len(sets),
-            Tokenizer.from_dir(self.start.tokenizer),
-            model.config,
-            recipe.batch_size,
-            recipe.seed,
-            rank=self.processes.rank,
-            world=self.processes.world,
-            augmentation=views,
-        )
         trainer = Trainer(
             model=model,
             tuning=tuning,
@@ -199,7 +203,7 @@ class Job:
             recipe=recipe,
             folder=self.folder,
             epoch_steps=math.ceil(batches.per_round / recipe.accumulation),
-            save=lambda place, facts: save_tuned(place, model, self._card(sets, facts)),
+            save=lambda place, facts: save_tuned(place, model, self._card(batches.sets, facts)),
             validate=self._validate if NEW in self.checks else None,
             processes=self.processes,
             told=lambda row: self.told.row(row, trainer.total, trainer.left),
