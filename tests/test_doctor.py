@@ -16,7 +16,8 @@ from glip_cli.cli import app
 from glip_cli.doctor import Finding, Section, machine, models, network, settings, storage, versions
 from glip_cli.doctor.finding import size
 from glip_cli.weights import registry
-from tests.hardening.support import CLEAN, python
+from tests import forked
+from tests.forked import CLEAN
 from tests.weights.support import serving
 
 
@@ -246,6 +247,10 @@ def test_a_cache_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "GLIP_CACHE" in (finding.remedy or "")
 
 
+def print_problems() -> None:
+    print([finding.problem for finding in storage.look().findings if finding.problem])
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("place", ["cache", "locked/cache"])
 def test_a_cache_of_somebody_else(tmp_path: Path, place: str) -> None:
@@ -253,8 +258,7 @@ def test_a_cache_of_somebody_else(tmp_path: Path, place: str) -> None:
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place.partition("/")[0]).chmod(0)
     try:
-        code = "from glip_cli.doctor import storage; print([f.problem for f in storage.look().findings if f.problem])"
-        done = python(code, CLEAN | {"GLIP_CACHE": str(tmp_path / place)}, ordinary=True)
+        done = forked.run([], print_problems, env=CLEAN | {"GLIP_CACHE": str(tmp_path / place)}, ordinary=True)
     finally:
         (tmp_path / place.partition("/")[0]).chmod(0o700)
     assert "cannot be written (Permission denied)" in done.stdout

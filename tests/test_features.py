@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,7 +26,7 @@ from glip_cli.features.files import tensors_of
 from glip_cli.image import collate, fitted_size, prepare
 from glip_cli.options import DetectOptions
 from glip_cli.scenes import Scene, draw_scene
-from tests.batch.process import CLEAN, GLIP, start, wait_until
+from tests import forked
 
 PROMPT = "red circle . star . small blue heart ."
 ROUNDING = 1e-4  # float32 in another order of operations
@@ -409,10 +406,10 @@ def test_killed_it_goes_on_and_ends_as_undisturbed(folder: Path) -> None:
         (folder / "photos" / f"more-{i}.png").write_bytes(Path(f"photos/{i % 4}.png").read_bytes())
     asked = ("photos", "-t", PROMPT, "--which", "fpn,similarity")
     assert glip(*asked, "-o", "whole").exit_code == 0
-    process = start([*GLIP, "features", *asked, "-m", "glip-mini", "--device", "cpu", "-o", "out"])
-    assert wait_until(lambda: len(list(Path("out").glob("*.safetensors"))) >= 3, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process = forked.start(["features", *asked, "-m", "glip-mini", "--device", "cpu", "-o", "out"])
+    assert forked.wait_until(lambda: len(list(Path("out").glob("*.safetensors"))) >= 3, process)
+    process.kill()
+    process.wait()
     done = len(list(Path("out").glob("*.safetensors")))
     assert 3 <= done < 24
     Path("out/.9.safetensors.1.tmp").write_text("half")  # what a kill in the midst of a file leaves
@@ -428,7 +425,6 @@ def test_killed_it_goes_on_and_ends_as_undisturbed(folder: Path) -> None:
 
 
 def test_the_help_fits_a_terminal() -> None:
-    command = [sys.executable, "-m", "glip_cli", "features", "--help"]
-    said = subprocess.run(command, env=CLEAN | {"COLUMNS": "80"}, capture_output=True, text=True, check=True).stdout
+    said = forked.run(["features", "--help"], env=forked.CLEAN | {"COLUMNS": "80"}).stdout
     assert max(map(len, said.splitlines())) <= 80
     assert "--which" in said

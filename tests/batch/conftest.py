@@ -18,10 +18,10 @@ def detector() -> Detector:
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 pictures, 000.png and on."""
+    """60 pictures, 00.png and on."""
     folder = tmp_path_factory.mktemp("scenes")
-    for number in range(300):
-        draw_scene(np.random.default_rng(number)).image.save(folder / f"{number:03}.png")
+    for number in range(60):
+        draw_scene(np.random.default_rng(number)).image.save(folder / f"{number:02}.png")
     return folder
 
 

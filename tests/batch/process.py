@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from tests import forked
+from tests.forked import Forked
 
 PROMPT = "circle . red square . star ."
 ASKED = ("-t", PROMPT, "-m", "glip-mini", "--device", "cpu", "--threshold", "0.05")
-GLIP = (sys.executable, "-m", "glip_cli")
-PATIENCE = 120.0  # seconds; a machine with other work takes ten to load the model
-
-# torch: one thread per process, so that several share the cores; the rest: nothing of the outside gets in
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("GLIP_")} | {"OMP_NUM_THREADS": "1"}
 
 
 def batch(*arguments: str | Path) -> list[str]:
-    return [*GLIP, "batch", *map(str, arguments), *ASKED]
+    return ["batch", *map(str, arguments), *ASKED]
 
 
-def start(command: Sequence[str], cwd: Path | None = None, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, cwd=cwd, env=CLEAN, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(words: Sequence[str | Path], *given: Any, **how: Any) -> Forked:
+    """What it says, on either stream, stands in its `stdout`."""
+    return forked.start(words, *given, stderr=subprocess.STDOUT, **how)
 
 
-def finish(command: Sequence[str], cwd: Path | None = None, given: str = "") -> tuple[int, str]:
+def finish(words: Sequence[str | Path], *given: Any, **how: Any) -> tuple[int, str]:
     """Exit code, and what was said."""
-    done = subprocess.run(
-        command, cwd=cwd, env=CLEAN, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
+    process = start(words, *given, **how)
+    return process.wait(), process.stdout
 
 
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
-    """False where the process ended first."""
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until, "nothing happened"
-        if process.poll() is not None:
-            return False
-        time.sleep(0.002)
-    return True
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """Everything it says until it ends."""
-    output, _ = process.communicate(timeout=PATIENCE)
-    return output
 
 
 def kept(folder: Path) -> dict[str, bytes]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +19,8 @@ from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import odinw_sets
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
 from glip_cli.scenes import Scene, draw_scene
+from tests import forked
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 KEYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
 
 
@@ -290,12 +287,12 @@ def test_flickr_grounds_the_phrases_of_sentences() -> None:
 def test_two_processes_give_what_one_gives() -> None:
     """With one thread each: sums in another order differ in the last digits."""
     gt = draw_scenes(Path("data"), 5, seed=3)
-    evaluate = ["-m", "glip_cli", "eval", "coco", "--gt", str(gt), "--no-report", "-m", "glip-mini", "--device", "cpu"]
-    two = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    for launcher, out in (([], "one"), (two, "two")):
-        command = [sys.executable, *launcher, *evaluate, "-o", out]
-        done = subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, check=False)
-        assert done.returncode == 0, done.stderr
+    words = ["eval", "coco", "--gt", gt, "--no-report", "-m", "glip-mini", "--device", "cpu", "-o"]
+    one = forked.run([*words, "one"])
+    assert one.returncode == 0, one.stderr
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"} for rank in "01"]  # as torchrun says it
+    two = [forked.start([*words, "two"], env=forked.CLEAN | rank) for rank in ranks]
+    assert [process.wait() for process in two] == [0, 0], [process.stderr for process in two]
     assert Path("two/detections/results.jsonl").read_bytes() == Path("one/detections/results.jsonl").read_bytes()
     assert {key: metrics("two")[key] for key in KEYS} == {key: metrics("one")[key] for key in KEYS}
 

@@ -96,14 +96,3 @@ def test_no_file_is_left_over() -> None:
     named = {name for language in ("console", "python") for block in blocks(language) for name in named_in(block.text)}
     assert set(FILES) - named == set()
     assert [page for page in OWN if page not in pages()] == []
-
-
-def test_a_command_that_is_wrong_is_found(here: Path) -> None:
-    with pytest.raises(AssertionError, match="--treshold"):
-        parse_line(Command("glip detect photo.jpg --treshold 0.4", ()))
-    with pytest.raises(AssertionError, match="no command"):
-        parse_line(Command("glip detekt photo.jpg", ()))
-    with pytest.raises(AssertionError, match="exit code"):
-        check(Command("glip detect nowhere.jpg -t cat", ()))
-    with pytest.raises(AssertionError, match="the page shows"):
-        check(Command("glip --version", ("glip 99.0.0",)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import Block, blocks
-from tests.docs.shell import line, settings, with_mini
+from tests.docs.shell import settings, with_mini
 from tests.docs.world import World
 from tests.shared import shared
 
@@ -32,20 +32,3 @@ def test_it_runs(block: Block, world: World, tmp_path: Path, capsys: pytest.Capt
 def with_mini_in(code: str) -> str:
     """The code, with glip-mini for every released model that a string of it names."""
     return re.sub(r'(?<=")[\w-]+(?=")', lambda word: with_mini(word[0]), code)
-
-
-def test_names_in_strings_alone_are_replaced() -> None:
-    assert with_mini_in('glip_t = load("glip-t", "glip-to")') == 'glip_t = load("glip-mini", "glip-to")'
-
-
-def test_the_pages_have_python() -> None:
-    assert {"README.md"} <= {block.page for block in CASES}
-
-
-def test_settings_are_put_back(tmp_path: Path) -> None:
-    import os
-
-    before = dict(os.environ)
-    with contextlib.chdir(tmp_path):
-        line("glip --version")
-    assert dict(os.environ) == before

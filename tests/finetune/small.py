@@ -1,7 +1,6 @@
 """A network of a few thousand parameters, four drawn scenes, and a training of them: seconds on one core.
 
-Run as a program it trains in a folder, for tests that kill it, take its memory, or want two of it:
-`python -m tests.finetune.small DIR '{"epochs": 3}'`.
+`start` trains in a process of its own, for tests that kill it, take its memory, or want two of it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from glip_cli.scenes import Scene, draw_scene
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights.registry import PACKAGE
 from glip_cli.weights.tuned import Card
+from tests import forked
+from tests.forked import Forked
 
 TOKENIZER = PACKAGE / "assets" / "glip-mini"
 PAIRS = (("red", "circle"), ("blue", "square"), ("green", "star"))
@@ -150,13 +152,32 @@ def run(folder: Path, given: dict[str, Any]) -> None:
     source: Source = Drawn(size, processes.rank, processes.world)
     source = Limited(source, limit) if limit else source
     folder.mkdir(parents=True, exist_ok=True)
-    if limit:  # libraries that the first product or optimizer's step maps, of a size that differs between processors
-        warm = folder / "warm"
+    if limit:
+        _give_memory_back()
+        warm = folder / "warm"  # libraries that a first product or step maps, of a size that differs by processor
         warm.mkdir()
         trainer(warm, recipe, dropout, epoch_steps=1).run()
     one = trainer(folder, recipe, dropout, source=source, processes=processes, notes=print, epoch_steps=epoch_steps)
     print("ended", one.run(), flush=True)
 
 
-if __name__ == "__main__":
+def _give_memory_back() -> None:
+    """As soon as it is freed: else glibc keeps it, and its address space counts."""
+    import ctypes
+
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8
+    for option, value in ((trim_threshold, 65536), (mmap_threshold, 65536), (arena_max, 1)):
+        ctypes.CDLL(None).mallopt(option, value)
+
+
+def main() -> None:
     run(Path(sys.argv[1]), json.loads(sys.argv[2]))
+
+
+def start(folder: Path, given: dict[str, Any], processes: int = 1) -> list[Forked]:
+    """`run` in processes of their own, which know each other as torchrun's do."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
+    ranks = [meeting | {"RANK": str(k), "LOCAL_RANK": str(k)} if processes > 1 else {} for k in range(processes)]
+    return [forked.start([folder, json.dumps(given)], main, env=forked.CLEAN | rank) for rank in ranks]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -33,26 +31,28 @@ from glip_cli.finetune.processes import Processes
 from glip_cli.finetune.recipe import Recipe
 from glip_cli.scenes import Scene, draw_scene
 from glip_cli.tokenizer import Tokenizer
-from tests.finetune.small import LABELS, PAIRS, TOKENIZER, Drawn, batch_of, run, scenes, small_model, train, trainer
+from tests.finetune.small import (
+    LABELS,
+    PAIRS,
+    TOKENIZER,
+    Drawn,
+    batch_of,
+    run,
+    scenes,
+    small_model,
+    start,
+    train,
+    trainer,
+)
 
 ALL = {"freeze_backbone_at": -1}
 
 
-# else glibc keeps what was freed, and its address space counts
-GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-
-
-def small_program(folder: Path, given: dict[str, Any], processes: int = 1) -> list[str]:
-    several = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0", "--standalone"]
-    program = ["-m", "tests.finetune.small", str(folder), json.dumps(given)]
-    return [sys.executable, *(several if processes > 1 else []), *program]
-
-
-def run_small(folder: Path, given: dict[str, Any], processes: int = 1, **environment: str) -> str:
-    done = subprocess.run(small_program(folder, given, processes), capture_output=True, text=True, check=False,
-                          env={**os.environ, **environment})  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run_small(folder: Path, given: dict[str, Any], processes: int = 1) -> str:
+    """What they print."""
+    ranks = start(folder, given, processes)
+    assert [one.wait() for one in ranks] == [0] * processes, [one.stderr for one in ranks]
+    return "".join(one.stdout for one in ranks)
 
 
 def run_here(folder: Path, given: dict[str, Any]) -> str:
@@ -100,7 +100,7 @@ def check_of(drawn: Sequence[Scene], folder: Path) -> Check:
     return Check(box_task("drawn", read_ground_truth(file), folder, COCO_RULES))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_four_scenes_by_heart(tmp_path: Path) -> None:
     drawn = scenes(4)
     recipe = Recipe(lr=3e-3, language_lr=3e-3, weight_decay=0, batch_size=4, warmup=10, epochs=1,
@@ -165,7 +165,6 @@ def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
     assert (great - small).norm() < 1e-5 * great.norm()
 
 
-@pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path: Path) -> None:
     given = {"epochs": 1, "schedule": "constant", "save_every": 1, "dropout": 0.0}
     run_small(tmp_path / "two", {**given, "images": 2}, processes=2)
@@ -207,27 +206,24 @@ def test_a_gradient_that_is_no_number_ends_it_too(tmp_path: Path) -> None:
         one.run()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc")
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
     """With a real limit on the address space; and the step is what it would have been."""
     given = {"epochs": 1, "epoch_steps": 1, "images": 48, "dropout": 0.0, "schedule": "constant"}
     free = run_here(tmp_path / "free", given)
     assert "out of memory" not in free
-    tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000}, **GIVEN_BACK)
+    tight = run_small(tmp_path / "tight", {**given, "limit": 150_000_000})
     assert "out of memory: batches of 24 from step 1 on, accumulated over 2" in tight
     expected, found = momenta(tmp_path / "free"), momenta(tmp_path / "tight")
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc")
 def test_one_image_that_does_not_fit_ends_it(tmp_path: Path) -> None:
     given = {"epochs": 1, "epoch_steps": 1, "images": 2, "limit": 4_000_000}
-    done = subprocess.run(small_program(tmp_path, given), capture_output=True, text=True, check=False,
-                          env={**os.environ, **GIVEN_BACK})  # fmt: skip
-    assert done.returncode == 1
-    assert f"{OutOfMemoryError.__name__}: out of memory on cpu with one image at a time" in done.stderr
+    (process,) = start(tmp_path, given)
+    assert process.wait() == 1
+    assert f"{OutOfMemoryError.__name__}: out of memory on cpu with one image at a time" in process.stderr
 
 
 def test_auto_step_and_early_stop_on_scripted_aps(tmp_path: Path) -> None:
