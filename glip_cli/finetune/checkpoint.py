@@ -27,6 +27,8 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.output.formats import json_bytes
 
 FORMAT = "glip-training/2"
+LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "bad-batch.pt", "before.json", "before_after.json",
+        "before_after.md", "shots.json", "val.json")  # fmt: skip
 
 
 class TrainingFolder:
@@ -89,9 +91,10 @@ class TrainingFolder:
         return any(part.exists() for part in (self.state, self.metrics, self.best))
 
     def _clear(self) -> None:
-        for file in (self.run, self.state, self.metrics, self.curves, self.bad_batch):
-            file.unlink(missing_ok=True)
-        for folder in (self.best, self.last):
+        """What a training leaves, of this one and of earlier ones alike."""
+        for name in LEFT:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.best, self.last, self.path / "tensorboard"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def settings(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from glip_cli.weights.fetch import Report
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
+_WORDS = {"keep_check": (SCENES, NOTHING), "init": (RANDOM,)}  # which name no file
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 def _portable(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_portable(name, one) for one in value]
-    if value is None or value in (SCENES, NOTHING, RANDOM):
+    if value is None or value in _WORDS.get(name, ()):
         return value
     if name in _MODELS:
         return value if value in registry.names() else os.path.abspath(expanded(value))

@@ -101,9 +101,11 @@ def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> No
         pass
     folder.save({"step": 3})
     (tmp_path / "best").mkdir()
+    (tmp_path / "before_after.md").touch()
+    (tmp_path / "mine.txt").touch()
     with folder.held({"lr": 0.1}, overwrite=True):
         assert folder.load() is None
-        assert not (tmp_path / "best").exists()
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "run.json", "mine.txt"}
     assert json.loads((tmp_path / "run.json").read_bytes()) == {"lr": 0.1}
 
 
