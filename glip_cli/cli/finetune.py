@@ -21,6 +21,7 @@ from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.ending import interruptible, stopping
 from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
+from glip_cli.readable import counted
 
 if TYPE_CHECKING:
     import torch
@@ -171,6 +172,9 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -
         raise typer.Exit(INTERRUPTED)
     why = ": AP has fallen for too long" if ending.early else ""
     notes.say(f"ended {place}{why}{best}")
+    if ending.unread:
+        first, missed = next(iter(ending.unread)), counted(len(ending.unread), "image")
+        notes.say(f"{missed} could not be read in training, all listed in metrics.jsonl; first {first}")
     show_table(result.table, "after")
     flag = "--model" if mode == "full" else "--adapter"
     notes.say(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")

@@ -25,7 +25,9 @@ from glip_cli.threads import READ_SECONDS, within
 _ORIENTATION_TAG = 0x0112
 TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
 _TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
-_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
+_JPEG_END = b"\xff\xd9"
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_TURNING = (b"Raw profile type", b"XML:com.adobe.xmp")  # keywords of texts that may hold an orientation
 _TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of strips, and of tiles
 
 
@@ -100,16 +102,22 @@ def _header(path: Path, whole: bool) -> Header | None:
     if not path.is_file():  # a pipe may never say a word
         return None
     with quiet(), path.open("rb") as stream, open_image(stream) as image:
-        if whole and not _is_whole(image, stream):
+        is_whole = _is_whole(image, stream)
+        if whole and not is_whole:
             return None
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        # Pillow decodes a PNG to look for EXIF behind its data
+        orientation = 1 if is_whole and image.format == "PNG" else image.getexif().get(_ORIENTATION_TAG, 1)
         return Header(image.size[::-1] if orientation in TURNED else image.size, orientation)
 
 
 def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
-    """False also where it cannot be told."""
+    """False also where it cannot be told. The stream is left where Pillow left it."""
     check = _CHECKS.get(image.format or "")
-    return check is not None and check(image, stream, os.fstat(stream.fileno()).st_size)
+    begin = stream.tell()
+    try:
+        return check is not None and check(image, stream, os.fstat(stream.fileno()).st_size)
+    finally:
+        stream.seek(begin)
 
 
 def _jpeg(image: Image.Image, stream: BinaryIO, size: int) -> bool:
@@ -118,13 +126,23 @@ def _jpeg(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     return any(_JPEG_END in _tail(stream, max(size - length, begin)) for length in (len(_JPEG_END), _TAIL))
 
 
-def _png(image: Image.Image, stream: BinaryIO, size: int) -> bool:
-    return any(_PNG_END in _tail(stream, max(size - length, 0)) for length in (len(_PNG_END), _TAIL))
-
-
 def _tail(stream: BinaryIO, begin: int) -> bytes:
     stream.seek(begin)
     return stream.read()
+
+
+def _png(image: Image.Image, stream: BinaryIO, size: int) -> bool:
+    """Whether all chunks are there; False also where one of them may tell how the image is turned."""
+    place = 8
+    while place < size:
+        stream.seek(place)
+        length, name = int.from_bytes(stream.read(4), "big"), stream.read(4)
+        if name == b"eXIf" or (name in _PNG_TEXTS and stream.read(20).startswith(_TURNING)):
+            return False
+        place += 12 + length
+        if name == b"IEND":
+            return place <= size
+    return False
 
 
 def _webp(image: Image.Image, stream: BinaryIO, size: int) -> bool:

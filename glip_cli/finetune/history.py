@@ -1,7 +1,8 @@
 """What a training was like: rows of numbers, and their curves.
 
 metrics.jsonl   a row per `log_every` steps: {"step", "epoch", "lr", "loss", "token", "box", "centerness", ...};
-                a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}; null where an AP is undefined
+                a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}; null where an AP is undefined;
+                a row at the end, where images could not be read in training: {"step", "epoch", "unread": {why: times}}
 curves.svg      the losses above, AP below, over the steps
 tensorboard/    the same numbers, where tensorboard is installed
 """
@@ -23,7 +24,7 @@ LOSSES = ("loss", "token", "box", "centerness")
 SCORES = ("AP", "AP50")
 COLOURS = ("#222222", "#0072b2", "#d55e00", "#009e73")  # of Okabe and Ito: told apart by everyone
 WIDTH, HEIGHT, LEFT, TOP, GAP = 640, 200, 56, 26, 62  # of the drawing, in pixels: each of two panels is HEIGHT high
-_NOT_DRAWN = ("step", "epoch", "best", "halved")
+_NOT_DRAWN = ("step", "epoch", "best", "halved", "unread")
 
 
 class History:

@@ -21,7 +21,7 @@ from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.data.batches import Batch, Batches, feed
 from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.finetune.data.shots import few_shot
+from glip_cli.finetune.data.shots import few_shot, shots_table
 from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.history import Row
@@ -45,6 +45,7 @@ from glip_cli.finetune.schedule import Left
 from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.start import Start
 from glip_cli.output.formats import json_bytes, written
+from glip_cli.readable import counted
 from glip_cli.tokenizer import Tokenizer
 
 
@@ -157,12 +158,19 @@ class Job:
                 self.told.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
         if self.data.shots is None:
             return sets
-        chosen = [few_shot(one, self.data.shots, self.data.shot_seed) for one in sets if isinstance(one, TrainSet)]
+        wholes = [one for one in sets if isinstance(one, TrainSet)]
+        chosen: list[AnySet] = []
+        for whole in wholes:
+            few = few_shot(whole, self.data.shots, self.data.shot_seed).train_set
+            self.told.note(
+                f"{whole.name}: --shots {self.data.shots} takes {len(few)} of the {counted(len(whole), 'image')}, "
+                f"{few.box_count} of the {counted(whole.box_count, 'box', 'es')}"
+            )
+            chosen.append(few)
         if self.processes.first:
-            content = {one.train_set.name: one.image_ids for one in chosen}
             with self.folder.writing(), written(self.out / "shots.json") as stream:
-                stream.write(json_bytes(content, indent=2) + b"\n")
-        return [one.train_set for one in chosen]
+                stream.write(json_bytes(shots_table(chosen), indent=2) + b"\n")
+        return chosen
 
     def _read_checks(self, scenes: Path) -> None:
         """The first process makes the files of the checks; the others then find them."""

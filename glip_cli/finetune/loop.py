@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class Trainer:
         self.watch = Watch(recipe.step_patience, recipe.patience)
         self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
         self._window: dict[str, float] = {}
+        self._unread: Counter[str] = Counter()
         self._step_time = 0.0
         self._restore(self.folder.load())
 
@@ -105,12 +107,22 @@ class Trainer:
                 self._checkpoint()
         if not self.done:
             self._checkpoint()
+        unread = self._all_unread()
+        if unread and self.done:
+            self._write({"unread": unread})
         if self.history:
             with self.folder.writing():
                 self.history.close()
         watch = self.watch
         return Ending(
-            self.step, self.step / self.epoch_steps, self.done, watch.stops, watch.best, watch.best_step, self.parts
+            self.step,
+            self.step / self.epoch_steps,
+            self.done,
+            watch.stops,
+            watch.best,
+            watch.best_step,
+            self.parts,
+            unread,
         )
 
     @property
@@ -149,9 +161,21 @@ class Trainer:
         self.optimizer.step()
         if self.average:
             self.average.update()
+        self._count_unread(batches)
         self.step += 1
         add_to(self._window, {**losses, "gradient": float(norm), "steps": 1})
         return False
+
+    def _count_unread(self, batches: Sequence[Batch]) -> None:
+        """What could not be read for a step that is done; each reason is said once."""
+        for reason in (reason for batch in batches for reason in batch.unread):
+            if not self._unread[reason]:
+                self.notes(f"{reason}; other images take its place")
+            self._unread[reason] += 1
+
+    def _all_unread(self) -> dict[str, int]:
+        """Of all processes."""
+        return dict(sorted(sum(self.processes.gather(self._unread), Counter()).items()))
 
     def _weights(self, batches: Sequence[Batch]) -> Tensor:
         """What the losses of this step are divided by: see `loss.grounding_loss`."""
@@ -234,9 +258,12 @@ class Trainer:
             name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()
         }
         self.told(row)
+        self._write(row)
+
+    def _write(self, row: Row) -> None:
         if self.history:
             with self.folder.writing():
-                self.history.add(row)
+                self.history.add({"step": self.step, "epoch": self.step / self.epoch_steps, **row})
 
     def _end_epoch(self) -> None:
         """Validate and keep, with the averaged weights where there are such."""
@@ -259,6 +286,7 @@ class Trainer:
         self.epoch_time = self._began - began
 
     def _checkpoint(self) -> None:
+        unread = self._all_unread()
         if self.processes.first:
             self.folder.save(
                 {
@@ -270,6 +298,7 @@ class Trainer:
                     "optimizer": self.optimizer.state_dict(),
                     "average": self.average.shadow if self.average else {},
                     "window": dict(self._window),
+                    "unread": unread,
                 }
             )
         self.processes.wait()
@@ -281,6 +310,7 @@ class Trainer:
         if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
             self.watch.worse = 0
         self._window = dict(state["window"])
+        self._unread = Counter(state.get("unread", {}) if self.processes.first else {})
         copy_into(self.trained, state["weights"])
         if self.average:
             copy_into(self.average.shadow, state["average"])

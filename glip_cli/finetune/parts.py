@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ class Ending:
         early: AP had fallen for too long.
         best, best_step: the highest AP on validation, 0 without any, and when it was.
         parts: into how many each batch was cut for want of memory.
+        unread: what was wrong with images that could not be read any more -> how often others took their places.
     """
 
     step: int
@@ -41,6 +42,7 @@ class Ending:
     best: float
     best_step: int
     parts: int
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:

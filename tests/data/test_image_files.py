@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from glip_cli.data import image_files
 from glip_cli.data.image_files import upright_size, whole_size
 from glip_cli.errors import ImageError
 from glip_cli.image import read_image
@@ -23,19 +23,6 @@ def saved(kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(PIXELS).save(stream, kind, **options)
     return stream.getvalue()
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that were decoded."""
-    paths: list[Path] = []
-
-    def read(path: Path) -> Image.Image:
-        paths.append(path)
-        return read_image(path)
-
-    monkeypatch.setattr(image_files, "read_image", read)
-    return paths
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,13 +45,31 @@ def outcome(measure: Callable[[Path], tuple[int, int]], path: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO"])
-def test_whole_images_are_not_decoded(tmp_path: Path, decoded: list[Path], kind: str) -> None:
-    path = tmp_path / "x"
+def test_whole_images_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, other = tmp_path / "x", tmp_path / "y"
     path.write_bytes(saved(kind))
-    assert whole_size(path) == (60, 40)
-    path.write_bytes(saved(kind) + bytes(5000))  # what some cameras write behind it
-    assert whole_size(path) == (60, 40)
-    assert decoded == []
+    other.write_bytes(saved(kind) + bytes(5000))  # as some cameras write it
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
+    assert whole_size(path) == whole_size(other) == upright_size(path) == (60, 40)
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("name", [b"eXIf", b"tEXt", b"zTXt"])
+def test_png_that_are_turned(tmp_path: Path, before: bytes, name: bytes) -> None:
+    """EXIF may stand behind the data, and in texts."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    packed = exif.tobytes()
+    text = f"\nexif\n{len(packed)}\n{packed.hex()}".encode()
+    key = b"Raw profile type exif\0"
+    content = {b"eXIf": packed[6:], b"tEXt": key + text, b"zTXt": key + b"\0" + zlib.compress(text)}[name]
+    data = saved("PNG")
+    place = data.index(before) - 4
+    crc = zlib.crc32(name + content).to_bytes(4, "big")
+    path = tmp_path / "x.png"
+    path.write_bytes(data[:place] + len(content).to_bytes(4, "big") + name + content + crc + data[place:])
+    assert read_image(path).size == (40, 60)
+    assert whole_size(path) == upright_size(path) == (40, 60)
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 1}, {"comment": b"\xff\xd9" * 50}])

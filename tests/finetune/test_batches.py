@@ -179,12 +179,38 @@ def test_global_random_state_is_left_alone(train_set: TrainSet) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_went_away_is_one_line(tmp_path: Path, workers: int) -> None:
-    lost = detection_set(tmp_path / "gone.png", [], [], NAMES)
-    with pytest.raises(ImageError) as caught:
+@pytest.mark.parametrize(("copies", "tried"), [(1, 1), (30, 16)])
+def test_images_that_all_went_away_are_one_line(tmp_path: Path, workers: int, copies: int, tried: int) -> None:
+    lost = detection_set(tmp_path / "gone.png", [], [], NAMES, copies)
+    with pytest.raises(ImageError, match=rf"so many in a row \({tried}\) cannot be read") as caught:
         next(feed(stream(lost), workers))
     assert "gone.png" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no image", None])
+def test_another_image_takes_the_place_of_one_that_cannot_be_read(
+    train_set: TrainSet, tmp_path: Path, damage: bytes | None
+) -> None:
+    """Wherever the stream begins and whoever prepares it, the same one; all other places hold what they held."""
+    gone = tmp_path / "gone.png"
+    if damage is not None:
+        gone.write_bytes(damage)
+    items = list(train_set.items)
+    items[3] = replace(items[3], image=gone)
+    odd = replace(train_set, items=tuple(items))
+    whole = [stream(train_set, 1).batch(i) for i in range(2 * COUNT)]
+    found = [stream(odd, 1).batch(i) for i in range(2 * COUNT)]
+    missed = [i for i, batch in enumerate(found) if batch.unread]
+    assert missed == [i for i, batch in enumerate(whole) if batch.images[0].endswith("3.png")]
+    assert len(missed) == 2  # once in each round
+    for i, (mine, other) in enumerate(zip(found, whole, strict=True)):
+        assert same(mine, other) == (i not in missed)
+        assert str(gone) not in mine.images
+    assert all(len(found[i].unread) == 1 and str(gone) in found[i].unread[0] for i in missed)
+    again = list(islice(feed(stream(odd, 1).starting(missed[0]), 1), COUNT))
+    assert all(map(same, again, found[missed[0] :]))
+    assert [batch.unread for batch in again] == [batch.unread for batch in found[missed[0] :][:COUNT]]
 
 
 @pytest.mark.parametrize(

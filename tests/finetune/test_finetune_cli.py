@@ -112,9 +112,31 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
     done = finetune(scenes, tmp_path, "--epochs", 1, "--shots", 1, "--mode", "head")
     assert done.exit_code == 0, done.output
-    chosen = json.loads((tmp_path / "shots.json").read_bytes())["instances.json"]
-    assert 0 < len(chosen) <= 8
-    assert set(chosen) <= set(range(1, 9))
+    (chosen,) = json.loads((tmp_path / "shots.json").read_bytes())
+    assert chosen["set"] == "instances.json"
+    content = json.loads(scenes.read_bytes())
+    files = {row["id"]: str(scenes.parent / row["file_name"]) for row in content["images"]}
+    assert 0 < len(chosen["images"]) <= 8
+    assert all(files[row["id"]] == row["file"] for row in chosen["images"])
+    ids = {row["id"] for row in chosen["images"]}
+    boxes = sum(row["image_id"] in ids for row in content["annotations"])
+    said = f"instances.json: --shots 1 takes {len(ids)} of the 8 images, {boxes} of the 37 boxes"
+    assert said in done.stderr
+
+
+def test_an_image_that_is_damaged_inside_ends_nothing(tmp_path: Path) -> None:
+    """Its header and its end are whole, so no check finds it but decoding."""
+    scenes = draw_scenes(tmp_path / "scenes", 4, seed=5)
+    damaged = scenes.parent / "00001.png"
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[: len(data) // 2] + bytes(64) + data[len(data) // 2 + 64 :])
+    done = finetune(scenes, tmp_path / "out", "--epochs", 1, "--mode", "head")
+    assert done.exit_code == 0, done.output
+    assert "instances.json: 4 images" in done.stderr
+    assert re.search(r"00001\.png: damaged or cut short .*; other images take its place", done.stderr)
+    assert re.search(r"1 image could not be read in training, all listed in metrics\.jsonl; first .*00001", done.stderr)
+    (unread,) = read_rows(tmp_path / "out" / "metrics.jsonl")[-1]["unread"].items()
+    assert (str(damaged) in unread[0], unread[1]) == (True, 1)
 
 
 @pytest.mark.parametrize("mode", ["head", "prompt", "lora"])

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,34 @@ def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
     assert again.run().complete
     straight = train(tmp_path / "b", recipe, dropout=0.1)
     assert all(torch.equal(again.trained[name], straight.trained[name]) for name in straight.trained)
+
+
+@dataclass(frozen=True)
+class Damaged(Drawn):
+    """Some of whose images could not be read."""
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(super().batches(first), first):
+            yield replace(batch, unread=(("a.png: cut short", "b.png: gone"), ("a.png: cut short",), ())[number % 3])
+
+
+def test_images_that_could_not_be_read_are_counted(tmp_path: Path) -> None:
+    """Each is said once, and all stand in the last row, also where the training was stopped in between."""
+    recipe = Recipe(epochs=3, **ALL)
+    stop, said = threading.Event(), list[str]()
+
+    def stop_at_four(row: dict[str, Any]) -> None:
+        if row["step"] == 4:
+            stop.set()
+
+    (tmp_path / "a").mkdir()
+    trainer(tmp_path / "a", recipe, source=Damaged(), notes=said.append, told=stop_at_four, stop=stop).run()
+    assert said == ["a.png: cut short; other images take its place", "b.png: gone; other images take its place"]
+    assert "unread" not in read_rows(tmp_path / "a" / "metrics.jsonl")[-1]
+    ending = trainer(tmp_path / "a", recipe, source=Damaged(), notes=said.append).run()
+    assert len(said) == 2
+    assert ending.unread == {"a.png: cut short": 4, "b.png: gone": 2}
+    assert read_rows(tmp_path / "a" / "metrics.jsonl")[-1] == {"step": 6, "epoch": 3.0, "unread": ending.unread}
 
 
 def test_more_epochs_go_on_after_the_end(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """An endless stream of training batches that is the same every time.
 
-What the stream holds at a place hangs on the seed and the place alone: not on the number of workers, of processes, or
-of pictures per batch, nor on where it began. So a run goes on where it was killed, and a batch that was too large for
-the device is gone through again in halves.
+What the stream holds at a place hangs on the seed, the place and the files alone: not on the number of workers, of
+processes, or of images per batch, nor on where it began. So a run goes on where it was killed, and a batch that was too
+large for the device is gone through again in halves. Where an image cannot be read, another takes its place.
 
     place -> round and number in it -> picture (every round is a new order) -> its view and its prompt -> batch
     place -> the scene that is drawn for it, where drawn scenes are trained on
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from glip_cli.errors import GlipError, UsageError
+from glip_cli.errors import GlipError, ImageError, UsageError
 from glip_cli.finetune.assign import Match, match
 from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.prompts import Asked
@@ -33,7 +34,8 @@ from glip_cli.image import collate
 from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.tokenizer import Tokenizer
 
-_ORDER, _ITEM = 0, 1  # two kinds of draws that must not repeat each other
+_ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
+_TRIES = 16  # images for a place, where they cannot be read
 _MULTIPLE = 8  # of the text's length: fewer shapes
 
 
@@ -47,6 +49,7 @@ class Batch:
         targets: what is in each image.
         matches: which locations of the network are to find it, at the size of `pixels`.
         images: the files, for messages.
+        unread: what was wrong with images in whose places these stand, one line each.
     """
 
     pixels: Tensor
@@ -55,6 +58,7 @@ class Batch:
     targets: list[Target]
     matches: list[Match]
     images: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -119,15 +123,16 @@ class Batches(IterableDataset[Batch]):
             number += step
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` of this process, from 0. Raises ImageError for a picture that cannot be read any more."""
+        """Batch `number` of this process, from 0. Raises ImageError where too many images cannot be read any more."""
         begin = (number * self.world + self.rank) * self.batch_size
         places = range(begin, begin + self.batch_size)
-        samples = [self._sample(place, *self._item(place)) for place in places]
+        unread: list[str] = []
+        samples = [self._sample(place, *self._item(place), unread) for place in places]
         ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
         pixels = collate([sample.view.prepared for sample in samples])
         targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
         matches = [match(level_sizes(pixels), target.boxes) for target in targets]
-        return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples))
+        return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples), tuple(unread))
 
     def _item(self, place: int) -> tuple[int, int]:
         """The set, and the number in it."""
@@ -147,7 +152,21 @@ class Batches(IterableDataset[Batch]):
             parts.append(np.stack([np.full(len(chosen), which), chosen], axis=1))
         return rng.permutation(np.concatenate(parts))
 
-    def _sample(self, place: int, which: int, item: int) -> Sample:
+    def _sample(self, place: int, which: int, item: int, unread: list[str]) -> Sample:
+        """The image of a place; where it cannot be read, another of its set that hangs on the place alone."""
+        for tried in self._tries(place, which, item):
+            try:
+                return self._shown(place, which, tried)
+            except ImageError as error:
+                unread.append(str(error))
+        raise ImageError(f"{unread[-1]}; so many in a row ({len(unread)}) cannot be read: check the disk they are on")
+
+    def _tries(self, place: int, which: int, item: int) -> Iterator[int]:
+        yield item
+        others = np.random.default_rng((self.seed, _OTHER, place)).permutation(len(self.sets[which]))
+        yield from islice((other for other in others.tolist() if other != item), _TRIES - 1)
+
+    def _shown(self, place: int, which: int, item: int) -> Sample:
         rng = np.random.default_rng((self.seed, _ITEM, place))
         shown = self._showers[which].show(item, place, rng)
         view = self.augmentation.view(shown.image, shown.boxes, shown.asked.prompt.text, rng)

@@ -89,6 +89,10 @@ class TrainSet:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def box_count(self) -> int:
+        return sum(len(item.boxes) for item in self.items)
+
 
 def _check_boxes(boxes: FloatBoxes, count: int) -> None:
     if boxes.shape != (count, 4):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
@@ -42,6 +44,14 @@ def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
             seen.update(classes)
     kept = tuple(item for item in items if item.image_id in chosen)
     return FewShot(replace(train_set, items=kept), tuple(item.image_id for item in kept))
+
+
+def shots_table(sets: Sequence[TrainSet]) -> list[dict[str, Any]]:
+    """Which images they hold, as JSON has it; ids are those of the file that a set was read from, or its own."""
+    return [
+        {"set": one.name, "images": [{"id": item.image_id, "file": str(item.image)} for item in one.items]}
+        for one in sets
+    ]
 
 
 def _order(seed: int, image_id: int) -> bytes:
