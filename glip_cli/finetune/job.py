@@ -159,7 +159,7 @@ class Job:
         if self.data.shots is None:
             return sets
         wholes = [one for one in sets if isinstance(one, TrainSet)]
-        chosen: list[AnySet] = []
+        chosen: list[TrainSet] = []
         for whole in wholes:
             few = few_shot(whole, self.data.shots, self.data.shot_seed).train_set
             self.told.note(
@@ -170,7 +170,7 @@ class Job:
         if self.processes.first:
             with self.folder.writing(), written(self.out / "shots.json") as stream:
                 stream.write(json_bytes(shots_table(chosen), indent=2) + b"\n")
-        return chosen
+        return [*chosen]
 
     def _read_checks(self, scenes: Path) -> None:
         """The first process makes the files of the checks; the others then find them."""
