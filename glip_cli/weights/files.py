@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from glip_cli.errors import CheckpointError
-from glip_cli.readable import listed
+from glip_cli.readable import listed, quoted
 from glip_cli.weights import native, pickles, tuned
 
 WRAPPERS = ("state_dict", "model")  # mmengine's key, and the official one; averages (EMA) are never read
@@ -93,7 +93,14 @@ def _unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str]:
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(key, str) for key in loaded):
         raise CheckpointError(f"{path} holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}")
     if odd := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
-        raise CheckpointError(f"{path} holds something else than tensors under {odd[0]!r}: not a state dict")
+        raise CheckpointError(f"{path} holds something else than tensors under {quoted(odd[0])}: not a state dict")
+    if large := [key for key, value in loaded.items() if _claimed(value) > value.untyped_storage().nbytes()]:
+        raise CheckpointError(f"{path} has less data than its tensor {quoted(large[0])} has numbers: it is damaged")
     if all(key.startswith(PARALLEL) for key in loaded):
         return {key.removeprefix(PARALLEL): value for key, value in loaded.items()}, f"{wrapping}+module"
     return dict(loaded), wrapping
+
+
+def _claimed(tensor: Tensor) -> int:
+    """Bytes of a copy: strides of zero can make much of little."""
+    return tensor.numel() * tensor.element_size()

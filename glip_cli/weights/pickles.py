@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch.types import Storage
 
 from glip_cli.errors import CheckpointError, UnsafeFileError
 from glip_cli.readable import one_line
+from glip_cli.weights.archives import check_storages, read_records
 
 ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip, mapped from disk instead of read
 _LONGEST = 80  # characters of a name, in an error
@@ -91,13 +93,23 @@ def load(path: Path) -> Any:
     """
     with path.open("rb") as file:
         mapped = file.read(len(ZIP)) == ZIP
+    records = read_records(path) if mapped else []
+    storages: list[Storage] = []
+
+    def keep(storage: Storage, location: str) -> Storage:
+        storages.append(storage)
+        return storage  # on the CPU, whatever `location` it was saved from
+
     with torch.serialization.safe_globals(list(STAND_INS)), warnings.catch_warnings():
         # about pickle protocols and about old storages: nothing that the person could act on
         warnings.simplefilter("ignore")
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            loaded = torch.load(path, map_location=keep, weights_only=True, mmap=mapped)
         except Exception as error:  # a damaged pickle may fail in any way
             raise _explain(path, error) from error
+    if mapped:
+        check_storages(path, records, storages)
+    return loaded
 
 
 def _explain(path: Path, error: Exception) -> CheckpointError | UnsafeFileError:
