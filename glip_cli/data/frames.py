@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from glip_cli.data.image_files import TURNED, read_header
 from glip_cli.data.rows import Annotation, ImageRow
-from glip_cli.readable import counted, one_line
+from glip_cli.readable import counted, one_line, shorten
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -152,7 +152,7 @@ def _is_inside(box: Sequence[float], size: Size) -> bool:
 
 
 def _which(odd: Sequence[ImageRow], size: Size) -> str:
-    name, stated = one_line(odd[0].file_name or f"image {odd[0].id}")[:_LONGEST], _stated(odd[0])
+    name, stated = shorten(one_line(odd[0].file_name or f"image {odd[0].id}"), _LONGEST), _stated(odd[0])
     sizes = f"{size[0]} x {size[1]}, stated {stated[0]} x {stated[1]}"
     return f"{counted(len(odd), 'image')} of another size than stated, first {name}: {sizes}"
 

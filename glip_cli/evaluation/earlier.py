@@ -17,9 +17,7 @@ from glip_cli.evaluation.names import Names
 from glip_cli.evaluation.predictions import Predictions, Results
 from glip_cli.evaluation.results import as_result, read_entries
 from glip_cli.evaluation.written import RESULTS, read_metrics
-from glip_cli.readable import one_line
-
-_LONGEST = 60  # characters of a value, in a line
+from glip_cli.readable import QUOTED, one_line, shorten
 
 
 @dataclass(frozen=True)
@@ -128,5 +126,4 @@ def _results_of(earlier: _Earlier, truth: GroundTruth, images: set[int]) -> Resu
 
 
 def _short(value: object) -> str:
-    text = one_line(str(value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return shorten(one_line(str(value)), QUOTED)

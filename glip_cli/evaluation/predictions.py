@@ -10,7 +10,7 @@ from typing import Any
 from glip_cli.data.frames import Frames, Size, frames_of
 from glip_cli.data.rows import ImageRow
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.readable import counted, one_line
+from glip_cli.readable import counted, one_line, shorten
 
 Results = list[dict[str, Any]]
 
@@ -67,7 +67,7 @@ def unread(truth: GroundTruth, predictions: Predictions) -> dict[str, str]:
 def skipped(names: Sequence[str], total: int, noun: str = "image") -> str:
     """ "2 of 20 images, scored as nothing found: a.png ..." """
     more = " ..." if len(names) > 1 else ""
-    return f"{len(names)} of {counted(total, noun)}, scored as nothing found: {one_line(names[0])[:_LONGEST]}{more}"
+    return f"{len(names)} of {counted(total, noun)}, scored as nothing found: {shorten(one_line(names[0]), _LONGEST)}{more}"
 
 
 def image_names(truth: GroundTruth, ids: Iterable[int]) -> list[str]:
