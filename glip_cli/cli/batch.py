@@ -9,7 +9,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, tell
 from glip_cli.cli.ending import end_run, stopping
 from glip_cli.cli.onnx import open_onnx
 from glip_cli.cli.request import (
@@ -154,4 +154,4 @@ def say_status(run: Path) -> None:
     from glip_cli.batch.status import describe
 
     for line in describe(run):
-        print(line)
+        tell(line)

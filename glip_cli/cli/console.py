@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from glip_cli.errors import GlipError
-from glip_cli.readable import counted, message
+from glip_cli.readable import counted, message, one_line
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 
@@ -46,6 +46,11 @@ def write_any_letter() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def tell(text: str) -> None:
+    """One line on stdout; what a file or a server wrote cannot steer the terminal."""
+    print(one_line(text))
+
+
 class Notes:
     """Remarks for the person, silenced by --quiet; errors are not."""
 
@@ -53,8 +58,9 @@ class Notes:
         self.quiet = quiet
 
     def say(self, text: str) -> None:
+        """One line, as `tell`."""
         if not self.quiet:
-            print(text, file=sys.stderr)
+            print(one_line(text), file=sys.stderr)
 
     def note(self, *remarks: str) -> None:
         """A line for each thing that a person may want to know of the answers."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glip_cli.batch.journal import read_records
-from glip_cli.cli.console import Notes
+from glip_cli.cli.console import Notes, tell
 from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
@@ -170,7 +170,7 @@ def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) ->
 def show_facts(facts: Mapping[str, str]) -> None:
     longest = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:<{longest}}  {value}")
+        tell(f"{name:<{longest}}  {value}")
 
 
 def percent(share: float) -> str:
@@ -273,4 +273,4 @@ def show_rows(table: ReportTable) -> None:
     for row in table.rows:
         shown.add_row(*(percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells))
     Console(soft_wrap=True, highlight=False).print(shown)
-    print(table.note)
+    tell(table.note)

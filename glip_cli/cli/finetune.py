@@ -21,7 +21,7 @@ from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.ending import interruptible, stopping
 from glip_cli.errors import UsageError
 from glip_cli.interrupt import INTERRUPTED
-from glip_cli.readable import counted
+from glip_cli.readable import counted, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +148,7 @@ def show_findings(found: Findings, notes: Notes) -> None:
     for column, justify in (("found", "left"), ("count", "right"), ("is", "left"), ("first", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in found.rows:
-        table.add_row(row.what, str(row.count), row.action, row.example)
+        table.add_row(row.what, str(row.count), row.action, one_line(row.example))
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(table)
 
 
@@ -190,5 +190,5 @@ def show_table(rows: list[Compared], last: str) -> None:
     for i, column in enumerate(("data", "metric", "before", last, "change")):
         table.add_column(column, justify="right" if i > 1 else "left")
     for row in rows:
-        table.add_row(*cells(row))
+        table.add_row(*map(one_line, cells(row)))
     Console(soft_wrap=True, highlight=False, markup=False).print(table)

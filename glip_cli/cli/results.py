@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.cli.console import Notes, print_json, say_error
+from glip_cli.cli.console import Notes, print_json, say_error, tell
 from glip_cli.cli.ending import leave_if_failed
 from glip_cli.cli.request import split_values
 from glip_cli.errors import OutputError, UsageError
@@ -114,11 +114,11 @@ class Summary:
         found = outcome.detections
         assert found is not None
         width, height = found.size
-        print(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
+        tell(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
         longest = max(map(len, found.names), default=0)
         for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
             x1, y1, x2, y2 = (f"{corner:7.1f}" for corner in box)
-            print(f"  {name:<{longest}}  {score:.2f}  {x1} {y1} {x2} {y2}")
+            tell(f"  {name:<{longest}}  {score:.2f}  {x1} {y1} {x2} {y2}")
 
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""

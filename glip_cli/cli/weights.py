@@ -12,7 +12,7 @@ from rich.table import Table
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import DownloadBar, Notes, print_json
+from glip_cli.cli.console import DownloadBar, Notes, print_json, tell
 
 if TYPE_CHECKING:
     from glip_cli.weights.registry import Checkpoint
@@ -84,7 +84,7 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
         print_json(facts)
         return
     for key, value in facts.items():
-        print(f"{key:<13} {_plain(value)}")
+        tell(f"{key:<13} {_plain(value)}")
 
 
 @app.command(epilog="Example: glip weights convert glip_tiny_mmdet-c24ce662.pth glip-t.safetensors")

@@ -66,8 +66,8 @@ def unread(truth: GroundTruth, predictions: Predictions) -> dict[str, str]:
 
 def skipped(names: Sequence[str], total: int, noun: str = "image") -> str:
     """ "2 of 20 images, scored as nothing found: a.png ..." """
-    more = " ..." if len(names) > 1 else ""
-    return f"{len(names)} of {counted(total, noun)}, scored as nothing found: {shorten(one_line(names[0]), _LONGEST)}{more}"
+    first, more = shorten(one_line(names[0]), _LONGEST), " ..." if len(names) > 1 else ""
+    return f"{len(names)} of {counted(total, noun)}, scored as nothing found: {first}{more}"
 
 
 def image_names(truth: GroundTruth, ids: Iterable[int]) -> list[str]:
