@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from glip_cli.errors import UsageError
+from glip_cli.readable import one_line
 
 _MAX_ID = 2**63 - 1
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -124,5 +125,5 @@ def as_sized_box(value: object, where: str) -> list[float]:
 
 def shown(value: object) -> str:
     """`value` as one short line."""
-    text = json.dumps(value, ensure_ascii=True, default=str)
+    text = one_line(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else f"{text[:57]}..."

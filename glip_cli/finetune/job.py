@@ -45,6 +45,7 @@ from glip_cli.finetune.schedule import Left
 from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.start import Start
 from glip_cli.output.formats import json_bytes, written
+from glip_cli.prompt import label_prompt, vocabulary_notes
 from glip_cli.readable import counted
 from glip_cli.tokenizer import Tokenizer
 
@@ -111,6 +112,7 @@ class Job:
     def _run(self, scenes: Path) -> Result:
         self.told.note(f"settings: {self.recipe}")
         sets = self.data.read(self.told.findings)
+        self._say_how_labels_are_read(sets)
         self._read_checks(scenes)
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
         self._compare(digests)
@@ -130,6 +132,13 @@ class Job:
             with self.folder.writing():
                 write_table(self.out, table)
         return Result(ending, table)
+
+    def _say_how_labels_are_read(self, sets: Sequence[AnySet]) -> None:
+        """Class names that the vocabulary lacks, or that the model cannot tell apart."""
+        tokenizer = Tokenizer.from_dir(self.start.tokenizer)
+        for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
+            for note in vocabulary_notes(label_prompt(labels), tokenizer):
+                self.told.note(f"note: {note}")
 
     def _compare(self, digests: Mapping[str, Digest]) -> None:
         """Raises UsageError where a training that goes on began with other data."""

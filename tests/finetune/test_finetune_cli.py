@@ -124,6 +124,18 @@ def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
     assert said in done.stderr
 
 
+def test_class_names_that_the_model_cannot_tell_apart_are_said(scenes: Path, tmp_path: Path) -> None:
+    content = json.loads(scenes.read_bytes())
+    content["categories"][0]["name"], content["categories"][1]["name"] = "裂纹", "划痕"
+    for name, more in (("train", {}), ("val", {"annotations": []})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**content, **more}))
+    images = ("--images", scenes.parent, "--val", tmp_path / "val.json", "--val-images", scenes.parent)
+    done = finetune(tmp_path / "train.json", tmp_path / "out", *images)
+    assert done.exit_code == 2  # there is no box to validate on
+    assert "note: the model's vocabulary knows nothing of '裂纹', '划痕': it reads [UNK] instead" in done.stderr
+    assert "note: the model cannot tell these labels apart: '裂纹', '划痕'" in done.stderr
+
+
 def test_an_image_that_is_damaged_inside_ends_nothing(tmp_path: Path) -> None:
     """Its header and its end are whole, so no check finds it but decoding."""
     scenes = draw_scenes(tmp_path / "scenes", 4, seed=5)

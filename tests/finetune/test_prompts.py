@@ -64,6 +64,7 @@ def test_a_picture_without_boxes_is_asked_too() -> None:
 
 def test_names_that_the_model_reads_alike_all_name_the_box() -> None:
     assert asked_about(("star", "moon", "Star", "star_(big)"), [2, 1]).positive == ((0, 2, 3), (1,))
+    assert asked_about(("裂纹", "star", "划痕"), [0, 1]).positive == ((0, 2), (1,))  # both are two times [UNK]
 
 
 @given(

@@ -20,7 +20,7 @@ from glip_cli.evaluation.results import read_results
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.scenes import draw_scene
 from tests.hardening.mutate import altered, damaged
-from tests.hardening.whole import COCO, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
+from tests.hardening.whole import COCO, CSV, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
@@ -131,18 +131,19 @@ def test_damaged_thresholds(folder: Path, content: bytes) -> None:
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One picture as YOLO and as VOC have it."""
     root = tmp_path_factory.mktemp("others")
-    files = {"yolo/data.yaml": YAML, "yolo/labels/1.txt": YOLO, "voc/Annotations/1.xml": VOC}
+    files = {"yolo/data.yaml": YAML, "yolo/labels/1.txt": YOLO, "voc/Annotations/1.xml": VOC, "csv/x.csv": CSV}
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    for name in ("yolo/images", "voc/JPEGImages"):
-        (root / name).mkdir()
+    for name in ("yolo/images", "voc/JPEGImages", "csv"):
+        (root / name).mkdir(exist_ok=True)
         draw_scene(np.random.default_rng(1)).image.save(root / name / "1.png")
     return root
 
 
 @pytest.mark.parametrize(
-    ("name", "whole"), [("yolo/data.yaml", YAML), ("yolo/labels/1.txt", YOLO), ("voc/Annotations/1.xml", VOC)]
+    ("name", "whole"),
+    [("yolo/data.yaml", YAML), ("yolo/labels/1.txt", YOLO), ("voc/Annotations/1.xml", VOC), ("csv/x.csv", CSV)],
 )
 def test_damaged_training_sets(others: Path, name: str, whole: bytes) -> None:
     root = others / name.partition("/")[0]

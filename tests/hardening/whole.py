@@ -115,6 +115,7 @@ YOLO = b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.2 0.2 0.9\n0 0.1 0.1 0.4 0.1 0.4 0.4\n
 VOC = b"""<annotation><filename>1.png</filename><size><width>160</width><height>160</height><depth>3</depth></size>
 <object><name>circle</name><difficult>0</difficult>
 <bndbox><xmin>10</xmin><ymin>10</ymin><xmax>60</xmax><ymax>50</ymax></bndbox></object></annotation>"""
+CSV = b"filename,width,height,class,xmin,ymin,xmax,ymax\n1.png,160,160,circle,10,10,60,50\n"
 THRESHOLDS = b'# measured\n[thresholds]\n"circle" = 0.4  # F1 0.9\n"red star" = 0.55\n'
 
 # -------------------------------------------------------------------------------------------- journals, settings

@@ -9,13 +9,13 @@ After microsoft/GLIP, data/datasets/od_to_grounding.py; there the number of othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from glip_cli.chunks import Tokens
-from glip_cli.finetune.data.classes import read_as
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, Item, TrainSet
 from glip_cli.prompt import chunk, label_prompt, tokenize
 from glip_cli.tokenizer import Encoded, Tokenizer
@@ -56,10 +56,10 @@ class Asker:
         self._all: Asked | None = None
         if self.labels:
             chunks = chunk(label_prompt(self.labels), tokenizer, window)
-            counts = [len(places) for part in chunks for places in part.tokens.label_tokens]
-            self._costs = np.array(counts) + 1  # with the full stop that follows, or [SEP]
+            read = [tuple(part.tokens.ids[i] for i in places) for part in chunks for places in part.tokens.label_tokens]
+            self._costs = np.array([len(ids) for ids in read]) + 1  # with the full stop that follows, or [SEP]
             self._all = Asked(chunks[0].prompt, (), chunks[0].tokens) if len(chunks) == 1 else None
-            self._alike = _groups([read_as(label) for label in self.labels])
+            self._alike = _groups(read)
 
     def ask(self, item: Item, rng: np.random.Generator) -> Asked:
         """The prompt for one picture; `rng` is drawn from only where not all class names fit."""
@@ -80,15 +80,15 @@ class Asker:
         return rng.permutation(order[fitting])
 
     def _positive(self, item: DetectionItem, asked: Ints) -> tuple[tuple[int, ...], ...]:
-        """For each box the places in `asked` of its class, and of those that are named alike."""
+        """For each box the places in `asked` of its class, and of those that the model reads alike."""
         alike = self._alike[asked]
         return tuple(tuple(np.flatnonzero(alike == self._alike[label]).tolist()) for label in item.labels)
 
 
-def _groups(names: list[str]) -> Ints:
-    """For each name the number of the first that equals it."""
-    first: dict[str, int] = {}
-    return np.array([first.setdefault(name, i) for i, name in enumerate(names)], np.int64)
+def _groups(read: Sequence[tuple[int, ...]]) -> Ints:
+    """For each the number of the first that equals it."""
+    first: dict[tuple[int, ...], int] = {}
+    return np.array([first.setdefault(ids, i) for i, ids in enumerate(read)], np.int64)
 
 
 def ask_caption(item: GroundingItem, tokenizer: Tokenizer, window: int) -> Asked:

@@ -43,7 +43,7 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
 
 
 def in_pixels(
-    annotations: Sequence[tuple[int, Annotation]],
+    annotations: list[tuple[int, Annotation]],
     rows: Sequence[ImageRow],
     pictures: Mapping[int, Picture],
     tally: Tally,
@@ -55,6 +55,8 @@ def in_pixels(
     for row in frames.odd:
         (width, height), fault = sizes[row.id], Fault.IMAGE_SCALED if row.id in frames.by_id else Fault.IMAGE_SIZE
         tally.add(fault, f"{files[row.id]}: {width} x {height}, stated {row.width} x {row.height}")
+    if not frames.by_id:
+        return annotations
     return [(place, {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}) for place, row in annotations]
 
 
