@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from glip_cli.model.blocks import ROWS, in_blocks
 from glip_cli.model.config import SwinConfig
-from glip_cli.model.products import adopt
+from glip_cli.model.products import run
 
 PATCH = 4  # pixels per cell of the first stage
 FAR = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
@@ -32,8 +32,12 @@ class WindowBlock(SwinTransformerBlock):
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H, W, C]."""
         x = x + self.drop_path1(self._attn(self.norm1(x)))
-        widened = in_blocks(lambda rows: self.mlp(self.norm2(rows)), x.flatten(0, 2))
+        widened = in_blocks(lambda rows: self._widen(self.norm2(rows)), x.flatten(0, 2))
         return x + self.drop_path2(widened.view_as(x))
+
+    def _widen(self, x: Tensor) -> Tensor:
+        """The MLP of rows [n, C]; timm's has no dropout unless it is asked for."""
+        return run(self.mlp.fc2, self.mlp.act(run(self.mlp.fc1, x)))
 
     def _attn(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H, W, C]."""
@@ -91,10 +95,10 @@ class WindowBlock(SwinTransformerBlock):
 
     def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
         """Within each window: [windows, cells, C], bias [windows, heads, cells, cells] -> [windows, cells, C]."""
-        qkv = self.attn.qkv(x).unflatten(2, (3, self.attn.num_heads, -1))
+        qkv = run(self.attn.qkv, x).unflatten(2, (3, self.attn.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         heard = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        return self.attn.proj(heard.transpose(1, 2).flatten(2))
+        return run(self.attn.proj, heard.transpose(1, 2).flatten(2))
 
 
 class Stage(nn.Module):
@@ -146,7 +150,6 @@ class Backbone(nn.Module):
         self.apply(start)
         # a cell of padding must not be exactly zero: each LayerNorm would multiply its gradient by 1 / sqrt(eps)
         nn.init.normal_(self.patch_embed.proj.bias, std=0.02)
-        adopt(self)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""

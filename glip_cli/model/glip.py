@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from glip_cli.model.backbone import Backbone, FeaturePyramid
 from glip_cli.model.config import GlipConfig
 from glip_cli.model.head import Head, RawOutput
-from glip_cli.model.products import adopt
 from glip_cli.model.text import TextEncoder
 
 
@@ -25,7 +24,6 @@ class Glip(nn.Module):
         self.fpn = FeaturePyramid([config.swin.embed_dim * 2**i for i in (1, 2, 3)], config.channels)
         self.text = TextEncoder(config.text)
         self.head = Head(config)
-        adopt(self)
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each.
