@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ from glip_cli.download import fetch
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.readable import one_line, open_text, shown_url, why_unreadable
 from glip_cli.threads import READ_SECONDS, within
-from glip_cli.walk import Passed, has_image_suffix, pictures_below, pictures_matching
+from glip_cli.walk import Passed, has_image_suffix, pictures_below, pictures_matching, split_pattern
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -93,6 +93,27 @@ def expand(
     return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 
 
+def common_folder(inputs: Iterable[str]) -> str:
+    """The deepest folder that holds every file and folder that `inputs` name, as their names begin; "" without one.
+
+    What is made from pictures mirrors the folders below it. A list, stdin and URLs do not count.
+    """
+    folders = [_folder_of(text).parts for text in inputs if text != "-" and not _is_url(text) and not _is_list(text)]
+    common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
+    return one_line(str(Path(*common))) if common else ""
+
+
+def _folder_of(text: str) -> Path:
+    path = text if os.path.lexists(text) else os.path.expanduser(text)
+    if glob.has_magic(path) and not os.path.lexists(path):
+        return split_pattern(path)[0]
+    return Path(path) if _is_folder(path) else Path(path).parent
+
+
+def _is_list(text: str) -> bool:
+    return text.startswith("@") and not os.path.lexists(text)
+
+
 def _without_nul(text: str) -> str:
     """No shell can type it, but a program can hand it over, and systems refuse such paths each in its own way."""
     if "\0" in text:
@@ -142,7 +163,7 @@ class Look:
             yield from self._from_stdin()
         elif _is_url(text):
             yield Source(shown_url(text), text, self.offline)
-        elif text.startswith("@") and not os.path.lexists(text):
+        elif _is_list(text):
             yield from self._from_list(text[1:])
         else:
             path = text if os.path.lexists(text) else os.path.expanduser(text)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.batch.journal import lasting, read_records
-from glip_cli.output.formats import WRITERS, json_bytes
+from glip_cli.output.formats import WRITERS, FileNames, json_bytes
 from glip_cli.output.records import AnyRecord, Detection, Record, corners
 
 GROUNDING = "grounding"
@@ -51,14 +51,16 @@ def tally(journal: Path) -> Tally:
     return total
 
 
-def write_formats(folder: Path, journal: Path, names: Sequence[str]) -> None:
-    """Make files of the complete records. Raises OSError, OutputError."""
-    if GROUNDING in names:
+def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str = "") -> None:
+    """Make files of the complete records; `root` is the folder of the images. Raises OSError, OutputError."""
+    if GROUNDING in formats:
         write_grounding(journal, folder / FILE)
-    writers = [WRITERS[name](folder) for name in names if name != GROUNDING]
+    writers = [WRITERS[form](folder) for form in formats if form != GROUNDING]
+    names = FileNames(root)
     for record in by_picture(read_records(journal)) if writers else ():
+        name = names.of(record["image"])
         for writer in writers:
-            writer.add(record)
+            writer.add(record, name)
     for writer in writers:  # not where something failed: closing gives a file its name
         writer.close()
 

@@ -75,7 +75,7 @@ class Folder:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self.path / LOCK, timeout=0))
-                for path in self.path.glob(".*.safetensors.*.tmp"):
+                for path in self.path.rglob(".*.safetensors.*.tmp"):
                     path.unlink(missing_ok=True)
             except Timeout:
                 raise UsageError(f"another glip is at work in {self.path}; wait, or choose another --out-dir") from None

@@ -27,7 +27,8 @@ from glip_cli.batch.retry import Retries, fold
 from glip_cli.batch.shards import Listed, Shard, Shards
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.output.formats import WRITERS, json_bytes
+from glip_cli.output.earlier import clear_earlier
+from glip_cli.output.formats import NAMED, WRITERS, FileNames, json_bytes
 from glip_cli.output.records import AnyRecord
 from glip_cli.types import Prompt
 
@@ -75,7 +76,7 @@ class RunFolder:
         """Take hold of the folder.
 
         Args:
-            overwrite: begin from nothing.
+            overwrite: begin from nothing; what formats wrote is removed too.
             retry_failed: images whose record is an error are tried again.
 
         Raises:
@@ -110,6 +111,7 @@ class RunFolder:
         if overwrite:
             self._shards.clear()
             self.results.unlink(missing_ok=True)
+            clear_earlier(self.path)
         elif self._settings.exists():
             before = read_settings(self._settings)
             self._processes = before.get("processes")
@@ -215,16 +217,17 @@ class RunFolder:
             "--overwrite to begin anew"
         )
 
-    def write_formats(self, names: Sequence[str]) -> None:
-        """Make other formats of the complete results. Raises OutputError."""
-        chosen = [name for name in names if name != "jsonl"]  # which is there already
+    def write_formats(self, formats: Sequence[str], names: FileNames) -> None:
+        """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
+        chosen = [name for name in formats if name != "jsonl"]  # which is there already
         if not chosen:
             return
         with _writing(self.path):
             writers = [WRITERS[name](self.path) for name in chosen]
             for record in read_records(self.results):
+                name = names.of(record["image"]) if NAMED & set(chosen) else ""
                 for writer in writers:
-                    writer.add(record)
+                    writer.add(record, name)
             for writer in writers:  # not where something failed: closing gives a file its name
                 writer.close()
 

@@ -77,8 +77,7 @@ class Engine(Protocol):
         ...
 
 
-def name_items(sources: Iterable[Source], named: bool) -> Iterator[Item]:
-    """Each source, with names for its pictures where they are wanted; the same sources always get the same names."""
-    names = FileNames()
+def name_items(sources: Iterable[Source], names: FileNames | None) -> Iterator[Item]:
+    """Each source, with a name for its pictures where names are given."""
     for source in sources:
-        yield Item(source, names.of(source.name) if named else "")
+        yield Item(source, names.of(source.name) if names else "")

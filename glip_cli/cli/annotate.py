@@ -72,11 +72,13 @@ def annotate(
         )
     from glip_cli.annotate.captions import read_captions, survey
     from glip_cli.batch.folder import RunFolder, Shard
+    from glip_cli.output.earlier import check_earlier
 
     shard = Shard.of_environment()
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
+    check_earlier(out_dir, formats, (), going.overwrite)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
     say_survey(found, notes)
 

@@ -82,9 +82,10 @@ def batch(
         return say_status(out_dir)
     from glip_cli.batch.folder import RunFolder, Shard, settings_of
     from glip_cli.batch.items import name_items
-    from glip_cli.output.formats import WRITERS
+    from glip_cli.output.earlier import check_earlier
+    from glip_cli.output.formats import WRITERS, FileNames
     from glip_cli.output.pictures import Pictures
-    from glip_cli.sources import expand
+    from glip_cli.sources import common_folder, expand
     from glip_cli.walk import Passed
 
     inputs = check_inputs(inputs)
@@ -100,6 +101,9 @@ def batch(
     # refuses what names no picture, before the model is loaded
     passed = Passed()
     sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
+    check_earlier(out_dir, formats, prompt.labels, going.overwrite)
+    root = common_folder(inputs)
+    names, drawn = FileNames(root), FileNames(root) if pictures.any else None
 
     from glip_cli.batch.local import LocalEngine
     from glip_cli.batch.runner import Runner
@@ -128,10 +132,11 @@ def batch(
         count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=pictures.folders)))
         bar = BatchBar(notes, count)
         with bar, stopping(runner.stop):
-            progress = folder.run(name_items(sources, pictures.any), engine, bar.started, bar.add)
+            progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
-            folder.write_formats(formats)
-    notes.note(*detector.remarks, *runner.remarks, *(passed.notes if progress.share_done else ()))
+            folder.write_formats(formats, names)
+    met = passed.notes if progress.share_done else ()
+    notes.note(*detector.remarks, *runner.remarks, *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 

@@ -22,6 +22,7 @@ from glip_cli.cli.request import (
     threshold_notes,
 )
 from glip_cli.cli.results import Files, Summary, read_formats
+from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ Format = Annotated[
 ]  # fmt: skip
 NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Save no pictures.")]
 NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Save no result files.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove what formats wrote in --out-dir before."),
+]
 Show = Annotated[bool, typer.Option("--show", rich_help_panel=flags.OUTPUT, help="Open each picture in a window.")]
 
 
@@ -63,13 +68,14 @@ def detect(
     no_save_vis: NoSaveVis = False,
     no_save_pred: NoSavePred = False,
     save_crop: flags.SaveCrop = False,
+    overwrite: Overwrite = False,
     show: Show = False,
     palette: flags.Palette = "bright",
     manner: flags.Manner,
 ) -> None:
     """Find what you name in pictures."""
-    from glip_cli.output.formats import WRITERS
-    from glip_cli.sources import expand
+    from glip_cli.output.formats import WRITERS, FileNames
+    from glip_cli.sources import common_folder, expand
     from glip_cli.walk import Passed
 
     notes, offline = Notes(manner.quiet), manner.offline
@@ -77,7 +83,7 @@ def detect(
     served = open_onnx(onnx, **vars(loading), compile=compile)
     prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
     options = read_options(question, keeping, viewing, prompt, batch_size)
-    formats = read_formats(format, "json", WRITERS)
+    formats = read_formats(format, "json", WRITERS) if not no_save_pred else []
     if explain and not inputs and served:
         print_explanation(served.plan(prompt, options).chunks)
         return
@@ -87,11 +93,15 @@ def detect(
 
     inputs = check_inputs(inputs)
 
+    from glip_cli.output.earlier import check_earlier, clear_earlier
     from glip_cli.output.pictures import Pictures
 
     pictures = Pictures(out_dir, not no_save_vis, save_crop, palette)
     passed = Passed()
     sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
+    check_earlier(out_dir, formats, prompt.labels, overwrite)
+    if "jsonl" in formats and (out_dir / "run.json").exists():
+        raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
 
     from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
@@ -103,8 +113,10 @@ def detect(
     if explain:
         print_explanation(plan.chunks)
     runner = Runner(detector, plan, options, keep_images=True)
-    files = Files(out_dir, formats if not no_save_pred else [], pictures)
+    files = Files(out_dir, formats, pictures, FileNames(common_folder(inputs)))
     summary = Summary(notes)
+    if overwrite:
+        clear_earlier(out_dir)
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
     with interruptible(), files, image_bar(notes, total) as advance:
         for outcome in runner(sources):
@@ -112,7 +124,7 @@ def detect(
             if show:
                 files.show(outcome)
             advance()
-    notes.note(*detector.remarks, *runner.remarks, *passed.notes)
+    notes.note(*detector.remarks, *runner.remarks, *passed.notes, *files.names.notes)
     summary.close(files)
 
 

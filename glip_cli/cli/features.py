@@ -62,7 +62,8 @@ def features(
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.batch.items import name_items
-    from glip_cli.sources import expand
+    from glip_cli.output.formats import FileNames
+    from glip_cli.sources import common_folder, expand
     from glip_cli.walk import Passed
 
     inputs = check_inputs(inputs)
@@ -96,12 +97,15 @@ def features(
     told |= {"asked_size": extractor.options.size or extractor.image_size, "dtype": str(extractor.dtype).split(".")[-1]}
     folder = Folder(out_dir, told, save_dtype, overwrite)
     job = Job(extractor, folder, workers)
-    count = None if "-" in inputs else lambda: sum(not folder.has(item) for item in name_items(expand(inputs), True))
+    root = common_folder(inputs)
+    names = FileNames(root)
+    count = None if "-" in inputs else lambda: sum(
+        not folder.has(item) for item in name_items(expand(inputs), FileNames(root)))  # fmt: skip
     bar = BatchBar(notes, count)
     with folder.held(), bar, stopping(job.stop):
         bar.started(0)
-        job.run(name_items(sources, True), bar.add)
-    notes.note(*(() if job.stop.is_set() else passed.notes))
+        job.run(name_items(sources, names), bar.add)
+    notes.note(*(() if job.stop.is_set() else passed.notes), *names.notes)
     finish(job, bar, notes)
 
 

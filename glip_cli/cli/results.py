@@ -41,17 +41,17 @@ class Files:
     folder: Path
     formats: Sequence[str]
     pictures: Pictures
+    names: FileNames
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
 
     def __enter__(self) -> Files:
-        from glip_cli.output.formats import WRITERS, FileNames
+        from glip_cli.output.formats import WRITERS
 
         try:
             self._writers = [self._open.enter_context(closing(WRITERS[name](self.folder))) for name in self.formats]
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
-        self._names: FileNames = FileNames()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ class Files:
         """Write everything of one image; return its record. Raises OutputError where the folder cannot be written."""
         from glip_cli.output.records import error_record, record
 
-        name = outcome.source.name
+        name, file_name = outcome.source.name, self.names.of(outcome.source.name)
         made = (
             record(name, outcome.detections, model)
             if outcome.detections is not None
@@ -69,14 +69,13 @@ class Files:
         )
         try:
             for writer in self._writers:
-                writer.add(made)
-            self._save_pictures(outcome)
+                writer.add(made, file_name)
+            self._save_pictures(outcome, file_name)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return dict(made)
 
-    def _save_pictures(self, outcome: Outcome) -> None:
-        name = self._names.of(outcome.source.name)
+    def _save_pictures(self, outcome: Outcome, name: str) -> None:
         if outcome.image is not None and outcome.detections is not None:
             self.pictures.save(outcome.image, outcome.detections, name)
 

@@ -1,11 +1,10 @@
-"""Records to what tools for annotation and training read: YOLO, Pascal VOC and Label Studio.
+"""Records to what tools for annotation and training read: Pascal VOC and Label Studio.
 
 Boxes are clipped to the image, because these tools refuse a corner outside it. Pictures that failed are left out.
 """
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -14,87 +13,14 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement
 
-from glip_cli.output.files import (
-    AtomicFile,
-    CsvFile,
-    FileNames,
-    JsonList,
-    path_parts,
-    save_xml,
-    written,
-    xml_text,
-)
+from glip_cli.output.files import AtomicFile, JsonList, path_parts, save_xml, xml_text
 from glip_cli.output.records import AnyRecord, ClassNumbers, Detection, Record, corners, corners_inside
 
-_DATA_YAML = """\
-# ultralytics reads labels/NAME.txt beside images/NAME.jpg: put the pictures, or links to them, into images/,
-# each under the name that yolo_images.csv gives it. Its trainer refuses a sixth column (the score); drop it with
-#   perl -pi -e '$_ = join(" ", (split)[0..4]) . "\\n"' labels/*.txt
-path:  # empty: the folder of this file
-train: images
-val: images
-"""
-# What PyYAML cannot read (https://yaml.org/spec/1.1/#c-printable), the byte order mark, and YAML's own line ends
-_NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 VOC_ORIGIN = "glip, pixels count from 1"
 
 Tree = Mapping[str, "str | float | Tree"]
-
-
-class YoloWriter:
-    """`labels/<name>.txt` per image, a line `class cx cy w h score` per box, and `data.yaml` with the class names.
-
-    Centre and size are fractions of the image's width and height, to 6 decimals. An image without a box gets an
-    empty file. `yolo_images.csv` (`name,image`) says which image each name stands for: it is the image's stem,
-    with a number where two images share one. A class is the label's place from 0, where a label given twice
-    counts once.
-
-    `data.yaml` is what ultralytics 8 reads: an empty `path` is the file's own folder, wherever that is moved,
-    and `train` and `val` are its `images`, which is not made here. The comment in it tells how to train on the
-    boxes: ultralytics refuses lines of six columns, those of its own `save_conf=True` too.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names = FileNames()
-        self._classes = ClassNumbers()
-        self._images = CsvFile(AtomicFile(folder / "yolo_images.csv"), ("name", "image"))
-
-    def add(self, record: AnyRecord) -> None:
-        name = self._names.of(record["image"])
-        if "detections" not in record:
-            return
-        self._classes.learn(record["labels"])
-        self._images.add((name, record["image"]))
-        lines = (self._line(record, detection) for detection in record["detections"])
-        with written(self._folder / "labels" / f"{name}.txt") as stream:
-            stream.write("".join(lines).encode())
-
-    def close(self) -> None:
-        self._images.close()
-        with written(self._folder / "data.yaml") as stream:
-            stream.write((_DATA_YAML + _yaml_names(self._classes.names)).encode())
-
-    def _line(self, record: Record, detection: Detection) -> str:
-        x1, y1, x2, y2 = corners_inside(record, detection)
-        numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, detection["score"])
-        return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"
-
-
-def _yaml_names(names: list[str]) -> str:
-    lines = "".join(f"  {i}: {_yaml_string(name)}\n" for i, name in enumerate(names))
-    return f"names:\n{lines}" if lines else "names: {}\n"
-
-
-def _yaml_string(text: str) -> str:
-    """A JSON string, which is a YAML string too once what YAML cannot print is escaped."""
-    return _NOT_IN_YAML.sub(_json_escape, json.dumps(text, ensure_ascii=False))
-
-
-def _json_escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
 
 
 class VocWriter:
@@ -108,10 +34,8 @@ class VocWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "Annotations"
-        self._names = FileNames()
 
-    def add(self, record: AnyRecord) -> None:
-        name = self._names.of(record["image"])
+    def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
         root = Element("annotation")
@@ -189,7 +113,7 @@ class LabelStudioWriter:
         self._classes = ClassNumbers()
         self._tasks = JsonList(AtomicFile(folder / "labelstudio.json"), b"[", b"]\n")
 
-    def add(self, record: AnyRecord) -> None:
+    def add(self, record: AnyRecord, name: str) -> None:
         if "detections" in record:
             self._classes.learn(record["labels"])
             self._tasks.add({"data": {"image": _served(record["image"])}, "predictions": [_prediction(record)]})

@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
+
+from glip_cli.readable import counted, one_line
 
 _NAME_BYTES = 180  # of the 255 that file systems allow; the rest is for a number, a suffix and ".tmp"
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
@@ -121,31 +124,72 @@ class CsvFile:
 
 
 class FileNames:
-    """Names for what is made from each picture: its stem, and `-2`, `-3` ... where another picture had it.
+    """Names for what is made from each picture: its path below `root` without suffix, so that folders are mirrored.
 
-    Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The
-    same pictures in the same order get the same names. Remembers a number for each name once given, about
-    70 bytes; two names whose numbers happen to agree (one chance in a million for a million pictures) cost
-    the later picture a `-2` that it did not need.
+    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL gives the last part alone. Where two pictures of a
+    folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`, `s-3` ...).
+    Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The same
+    pictures in the same order get the same names. No name leads out of the folder that it is used in.
+
+    Remembers a number for each name once given, about 80 bytes; two names whose numbers happen to agree (one chance in
+    a million for a million pictures) cost the later picture a `-2` that it did not need.
+
+    Attributes:
+        kept: how many names have the suffix.
     """
 
-    def __init__(self) -> None:
-        self._given: set[int] = set()
+    def __init__(self, root: str = "") -> None:
+        self._root = [part for part in path_parts(root) if part not in ("", ".")]
+        self._given: dict[int, str] = {}  # digest of a name: the suffix of its picture
         self._repeats: dict[int, int] = {}
+        self.kept, self._example = 0, ""
 
     def of(self, image_name: str) -> str:
-        stem = file_stem(image_name)
-        name, repeats = stem, self._repeats.get(_digest(stem), 0)
-        while _digest(name) in self._given:
+        folders, stem, suffix = self._parts(image_name)
+        base = "/".join([*folders, stem])
+        key = digest(base)
+        if self._given.get(key, suffix) != suffix:
+            base += suffix
+            key = digest(base)
+            self.kept, self._example = self.kept + 1, self._example or base
+        name, taken, repeats = base, key, self._repeats.get(key, 0)
+        while taken in self._given:
             repeats += 1
-            name = f"{stem}-{repeats + 1}"
-        self._given.add(_digest(name))
+            name = f"{base}-{repeats + 1}"
+            taken = digest(name)
+        self._given[taken] = suffix
         if repeats:
-            self._repeats[_digest(stem)] = repeats
+            self._repeats[key] = repeats
         return name
 
+    def _parts(self, image_name: str) -> tuple[list[str], str, str]:
+        """Folders, stem and suffix, all of them safe."""
+        folders: list[str] = []
+        if "://" not in image_name:
+            parts = [part for part in path_parts(image_name)[:-1] if part not in ("", ".")]
+            below = parts[len(self._root) :] if parts[: len(self._root)] == self._root else parts
+            folders = [_safe_folder(part) for part in below if part != ".."]
+        suffix = safe_name(os.path.splitext(path_parts(image_name)[-1])[1])
+        return folders, file_stem(image_name), sys.intern(f".{suffix.lower()[:16]}") if suffix != "_" else ""
 
-def _digest(name: str) -> int:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the names."""
+        if not self.kept:
+            return ()
+        their = "shares its stem with another of its folder; its files keep the suffix"
+        if self.kept > 1:
+            their = "share their stems with others of their folders; their files keep the suffix"
+        return (f"{counted(self.kept, 'image')} {their}, as {one_line(self._example)}",)
+
+
+def _safe_folder(part: str) -> str:
+    """As `safe_name`, and never called as a file that is made from a picture."""
+    name = safe_name(part)
+    return f"{name}_" if name.lower().endswith((".jpg", ".json", ".safetensors", ".txt", ".xml")) else name
+
+
+def digest(name: str) -> int:
     """59 bits, the most that an int of 32 bytes takes; unlike `hash`, the same in every process."""
     return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest()) >> 5
 

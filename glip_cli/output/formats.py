@@ -7,12 +7,13 @@ of one. The formats of tools for annotation and training are in `annotation`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from glip_cli.output.annotation import LabelStudioWriter, VocWriter, YoloWriter
+from glip_cli.output.annotation import LabelStudioWriter, VocWriter
 from glip_cli.output.files import (
     AtomicFile,
     CsvFile,
@@ -26,8 +27,11 @@ from glip_cli.output.files import (
     written,
 )
 from glip_cli.output.records import AnyRecord, ClassNumbers, Detection, Record, corners
+from glip_cli.output.yolo import YoloWriter
 
-__all__ = ["WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name", "written"]
+MMDET_CLASSES = "mmdet_classes.json"
+
+__all__ = ["NAMED", "WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name", "written"]
 
 
 COCO_RESULTS = "coco_results.json"
@@ -36,9 +40,12 @@ RESULTS_SHA256 = "results_sha256"
 
 
 class Writer(Protocol):
-    """`add` each record in order, then `close` once; only what was closed is sure to be there."""
+    """`add` each record in order, then `close` once; only what was closed is sure to be there.
 
-    def add(self, record: AnyRecord) -> None: ...
+    `name` is what files of one image are called, without suffix: see `FileNames`.
+    """
+
+    def add(self, record: AnyRecord, name: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -48,10 +55,9 @@ class JsonWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "preds"
-        self._names = FileNames()
 
-    def add(self, record: AnyRecord) -> None:
-        save_json(self._folder / f"{self._names.of(record['image'])}.json", record, indent=2)
+    def add(self, record: AnyRecord, name: str) -> None:
+        save_json(self._folder / f"{name}.json", record, indent=2)
 
     def close(self) -> None:
         pass
@@ -63,7 +69,7 @@ class JsonlWriter:
     def __init__(self, folder: Path) -> None:
         self._file = AtomicFile(folder / "results.jsonl")
 
-    def add(self, record: AnyRecord) -> None:
+    def add(self, record: AnyRecord, name: str) -> None:
         self._file.write(json_bytes(record) + b"\n")
 
     def close(self) -> None:
@@ -71,26 +77,40 @@ class JsonlWriter:
 
 
 class MmdetWriter:
-    """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}`, as mmdetection's inferencer does."""
+    """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}`, as mmdetection's inferencer does.
+
+    `mmdet_classes.json` lists the labels, whose places are the numbers in `labels`.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "preds"
-        self._names = FileNames()
+        self._folder = folder
+        self._classes = mmdet_classes(folder) or []
 
-    def add(self, record: AnyRecord) -> None:
-        name = self._names.of(record["image"])
+    def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
+        if len(record["labels"]) > len(self._classes):
+            self._classes = record["labels"]
+            save_json(self._folder / MMDET_CLASSES, self._classes)
         found = record["detections"]
         content = {
             "labels": [detection["label_id"] for detection in found],
             "scores": [detection["score"] for detection in found],
             "bboxes": [list(corners(detection)) for detection in found],
         }
-        save_json(self._folder / f"{name}.json", content)
+        save_json(self._folder / "preds" / f"{name}.json", content)
 
     def close(self) -> None:
         pass
+
+
+def mmdet_classes(folder: Path) -> list[str] | None:
+    """The labels of what an earlier run left in preds/; None where there is no list of them."""
+    try:
+        found = json.loads((folder / MMDET_CLASSES).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 class CocoWriter:
@@ -112,7 +132,7 @@ class CocoWriter:
         self._taken: set[int] = set()
         self._count = 0
 
-    def add(self, record: AnyRecord) -> None:
+    def add(self, record: AnyRecord, name: str) -> None:
         self._count += 1
         if "detections" not in record:
             return
@@ -175,7 +195,7 @@ class CsvWriter:
         header = ("image", "label", "score", "xmin", "ymin", "xmax", "ymax")
         self._rows = CsvFile(AtomicFile(folder / "results.csv"), header)
 
-    def add(self, record: AnyRecord) -> None:
+    def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
         for detection in record["detections"]:
@@ -196,3 +216,6 @@ WRITERS: dict[str, Callable[[Path], Writer]] = {
     "csv": CsvWriter,
 }
 """`--format` -> what opens a writer in a folder, which is made where it is missing."""
+
+NAMED = frozenset({"json", "mmdet", "yolo", "voc"})
+"""Those that write a file for each image."""

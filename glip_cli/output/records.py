@@ -131,6 +131,9 @@ class ClassNumbers:
     def __getitem__(self, label: str) -> int:
         return self._numbers[label]
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     @property
     def names(self) -> list[str]:
         """Every label so far, in the order of its number."""

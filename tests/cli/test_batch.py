@@ -82,15 +82,47 @@ def test_again_with_another_format_nothing_is_detected_again(folder: Path, monke
     assert {"coco_images.json", "run.json"} <= {path.name for path in Path("outputs").iterdir()}
 
 
-def test_pictures_with_names_of_their_own(folder: Path) -> None:
+def test_a_tree_is_mirrored_and_pairs_as_loaders_pair(folder: Path) -> None:
+    """`images/x/s.jpg` has `labels/x/s.txt`; of two images that differ in their suffix the later one keeps it."""
+    for name in ("images/s.png", "images/train/s.png", "images/val/s.png", "images/val/s.webp"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("photos/0.png", name)
+    result = glip("images", "--save-vis", "--save-crop", "--format", "yolo", "--format", "voc", "-o", ".")
+    assert result.exit_code == 0, result.stderr
+    stems = {"s", "train/s", "val/s", "val/s.webp"}
+    for kind, suffix in (("labels", ".txt"), ("Annotations", ".xml"), ("vis", ".jpg")):
+        found = {path.relative_to(kind).as_posix() for path in Path(kind).rglob("*.*") if path.is_file()}
+        assert found == {stem + suffix for stem in stems}
+    assert {path.parts[2] for path in Path("crops").rglob("*.jpg")} >= {"train", "val"}
+    note = "note: 1 image shares its stem with another of its folder; its files keep the suffix, as val/s.webp\n"
+    assert result.stderr.count(note) == 1
+    before = Path("labels/val/s.txt").read_bytes()
+    assert glip("images", "--save-vis", "--save-crop", "--format", "yolo", "-o", ".").exit_code == 0
+    assert Path("labels/val/s.txt").read_bytes() == before
+
+
+def test_two_folders_are_mirrored_below_what_holds_both(folder: Path) -> None:
     Path("more").mkdir()
     shutil.copy("photos/0.png", "more/0.jpg")
-    result = glip("photos", "more", "--save-vis", "--save-crop")
+    result = glip("photos", "more", "--save-vis", "--format", "json")
     assert result.exit_code == 0, result.stderr
-    assert sorted(path.name for path in Path("outputs/vis").iterdir()) == sorted(
-        [*(f"{i}.jpg" for i in range(6)), "0-2.jpg"]
-    )
-    assert any(Path("outputs/crops").rglob("*.jpg"))
+    names = sorted([*(f"photos/{i}" for i in range(6)), "more/0"])
+    for kind in ("vis", "preds"):
+        files = [path for path in Path("outputs", kind).rglob("*.*") if path.is_file()]
+        assert sorted(path.relative_to(f"outputs/{kind}").with_suffix("").as_posix() for path in files) == names
+
+
+def test_overwrite_removes_what_formats_made(folder: Path) -> None:
+    asked = ("--format", "yolo", "--format", "mmdet")
+    assert glip("photos", *asked).exit_code == 0
+    Path("outputs/mine.txt").touch()
+    Path("one").mkdir()
+    shutil.copy("photos/0.png", "one/0.png")
+    result = glip("one", *asked, "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    assert [path.name for path in Path("outputs/labels").iterdir()] == ["0.txt"]
+    assert [path.name for path in Path("outputs/preds").iterdir()] == ["0.json"]
+    assert Path("outputs/mine.txt").exists()
 
 
 @pytest.mark.parametrize("given", [["photos/*.png"], ["@list.txt"], ["-"]])

@@ -95,6 +95,24 @@ def test_formats(folder: Path) -> None:
     assert not Path("outputs/vis").exists()
 
 
+def test_a_second_run_of_other_labels(folder: Path) -> None:
+    """YOLO's numbers are kept; mmdet has none to keep, so that it refuses until --overwrite."""
+    keep = ("--no-save-vis", "--threshold", "0.05", "-o", "ds")
+    for image, labels in (("0.png", "triangle"), ("1.png", "ring")):
+        result = glip(image, "-t", labels, "--format", "yolo", *keep)
+        assert result.exit_code == 0, result.stderr
+    lines = [Path(f"ds/labels/{i}.txt").read_text().splitlines() for i in range(2)]
+    assert [{line.split()[0] for line in one} for one in lines] == [{"0"}, {"1"}]
+    assert Path("ds/data.yaml").read_text().endswith('names:\n  0: "triangle"\n  1: "ring"\n')
+    assert glip("0.png", "-t", "triangle", "--format", "mmdet", *keep).exit_code == 0
+    result = glip("1.png", "-t", "ring", "--format", "mmdet", *keep)
+    assert result.exit_code == 2
+    assert "ds/preds holds results of other labels ('triangle', not 'ring'); choose" in result.stderr
+    result = glip("1.png", "-t", "ring", "--format", "mmdet", *keep, "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in Path("ds").rglob("*.*") if path.is_file()) == ["1.json", "mmdet_classes.json"]
+
+
 def test_nothing_is_saved_when_told(folder: Path) -> None:
     result = glip("0.png", "-t", PROMPT, "--no-save-vis", "--no-save-pred")
     assert result.exit_code == 0, result.stderr

@@ -197,7 +197,7 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
         read_results(written(tmp_path / "out", JsonlWriter, [of_words("1.jpg", "cat")]), truth)
     out = tmp_path / "same ids"
     writer = CocoWriter(out, category_ids=[3, 5])
-    writer.add(of_words("1.jpg", "cat", ("cat", "cat")))
+    writer.add(of_words("1.jpg", "cat", ("cat", "cat")), "1")
     writer.close()
     assert read_results(out / "coco_results.json", truth) == [ONE]
 

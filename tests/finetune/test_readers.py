@@ -153,7 +153,7 @@ def test_voc_that_glip_wrote_comes_back(older: bool, tmp_path: Path) -> None:
     pictures(tmp_path)
     wanted = [[10, 5, 30, 35], [0, 0, 100, 50]]
     writer = VocWriter(tmp_path)
-    writer.add(picture("a.png", wanted, size=(100, 50)))
+    writer.add(picture("a.png", wanted, size=(100, 50)), "a")
     if older:
         (xml,) = (tmp_path / "Annotations").glob("*.xml")
         text = re.sub(r"<annotation>glip.*?</annotation>", "", xml.read_text())

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from glip_cli.output.formats import Writer
+from glip_cli.output.formats import FileNames, Writer
 from glip_cli.output.records import AnyRecord, Record, record
 from glip_cli.types import Detections
 
@@ -81,9 +81,9 @@ def pictures(draw: st.DrawFn) -> Record:
 
 def write(writer: Callable[[Path], Writer], folder: Path, *records: AnyRecord) -> dict[str, str]:
     """What the writer left, as `left_in` gives it."""
-    opened = writer(folder)
+    opened, names = writer(folder), FileNames()
     for one in records:
-        opened.add(one)
+        opened.add(one, names.of(one["image"]))
     opened.close()
     return left_in(folder)
 

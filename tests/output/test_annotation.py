@@ -19,9 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glip_cli.output.annotation import LabelStudioWriter, VocWriter, YoloWriter
+from glip_cli.output.annotation import LabelStudioWriter, VocWriter
 from glip_cli.output.files import xml_text
 from glip_cli.output.records import Record, error_record
+from glip_cli.output.yolo import YoloWriter
 from tests.output.made import HOSTILE, corners, on_disk, picture, pictures, texts, write, written_by
 
 QUARTER = [[64, 48, 320, 240]]  # of 640 x 480: centre (0.3, 0.3), size (0.4, 0.4)
@@ -50,10 +51,10 @@ def test_yolo(tmp_path: Path) -> None:
     files = write(YoloWriter, tmp_path, *RUN)
     assert files.pop("data.yaml").endswith('\ntrain: images\nval: images\nnames:\n  0: "cat"\n  1: "dog"\n')
     assert files == {
-        "labels/x.txt": "1 0.300000 0.300000 0.400000 0.400000 0.900000\n",
-        "labels/x-2.txt": "0 0.500000 0.500000 1.000000 1.000000 0.900000\n",
+        "labels/a/x.txt": "1 0.300000 0.300000 0.400000 0.400000 0.900000\n",
+        "labels/b/x.txt": "0 0.500000 0.500000 1.000000 1.000000 0.900000\n",
         "labels/none.txt": "",
-        "yolo_images.csv": "name,image\r\nx,a/x.jpg\r\nx-2,b/x.png\r\nnone,none.jpg\r\n",
+        "yolo_images.csv": "name,image\r\na/x,a/x.jpg\r\nb/x,b/x.png\r\nnone,none.jpg\r\n",
     }
 
 
@@ -103,9 +104,9 @@ def test_a_yaml_reader_gets_the_labels_as_typed(labels: list[str]) -> None:
 
 def test_voc(tmp_path: Path) -> None:
     files = write(VocWriter, tmp_path, *RUN)
-    assert sorted(files) == ["Annotations/none.xml", "Annotations/x-2.xml", "Annotations/x.xml"]
+    assert sorted(files) == ["Annotations/a/x.xml", "Annotations/b/x.xml", "Annotations/none.xml"]
     assert (
-        files["Annotations/x.xml"]
+        files["Annotations/a/x.xml"]
         == """\
 <annotation>
   <folder>a</folder>
@@ -138,7 +139,7 @@ def test_voc(tmp_path: Path) -> None:
 """
     )
     assert not ElementTree.fromstring(files["Annotations/none.xml"]).findall("object")
-    assert voc_boxes(files["Annotations/x-2.xml"]) == [[1, 1, 640, 480]]
+    assert voc_boxes(files["Annotations/b/x.xml"]) == [[1, 1, 640, 480]]
 
 
 def voc_boxes(xml: str) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -149,7 +150,57 @@ def test_safe_names_are_safe(text: str) -> None:
     assert 0 < len(name.encode("utf-8")) <= 181
 
 
-@given(st.lists(st.sampled_from(["x.jpg", "a/x.png", "X.jpg", "x-2.jpg", "x-3.jpg", "y.jpg"]), max_size=15))
+@pytest.mark.parametrize(
+    ("root", "image", "name"),
+    [
+        ("", "x.jpg", "x"),
+        ("", "images/x/s.tar.jpg", "images/x/s.tar"),
+        ("images", "images/x/s.jpg", "x/s"),
+        ("./images/", "images/./x//s.jpg", "x/s"),
+        ("/data/set", "/data/set/x/s.jpg", "x/s"),
+        ("../set", "../set/x/s.jpg", "x/s"),
+        ("images", "images2/s.jpg", "images2/s"),
+        ("images", "other/s.jpg", "other/s"),
+        ("", "/data/set/s.jpg", "data/set/s"),
+        ("", "../../etc/passwd.jpg", "etc/passwd"),
+        ("x", "x/../../s.jpg", "s"),
+        ("", "C:\\photos\\s.jpg", "C_/photos/s"),
+        ("", "a\\..\\..\\s.jpg", "a/s"),
+        ("", "https://host/a/b/s.jpg?x=../y#z", "s"),
+        ("", "https://host/..", "_"),
+        ("", "con/nul.jpg", "_con/_nul"),
+        ("", "s.txt/x.jpg/t.png", "s.txt_/x.jpg_/t"),  # s.jpg has a file s.txt
+        ("", "a:b/ c /d.jpg", "a_b/c/d"),
+        ("", "..", "_"),
+        ("", "", "_"),
+    ],
+)
+def test_names_mirror_the_folders_below_the_root(root: str, image: str, name: str) -> None:
+    assert FileNames(root).of(image) == name
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+@example("", "/../..\\../a")
+def test_no_name_leads_out_of_its_folder(root: str, image: str) -> None:
+    name = FileNames(root).of(image)
+    assert not os.path.isabs(name)
+    assert os.path.normpath(name) == name.replace("/", os.sep)
+    assert ".." not in name.split("/")
+
+
+def test_pictures_of_one_stem_keep_their_suffix() -> None:
+    names = FileNames()
+    assert names.notes == ()
+    images = ["a/s.jpg", "a/s.png", "b/s.png", "a/S.JPG", "a/s.webp", "a/s.jpg"]
+    assert [names.of(image) for image in images] == ["a/s", "a/s.png", "b/s", "a/S-2", "a/s.webp", "a/s-3"]
+    assert names.notes == (
+        "2 images share their stems with others of their folders; their files keep the suffix, as a/s.png",
+    )
+
+
+@given(
+    st.lists(st.sampled_from(["x.jpg", "a/x.png", "X.jpg", "x.png", "x-2.jpg", "x.png.jpg", "x-3.jpg"]), max_size=15)
+)
 def test_no_two_pictures_share_a_name(images: list[str]) -> None:
     names, again = FileNames(), FileNames()
     given_names = [names.of(image) for image in images]
@@ -158,7 +209,7 @@ def test_no_two_pictures_share_a_name(images: list[str]) -> None:
 
 
 class NamesByText:
-    """How names are given, with every name remembered as it is."""
+    """How names of one suffix are given, with every name remembered as it is."""
 
     def __init__(self) -> None:
         self.given: dict[str, int] = {}
@@ -180,18 +231,19 @@ def test_remembering_digests_gives_the_names_that_remembering_names_gives(images
     assert [digests.of(image) for image in images] == [texts.of(image) for image in images]
 
 
-def test_many_pictures_of_one_stem_do_not_count_from_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pictures_of_one_name_do_not_count_from_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    digest = files._digest
-    monkeypatch.setattr(files, "_digest", lambda name: asked.append(name) or digest(name))
+    digest = files.digest
+    monkeypatch.setattr(files, "digest", lambda name: asked.append(name) or digest(name))
     names = FileNames()
-    assert [names.of(f"{i}/x.jpg") for i in range(100)][-1] == "x-100"
+    assert [names.of(f"https://host/{i}/x.jpg") for i in range(100)][-1] == "x-100"
     assert len(asked) < 600
 
 
 def test_names_are_the_same_in_every_process() -> None:
     names = FileNames()
-    assert [names.of(image) for image in ("x.jpg", "a/X.png", "x-2.gif", "b/x.jpg")] == ["x", "X-2", "x-2-2", "x-3"]
+    images = ("x.jpg", "X.jpg", "x-2.gif", "https://host/b/x.jpg")
+    assert [names.of(image) for image in images] == ["x", "X-2", "x-2.gif", "x-3"]
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
 def test_json_round_trip(tmp_path: Path) -> None:
     records = [record("a/x.jpg", FOUND, "m"), record("b/x.png", NOTHING, "m"), error_record("y.jpg", "y.jpg: bad", "m")]
     files = write(WRITERS["json"], tmp_path, *records)
-    assert list(files) == ["preds/x-2.json", "preds/x.json", "preds/y.json"]
-    assert [json.loads(files[f"preds/{name}.json"]) for name in ("x", "x-2", "y")] == records
+    assert list(files) == ["preds/a/x.json", "preds/b/x.json", "preds/y.json"]
+    assert [json.loads(files[f"preds/{name}.json"]) for name in ("a/x", "b/x", "y")] == records
 
 
 def test_mmdet(tmp_path: Path) -> None:
@@ -91,6 +91,7 @@ def test_mmdet(tmp_path: Path) -> None:
         error_record("b.jpg", "bad", "m"),
         record("c.jpg", NOTHING, "m"),
     )
+    assert json.loads(files.pop("mmdet_classes.json")) == ["cat", "remote", "犬"]
     assert list(files) == ["preds/c.json", "preds/x.json"]
     assert json.loads(files["preds/c.json"]) == {"labels": [], "scores": [], "bboxes": []}
     assert json.loads(files["preds/x.json"]) == {
@@ -218,10 +219,10 @@ def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: s
 def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> None:
     boxes = [[x, x, x + 9, x + 9] for x in range(100)]
     writer = WRITERS[form](tmp_path)
-    writer.add(picture("first.jpg", boxes))
+    writer.add(picture("first.jpg", boxes), "first")
     tracemalloc.start()
     for i in range(200):
-        writer.add(picture(f"{i}.jpg", boxes))
+        writer.add(picture(f"{i}.jpg", boxes), str(i))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     writer.close()
@@ -233,7 +234,7 @@ def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> No
 def test_nothing_appears_before_it_is_whole(form: str, tmp_path: Path) -> None:
     old = write(WRITERS[form], tmp_path, record("old.jpg", FOUND, "m"))
     writer = WRITERS[form](tmp_path)
-    writer.add(record("new.jpg", NOTHING, "m"))
+    writer.add(record("new.jpg", NOTHING, "m"), "new")
     before = left_in(tmp_path)
     writer.close()
     assert {name: before[name] for name in old} == old
