@@ -83,7 +83,8 @@ def detect(
     served = open_onnx(onnx, **vars(loading), compile=compile)
     prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
     options = read_options(question, keeping, viewing, prompt, batch_size)
-    formats = read_formats(format, "json", WRITERS) if not no_save_pred else []
+    formats = read_formats(format, "json", WRITERS)
+    formats = [] if no_save_pred else formats
     if explain and not inputs and served:
         print_explanation(served.plan(prompt, options).chunks)
         return
