@@ -217,8 +217,9 @@ class RunFolder:
             "--overwrite to begin anew"
         )
 
-    def write_formats(self, formats: Sequence[str], names: FileNames) -> None:
+    def write_formats(self, formats: Sequence[str], names: FileNames | None = None) -> None:
         """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
+        names = names or FileNames()
         chosen = [name for name in formats if name != "jsonl"]  # which is there already
         if not chosen:
             return

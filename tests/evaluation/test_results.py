@@ -44,7 +44,7 @@ def of_words(image: str, label: str, labels: tuple[str, ...] = ("dog", "cat")) -
 def written(folder: Path, writer: type, records: list[AnyRecord]) -> Path:
     out = writer(folder)
     for item in records:
-        out.add(item)
+        out.add(item, "")
     out.close()
     return folder / ("results.jsonl" if writer is JsonlWriter else "coco_results.json")
 
