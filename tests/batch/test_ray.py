@@ -46,6 +46,7 @@ def ancestors(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_two_workers_one_killed_give_what_one_process_does(scenes: Path, tmp_path: Path) -> None:
     straight, out = tmp_path / "straight", tmp_path / "ray"
     assert finish(batch(scenes, "-o", straight))[0] == 0
@@ -61,6 +62,7 @@ def test_two_workers_one_killed_give_what_one_process_does(scenes: Path, tmp_pat
     assert len(output.splitlines()) < 12, output
 
 
+@pytest.mark.long
 def test_stopped_it_goes_on_without_ray(mixed: Path, tmp_path: Path) -> None:
     """With batches of mixed shapes, and pictures that are saved by the workers."""
     straight, out = tmp_path / "straight", tmp_path / "ray"
@@ -90,7 +92,14 @@ def test_an_error_in_a_worker_is_one_line(scenes: Path, tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:1",
+        pytest.param("ray://127.0.0.1:1", marks=pytest.mark.long),
+        pytest.param("nowhere", marks=pytest.mark.long),
+    ],
+)
 def test_no_cluster_is_one_line(scenes: Path, tmp_path: Path, address: str) -> None:
     """Within seconds: Ray alone would knock for minutes."""
     code, output = finish(batch(scenes / "0*.png", "-o", tmp_path, f"--ray={address}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.batch.journal import read_records
 from glip_cli.cli import app
+from glip_cli.evaluation import earlier
 from glip_cli.evaluation.boxes import coco_entries
 from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.compare import compare_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import odinw_sets
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
@@ -26,7 +29,9 @@ KEYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current one. Intervals are of few resamplings; tests/evaluation/test_compare.py holds how good they are."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(earlier, "compare_scores", partial(compare_scores, samples=20))
     return tmp_path
 
 

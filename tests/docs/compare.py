@@ -14,7 +14,7 @@ ELLIPSIS = "..."
 PROGRESS = re.compile(r"\d+( of \d+)? (images|captions), .+ left")  # a line every ten seconds, on a slow machine
 DECIMAL = r"(?<![\w.])[+-]?\d+\.\d+(?:e[+-]\d+)?(?![\w.])"
 TIMES = r"[\d.,]+(?= (?:s|images/s|captions/s|s per image|[MG]B free)\b|% of the time)"
-FOUND = r"\d+(?= found\b| detections agree\b| of \d+ (?:captions|phrases)\b)|^\d+(?= boxes$)"
+FOUND = r"\d+(?= found\b| detections agree\b| of \d+ (?:captions|phrases)\b| boxes, \d+ failed)|^\d+(?= boxes$)"
 MEASURED = re.compile(f"{DECIMAL}|{TIMES}|{FOUND}")
 
 

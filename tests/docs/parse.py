@@ -50,8 +50,8 @@ def _python(words: Sequence[str]) -> None:
 
 
 def _make(words: Sequence[str]) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(words[1:]) <= set(targets)
+    targets = re.findall(r"^([\w -]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(words[1:]) <= set(" ".join(targets).split())
 
 
 def _pip(words: Sequence[str]) -> None:

@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import nltk.data
 
 from glip_cli.cli.app import run
+from glip_cli.evaluation import earlier
+from glip_cli.evaluation.compare import compare_scores
 from glip_cli.weights import registry
 from tests.docs.pages import Command
 from tests.shared import SHARED
@@ -88,7 +91,10 @@ def _glip(words: Sequence[str], variables: Mapping[str, str], given: str, last: 
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     piped = printed if last else io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     stdin = mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
-    with settings(words, variables), stdin, redirect_stdout(piped), redirect_stderr(printed):
+    resamplings = mock.patch.object(
+        earlier, "compare_scores", partial(compare_scores, samples=20)
+    )  # not seconds of them
+    with settings(words, variables), stdin, resamplings, redirect_stdout(piped), redirect_stderr(printed):
         code = run(words if words[0] == "weights" else [with_mini(word) for word in words])
     return _Stage(code, _content(printed), _content(piped))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -25,6 +22,7 @@ from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.head import RawOutput
 from glip_cli.scenes import draw_scene
 from glip_cli.weights.hollow import hollow
+from tests import forked
 from tests.model.test_cuda_road import move
 
 CPU = torch.device("cpu")
@@ -54,9 +52,8 @@ class Doubling:
         return RawOutput(maps[0] + 1, hidden * 2, mask.float(), ())
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_whole_network_is_two_graphs(fused: bool) -> None:
     """Nothing in it makes torch give up and go back to Python, and the graphs do what the network does."""
     torch.manual_seed(0)
@@ -73,7 +70,6 @@ def test_the_whole_network_is_two_graphs(fused: bool) -> None:
     assert graphs["unique_graphs"] == 2
 
 
-@pytest.mark.slow
 def test_what_a_gpu_runs_is_two_graphs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced for a GPU that need not be there, with torchvision's kernel, in bfloat16; recorded is nothing."""
     modes, compile = [], torch.compile
@@ -111,15 +107,12 @@ def test_only_so_many_shapes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> No
     assert (network.runs, graphs["unique_graphs"]) == (1, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_nothing_can_be_compiled_it_is_one_line(tmp_path: Path) -> None:
     """In a process of its own: torch looks for a compiler once."""
     draw_scene(np.random.default_rng(0)).image.save(tmp_path / "0.png")
     words = ["detect", "0.png", "-m", "glip-mini", "-t", "star .", "--device", "cpu", "--compile", "-q"]
-    done = subprocess.run(
-        [sys.executable, "-m", "glip_cli", *words], cwd=tmp_path, env=os.environ | {"CXX": "/nowhere/g++"},
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+    done = forked.run(words, cwd=tmp_path, env=forked.CLEAN | {"CXX": "/nowhere/g++"})
     assert done.returncode == 1
     assert done.stderr.startswith("glip: error: --compile: torch cannot compile here (No working C++ compiler")
     assert done.stderr.endswith("else leave --compile out\n")

@@ -38,7 +38,7 @@ STAGE = 5e-4  # features are of the order of 1
 LOGIT, SCORE, PIXEL = 1e-3, 1e-4, 0.02
 
 
-@pytest.fixture(scope="module", params=["a", "b", "l"])
+@pytest.fixture(scope="module", params=["a", "b", pytest.param("l", marks=pytest.mark.long)])
 def network(request: pytest.FixtureRequest) -> tuple[str, Glip]:
     return request.param, recipe_model(request.param)
 
@@ -135,7 +135,6 @@ def check_detections(found: Found, stored: Any) -> None:
         left.remove(near[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_every_stage(network: tuple[str, Glip], prompt: str) -> None:
     letter, model = network
@@ -154,7 +153,6 @@ def test_every_stage(network: tuple[str, Glip], prompt: str) -> None:
     check_detections(result.found, stored)
 
 
-@pytest.mark.slow
 def test_chunks(network: tuple[str, Glip]) -> None:
     """COCO's 80 names, 40 to a text: the detections of both texts together, as mmdetection's --chunked-size gives."""
     letter, model = network
@@ -166,7 +164,6 @@ def test_chunks(network: tuple[str, Glip]) -> None:
     check_detections(result, np.load(path))
 
 
-@pytest.mark.slow
 def test_gradients(network: tuple[str, Glip]) -> None:
     """Losses and the norms of their gradients, through the whole network, with everything stochastic off.
 
