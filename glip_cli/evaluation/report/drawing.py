@@ -15,9 +15,9 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
-
+from glip_cli.errors import ImageError
 from glip_cli.evaluation.report.html import Html, element, shortened
+from glip_cli.image import read_image
 from glip_cli.output.draw import Rect, place_tags
 from glip_cli.output.fonts import font_for
 
@@ -26,7 +26,6 @@ MAX_TAGS = 16  # on one picture; more would hide it
 _HEIGHT, _WIDEST = 360, 1080  # units of a drawing: pictures stand in rows of one height, so letters are of one size
 _LETTER, _PADDING, _NAME_LETTERS = 14, 4, 22
 _QUALITY = 80
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # none that Pillow starts another program for
 
 
 class Outcome(Enum):
@@ -70,15 +69,13 @@ class Thumbnail(NamedTuple):
 
 def read_thumbnail(path: Path) -> Thumbnail | None:
     """None where there is no picture, or none that can be read."""
-    stream = io.BytesIO()
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
-        size = upright.size
-        upright.thumbnail((SIDE, SIDE))
-        upright.save(stream, "JPEG", quality=_QUALITY, optimize=True)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        upright = read_image(path)
+    except ImageError:
         return None
+    size, stream = upright.size, io.BytesIO()
+    upright.thumbnail((SIDE, SIDE))
+    upright.save(stream, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail(stream.getvalue(), size)
 
 
