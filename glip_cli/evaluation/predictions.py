@@ -55,6 +55,8 @@ def place(
         files: image id -> file, where it is known.
     """
     frames = frames_of(truth.images, truth.annotations, sizes, files)
+    if not frames.by_id:
+        return list(results), frames
     return [{**row, "bbox": frames.to_stated(row["image_id"], row["bbox"])} for row in results], frames
 
 

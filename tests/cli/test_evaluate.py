@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.batch.journal import read_records
 from glip_cli.cli import app
+from glip_cli.cli.evaluate import ONLY, check_flags
 from glip_cli.evaluation import earlier
 from glip_cli.evaluation.boxes import coco_entries
 from glip_cli.evaluation.coco import coco_scores
@@ -284,6 +285,11 @@ def test_flickr_grounds_the_phrases_of_sentences() -> None:
         0 <= found["Recall@1_all"] <= found["Recall@5_all"] <= found["Recall@10_all"] <= found["Upper_bound_all"] <= 1
     )
     assert found["Upper_bound_all"] > 0.5
+    Path("data/flickr30k_images/1.jpg").write_bytes(b"not an image")
+    damaged = glip("flickr30k", "--data", "data", "--split", "val", "-o", "damaged")
+    assert damaged.exit_code == 3
+    assert metrics("damaged")["failed"] == "1 of 2 sentences, scored as nothing found: 1#0"
+    scenes(2)[1].image.save("data/flickr30k_images/1.jpg", quality=95)
     merged = glip("flickr30k", "--data", "data", "--split", "val", "--merged", "-o", "merged")
     assert metrics("merged")["protocol"] == "merged boxes"
     assert merged.exit_code == 0, merged.output
@@ -595,3 +601,11 @@ def test_a_split_of_a_file_that_has_none() -> None:
     done = glip("coco", "--gt", gt, "--dt", "x.json", "--split", "val", model=False)
     assert done.exit_code == 2
     assert "--split chooses a part of a folder or data.yaml" in done.stderr
+
+
+def test_flags_that_do_something_are_not_refused() -> None:
+    none = dict.fromkeys(ONLY)
+    check_flags("coco", none | {"gt": "data.yaml", "split": "test", "images": "x", "dt": "y", "compare": "z"})
+    check_flags("lvis-val", none | {"gt": "x", "capped": True, "skip_missing": True, "calibrate": "y"})
+    check_flags("odinw-13", none | {"data": "x", "split": "val", "evalai": True, "skip_missing": True})
+    check_flags("flickr30k", none | {"data": "x", "split": "val", "images": "y", "merged": True})

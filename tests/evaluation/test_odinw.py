@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glip_cli.cli.datasets import failed_in
 from glip_cli.errors import UsageError
+from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import (
     OdinwSet,
@@ -20,7 +22,10 @@ from glip_cli.evaluation.odinw import (
     odinw_sets,
     published,
 )
+from glip_cli.evaluation.run import BoxRun
+from glip_cli.evaluation.tables import odinw_table, write_odinw
 from glip_cli.types import Span
+from tests.evaluation.sets import read, two_pictures
 from tests.shared import shared
 
 AQUARIUM = "Aquarium_Aquarium_Combined.v2-raw-1024.coco"
@@ -286,3 +291,22 @@ def test_every_table_has_a_row_for_every_set() -> None:
     assert sources == {"mmdetection", "official code", "paper", "microsoft"}
     for one in odinw_sets(13):
         assert {row.source for row in published("glip-t-a", 13, one.name)} == sources - {"microsoft"}
+
+
+def test_a_set_without_a_box_is_a_dash_and_null(tmp_path: Path) -> None:
+    """Of three sets one was measured, one has no box to be found, one is not there."""
+    sets = odinw_sets(13)[:3]
+    truth = read(tmp_path, two_pictures())
+    scores = coco_scores(truth, [])
+    facts = {"model": "glip-mini@0", "failed": "1 of 2 images, scored as nothing found: 1.jpg"}
+    runs = {one.name: BoxRun(truth, [], scores, facts, {"AP": ap}) for one, ap in zip(sets, (0.5, -1.0), strict=False)}
+    table = odinw_table(runs, sets, 13, "glip-mini")
+    assert [row.cells[1] for row in table.rows] == [0.5, "-", None, 0.5]
+    write_odinw(tmp_path / "out", table, {"model": "glip-mini@0", **failed_in(runs)}, runs, report=True, evalai=False)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == {
+        f"AP {sets[0].title}": 0.5,
+        f"AP {sets[1].title}": None,
+        "average": 0.5,
+        "model": "glip-mini@0",
+        "failed": f"images of 2 sets, first {sets[0].name}: {facts['failed']}",
+    }
