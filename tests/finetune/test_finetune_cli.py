@@ -58,6 +58,9 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
                                         "before": None, "after": None}  # fmt: skip
     assert re.search(r"APl +- +- +-$", done.stdout, re.MULTILINE)
     assert not list(out.rglob("*.png"))
+    (tmp_path / "plain").touch()  # of the mode that the umask gives
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
     aps = [row["AP"] for row in read_rows(out / "metrics.jsonl") if "AP" in row]
     assert table["new data", "AP"]["after"] == pytest.approx(max(aps), abs=1e-5)  # best, loaded, is what was best
     for folder in (out, out / "best", out / "last"):
