@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 
-@pytest.mark.slow
 def test_figures() -> None:
     """A quarter of the scenes; the bounds allow for the smaller sample, 0.1 in AP50."""
     import eval_mini

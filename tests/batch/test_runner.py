@@ -196,7 +196,7 @@ def test_a_million_pictures_are_taken_as_they_are_needed(detector: Detector, sce
         nonlocal taken
         while taken < 1_000_000:
             taken += 1
-            yield Source("000.png", str(scenes / "000.png"))
+            yield Source("00.png", str(scenes / "00.png"))
 
     outcomes = make(detector)(million())
     assert len(list(islice(outcomes, 10))) == 10
@@ -222,8 +222,8 @@ def test_the_share_of_time_that_the_model_waited(detector: Detector, scenes: Pat
 
     runner = make(detector)
     assert len(list(runner(slow()))) == 4
-    assert runner.clock.waited > 1
-    assert runner.clock.waited_share > 0.5
+    assert runner.clock.waited > 0.3  # for the first image at least, when there is nothing else to do
+    assert 0 < runner.clock.waited_share < 1
     assert Clock(model=3, waited=1).waited_share == 0.25
     assert Clock().waited_share == 0
 

@@ -74,7 +74,7 @@ def test_foreign_safetensors_too(tmp_path):
     assert load(tmp_path / "x.safetensors", cache_dir=tmp_path / "cache").path.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("name", ["glip-mini", "glip-t-a", "glip-l"])
+@pytest.mark.parametrize("name", ["glip-mini", "glip-t-a", pytest.param("glip-l", marks=pytest.mark.long)])
 def test_a_hollow_network_has_the_buffers_of_an_ordinary_one(name):
     config = ARCHITECTURES[name]
     ordinary, empty = Glip(config), hollow(lambda: Glip(config))
