@@ -122,8 +122,10 @@ def detect(
     with interruptible(), files, image_bar(notes, total) as advance:
         for outcome in runner(sources):
             summary.add(outcome, files.save(outcome, detector.name), json_)
-            if show:
-                files.show(outcome)
+            if show and not files.show(outcome):
+                show = False
+                place = f"look at {pictures.folders[0]}" if pictures.drawn else "leave out --no-save-vis"
+                notes.note(f"--show: no window can be opened here (is DISPLAY set?); {place}")
             advance()
     notes.note(*detector.remarks, *runner.remarks, *passed.notes, *files.names.notes)
     summary.close(files)
@@ -136,11 +138,13 @@ def explain_alone(
     from glip_cli.knowledge import knowledge_chunks
     from glip_cli.prompt import chunk
     from glip_cli.tokenizer import Tokenizer
+    from glip_cli.weights import registry
     from glip_cli.weights.parts import load_tokenizer_folder
 
     model = loading.model or (str(loading.adapter) if loading.adapter else None)
     tokenizer = Tokenizer.from_dir(load_tokenizer_folder(model, bert=loading.bert, offline=offline, report=bar))
     if options.knowledge is not None:
-        print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer))
+        use_cls = registry.uses_cls(loading.model)
+        print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))
     else:
         print_explanation(chunk(prompt, tokenizer, size=options.chunked_size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -79,9 +81,23 @@ class Files:
         if outcome.image is not None and outcome.detections is not None:
             self.pictures.save(outcome.image, outcome.detections, name)
 
-    def show(self, outcome: Outcome) -> None:
-        if outcome.image is not None and outcome.detections is not None:
-            self.pictures.draw(outcome.image, outcome.detections).show(outcome.source.name)
+    def show(self, outcome: Outcome) -> bool:
+        """Open the drawn image in a window; False where none can be opened."""
+        if outcome.image is None or outcome.detections is None:
+            return True
+        from PIL import ImageShow
+
+        drawn = self.pictures.draw(outcome.image, outcome.detections)
+        try:
+            return has_display() and ImageShow.show(drawn, outcome.source.name)
+        except OSError:
+            return False
+
+
+def has_display() -> bool:
+    """Whether there may be windows: always on macOS and Windows, elsewhere where a display server is named."""
+    named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or bool(named)
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:

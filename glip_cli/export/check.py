@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ LEAST = 0.05  # detections that score less are not compared
 SIZES = ((2, 96, 352), (1, 32, 32), (3, 160, 224))
 """Images, height, width: no multiple of a window (5, 7, 12 cells), the smallest, several in a batch."""
 TOKENS = (3, 20, 97)  # of the texts that a free prompt is tried with
+WARM_UPS = 2  # calls that are not counted: kernels are chosen and weights reordered in the first
 RUNS = 5  # of which the time is the median
 SCENES = 3
 
@@ -86,7 +88,7 @@ def check(ours: Detector, theirs: Detector, fixed: Fixed | None) -> Checked:
         largest = {name: max(largest[name], difference[name]) for name in OUTPUTS}
     count = compare_detections(ours, theirs, fixed.labels if fixed else None)
     usual = cases(ours, fixed, ((1, height, width),))[-1]
-    return Checked(largest, count, seconds(ours, usual), seconds(theirs, usual), (height, width))
+    return Checked(largest, count, *seconds(ours, theirs, usual), (height, width))
 
 
 def usual_size(detector: Detector) -> tuple[int, int]:
@@ -173,20 +175,19 @@ def unmatched(some: Detections, others: Detections) -> int:
     return missing
 
 
-def seconds(detector: Detector, case: Case) -> float:
-    hidden = detector.model.encode_text(case.ids, case.mask)
-    return median(lambda: look(detector, case, hidden))
+def seconds(ours: Detector, theirs: Detector, case: Case) -> tuple[float, float]:
+    """Of one call of each: medians of calls that take turns, so that both are warm and share what else is going on."""
+    hidden = [detector.model.encode_text(case.ids, case.mask) for detector in (ours, theirs)]
+    calls = [partial(look, detector, case, text) for detector, text in zip((ours, theirs), hidden, strict=True)]
+    rounds = [[timed(call) for call in calls] for _ in range(WARM_UPS + RUNS)][WARM_UPS:]
+    torchs, onnxs = zip(*rounds, strict=True)
+    return statistics.median(torchs), statistics.median(onnxs)
 
 
-def median(work: Callable[[], object]) -> float:
-    """Seconds of one call, after one that is not counted."""
+def timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
     work()
-    times = []
-    for _ in range(RUNS):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return time.perf_counter() - begin
 
 
 def _disagreement(what: str, case: Case) -> GlipError:

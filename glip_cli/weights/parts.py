@@ -268,7 +268,7 @@ def load_source(
         asked = _asked(asked.model, None, None)
     source, architecture = _resolve(asked.model, asked.weights)
     loaded = load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
-    if asked.model in registry.names() and registry.find(asked.model).use_cls:  # also of a file that is said to be it
+    if registry.uses_cls(asked.model):  # also of a file that is said to be it
         loaded = replace(loaded, metadata={**loaded.metadata, "use_cls": "true"})
     for one in reversed(adapters):
         loaded = _with(load_adapter(loaded, one.folder), loaded)

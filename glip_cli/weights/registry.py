@@ -88,6 +88,11 @@ def find(name: str) -> Checkpoint:
     )
 
 
+def uses_cls(name: str | None) -> bool:
+    """Whether `name` is of a checkpoint that reads definitions by [CLS]."""
+    return name in _checkpoints() and _checkpoints()[name].use_cls
+
+
 def tokenizer(name: str) -> tuple[TokenizerFile, ...]:
     """The files of a tokenizer. Raises UnknownModelError."""
     try:
