@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -90,6 +91,7 @@ class Detector:
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
+        self._sentences: LastUsed[str, Prompt | None] = LastUsed()
 
     @classmethod
     def load(
@@ -226,7 +228,8 @@ class Detector:
     def _caption(self, sentence: str) -> Prompt | None:
         """The prompt of a sentence; None, with a warning, where its noun phrases cannot be found."""
         try:
-            return sentence_prompt(sentence, offline=self.offline)
+            make = partial(sentence_prompt, sentence, offline=self.offline)
+            return self._sentences.get(sentence, make, CACHED_TEXTS)
         except FetchError as error:
             warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
             return None

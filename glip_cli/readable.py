@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-LINE = 300  # characters of an error or a note, at most
+LINE = 287  # characters of an error, which are 300 with what its line begins with
 LIST = 120  # characters of a list within it
 QUOTED = 60  # characters of one quoted value
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

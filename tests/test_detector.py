@@ -8,6 +8,7 @@ import pickle
 from itertools import chain
 from pathlib import Path
 
+import nltk.data
 import numpy as np
 import pytest
 import torch
@@ -18,13 +19,16 @@ from glip_cli import Detector
 from glip_cli.answers import merge
 from glip_cli.device import out_of_memory, pick_device, pick_dtype
 from glip_cli.errors import DeviceError, OutOfMemoryError, PromptError, UsageError, WeightsError
+from glip_cli.features import FeatureOptions
 from glip_cli.image import prepare
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.plan import Plan
 from glip_cli.postprocess import Found
 from glip_cli.prompt import caption_prompt
 from glip_cli.scenes import draw_scene
+from glip_cli.sources import expand
 from glip_cli.types import Detections
+from tests.shared import shared
 
 PROMPT = "circle . red square . small blue heart . star ."
 
@@ -66,6 +70,32 @@ def test_every_kind_of_image_is_the_same_image(detector: Detector, scenes: list[
     expected = detector(scenes[0], PROMPT, threshold=0.05)
     for given in (path, str(path), buffer.getvalue(), np.asarray(scenes[0])):
         same(detector(given, PROMPT, threshold=0.05), expected)
+
+
+def test_one_text_is_one_text_and_not_its_letters(detector: Detector, scenes: list[Image.Image]) -> None:
+    alone = detector(scenes[0], "star", threshold=0.05, negatives="moon")
+    same(alone, detector(scenes[0], ["star"], threshold=0.05, negatives=["moon"]))
+    assert DetectOptions(negatives="moon") == DetectOptions(negatives=("moon",))
+    assert FeatureOptions(which="fpn").which == ("fpn",)
+    assert [source.name for source in expand("photo.jpg")] == ["photo.jpg"]
+
+
+def test_a_sentence_is_read_as_on_the_command_line(
+    scenes: list[Image.Image], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A caption; without a tagger a label, and a warning says so."""
+    text = "a red square and a star"
+    detector = Detector.load("glip-mini", device="cpu", offline=True)
+    monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    with pytest.warns(UserWarning, match="'a red square and a star' is read as labels, because"):
+        assert detector(scenes[0], text).labels == (text,)
+    assert detector(scenes[0], [text]).labels == (text,)
+    monkeypatch.setenv("NLTK_DATA", str(shared("nltk_data")))
+    found = detector(scenes[0], text, threshold=0.05)
+    assert found.labels == ("a red square", "a star")
+    same(found, detector(scenes[0], caption_prompt(text, parts=[(0, 12), (17, 23)]), threshold=0.05))
 
 
 def test_a_batch_changes_nothing(detector: Detector, scenes: list[Image.Image]) -> None:

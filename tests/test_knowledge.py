@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Geometry, label_matrix, postprocess
 from glip_cli.prompt import caption_prompt, label_prompt
 from glip_cli.scenes import draw_scene
+from glip_cli.weights import native, registry
+from glip_cli.weights.parts import load_detector_parts
 
 KNOWLEDGE = {"red star": "a star with five points that is red", "moon": "part of a circle, white or yellow"}
 LABELS = ("red star", "square", "moon")
@@ -50,6 +53,27 @@ def plain(mini: Detector) -> Detector:
 @pytest.fixture(scope="module")
 def trained(mini: Detector) -> Detector:
     return unfused(mini, "any-name@0", use_cls=True)
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoint
+
+
+def test_the_checkpoint_decides_what_reads_a_definition_and_no_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [name for name in registry.names() if registry.uses_cls(name)] == ["glip-t-a-knowledge"]
+    named = replace(registry.find("glip-mini"), name="mini-knowledge", use_cls=True)
+    table = {**registry._checkpoints(), named.name: named}
+    monkeypatch.setattr(registry, "_checkpoints", lambda: table)
+    published = tmp_path / "glip_a_tiny_o365_knowledge.safetensors"
+    shutil.copy(registry.find("glip-mini").embedded or "", published)
+    assert not load_detector_parts(weights=published).use_cls
+    assert load_detector_parts("mini-knowledge").use_cls
+    parts = load_detector_parts("mini-knowledge", weights=shutil.copy(published, tmp_path / "other.safetensors"))
+    assert parts.use_cls
+    metadata = {"architecture": "glip-mini", "name": "x", "use_cls": "true"}
+    native.write(tmp_path / "said.safetensors", parts.model.state_dict(), metadata)
+    assert load_detector_parts(weights=tmp_path / "said.safetensors").use_cls
 
 
 # ------------------------------------------------------------------------------------------------------------- files

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app
+from glip_cli.cli import app, results
 from glip_cli.scenes import draw_scene
 from tests import forked
 
@@ -110,6 +110,52 @@ def test_a_second_run_of_other_labels(folder: Path) -> None:
     result = glip("1.png", "-t", "ring", "--format", "mmdet", *keep, "--overwrite")
     assert result.exit_code == 0, result.stderr
     assert sorted(path.name for path in Path("ds").rglob("*.*") if path.is_file()) == ["1.json", "mmdet_classes.json"]
+
+
+@pytest.mark.parametrize("typed", [["--format", "csv,coco", "--format", "voc"], ["--format", "csv, coco ,voc,csv"]])
+def test_formats_with_commas(folder: Path, typed: list[str]) -> None:
+    result = glip("0.png", "-t", PROMPT, "--no-save-vis", *typed)
+    assert result.exit_code == 0, result.stderr
+    assert {"results.csv", "coco_images.json", "Annotations"} <= {path.name for path in Path("outputs").iterdir()}
+
+
+def test_show_without_a_display_says_so_once_and_all_is_saved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "has_display", lambda: False)
+    result = glip("0.png", "1.png", "-t", PROMPT, "--show", "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("no window can be opened here (is DISPLAY set?); look at outputs/vis") == 1
+    assert {path.name for path in Path("outputs/vis").iterdir()} == {"0.jpg", "1.jpg"}
+    assert len(Path("outputs/results.csv").read_text().splitlines()) >= 1
+
+
+def test_limits_are_said_where_they_are_met(folder: Path) -> None:
+    capped = "note: 100 boxes are kept per image, and an image had as many: --top-k N says how many"
+    floor = "note: threshold 0.01: boxes whose label scores 0.05 or less are never kept"
+    words = ["0.png", "-t", "triangle . " * 80, "--no-save-vis"]
+    result = glip(*words, "--threshold", "0.01", "--json")
+    (record,) = records(result)
+    assert len(record["detections"]) == 100
+    assert capped in result.stderr
+    assert floor in result.stderr
+    result = glip(*words, "--threshold", "0.05", "--top-k", "100")
+    assert capped not in result.stderr
+    assert "never kept" not in result.stderr
+    result = glip("0.png", "-t", "star", "--class-threshold", "star=0", "--no-save-vis")
+    assert "note: threshold 0: boxes" in result.stderr
+
+
+def test_what_the_tokenizer_cannot_tell_apart_is_noted_once(folder: Path) -> None:
+    result = glip("0.png", "1.png", "-t", "裂纹，划痕，star", "--no-save-vis", "--no-save-pred")
+    assert [line for line in result.stderr.splitlines() if line.startswith("note: ")] == [
+        "note: the model's vocabulary knows nothing of '裂纹', '划痕': it reads [UNK] instead",
+        "note: the model cannot tell these labels apart: '裂纹', '划痕'",
+    ]
+
+
+def test_a_label_that_looks_like_several_is_noted(folder: Path) -> None:
+    result = glip("0.png", "-t", "star, moon. circle .", "--no-save-vis", "--no-save-pred")
+    assert "labels: 'star, moon', 'circle'\n" in result.stderr
+    assert "note: taken as one label, though it looks like several: 'star, moon'\n" in result.stderr
 
 
 def test_nothing_is_saved_when_told(folder: Path) -> None:

@@ -56,6 +56,17 @@ def save(folder: Path, drawn: list[Scene], content: dict, name: str = "annotatio
     (folder / name).write_text(json.dumps(content))
 
 
+def test_labels_that_the_tokenizer_reads_alike_are_noted_once() -> None:
+    gt = draw_scenes(Path("data"), 2, seed=3)
+    content = json.loads(gt.read_text())
+    for category, name in zip(content["categories"], ("裂纹", "划痕"), strict=False):
+        category["name"] = name
+    gt.write_text(json.dumps(content))
+    result = glip("coco", "--gt", gt, "--no-report")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("note: the model cannot tell these labels apart: '裂纹', '划痕'\n") == 1
+
+
 def test_coco_scores_what_the_model_finds() -> None:
     gt = draw_scenes(Path("data"), 6, seed=3)
     result = glip("coco", "--gt", gt)

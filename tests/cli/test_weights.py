@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli import app
+from glip_cli.weights import registry
 from tests.weights.support import foreign, small_state
 
 
@@ -35,6 +36,21 @@ def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert models["glip-mini"]["here"]
     assert not models["glip-t"]["here"]
     assert "glip-t-a" in glip("list").stdout
+
+
+@pytest.mark.parametrize("columns", ["80", "100", "200"])
+def test_the_list_shows_whole_names(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = glip("list").stdout
+    first = [line.split(" ", 1)[0] for line in shown.splitlines()]
+    assert set(registry.names()) <= set(first)
+    assert all(len(line) <= int(columns) for line in shown.splitlines()[:-1])
+
+
+def test_the_help_of_json_speaks_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    for command in ("list", "info"):
+        assert "image" not in glip(command, "--help").stdout
 
 
 def test_info(pth: Path) -> None:

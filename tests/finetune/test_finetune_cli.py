@@ -70,6 +70,26 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
         assert json.loads(found.stdout)["model"].startswith("tuned@")
 
 
+def test_labels_that_the_tokenizer_reads_alike_and_the_command_of_its_last_line(tmp_path: Path) -> None:
+    gt = draw_scenes(tmp_path / "data", 2, seed=5)
+    content = json.loads(gt.read_text())
+    for category, name in zip(content["categories"], ("裂纹", "划痕"), strict=False):
+        category["name"] = name
+    gt.write_text(json.dumps(content))
+    done = finetune(gt, tmp_path / "run", "--mode", "head", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("note: the model cannot tell these labels apart: '裂纹', '划痕'\n") == 1
+    assert done.stderr.count("note: the model's vocabulary knows nothing of '裂纹', '划痕': it reads [UNK]") == 1
+    typed = re.search(r"to use it: glip (detect) photo.jpg (--\S+) (\S+)$", done.stderr, re.MULTILINE)
+    assert typed
+    found = runner.invoke(
+        app, [typed[1], str(gt.parent / "00000.png"), typed[2], typed[3], "--json", "--device", "cpu"]
+    )
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["labels"][:2] == ["裂纹", "划痕"]
+    assert "labels of the model: '裂纹', '划痕', " in found.stderr
+
+
 def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Path) -> None:
     once = ("--epochs", 1, "--mode", "head")
     assert finetune(scenes, tmp_path, *once).exit_code == 0
