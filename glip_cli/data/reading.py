@@ -112,6 +112,8 @@ def as_box(value: object, where: str) -> list[float]:
     """
     if not isinstance(value, list) or len(value) != 4:
         raise UsageError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
+    if all(type(number) is float and math.isfinite(number) for number in value):
+        return value
     return [as_number(number, where) for number in value]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import hotcoco
 
+from glip_cli.data.collector import collector_paused
 from glip_cli.data.formats import read_tables
 from glip_cli.data.ids import Ids
 from glip_cli.data.image_search import FoundImages, search
@@ -88,6 +89,7 @@ class GroundTruth:
         return hotcoco.COCO({"images": images, "categories": categories, "annotations": list(self.annotations)})
 
 
+@collector_paused()
 def read_ground_truth(
     path: Path, *, names: Mapping[int, str] | None = None, images: Path | None = None, split: str = "val"
 ) -> GroundTruth:

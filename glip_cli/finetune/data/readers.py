@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glip_cli.data.collector import collector_paused
 from glip_cli.data.formats import read_tables
 from glip_cli.data.image_files import Picture, open_pictures
 from glip_cli.data.image_search import search
@@ -26,6 +27,7 @@ from glip_cli.texts import check_text
 from glip_cli.types import Span
 
 
+@collector_paused()
 def read_train_set(path: Path, images: Path | None = None, split: str = "train") -> tuple[TrainSet, Findings]:
     """Read a training set and check all of it: every row, and that every picture is there and is one.
 
