@@ -147,7 +147,7 @@ class Job:
             more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise UsageError(
                 f"{self.out} holds a training that began with other data: {changed[0]} changed{more}; put back what "
-                "was there, or --overwrite to begin anew"
+                "was there, or --overwrite to start over"
             )
 
     def _go_on(self, trainer: Trainer) -> None:

@@ -20,7 +20,7 @@ from glip_cli.weights.fetch import Report
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
-_WORDS = {"keep_check": (SCENES, NOTHING), "init": (RANDOM,)}  # which name no file
+_WORDS = {"keep_check": SCENES, "init": RANDOM}  # which name no file
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
         return given
     if "base" not in before:
         raise UsageError(
-            f"{folder.run} is of another version of glip: go on with that one, or --overwrite to begin anew"
+            f"{folder.run} is of another version of glip: go on with that one, or --overwrite to start over"
         )
     folder.compare({name: value for name, value in portable(given).items() if name != "epochs"})
     return before | {name: value for name, value in given.items() if name == "epochs"}
@@ -91,7 +91,9 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 def _portable(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_portable(name, one) for one in value]
-    if value is None or value in _WORDS.get(name, ()):
+    if (name, value) == ("keep_check", NOTHING):
+        return None
+    if value is None or value == _WORDS.get(name):
         return value
     if name in _MODELS:
         return value if value in registry.names() else os.path.abspath(expanded(value))

@@ -209,7 +209,7 @@ def test_resumed_by_its_folder_alone(scenes: Path, tmp_path: Path, monkeypatch: 
     begun = finetune(Path("data/instances.json"), Path("out"), "--mode", "head", "--epochs", 1, "--lr", 1e-3)
     assert begun.exit_code == 0, begun.output
     monkeypatch.chdir(data)
-    done = resume(tmp_path / "out", "--epochs", 2, "--workers", 0)
+    done = resume(tmp_path / "out", "--epochs", 2, "--workers", 0, "--keep-check", "none")
     assert done.exit_code == 0, done.output
     assert "going on from step 2, epoch 1\n" in done.stderr
     assert "ended after step 4, epoch 2" in done.stderr
