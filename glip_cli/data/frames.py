@@ -114,7 +114,8 @@ def frames_of(
         return Frames()
     found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], files.get(row.id)))}
     placed = found if _are_stated(found, annotations) else {}
-    return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed)))
+    unturned = any(row.id not in files and _are_alike(_stated(row), sizes[row.id][::-1]) for row in odd)
+    return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed), unturned))
 
 
 def _stated(row: ImageRow) -> Size:
@@ -157,8 +158,10 @@ def _which(odd: Sequence[ImageRow], size: Size) -> str:
     return f"{counted(len(odd), 'image')} of another size than stated, first {name}: {sizes}"
 
 
-def _done(odd: int, placed: int) -> str:
+def _done(odd: int, placed: int, unturned: bool) -> str:
+    """`unturned`: an image that EXIF may have turned is not at hand."""
+    rest = f"those of {odd - placed}" if placed else "their boxes"
+    kept = f"{rest} are taken as pixels of the image{'; give --images if EXIF turned them' if unturned else ''}"
     if not placed:
-        return "their boxes are taken as pixels of the image"
-    rest = f", but those of {odd - placed} are taken as pixels of the image" if odd > placed else ""
-    return f"their boxes are scaled or turned to match{rest}"
+        return kept
+    return f"their boxes are scaled or turned to match{f', but {kept}' if odd > placed else ''}"

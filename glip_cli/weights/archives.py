@@ -50,7 +50,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], end: int) -> 
     if any(
         member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size for member in members
     ):
-        raise CheckpointError(f"{path} is compressed, which torch.save never does: unpack and save it again with torch")
+        raise CheckpointError(f"{path} is compressed, which torch.save never does: save it again with torch")
     if len({member.filename for member in members}) < len(members):
         raise CheckpointError(f"{path} holds two records of one name: fetch it from a source you trust")
     ends = [*(member.header_offset for member in members[1:]), end]

@@ -92,7 +92,7 @@ def test_a_stated_size_that_is_wrong(
     tmp_path: Path, stated: tuple[int, int], image: tuple[int, int], inside: list[float]
 ) -> None:
     truth = read(tmp_path, content(*stated, inside))
-    frames = frames_of(truth.images, truth.annotations, {1: image}, {})
+    frames = frames_of(truth.images, truth.annotations, {1: image}, {1: photo(tmp_path / "1.png", 1)})
     assert frames.to_stated(1, list(inside)) == inside
     assert frames.note.endswith("; their boxes are taken as pixels of the image")
 
@@ -138,7 +138,9 @@ def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> Non
     found = read_predictions(tmp_path / "results.jsonl", truth, {1: path})
     assert found.results == [hit(1, 3, [20, 50, 30, 40], 0.5)]
     without = read_predictions(tmp_path / "results.jsonl", truth)
-    assert without.frames.note.endswith("taken as pixels of the image")
+    assert without.frames.note.endswith(
+        "their boxes are taken as pixels of the image; give --images if EXIF turned them"
+    )
 
 
 def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
