@@ -30,6 +30,7 @@ class Fault(Enum):
     BOX_ID = ("box ids used more than once", KEPT)
     BOX_OUTSIDE = ("boxes outside their picture", DROPPED)
     BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
+    BOX_UNPLACED = ("boxes of images that cannot be opened, so that their pixels are not known", DROPPED)
     BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED)
     BOX_REPEATED = ("boxes given twice with one class", DROPPED)
     BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)

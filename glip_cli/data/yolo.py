@@ -269,3 +269,5 @@ def _annotations(
             width, height = size
             bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
             yield {"image_id": line.image_id, "category_id": int(line.category), "bbox": bbox}
+        else:
+            tally.add(Fault.BOX_UNPLACED, line.where)

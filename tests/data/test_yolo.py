@@ -314,5 +314,6 @@ def test_images_elsewhere_have_the_labels_beside_data_yaml(tmp_path: Path) -> No
 def test_a_damaged_image_has_no_boxes_in_pixels(tmp_path: Path) -> None:
     layout(tmp_path, "train: images", ("images/a.png", "labels/a.txt"), ("images/b.png", "labels/b.txt"))
     (tmp_path / "images" / "a.png").write_bytes(b"")
-    tables, _ = read(tmp_path)
+    tables, (row,) = read(tmp_path)
+    assert (row.what, row.count) == (Fault.BOX_UNPLACED.what, 1)
     assert [row["image_id"] for row in tables.annotations] == [2]
