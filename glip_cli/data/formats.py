@@ -39,7 +39,7 @@ def read_tables(path: Path, images: Path | None, split: str, tally: Tally) -> Ta
     if not path.is_dir():
         return _read_file(path, images, tally)
     if is_voc(path):
-        return read_voc(path, images, tally)
+        return read_voc(path, images, split, tally)
     if len(files := _annotation_files(path)) == 1:
         return _read_file(files[0], images, tally)
     if part := next((path / name for name in _SPLITS.get(split, (split,)) if (path / name).is_dir()), None):

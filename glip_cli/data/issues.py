@@ -17,6 +17,7 @@ class Fault(Enum):
     IMAGE_UNREADABLE = ("files that are no pictures, or cut short", DROPPED)
     IMAGE_SCALED = ("images of another size than stated; their boxes are scaled or turned to match", KEPT)
     IMAGE_SIZE = ("pictures of another size than stated; the boxes are taken as pixels of the picture", KEPT)
+    IMAGE_OTHER = ("annotation files of other splits, as ImageSets/Main says", DROPPED)
     IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
     IMAGE_REPEATED = ("pictures listed more than once", DROPPED)
     IMAGE_ID = ("picture ids that stand for several pictures", STOPS)

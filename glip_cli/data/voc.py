@@ -16,6 +16,7 @@ from glip_cli.errors import UsageError
 from glip_cli.walk import pictures_below
 
 _FOLDER = "Annotations"
+_LISTS = {"train": ("train", "trainval")}
 _IMAGES = ("JPEGImages", "images")
 
 
@@ -35,16 +36,22 @@ def _is_xml(file: Path) -> bool:
     return file.suffix.lower() == ".xml" and not file.name.startswith(".")
 
 
-def read_voc(path: Path, images: Path | None, tally: Tally) -> Tables:
-    """The rows of all xml files; classes in alphabetical order, or as labels.txt lists them.
+def read_voc(path: Path, images: Path | None, split: str, tally: Tally) -> Tables:
+    """The rows of the xml files that ImageSets/Main lists for the split, or of all where it has no such list.
+
+    Classes are in alphabetical order, or as labels.txt lists them.
 
     Raises:
-        UsageError: none of them can be read; says why not the first.
+        UsageError: the list has none of the files, or none can be read; says why not the first.
     """
-    read = _read(_files(path), tally)
+    files = _files(path)
+    chosen = _of_split(files, path, split, tally)
+    if not chosen:
+        raise UsageError(f"{path}: ImageSets/Main lists none of the xml files for '{split}'; correct the list")
+    read = _read(chosen, tally)
     places = _Places(images or _image_folder(path), read)
     named = [places.of(one) for one in read]
-    if images is None:
+    if images is None and len(chosen) == len(files):
         places.count_unused({file for _, file in named if file}, tally)
     numbers = {name: i for i, name in enumerate(_names(path, read), 1)}
     pairs = enumerate(zip(read, named, strict=True), 1)
@@ -57,6 +64,18 @@ def read_voc(path: Path, images: Path | None, tally: Tally) -> Tables:
         [{"id": number, "name": name} for name, number in numbers.items()],
         paths={i: file for i, (_, file) in enumerate(named, 1) if file},
     )
+
+
+def _of_split(files: Sequence[Path], path: Path, split: str, tally: Tally) -> Sequence[Path]:
+    lists = (path / "ImageSets" / "Main" / f"{name}.txt" for name in _LISTS.get(split, (split,)))
+    listed = next((file for file in lists if file.is_file()), None)
+    if listed is None:
+        return files
+    stems = {line.split()[0] for line in read_text(listed).splitlines() if line.strip()}
+    for file in files:
+        if file.stem not in stems:
+            tally.add(Fault.IMAGE_OTHER, f"{file}: not in {listed}")
+    return [file for file in files if file.stem in stems]
 
 
 def _read(files: Sequence[Path], tally: Tally) -> list[VocFile]:

@@ -37,9 +37,9 @@ def written(folder: Path, files: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def read(folder: Path, images: Path | None = None) -> tuple[Tables, list[Finding]]:
+def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Tables, list[Finding]]:
     tally = Tally()
-    return read_voc(folder, images, tally), tally.rows()
+    return read_voc(folder, images, split, tally), tally.rows()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,36 @@ def test_one_name_in_two_folders(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {f"Annotations/{at}/a.xml": xml("a.png", thing()) for at in "xy"}
     tables, _ = read(written(tmp_path, files | {"JPEGImages/x/a.png": b"", "JPEGImages/y/a.png": b""}))
     assert [row["file_name"] for row in tables.images] == ["x/a.png", "y/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "split", "names"),
+    [
+        ({"train": "a\n", "val": "b\r\nc"}, "train", "a"),
+        ({"train": "a\n", "val": "b\r\nc"}, "val", "bc"),
+        ({"trainval": "a -1\nb  1\n", "test": "c"}, "train", "ab"),
+        ({"train": "a", "val": "b"}, "test", "abc"),  # of which it says nothing
+    ],
+)
+def test_splits_of_the_devkit(tmp_path: Path, lists: dict[str, str], split: str, names: str) -> None:
+    """What is validated on must not be what was trained on."""
+    for name in "abc":
+        written(tmp_path, {f"Annotations/{name}.xml": xml(f"{name}.png", thing()), f"JPEGImages/{name}.png": b""})
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    for name, text in lists.items():
+        (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    tables, found = read(tmp_path, split=split)
+    assert [row["file_name"] for row in tables.images] == [f"{name}.png" for name in names]
+    others = [(Fault.IMAGE_OTHER.what, 3 - len(names))] if len(names) < 3 else []
+    assert [(row.what, row.count) for row in found] == others
+
+
+def test_a_split_that_lists_nothing(tmp_path: Path) -> None:
+    written(tmp_path, {"Annotations/a.xml": xml("a.png", thing()), "JPEGImages/a.png": b""})
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("")
+    with pytest.raises(UsageError, match="lists none of the xml files"):
+        read(tmp_path)
 
 
 def test_images_that_are_missing_and_images_without_xml(tmp_path: Path) -> None:
