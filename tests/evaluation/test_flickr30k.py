@@ -217,7 +217,7 @@ def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Flickr30k Entities here"):
         flickr_items(tmp_path, "val")
     root = dataset(tmp_path)
-    with pytest.raises(UsageError, match=r"there is no test\.txt; splits there: val"):
+    with pytest.raises(UsageError, match=r"there is no test\.txt; splits there: 'val'"):
         flickr_items(root, "test")
     with pytest.raises(UsageError, match=r"no picture 1\.jpg there"):
         flickr_items(root, "val", images=tmp_path)
