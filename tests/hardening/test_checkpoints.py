@@ -53,10 +53,10 @@ def is_one_line(error: WeightsError) -> bool:
     return True
 
 
-def fuzz(kind: str, path: Path, count: int, derandomize: bool) -> None:
+def fuzz(kind: str, path: Path, count: int) -> None:
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
-    @settings(max_examples=count, derandomize=derandomize, database=None, suppress_health_check=quiet)
+    @settings(max_examples=count, database=None, suppress_health_check=quiet)
     @given(damaged(WHOLE[kind]))
     def check(content: bytes) -> None:
         attempt(files.read, path, content)
@@ -67,13 +67,13 @@ def fuzz(kind: str, path: Path, count: int, derandomize: bool) -> None:
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged(tmp_path: Path, kind: str) -> None:
     assert attempt(files.read, tmp_path / "x.pth", WHOLE[kind]) is not kind.startswith("attack")
-    fuzz(kind, tmp_path / "x.pth", 60, derandomize=True)
+    fuzz(kind, tmp_path / "x.pth", 60)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged_for_long(tmp_path: Path, kind: str) -> None:
-    fuzz(kind, tmp_path / "x.pth", 4000, derandomize=False)
+    fuzz(kind, tmp_path / "x.pth", 4000)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x40\0\0\0\0\0\0\0{"]))

@@ -55,8 +55,8 @@ def is_one_line(error: ImageError) -> bool:
     return True
 
 
-def fuzz(kind: str, count: int, derandomize: bool) -> None:
-    @settings(max_examples=count, derandomize=derandomize, database=None)
+def fuzz(kind: str, count: int) -> None:
+    @settings(max_examples=count, database=None)
     @given(damaged(WHOLE[kind]))
     def check(data: bytes) -> None:
         read(data)
@@ -72,13 +72,13 @@ def small_pictures_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged(kind: str) -> None:
     assert read(WHOLE[kind])
-    fuzz(kind, 40, derandomize=True)
+    fuzz(kind, 40)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged_for_long(kind: str) -> None:
-    fuzz(kind, 3000, derandomize=False)
+    fuzz(kind, 3000)
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
