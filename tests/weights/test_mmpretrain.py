@@ -107,8 +107,8 @@ def test_every_key_and_shape_of_the_released_extracts(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("backbone.norm1.weight"), r"1 keys are missing \(backbone.norm1.weight\)"),
-        (lambda s: s.update({"head.fc.weight": torch.zeros(2, 2)}), r"1 keys are unknown \(head.fc.weight\)"),
+        (lambda s: s.pop("backbone.norm1.weight"), r"1 keys are missing \('backbone.norm1.weight'\)"),
+        (lambda s: s.update({"head.fc.weight": torch.zeros(2, 2)}), r"1 keys are unknown \('head.fc.weight'\)"),
         (lambda s: s.update({"backbone.norm3.bias": torch.zeros(7)}), r"gives \[7\] for \[256\]"),
     ],
 )
