@@ -89,7 +89,7 @@ def detect(
         print_explanation(served.plan(prompt, options).chunks)
         return
     if explain and not inputs:
-        explain_alone(prompt, options, loading, offline, bar)
+        explain_alone(prompt, options, loading, offline, notes)
         return
 
     inputs = check_inputs(inputs)
@@ -131,18 +131,18 @@ def detect(
     summary.close(files)
 
 
-def explain_alone(
-    prompt: Prompt, options: DetectOptions, loading: flags.Loading, offline: bool, bar: DownloadBar
-) -> None:
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading, offline: bool, notes: Notes) -> None:
     """`--explain` without an image needs a tokenizer and no weights."""
     from glip_cli.knowledge import knowledge_chunks
-    from glip_cli.prompt import chunk
+    from glip_cli.prompt import chunk, vocabulary_notes
     from glip_cli.tokenizer import Tokenizer
     from glip_cli.weights import registry
     from glip_cli.weights.parts import load_tokenizer_folder
 
     model = loading.model or (str(loading.adapter) if loading.adapter else None)
-    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(model, bert=loading.bert, offline=offline, report=bar))
+    report = DownloadBar(notes)
+    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(model, bert=loading.bert, offline=offline, report=report))
+    notes.note(*prompt.notes, *vocabulary_notes(prompt, tokenizer))
     if options.knowledge is not None:
         use_cls = registry.uses_cls(loading.model)
         print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))

@@ -46,9 +46,11 @@ def export(
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
     from glip_cli.prompt import parse_texts
+    from glip_cli.texts import doubts
 
     labels = parse_texts(texts) if texts else None
     notes = Notes(manner.quiet)
+    notes.note(*(doubts(texts, labels) if texts and labels else ()))
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"--out {out}: name a file that ends in .onnx")
 

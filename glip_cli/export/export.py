@@ -18,7 +18,7 @@ from glip_cli.export.graph import join
 from glip_cli.export.pieces import FixedText, pieces
 from glip_cli.export.session import load_onnx
 from glip_cli.model import ARCHITECTURES
-from glip_cli.prompt import chunk, label_prompt
+from glip_cli.prompt import chunk, gather_notes, label_prompt, vocabulary_notes
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights import cache
 from glip_cli.weights.parts import DetectorParts
@@ -60,7 +60,7 @@ def export(
         raise UsageError(f"--opset {opset}: give one of {OPSETS.start} .. {OPSETS.stop - 1}")
     for package in PACKAGES:
         needed(package)
-    card = make_card(parts, labels)
+    card = make_card(parts, labels, say)
     graph = make_graph(parts, card, opset, say)
     out = cache.expanded(out)
     try:
@@ -75,14 +75,19 @@ def export(
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another place with -o") from error
 
 
-def make_card(parts: DetectorParts, labels: tuple[str, ...] | None) -> Card:
-    """Raises PromptError for labels that one text cannot hold."""
+def make_card(
+    parts: DetectorParts, labels: tuple[str, ...] | None, say: Callable[[str], None] = lambda line: None
+) -> Card:
+    """Says what is odd in the labels. Raises PromptError for those that one text cannot hold."""
     config = parts.model.config
     architecture = next(name for name, known in ARCHITECTURES.items() if known == config)
     fixed = None
     if labels is not None:
         prompt = label_prompt(labels)
-        texts = chunk(prompt, Tokenizer.from_dir(parts.tokenizer), config.text.window)
+        words = Tokenizer.from_dir(parts.tokenizer)
+        texts = chunk(prompt, words, config.text.window)
+        for note in (*gather_notes(prompt, texts), *vocabulary_notes(prompt, words)):
+            say(f"note: {note}")
         if len(texts) > 1:
             raise PromptError(
                 f"--texts: the labels take {len(texts)} texts, and a file holds one: "
