@@ -83,13 +83,13 @@ def _processor() -> str:
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
     return (
-        onednn_is_better()
+        not torch.compiler.is_compiling()  # first: its tracing warns of what is cached
+        and onednn_is_better()
         and x.is_cpu
         and x.dtype == weight.dtype == torch.float32
         and x.numel() >= FEWEST * x.shape[-1]
         and weight.shape[-2] >= NARROWEST
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and not _memory_is_limited()
     )
