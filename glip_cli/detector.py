@@ -86,8 +86,7 @@ class Detector:
         self.labels = labels
         self.offline = offline
         self.tokenizer = tokenizer
-        window, fused = model.config.text.window, model.config.fusion is not None
-        self.reader = Reader(tokenizer, window, fused, name, tuned_for, use_cls)
+        self.reader = Reader.of(tokenizer, model.config, name, tuned_for, use_cls)
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()

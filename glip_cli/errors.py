@@ -47,11 +47,12 @@ class UnavailableError(ImageError):
 
     Attributes:
         brief: it may pass within seconds (an I/O error, a busy server), so that the same machine should try again.
+        hung: there was no answer at all, as from a disk that is gone.
     """
 
-    def __init__(self, message: str, brief: bool = False):
+    def __init__(self, message: str, brief: bool = False, hung: bool = False):
         super().__init__(message)
-        self.brief = brief
+        self.brief, self.hung = brief, hung
 
 
 class OutputError(GlipError):

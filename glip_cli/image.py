@@ -120,7 +120,7 @@ def _read_bytes(path: Path, name: str) -> bytes:
         raise UnavailableError(f"{name}: no permission to read it; change the file's rights") from None
     except TimeoutError:
         raise UnavailableError(
-            f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on"
+            f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
         ) from None
     except OSError as error:
         raise UnavailableError(f"{name}: cannot be read ({_one_line(error)})", brief=True) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.knowledge import knowledge_chunks
+from glip_cli.model import GlipConfig
 from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Limits
 from glip_cli.prompt import (
@@ -65,6 +66,11 @@ class Reader:
     name: str
     tuned_for: tuple[str, ...] = ()
     use_cls: bool = False
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, config: GlipConfig, name: str, tuned_for: tuple[str, ...] = (),
+           use_cls: bool = False) -> Reader:  # fmt: skip
+        return cls(tokenizer, config.text.window, config.fusion is not None, name, tuned_for, use_cls)
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""

@@ -17,6 +17,7 @@ import torch
 
 from glip_cli.annotate.captions import Captioned
 from glip_cli.annotate.parts import read_sentence
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.reading import Reading, failed_record
@@ -52,6 +53,7 @@ class GroundingEngine:
         self.detector, self.options, self.tagger = detector, options, tagger
         self.workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self.stop = stop or threading.Event()
+        self.flight = Flight()
         self._reading = Reading()
         self._unread: dict[str, tuple[int, ...]] = {}
         self._size = options.size or detector.model.config.image_size
@@ -68,11 +70,11 @@ class GroundingEngine:
 
     def _read(self, sentences: list[Captioned]) -> Read:
         try:
-            image = self._reading(sentences[0])
+            self.flight.refuse(sentences[0].name)
+            with self.flight.at(sentences[0].name), out_of_memory(torch.device("cpu")):
+                return sentences, prepare(self._reading(sentences[0]), *self._size)
         except ImageError as error:
             return sentences, without_frames(error)
-        with out_of_memory(torch.device("cpu")):
-            return sentences, prepare(image, *self._size)
 
     def _records(self, sentences: list[Captioned], picture: Prepared | ImageError) -> Iterator[AnyRecord]:
         """One for each sentence; the picture is looked at when the first of them asks."""
@@ -94,8 +96,10 @@ class GroundingEngine:
             if plan is None:
                 yield {**record(name, nothing(text, picture.size), model), "spans": []}
                 continue
-            seen = seen or self.detector.look([picture])
-            yield record(name, self.detector.ask(seen, plan, self.options)[0], model)
+            with self.flight.at(name):
+                seen = seen or self.detector.look([picture])
+                found = self.detector.ask(seen, plan, self.options)[0]
+            yield record(name, found, model)
 
     def _unknown(self, prompt: Prompt) -> dict[str, tuple[int, ...]]:
         """Phrases with words that the vocabulary lacks."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.items import Item
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.reading import Reading
@@ -27,7 +28,7 @@ from glip_cli.features.files import strings, told_by
 from glip_cli.image import Prepared, padded_size
 
 Watch = Callable[[Mapping[str, Any]], None]
-LOCK = ".features.lock"
+LOCK, FLIGHT = ".features.lock", ".features.flight"
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,23 @@ class Job:
     bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._reading = Reading()
+        self.flight, self._reading = Flight(), Reading()
         self.most = self.extractor.options.batch_size  # images at once, as memory allows
 
     def run(self, items: Iterable[Item], watch: Watch) -> None:
+        self.flight = Flight(self.folder.path / FLIGHT, forgive=self.folder.overwrite)
+        with closing(self.flight):
+            self._run(items, watch)
+
+    def _run(self, items: Iterable[Item], watch: Watch) -> None:
         most = self.extractor.options.batch_size
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         with closing(in_order(self._read, self._left(items), workers, 2 * max(workers, most), self.stop)) as read:
             for batch in alike(self._readable(read, watch), lambda one: padded_size(one[1]), most):
                 if self.stop.is_set():
                     return
-                made = self._extract([prepared for _, prepared in batch])
+                with self.flight.at(*(item.source.name for item, _ in batch)):
+                    made = list(self._extract([prepared for _, prepared in batch]))
                 for (item, _), features in zip(batch, made, strict=True):
                     self.bytes += self.folder.save(item, features)
                     self.made += 1
@@ -148,7 +155,9 @@ class Job:
 
     def _read(self, item: Item) -> tuple[Item, Prepared | ImageError]:
         try:
-            return item, self.extractor.prepare(self._reading(item.source))
+            self.flight.refuse(item.source.name)
+            with self.flight.at(item.source.name):
+                return item, self.extractor.prepare(self._reading(item.source))
         except ImageError as error:
             return item, without_frames(error)
 

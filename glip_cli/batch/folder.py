@@ -4,6 +4,7 @@ DIR/run.json             what was asked; a run with other settings is refused
 DIR/results.jsonl        the journal: one record per picture, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
 DIR/results.retry.jsonl  new records of pictures that failed, until they take the places of the old ones
+DIR/.0-of-1.flight       pictures that the process is at; see flight.py
 DIR/.0-of-1.lock         held by the process at work
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.items import Engine, Item, Work
 from glip_cli.batch.journal import Counts, Journal, lasting, read_records
 from glip_cli.batch.retry import Retries, fold
@@ -146,7 +148,8 @@ class RunFolder:
         with _writing(self.path):
             fold(self._own)  # what a killed process left
             journal, retries = Journal(self._own), Retries(self._own)
-        with closing(journal), closing(retries):
+            engine.flight = Flight(self.path / f".{self.shard}.flight", forgive=self._retry)
+        with closing(journal), closing(retries), closing(engine.flight):
             before = journal.counts.images
             started(before - (journal.counts.failed if self._retry else 0))
             pictures = Listed(iter(items))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from glip_cli.batch.flight import Flight
 from glip_cli.output.formats import FileNames
 from glip_cli.output.records import AnyRecord
 from glip_cli.sources import Source
@@ -68,9 +69,11 @@ class Engine(Protocol):
 
     Attributes:
         block_size: begun anew at a multiple of it, the answers are those of an undisturbed run, digit by digit.
+        flight: where images are noted that this process reads or detects.
     """
 
     block_size: int
+    flight: Flight
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """One record per item, in order, each as soon as it is there. Ends early where it was told to stop."""

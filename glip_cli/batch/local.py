@@ -20,10 +20,12 @@ class LocalEngine:
     def __init__(self, runner: Runner, pictures: Pictures) -> None:
         runner.keep_images = pictures.any
         self.runner, self.pictures = runner, pictures
-        self.block_size = runner.block_size
+        self.model, self.stop = runner.detector.name, runner.stop
+        self.block_size, self.flight = runner.block_size, runner.flight
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         given: deque[Item] = deque()
+        self.runner.flight = self.flight
 
         def sources() -> Iterator[Source]:
             for item in items:
@@ -35,7 +37,7 @@ class LocalEngine:
 
     def _finish(self, item: Item, outcome: Outcome) -> AnyRecord:
         """Save the pictures first: a record says that everything of its image is there."""
-        name, model = outcome.source.name, self.runner.detector.name
+        name, model = outcome.source.name, self.model
         if outcome.detections is None:
             assert outcome.error is not None
             return failed_record(name, outcome.error, model)

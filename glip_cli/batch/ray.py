@@ -1,7 +1,7 @@
-"""The engine of a cluster: the same road in Ray Data's actors, each with a detector of its own.
+"""The engine of a cluster: the same road in Ray's actors, each with a detector of its own.
 
-A worker that dies is replaced and its pictures are done again; the journal is written by the driver alone. Paths must
-mean the same on every machine, and pictures are saved by the workers, so the folder must be shared.
+The journal is written by the driver alone, which holds no model. Paths must mean the same on every machine, and
+pictures are saved by the workers, so the folder must be shared.
 """
 
 from __future__ import annotations
@@ -9,29 +9,37 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
+import signal
 import socket
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from glip_cli.batch.crew import DEATHS, Crew
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.items import Item
 from glip_cli.batch.local import LocalEngine
 from glip_cli.batch.runner import BLOCK, Runner
-from glip_cli.errors import GlipError, UsageError, without_frames
+from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.output.formats import json_bytes
 from glip_cli.output.pictures import Pictures
-from glip_cli.output.records import AnyRecord
+from glip_cli.output.records import AnyRecord, error_record
+from glip_cli.plan import Reader
 from glip_cli.sources import Source
+from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt
+from glip_cli.weights.fetch import Report
+from glip_cli.weights.parts import load_reader_parts
 
-WAVE = 1024  # groups given to Ray at a time: what the driver keeps in memory
 KNOCK_SECONDS = 10.0
 STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records pass through its store
+WITNESSES = 5  # files that the driver sees, and a worker must see too
 
 
 @dataclass(frozen=True)
@@ -53,21 +61,72 @@ class Job:
         return replace(self, load=load, pictures=pictures)
 
 
+class Worker:
+    """An actor: loads the model once, then does groups of pictures. Errors for a person travel as data."""
+
+    def __init__(self, job: Job, witnesses: Sequence[str]):
+        self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
+
+    def start(self) -> str:
+        """See the inputs and load the model: where it runs, and the error that keeps it from work, or ""."""
+        import ray
+
+        host, error = platform.node(), ""
+        try:
+            if unseen := next((path for path in self._witnesses if not os.path.exists(path)), None):
+                raise GlipError(f"{host} does not see {unseen}; mount its folder there, under the same path")
+            self._engine = self._load()
+        except GlipError as failed:
+            error = str(failed)
+        return json.dumps({"node": ray.get_runtime_context().get_node_id(), "host": host, "error": error})
+
+    def _load(self) -> LocalEngine:
+        from glip_cli.detector import Detector
+
+        job = self._job
+        detector = Detector.load(**job.load)
+        runner = Runner(detector, detector.plan(job.prompt, job.options), job.options, stop=self._stop)
+        return LocalEngine(runner, job.pictures)
+
+    def do(self, rows: str) -> str:
+        """One group: its records, the error that ended it early, or "", and remarks for a person."""
+        items = [Item(Source(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
+        done: list[AnyRecord] = []
+        error = ""
+        try:
+            done.extend(self._engine(items))
+        except GlipError as failed:
+            error = str(failed)
+        runner = self._engine.runner
+        notes = [*runner.detector.remarks, *runner.remarks]
+        return json_bytes({"records": done, "error": error, "notes": notes}).decode()
+
+    def stop(self) -> None:
+        """End the group at hand after the pictures in flight."""
+        self._stop.set()
+
+
 @dataclass
 class RayEngine:
     """See `items.Engine`.
 
     Attributes:
+        model: what records call the model.
         address: of the cluster; "auto" joins the one of this machine or of RAY_ADDRESS, or else starts one here, and
             "local" always starts one.
         workers: actors; None: one per GPU of the cluster, or one per machine where there is none.
-        stop: once set, nothing more is waited for than the group of pictures that is next.
+        stop: once set, no group is begun any more, and the one that is next ends after the pictures in flight.
+        say: for remarks.
     """
 
     job: Job
+    model: str
     address: str = "auto"
     workers: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = lambda text: None
+    worker: type = Worker
+    flight: Flight = field(default_factory=Flight)  # none of this process
 
     def __post_init__(self) -> None:
         self.job = self.job.absolute()
@@ -77,96 +136,104 @@ class RayEngine:
         """Raises UsageError where Ray is not installed or not there, and GlipError for what ends a worker's work."""
         ray = _started(self.address)
         try:
-            with _one_line(ray):
+            with _one_line(ray, self.stop):
                 groups = self._groups(iter(items))
-                while wave := list(islice(groups, WAVE)):
-                    yield from self._done(ray, wave)
+                first = list(islice(groups, 1))
+                yield from self._crew(ray, [place_of(item) for group in first for item in group]).run(
+                    chain(first, groups)
+                )
         finally:
             ray.shutdown()
 
-    def _groups(self, items: Iterator[Item]) -> Iterator[dict[str, str]]:
-        """One row of Ray Data holds the pictures of one block."""
-        while not self.stop.is_set() and (group := list(islice(items, self.block_size))):
-            yield {"items": json_bytes([_row(item) for item in group]).decode()}
-
-    def _done(self, ray: Any, wave: list[dict[str, str]]) -> Iterator[AnyRecord]:
-        for row in self._dataset(ray, wave).iter_rows():
-            yield from json.loads(row["records"])
-            if row["error"]:
-                raise GlipError(row["error"])
-            if self.stop.is_set():
-                return
-
-    def _dataset(self, ray: Any, wave: list[dict[str, str]]) -> Any:
+    def _crew(self, ray: Any, places: Sequence[str]) -> Crew:
+        """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
+        witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        actors = self.workers or gpus or len(ray.nodes())
-        return ray.data.from_items(wave, override_num_blocks=len(wave)).map_batches(
-            Worker,
-            fn_constructor_args=[self.job],
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(actors, len(wave))),
-            num_gpus=1 if gpus else None,
-            num_cpus=None if gpus else 1,
+        needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        actor = ray.remote(self.worker).options(max_concurrency=2, scheduling_strategy="SPREAD", **needs)
+        return Crew(
+            ray,
+            hire=lambda: actor.remote(self.job, witnesses),
+            size=self.workers or gpus or sum(node["Alive"] for node in ray.nodes()),
+            row=_row,
+            doubt=lambda item: item.source.is_url or not witnesses or os.path.exists(item.source.location),
+            died=self._died,
+            stop=self.stop,
+            say=self.say,
         )
+
+    def _died(self, item: Item, host: str) -> AnyRecord:
+        name = item.source.name
+        record = error_record(name, f"{name}: {DEATHS} processes died at it, for a crash or want of memory; "
+                              "convert or shrink it, or leave it out", self.model)  # fmt: skip
+        return {**record, "host": host}
+
+    def _groups(self, items: Iterator[Item]) -> Iterator[list[Item]]:
+        while group := list(islice(items, self.block_size)):
+            yield group
+
+
+def load_reader(load: Mapping[str, Any], report: Report | None) -> Reader:
+    """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
+    named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
+    parts = load_reader_parts(**named, report=report)
+    return Reader.of(Tokenizer.from_dir(parts.tokenizer), parts.config, parts.name, parts.tuned_for)
+
+
+def place_of(item: Item) -> str:
+    """A URL, or a path that means the same in another folder."""
+    return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
 
 
 def _row(item: Item) -> tuple[str, str, bool, str]:
-    source = item.source
-    location = source.location if source.is_url else os.path.abspath(source.location)
-    return source.name, location, source.offline, item.file_name
-
-
-class Worker:
-    """An actor: loads the model once, then does groups of pictures. Errors for a person travel as data."""
-
-    def __init__(self, job: Job):
-        from glip_cli.detector import Detector
-
-        self._failed: GlipError | None = None
-        try:
-            detector = Detector.load(**job.load)
-            runner = Runner(detector, detector.plan(job.prompt, job.options), job.options)
-            self._engine = LocalEngine(runner, job.pictures)
-        except GlipError as error:
-            self._failed = without_frames(error)
-
-    def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
-        """One group: its records as a JSON list, and the error that ended it early, or ""."""
-        (text,) = rows["items"]
-        done: list[AnyRecord] = []
-        failed = self._failed
-        try:
-            if not failed:
-                fields = json.loads(text)
-                items = [Item(Source(name, place, offline), file) for name, place, offline, file in fields]
-                done.extend(self._engine(items))
-        except GlipError as error:
-            failed = error
-        return {"records": [json_bytes(done).decode()], "error": [str(failed or "")]}
+    return item.source.name, place_of(item), item.source.offline, item.file_name
 
 
 def _started(address: str) -> Any:
-    """Ray, joined to a cluster. Raises UsageError."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read at import; it writes to stderr past Python
+    """Ray, joined to a cluster; signals go where they went before. Raises UsageError."""
     try:
         import ray
-        import ray.data
+        import ray._private.worker
     except ImportError:
         raise UsageError("--ray needs Ray: pip install 'glip-cli[ray]'") from None
+    ray._private.worker._worker_logs_enabled = False  # it prints every death, in colours, and has no other switch
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _join(ray, address)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"--ray={address}: no cluster there ({reason}); start one with `ray start --head`") from None
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
+        with _silent():
+            _join(ray, address)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UsageError(f"--ray={address}: {_why_not(error)}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return ray
 
 
+def _why_not(error: BaseException) -> str:
+    """The reason stands where Ray first met it, in a traceback that it turned into text."""
+    chain = [error, error.__cause__, error.__context__]
+    if any("AuthenticationError" in f"{type(one).__name__} {one}" for one in chain):
+        return "the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or a file ~/.ray/auth_token"
+    return f"no cluster there ({one_line_of(error)}); start one with `ray start --head`"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray's C++ writes to file descriptor 2, past Python: a line for each second that it knocks."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
 def _join(ray: Any, address: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address != "local":
         _knock(address)
         try:
@@ -185,10 +252,14 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _one_line(ray: Any) -> Iterator[None]:
-    """Ray's own errors run over many lines, its traceback among them."""
+def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
+    """Ray's own errors run over many lines, its traceback among them. A cluster that ends with its driver has none."""
     try:
         yield
     except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise GlipError(f"Ray: {reason}; mend the cluster, then the same command goes on") from None
+        if not stop.is_set():
+            raise GlipError(f"Ray: {one_line_of(error)}; check the cluster, then the same command goes on") from None
+
+
+def one_line_of(error: BaseException, most: int = 200) -> str:
+    return " ".join(str(error).split())[:most]

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from glip_cli.answers import is_capped
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.prefetch import in_order
 from glip_cli.batch.reading import Reading
 from glip_cli.detector import Detector
@@ -78,6 +79,7 @@ class Runner:
         workers: threads that read; None: as many as the machine has cores, 16 at most.
         keep_images: outcomes then hold their pictures, for drawing.
         stop: once set, no new batch is begun, no picture is waited for, and the iteration ends.
+        flight: told which pictures are read and detected at any moment.
     """
 
     detector: Detector
@@ -87,6 +89,7 @@ class Runner:
     keep_images: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Clock = field(default_factory=Clock)
+    flight: Flight = field(default_factory=Flight)
 
     def __post_init__(self) -> None:
         self._reading = Reading()
@@ -136,9 +139,13 @@ class Runner:
 
     def _read(self, source: Source) -> Outcome:
         try:
-            image = self._reading(source)
+            self.flight.refuse(source.name)
+            with self.flight.at(source.name):
+                return self._prepared(source, self._reading(source))
         except ImageError as error:
             return Outcome(source, error=without_frames(error))
+
+    def _prepared(self, source: Source, image: Image.Image) -> Outcome:
         if self.options.views:
             return Outcome(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
         with out_of_memory(CPU):
@@ -158,11 +165,13 @@ class Runner:
         started = time.perf_counter()
         todo = list(outcomes)
         while todo:
-            batch = todo[: self._batch_size]
+            names = [outcome.source.name for outcome in todo[: self._batch_size]]
+            batch = todo[:1] if self.flight.divides(names) else todo[: self._batch_size]
             at_once = self._batch_size if self.options.views else len(batch)
             found = None
             try:
-                found = self._answers(batch)
+                with self.flight.at(*names[: len(batch)]):
+                    found = self._answers(batch)
             except OutOfMemoryError:
                 if at_once == 1:
                     raise

@@ -105,50 +105,55 @@ def batch(
     root = common_folder(inputs)
     names, drawn = FileNames(root), FileNames(root) if pictures.any else None
 
-    from glip_cli.batch.local import LocalEngine
-    from glip_cli.batch.runner import Runner
-    from glip_cli.detector import Detector
-
-    if not ray:  # whose workers may have other processors
-        note_dtype(loading, notes)
     load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
-    detector = served or Detector.load(**(load | {"device": "cpu"} if ray else load), report=DownloadBar(notes))
-    plan = detector.plan(prompt, options)
-    notes.note(*plan.notes, *threshold_notes(keeping, detector.name))
-    settings = settings_of(detector.name, prompt, options)
+    runner: Runner | None = None
+    engine: Engine
+    if ray:
+        from glip_cli.batch.ray import Job, RayEngine, load_reader
+
+        reader = load_reader(load, DownloadBar(notes))
+        plan = reader.plan(prompt, options)
+        engine = RayEngine(Job(load, prompt, options, pictures), reader.name, ray, ray_workers, say=notes.note)
+    else:
+        from glip_cli.batch.local import LocalEngine
+        from glip_cli.batch.runner import Runner
+        from glip_cli.detector import Detector
+
+        note_dtype(loading, notes)
+        detector = served or Detector.load(**load, report=DownloadBar(notes))
+        plan = detector.plan(prompt, options)
+        runner = Runner(detector, plan, options, going.workers)
+        engine = LocalEngine(runner, pictures)
+    notes.note(*plan.notes, *threshold_notes(keeping, engine.model))
+    settings = settings_of(engine.model, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],
         "dtype": loading.dtype,
         "save-vis": save_vis,
         "save-crop": save_crop,
     }
-    runner = Runner(detector, plan, options, going.workers)
-    engine: Engine = LocalEngine(runner, pictures)
-    if ray:
-        from glip_cli.batch.ray import Job, RayEngine
-
-        engine = RayEngine(Job(load, prompt, options, pictures), ray, ray_workers, runner.stop)
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
         count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=pictures.folders)))
         bar = BatchBar(notes, count)
-        with bar, stopping(runner.stop):
+        with bar, stopping(engine.stop):
             progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats, names)
     met = passed.notes if progress.share_done else ()
-    notes.note(*detector.remarks, *runner.remarks, *met, *(drawn or names).notes)
+    notes.note(*((*runner.detector.remarks, *runner.remarks) if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 
-def finish(progress: Progress, bar: BatchBar, runner: Runner, out_dir: Path, notes: Notes, shard: Shard) -> None:
+def finish(progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Path, notes: Notes, shard: Shard) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
     notes.say(f"{counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
               f"{counts.detections} found{f', {counts.failed} failed' if counts.failed else ''}")  # fmt: skip
     if new:
-        waited = f"; the model waited for images {runner.clock.waited_share:.0%} of the time"
-        notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited if runner.clock.model else ''}")
-    if runner.halved_to:
+        clock = runner.clock if runner else None
+        waited = f"; the model waited for images {clock.waited_share:.0%} of the time" if clock and clock.model else ""
+        notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited}")
+    if runner and runner.halved_to:
         notes.say(f"memory allowed {counted(runner.halved_to, 'image')} at once: --batch-size {runner.halved_to}")
     if counts.unavailable:
         notes.say(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")

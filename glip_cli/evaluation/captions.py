@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.items import Item
 from glip_cli.batch.reading import Reading, failed_record
 from glip_cli.detector import Detector, Seen
@@ -37,7 +38,7 @@ class CaptionEngine:
         self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence], stop: threading.Event
     ):
         self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
-        self._reading = Reading()
+        self.flight, self._reading = Flight(), Reading()
         self._last = lru_cache(maxsize=1)(self._look)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
@@ -48,11 +49,13 @@ class CaptionEngine:
 
     def _record(self, name: str, path: str) -> AnyRecord:
         try:
-            seen = self._last(path)
+            self.flight.refuse(path)
+            with self.flight.at(path):
+                seen = self._last(path)
+                plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
+                (found,) = self.detector.ask(seen, plan, self.options)
         except ImageError as error:
             return failed_record(name, error, self.detector.name)
-        plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
-        (found,) = self.detector.ask(seen, plan, self.options)
         return record(name, found, self.detector.name)
 
     def _look(self, path: str) -> Seen:

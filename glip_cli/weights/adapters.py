@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.model import Glip
 from glip_cli.weights import cache, native
-from glip_cli.weights.load import Loaded
+from glip_cli.weights.load import Loaded, Origin
 from glip_cli.weights.offset import OFFSET, find_offset
 from glip_cli.weights.tuned import TENSORS, Card, best_of, is_adapter, read_card, read_json
 
@@ -96,7 +96,7 @@ def load_adapter(loaded: Loaded, folder: str | Path) -> Adapter:
     return adapter
 
 
-def check_base(adapter: Adapter, loaded: Loaded) -> None:
+def check_base(adapter: Adapter, loaded: Origin) -> None:
     """The published models share architectures: only the hash tells whether the answers will make sense."""
     card = adapter.card
     if card.architecture != loaded.architecture or card.base_sha256 != loaded.sha256:

@@ -118,15 +118,25 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
 
     Raises CheckpointError, UnsafeFileError, FetchError or UsageError.
     """
-    found = _find(source, architecture, cache_dir, offline, report)
+    found = _whole(_find(source, architecture, cache_dir, offline, report))
     state, metadata = found.contents.state, found.contents.metadata
+    config = ARCHITECTURES[metadata["architecture"]]
+    model = fill(make_room(hollow(lambda: Glip(config)), state), state)
+    return Loaded(**_origin(found), model=model)
+
+
+def identify(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
+             offline: bool = False, report: Report | None = None) -> Origin:  # fmt: skip
+    """As `load`, without the network: its file is there, and nothing of its weights is read."""
+    return Origin(**_origin(_whole(_find(source, architecture, cache_dir, offline, report))))
+
+
+def _whole(found: _Found) -> _Found:
     if found.is_backbone:
         raise CheckpointError(
             f"{found.path} is an image backbone without a head: it gives features (glip features), no detections"
         )
-    config = ARCHITECTURES[metadata["architecture"]]
-    model = fill(make_room(hollow(lambda: Glip(config)), state), state)
-    return Loaded(**_origin(found), model=model)
+    return found
 
 
 def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,

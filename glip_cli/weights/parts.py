@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from glip_cli.errors import CheckpointError, OutputError, UsageError
-from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
 from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, native, registry, tuned
-from glip_cli.weights.adapters import Adapter, find_adapter, load_adapter
+from glip_cli.weights.adapters import Adapter, check_base, find_adapter, load_adapter
 from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
 from glip_cli.weights.files import locate
-from glip_cli.weights.load import Loaded, load, load_backbone, load_if_backbone
+from glip_cli.weights.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
+
+AnyOrigin = TypeVar("AnyOrigin", bound=Origin)
 
 DEFAULT = "glip-t"
 TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
@@ -46,6 +48,17 @@ class DetectorParts:
 
 
 @dataclass(frozen=True)
+class ReaderParts:
+    """As `DetectorParts`, with the network's configuration in its place."""
+
+    config: GlipConfig
+    tokenizer: Path
+    name: str
+    tuned_for: tuple[str, ...]
+    use_cls: bool
+
+
+@dataclass(frozen=True)
 class BackboneParts:
     """
     Attributes:
@@ -65,6 +78,24 @@ class _Asked(NamedTuple):
     model: str | None
     weights: str | Path | None
     adapter: Adapter | None
+
+
+class _Resolved(NamedTuple):
+    """Where a network comes from.
+
+    Attributes:
+        architecture: that it must have.
+        adapters: the first to add first.
+        use_cls: it is said to be a model of weights.toml that reads definitions by [CLS], also where a file is given.
+    """
+
+    source: str | Path | Checkpoint
+    architecture: str | None
+    adapters: list[Adapter]
+    use_cls: bool
+
+    def marked(self, origin: AnyOrigin) -> AnyOrigin:
+        return replace(origin, metadata={**origin.metadata, "use_cls": "true"}) if self.use_cls else origin
 
 
 def load_detector_parts(
@@ -256,6 +287,35 @@ def load_source(
 
     An adapter may have been made for a network that has one itself: the run that it was trained from.
     """
+    found = _resolved(model, weights, adapter)
+    loaded = load(found.source, architecture=found.architecture, cache_dir=cache_dir, offline=offline, report=report)
+    loaded = found.marked(loaded)
+    for one in found.adapters:
+        loaded = _with(load_adapter(loaded, one.folder), loaded)
+    return loaded
+
+
+def load_reader_parts(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> ReaderParts:
+    """As `load_detector_parts`, for what only makes prompts ready: no network is made."""
+    found = _resolved(model, weights, adapter)
+    origin = found.marked(identify(found.source, architecture=found.architecture, offline=offline, report=report))
+    for one in found.adapters:
+        check_base(one, origin)
+        origin = _with(one, origin)
+    tokenizer = cache.expanded(bert) if bert else tokenizer_folder(origin, None, offline, report)
+    config, told = ARCHITECTURES[origin.architecture], origin.metadata
+    return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), told.get("use_cls") == "true")
+
+
+def _resolved(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Resolved:
     asked, adapters = _asked(model, weights, adapter), list[Adapter]()
     while asked.adapter is not None:
         if any(asked.adapter.folder == one.folder for one in adapters):
@@ -267,15 +327,10 @@ def load_source(
             break
         asked = _asked(asked.model, None, None)
     source, architecture = _resolve(asked.model, asked.weights)
-    loaded = load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
-    if registry.uses_cls(asked.model):  # also of a file that is said to be it
-        loaded = replace(loaded, metadata={**loaded.metadata, "use_cls": "true"})
-    for one in reversed(adapters):
-        loaded = _with(load_adapter(loaded, one.folder), loaded)
-    return loaded
+    return _Resolved(source, architecture, adapters[::-1], registry.uses_cls(asked.model))
 
 
-def _with(adapter: Adapter, base: Loaded) -> Loaded:
+def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     """What `base` is called now that the adapter is part of it."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
     metadata[LABELS] = json.dumps(adapter.card.labels)
@@ -293,7 +348,7 @@ def _resolve(model: str | None, weights: str | Path | None) -> tuple[str | Path 
     return registry.find(model or DEFAULT), None
 
 
-def tokenizer_folder(loaded: Loaded, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:
+def tokenizer_folder(loaded: Origin, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:
     """The one beside the weights; else the embedded model's own, or BERT's."""
     if any((loaded.path.parent / file).is_file() for file in TOKENIZER_FILES):
         return loaded.path.parent

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from glip_cli.batch.flight import Flight
 from glip_cli.batch.folder import Progress, RunFolder, Shard
 from glip_cli.batch.items import Item
 from glip_cli.output.records import AnyRecord
@@ -43,6 +44,7 @@ class MadeEngine:
     away: Collection[str] = ()
     asked: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    flight: Flight = field(default_factory=Flight)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         source, left = iter(items), self.most

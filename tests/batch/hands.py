@@ -1,0 +1,49 @@
+"""Workers for `Crew` without a model, as real actors of a real Ray: what they do is in the names of the images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+
+class MadeWorker:
+    """Kills itself at "kill...", for the first time at "once..."; on the node `blind` no file is there.
+
+    Attributes:
+        notes: a folder in which each start leaves a file.
+    """
+
+    def __init__(self, notes: str, blind: str = "") -> None:
+        self.notes, self.blind, self.stopped = Path(notes), blind, False
+
+    def start(self) -> str:
+        import ray
+
+        self.node = ray.get_runtime_context().get_node_id()
+        (self.notes / f"start-{os.getpid()}").touch()
+        return json.dumps({"node": self.node, "host": self.node[:4], "error": ""})
+
+    def do(self, rows: str) -> str:
+        records = []
+        for name in json.loads(rows):
+            if self.stopped:
+                break
+            records.append(self._record(name))
+        return json.dumps({"records": records, "error": ""})
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def _record(self, name: str) -> dict[str, str]:
+        first = self.notes / name
+        if name.startswith("kill") or (name.startswith("once") and not first.exists()):
+            first.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("slow"):
+            time.sleep(0.3)
+        if self.node == self.blind:
+            return {"image": name, "error": f"{name}: no such file", "host": self.node[:4]}
+        return {"image": name}
