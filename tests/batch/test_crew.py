@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def crew(ray: Any, tmp_path: Path) -> Callable[..., Crew]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     def made(size: int = 2, blind: str = "", node: str = "") -> Crew:
-        where = NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD"
-        actor = ray.remote(MadeWorker).options(max_concurrency=2, scheduling_strategy=where, num_cpus=1)
-        return Crew(ray, lambda: actor.remote(str(tmp_path), blind), size, lambda item: item.source.name,
+        nodes = cycle([node] if node else [found["NodeID"] for found in ray.nodes()])
+        actor = ray.remote(MadeWorker).options(max_concurrency=2, num_cpus=1)
+
+        def hire() -> Any:
+            where = NodeAffinitySchedulingStrategy(next(nodes), soft=False)
+            return actor.options(scheduling_strategy=where).remote(str(tmp_path), blind)
+
+        return Crew(ray, hire, size, lambda item: item.source.name,
                     doubt=lambda item: True, died=died, stop=threading.Event(), say=lambda text: None)  # fmt: skip
 
     return made
