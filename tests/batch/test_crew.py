@@ -41,11 +41,12 @@ def crew(ray: Any, tmp_path: Path) -> Callable[..., Crew]:
 
     def made(size: int = 2, blind: str = "", node: str = "") -> Crew:
         nodes = cycle([node] if node else [found["NodeID"] for found in ray.nodes()])
-        actor = ray.remote(MadeWorker).options(max_concurrency=2, num_cpus=1)
+        actor = ray.remote(MadeWorker)
 
         def hire() -> Any:
             where = NodeAffinitySchedulingStrategy(next(nodes), soft=False)
-            return actor.options(scheduling_strategy=where).remote(str(tmp_path), blind)
+            options = {"max_concurrency": 2, "num_cpus": 1, "scheduling_strategy": where}
+            return actor.options(**options).remote(str(tmp_path), blind)
 
         return Crew(ray, hire, size, lambda item: item.source.name,
                     doubt=lambda item: True, died=died, stop=threading.Event(), say=lambda text: None)  # fmt: skip
