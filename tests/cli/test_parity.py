@@ -49,10 +49,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("write", "letter"),
     [
-        (mmdet_file, "a"),
         (official_file, "b"),
-        pytest.param(mmdet_file, "b", marks=pytest.mark.long),
         pytest.param(official_file, "a", marks=pytest.mark.long),
+        pytest.param(mmdet_file, "a", marks=pytest.mark.long),
+        pytest.param(mmdet_file, "b", marks=pytest.mark.long),
     ],
 )
 def test_cats(write: Callable[[str, Path], None], letter: str, tmp_path: Path) -> None:

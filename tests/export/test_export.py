@@ -24,6 +24,7 @@ from glip_cli.export import export as exporting  # noqa: E402
 from glip_cli.export.check import check  # noqa: E402
 from glip_cli.export.session import load_onnx, run, session_of  # noqa: E402
 
+pytestmark = pytest.mark.long  # a file takes a minute and a half of a processor to make
 PROMPT = "star . red thing . green thing . blue thing ."
 CLOSE = 1e-4  # float32 summed in another order, of logits up to 15; seen: 1e-5
 
@@ -44,7 +45,7 @@ def folder(pictures: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder_of_fixed(pictures: Path) -> Path:
-    """The pictures, and fixed.onnx, whose prompt is PROMPT; a file costs a minute."""
+    """The pictures, and fixed.onnx, whose prompt is PROMPT."""
     return export(pictures, "fixed", "-t", PROMPT)
 
 
@@ -124,7 +125,6 @@ def test_padding_of_a_text_changes_nothing(free: Detector) -> None:
     agree(ask(free, pixels, ids), ask(free, pixels, padded, mask), tokens=9)
 
 
-@pytest.mark.long
 def test_a_fixed_prompt_answers_as_a_free_one(free: Detector, fixed: Detector) -> None:
     ids = torch.tensor([fixed.model.fixed.ids])
     for size in ((32, 64), (160, 224)):
@@ -165,7 +165,6 @@ def same_record(a: dict, b: dict) -> None:
         assert list(x["box"].values()) == pytest.approx(list(y["box"].values()), abs=0.02)
 
 
-@pytest.mark.long
 def test_a_fixed_prompt_needs_no_texts_and_takes_no_others(folder_of_fixed: Path) -> None:
     ours = detect(folder_of_fixed, "-m", "glip-mini", "--device", "cpu", "-t", PROMPT)
     file = str(folder_of_fixed / "fixed.onnx")
