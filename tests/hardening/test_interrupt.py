@@ -28,7 +28,7 @@ PICTURES = 500
 MODEL = MINI[2:6]
 # the words of each command, and the file that tells that it is at work
 COMMANDS: dict[str, tuple[Sequence[str], str]] = {
-    "detect": (("detect", "@list.txt", *MINI, "-o", "out"), "out/preds/*.json"),
+    "detect": (("detect", "@list.txt", *MINI, "-o", "out"), "out/preds/**/*.json"),
     "batch": (("batch", "@list.txt", *MINI, "-o", "out"), "out/results.jsonl"),
     "eval": (("eval", "coco", "--gt", "truth.json", *MODEL, "-o", "out"), "out/detections/*"),
     "annotate": (("annotate", "--captions", "captions.jsonl", *MODEL, "-o", "out"), "out/results.jsonl"),
