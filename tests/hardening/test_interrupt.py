@@ -69,12 +69,12 @@ def start(made: Path, folder: Path, words: Sequence[str]) -> forked.Forked:
     for file in made.iterdir():
         (folder / file.name).symlink_to(file)
     environment = CLEAN | {"GLIP_CACHE": str(folder / "cache")}
-    return forked.start(words, cwd=folder, env=environment, stderr=subprocess.STDOUT)
+    return forked.start(words, cwd=folder, env=environment)
 
 
 def interrupt(process: forked.Forked, folder: Path) -> None:
     process.send_signal(signal.SIGINT)
-    code, said = process.wait(), process.stdout
+    code, said = process.wait(), process.stderr
     assert code == 130, (folder.name, code, said)
     assert "Traceback" not in said
     (last,) = [line for line in said.splitlines() if "interrupted" in line or "stopped" in line]
@@ -103,7 +103,7 @@ def whole(out: Path) -> None:
 def test_in_the_midst_of_its_work(made: Path, tmp_path: Path, name: str) -> None:
     words, at_work = COMMANDS[name]
     process = start(made, tmp_path, words)
-    assert forked.wait_until(lambda: any(tmp_path.glob(at_work)), process), process.stdout
+    assert forked.wait_until(lambda: any(tmp_path.glob(at_work)), process), process.stderr
     interrupt(process, tmp_path)
 
 
