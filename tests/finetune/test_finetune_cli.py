@@ -188,13 +188,13 @@ def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path
 def test_an_image_side_and_drawn_scenes_are_enough(tmp_path: Path) -> None:
     """As scripts/train_mini.py calls it, with nothing of the model's but its backbone and its pyramid."""
     more = ("--init", "glip-mini", "--optimizer", "muon", "--muon-lr", 2e-3, "--level-factor", 20, "--size", 160,
-            "--schedule", "cosine", "--epochs", 1, "--warmup", 2, "--bf16")  # fmt: skip
-    done = runner.invoke(app, [*words(Path("scenes:32"), tmp_path, *more)])
+            "--schedule", "cosine", "--epochs", 1, "--warmup", 1, "--bf16")  # fmt: skip
+    done = runner.invoke(app, [*words(Path("scenes:8"), tmp_path, *more)])
     assert done.exit_code == 0, done.output
-    assert "scenes:32: 32 drawn scenes in each epoch, new ones every time" in done.stderr
+    assert "scenes:8: 8 drawn scenes in each epoch, new ones every time" in done.stderr
     card = json.loads((tmp_path / "best" / "config.json").read_bytes())
-    assert (card["base"], card["training"]["freeze_backbone_at"], card["training"]["train"]) == ("", -1, ["scenes:32"])
-    assert read_rows(tmp_path / "metrics.jsonl")[-1]["step"] == 8
+    assert (card["base"], card["training"]["freeze_backbone_at"], card["training"]["train"]) == ("", -1, ["scenes:8"])
+    assert read_rows(tmp_path / "metrics.jsonl")[-1]["step"] == 2
 
 
 def resume(out: Path, *more: object) -> Result:
