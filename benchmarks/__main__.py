@@ -19,7 +19,7 @@ def main() -> None:
     one.add_argument("--mmdetection", metavar="PYTHON", help="an interpreter that has it, to be measured too")
     one.set_defaults(
         run=lambda a: speed.measure(
-            a.model, a.bert, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.compile, a.mmdetection
+            a.model, tuple(a.size), a.dtypes, a.device, a.peers, a.repeats, a.compile, a.mmdetection
         ),
         table=speed.table,
     )
@@ -27,16 +27,16 @@ def main() -> None:
     one.add_argument("--dtype", default="float32")
     one.add_argument("--everything", action="store_true", help="also all 1203 names of LVIS")
     one.set_defaults(
-        run=lambda a: labels.measure(a.model, a.bert, tuple(a.size), a.dtype, a.device, a.repeats, a.everything),
+        run=lambda a: labels.measure(a.model, tuple(a.size), a.dtype, a.device, a.repeats, a.everything),
         table=labels.table,
     )
     one = network(commands.add_parser("parts", help="where the time goes"))
     one.add_argument("--dtype", default="float32")
     one.set_defaults(
-        run=lambda a: parts.measure(a.model, a.bert, tuple(a.size), a.dtype, a.device, a.repeats), table=parts.table
+        run=lambda a: parts.measure(a.model, tuple(a.size), a.dtype, a.device, a.repeats), table=parts.table
     )
     one = network(commands.add_parser("load", help="Detector.load of a converted checkpoint"))
-    one.set_defaults(run=lambda a: load.measure(a.model, a.bert, a.device, a.repeats), table=load.table)
+    one.set_defaults(run=lambda a: load.measure(a.model, a.device, a.repeats), table=load.table)
     one = commands.add_parser("batch", help="glip batch against a plain loop over Detector")
     one.add_argument("--model", default="glip-mini")
     one.add_argument("--images", type=int, default=60)
@@ -59,7 +59,6 @@ def main() -> None:
 
 def network(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("--model", default="glip-t", choices=["glip-t", "glip-t-a", "glip-l", "glip-mini"])
-    command.add_argument("--bert", help="a folder with BERT's vocabulary; else it is fetched")
     command.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("SHORT", "LONG"))
     command.add_argument("--device", default="cpu")
     command.add_argument("--repeats", type=int, default=5)

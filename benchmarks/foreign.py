@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import subjects
 from benchmarks.subjects import LETTER, Question
+from glip_cli.weights.parts import load_tokenizer_folder
 from tests.model.networks import recipe_state
 
 SCORE = 0.05  # of mmdetection's configurations
@@ -26,7 +27,7 @@ class Foreign:
         versions: of mmdetection and of what it stands on.
     """
 
-    def __init__(self, python: str, architecture: str, bert: str, question: Question):
+    def __init__(self, python: str, architecture: str, question: Question):
         self._folder = TemporaryDirectory()
         folder = Path(self._folder.name)
         letter = LETTER[architecture]
@@ -34,7 +35,7 @@ class Foreign:
         state = recipe_state(letter)
         torch.save({key: x for key, x in state.items() if x.is_floating_point()}, folder / "checkpoint.pth")
         (folder / "bert").mkdir()
-        shutil.copy(Path(bert) / "vocab.txt", folder / "bert")
+        shutil.copy(load_tokenizer_folder(architecture) / "vocab.txt", folder / "bert")
         words = [str(folder), letter, *map(str, question.size), " . ".join(question.names)]
         self._process = subprocess.Popen([python, "-W", "ignore", "-m", "benchmarks.mmdetection", *words],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
@@ -61,9 +62,9 @@ class Foreign:
         self._process.communicate()
         self._folder.cleanup()
 
-    def agreement(self, architecture: str, bert: str, question: Question) -> dict[str, float]:
+    def agreement(self, architecture: str, question: Question) -> dict[str, float]:
         """How far our answers are from its own: each of its detections against our nearest of the same label."""
-        detector = subjects.detector(architecture, bert, "float32", "cpu")
+        detector = subjects.detector(architecture, "float32", "cpu")
         ours = detector([question.image], list(question.names), size=question.size, threshold=SCORE)[0]
         labels, boxes, scores = map(np.asarray, (self._found["labels"], self._found["boxes"], self._found["scores"]))
         apart = np.abs(ours.boxes[None] - boxes[:, None]).max(-1)  # [theirs, ours], pixels

@@ -11,10 +11,10 @@ LVIS_CHUNK = 40  # as published
 
 
 def measure(
-    architecture: str, bert: str | None, size: tuple[int, int], dtype: str, device: str, repeats: int, everything: bool
+    architecture: str, size: tuple[int, int], dtype: str, device: str, repeats: int, everything: bool
 ) -> dict[str, object]:
     """`everything`: also all of LVIS, which takes a while with fusion."""
-    subject = subjects.detector(architecture, bert, dtype, device)
+    subject = subjects.detector(architecture, dtype, device)
     lvis = parse_texts(["$: lvis"])
     questions = {
         "2 names": (("cat", "remote"), None),

@@ -17,12 +17,12 @@ started = time.perf_counter()
 from glip_cli import Detector
 Detector
 imported = time.perf_counter()
-Detector.load(weights=sys.argv[1], bert=sys.argv[2], device=sys.argv[3], offline=True)
+Detector.load(weights=sys.argv[1], device=sys.argv[2], offline=True)
 print(imported - started, time.perf_counter() - imported)
 """
 
 
-def measure(architecture: str, bert: str, device: str, repeats: int) -> dict[str, object]:
+def measure(architecture: str, device: str, repeats: int) -> dict[str, object]:
     from benchmarks.subjects import LETTER
     from glip_cli.weights.native import write
     from tests.model.networks import recipe_model
@@ -31,14 +31,14 @@ def measure(architecture: str, bert: str, device: str, repeats: int) -> dict[str
         file = Path(folder) / "model.safetensors"
         metadata = {"architecture": architecture, "name": architecture}
         write(file, recipe_model(LETTER[architecture]).state_dict(), metadata)
-        runs = [_once(file, bert, device) for _ in range(repeats + 1)][1:]
+        runs = [_once(file, device) for _ in range(repeats + 1)][1:]
     imports, load = (median(column) for column in zip(*runs, strict=True))
     rows = {"imports": round(imports, 3), "load": round(load, 3)}
     return {"machine": describe(), "architecture": architecture, "rows": rows}
 
 
-def _once(file: Path, bert: str, device: str) -> list[float]:
-    command = [sys.executable, "-c", SCRIPT, str(file), bert, device]
+def _once(file: Path, device: str) -> list[float]:
+    command = [sys.executable, "-c", SCRIPT, str(file), device]
     return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 

@@ -23,10 +23,8 @@ from glip_cli.model.text import TextLayer
 from glip_cli.options import DetectOptions
 
 
-def measure(
-    architecture: str, bert: str | None, size: tuple[int, int], dtype: str, device: str, repeats: int
-) -> dict[str, object]:
-    subject = subjects.detector(architecture, bert, dtype, device)
+def measure(architecture: str, size: tuple[int, int], dtype: str, device: str, repeats: int) -> dict[str, object]:
+    subject = subjects.detector(architecture, dtype, device)
     question = subjects.Question.of(("cat", "remote"), size)
     file = io.BytesIO()
     question.image.save(file, "JPEG")

@@ -17,7 +17,7 @@ COMPILED = ", compiled"
 
 
 def measure(
-    architecture: str, bert: str | None, size: tuple[int, int], dtypes: list[str], device: str, peers: list[str],
+    architecture: str, size: tuple[int, int], dtypes: list[str], device: str, peers: list[str],
     repeats: int, compile: bool = False, mmdetection: str | None = None,
 ) -> dict[str, object]:  # fmt: skip
     """Seconds per picture of every subject, each in a process of its own, in turn; and what its first run needs.
@@ -27,14 +27,13 @@ def measure(
     ways = ["", COMPILED] if compile else [""]
     names = [f"glip, {dtype}{way}" for way in ways for dtype in dtypes] + peers
     residents: dict[str, Resident | Foreign] = {
-        name: Resident(build, name, architecture, bert, size, device) for name in names
+        name: Resident(build, name, architecture, size, device) for name in names
     }
     facts: dict[str, object] = {}
     if mmdetection:
-        assert bert is not None, "--mmdetection needs --bert, a folder with vocab.txt"
         question = subjects.Question.of(NAMES, size)
-        residents["mmdetection"] = other = Foreign(mmdetection, architecture, bert, question)
-        facts = {"versions": other.versions, "agreement": other.agreement(architecture, bert, question)}
+        residents["mmdetection"] = other = Foreign(mmdetection, architecture, question)
+        facts = {"versions": other.versions, "agreement": other.agreement(architecture, question)}
         names.append("mmdetection")
     timings = {name: Timing() for name in names}
     for _ in range(repeats):
@@ -57,14 +56,14 @@ def measure(
     return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows, **facts}
 
 
-def build(name: str, architecture: str, bert: str | None, size: tuple[int, int], device: str) -> Callable[[], object]:
+def build(name: str, architecture: str, size: tuple[int, int], device: str) -> Callable[[], object]:
     question = subjects.Question.of(NAMES, size)
     if name == "textbook":
-        return synchronised(subjects.reference(subjects.detector(architecture, bert, "float32", device), question))
+        return synchronised(subjects.reference(subjects.detector(architecture, "float32", device), question))
     if name == "grounding-dino":
         return synchronised(subjects.grounding_dino(question, 8, "float32", device))
     dtype = name.removeprefix("glip, ").removesuffix(COMPILED)
-    subject = subjects.detector(architecture, bert, dtype, device, compile=name.endswith(COMPILED))
+    subject = subjects.detector(architecture, dtype, device, compile=name.endswith(COMPILED))
     return synchronised(subjects.ours(subject, question))
 
 

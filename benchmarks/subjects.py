@@ -47,11 +47,11 @@ class Question:
         return cls(draw_scene(np.random.default_rng(0), 640, 480).image, tuple(names), size)
 
 
-def detector(architecture: str, bert: str | None, dtype: str, device: str, compile: bool = False) -> Detector:
-    """Ours, with the recipe's weights; glip-mini with its own. `bert`: a folder with BERT's vocabulary."""
+def detector(architecture: str, dtype: str, device: str, compile: bool = False) -> Detector:
+    """Ours, with the recipe's weights; glip-mini with its own."""
     if architecture == "glip-mini":
         return Detector.load(architecture, device=device, dtype=dtype, compile=compile)
-    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(architecture, bert=bert, offline=bert is not None))
+    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(architecture))
     return Detector(recipe_model(LETTER[architecture]), tokenizer, architecture, device, dtype, compile=compile)
 
 

@@ -112,7 +112,7 @@ class Detector:
             model: "glip-t" (the default), "glip-l", "glip-mini" ...; or a folder that fine-tuning left.
             weights: a checkpoint file: safetensors, mmdetection's or the official .pth. With `model`, it must be of
                 that model's architecture; else the architecture is recognised.
-            bert: a folder with bert-base-uncased's vocab.txt or tokenizer.json, where it cannot be fetched.
+            bert: a folder with vocab.txt or tokenizer.json, in place of the model's own vocabulary.
             adapter: a folder that fine-tuning left, for the model that it was made for; alone it brings that model.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             dtype: "auto" (float32, the published answers), "bfloat16" or "float16".

@@ -32,15 +32,13 @@ def doctor(*arguments: str) -> Result:
 
 @pytest.fixture
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that holds the default model and the tokenizer."""
+    """A cache that holds the default model."""
     for variable in [name for name in os.environ if name.startswith("GLIP_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path / "cache"))
     kept = tmp_path / "cache" / "converted" / f"glip-t-{registry.find('glip-t').hash[:8]}.safetensors"
-    vocabulary = tmp_path / "cache" / "tokenizers" / "bert-base-uncased" / "vocab.txt"
-    for path, content in ((kept, whole_safetensors()), (vocabulary, b"[UNK]\n")):
-        path.parent.mkdir(parents=True)
-        path.write_bytes(content)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(whole_safetensors())
     return tmp_path / "cache"
 
 
@@ -229,11 +227,10 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
         "downloads/cut.safetensors", "downloads/cut.pth", "downloads/empty.pth",
         "converted/.x.safetensors.1234abcd.tmp",
     }  # fmt: skip
-    assert of(found, "total").value.endswith("in 8 files")
+    assert of(found, "total").value.endswith("in 7 files")
     verified = storage.look(verify=True)
     wrong = of(verified, "downloads/glip_tiny_mmdet-c24ce662.pth")
     assert wrong.problem == "is not the published file: its hash does not begin with c24ce662"
-    assert of(verified, "tokenizers/bert-base-uncased/vocab.txt").problem is not None
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
@@ -326,8 +323,9 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
     assert versions.troubled(models.look(reachable=True).findings) == set()
     found = models.look(reachable=False)
-    assert versions.troubled(found.findings) == {"glip-t", "bert-base-uncased"}
-    assert {finding.name for finding in found.findings} == {*registry.names(), "bert-base-uncased"}
+    assert versions.troubled(found.findings) == {"glip-t"}
+    assert {finding.name for finding in found.findings} == set(registry.names())
+    assert of(found, "glip-mini").value == "built in: procedurally drawn shapes"
     assert of(found, "glip-l-lvisbest").value == "no longer published"
 
 

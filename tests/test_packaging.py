@@ -26,11 +26,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 @pytest.mark.parametrize(
     "name",
     ["weights.toml", "py.typed", "assets/glip-mini/glip-mini.safetensors", "assets/glip-mini/vocab.txt",
-     "names/coco.txt", "names/lvis.txt", "names/odinw.toml", "evaluation/report/report.css",
-     "evaluation/report/report.js", "evaluation/report/report.html", "cli/app.py"],
+     "assets/bert-base-uncased/vocab.txt", "names/coco.txt", "names/lvis.txt", "names/odinw.toml",
+     "evaluation/report/report.css", "evaluation/report/report.js", "evaluation/report/report.html", "cli/app.py"],
 )  # fmt: skip
 def test_the_wheel_holds(wheel: set[str], name: str) -> None:
     assert f"glip_cli/{name}" in wheel
+
+
+def test_the_wheel_says_whose_its_parts_are(wheel: set[str]) -> None:
+    assert {name.partition(".dist-info/licenses/")[2] for name in wheel} == {"", "LICENSE", "NOTICE"}
 
 
 def test_the_wheel_holds_nothing_else(wheel: set[str]) -> None:

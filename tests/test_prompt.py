@@ -36,6 +36,7 @@ from glip_cli.prompt import (
 from glip_cli.texts import doubts
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Prompt
+from glip_cli.weights import registry
 
 SHARED = Path(os.environ.get("GLIP_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 GOLDENS = json.loads((Path(__file__).parent / "golden" / "text-goldens.json").read_text(encoding="utf-8"))
@@ -54,14 +55,8 @@ def cases(kind: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    """The golden pieces at their ids in bert-base-uncased, with fillers that no text can match between them."""
-    lines = [f"[unused-{i}]" for i in range(max(GOLDENS["vocabulary"].values()) + 1)]
-    for piece, i in GOLDENS["vocabulary"].items():
-        lines[i] = piece
-    folder = tmp_path_factory.mktemp("vocabulary")
-    (folder / "vocab.txt").write_text("\n".join(lines), encoding="utf-8")
-    return Tokenizer.from_dir(folder)
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_dir(registry.BERT)
 
 
 def positive_tokens(case: dict[str, Any]) -> list[tuple[int, ...]]:
@@ -697,16 +692,6 @@ def assert_others_agree(prompt: Prompt, label_tokens: tuple[tuple[int, ...], ...
         golden = positive_tokens(case)
         assert list(label_tokens[:place]) == golden[:place]
         assert [tuple(i - 3 for i in tokens) for tokens in label_tokens[place + 1 :]] == golden[place + 1 :]
-
-
-def test_the_golden_pieces_read_as_the_whole_vocabulary(tokenizer: Tokenizer) -> None:
-    folder = SHARED / "bert-base-uncased"
-    if not folder.is_dir():
-        pytest.skip(f"the vocabulary of bert-base-uncased is not at {folder}")
-    whole = Tokenizer.from_dir(folder)
-    texts = [case.get("prompt", case.get("input")) for case in GOLDENS["cases"] if case["kind"] != "chunked"]
-    texts.append(label_prompt(parse_texts(["$: lvis"])).text)
-    assert [tokenizer.encode(text) for text in texts] == [whole.encode(text) for text in texts]
 
 
 @cases("chunked")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from glip_cli.errors import PromptError, WeightsError
 from glip_cli.tokenizer import Tokenizer
+from glip_cli.weights.registry import BERT
+from tests.shared import shared
 
-SHARED = Path(os.environ.get("GLIP_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-BERT = SHARED / "bert-base-uncased"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "tooth", "##brush", "cafe", ".", "[", "]", "sep", "ᄒ", "##ᅡ", "##ᆫ"]
 TEXTS = [
     "",
@@ -24,6 +23,8 @@ TEXTS = [
     "猫 and 한국, кошка; ﬁsh Ⅳ 😀 \u200b\x00x",
     "[SEP] [MASK] [unused1] C++ U.S. 50% o'clock half_eaten",
     "x" * 101 + " " + "y" * 99,
+    "Über-Straße ÅNGSTRÖM İstanbul Œuvre e\u0301tude; 日本語の三毛猫。\u3000虎",
+    "a\x00b\ufffdc\u200dd\xade\x1bf\rg\x7fh\x85i\u2028j",
 ]
 
 
@@ -75,10 +76,21 @@ def test_both_files_give_the_same(small: Tokenizer, tmp_path: Path) -> None:
     assert [other.encode(text) for text in TEXTS] == [small.encode(text) for text in TEXTS]
 
 
-@pytest.mark.skipif(not BERT.is_dir(), reason=f"the vocabulary of bert-base-uncased is not at {BERT}")
-def test_both_files_of_bert_give_the_same(tmp_path: Path) -> None:
-    shutil.copy(BERT / "vocab.txt", tmp_path)
-    ours, theirs = Tokenizer.from_dir(tmp_path), Tokenizer.from_dir(BERT)
+def test_the_vocabulary_in_the_package_is_the_published_one() -> None:
+    digest = hashlib.sha256((BERT / "vocab.txt").read_bytes()).hexdigest()
+    assert digest == "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+
+
+def test_it_reads_as_the_tokenizer_of_transformers() -> None:
+    from transformers import BertTokenizer
+
+    ours, theirs = Tokenizer.from_dir(BERT), BertTokenizer.from_pretrained(BERT)
+    for text in TEXTS:
+        assert list(ours.encode(text).ids) == theirs(text, split_special_tokens=True)["input_ids"], text
+
+
+def test_both_files_of_bert_give_the_same() -> None:
+    ours, theirs = Tokenizer.from_dir(BERT), Tokenizer.from_dir(shared("bert-base-uncased"))
     assert ours.vocabulary_size == theirs.vocabulary_size == 30522
     assert [ours.encode(text) for text in TEXTS] == [theirs.encode(text) for text in TEXTS]
 

@@ -89,7 +89,7 @@ def detect(
         print_explanation(served.plan(prompt, options).chunks)
         return
     if explain and not inputs:
-        explain_alone(prompt, options, loading, offline, notes)
+        explain_alone(prompt, options, loading, notes)
         return
 
     inputs = check_inputs(inputs)
@@ -131,17 +131,16 @@ def detect(
     summary.close(files)
 
 
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading, offline: bool, notes: Notes) -> None:
-    """`--explain` without an image needs a tokenizer and no weights."""
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading, notes: Notes) -> None:
+    """`--explain` without an image needs a tokenizer, and no weights of a named model."""
     from glip_cli.knowledge import knowledge_chunks
     from glip_cli.prompt import chunk, vocabulary_notes
     from glip_cli.tokenizer import Tokenizer
     from glip_cli.weights import registry
     from glip_cli.weights.parts import load_tokenizer_folder
 
-    model = loading.model or (str(loading.adapter) if loading.adapter else None)
-    report = DownloadBar(notes)
-    tokenizer = Tokenizer.from_dir(load_tokenizer_folder(model, bert=loading.bert, offline=offline, report=report))
+    folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
+    tokenizer = Tokenizer.from_dir(folder)
     notes.note(*prompt.notes, *vocabulary_notes(prompt, tokenizer))
     if options.knowledge is not None:
         use_cls = registry.uses_cls(loading.model)

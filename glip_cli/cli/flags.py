@@ -67,7 +67,7 @@ Adapter = Annotated[
 Bert = Annotated[
     Path | None,
     typer.Option("--bert", metavar="DIR", rich_help_panel=MODEL, show_default=False,
-                 help="Folder with BERT's vocab.txt, for use offline."),
+                 help="Folder with another vocab.txt or tokenizer.json."),
 ]  # fmt: skip
 Onnx = Annotated[
     Path | None,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from glip_cli.doctor.finding import Finding, Section
-from glip_cli.weights import cache, hub, registry
+from glip_cli.weights import registry
 from glip_cli.weights.fetch import present
 from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
-TOKENIZER = "bert-base-uncased"
 
 
 def look(reachable: bool) -> Section:
-    """Every model of weights.toml, and the tokenizer.
+    """Every model of weights.toml.
 
     Args:
         reachable: whether anything could be fetched now; then what is not here is no problem.
     """
-    findings = [_model(checkpoint, reachable) for checkpoint in registry.all()]
-    return Section("models", (*findings, _tokenizer(reachable)))
+    return Section("models", tuple(_model(checkpoint, reachable) for checkpoint in registry.all()))
 
 
 def _model(checkpoint: Checkpoint, reachable: bool) -> Finding:
@@ -27,7 +25,7 @@ def _model(checkpoint: Checkpoint, reachable: bool) -> Finding:
         if found is None:
             told = "pip install --force-reinstall glip-cli"
             return Finding(checkpoint.name, "missing", "is not where it was installed", told)
-        return Finding(checkpoint.name, "built in: coloured shapes")
+        return Finding(checkpoint.name, f"built in: {', '.join(checkpoint.pretraining)}")
     if found is not None:
         return Finding(checkpoint.name, f"here: {found}")
     if checkpoint.unavailable:
@@ -37,16 +35,3 @@ def _model(checkpoint: Checkpoint, reachable: bool) -> Finding:
         remedy = f"glip weights fetch {DEFAULT} with a network; or --weights FILE; or -m {registry.EMBEDDED}"
         return Finding(checkpoint.name, "not here", problem, remedy)
     return Finding(checkpoint.name, "not here")
-
-
-def _tokenizer(reachable: bool) -> Finding:
-    """Of all models but the embedded one, which has its own."""
-    folder = cache.default_dir() / "tokenizers" / TOKENIZER
-    for part in registry.tokenizer(TOKENIZER):
-        kept = (folder / part.file).is_file() or any(hub.cached(url) for url in part.urls if hub.serves(url))
-        if not kept and not reachable:
-            problem = "all models but glip-mini read text with it; it is not here, and nothing can be fetched"
-            return Finding(TOKENIZER, "not here", problem, "glip weights fetch glip-t with a network; or --bert DIR")
-        if not kept:
-            return Finding(TOKENIZER, "not here")
-    return Finding(TOKENIZER, f"here: {folder}")

@@ -18,13 +18,12 @@ from glip_cli.weights.fetch import hub_is_offline
 PATIENCE = 5.0  # seconds for one host, name look-up included
 USER_AGENT = "glip-cli"
 REACHABLE = "reachable"
-REMEDY = "check the connection and HTTPS_PROXY; without a network use --weights FILE and --bert DIR, or -m glip-mini"
+REMEDY = "check the connection and HTTPS_PROXY; without a network use --weights FILE, or -m glip-mini"
 
 
 def one_file_per_host() -> dict[str, str]:
     """Host -> the URL of one file there, of every host of weights.toml; $HF_ENDPOINT stands for huggingface.co."""
     urls = [url for one in registry.all() for url in one.urls]
-    urls += [url for part in registry.tokenizer("bert-base-uncased") for url in part.urls]
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
     found: dict[str, str] = {}
     for url in urls:

@@ -115,7 +115,6 @@ def _other_than(path: Path, expected: str | None) -> str | None:
 def known_hashes() -> dict[str, str]:
     """File name in the cache -> as many leading hex digits of its sha256 as are published."""
     rows = [(url, one.hash) for one in registry.all() for url in one.urls]
-    rows += [(url, part.sha256) for part in registry.tokenizer("bert-base-uncased") for url in part.urls]
     return {url.rpartition("/")[2]: known for url, known in rows if known}
 
 

@@ -79,10 +79,9 @@ def load_start(
 ) -> Start:
     """As `Detector.load` takes these. Raises WeightsError or UsageError."""
     loaded = load_source(model, weights, offline=offline, report=report)
-    tokenizer = expanded(bert) if bert else tokenizer_folder(loaded, None, offline, report)
     named = weights is None and (model or DEFAULT) in registry.names()
     source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
-    return Start(loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source)
+    return Start(loaded.model, loaded.architecture, tokenizer_folder(loaded, bert), loaded.id, loaded.sha256, source)
 
 
 def random_start(
@@ -97,7 +96,7 @@ def random_start(
     if model is not None and model not in registry.names():
         raise UsageError(f"--init needs a --model by its name, not {model}; it gives the architecture")
     architecture = registry.find(model or DEFAULT).architecture
-    tokenizer = load_tokenizer_folder(model, bert=bert, offline=offline, report=report)
+    tokenizer = load_tokenizer_folder(model, bert=bert)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         network = Glip(ARCHITECTURES[architecture])

@@ -3,7 +3,6 @@
     <cache>/downloads/glip_tiny_mmdet-c24ce662.pth         as published
     <cache>/converted/glip-t-c24ce662.safetensors          the same in this package's names, mapped at every start
     <cache>/hashes/0b1c2d3e4f506172.json                   the SHA-256 of a local file, so that it is read once only
-    <cache>/tokenizers/bert-base-uncased/vocab.txt
 
 Files of huggingface.co lie in its own cache instead (HF_HOME), where other programs find them too.
 """

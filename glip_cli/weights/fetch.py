@@ -7,7 +7,6 @@ Several processes may ask for one file at once: the first fetches, the others wa
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from filelock import FileLock  # huggingface_hub depends on it
 from glip_cli.errors import FetchError
 from glip_cli.weights import cache, http, hub
 from glip_cli.weights.http import DownloadError
-from glip_cli.weights.registry import EMBEDDED, Checkpoint, tokenizer
+from glip_cli.weights.registry import EMBEDDED, Checkpoint
 
 WAYS_OUT = f"ways out: --weights FILE, --model {EMBEDDED}"
 
@@ -52,7 +51,6 @@ class _Wanted:
     urls: tuple[str, ...]
     hash: str | None
     bytes: int | None
-    ways_out: str = WAYS_OUT
 
 
 def fetch(
@@ -88,27 +86,6 @@ def present(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | Non
     return next((found for url in checkpoint.urls if (found := _present(url, folder))), None)
 
 
-def fetch_tokenizer(
-    name: str = "bert-base-uncased",
-    *,
-    cache_dir: Path | None = None,
-    offline: bool = False,
-    report: Report | None = None,
-) -> Path:
-    """The folder of a tokenizer's files, downloaded unless they are in the cache. Raises FetchError."""
-    folder = (cache_dir or cache.default_dir()) / "tokenizers" / name
-    for part in tokenizer(name):
-        kept = folder / part.file
-        if not os.path.isfile(kept):
-            ways_out = f"ways out: --bert DIR, --model {EMBEDDED}"
-            wanted = _Wanted(f"{name}/{part.file}", part.urls, part.sha256, part.bytes, ways_out)
-            found = _fetch(wanted, cache_dir, offline, report or Silence())
-            cache.subfolder(folder.parent, name)
-            with cache.atomic(kept) as temporary:
-                shutil.copyfile(found, temporary)
-    return folder
-
-
 def _embedded(path: Path) -> Path:
     if not path.is_file():
         raise FetchError(f"the embedded model {path} is missing: install glip again")
@@ -121,14 +98,14 @@ def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: Repor
         if found := _present(url, folder):
             return found
     if offline or hub_is_offline():
-        raise FetchError(f"{wanted.name} is not in the cache and the network is not to be used; {wanted.ways_out}")
+        raise FetchError(f"{wanted.name} is not in the cache and the network is not to be used; {WAYS_OUT}")
     reasons = []
     for url in wanted.urls:
         try:
             return _from_mirror(wanted, url, cache_dir, report)
         except DownloadError as error:
             reasons.append(f"{url}: {error}")
-    raise FetchError(f"cannot fetch {wanted.name}: {'; '.join(reasons)}; {wanted.ways_out}")
+    raise FetchError(f"cannot fetch {wanted.name}: {'; '.join(reasons)}; {WAYS_OUT}")
 
 
 def _present(url: str, folder: Path) -> Path | None:

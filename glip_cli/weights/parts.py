@@ -15,7 +15,7 @@ from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
 from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, native, registry, tuned
 from glip_cli.weights.adapters import Adapter, check_base, find_adapter, load_adapter
-from glip_cli.weights.fetch import Report, fetch, fetch_tokenizer, present
+from glip_cli.weights.fetch import Report, fetch, present
 from glip_cli.weights.files import locate
 from glip_cli.weights.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
@@ -113,7 +113,7 @@ def load_detector_parts(
     Args:
         model: a name in weights.toml, or a file or folder. With `weights`, whose architecture the file must have.
         weights: a checkpoint file, or a folder that `finetune` left.
-        bert: the folder of a tokenizer, where it cannot be fetched.
+        bert: the folder of a tokenizer, in place of the model's own.
         adapter: a folder that `finetune` left, for the model that it was made for; alone it brings that model. So does
             such a folder as `model` or `weights`.
         cache_dir: `cache.default_dir()` if not given.
@@ -123,9 +123,9 @@ def load_detector_parts(
     Raises WeightsError or UsageError.
     """
     loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
-    tokenizer = cache.expanded(bert) if bert else tokenizer_folder(loaded, cache_dir, offline, report)
     told = loaded.metadata
     labels, use_cls = _labels(told, loaded.path), told.get("use_cls") == "true"
+    tokenizer = tokenizer_folder(loaded, bert)
     return DetectorParts(loaded.model, tokenizer, loaded.id, _list(told, TUNED_FOR), labels, use_cls)
 
 
@@ -196,28 +196,33 @@ def holds_adapter(source: str | Path) -> bool:
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
-    """Get a checkpoint and its tokenizer, so that it works offline from now on; return the file that will be mapped.
+    """Get a checkpoint, so that it works offline from now on; return the file that will be mapped.
 
     Raises WeightsError.
     """
     if checkpoint.kind == "backbone":
         load_backbone(checkpoint, offline=offline, report=report)
         return present(checkpoint) or fetch(checkpoint, offline=offline, report=report)
-    loaded = load(checkpoint, offline=offline, report=report)
-    tokenizer_folder(loaded, None, offline, report)
-    return loaded.path
+    return load(checkpoint, offline=offline, report=report).path
 
 
 def load_tokenizer_folder(
-    model: str | None = None, *, bert: str | Path | None = None, offline: bool = False, report: Report | None = None
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
 ) -> Path:
-    """The folder of a named model's tokenizer, without its weights. Raises WeightsError."""
+    """The folder of a model's tokenizer, as `load_detector_parts` takes it; a named model need not be fetched for it.
+
+    Raises WeightsError or UsageError.
+    """
     if bert:
         return cache.expanded(bert)
-    if model not in registry.names() and model is not None and (folder := tuned.best_of(Path(model))).is_dir():
-        model = registry.EMBEDDED if tuned.read_card(folder).architecture == registry.EMBEDDED else DEFAULT
-    embedded = registry.find(model or DEFAULT).embedded
-    return embedded.parent if embedded else fetch_tokenizer(offline=offline, report=report)
+    found = _resolved(model, weights, adapter)
+    if isinstance(found.source, Checkpoint):
+        return _published_tokenizer(found.source.architecture)
+    return tokenizer_folder(identify(found.source, architecture=found.architecture))
 
 
 def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Asked:
@@ -310,7 +315,7 @@ def load_reader_parts(
     for one in found.adapters:
         check_base(one, origin)
         origin = _with(one, origin)
-    tokenizer = cache.expanded(bert) if bert else tokenizer_folder(origin, None, offline, report)
+    tokenizer = tokenizer_folder(origin, bert)
     config, told = ARCHITECTURES[origin.architecture], origin.metadata
     return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), told.get("use_cls") == "true")
 
@@ -348,10 +353,19 @@ def _resolve(model: str | None, weights: str | Path | None) -> tuple[str | Path 
     return registry.find(model or DEFAULT), None
 
 
-def tokenizer_folder(loaded: Origin, cache_dir: Path | None, offline: bool, report: Report | None) -> Path:
-    """The one beside the weights; else the embedded model's own, or BERT's."""
-    if any((loaded.path.parent / file).is_file() for file in TOKENIZER_FILES):
-        return loaded.path.parent
-    if loaded.architecture == registry.EMBEDDED:
-        return registry.PACKAGE / "assets" / registry.EMBEDDED
-    return fetch_tokenizer(cache_dir=cache_dir, offline=offline, report=report)
+def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
+    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture."""
+    if bert:
+        return cache.expanded(bert)
+    beside = origin.path.parent
+    return beside if _holds_tokenizer(beside) else _published_tokenizer(origin.architecture)
+
+
+def _published_tokenizer(architecture: str) -> Path:
+    """In the package: an embedded model's own, where it has one; else BERT's, which all others read text with."""
+    own = registry.ASSETS / architecture
+    return own if _holds_tokenizer(own) else registry.BERT
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in TOKENIZER_FILES)

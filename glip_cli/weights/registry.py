@@ -12,6 +12,8 @@ from typing import Any
 from glip_cli.errors import UnknownModelError
 
 PACKAGE = Path(__file__).resolve().parents[1]
+ASSETS = PACKAGE / "assets"
+BERT = ASSETS / "bert-base-uncased"  # the vocabulary of the released models
 EMBEDDED = "glip-mini"
 
 
@@ -53,18 +55,7 @@ class Checkpoint:
     @property
     def embedded(self) -> Path | None:
         """Where the file lies when it is part of the package."""
-        return PACKAGE / "assets" / self.file if self.file else None
-
-
-@dataclass(frozen=True)
-class TokenizerFile:
-    """One file of a tokenizer, all of it public and small."""
-
-    file: str
-    urls: tuple[str, ...]
-    sha256: str
-    bytes: int
-    licence: str
+        return ASSETS / self.file if self.file else None
 
 
 def all() -> tuple[Checkpoint, ...]:
@@ -91,15 +82,6 @@ def find(name: str) -> Checkpoint:
 def uses_cls(name: str | None) -> bool:
     """Whether `name` is of a checkpoint that reads definitions by [CLS]."""
     return name in _checkpoints() and _checkpoints()[name].use_cls
-
-
-def tokenizer(name: str) -> tuple[TokenizerFile, ...]:
-    """The files of a tokenizer. Raises UnknownModelError."""
-    try:
-        rows = _toml()["tokenizers"][name]
-    except KeyError:
-        raise UnknownModelError(f"no tokenizer is called {name!r} in weights.toml; a folder goes to --bert") from None
-    return tuple(TokenizerFile(**{**row, "urls": tuple(row["urls"])}) for row in rows)
 
 
 @cache

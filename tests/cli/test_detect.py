@@ -280,6 +280,13 @@ def test_explain_needs_no_image(folder: Path) -> None:
     assert "heart" in result.stderr
 
 
+def test_explain_needs_no_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIP_CACHE", str(folder / "cache"))
+    result = CliRunner().invoke(app, ["detect", "-t", "toothbrush . cat", "--explain", "--offline"])
+    assert result.exit_code == 0, result.stderr
+    assert "1:tooth 2:##brush" in result.stderr
+
+
 def test_quiet(folder: Path) -> None:
     result = glip("0.png", "gone.png", "-t", PROMPT, "-q")
     assert result.exit_code == 3

@@ -56,13 +56,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_cats(write: Callable[[str, Path], None], letter: str, tmp_path: Path) -> None:
-    photo, bert = shared("data/photos/000000039769.png"), shared("bert-base-uncased")
+    photo = shared("data/photos/000000039769.png")
     stored = np.load(golden(f"goldens/{letter}-cats-cat.npz"))
     write(letter, tmp_path / "model.pth")
     result = CliRunner().invoke(
         app,
         ["detect", str(photo), "--texts", "cat . remote .", "--weights", str(tmp_path / "model.pth"),
-         "--bert", str(bert), "--device", "cpu", "--threshold", "0", "--json", "--offline",
+         "--device", "cpu", "--threshold", "0", "--json", "--offline",
          "--no-save-vis", "--no-save-pred"],
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr

@@ -158,12 +158,6 @@ def _foreign(path: Path) -> None:
     torch.save({"state_dict": foreign({k: v.float() for k, v in state.items()}, "mmdet")}, path)
 
 
-def _tokenizer(path: Path) -> None:
-    path.mkdir()
-    for file in MINI.glob("vocab.txt"):
-        shutil.copy(file, path)
-
-
 def _taught(path: Path) -> None:
     path.mkdir()
     for i, seed in enumerate(TAUGHT):
@@ -228,7 +222,6 @@ FILES: dict[str, Callable[[Path], None]] = {
     "instances_val2017.json": _annotations(),
     "results.json": _results,
     "glip_tiny_mmdet-c24ce662.pth": _foreign,
-    "bert-base-uncased": _tokenizer,
     "cells": _by("glip finetune --train train.json --images photos --mode head -o cells", "train.json", "photos"),
     "maps": _by("glip features photo.jpg scenes -t 'cat . remote .' -o maps", "photo.jpg", "scenes"),
 }

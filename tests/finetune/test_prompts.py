@@ -17,6 +17,7 @@ from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.prompt import label_prompt, tokenize
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.types import Span
+from glip_cli.weights import registry
 from tests.finetune.made import detection_set, grounding_item, mini_tokenizer
 from tests.shared import shared
 
@@ -96,7 +97,7 @@ def test_shuffled_and_drawn_anew() -> None:
 
 
 def lvis() -> Iterator[tuple[TrainSet, Asker]]:
-    tokenizer = Tokenizer.from_dir(shared("bert-base-uncased"))
+    tokenizer = Tokenizer.from_dir(registry.BERT)
     names = json.loads(shared("data/names/lvis_v1.json").read_text())
     rng = np.random.default_rng(1)
     for count in (0, 1, 20, 60):

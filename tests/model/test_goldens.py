@@ -26,6 +26,7 @@ from glip_cli.model.head import RawOutput
 from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
 from glip_cli.prompt import parse_texts
 from glip_cli.tokenizer import Tokenizer
+from glip_cli.weights import registry
 from glip_cli.weights.dialects import table
 from tests import recipe
 from tests.finetune.test_loss import matches, targets
@@ -157,7 +158,7 @@ def test_chunks(network: tuple[str, Glip]) -> None:
     """COCO's 80 names, 40 to a text: the detections of both texts together, as mmdetection's --chunked-size gives."""
     letter, model = network
     path = golden(f"goldens/{letter}-synthetic256-cocochunk40.npz")
-    detector = Detector(model, Tokenizer.from_dir(shared("bert-base-uncased")), "recipe", device="cpu")
+    detector = Detector(model, Tokenizer.from_dir(registry.BERT), "recipe", device="cpu")
     names = parse_texts(["$: coco"])
     found = detector(source_image("synthetic256"), names, chunked_size=40, threshold=0.0, size=(240, 1333))
     result = Found(torch.tensor(found.boxes), torch.tensor(found.scores), torch.tensor(found.label_ids))

@@ -258,18 +258,9 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache.default_dir() == tmp_path / "mine"
 
 
-def test_the_tokenizer_is_kept_under_its_own_name(tmp_path):
-    folder = tmp_path / "tokenizers" / "bert-base-uncased"
-    with pytest.raises(FetchError, match="--bert DIR"):
-        fetch.fetch_tokenizer(cache_dir=tmp_path, offline=True)
-    folder.mkdir(parents=True)
-    (folder / "vocab.txt").touch()
-    assert fetch.fetch_tokenizer(cache_dir=tmp_path, offline=True) == folder
-
-
 def test_addresses_of_the_hub():
     assert hub.serves("https://huggingface.co/GLIPModel/GLIP/resolve/main/glip_large_model.pth")
-    assert hub.serves("https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt")
+    assert hub.serves("https://huggingface.co/model/resolve/main/model.safetensors")
     assert not hub.serves("https://huggingface.co/GLIPModel/GLIP/blob/main/glip_large_model.pth")
     assert not hub.serves("https://download.openmmlab.com/x.pth")
     huggingface = [url for c in registry.all() for url in c.urls if "huggingface.co" in url]

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from glip_cli.errors import CheckpointError, FetchError, UnknownModelError, UsageError
 from glip_cli.model import ARCHITECTURES, Glip
 from glip_cli.model.backbone import Backbone
-from glip_cli.weights import cache, load_detector_parts, native
+from glip_cli.weights import cache, load_detector_parts, native, registry
 from glip_cli.weights.hollow import hollow
-from glip_cli.weights.load import convert, info, load, load_backbone, load_model
+from glip_cli.weights.load import Origin, convert, info, load, load_backbone, load_model
+from glip_cli.weights.parts import load_tokenizer_folder, tokenizer_folder
 from glip_cli.weights.registry import Checkpoint
 from tests.weights.support import SMALL, foreign, small_state
 
@@ -299,6 +300,23 @@ def test_a_named_checkpoint_needs_its_conversion_only(pth, tmp_path):
     assert loaded.path.name == f"small-{hash[:8]}.safetensors"
     (downloads / "tuned.pth").unlink()
     assert same(load(named, cache_dir=tmp_path / "cache", offline=True).model, STATE)
+
+
+def test_the_tokenizer_beside_the_weights_else_that_of_the_architecture(tmp_path):
+    def origin(architecture):
+        return Origin(architecture, "any", tmp_path / "any.safetensors", {})
+
+    assert tokenizer_folder(origin("glip-l")) == load_tokenizer_folder("glip-l") == registry.BERT
+    assert load_tokenizer_folder() == registry.BERT
+    assert tokenizer_folder(origin("glip-mini")) == load_tokenizer_folder("glip-mini") == registry.ASSETS / "glip-mini"
+    assert load_tokenizer_folder("glip-l", bert="other") == Path("other")
+    (tmp_path / "tokenizer.json").touch()
+    assert tokenizer_folder(origin("glip-l")) == tmp_path
+
+
+def test_the_tokenizer_of_a_file(pth, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIP_CACHE", str(tmp_path / "cache"))
+    assert load_tokenizer_folder(weights=pth) == load_tokenizer_folder(str(pth)) == registry.ASSETS / "glip-mini"
 
 
 def test_parts_of_a_detector(pth, tmp_path):

@@ -65,13 +65,6 @@ def test_an_unknown_name_suggests_the_nearest(typed, near):
     assert "\n" not in str(caught.value)
 
 
-def test_tokenizer():
-    (vocabulary,) = registry.tokenizer("bert-base-uncased")
-    assert vocabulary.sha256.startswith("07eced37")
-    with pytest.raises(UnknownModelError, match="--bert"):
-        registry.tokenizer("roberta")
-
-
 def test_the_list_of_models_needs_no_torch():
     code = "import sys; from glip_cli.weights import registry; registry.all(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
