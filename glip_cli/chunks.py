@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError
 from glip_cli.readable import listed, quoted
-from glip_cli.tokenizer import Encoded, Tokenizer
+from glip_cli.tokenizer import WINDOW, Tokenizer
 from glip_cli.types import Prompt, Span
 
-LIMIT = 256
+LIMIT = WINDOW
 _FRAME = 2  # [CLS] and [SEP]
 
 
@@ -76,8 +76,7 @@ def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens
     A text longer than `limit` is cut as the official code cuts it, with [SEP] as its last token, if no label is lost.
     Raises PromptError for a label that has no token, or one past the limit.
     """
-    encoded = tokenizer.encode(prompt.text)
-    places = tuple(_label_tokens(encoded, spans) for spans in prompt.spans)
+    encoded, places = tokenizer.read(prompt)
     last = min(len(encoded), limit) - 1
     for label, tokens in zip(prompt.labels, places, strict=True):
         if not tokens:
@@ -117,35 +116,40 @@ def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer) -> tuple[str, ...]:
 
     Labels of equal tokens get equal scores: which of them is reported is chance.
     """
-    return notes_of_tokens(label_ids(prompt, tokenizer), tokenizer.unknown_id, alike=not prompt.is_caption)
+    return notes_of_tokens(label_ids(prompt, tokenizer), tokenizer, alike=not prompt.is_caption)
 
 
 def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
-    """The vocabulary indices of each label, as the model reads it."""
-    encoded = tokenizer.encode(prompt.text)
+    """The vocabulary indices of each label's tokens."""
+    encoded, places = tokenizer.read(prompt)
     return {
-        label: tuple(encoded.ids[token] for token in _label_tokens(encoded, spans))
-        for label, spans in zip(prompt.labels, prompt.spans, strict=True)
+        label: tuple(encoded.ids[token] for token in tokens)
+        for label, tokens in zip(prompt.labels, places, strict=True)
     }
 
 
-def notes_of_tokens(read: Mapping[str, tuple[int, ...]], unknown_id: int, *, alike: bool = True) -> tuple[str, ...]:
+def notes_of_tokens(
+    read: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer, *, alike: bool = True
+) -> tuple[str, ...]:
     """`vocabulary_notes` of labels and their indices; `alike`: parts of one caption differ by their places."""
-    nothing = [label for label, ids in read.items() if ids and set(ids) == {unknown_id}]
-    partly = [label for label, ids in read.items() if unknown_id in ids and label not in nothing]
-    notes = [
-        f"the model's vocabulary knows {how_much} of {listed(labels)}: it reads [UNK] instead"
-        for how_much, labels in (("nothing", nothing), ("not all", partly))
-        if labels
-    ]
+    notes = tokenizer.unread_notes(read)
     groups: dict[tuple[int, ...], list[str]] = {}
     for label, ids in read.items():
         groups.setdefault(ids, []).append(label)
-    same = [labels for labels in groups.values() if len(labels) > 1]
-    if alike and same:
-        more = f" (and {len(same) - 1} more such groups)" if len(same) > 1 else ""
-        notes.append(f"the model cannot tell these labels apart: {listed(same[0])}{more}")
-    return tuple(notes)
+    same = [labels for ids, labels in groups.items() if len(labels) > 1 and ids != tokenizer.nothing]
+    if not alike or not same:
+        return notes
+    more = f" (and {len(same) - 1} more such groups)" if len(same) > 1 else ""
+    return (*notes, f"the model cannot tell these labels apart: {listed(same[0])}{more}")
+
+
+def stretches(prompt: Prompt, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    """All that is read of each label of a list, as indices: what stands between full stops, which does not interact."""
+    encoded = tokenizer.read(prompt).encoded
+    inner = [(span[0], index) for span, index in zip(encoded.offsets, encoded.ids, strict=True) if span]
+    starts, ids = [start for start, _ in inner], [index for _, index in inner]
+    ends = ((bisect_left(starts, spans[0][0]), bisect_left(starts, spans[-1][1])) for spans in prompt.spans)
+    return [tuple(ids[first:last]) for first, last in ends]
 
 
 def gather_notes(prompt: Prompt, chunks: Sequence[Chunk]) -> tuple[str, ...]:
@@ -161,31 +165,8 @@ def explain(chunks: Sequence[Chunk]) -> tuple[LabelRow, ...]:
     )
 
 
-def _label_tokens(encoded: Encoded, spans: Sequence[Span]) -> tuple[int, ...]:
-    return tuple(sorted({token for span in spans for token in _span_tokens(encoded, span)}))
-
-
-def _span_tokens(encoded: Encoded, span: Span) -> range:
-    """The tokens from the span's first character to its last (microsoft/GLIP, engine/inference.py:137-161).
-
-    The reference passes over at most two characters without a token (blanks) at either edge, and else drops the span,
-    so that a label with more blanks around it is never found. Here the search goes on to the other edge of the span.
-    Wherever the reference finds tokens, they are these.
-    """
-    begin, end = span
-    first = _first_token(encoded, range(begin, end))
-    last = _first_token(encoded, range(end - 1, begin - 1, -1))
-    return range(0) if first is None or last is None else range(first, last + 1)
-
-
-def _first_token(encoded: Encoded, chars: range) -> int | None:
-    return next((token for char in chars if (token := encoded.char_to_token(char)) is not None), None)
-
-
 def _token_counts(prompt: Prompt, tokenizer: Tokenizer, limit: int) -> list[int]:
-    """Tokens of each label, from one pass over the whole text: what stands between full stops does not interact."""
-    starts = [span[0] for span in tokenizer.encode(prompt.text).offsets if span]
-    counts = [bisect_left(starts, spans[-1][1]) - bisect_left(starts, spans[0][0]) for spans in prompt.spans]
+    counts = [len(ids) for ids in stretches(prompt, tokenizer)]
     for label, count in zip(prompt.labels, counts, strict=True):
         if count + _FRAME > limit:
             raise PromptError(

@@ -55,8 +55,10 @@ def knowledge_chunks(
         limit: tokens that the model reads; the end of a longer definition is cut off, which a note says.
         use_cls: the label's token is [CLS], else those of its name.
 
-    Raises PromptError for a caption, and for a name that the model cannot read.
+    Raises PromptError for a caption, and for a name that the model cannot read; UsageError where it reads names only.
     """
+    if not tokenizer.reads_definitions:
+        raise UsageError("--knowledge: this model knows words, not what is said of them; leave it out")
     if prompt.is_caption:
         raise PromptError("--knowledge does not go with a caption; name the labels with --texts")
     chunks = tuple(_chunk(prompt, i, knowledge, tokenizer, limit, use_cls) for i in range(len(prompt.labels)))

@@ -9,18 +9,22 @@ label is read as brackets around a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from glip_cli import lexicon
 from glip_cli.errors import PromptError, WeightsError
-from glip_cli.types import Span
+from glip_cli.readable import listed
+from glip_cli.types import Prompt, Span
 
 UNKNOWN, BEGIN, END = "[UNK]", "[CLS]", "[SEP]"
+WINDOW = 256  # tokens that BERT reads
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,26 @@ class Encoded:
         return first
 
 
+class Reading(NamedTuple):
+    """A prompt as the model reads it, and for each label the places of its tokens, ascending."""
+
+    encoded: Encoded
+    places: tuple[tuple[int, ...], ...]
+
+
 class Tokenizer:
-    """The WordPiece tokenizer of one model; build it with `from_dir`."""
+    """The WordPiece tokenizer of one model; build it with `from_dir`.
+
+    Attributes:
+        window: tokens that the models of this kind read.
+        unknown_id: of what the vocabulary lacks.
+        nothing: the indices of a label that stands for nothing, where there are such.
+        reads_definitions: whether a model may read a text about a label beside its name.
+    """
+
+    window = WINDOW
+    nothing: tuple[int, ...] = ()
+    reads_definitions = True
 
     def __init__(self, backend: tokenizers.Tokenizer, source: str) -> None:
         """Take a backend that adds [CLS] and [SEP]; `source` names it in errors. Raises WeightsError."""
@@ -64,8 +86,8 @@ class Tokenizer:
         backend.no_padding()
         backend.encode_special_tokens = True
         self._backend = backend
-        self.unknown_id = _special_id(backend, UNKNOWN, source)
-        frame = [_special_id(backend, BEGIN, source), _special_id(backend, END, source)]
+        self.unknown_id = token_id(backend, UNKNOWN, source)
+        frame = [token_id(backend, BEGIN, source), token_id(backend, END, source)]
         if backend.encode("").ids != frame:
             raise WeightsError(f"{source} does not put {BEGIN} and {END} around a text: not a tokenizer of BERT's kind")
 
@@ -73,13 +95,15 @@ class Tokenizer:
     def from_dir(cls, path: str | Path) -> Tokenizer:
         """Load `tokenizer.json`, or else `vocab.txt` (lower-cased as bert-base-uncased), from a folder.
 
-        Raises WeightsError when neither is there or it cannot be read.
+        Beside a lexicon stands none: its words are read in concepts, see `concepts.ConceptTokenizer`. Raises
+        WeightsError when there is neither, or it cannot be read.
         """
         folder = Path(path)
-        for name, load in (("tokenizer.json", _from_json), ("vocab.txt", _from_vocabulary)):
-            if (folder / name).is_file():
-                return cls(_guarded(load, folder / name), str(folder / name))
-        raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
+        if (folder / lexicon.FILE).is_file():
+            from glip_cli.concepts import ConceptTokenizer
+
+            return ConceptTokenizer.of_lexicon(folder / lexicon.FILE)
+        return cls(*load_backend(folder))
 
     @property
     def vocabulary_size(self) -> int:
@@ -96,12 +120,66 @@ class Tokenizer:
         offsets = tuple(None if special else span for span, special in framed)
         return Encoded(tuple(encoding.ids), offsets, tuple(encoding.tokens))
 
+    def read(self, prompt: Prompt) -> Reading:
+        """Tokenise a prompt, whole, and find each label's tokens; () for one that has none. Raises PromptError."""
+        encoded = self.encode(prompt.text)
+        return Reading(encoded, tuple(_label_tokens(encoded, spans) for spans in prompt.spans))
 
-def _special_id(backend: tokenizers.Tokenizer, token: str, source: str) -> int:
+    def is_read(self, part: str) -> bool:
+        """Whether a part of a caption has a token. Raises PromptError."""
+        return len(self.encode(part)) > len((BEGIN, END))
+
+    def end(self, text: str, spans: Sequence[Span], window: int) -> int:
+        """The characters of a caption, whose parts `spans` are asked for, that fit a window. Raises PromptError."""
+        offsets = self.encode(text).offsets
+        last = offsets[window - 2] if len(offsets) > window else None
+        return last[1] if last else len(text)
+
+    def unread_notes(self, read: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+        """What a user should know of labels, given with their indices, that the vocabulary does not hold whole."""
+        nothing = [label for label, ids in read.items() if ids and set(ids) == {self.unknown_id}]
+        partly = [label for label, ids in read.items() if self.unknown_id in ids and label not in nothing]
+        return tuple(
+            f"the model's vocabulary knows {how_much} of {listed(labels)}: it reads [UNK] instead"
+            for how_much, labels in (("nothing", nothing), ("not all", partly))
+            if labels
+        )
+
+
+def _label_tokens(encoded: Encoded, spans: Sequence[Span]) -> tuple[int, ...]:
+    return tuple(sorted({token for span in spans for token in _span_tokens(encoded, span)}))
+
+
+def _span_tokens(encoded: Encoded, span: Span) -> range:
+    """The tokens from the span's first character to its last (microsoft/GLIP, engine/inference.py:137-161).
+
+    The reference passes over at most two characters without a token (blanks) at either edge, and else drops the span,
+    so that a label with more blanks around it is never found. Here the search goes on to the other edge of the span.
+    Wherever the reference finds tokens, they are these.
+    """
+    begin, end = span
+    first = _first_token(encoded, range(begin, end))
+    last = _first_token(encoded, range(end - 1, begin - 1, -1))
+    return range(0) if first is None or last is None else range(first, last + 1)
+
+
+def _first_token(encoded: Encoded, chars: range) -> int | None:
+    return next((token for char in chars if (token := encoded.char_to_token(char)) is not None), None)
+
+
+def token_id(backend: tokenizers.Tokenizer, token: str, source: str) -> int:
     found = backend.token_to_id(token)
     if found is None:
         raise WeightsError(f"{source} has no {token}: not a vocabulary of BERT's kind")
     return found
+
+
+def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, str]:
+    """What reads the word pieces of a folder, and the file that they are in. Raises WeightsError."""
+    for name, load in (("tokenizer.json", _from_json), ("vocab.txt", _from_vocabulary)):
+        if (folder / name).is_file():
+            return _guarded(load, folder / name), str(folder / name)
+    raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
 
 
 def _guarded(load: Callable[[Path], tokenizers.Tokenizer], file: Path) -> tokenizers.Tokenizer:

@@ -32,7 +32,8 @@ FLOORS = [
     ["types"],
     ["errors", "readable", "interrupt", "__init__"],
 ]
-PARTS = {"prompt": {"prompt", "chunks", "knowledge", "nouns", "phrases", "texts", "tokenizer"}, "boxes": {"boxes"}}
+PROMPT = "prompt chunks concepts knowledge lexicon nouns phrases texts tokenizer"
+PARTS = {"prompt": set(PROMPT.split()), "boxes": {"boxes"}}
 ROOM = {part: room for room, parts in PARTS.items() for part in parts}
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ALLOWED_BESIDE = {("boxes", "model")}  # the strides of the levels stand with the architecture

@@ -109,7 +109,7 @@ class GroundingEngine:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of the answers so far: `prompt.vocabulary_notes`, once for all captions."""
-        return notes_of_tokens(self._unread, self.detector.tokenizer.unknown_id)
+        return notes_of_tokens(self._unread, self.detector.tokenizer)
 
 
 def nothing(text: str, size: tuple[int, int]) -> Detections:

@@ -36,7 +36,5 @@ def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, win
 
 def _within(parts: Sequence[Span], text: str, tokenizer: Tokenizer, window: int) -> list[Span]:
     """Those that the model reads to their end."""
-    offsets = tokenizer.encode(text).offsets
-    span = offsets[window - 2] if len(offsets) > window else None
-    end = span[1] if span else len(text)
+    end = tokenizer.end(text, parts, window)
     return [part for part in parts if part[1] <= end]

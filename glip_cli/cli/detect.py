@@ -146,4 +146,4 @@ def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading
         use_cls = registry.uses_cls(loading.model)
         print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))
     else:
-        print_explanation(chunk(prompt, tokenizer, size=options.chunked_size))
+        print_explanation(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size))

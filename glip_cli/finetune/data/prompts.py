@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.chunks import Tokens
+from glip_cli.chunks import Tokens, stretches
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, Item, TrainSet
 from glip_cli.prompt import chunk, label_prompt, tokenize
-from glip_cli.tokenizer import Encoded, Tokenizer
-from glip_cli.types import Prompt, Span
+from glip_cli.tokenizer import Tokenizer
+from glip_cli.types import Prompt
 
 Ints = npt.NDArray[np.int64]
 
@@ -56,7 +56,7 @@ class Asker:
         self._all: Asked | None = None
         if self.labels:
             chunks = chunk(label_prompt(self.labels), tokenizer, window)
-            read = [tuple(part.tokens.ids[i] for i in places) for part in chunks for places in part.tokens.label_tokens]
+            read = stretches(label_prompt(self.labels), tokenizer)
             self._costs = np.array([len(ids) for ids in read]) + 1  # with the full stop that follows, or [SEP]
             self._all = Asked(chunks[0].prompt, (), chunks[0].tokens) if len(chunks) == 1 else None
             self._alike = _groups(read)
@@ -96,21 +96,11 @@ def ask_caption(item: GroundingItem, tokenizer: Tokenizer, window: int) -> Asked
 
     A caption that names no box becomes one label, of which no box is positive: all in the picture is background.
     """
-    encoded = tokenizer.encode(item.caption)
-    text = item.caption if len(encoded) <= window else item.caption[: _end(encoded, window - 2)]
-    kept = [tuple(span for span in spans if span[1] <= len(text) and _is_read(encoded, span)) for spans in item.spans]
+    text = item.caption[: tokenizer.end(item.caption, [span for spans in item.spans for span in spans], window)]
+    kept = [tuple(span for span in spans if span[1] <= len(text) and tokenizer.is_read(text[slice(*span)]))
+            for spans in item.spans]  # fmt: skip
     places = tuple(dict.fromkeys(spans for spans in kept if spans)) or (((0, len(text)),),)
     labels = tuple(" ".join(text[begin:end] for begin, end in spans) for spans in places)
     prompt = Prompt(text, labels, places, is_caption=True)
     positive = tuple((places.index(spans),) if spans else () for spans in kept)
     return Asked(prompt, positive, tokenize(prompt, tokenizer, window))
-
-
-def _end(encoded: Encoded, token: int) -> int:
-    """Where the characters of a token end."""
-    span: Span | None = encoded.offsets[token]
-    return span[1] if span else 0
-
-
-def _is_read(encoded: Encoded, span: Span) -> bool:
-    return any(encoded.char_to_token(char) is not None for char in range(*span))
