@@ -119,13 +119,18 @@ def _read_bytes(path: Path, name: str) -> bytes:
     except PermissionError:
         raise UnavailableError(f"{name}: no permission to read it; change the file's rights") from None
     except TimeoutError:
-        raise UnavailableError(
-            f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
-        ) from None
+        raise no_answer(name) from None
     except OSError as error:
         raise UnavailableError(f"{name}: cannot be read ({_one_line(error)})", brief=True) from error
     except ValueError as error:  # a null character in the name
         raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
+
+
+def no_answer(name: str | Path) -> UnavailableError:
+    """The error of a file that nothing came from in time."""
+    return UnavailableError(
+        f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
+    )
 
 
 def _read_file(path: Path, name: str) -> bytes:

@@ -35,8 +35,9 @@ def open_image(stream: BinaryIO) -> ImageFile.ImageFile:
 
 @lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
-    """In Pillow's own order: those without a signature come last."""
+    """In Pillow's own order: the common ones first, and not those without a signature, as `init` alone would."""
     _silence_libtiff()
+    Image.preinit()
     Image.init()
     return tuple(name for name in Image.ID if name in FORMATS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -24,8 +24,11 @@ def fulfil(result: Future[T], function: Callable[..., T], *args: Any) -> None:
         result.set_exception(error)
 
 
-def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
+def within(seconds: float, function: Callable[..., T], *args: Any, filled: Sized = ()) -> T:
     """`function(*args)`, called in a thread that stands by for this one.
+
+    Args:
+        filled: what the function fills, where it does many things in one call: each of them has `seconds`.
 
     Raises:
         TimeoutError: it has not returned after `seconds`. It goes on for itself: no thread can be ended from outside.
@@ -36,7 +39,13 @@ def within(seconds: float, function: Callable[..., T], *args: Any) -> T:
     result: Future[T] = Future()
     helper.tasks.put((result, function, args))
     try:
-        return result.result(seconds)
+        while True:
+            before = len(filled)
+            try:
+                return result.result(seconds)
+            except TimeoutError:
+                if result.done() or len(filled) == before:
+                    raise
     finally:
         if not result.done():
             del _own.helper  # the next call gets another

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.issues import Fault, Tally
-from glip_cli.data.reading import read_text, shown, stated_size, text_number
+from glip_cli.data.reading import read_text, shown, stated_size, text_numbers
 from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
 
@@ -30,7 +30,7 @@ def read_box_csv(path: Path, images: Path | None, tally: Tally) -> Tables:
     annotations: list[dict[str, Any]] = []
     for i, line in enumerate(lines, 2):
         try:
-            x1, y1, x2, y2 = (text_number(line[key], key) for key in _CORNERS)
+            x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
         except UsageError as error:
             tally.add(Fault.BOX_FORM, f"{path}, line {i}: {error}")
             continue

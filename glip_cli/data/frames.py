@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from glip_cli.data.image_files import TURNED, read_header
+from glip_cli.data.image_files import TURNED, Header, Size, read_headers
 from glip_cli.data.rows import Annotation, ImageRow
 from glip_cli.readable import counted, one_line, shorten
 
-Size = tuple[int, int]
-"""(width, height) in pixels."""
 _Interval = tuple[float, float]
 
 _MOST = 0.9  # of the boxes lie within the stated size where that is what they count in
@@ -108,11 +106,16 @@ def frames_of(
         annotations: of the set; those of other images do not matter.
         sizes: image id -> upright size, where it is known.
         files: image id -> file, whose orientation is read where the sizes differ.
+
+    Raises:
+        UnavailableError: the disk of one of the files does not answer.
     """
     odd = [row for row in images if row.width and row.height and sizes.get(row.id, _stated(row)) != _stated(row)]
     if not odd:
         return Frames()
-    found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], files.get(row.id)))}
+    headers = read_headers(files[row.id] for row in odd if row.id in files)
+    known = {number: headers[file] for number, file in files.items() if file in headers}
+    found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], known.get(row.id)))}
     placed = found if _are_stated(found, annotations) else {}
     unturned = any(row.id not in files and _are_alike(_stated(row), sizes[row.id][::-1]) for row in odd)
     return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed), unturned))
@@ -122,9 +125,8 @@ def _stated(row: ImageRow) -> Size:
     return row.width or 0, row.height or 0
 
 
-def _frame(stated: Size, image: Size, file: Path | None) -> Frame | None:
+def _frame(stated: Size, image: Size, header: Header | None) -> Frame | None:
     """None where the one was not made from the other."""
-    header = read_header(file) if file else None
     orientation = header.orientation if header else 1
     lies = image[::-1]
     if orientation in TURNED and stated == lies:

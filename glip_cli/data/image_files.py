@@ -7,10 +7,10 @@ kind that is not known here, the image is decoded: what `read_image` takes is an
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image, TiffImagePlugin
 
@@ -18,10 +18,13 @@ from glip_cli.data.image_search import FoundImages
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.rows import ImageRow
 from glip_cli.errors import ImageError
-from glip_cli.image import read_image
+from glip_cli.image import no_answer, read_image
 from glip_cli.pillow import open_image, quiet
 from glip_cli.threads import READ_SECONDS, within
 
+T = TypeVar("T")
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 _ORIENTATION_TAG = 0x0112
 TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
 _TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
@@ -41,66 +44,87 @@ class Picture:
 
 
 def open_pictures(
-    rows: Sequence[ImageRow], found: FoundImages, tally: Tally, known: Mapping[Path, tuple[int, int]] | None = None
+    rows: Sequence[ImageRow], found: FoundImages, tally: Tally, known: Mapping[Path, Size | str] | None = None
 ) -> dict[int, Picture]:
-    """Image id -> image, for those that are there and whole; `known` are sizes that need not be measured again."""
-    sizes: dict[Path, tuple[int, int] | str] = dict(known or {})  # many captions share an image
+    """Image id -> image, for those that are there and whole.
+
+    Args:
+        known: of `whole_sizes`, which need not be measured again.
+
+    Raises:
+        UnavailableError: the disk of an image does not answer.
+    """
+    known = known or {}
+    sizes = {**known, **whole_sizes(path for path in found.paths.values() if path not in known)}
     pictures: dict[int, Picture] = {}
     for row in rows:
         path = found.paths.get(row.id)
         if path is None:
             tally.add(Fault.IMAGE_MISSING, found.missing[row.id])
             continue
-        size = sizes[path] if path in sizes else sizes.setdefault(path, _measured(path))
-        if isinstance(size, str):
+        if isinstance(size := sizes[path], str):
             tally.add(Fault.IMAGE_UNREADABLE, size)
             continue
         pictures[row.id] = Picture(path, *size)
     return pictures
 
 
-def _measured(path: Path) -> tuple[int, int] | str:
-    """The size, or why there is none."""
+class Header(NamedTuple):
+    """What a file says of itself: (width, height) once it is upright, and EXIF's orientation."""
+
+    size: Size
+    orientation: int
+
+
+def whole_sizes(paths: Iterable[Path]) -> dict[Path, Size | str]:
+    """The sizes that `glip_cli.image.read_image` finds; of what it cannot decode, why.
+
+    Raises:
+        UnavailableError: the disk of one does not answer.
+    """
+    return _of_each(paths, _whole_size)
+
+
+def read_headers(paths: Iterable[Path]) -> dict[Path, Header]:
+    """Of those that are images, whole or not. Raises UnavailableError where the disk of one does not answer."""
+    headers = _of_each(paths, _header)
+    return {path: header for path, header in headers.items() if header}
+
+
+def _of_each(paths: Iterable[Path], function: Callable[[Path], T]) -> dict[Path, T]:
+    """All in one other thread: one for each would take a third as long as reading its header."""
+    wanted = dict.fromkeys(paths)  # many captions share an image
+    found: dict[Path, T] = {}
+
+    def read() -> None:
+        for path in wanted:
+            found[path] = function(path)
+
     try:
-        return whole_size(path)
+        within(READ_SECONDS, read, filled=found)
+    except TimeoutError:
+        raise no_answer(next(path for path in wanted if path not in found)) from None
+    return found
+
+
+def _whole_size(path: Path) -> Size | str:
+    if header := _header(path, whole=True):
+        return header.size
+    try:
+        return read_image(path).size
     except ImageError as error:
         return str(error)
 
 
-class Header(NamedTuple):
-    """What a file says of itself: (width, height) once it is upright, and EXIF's orientation."""
-
-    size: tuple[int, int]
-    orientation: int
-
-
-def whole_size(path: Path) -> tuple[int, int]:
-    """`upright_size` of an image that is whole.
-
-    Raises:
-        ImageError: there is no such file, or it cannot be decoded.
-    """
-    header = read_header(path, whole=True)
-    return header.size if header else read_image(path).size
-
-
-def upright_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) as `glip_cli.image.read_image` finds them, from the header; None where it is no image."""
-    header = read_header(path)
-    return header.size if header else None
-
-
-def read_header(path: Path, whole: bool = False) -> Header | None:
+def _header(path: Path, whole: bool = False) -> Header | None:
     """None where it is no image; with `whole`, also where the file may be cut short."""
     try:
-        return within(READ_SECONDS, _header, path, whole)
+        return _opened(path, whole) if path.is_file() else None  # a pipe may never say a word
     except Exception:  # damaged headers make decoders raise anything
         return None
 
 
-def _header(path: Path, whole: bool) -> Header | None:
-    if not path.is_file():  # a pipe may never say a word
-        return None
+def _opened(path: Path, whole: bool) -> Header | None:
     with quiet(), path.open("rb") as stream, open_image(stream) as image:
         is_whole = _is_whole(image, stream)
         if whole and not is_whole:

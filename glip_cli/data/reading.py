@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -89,12 +90,23 @@ def as_number(value: object, where: str) -> float:
     return number
 
 
-def text_number(text: str | None, where: str) -> float:
-    """A finite number of a file in which all is text. Raises UsageError."""
+def text_numbers(texts: Mapping[str, str | None]) -> list[float]:
+    """Finite numbers of a file in which all is text. Raises UsageError, which names the first that is none."""
     try:
-        return as_number(float(text or ""), where)
+        numbers = list(map(float, texts.values()))  # type: ignore[arg-type]  # None raises, as text that is no number
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        where = next(name for name, text in texts.items() if not _is_finite(text))
+        raise UsageError(f"{where} is {shown(texts[where])}; it must be a finite number")
+    return numbers
+
+
+def _is_finite(text: str | None) -> bool:
+    try:
+        return math.isfinite(float(text or ""))
     except ValueError:
-        raise UsageError(f"{where} is {shown(text)}; it must be a finite number") from None
+        return False
 
 
 def stated_size(width: str, height: str) -> dict[str, int]:
@@ -112,7 +124,8 @@ def as_box(value: object, where: str) -> list[float]:
     """
     if not isinstance(value, list) or len(value) != 4:
         raise UsageError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
-    if all(type(number) is float and math.isfinite(number) for number in value):
+    x, y, width, height = value
+    if type(x) is type(y) is type(width) is type(height) is float and math.isfinite(x + y + width + height):
         return value
     return [as_number(number, where) for number in value]
 

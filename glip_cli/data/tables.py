@@ -17,7 +17,7 @@ class Tables:
     Attributes:
         image_ids, category_ids: the file's own ids, for the numbers that stand in the rows.
         paths: image id -> its file, where the reader knows it.
-        sizes: file -> (width, height) in pixels of the upright image, where the reader had to open it.
+        sizes: file -> (width, height) in pixels of the upright image, or why it has none, where the reader opened it.
     """
 
     name: str
@@ -29,4 +29,4 @@ class Tables:
     image_ids: Ids = field(default_factory=Ids)
     category_ids: Ids = field(default_factory=Ids)
     paths: Mapping[int, Path] = field(default_factory=dict)
-    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    sizes: Mapping[Path, tuple[int, int] | str] = field(default_factory=dict)

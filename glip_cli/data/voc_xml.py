@@ -6,12 +6,12 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from glip_cli.data.issues import Fault, Tally
-from glip_cli.data.reading import read_bytes, stated_size, text_number
+from glip_cli.data.reading import read_bytes, stated_size, text_numbers
 from glip_cli.errors import UsageError
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -45,9 +45,9 @@ class VocFile:
 def read_voc_xml(file: Path, tally: Tally) -> VocFile:
     """Objects without four corners are counted. Raises UsageError where it is no xml."""
     root = _root(file)
-    name = (root.findtext("filename") or "").strip().replace("\\", "/")
+    name = _text_of(root, "filename").replace("\\", "/").rstrip("/").rpartition("/")[2]
     size = stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
-    return VocFile(file, PurePosixPath(name).name, size, tuple(_objects(root, file, tally)))
+    return VocFile(file, name, size, tuple(_objects(root, file, tally)))
 
 
 def _root(file: Path) -> ElementTree.Element:
@@ -77,7 +77,7 @@ def _objects(root: ElementTree.Element, file: Path, tally: Tally) -> Iterator[Vo
     for i, thing in enumerate(root.iter("object"), 1):
         box = thing.find("bndbox")
         try:
-            x1, y1, x2, y2 = (text_number(None if box is None else box.findtext(key), key) for key in _CORNERS)
+            x1, y1, x2, y2 = text_numbers({key: None if box is None else box.findtext(key) for key in _CORNERS})
         except UsageError as error:
             tally.add(Fault.BOX_FORM, f"{file}: object {i}: {error}")
             continue

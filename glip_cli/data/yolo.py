@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from glip_cli.data.image_files import whole_size
+from glip_cli.data.image_files import Size, whole_sizes
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_text, shown
 from glip_cli.data.tables import Tables
 from glip_cli.data.yolo_lines import TASKS, Form, Line, boxes_of_lines, parse_line
-from glip_cli.errors import ImageError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.walk import has_image_suffix, pictures_below
 
 _FILES = ("data.yaml", "data.yml")
@@ -57,7 +57,7 @@ def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) ->
     pictures = _pictures(content, described, images, split, tally)
     files = {i: picture.image for i, picture in enumerate(pictures, 1)}
     lines = [line for i, picture in enumerate(pictures, 1) for line in _lines(picture, i, tally)]
-    sizes = _sizes({files[line.image_id] for line in lines})
+    sizes = whole_sizes(files[i] for i in {line.image_id for line in lines})
     return Tables(
         described.parent.name,
         described.parent,
@@ -70,7 +70,7 @@ def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) ->
 
 
 def _relative(image: Path, folder: Path) -> str:
-    return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+    return image.as_posix().removeprefix(f"{folder.as_posix()}/")
 
 
 # ---------------------------------------------------------------------------------------------------------- data.yaml
@@ -183,7 +183,7 @@ def _first_there(roots: Sequence[Path], line: str) -> Path:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [_normal(path) for path in pictures_below(folder)]
+    return list(pictures_below(_normal(folder)))
 
 
 def _normal(path: Path) -> Path:
@@ -196,20 +196,21 @@ class _Labels:
     def __init__(self, root: Path, images: Iterable[Path]) -> None:
         self._root, self._images = root, [_normal(folder) for folder in images]
         self._texts = cache(_texts)
+        self._places = cache(lambda folder: [self._texts(place) for place in self._folders(folder)])
 
     def of(self, image: Path) -> Path | None:
-        places = self._places(image)
-        return next((found for place in places if (found := self._texts(place).get(image.stem))), None)
+        return next((found for texts in self._places(image.parent) if (found := texts.get(image.stem))), None)
 
-    def _places(self, image: Path) -> Iterator[Path]:
-        yield image.parent
-        parts = list(image.parent.parts)
+    def _folders(self, images: Path) -> Iterator[Path]:
+        """Where the labels of the images of a folder may lie."""
+        yield images
+        parts = list(images.parts)
         if "images" in parts:
             parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
             yield Path(*parts)
         for folder in self._images:
-            if image.is_relative_to(folder):
-                yield self._root / "labels" / image.parent.relative_to(folder)
+            if images.is_relative_to(folder):
+                yield self._root / "labels" / images.relative_to(folder)
 
     def count_unused(self, used: set[Path], tally: Tally) -> None:
         """Labels of images that are not there, in folders that hold nothing but labels."""
@@ -222,9 +223,10 @@ class _Labels:
 def _texts(folder: Path) -> dict[str, Path]:
     """Stem -> .txt, whatever the case of the suffix."""
     try:
-        return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt"}
+        names = [os.path.splitext(name) for name in sorted(os.listdir(folder))]
     except OSError:
         return {}
+    return {stem: folder / f"{stem}{suffix}" for stem, suffix in names if suffix.lower() == ".txt"}
 
 
 # -------------------------------------------------------------------------------------------------------------- boxes
@@ -243,31 +245,20 @@ def _lines(picture: _Picture, image_id: int, tally: Tally) -> Iterator[Line]:
             yield line
 
 
-def _sizes(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Of those that are images; of the others it is said later that they are none."""
-    sizes = {}
-    for file in files:
-        try:
-            sizes[file] = whole_size(file)
-        except ImageError:
-            continue
-    return sizes
-
-
 def _annotations(
     lines: Sequence[Line],
     form: Form,
     files: Mapping[int, Path],
-    sizes: Mapping[Path, tuple[int, int]],
+    sizes: Mapping[Path, Size | str],
     classes: set[int],
     tally: Tally,
 ) -> Iterator[dict[str, Any]]:
     for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, tally):
         if line.category not in classes:
             tally.add(Fault.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
-        elif size := sizes.get(files[line.image_id]):
+        elif isinstance(size := sizes[files[line.image_id]], str):
+            tally.add(Fault.BOX_UNPLACED, line.where)
+        else:
             width, height = size
             bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
             yield {"image_id": line.image_id, "category_id": int(line.category), "bbox": bbox}
-        else:
-            tally.add(Fault.BOX_UNPLACED, line.where)

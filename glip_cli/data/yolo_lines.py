@@ -53,15 +53,14 @@ class Line(NamedTuple):
 
 def parse_line(text: str, image_id: int, file: Path, number: int, tally: Tally) -> Line | None:
     """None for what is not a class and four or more numbers; it is counted."""
-    parts = text.split(",") if "," in text else text.split()
     try:
-        category, *values = map(float, parts)
+        numbers = list(map(float, text.split(",") if "," in text else text.split()))
     except ValueError:
-        category, values = math.nan, []
-    if len(values) < _BOX or not all(map(math.isfinite, (category, *values))):
+        numbers = []
+    if len(numbers) <= _BOX or not all(map(math.isfinite, numbers)):
         tally.add(Fault.LINE, f"{file}, line {number} is {shown(text.strip())}")
         return None
-    return Line(image_id, category, values, file, number)
+    return Line(image_id, numbers[0], numbers[1:], file, number)
 
 
 def boxes_of_lines(lines: Sequence[Line], form: Form, tally: Tally) -> list[tuple[Line, Corners]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.frames import Size
 from glip_cli.data.ids import spelling_of
+from glip_cli.data.image_files import Size
 from glip_cli.data.reading import read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.frames import Frames, Size, frames_of
+from glip_cli.data.frames import Frames, frames_of
+from glip_cli.data.image_files import Size
 from glip_cli.data.rows import ImageRow
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.readable import counted, one_line, shorten

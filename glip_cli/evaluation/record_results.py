@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.frames import Size
+from glip_cli.data.image_files import Size
 from glip_cli.data.reading import as_number, as_sized_box, read_text, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco_images import size_of

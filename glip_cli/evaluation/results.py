@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.frames import frames_of
-from glip_cli.data.image_files import upright_size
+from glip_cli.data.image_files import read_headers
 from glip_cli.data.reading import as_number, as_sized_box, read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco_images import CocoImages, Lookup, images_beside, read_coco_images
@@ -114,6 +114,7 @@ def _others(truth: GroundTruth, known: Iterable[int | None]) -> tuple[int, ...]:
 
 def _unmoved(truth: GroundTruth, files: Mapping[int, Path]) -> Any:
     """The frames of the images at hand, to draw by; the results stay where they are."""
-    sizes = {number: size for number, path in files.items() if (size := upright_size(path))}
+    headers = read_headers(files.values())
+    sizes = {number: headers[path].size for number, path in files.items() if path in headers}
     frames = frames_of(truth.images, truth.annotations, sizes, files)
     return replace(frames, done="the results are taken as pixels of the stated size")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import threading
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from glip_cli.data.image_files import upright_size, whole_size
-from glip_cli.errors import ImageError
+from glip_cli.data import image_files
+from glip_cli.data.image_files import Size, read_headers, whole_sizes
+from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.image import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -31,17 +32,21 @@ def test_as_decoding_says(tmp_path: Path, kind: str, kept: float) -> None:
     data = saved(kind)
     path = tmp_path / "x.jpg"  # whatever the name says
     path.write_bytes(data[: int(len(data) * kept)])
-    assert outcome(whole_size, path) == outcome(lambda path: read_image(path).size, path)
-    if kept == 0.5:
-        assert "damaged or cut short" in outcome(whole_size, path)
-
-
-def outcome(measure: Callable[[Path], tuple[int, int]], path: Path) -> str:
-    """The size, or why there is none."""
     try:
-        return str(measure(path))
+        wanted: Size | str = read_image(path).size
     except ImageError as error:
-        return str(error)
+        wanted = str(error)
+    assert whole_size(path) == wanted
+    if kept == 0.5:
+        assert "damaged or cut short" in str(wanted)
+
+
+def whole_size(path: Path) -> Size | str:
+    return whole_sizes([path])[path]
+
+
+def upright_size(path: Path) -> Size:
+    return read_headers([path])[path].size
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO"])
@@ -80,8 +85,7 @@ def test_jpeg_with_marks_of_the_end_before_its_data(tmp_path: Path, options: dic
     data = saved("JPEG", exif=exif, **options)
     path = tmp_path / "x.jpg"
     path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(ImageError, match=r"x\.jpg: damaged or cut short"):
-        whole_size(path)
+    assert "x.jpg: damaged or cut short" in str(whole_size(path))
     path.write_bytes(data)
     assert whole_size(path) == (60, 40)
 
@@ -94,7 +98,22 @@ def test_turned_by_exif(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="no such file"):
-        whole_size(tmp_path / "gone.jpg")
-    with pytest.raises(ImageError):
-        whole_size(tmp_path)
+    gone = tmp_path / "gone.jpg"
+    sizes = whole_sizes([gone, tmp_path])
+    assert "no such file" in str(sizes[gone])
+    assert isinstance(sizes[tmp_path], str)
+    assert read_headers([gone, tmp_path]) == {}
+
+
+def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the reading. Each image before it has the whole time, of which all together take more."""
+    hold, is_file = threading.Event(), Path.is_file
+    paths = [tmp_path / name for name in ("a.jpg", "b.jpg", "dead.jpg", "c.jpg")]
+    for path in paths:
+        path.write_bytes(saved("JPEG"))
+    monkeypatch.setattr(Path, "is_file", lambda path: hold.wait(60 if "dead" in path.name else 0.6) or is_file(path))
+    monkeypatch.setattr(image_files, "READ_SECONDS", 1)
+    monkeypatch.setattr("glip_cli.image.READ_SECONDS", 1)
+    with pytest.raises(UnavailableError, match=r"dead\.jpg: not read within 1 s; check the disk or network"):
+        whole_sizes(paths)
+    hold.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -70,12 +70,15 @@ def boxes_of(
     """Image id -> its boxes that can be learnt from; `annotations` are those of the tables, with their places."""
     names = {row.id: row.file_name for row in rows}
     found: dict[int, list[Box]] = defaultdict(list)
-    ids: Counter[int] = Counter()
+    ids: set[int] = set()
+    repeated: set[int] = set()
     for place, row in annotations:
-        ids[row["id"]] += 1
         image = names.get(row["image_id"])
         picture = pictures.get(row["image_id"])
-        if ids[row["id"]] == 2:
+        if (number := row["id"]) not in ids:
+            ids.add(number)
+        elif number not in repeated:
+            repeated.add(number)
             tally.add(Fault.BOX_ID, _example(row, image))
         if image is None:
             tally.add(Fault.BOX_IMAGE, _example(row, f"image {shown(tables.annotations[place].get('image_id'))}"))
@@ -102,15 +105,18 @@ def _example(row: Annotation, image: str | None) -> str:
 def _inside(row: Annotation, picture: Picture, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
     """The corners of the part of a box that lies in its picture; None where there is not enough of it."""
     x, y, width, height = row["bbox"]
+    right, bottom = x + width, y + height
+    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= picture.width and bottom <= picture.height:
+        return x, y, right, bottom
     if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
         tally.add(Fault.BOX_SIZE, _example(row, image))
         return None
     x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(x + width, float(picture.width)), min(y + height, float(picture.height))
+    x2, y2 = min(right, float(picture.width)), min(bottom, float(picture.height))
     if min(x2 - x1, y2 - y1) <= 1:
         tally.add(Fault.BOX_OUTSIDE, f"{_example(row, image)} in {picture.width} x {picture.height}")
         return None
-    if max(x1 - x, y1 - y, x + width - x2, y + height - y2) > _ROUNDING:
+    if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
         tally.add(Fault.BOX_CLIPPED, f"{_example(row, image)} in {picture.width} x {picture.height}")
     return x1, y1, x2, y2
 
