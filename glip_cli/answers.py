@@ -40,13 +40,15 @@ def _wanted(found: Found, labels: int, iou: float) -> Tensor:
 
 
 def is_capped(found: Detections, plan: Plan, options: DetectOptions) -> bool:
-    """Whether `found` has as many boxes of one text as are kept where no --top-k says otherwise.
+    """Whether an image, or a view of one, has as many boxes of one text above their thresholds as are kept.
 
-    Of several views that is not known: each has its own.
+    Where --top-k says how many, that is not asked.
     """
-    if options.top_k is not None or options.views or len(found) < options.per_text:
+    if options.top_k is not None or len(found) < options.per_text:
         return False
-    return any(np.isin(found.label_ids, part.label_ids).sum() >= options.per_text for part in plan.chunks)
+    thresholds = np.array([options.class_thresholds.get(label, options.threshold) for label in plan.labels])
+    labels = found.label_ids[found.scores > thresholds[found.label_ids]]
+    return any(np.isin(labels, part.label_ids).sum() >= options.per_text for part in plan.chunks)
 
 
 def to_found(detections: Detections) -> Found:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from glip_cli.answers import limits, merge, to_detections, to_found
+from glip_cli.answers import is_capped, limits, merge, to_detections, to_found
 from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
 from glip_cli.errors import FetchError, PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
@@ -240,20 +240,23 @@ class Detector:
         padding takes part in the fusion.
         """
         if options.views:
-            yield from (self._in_views(image, plan, options) for image in images)
+            yield from (self.in_views(image, plan, options)[0] for image in images)
             return
         size = options.size or self.model.config.image_size
         yield from self._answers((prepare(image, *size) for image in images), plan, options)
 
-    def _in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> Detections:
-        """One image, asked in tiles or at several scales; batched are its views."""
+    def in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> tuple[Detections, bool]:
+        """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
         size = options.size or self.model.config.image_size
         views = views_of(image.size, options, size, flips=mirrors(plan.chunks))
         if len(views) == 1:
-            return self.detect([prepare(image, *size)], plan, options)[0]
-        answers = self._answers((cut(image, view) for view in views), every_label(plan), view_options(options))
+            (alone,) = self.detect([prepare(image, *size)], plan, options)
+            return alone, is_capped(alone, plan, options)
+        every = every_label(plan)
+        answers = list(self._answers((cut(image, view) for view in views), every, view_options(options)))
         found = combine(views, map(to_found, answers), options)
-        return to_detections(merge([found], plan, options), image.size, plan)
+        capped = any(is_capped(answer, every, options) for answer in answers)
+        return to_detections(merge([found], plan, options), image.size, plan), capped
 
     def _answers(self, items: Iterable[Prepared], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         batch: list[Prepared] = []

@@ -400,12 +400,12 @@ class Small:
     def __init__(self, fits: int) -> None:
         self.fits, self.asked = fits, []
 
-    def stream(self, images: list[Image.Image], plan: object, options: DetectOptions) -> list[Detections]:
+    def in_views(self, image: Image.Image, plan: object, options: DetectOptions) -> tuple[Detections, bool]:
         self.asked.append(options.batch_size)
         if options.batch_size > self.fits:
             raise OutOfMemoryError("out of memory")
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        return [Detections(*nothing, ("cat",), ((0, 3),), "cat .", image.size) for image in images]
+        return Detections(*nothing, ("cat",), ((0, 3),), "cat .", image.size), False
 
 
 def test_fewer_views_at_once_where_memory_is_short(folder: Path) -> None:

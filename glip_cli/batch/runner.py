@@ -179,7 +179,6 @@ class Runner:
                 let_go(self.detector.device)
                 self._batch_size = at_once // 2
                 continue
-            self._capped = self._capped or any(is_capped(one, self.plan, self.options) for one in found)
             for outcome, detections in zip(batch, found, strict=True):
                 outcome.detections, outcome.prepared = detections, None
                 outcome.image = outcome.image if self.keep_images else None
@@ -189,18 +188,23 @@ class Runner:
     def _answers(self, batch: Sequence[Outcome]) -> list[Detections]:
         """Of pictures of one shape, or of one picture in several views."""
         if self.options.views:
+            options = replace(self.options, batch_size=self._batch_size)
             images = [outcome.image for outcome in batch if outcome.image is not None]
-            return list(self.detector.stream(images, self.plan, replace(self.options, batch_size=self._batch_size)))
+            pairs = [self.detector.in_views(image, self.plan, options) for image in images]
+            self._capped |= any(capped for _, capped in pairs)
+            return [found for found, _ in pairs]
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
-        return self.detector.detect(prepared, self.plan, self.options)
+        found = self.detector.detect(prepared, self.plan, self.options)
+        self._capped |= any(is_capped(one, self.plan, self.options) for one in found)
+        return found
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of the answers."""
         if not self._capped:
             return ()
-        most = self.options.per_text
-        return (f"{most} boxes are kept per image, and an image had as many: --top-k N says how many",)
+        most, what = self.options.per_text, "view" if self.options.views else "image"
+        return (f"{most} boxes are kept per {what}, and one had as many: --top-k N says how many",)
 
     @property
     def halved_to(self) -> int | None:
