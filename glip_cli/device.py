@@ -56,8 +56,9 @@ def half_notes(flag: str, device: torch.device) -> tuple[str, ...]:
     cost = bfloat16_cost() if device.type == "cpu" else 0.0
     if cost <= 1:
         return ()
+    times = f"{float(f'{cost:.2g}'):g}"  # 210, where .2g alone says 2.1e+02
     return (
-        f"{flag} is slow on this processor, which emulates it: a matrix product takes {cost:.2g} times as long as in "
+        f"{flag} is slow on this processor, which emulates it: a matrix product takes {times} times as long as in "
         "float32; leave it out",
     )
 

@@ -129,7 +129,7 @@ def test_show_without_a_display_says_so_once_and_all_is_saved(folder: Path, monk
 
 
 def test_limits_are_said_where_they_are_met(folder: Path) -> None:
-    capped = "note: 100 boxes are kept per image, and an image had as many: --top-k N says how many"
+    capped = "note: 100 boxes are kept per image, and one had as many: --top-k N says how many"
     floor = "note: threshold 0.01: boxes whose label scores 0.05 or less are never kept"
     words = ["0.png", "-t", "triangle . " * 80, "--no-save-vis"]
     result = glip(*words, "--threshold", "0.01", "--json")
@@ -140,6 +140,9 @@ def test_limits_are_said_where_they_are_met(folder: Path) -> None:
     result = glip(*words, "--threshold", "0.05", "--top-k", "100")
     assert capped not in result.stderr
     assert "never kept" not in result.stderr
+    views = ["--tile", "100", "--overlap", "0"]
+    assert capped.replace("image", "view") in glip(*words, *views, "--threshold", "0.06").stderr
+    assert "had as many" not in glip(*words, *views, "--threshold", "0.9").stderr  # what is left out scores less
     result = glip("0.png", "-t", "star", "--class-threshold", "star=0", "--no-save-vis")
     assert "note: threshold 0: boxes" in result.stderr
 
@@ -334,11 +337,14 @@ def test_bfloat16_that_a_processor_emulates_is_said_to_be_slow() -> None:
     assert float(said[1]) > 1
 
 
-def test_a_slow_number_format_is_noted_before_the_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glip_cli.device.bfloat16_cost", lambda: 34.4)
+@pytest.mark.parametrize(("cost", "times"), [(3.44, "3.4"), (212.3, "210")])
+def test_a_slow_number_format_is_noted_before_the_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cost: float, times: str
+) -> None:
+    monkeypatch.setattr("glip_cli.device.bfloat16_cost", lambda: cost)
     slow = glip("0.png", "-t", PROMPT, "--dtype", "bfloat16")
     assert slow.exit_code == 0
-    note = ("note: --dtype bfloat16 is slow on this processor, which emulates it: a matrix product takes 34 times as "
-            "long as in float32; leave it out")  # fmt: skip
+    note = (f"note: --dtype bfloat16 is slow on this processor, which emulates it: a matrix product takes {times} "
+            "times as long as in float32; leave it out")  # fmt: skip
     assert slow.stderr.splitlines().index(note) < 2
     assert "slow" not in glip("0.png", "-t", PROMPT).stderr
