@@ -35,21 +35,21 @@ def list_(json: Json = False, debug: flags.Debug = False) -> None:
         for checkpoint in checkpoints:
             print_json(_as_dict(checkpoint))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("model", "network", "trained on", "COCO\nAP", "LVIS\nAP", "licence", "here"):
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))  # within 80 columns
+    for column in ("model", "trained on", "COCO\nAP", "LVIS\nAP", "licence", "here"):
         table.add_column(column, no_wrap=column != "trained on")  # a name that is cut cannot be typed
     for checkpoint in checkpoints:
         table.add_row(
             checkpoint.name,
-            checkpoint.architecture,
-            ", ".join(checkpoint.pretraining),
+            "+".join(checkpoint.pretraining),
             _published(checkpoint, "COCO val2017"),
             _published(checkpoint, "LVIS minival"),
             checkpoint.licence,
-            "no longer" if checkpoint.unavailable else "yes" if _is_here(checkpoint) else "",
+            "gone" if checkpoint.unavailable else "yes" if _is_here(checkpoint) else "",
         )
     Console(soft_wrap=False).print(table)
-    print("AP as published by their makers; 'here': in the cache, or built in. glip weights fetch NAME gets one.")
+    print("AP: as published by the makers. here: in the cache or built in; gone: withdrawn.")
+    print("glip weights fetch NAME gets one, and --json has all that is known of each.")
 
 
 @app.command(epilog="Example: glip weights fetch glip-t")
