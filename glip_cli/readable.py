@@ -12,6 +12,7 @@ from typing import TextIO
 LINE = 287  # characters of an error, which are 300 with what its line begins with
 LIST = 120  # characters of a list within it
 QUOTED = 60  # characters of one quoted value
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Parameters of S3, Google, Azure and CloudFront, and what others call them
 _SECRET = re.compile(
@@ -84,8 +85,12 @@ def open_text(path: Path | str, errors: str = "strict", newline: str | None = No
     The mark at its begin is not part of the text. Raises OSError; reading raises UnicodeError, see `why_unreadable`.
     """
     stream = open(path, "rb")  # noqa: SIM115 (closed with what is returned); once: what a pipe has given is gone
-    utf16 = stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return io.TextIOWrapper(stream, "utf-16" if utf16 else "utf-8-sig", errors, newline)
+    return io.TextIOWrapper(stream, encoding_of(stream.peek(3)), errors, newline)
+
+
+def encoding_of(data: bytes, unmarked: str = "utf-8") -> str:
+    """By the byte order mark at the begin of a file; the mark is then no part of the text."""
+    return next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), unmarked)
 
 
 def why_unreadable(error: Exception) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from glip_cli.download import MAX_DOWNLOAD_BYTES
 from glip_cli.errors import UsageError
-from glip_cli.readable import one_line
+from glip_cli.readable import encoding_of, one_line
 from glip_cli.walk import IMAGE_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
@@ -87,7 +87,7 @@ def _texts(parts: list[Part], path: Path) -> Iterator[str]:
     texts = [part for part in parts if part.ending == "txt"]
     for part in texts or [part for part in parts if part.ending == "json"]:
         try:
-            content = part.content.decode("utf-8-sig")
+            content = part.content.decode(encoding_of(part.content))
             yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
         except (ValueError, RecursionError):
             raise UsageError(

@@ -87,7 +87,7 @@ class Asked:
         path = self.annotations()
         if self.flags.split and path.suffix.lower() in (".json", ".csv"):
             raise UsageError(f"--split chooses a part of a folder or data.yaml, and {path} is one file: leave it out")
-        return read_ground_truth(path, images=self.flags.images, split=self.flags.split or "val")
+        return read_ground_truth(path, images=self.flags.images, split=self.flags.split)
 
     def folder(self) -> Path:
         """Raises UsageError."""

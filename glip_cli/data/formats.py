@@ -10,6 +10,7 @@ folder with train/, valid/, test/            as the one of the split that is ask
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from glip_cli.data.box_csv import read_box_csv
@@ -43,7 +44,7 @@ def read_tables(path: Path, images: Path | None, split: str, tally: Tally) -> Ta
     if len(files := _annotation_files(path)) == 1:
         return _read_file(files[0], images, tally)
     if part := next((path / name for name in _SPLITS.get(split, (split,)) if (path / name).is_dir()), None):
-        return read_tables(part, images, split, tally)
+        return replace(read_tables(part, images, split, tally), is_part=True)
     raise UsageError(f"{path}: {_what_is_in(path, split)}")
 
 

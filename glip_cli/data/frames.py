@@ -121,6 +121,13 @@ def frames_of(
     return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed), unturned))
 
 
+def frames_of_files(images: Sequence[ImageRow], annotations: Iterable[Annotation], files: Mapping[int, Path]) -> Frames:
+    """`frames_of`, with the sizes that the files say. Raises UnavailableError."""
+    headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
+    sizes = {number: headers[path].size for number, path in files.items() if path in headers}
+    return frames_of(images, annotations, sizes, files)
+
+
 def _stated(row: ImageRow) -> Size:
     return row.width or 0, row.height or 0
 

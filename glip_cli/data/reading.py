@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from glip_cli.errors import UsageError
-from glip_cli.readable import one_line
+from glip_cli.readable import encoding_of, one_line
 
 _MAX_ID = 2**63 - 1
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_json(path: Path) -> Any:
@@ -36,7 +34,7 @@ def read_text(path: Path) -> str:
     """UTF-8, or UTF-16 where a byte order mark says so. Raises UsageError where it is missing or neither."""
     data = read_bytes(path)
     try:
-        return data.decode("utf-16" if data[:2] in _UTF_16 else "utf-8-sig")
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: its bytes are not UTF-8 text; check the path") from None
 

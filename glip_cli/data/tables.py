@@ -17,6 +17,7 @@ class Tables:
     Attributes:
         image_ids, category_ids: the file's own ids, for the numbers that stand in the rows.
         paths: image id -> its file, where the reader knows it.
+        is_part: it is the split that was asked for; else there are none, and it is all.
         sizes: file -> (width, height) in pixels of the upright image, or why it has none, where the reader opened it.
     """
 
@@ -28,5 +29,6 @@ class Tables:
     is_grounding: bool = False
     image_ids: Ids = field(default_factory=Ids)
     category_ids: Ids = field(default_factory=Ids)
+    is_part: bool = False
     paths: Mapping[int, Path] = field(default_factory=dict)
     sizes: Mapping[Path, tuple[int, int] | str] = field(default_factory=dict)

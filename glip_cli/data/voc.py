@@ -44,8 +44,8 @@ def read_voc(path: Path, images: Path | None, split: str, tally: Tally) -> Table
     Raises:
         UsageError: the list has none of the files, or none can be read; says why not the first.
     """
-    files = _files(path)
-    chosen = _of_split(files, path, split, tally)
+    files, listed = _files(path), _list_of(path, split)
+    chosen = _listed(files, listed, tally) if listed else files
     if not chosen:
         raise UsageError(f"{path}: ImageSets/Main lists none of the xml files for '{split}'; correct the list")
     read = _read(chosen, tally)
@@ -62,15 +62,17 @@ def read_voc(path: Path, images: Path | None, split: str, tally: Tally) -> Table
         rows,
         [row for i, one in enumerate(read, 1) for row in _annotations(one, i, numbers)],
         [{"id": number, "name": name} for name, number in numbers.items()],
+        is_part=listed is not None,
         paths={i: file for i, (_, file) in enumerate(named, 1) if file},
     )
 
 
-def _of_split(files: Sequence[Path], path: Path, split: str, tally: Tally) -> Sequence[Path]:
+def _list_of(path: Path, split: str) -> Path | None:
     lists = (path / "ImageSets" / "Main" / f"{name}.txt" for name in _LISTS.get(split, (split,)))
-    listed = next((file for file in lists if file.is_file()), None)
-    if listed is None:
-        return files
+    return next((file for file in lists if file.is_file()), None)
+
+
+def _listed(files: Sequence[Path], listed: Path, tally: Tally) -> Sequence[Path]:
     stems = {line.split()[0] for line in read_text(listed).splitlines() if line.strip()}
     for file in files:
         if file.stem not in stems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from xml.etree import ElementTree
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_bytes, stated_size, text_numbers
 from glip_cli.errors import UsageError
+from glip_cli.readable import encoding_of
 
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*?)?\?>")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FALSE = ("", "0", "false", "no", "unspecified")
@@ -64,9 +63,8 @@ def _root(file: Path) -> ElementTree.Element:
 
 def _text(data: bytes) -> str:
     """Without the declaration, which names encodings that the parser does not know. Raises ValueError, LookupError."""
-    marked = next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
     declared = _DECLARATION.match(data[:200].decode("ascii", "replace"))
-    text = data.decode(marked or (declared and declared[1]) or "utf-8")
+    text = data.decode(encoding_of(data, (declared and declared[1]) or "utf-8"))
     declaration = _DECLARATION.match(text)
     return text[declaration.end() :] if declaration else text
 

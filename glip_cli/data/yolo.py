@@ -64,6 +64,7 @@ def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) ->
         [{"id": i, "file_name": _relative(image, described.parent)} for i, image in files.items()],
         list(_annotations(lines, form, files, sizes, {number for number, _ in names}, tally)),
         [{"id": number, "name": name} for number, name in names],
+        is_part=content.get(split, "") not in _NOTHING,
         paths={i: image for i, image in files.items() if image.is_file()},
         sizes=sizes,
     )

@@ -91,7 +91,7 @@ class GroundTruth:
 
 @collector_paused()
 def read_ground_truth(
-    path: Path, *, names: Mapping[int, str] | None = None, images: Path | None = None, split: str = "val"
+    path: Path, *, names: Mapping[int, str] | None = None, images: Path | None = None, split: str | None = None
 ) -> GroundTruth:
     """A COCO or LVIS annotation file, or any other kind of `glip_cli.data.formats`.
 
@@ -99,16 +99,16 @@ def read_ground_truth(
         path: JSON with images, annotations (`bbox`; polygons are not looked at) and categories; or YOLO, VOC, csv.
         names: category id -> the name to prompt with instead of the file's (ODinW's OVERRIDE_CATEGORY).
         images: the folder of the images, for formats whose boxes are fractions of their sizes.
-        split: which part, of a set that has several.
+        split: which part, of a set that has several; None for "val". It is a note where there are none.
 
     Raises:
         UsageError: the file cannot be meant as ground truth; names the place in it.
     """
     tally = Tally()
-    tables = read_tables(path, images, split, tally)
+    tables = read_tables(path, images, split or "val", tally)
     if not tables.categories:
         raise UsageError(f"{path}: names no category; give a COCO annotation file that does")
-    notes: list[str] = []
+    notes = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not tables.is_part else []
     rows = tuple(read_image_row(row, where) for row, where in _unique(tables.images, f"{path}: images", notes))
     annotations = [row for _, row in read_annotations(tables, tally)]
     if tables.annotations and not annotations:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.frames import frames_of
-from glip_cli.data.image_files import read_headers
+from glip_cli.data.frames import frames_of_files
 from glip_cli.data.reading import as_number, as_sized_box, read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco_images import CocoImages, Lookup, images_beside, read_coco_images
@@ -114,7 +113,5 @@ def _others(truth: GroundTruth, known: Iterable[int | None]) -> tuple[int, ...]:
 
 def _unmoved(truth: GroundTruth, files: Mapping[int, Path]) -> Any:
     """The frames of the images at hand, to draw by; the results stay where they are."""
-    headers = read_headers(files.values())
-    sizes = {number: headers[path].size for number, path in files.items() if path in headers}
-    frames = frames_of(truth.images, truth.annotations, sizes, files)
+    frames = frames_of_files(truth.images, truth.annotations, files)
     return replace(frames, done="the results are taken as pixels of the stated size")

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from glip_cli.errors import UnavailableError
 from glip_cli.finetune.data.sets import DetectionItem, Item, TrainSet
 from glip_cli.finetune.keep import Check
+from glip_cli.readable import why_unreadable
 
 Digest = dict[str, str]
 """Of the classes, the images (names and sizes of the files) and the boxes of a data set."""
@@ -52,7 +54,11 @@ def _boxes(item: Item) -> tuple[object, ...]:
 
 
 def _file(name: str, path: Path) -> tuple[str, int]:
-    return name, path.stat().st_size
+    """Raises UnavailableError."""
+    try:
+        return name, path.stat().st_size
+    except OSError as error:
+        raise UnavailableError(f"{path}: it was there, and now: {why_unreadable(error)}; put it back") from None
 
 
 def _hash(values: Iterable[object]) -> str:

@@ -116,7 +116,9 @@ class Job:
         self._read_checks(scenes)
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
         self._compare(digests)
-        batches = self._batches(self._shots(sets))
+        shown = self._shots(sets)
+        self._say_what_is_odd([one for one in shown if isinstance(one, TrainSet)])
+        batches = self._batches(shown)
         before = self._before()
         trainer = self._trainer(batches)
         self._go_on(trainer)
@@ -139,6 +141,12 @@ class Job:
         for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
             for note in vocabulary_notes(label_prompt(labels), tokenizer):
                 self.told.note(f"note: {note}")
+
+    def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> None:
+        """About what is measured on."""
+        for check in self.checks.values() if self.processes.first else ():
+            for note in check.notes(sets):
+                self.told.note(f"note: {check.task.name}: {note}")
 
     def _compare(self, digests: Mapping[str, Digest]) -> None:
         """Raises UsageError where a training that goes on began with other data."""

@@ -5,13 +5,15 @@ It is measured as `glip eval` does, on the road that every command takes: `Detec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glip_cli.batch.items import Item
 from glip_cli.batch.local import LocalEngine
 from glip_cli.batch.runner import Runner
+from glip_cli.data.frames import frames_of_files
 from glip_cli.detector import Detector
 from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task, names_of
 from glip_cli.evaluation.coco import coco_scores
@@ -22,6 +24,7 @@ from glip_cli.finetune.processes import Processes
 from glip_cli.options import DetectOptions
 from glip_cli.output.formats import json_bytes, written
 from glip_cli.output.pictures import Pictures
+from glip_cli.readable import counted
 
 Scores = dict[str, float | None]
 """Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
@@ -45,6 +48,21 @@ class Check:
     @property
     def name(self) -> str:
         return f"{self.task.name}, {len(self.task.truth.images)} images"
+
+    def notes(self, sets: Iterable[TrainSet]) -> Iterator[str]:
+        """What is odd about its annotations and images; the latter may be those of the training sets.
+
+        Raises:
+            UnavailableError: the disk of an image does not answer.
+        """
+        truth, images = self.task.truth, self.task.images
+        trained = {os.path.abspath(item.image) for one in sets for item in one.items}
+        both = sum(os.path.abspath(image) in trained for image in images.values())
+        yield from truth.notes
+        if note := frames_of_files(truth.images, truth.annotations, images).note:
+            yield note
+        if both:
+            yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
 
 
 @dataclass(frozen=True)

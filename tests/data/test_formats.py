@@ -10,6 +10,7 @@ import pytest
 from glip_cli.data.formats import read_tables
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.errors import UsageError
+from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_voc import thing as voc_thing
 from tests.data.test_voc import written, xml
 from tests.data.test_yolo import BOX_160, corners, image
@@ -80,6 +81,26 @@ def test_a_folder_with_one_json(tmp_path: Path) -> None:
     (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(two_pictures()))
     tables, _ = read(tmp_path)
     assert (tables.folder, len(tables.annotations)) == (tmp_path / "train", 3)
+
+
+@pytest.mark.parametrize(
+    ("files", "has_test"),
+    [
+        ({"a.json": json.dumps(two_pictures())}, False),
+        ({"test/a.json": json.dumps(two_pictures())}, True),
+        ({"a.xml": xml("a.png", voc_thing()), "ImageSets/Main/train.txt": "a"}, False),
+        ({"a.xml": xml("a.png", voc_thing()), "ImageSets/Main/test.txt": "a"}, True),
+        ({"data.yaml": "names: [star]", "images/a.png": ""}, False),
+        ({"data.yaml": "names: [star]\ntest: images", "images/a.png": ""}, True),
+    ],
+)
+def test_a_part_that_there_is_none_of_is_noted(tmp_path: Path, files: dict[str, str], has_test: bool) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    note = f'{tmp_path} has no part called "test"; all of it is read'
+    assert (note in read_ground_truth(tmp_path, split="test").notes) is not has_test
+    assert has_test or note not in read_ground_truth(tmp_path).notes  # "val" is asked of every set
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from glip_cli.errors import UnavailableError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.keep import new_check
@@ -46,3 +48,12 @@ def test_another_folder_or_spelling_is_the_same(tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "train.json"
     moved.write_text(json.dumps(coco(), indent=2))
     assert digests(moved) == before
+
+
+def test_an_image_that_is_gone_since_it_was_checked(tmp_path: Path) -> None:
+    (train_set, _) = read_train_set(written(tmp_path, coco()))
+    train_set.items[0].image.unlink()
+    with pytest.raises(
+        UnavailableError, match=r"a\.png: it was there, and now: No such file or directory; put it back"
+    ):
+        digest_of_data([train_set], [])

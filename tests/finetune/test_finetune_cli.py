@@ -47,6 +47,8 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
         in said
     )
     assert "measuring AP before the training on drawn scenes, 4 images" in said
+    both = "note: instances.json: 8 of its 8 images are trained on too; AP on them says little of others"
+    assert [line for line in said.splitlines() if line.startswith("note: ")] == [both]
     assert re.search(r"; this epoch ends in \d+ s, the training in \d+ s$", said, re.MULTILINE)
     assert "step 4 of 4, epoch 2: AP" in said
     assert f"glip detect photo.jpg --model {out}" in said
