@@ -156,6 +156,11 @@ def _decode(data: bytes, name: str) -> Image.Image:
     if data[:4] in _DRAWINGS:
         raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
     with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
+        return within(READ_SECONDS, _pixels, image)
+
+
+def _pixels(image: Image.Image) -> Image.Image:
+    with quiet():
         return _rgb(_upright(image))
 
 
@@ -171,6 +176,8 @@ def _decoding(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: not a picture in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too large to decode ({_one_line(error)}); cut it up or shrink it first") from error
+    except TimeoutError as error:  # a JPEG of a megabyte can hold scans for hours
+        raise ImageError(f"{name}: not decoded within {READ_SECONDS:g} s; export it again") from error
     except MemoryError as error:
         raise ImageError(f"{name}: not enough memory to decode it; cut it up or shrink it first") from error
     except Exception as error:  # damaged data makes decoders raise anything: SyntaxError, struct.error, IndexError ...

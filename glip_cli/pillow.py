@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, _imaging
 
@@ -62,21 +62,21 @@ class _InQuietThread:
         return threading.get_ident() in _quiet_threads
 
 
-_IGNORED = ("ignore", _InQuietThread(), Warning, None, 0)
+_IGNORED: Any = ("ignore", _InQuietThread(), Warning, None, 0)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No warning of this thread is shown; those of other threads are, which `warnings.catch_warnings` would hide."""
     with _filters:
-        if not _quiet_threads:
-            warnings.filters.insert(0, _IGNORED)  # type: ignore[attr-defined]
         _quiet_threads.add(threading.get_ident())
+        if warnings.filters[:1] != [_IGNORED]:  # a thread whose decoder never returns is quiet for ever
+            warnings.filters.insert(0, _IGNORED)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         with _filters:
             _quiet_threads.discard(threading.get_ident())
-            if not _quiet_threads:
-                with suppress(ValueError):  # another thread has put back the filters of before
+            if not _quiet_threads:  # another thread may have put back the filters of before
+                while _IGNORED in warnings.filters:
                     warnings.filters.remove(_IGNORED)  # type: ignore[attr-defined]

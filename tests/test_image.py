@@ -9,6 +9,7 @@ import socket
 import threading
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from PIL import Image, features
 
 from glip_cli.errors import ImageError, without_frames
 from glip_cli.image import STD_BGR, Prepared, collate, fitted_size, prepare, read_image
+from glip_cli.pillow import quiet
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "image.npz")
 SHARED = Path(os.environ.get("GLIP_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -370,6 +372,21 @@ def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     gone.set()
 
 
+def test_a_small_file_that_takes_long_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scan of a JPEG goes over the whole image, and one may have thousands."""
+    stream = io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr("glip_cli.image.READ_SECONDS", 0.05)
+    before = set(threading.enumerate())
+    with ThreadPoolExecutor(1) as pool:
+        error = str(pool.submit(read_image, data[:-2] + 1000 * scan + data[-2:], "bomb.jpg").exception())
+    assert error == "bomb.jpg: not decoded within 0.05 s; export it again"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)  # the decoder goes on until it has done it
+
+
 def test_a_large_file_is_known_by_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bytes:
         raise AssertionError("read whole")
@@ -557,6 +574,25 @@ def test_warnings_of_other_threads_are_shown_meanwhile(monkeypatch: pytest.Monke
     leave.set()
     thread.join()
     assert len(seen) == 1
+
+
+def test_quiet_beside_a_thread_that_is_quiet_for_ever() -> None:
+    inside, hold = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with quiet():
+            inside.set()
+            hold.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    inside.wait()
+    try:
+        with warnings.catch_warnings(action="error"), quiet():
+            warnings.warn("a format is deprecated", DeprecationWarning, stacklevel=1)
+    finally:
+        hold.set()
+        thread.join()
 
 
 def test_threads_leave_the_warning_filters_as_they_were() -> None:
