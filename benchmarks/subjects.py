@@ -21,7 +21,7 @@ from glip_cli.image import collate, prepare
 from glip_cli.model import products
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan
-from glip_cli.postprocess import Geometry, label_matrix, postprocess
+from glip_cli.postprocess import Geometry, label_scores, postprocess
 from glip_cli.scenes import draw_scene
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights.parts import load_tokenizer_folder
@@ -87,8 +87,8 @@ def _textbook(subject: Detector, question: Question, plan: Plan, options: Detect
     mask = torch.arange(WINDOW, device=subject.device).unsqueeze(0) < len(tokens.ids)
     raw = textbook.network(subject.model, pixels, ids, mask)
     place = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
-    matrix = label_matrix(tokens.label_tokens, WINDOW).to(subject.device)
-    found = postprocess(raw, [matrix], [place], limits(options))[0]
+    matrix = label_scores("mean", tokens.label_tokens, WINDOW, subject.device)
+    found = postprocess(raw, [matrix], [place], limits(plan, options))[0]
     return len(to_detections(found, item.size, plan).scores)
 
 

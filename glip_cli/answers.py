@@ -13,9 +13,9 @@ from glip_cli.postprocess import Found, Limits
 from glip_cli.types import Detections
 
 
-def limits(options: DetectOptions) -> Limits:
+def limits(plan: Plan, options: DetectOptions) -> Limits:
     per_image = max(options.per_text, options.top_k or 0)
-    return Limits(nms_iou=options.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
+    return Limits(nms_iou=plan.nms_iou, agnostic=options.agnostic_nms, per_image=per_image)
 
 
 def merge(parts: list[Found], plan: Plan, options: DetectOptions) -> Found:
@@ -23,8 +23,8 @@ def merge(parts: list[Found], plan: Plan, options: DetectOptions) -> Found:
     found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")))
     found = found[found.scores.argsort(descending=True, stable=True)]
     if options.agnostic_nms and len(parts) > 1:
-        found = found[nms(found.boxes, found.scores, options.nms_iou)]
-    found = found[_wanted(found, len(plan.labels), options.nms_iou)]
+        found = found[nms(found.boxes, found.scores, plan.nms_iou)]
+    found = found[_wanted(found, len(plan.labels), plan.nms_iou)]
     thresholds = found.scores.new_tensor([options.class_thresholds.get(x, options.threshold) for x in plan.labels])
     return found[found.scores > thresholds[found.labels]][: options.top_k]
 

@@ -11,11 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from glip_cli.model.config import STRIDES
+from glip_cli.model.config import ANCHOR_SCALE, DELTA_SCALE, STRIDES
 
-DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)  # the box coder's weights 10, 10, 5, 5, inverted
 MAX_LOG_RATIO = math.log(1000 / 16)  # a box is at most 62.5 times its anchor, and at least 1/62.5
-ANCHOR_SCALE = 8  # side of an anchor in cells
 
 
 def anchors(sizes: tuple[tuple[int, int], ...], device: torch.device | str = "cpu") -> Tensor:
@@ -24,7 +22,7 @@ def anchors(sizes: tuple[tuple[int, int], ...], device: torch.device | str = "cp
     Its side is 8 strides and its centre that of the cell, (i + 0.5) * stride (no +1).
     """
     levels = []
-    for (height, width), stride in zip(sizes, STRIDES, strict=True):
+    for (height, width), stride in zip(sizes, STRIDES, strict=False):
         y = (torch.arange(height, device=device) + 0.5) * stride
         x = (torch.arange(width, device=device) + 0.5) * stride
         cy, cx = (grid.flatten() for grid in torch.meshgrid(y, x, indexing="ij"))

@@ -57,7 +57,7 @@ def create(
     device: str = "auto",
     dtype: str = "auto",
     threshold: float = 0.3,
-    nms_iou: float = 0.6,
+    nms_iou: float | None = None,
     offline: bool = False,
 ) -> DetectionFunction:
     """What CVAT calls with its `-p` parameters: the flags of `glip detect` by their names.

@@ -26,13 +26,13 @@ from glip_cli.answers import is_capped, limits, merge, to_detections, to_found
 from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
 from glip_cli.errors import FetchError, PromptError
 from glip_cli.features import Extractor, FeatureOptions, Features, Text
-from glip_cli.image import ImageSource, Prepared, collate, padded_size, prepare, read_image
+from glip_cli.image import ImageSize, ImageSource, Prepared, collate, padded_size, prepare, read_image
 from glip_cli.last_used import LastUsed
 from glip_cli.model import Glip
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan, PromptLike, Reader, every_label, mirrors, sentence_prompt
-from glip_cli.postprocess import Found, Geometry, label_matrix, on_cpu, postprocess
+from glip_cli.postprocess import Found, Geometry, Limits, label_scores, on_cpu, postprocess
 from glip_cli.prompt import Chunk, sentence_of
 from glip_cli.readable import quoted
 from glip_cli.tokenizer import Tokenizer
@@ -203,7 +203,7 @@ class Detector:
                     f"the labels take {len(chunks)} texts, and features belong to one: name fewer at once"
                 )
             text = Text(chunks[0], *self._encode_text(chunks[0].tokens.ids))
-        size = self.model.config.image_size
+        size = self.image_size(options.size)
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
     @property
@@ -233,6 +233,11 @@ class Detector:
             warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
             return None
 
+    def image_size(self, size: tuple[int, int] | None = None) -> ImageSize:
+        """How large the model reads an image; `size` replaces the model's own shorter and longer side."""
+        config = self.model.config
+        return ImageSize(*(size or config.image_size), config.size_multiple)
+
     def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.
 
@@ -242,19 +247,19 @@ class Detector:
         if options.views:
             yield from (self.in_views(image, plan, options)[0] for image in images)
             return
-        size = options.size or self.model.config.image_size
+        size = self.image_size(options.size)
         yield from self._answers((prepare(image, *size) for image in images), plan, options)
 
     def in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> tuple[Detections, bool]:
         """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
-        size = options.size or self.model.config.image_size
+        size = self.image_size(options.size)
         views = views_of(image.size, options, size, flips=mirrors(plan.chunks))
         if len(views) == 1:
             (alone,) = self.detect([prepare(image, *size)], plan, options)
             return alone, is_capped(alone, plan, options)
         every = every_label(plan)
         answers = list(self._answers((cut(image, view) for view in views), every, view_options(options)))
-        found = combine(views, map(to_found, answers), options)
+        found = combine(views, map(to_found, answers), plan.nms_iou, options.agnostic_nms)
         capped = any(is_capped(answer, every, options) for answer in answers)
         return to_detections(merge([found], plan, options), image.size, plan), capped
 
@@ -289,21 +294,22 @@ class Detector:
         with out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, ASKED_AT_ONCE // len(seen.items))
             groups = [plan.chunks[i : i + step] for i in range(0, len(plan.chunks), step)]
-            per_chunk = [found for group in groups for found in self._ground(seen, group, options, room)]
+            per_chunk = [found for group in groups for found in self._ground(seen, group, limits(plan, options), room)]
             merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
             return [to_detections(found, item.size, plan) for found, item in zip(merged, seen.items, strict=True)]
 
     def _ground(
-        self, seen: Seen, parts: Sequence[Chunk], options: DetectOptions, room: int = CACHED_TEXTS
+        self, seen: Seen, parts: Sequence[Chunk], kept: Limits, room: int = CACHED_TEXTS
     ) -> list[list[Found]]:
         """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
         images, texts = len(seen.items), len(parts)
         hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
         maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
         raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
-        matrices = [label_matrix(part.tokens.label_tokens, mask.shape[1]).to(self.device) for part in parts]
+        agg, length = self.model.config.score_agg, mask.shape[1]
+        scores = [label_scores(agg, part.tokens.label_tokens, length, self.device) for part in parts]
         places = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
-        found = on_cpu(postprocess(raw, [x for x in matrices for _ in places], places * texts, limits(options)))
+        found = on_cpu(postprocess(raw, [x for x in scores for _ in places], places * texts, kept))
         return [
             [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]
             for part, i in zip(parts, range(0, len(found), images), strict=True)

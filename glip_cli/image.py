@@ -9,13 +9,14 @@ pipeline (`FixScaleResize` with the Pillow backend, then `DetDataPreprocessor`),
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -220,6 +221,25 @@ def _eight_bit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return scaled.astype(np.uint8)
 
 
+class ImageSize(NamedTuple):
+    """How large a model reads an image.
+
+    Attributes:
+        shorter, longer: what its sides reach, and do not exceed, in pixels.
+        multiple: where it is not 0, the image gets the area shorter * longer instead, and both sides are rounded to
+            multiples of it: no padding.
+    """
+
+    shorter: int
+    longer: int
+    multiple: int = 0
+
+    @property
+    def in_words(self) -> str:
+        area = f"the area of {self.shorter} x {self.longer} pixels"
+        return area if self.multiple else f"{self.shorter} to {self.longer} pixels"
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """One picture as the model reads it.
@@ -235,10 +255,10 @@ class Prepared:
     scale: tuple[float, float]
 
 
-def prepare(image: Image.Image, shorter: int = 800, longer: int = 1333) -> Prepared:
-    """Resizes so that the sides reach, and do not exceed, `shorter` and `longer` pixels; then normalises."""
+def prepare(image: Image.Image, shorter: int = 800, longer: int = 1333, multiple: int = 0) -> Prepared:
+    """Resizes to an `ImageSize`; then normalises."""
     width, height = image.size
-    new_width, new_height = fitted_size(image.size, shorter, longer)
+    new_width, new_height = fitted_size(image.size, shorter, longer, multiple)
     resized = image.convert("RGB").resize((new_width, new_height), Image.Resampling.BILINEAR)
     bgr = np.ascontiguousarray(np.asarray(resized)[..., ::-1].transpose(2, 0, 1))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
@@ -246,12 +266,16 @@ def prepare(image: Image.Image, shorter: int = 800, longer: int = 1333) -> Prepa
     return Prepared(pixels, (width, height), (new_width / width, new_height / height))
 
 
-def fitted_size(size: tuple[int, int], shorter: int, longer: int) -> tuple[int, int]:
-    """(width, height) after resizing, at least 1 pixel each.
+def fitted_size(size: tuple[int, int], shorter: int, longer: int, multiple: int = 0) -> tuple[int, int]:
+    """(width, height) after resizing to an `ImageSize`, at least 1 pixel each.
 
     Truncated as mmdetection's `rescale_size` does, in its order of operations: where the float product falls
     just below a whole number (a side of 799.99...), the pixel is lost there too.
     """
+    if multiple:
+        scale = math.sqrt(shorter * longer / (size[0] * size[1]))
+        width, height = (max(1, round(side * scale / multiple)) * multiple for side in size)
+        return width, height
     scale = min(longer / max(size), shorter / min(size))
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 

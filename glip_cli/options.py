@@ -22,7 +22,7 @@ class DetectOptions:
     chunked_size: int | None = None  # labels per text; None: as many as fit
     top_k: int | None = None  # detections per image; None: all that its texts give
     per_text: int = 100  # detections per image and text, as published; LVIS takes 300
-    nms_iou: float = 0.6  # of two boxes that overlap more, the better stays
+    nms_iou: float | None = None  # of two boxes that overlap more, the better stays; None: the model's own, 0.6
     agnostic_nms: bool = False  # boxes of different labels suppress each other too
     size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
     batch_size: int = 1  # images at once
@@ -35,7 +35,8 @@ class DetectOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "negatives", as_tuple(self.negatives))
         _share("--threshold", self.threshold)
-        _share("--nms-iou", self.nms_iou)
+        if self.nms_iou is not None:
+            _share("--nms-iou", self.nms_iou)
         for label, threshold in self.class_thresholds.items():
             _share(f"--class-threshold {label}", threshold)
         _positive("--chunked-size", self.chunked_size)

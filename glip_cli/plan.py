@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.knowledge import knowledge_chunks
-from glip_cli.model import GlipConfig
+from glip_cli.model import Config
 from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Limits
 from glip_cli.prompt import (
@@ -40,6 +40,7 @@ class Plan:
         labels: what is reported, as typed; later label ids in the chunks are negatives.
         text, spans: the prompt for people, and the first span of each reported label in it.
         notes: remarks for the person.
+        nms_iou: of two boxes that overlap more, the better stays.
     """
 
     chunks: tuple[Chunk, ...]
@@ -47,6 +48,7 @@ class Plan:
     text: str
     spans: tuple[Span, ...]
     notes: tuple[str, ...]
+    nms_iou: float = Limits.nms_iou
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Reader:
         fused: whether text and image meet before the end.
         name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
         use_cls: whether a definition is read by [CLS], else by the tokens of its name.
+        nms_iou: as in `Plan`, unless the options say otherwise.
     """
 
     tokenizer: Tokenizer
@@ -66,11 +69,12 @@ class Reader:
     name: str
     tuned_for: tuple[str, ...] = ()
     use_cls: bool = False
+    nms_iou: float = Limits.nms_iou
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, config: GlipConfig, name: str, tuned_for: tuple[str, ...] = (),
+    def of(cls, tokenizer: Tokenizer, config: Config, name: str, tuned_for: tuple[str, ...] = (),
            use_cls: bool = False) -> Reader:  # fmt: skip
-        return cls(tokenizer, config.text.window, config.fusion is not None, name, tuned_for, use_cls)
+        return cls(tokenizer, config.text.window, config.fusion is not None, name, tuned_for, use_cls, config.nms_iou)
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""
@@ -95,7 +99,8 @@ class Reader:
             *mirror_notes(chunks, options),
             *floor_notes(options),
         )
-        return Plan(chunks, asked.labels, text, spans, notes)
+        iou = self.nms_iou if options.nms_iou is None else options.nms_iou
+        return Plan(chunks, asked.labels, text, spans, notes, iou)
 
     def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
         if options.knowledge is None:

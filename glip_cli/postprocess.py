@@ -64,40 +64,63 @@ def on_cpu(found: Sequence[Found]) -> list[Found]:
     return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def label_matrix(label_tokens: Sequence[Sequence[int]], tokens: int) -> Tensor:
-    """[T, K]: column k averages the probabilities of label k's tokens (SCORE_AGG "MEAN")."""
+@dataclass(frozen=True)
+class LabelScores:
+    """Probabilities of tokens -> scores of labels; made by `label_scores`.
+
+    Attributes:
+        matrix: float32 [T, K], whose column k averages label k's tokens (SCORE_AGG "MEAN"); or
+        places: int64 [K, m], label k's tokens, of which the best counts (SCORE_AGG "MAX").
+    """
+
+    matrix: Tensor | None = None
+    places: Tensor | None = None
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """[N, T] -> [N, K]."""
+        if self.matrix is not None:
+            return probabilities @ self.matrix
+        assert self.places is not None
+        return probabilities[:, self.places].amax(-1)
+
+
+def label_scores(
+    score_agg: str, label_tokens: Sequence[Sequence[int]], tokens: int, device: torch.device | str = "cpu"
+) -> LabelScores:
+    """How K labels of a text of T tokens score; `score_agg` as in `GlipConfig`."""
+    if score_agg == "max":
+        most = max(map(len, label_tokens))
+        rows = [[*places, *places[:1] * (most - len(places))] for places in map(tuple, label_tokens)]
+        return LabelScores(places=torch.tensor(rows, device=device))
     matrix = torch.zeros(tokens, len(label_tokens))
     for label, places in enumerate(label_tokens):
         matrix[list(places), label] = 1 / len(places)
-    return matrix
+    return LabelScores(matrix.to(device))
 
 
-def postprocess(raw: RawOutput, labels: Sequence[Tensor], images: Sequence[Geometry], limits: Limits) -> list[Found]:
+def postprocess(
+    raw: RawOutput, labels: Sequence[LabelScores], images: Sequence[Geometry], limits: Limits
+) -> list[Found]:
     """Detections of each of the B images of a batch; `labels` and `images` have one entry per image."""
     anchors = make_anchors(raw.sizes, raw.deltas.device)
     levels = [h * w for h, w in raw.sizes]
+    centerness = [None] * len(images) if raw.centerness is None else raw.centerness.float().sigmoid()
     return [
-        _one_image(
-            logits.float().sigmoid() @ matrix.to(logits.device),
-            centerness.float().sigmoid(),
-            decode(deltas.float(), anchors),
-            levels,
-            image,
-            limits,
-        )
-        for logits, centerness, deltas, matrix, image in zip(
-            raw.logits, raw.centerness, raw.deltas, labels, images, strict=True
+        _one_image(scores(logits.float().sigmoid()), centred, decode(deltas.float(), anchors), levels, image, limits)
+        for logits, centred, deltas, scores, image in zip(
+            raw.logits, centerness, raw.deltas, labels, images, strict=True
         )
     ]
 
 
 def _one_image(
-    scores: Tensor, centerness: Tensor, boxes: Tensor, levels: list[int], image: Geometry, limits: Limits
+    scores: Tensor, centerness: Tensor | None, boxes: Tensor, levels: list[int], image: Geometry, limits: Limits
 ) -> Found:
     """Scores [N, K], centerness [N] and boxes [N, 4] in the network's pixels -> detections of one image."""
     location, label = _candidates(scores, levels, limits)
+    ranked = scores[location, label]
     # quirk: ranked by the label's score alone, then weighed by centerness
-    weighed = (scores[location, label] * centerness[location]).sqrt()
+    weighed = ranked if centerness is None else (ranked * centerness[location]).sqrt()
     found = Found(_to_original(boxes[location], image), weighed, label)
     width, height = (found.boxes[:, 2:] - found.boxes[:, :2]).unbind(1)
     found = found[(width > 0) & (height > 0)]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
 from glip_cli.boxes import area
-from glip_cli.image import Prepared, fitted_size, prepare
+from glip_cli.image import ImageSize, Prepared, fitted_size, prepare
 from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Found
 
@@ -49,14 +49,14 @@ class View:
     """
     Attributes:
         box: the crop in pixels of the picture: left, top, and right and bottom one past the last pixel.
-        size: the shorter and longer side to which it is resized, as `image.prepare` takes them.
+        size: to which it is resized, as `image.prepare` takes it.
         flipped: mirrored left to right.
         counts: the range of sqrt(area), in pixels of the resized view, of the boxes that count.
         cuts: which of its edges (left, top, right, bottom) run through the picture.
     """
 
     box: tuple[int, int, int, int]
-    size: Size
+    size: ImageSize
     flipped: bool = False
     counts: Range = ALL
     cuts: tuple[bool, bool, bool, bool] = (False, False, False, False)
@@ -83,19 +83,19 @@ class View:
 class Scale:
     """How every crop is shown once; see `View`."""
 
-    size: Size
+    size: ImageSize
     flipped: bool
     counts: Range
 
 
-def views_of(shape: Size, options: DetectOptions, size: Size, flips: bool = True) -> list[View]:
+def views_of(shape: Size, options: DetectOptions, size: ImageSize, flips: bool = True) -> list[View]:
     """The views of a picture of (width, height) that `options` ask for; with both kinds each tile comes in each scale.
 
     Those that the model sees in one shape follow each other as far as possible. Without `tta` a picture that fits one
     tile has one view, which is the picture as it is asked without views.
 
     Args:
-        size: shorter and longer side to which a picture is resized without views.
+        size: to which a picture is resized without views.
         flips: it may be mirrored.
     """
     if options.tile is None or max(shape) <= options.tile:
@@ -110,7 +110,7 @@ def views_of(shape: Size, options: DetectOptions, size: Size, flips: bool = True
     ]
 
 
-def tiles(shape: Size, side: int, overlap: float, size: Size) -> Iterator[View]:
+def tiles(shape: Size, side: int, overlap: float, size: ImageSize) -> Iterator[View]:
     """Crops of `side` x `side` pixels, or as far as the picture goes, row by row; neighbours share `overlap` * side."""
     width, height = shape
     step = max(1, round(side * (1 - overlap)))
@@ -125,7 +125,7 @@ def _spans(length: int, side: int, step: int) -> Iterator[tuple[int, int]]:
         yield begin, min(begin + side, length)
 
 
-def scales(size: Size, flips: bool = True) -> Iterator[Scale]:
+def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
     """The official code's twelve scales, each also mirrored, for a model whose pictures have `size` (box_aug.py).
 
     Everything is in proportion to the model's own size, which is 800 to 1333 there. What differs: the official code
@@ -136,7 +136,7 @@ def scales(size: Size, flips: bool = True) -> Iterator[Scale]:
     for side, (low, high) in zip(SCALES, COUNTS, strict=True):
         sides = max(round(side * shorter), 1), max(round(LONGEST * longer), round(side * shorter), 1)
         for flipped in (False, True) if flips else (False,):
-            yield Scale(sides, flipped, (low * shorter, high * shorter))
+            yield Scale(ImageSize(*sides, size.multiple), flipped, (low * shorter, high * shorter))
 
 
 def view_options(options: DetectOptions) -> DetectOptions:
@@ -180,12 +180,13 @@ def _mirrored(boxes: Tensor, view: View) -> Tensor:
     return torch.stack((last + 1 - x2, y1, last + 1 - x1, y2), dim=-1)
 
 
-def combine(views: Sequence[View], found: Iterable[Found], options: DetectOptions) -> Found:
+def combine(views: Sequence[View], found: Iterable[Found], nms_iou: float, agnostic: bool = False) -> Found:
     """What all views found, as one; best first, in pixels of the picture.
 
     Args:
         found: for each view its boxes, in pixels of its crop.
-        options: `nms_iou`, `agnostic_nms`.
+        nms_iou: of two boxes that overlap more, the better stays.
+        agnostic: boxes of different labels suppress each other too.
     """
     parts = [_counting(one, view) for view, one in zip(views, found, strict=True)]
     number = torch.cat([torch.full_like(part.labels, i) for i, part in enumerate(parts)])
@@ -194,9 +195,9 @@ def combine(views: Sequence[View], found: Iterable[Found], options: DetectOption
     every = Found(moved, torch.cat([part.scores for part in parts]), torch.cat([part.labels for part in parts]))
     every = every[~_outdone(every, number, is_cut)]
     inner = every.boxes - every.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # as post-processing compares them
-    if options.agnostic_nms:
-        return every[nms(inner, every.scores, options.nms_iou)]
-    return every[batched_nms(inner, every.scores, every.labels, options.nms_iou)]
+    if agnostic:
+        return every[nms(inner, every.scores, nms_iou)]
+    return every[batched_nms(inner, every.scores, every.labels, nms_iou)]
 
 
 def _counting(found: Found, view: View) -> Found:

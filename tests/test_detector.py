@@ -16,7 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.answers import merge
+from glip_cli.answers import limits, merge
 from glip_cli.device import out_of_memory, pick_device, pick_dtype
 from glip_cli.errors import DeviceError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.features import FeatureOptions
@@ -122,8 +122,8 @@ def test_texts_asked_together_find_what_they_find_alone(detector: Detector, scen
     assert len({len(part.tokens.ids) for part in plan.chunks}) > 1
     seen = detector.look([prepare(image, 160, 320) for image in scenes[:2]])
     with torch.inference_mode():
-        together = detector._ground(seen, plan.chunks, options)
-        alone = [detector._ground(seen, [part], options)[0] for part in plan.chunks]
+        together = detector._ground(seen, plan.chunks, limits(plan, options))
+        alone = [detector._ground(seen, [part], limits(plan, options))[0] for part in plan.chunks]
     assert sum(len(found.scores) for found in alone[0]) > 0
     for mine, theirs in zip(chain(*together), chain(*alone), strict=True):
         assert_close((mine.boxes, mine.scores, mine.labels), (theirs.boxes, theirs.scores, theirs.labels))

@@ -20,7 +20,7 @@ from glip_cli.knowledge import knowledge_chunks, read_knowledge
 from glip_cli.model import Glip
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.options import DetectOptions
-from glip_cli.postprocess import Geometry, label_matrix, postprocess
+from glip_cli.postprocess import Geometry, label_scores, postprocess
 from glip_cli.prompt import caption_prompt, label_prompt
 from glip_cli.scenes import draw_scene
 from glip_cli.weights import native, registry
@@ -202,9 +202,9 @@ def test_the_oracle_is_the_official_arithmetic(trained: Detector) -> None:
         vectors.append(trained.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0])
     hidden = torch.stack(vectors, dim=1)
     raw = trained.model.ground(seen.maps, hidden, torch.ones(1, len(LABELS), dtype=torch.bool))
-    matrix = label_matrix([(0,), (1,), (2,)], len(LABELS))
+    matrix = label_scores("mean", [(0,), (1,), (2,)], len(LABELS))
     geometry = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
-    (joint,) = postprocess(raw, [matrix], [geometry], limits(options))
+    (joint,) = postprocess(raw, [matrix], [geometry], limits(plan, options))
     (ours,) = trained.ask(seen, plan, options)
     count = len(joint.scores)
     assert count == options.per_text

@@ -19,6 +19,7 @@ from glip_cli import Detector
 from glip_cli.batch.runner import Runner
 from glip_cli.cli import app
 from glip_cli.errors import OutOfMemoryError, UsageError
+from glip_cli.image import ImageSize
 from glip_cli.options import DetectOptions
 from glip_cli.postprocess import Found
 from glip_cli.scenes import draw_scene
@@ -95,7 +96,7 @@ def test_tiles_by_hand() -> None:
 
 def test_scales_are_the_official_ones_for_a_model_of_800_pixels() -> None:
     """TEST.SCALES, RANGES, MAX_SIZE and FLIP of the official defaults (defaults.py:826-836)."""
-    made = list(scales((800, 1333)))
+    made = list(scales(ImageSize(800, 1333)))
     assert [scale.size[0] for scale in made[::2]] == [
         400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800
     ]  # fmt: skip
@@ -105,8 +106,8 @@ def test_scales_are_the_official_ones_for_a_model_of_800_pixels() -> None:
         (96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
         (0, 192), (0, 96),
     ]  # fmt: skip
-    assert not any(scale.flipped for scale in scales((800, 1333), flips=False))
-    small = list(scales(SIZE))
+    assert not any(scale.flipped for scale in scales(ImageSize(800, 1333), flips=False))
+    small = list(scales(ImageSize(*SIZE)))
     assert (small[0].size, small[0].counts) == ((80, 600), pytest.approx((19.2, 2000)))
     both = views_of((1000, 500), DetectOptions(tile=400, tta=True), SIZE)
     assert len(both) == len(views_of((1000, 500), DetectOptions(tile=400), SIZE)) * 24
@@ -149,8 +150,10 @@ def found(*rows: tuple[tuple[float, ...], float, int]) -> Found:
     return Found(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
 
 
-def merged(made: list[View], *parts: Found, **options: float) -> list[tuple[list[float], float, int]]:
-    every = combine(made, parts, DetectOptions(**options))
+def merged(
+    made: list[View], *parts: Found, nms_iou: float = 0.6, agnostic: bool = False
+) -> list[tuple[list[float], float, int]]:
+    every = combine(made, parts, nms_iou, agnostic)
     scores = [round(score, 4) for score in every.scores.tolist()]
     return list(zip(every.boxes.tolist(), scores, every.labels.tolist(), strict=True))
 
@@ -168,7 +171,7 @@ def test_an_object_that_two_views_see_is_one() -> None:
 def test_labels_suppress_each_other_only_when_asked_to() -> None:
     parts = found(((82.0, 10, 92, 20), 0.7, 1)), found(((2.0, 10, 12, 20), 0.8, 0))
     assert [label for _, _, label in merged([LEFT, RIGHT], *parts)] == [0, 1]
-    assert [label for _, _, label in merged([LEFT, RIGHT], *parts, agnostic_nms=True)] == [0]
+    assert [label for _, _, label in merged([LEFT, RIGHT], *parts, agnostic=True)] == [0]
 
 
 WHOLE_ONE = ((1.0, 10, 40, 20), 0.5, 0)  # in the right tile: 81 .. 120 of the picture
@@ -399,6 +402,9 @@ class Small:
 
     def __init__(self, fits: int) -> None:
         self.fits, self.asked = fits, []
+
+    def image_size(self, size: tuple[int, int] | None) -> ImageSize:
+        return ImageSize(*(size or SIZE))
 
     def in_views(self, image: Image.Image, plan: object, options: DetectOptions) -> tuple[Detections, bool]:
         self.asked.append(options.batch_size)

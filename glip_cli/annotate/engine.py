@@ -56,7 +56,7 @@ class GroundingEngine:
         self.flight = Flight()
         self._reading = Reading()
         self._unread: dict[str, tuple[int, ...]] = {}
-        self._size = options.size or detector.model.config.image_size
+        self._size = detector.image_size(options.size)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         sources = (cast(Captioned, item.source) for item in items)

@@ -94,7 +94,7 @@ class Runner:
     def __post_init__(self) -> None:
         self._reading = Reading()
         self._batch_size, self._capped = self.options.batch_size, False
-        self._size = self.options.size or self.detector.model.config.image_size
+        self._size = self.detector.image_size(self.options.size)
 
     @property
     def block_size(self) -> int:

@@ -56,7 +56,7 @@ def annotate(
     captions: Captions = None,
     images: Images = None,
     threshold: Threshold = 0.5,
-    nms_iou: flags.NmsIou = 0.6,
+    nms_iou: flags.NmsIou = None,
     loading: flags.Loading,
     size: flags.Size = None,
     out_dir: flags.OutDir = Path("annotated"),

@@ -94,7 +94,7 @@ def features(
         "labels": prompt.labels if prompt else (),
     }
     told |= {"which": extractor.which, "pool": pool, "saved": save_dtype}
-    told |= {"asked_size": extractor.options.size or extractor.image_size, "dtype": str(extractor.dtype).split(".")[-1]}
+    told |= {"asked_size": tuple(extractor.image_size[:2]), "dtype": str(extractor.dtype).split(".")[-1]}
     folder = Folder(out_dir, told, save_dtype, overwrite)
     job = Job(extractor, folder, workers)
     root = common_folder(inputs)

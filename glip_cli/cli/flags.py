@@ -45,9 +45,9 @@ Knowledge = Annotated[
                  help="What labels mean, json or toml: for glip-t-a."),
 ]  # fmt: skip
 NmsIou = Annotated[
-    float,
-    typer.Option("--nms-iou", metavar="IOU", rich_help_panel=KEEP,
-                 help="Of boxes overlapping more, keep the best."),
+    float | None,
+    typer.Option("--nms-iou", metavar="IOU", rich_help_panel=KEEP, show_default=False,
+                 help="Of boxes overlapping more, keep the best: 0.6; glip-nano 0.5."),
 ]  # fmt: skip
 Model = Annotated[
     str | None,
@@ -199,7 +199,7 @@ class Keeping:
         typer.Option("--top-k", metavar="N", rich_help_panel=KEEP, show_default=False,
                      help="The best N of each image."),
     ] = None  # fmt: skip
-    nms_iou: NmsIou = 0.6
+    nms_iou: NmsIou = None
     agnostic_nms: Annotated[
         bool, typer.Option("--agnostic-nms", rich_help_panel=KEEP, help="Also among boxes of different labels.")
     ] = False

@@ -59,7 +59,7 @@ class CaptionEngine:
         return record(name, found, self.detector.name)
 
     def _look(self, path: str) -> Seen:
-        size = self.options.size or self.detector.model.config.image_size
+        size = self.detector.image_size(self.options.size)
         return self.detector.look([prepare(self._reading(Source(path, path)), *size)])
 
 

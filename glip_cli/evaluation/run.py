@@ -129,9 +129,9 @@ def size_of(truth: GroundTruth) -> str:
 
 def settings_in_words(session: Session, rules: Rules) -> str:
     """As a person needs it to do the same again."""
-    shorter, longer = session.base.size or session.detector.model.config.image_size
+    size = session.detector.image_size(session.base.size)
     dtype = str(session.detector.dtype).removeprefix("torch.")
     views = f"; tiles of {session.base.tile}" if session.base.tile else ""
     views += "; test-time augmentation" if session.base.tta else ""
     boxes = f"{rules.words}; label scores above {Limits.floor:g}"
-    return f"{boxes}; images of {shorter} to {longer} pixels{views}; {dtype} on {session.detector.device.type}"
+    return f"{boxes}; images of {size.in_words}{views}; {dtype} on {session.detector.device.type}"

@@ -25,8 +25,7 @@ from typing import Any
 
 from glip_cli.errors import CheckpointError, WeightsError
 from glip_cli.image import DIVISOR, MEAN_BGR, STD_BGR
-from glip_cli.model import ARCHITECTURES, GlipConfig
-from glip_cli.model.config import STRIDES
+from glip_cli.model import ARCHITECTURES, Config
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights.parts import TOKENIZER_FILES
 
@@ -67,7 +66,7 @@ class Card:
         return self.fixed.labels if self.fixed else self.tuned_labels
 
     @property
-    def config(self) -> GlipConfig:
+    def config(self) -> Config:
         return ARCHITECTURES[self.architecture]
 
     def load_tokenizer(self) -> Tokenizer:
@@ -124,17 +123,18 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
         raise CheckpointError(f"the metadata of {path} are damaged ({error}): export it again") from error
 
 
-def preprocessing(config: GlipConfig) -> dict[str, Any]:
+def preprocessing(config: Config) -> dict[str, Any]:
     """How pixels come out of a picture, for programs that are not this one."""
     shorter, longer = config.image_size
     return {
         "shorter": shorter,
         "longer": longer,
+        "keeps": "area" if config.size_multiple else "sides",
         "channels": "BGR",
         "mean": MEAN_BGR,
         "std": STD_BGR,
         "multiple": DIVISOR,
-        "strides": STRIDES,
+        "strides": config.strides,
     }
 
 

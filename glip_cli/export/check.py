@@ -15,7 +15,7 @@ from torch import Tensor
 from glip_cli.detector import Detector
 from glip_cli.errors import GlipError
 from glip_cli.export.card import Fixed
-from glip_cli.export.session import OUTPUTS
+from glip_cli.export.pieces import OUTPUTS, output_names
 from glip_cli.image import DIVISOR
 from glip_cli.model import RawOutput
 from glip_cli.options import DetectOptions
@@ -82,10 +82,11 @@ def check(ours: Detector, theirs: Detector, fixed: Fixed | None) -> Checked:
     Raises GlipError where they disagree, with what, where and by how much.
     """
     height, width = usual_size(ours)
-    largest = dict.fromkeys(OUTPUTS, 0.0)
+    outputs = output_names(ours.model.config)
+    largest = dict.fromkeys(outputs, 0.0)
     for case in cases(ours, fixed, (*SIZES, (1, height, width))):
         difference = compare(answer(ours, case), answer(theirs, case), case)
-        largest = {name: max(largest[name], difference[name]) for name in OUTPUTS}
+        largest = {name: max(largest[name], difference[name]) for name in outputs}
     count = compare_detections(ours, theirs, fixed.labels if fixed else None)
     usual = cases(ours, fixed, ((1, height, width),))[-1]
     return Checked(largest, count, *seconds(ours, theirs, usual), (height, width))
@@ -133,8 +134,7 @@ def look(detector: Detector, case: Case, hidden: Tensor) -> RawOutput:
 def compare(ours: RawOutput, theirs: RawOutput, case: Case) -> dict[str, float]:
     """The largest difference of each output. Raises GlipError beyond `RAW`."""
     found = {}
-    for name in OUTPUTS:
-        a, b = getattr(ours, name), getattr(theirs, name)
+    for name, a, b in zip(OUTPUTS, ours.tensors, theirs.tensors, strict=False):
         if a.shape != b.shape:
             raise _disagreement(f"{name} have the shape {tuple(b.shape)} and not {tuple(a.shape)}", case)
         if name == "logits":  # columns of padding mean nothing

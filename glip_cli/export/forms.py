@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glip_cli.model.backbone import WindowBlock
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
+from glip_cli.model.nano import LabelEncoder
 from glip_cli.model.text import TextEncoder
 
 Form = TypeVar("Form", bound=nn.Module)
@@ -123,6 +124,21 @@ class FusionForm(Fusion):
         weight_HCD = self.values_v_proj.weight.unflatten(0, (self.heads, self.width)).transpose(1, 2)
         taken_BHTD = pooled_BHTC @ weight_HCD + self.values_v_proj.bias.view(self.heads, 1, self.width)
         return self.out_l_proj(taken_BHTD.transpose(1, 2).flatten(2))
+
+
+class LabelForm(nn.Module):
+    """glip-nano's text side, with what prompt tuning adds as a table for every token that a text may have."""
+
+    def __init__(self, text: LabelEncoder, window: int):
+        super().__init__()
+        self.text = copy.copy(text)
+        if text.offset is not None:
+            self.text.offset = nn.Parameter(F.pad(text.offset.detach(), (0, 0, 0, window - len(text.offset))))
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """As `LabelEncoder`."""
+        hidden: Tensor = self.text(ids, mask)
+        return hidden
 
 
 class TextForm(nn.Module):

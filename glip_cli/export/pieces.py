@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, TextForm, as_form
-from glip_cli.model import Glip, GlipConfig
-from glip_cli.model.backbone import PATCH, Stage
-from glip_cli.model.config import STRIDES
+from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, LabelForm, TextForm, as_form
+from glip_cli.model import Config, Glip, GlipConfig
+from glip_cli.model.backbone import PATCH, Backbone, Stage
+from glip_cli.model.config import STRIDES, NanoConfig, SwinConfig
 from glip_cli.model.head import Round, flatten
+from glip_cli.model.text import TextEncoder
 
 LEVELS = tuple(range(3, 3 + len(STRIDES)))
+OUTPUTS = ("logits", "deltas", "centerness")
 CELLS = (5, 6)  # of the example's C5: rows, columns. Different, and none of a later map is 1, which exporters fix
 BATCH, TOKENS = Dim("batch"), Dim("tokens")
 DOWN, ACROSS = Dim("down"), Dim("across")  # rows and columns of C5
@@ -65,18 +67,26 @@ class Step(nn.Module):
         return self.function(*inputs)
 
 
-def level_names(rounds: int) -> tuple[str, ...]:
-    """P3 .. P7 after some rounds of the head."""
-    return tuple(f"p{level}.{rounds}" for level in LEVELS)
+def level_names(rounds: int, levels: int = len(STRIDES)) -> tuple[str, ...]:
+    """P3 .. P7, or as many levels as there are, after some rounds of the head."""
+    return tuple(f"p{level}.{rounds}" for level in LEVELS[:levels])
 
 
-def map_names(config: GlipConfig) -> tuple[str, ...]:
+def map_names(config: Config) -> tuple[str, ...]:
     """What `Glip.encode_image` gives: without fusion the rounds of the head belong to it."""
-    return level_names(0 if config.fusion else config.head_layers)
+    return level_names(0 if config.fusion else config.head_layers, len(config.strides))
+
+
+def output_names(config: Config) -> tuple[str, ...]:
+    """What `RawOutput.tensors` gives."""
+    return OUTPUTS[:2] if isinstance(config, NanoConfig) else OUTPUTS
 
 
 def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     """All of the network; `text`: of which the prompt is a constant."""
+    if isinstance(model.config, NanoConfig):
+        yield from nano_pieces(model, text)
+        return
     yield from backbone_pieces(model)
     yield pyramid_piece(model)
     yield text_piece(model) if text is None else fixed_piece(model, text)
@@ -84,9 +94,22 @@ def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     yield judge_piece(model)
 
 
+def nano_pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
+    """glip-nano: the image side, the text side, and the products of both."""
+    maps = map_names(model.config)
+    see = Step(lambda pixels: tuple(model.encode_image(pixels)), model.backbone, model.fpn, model.head)
+    yield Piece(see, ("pixels",), maps, (_example(3, 32),), ({0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS},))
+    yield text_piece(model) if text is None else fixed_piece(model, text)
+    levels, dims = _levels(model.config)
+    hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
+    judge = Step(partial(_judge, model), model.head)
+    yield Piece(judge, (*maps, "hidden.0"), output_names(model.config), (*levels, hidden), (*dims, TEXT))
+
+
 def backbone_pieces(model: Glip) -> Iterator[Piece]:
     """Stage by stage; the first takes pixels."""
-    backbone, dim = model.backbone, model.config.swin.embed_dim
+    backbone, dim = model.backbone, _swin(model).embed_dim
+    assert isinstance(backbone, Backbone)
     for number, layer in enumerate(backbone.layers):
         assert isinstance(layer, Stage)
         blocks = nn.Sequential(*(as_form(block, BlockForm) for block in layer.blocks))
@@ -103,7 +126,7 @@ def backbone_pieces(model: Glip) -> Iterator[Piece]:
 
 def pyramid_piece(model: Glip) -> Piece:
     cells = (4, 2, 1)
-    examples = tuple(_example(model.config.swin.embed_dim * 2**i, n) for i, n in enumerate(cells, 1))
+    examples = tuple(_example(_swin(model).embed_dim * 2**i, n) for i, n in enumerate(cells, 1))
     dims = tuple({0: BATCH, 2: n * DOWN, 3: n * ACROSS} for n in cells)
     run = Step(lambda *maps: tuple(model.fpn(list(maps))), model.fpn)
     return Piece(run, ("c3", "c4", "c5"), level_names(0), examples, dims)
@@ -111,7 +134,8 @@ def pyramid_piece(model: Glip) -> Piece:
 
 def text_piece(model: Glip) -> Piece:
     mask = _mask()
-    text = TextForm(model.text, model.config.text.window)
+    window = model.config.text.window
+    text = TextForm(model.text, window) if isinstance(model.text, TextEncoder) else LabelForm(model.text, window)
     run = Step(text, text)
     return Piece(run, ("ids", "mask"), ("hidden.0",), (torch.ones_like(mask, dtype=torch.long), mask), (TEXT, TEXT))
 
@@ -146,7 +170,7 @@ def judge_piece(model: Glip) -> Piece:
     hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
     takes = (*level_names(rounds), f"hidden.{rounds if model.config.fusion else 0}")
     run = Step(partial(_judge, model), model.head)
-    return Piece(run, takes, ("logits", "deltas", "centerness"), (*maps, hidden), (*dims, TEXT))
+    return Piece(run, takes, output_names(model.config), (*maps, hidden), (*dims, TEXT))
 
 
 def _first_stage(embed: nn.Module, blocks: nn.Module, pixels: Tensor) -> Tensor:
@@ -171,9 +195,13 @@ def _round(fusion: nn.Module, text: nn.Module, conv: nn.Module, *inputs: Tensor)
     return *conv(levels), hidden
 
 
-def _judge(model: Glip, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    raw = model.head.judge(list(inputs[:-1]), inputs[-1])
-    return raw.logits, raw.deltas, raw.centerness
+def _judge(model: Glip, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return model.head.judge(list(inputs[:-1]), inputs[-1]).tensors
+
+
+def _swin(model: Glip) -> SwinConfig:
+    assert isinstance(model.config, GlipConfig)
+    return model.config.swin
 
 
 def _repeated(hidden: Tensor, batch: int) -> tuple[Tensor, Tensor]:
@@ -187,13 +215,13 @@ def _example(channels: int, cells: int) -> Tensor:
     return torch.randn(2, channels, CELLS[0] * cells, CELLS[1] * cells)
 
 
-def _levels(config: GlipConfig) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
-    """Examples of P3 .. P7, and dims of which none depends on another."""
+def _levels(config: Config) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Examples of P3 .. P7, or as many levels as there are, and dims of which none depends on another."""
     sizes = [(CELLS[0] * cells, CELLS[1] * cells) for cells in (4, 2, 1)]
-    for _ in range(2):
+    while len(sizes) < len(config.strides):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     maps = tuple(torch.randn(2, config.channels, *size) for size in sizes)
-    return maps, tuple({0: BATCH, 2: Dim(f"h{level}"), 3: Dim(f"w{level}")} for level in LEVELS)
+    return maps, tuple({0: BATCH, 2: Dim(f"h{level}"), 3: Dim(f"w{level}")} for level in LEVELS[: len(sizes)])
 
 
 def _mask() -> Tensor:

@@ -21,9 +21,9 @@ from glip_cli.detector import Detector
 from glip_cli.errors import CheckpointError, GlipError, UsageError
 from glip_cli.export.card import Card, Fixed, from_metadata
 from glip_cli.export.extra import needed
-from glip_cli.export.pieces import map_names
+from glip_cli.export.pieces import map_names, output_names
 from glip_cli.model import RawOutput
-from glip_cli.model.config import STRIDES, GlipConfig
+from glip_cli.model.config import Config
 from glip_cli.readable import listed
 from glip_cli.weights import cache
 
@@ -32,21 +32,20 @@ if TYPE_CHECKING:
 
 InferenceSession = Any
 """onnxruntime's; it comes without types."""
-OUTPUTS = ("logits", "deltas", "centerness")
 PROVIDERS = ("CPUExecutionProvider",)
 
 
 class FreePrompt(nn.Module):
     """The network of a file whose inputs are pixels and text. It has no parameters that torch knows."""
 
-    def __init__(self, model: onnx_ir.Model, config: GlipConfig):
+    def __init__(self, model: onnx_ir.Model, config: Config):
         super().__init__()
         self.config = config
         self._maps = map_names(config)
         read = ("mask",) if config.fusion else ()
         self._image = _part(model, ("pixels",), self._maps)
         self._text = _part(model, ("ids", "mask"), ("hidden.0",))
-        self._ground = _part(model, (*self._maps, "hidden.0", *read), OUTPUTS)
+        self._ground = _part(model, (*self._maps, "hidden.0", *read), output_names(config))
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """As `Glip.encode_image`."""
@@ -60,14 +59,13 @@ class FreePrompt(nn.Module):
         """As `Glip.ground`."""
         given = {"hidden.0": hidden} | ({"mask": mask} if self.config.fusion else {})
         sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        logits, deltas, centerness = run(self._ground, dict(zip(self._maps, maps, strict=True)) | given)
-        return RawOutput(logits, deltas, centerness, sizes)
+        return raw_output(run(self._ground, dict(zip(self._maps, maps, strict=True)) | given), sizes)
 
 
 class FixedPrompt(nn.Module):
     """The network of a file whose input is pixels. `hidden` stands for the one text that it knows."""
 
-    def __init__(self, session: InferenceSession, config: GlipConfig, fixed: Fixed):
+    def __init__(self, session: InferenceSession, config: Config, fixed: Fixed):
         super().__init__()
         self.config = config
         self.fixed = fixed
@@ -88,10 +86,16 @@ class FixedPrompt(nn.Module):
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """[pixels], of which everything follows -> as `Glip.ground`."""
-        logits, deltas, centerness = run(self._session, {"pixels": maps[0]})
+        logits, *others = run(self._session, {"pixels": maps[0]})
         height, width = maps[0].shape[2:]
-        sizes = tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
-        return RawOutput(F.pad(logits, (0, mask.shape[1] - logits.shape[2])), deltas, centerness, sizes)
+        sizes = tuple((-(-height // stride), -(-width // stride)) for stride in self.config.strides)
+        return raw_output([F.pad(logits, (0, mask.shape[1] - logits.shape[2])), *others], sizes)
+
+
+def raw_output(tensors: Sequence[Tensor], sizes: tuple[tuple[int, int], ...]) -> RawOutput:
+    """The inverse of `RawOutput.tensors`."""
+    logits, deltas, *centerness = tensors
+    return RawOutput(logits, deltas, centerness[0] if centerness else None, sizes)
 
 
 class OnnxDetector(Detector):

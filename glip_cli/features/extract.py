@@ -16,11 +16,13 @@ from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtyp
 from glip_cli.errors import PromptError
 from glip_cli.features.options import FeatureOptions, choose
 from glip_cli.features.result import LEVELS, Features, Placement
-from glip_cli.image import Prepared, collate, padded_size, prepare
+from glip_cli.image import ImageSize, Prepared, collate, padded_size, prepare
 from glip_cli.model import Glip
 from glip_cli.model.backbone import Backbone
+from glip_cli.model.config import STRIDES
+from glip_cli.model.csp import CspBackbone
 from glip_cli.model.head import RawOutput
-from glip_cli.postprocess import label_matrix
+from glip_cli.postprocess import label_scores
 
 Thing = TypeVar("Thing")
 
@@ -60,16 +62,16 @@ class Extractor:
 
     Attributes:
         backbone: on `device`, in `dtype`, in evaluation mode; so is `model`, whose part it is.
-        image_size: shorter side and limit of the longer one in pixels, unless the options say otherwise.
+        image_size: to which images are resized.
         model: None where there is a backbone alone.
         text: None where no text is asked about.
     """
 
-    backbone: Backbone
+    backbone: Backbone | CspBackbone
     options: FeatureOptions
     device: torch.device
     dtype: torch.dtype
-    image_size: tuple[int, int]
+    image_size: ImageSize
     model: Glip | None = None
     text: Text | None = None
 
@@ -85,7 +87,7 @@ class Extractor:
 
     def prepare(self, image: Image.Image) -> Prepared:
         """An upright RGB image, resized for the network."""
-        return prepare(image, *(self.options.size or self.image_size))
+        return prepare(image, *self.image_size)
 
     def stream(self, images: Iterable[Image.Image]) -> Iterator[Features]:
         """Image by image, in order. As when detecting, only neighbours of one padded shape share a batch."""
@@ -99,7 +101,12 @@ class Extractor:
             pixels = collate(batch).to(self.device, self.dtype, memory_format=torch.channels_last)
             made = self._make(pixels)
             height, width = pixels.shape[2:]
-            return [self._of_one(made, i, _place(item, (width, height))) for i, item in enumerate(batch)]
+            places = [self._place(item, (width, height)) for item in batch]
+            return [self._of_one(made, i, place) for i, place in enumerate(places)]
+
+    def _place(self, item: Prepared, padded: tuple[int, int]) -> Placement:
+        strides = self.model.config.strides if self.model else STRIDES
+        return Placement(item.size, (item.pixels.shape[2], item.pixels.shape[1]), padded, item.scale, strides)
 
     def _make(self, pixels: Tensor) -> _Made:
         """Run the network as far as it is needed."""
@@ -120,7 +127,7 @@ class Extractor:
         maps: dict[str, Any] = {
             kind: {
                 level: self._pooled(made.maps[kind][number][i], place.cells(stride))
-                for number, (level, stride) in enumerate(levels.items())
+                for number, (level, stride) in zip(range(len(made.maps[kind])), levels.items(), strict=False)
             }
             for kind, levels in LEVELS.items()
             if kind in self.which
@@ -152,13 +159,16 @@ class Extractor:
         logits = raw.logits[i, kept].float()
         rows = {
             "boxes": own(_boxes(raw.deltas[i].float(), raw.sizes, place)[kept]),
-            "centerness": own(raw.centerness[i, kept].float().sigmoid()),
         }
+        if raw.centerness is not None:
+            rows["centerness"] = own(raw.centerness[i, kept].float().sigmoid())
         if "logits" in self.which:
             rows["logits"] = own(logits[:, : self.text.count])
         if "similarity" in self.which:
-            matrix = label_matrix(self.text.chunk.tokens.label_tokens, logits.shape[1])
-            rows["similarity"] = own(logits.sigmoid() @ matrix.to(self.device))
+            assert self.model is not None
+            agg, places = self.model.config.score_agg, self.text.chunk.tokens.label_tokens
+            scores = label_scores(agg, places, logits.shape[1], self.device)
+            rows["similarity"] = own(scores(logits.sigmoid()))
         return rows
 
     def _words(self, hidden: Tensor | None, i: int) -> dict[str, Any]:
@@ -174,7 +184,8 @@ def backbone_extractor(
     """For an image backbone alone (`glip_cli.weights.parts.load_backbone_parts`). Raises DeviceError, UsageError."""
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
-    return Extractor(for_inference(backbone, place, kind), options, place, kind, image_size)
+    size = ImageSize(*(options.size or image_size))
+    return Extractor(for_inference(backbone, place, kind), options, place, kind, size)
 
 
 def alike(things: Iterable[Thing], shape: Callable[[Thing], tuple[int, int]], most: int) -> Iterator[list[Thing]]:
@@ -195,10 +206,6 @@ def alike(things: Iterable[Thing], shape: Callable[[Thing], tuple[int, int]], mo
 def own(tensor: Tensor) -> Tensor:
     """A copy in float32 on the CPU that shares no memory and can be trained on."""
     return tensor.to("cpu", torch.float32, copy=True).contiguous(memory_format=torch.contiguous_format)
-
-
-def _place(item: Prepared, padded: tuple[int, int]) -> Placement:
-    return Placement(item.size, (item.pixels.shape[2], item.pixels.shape[1]), padded, item.scale)
 
 
 def _rows_of(sizes: tuple[tuple[int, int], ...], place: Placement) -> Tensor:

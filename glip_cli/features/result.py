@@ -28,12 +28,14 @@ class Placement:
         resized: (width, height) in the network, without padding.
         padded: (width, height) of the network's input; the image lies in its upper left corner.
         scale: (x, y), resized over original.
+        strides: pixels of the network's input per cell of each feature level.
     """
 
     size: tuple[int, int]
     resized: tuple[int, int]
     padded: tuple[int, int]
     scale: tuple[float, float]
+    strides: tuple[int, ...] = STRIDES
 
     def cells(self, stride: int) -> tuple[int, int]:
         """(h, w) of the cells that hold any of the image; those of padding alone are cut off."""
@@ -43,7 +45,7 @@ class Placement:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(h, w) of P3 .. P7; their products sum to N."""
-        return tuple(map(self.cells, STRIDES))
+        return tuple(map(self.cells, self.strides))
 
     @property
     def anchors(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from glip_cli.errors import OutputError
 from glip_cli.model import Glip
 from glip_cli.weights import native
-from glip_cli.weights.adapters import HEAD, PEFT_CONFIG, PEFT_PREFIX, load_adapter
+from glip_cli.weights.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names, load_adapter
 from glip_cli.weights.offset import OFFSET
 from glip_cli.weights.tuned import MODEL, TENSORS, Card, write_card
 
@@ -57,7 +57,7 @@ def tuned_tensors(model: Glip, mode: str) -> Mapping[str, Tensor]:
     if mode == "full":
         return model.state_dict()
     if mode == "head":
-        return {name: model.get_parameter(name) for name in HEAD}
+        return {name: model.get_parameter(name) for name in head_names(model)}
     if mode == "prompt":
         return {OFFSET: used_rows(model.get_parameter(OFFSET))}
     from glip_cli.finetune.lora import factors

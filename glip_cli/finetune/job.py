@@ -208,7 +208,7 @@ class Job:
             recipe.seed,
             rank=self.processes.rank,
             world=self.processes.world,
-            augmentation=Augmentation.chosen(config.image_size, recipe.size, recipe.max_size),
+            augmentation=Augmentation.chosen(config.image_size, recipe.size, recipe.max_size, config.size_multiple),
         )
 
     def _trainer(self, batches: Batches) -> Trainer:

@@ -1,5 +1,8 @@
 """The grounding loss: token focal loss + centerness-weighted GIoU + centerness (GLIP paper, section 3.1).
 
+A head without centerness has the quality of its boxes in the scores of its tokens: their target is then the IoU that
+the box has, not 1 (quality focal loss; Generalized Focal Loss, arXiv 2006.04388).
+
 Semantics and normalisers are mmdetection 3.3.0's (atss_vlfusion_head.py), which differ from the official code's: an
 image counts at least one positive, and images without boxes train.
 """
@@ -14,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glip_cli.boxes import anchors as make_anchors
-from glip_cli.boxes import decode, giou
+from glip_cli.boxes import decode, giou, iou
 from glip_cli.finetune.assign import Match
 from glip_cli.model.head import RawOutput
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+QUALITY_BETA = 2.0
 BOX_WEIGHT = 2.0
 EPS = torch.finfo(torch.float32).eps  # mmdet adds it to every normaliser
 
@@ -84,13 +88,18 @@ def grounding_loss(
     goal = torch.cat([one.centerness for one in named])
     anchors = make_anchors(raw.sizes, raw.deltas.device)[where % count]
     deltas = raw.deltas.flatten(0, 1)[where].float()
-    logits = raw.centerness.flatten()[where].float()
-    token = _token_loss(raw.logits, text_mask, targets, matches) / (positives + EPS)
+    decoded = decode(deltas, anchors)
     # of no positives every sum is 0 and so is its gradient, but it is there
-    miss = 1 - giou(decode(deltas, anchors), boxes)
+    miss = 1 - giou(decoded, boxes)
     box = BOX_WEIGHT * (goal * miss).sum() / (1 + EPS) / centred.clamp(min=1)
-    centerness = F.binary_cross_entropy_with_logits(logits, goal, reduction="sum") / (positives + EPS)
-    return Losses(token=token, box=box, centerness=centerness)
+    if raw.centerness is None:
+        quality = iou(decoded.detach(), boxes, plus_one=1.0).split([len(one.where) for one in named])
+        token, centerness = _token_loss(raw.logits, text_mask, targets, named, quality), box.new_zeros(())
+    else:
+        logits = raw.centerness.flatten()[where].float()
+        token = _token_loss(raw.logits, text_mask, targets, named)
+        centerness = F.binary_cross_entropy_with_logits(logits, goal, reduction="sum")
+    return Losses(token=token / (positives + EPS), box=box, centerness=centerness / (positives + EPS))
 
 
 def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -101,12 +110,26 @@ def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
 
 
-def _token_loss(logits: Tensor, text_mask: Tensor, targets: Sequence[Target], matches: Sequence[Match]) -> Tensor:
-    """Sum over all locations and real tokens."""
+def quality_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sigmoid quality focal loss, element by element (arXiv 2006.04388, equation 5); targets are in [0, 1]."""
+    weight = (targets - logits.sigmoid()).abs().pow(QUALITY_BETA)
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
+
+
+def _token_loss(
+    logits: Tensor,
+    text_mask: Tensor,
+    targets: Sequence[Target],
+    matches: Sequence[Match],
+    quality: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Sum over all locations and real tokens; `quality` of each match [H], where the loss has a use for it."""
     goal = torch.zeros_like(logits, dtype=torch.float32)
-    for row, target, one in zip(goal, targets, matches, strict=True):
-        row[one.where, : target.tokens.shape[1]] = target.tokens[one.box].float()
-    return (focal_loss(logits.float(), goal) * text_mask.unsqueeze(1)).sum()
+    for i, (row, target, one) in enumerate(zip(goal, targets, matches, strict=True)):
+        named = target.tokens[one.box].float()
+        row[one.where, : target.tokens.shape[1]] = named if quality is None else named * quality[i].unsqueeze(1)
+    loss = focal_loss if quality is None else quality_focal_loss
+    return (loss(logits.float(), goal) * text_mask.unsqueeze(1)).sum()
 
 
 def _named(targets: Sequence[Target], matches: Sequence[Match]) -> list[Match]:

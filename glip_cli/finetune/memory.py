@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from glip_cli.model import Glip
+from glip_cli.model.text import TextEncoder
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
@@ -26,7 +27,9 @@ def checkpoint_activations(model: Glip) -> None:
 
 
 def blocks(model: Glip) -> list[nn.Module]:
-    """Of Swin, of BERT, and the rounds of the head."""
+    """Of Swin, of BERT, and the rounds of the head; of glip-nano the stages of its backbone."""
+    if not isinstance(model.text, TextEncoder):
+        return [*model.backbone.layers, *model.head.tower]
     stages = [block for stage in model.backbone.layers for block in stage.get_submodule("blocks").children()]
     return [*stages, *model.text.bert.encoder.layer, *model.head.tower]
 

@@ -1,7 +1,7 @@
 """Tuning modes: which parameters train, and at what rates.
 
 full    everything, but for the first stages of the backbone (`freeze_backbone_at`)
-head    linear probing: the layers behind the last features (`weights.adapters.HEAD`)
+head    linear probing: the layers behind the last features (`weights.adapters.head_names`)
 prompt  rows added to BERT's output, one per token, zero at first; nothing else
 lora    low-rank factors beside the linear layers of BERT, Swin and the fusion (`lora`)
 
@@ -22,7 +22,8 @@ from torch import nn
 from glip_cli.errors import UsageError
 from glip_cli.finetune.rates import Rates, grouped
 from glip_cli.model import Glip
-from glip_cli.weights.adapters import HEAD
+from glip_cli.model.config import NanoConfig
+from glip_cli.weights.adapters import head_names
 from glip_cli.weights.offset import OFFSET
 from glip_cli.weights.tuned import MODES
 
@@ -90,7 +91,7 @@ def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
     if mode == "full":
         return set(names) - set(frozen(model, freeze_backbone_at))
     if mode == "head":
-        return set(HEAD)
+        return set(head_names(model))
     if mode == "prompt":
         return {OFFSET}
     return {name for name in names if ".lora_" in name}
@@ -104,7 +105,7 @@ def frozen(model: Glip, at: int) -> Iterator[str]:
     if not -1 <= at <= STAGES:
         raise UsageError(f"--freeze-backbone-at {at}: -1 trains all of the backbone, 2 all but its first stage, "
                          f"{STAGES} none of its stages")  # fmt: skip
-    begins = ["backbone.patch_embed."] if at >= 0 else []
+    begins = ["backbone.patch_embed.", "backbone.stem."] if at >= 0 else []
     for stage in range(at - 1):
         begins += [f"backbone.layers.{stage}.", f"backbone.layers.{stage + 1}.downsample."]
     return (name for name, _ in model.named_parameters() if name.startswith(tuple(begins)))
@@ -113,7 +114,7 @@ def frozen(model: Glip, at: int) -> Iterator[str]:
 def add_places(model: Glip) -> None:
     """Rows for all tokens that a text may have, zero, or what an earlier tuning made of them."""
     text, old = model.config.text, model.text.offset
-    like = model.text.bert.embeddings.word_embeddings.weight
+    like = next(model.text.parameters())
     rows = torch.zeros(text.window, text.hidden, dtype=like.dtype, device=like.device)
     if old is not None:
         rows[: len(old)] = old.detach()
@@ -121,6 +122,8 @@ def add_places(model: Glip) -> None:
 
 
 def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
+    if isinstance(model.config, NanoConfig):
+        raise UsageError("--mode lora is for transformers, and glip-nano is none: take --mode head or full")
     if rank is not None and rank < 1:
         raise UsageError(f"--lora-rank {rank}: give a number of at least 1")
     try:

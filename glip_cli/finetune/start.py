@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model.head import Head
 from glip_cli.weights import registry, tuned
 from glip_cli.weights.cache import expanded
 from glip_cli.weights.dialects import BACKBONE, BACKBONES
@@ -100,7 +101,8 @@ def random_start(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         network = Glip(ARCHITECTURES[architecture])
-        network.head.log_scale.fill_(LOG_SCALE)
+        if isinstance(network.head, Head):
+            network.head.log_scale.fill_(LOG_SCALE)
     if image_side is None:
         return Start(network.eval(), architecture, tokenizer, "random")
     given = load_image_side(image_side, architecture, offline, report)

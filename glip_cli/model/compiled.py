@@ -37,8 +37,7 @@ class Compiled:
             return tuple(model.encode_image(pixels))
 
         def judge(hidden: Tensor, mask: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
-            raw = model.ground(list(maps), hidden, mask)
-            return raw.logits, raw.deltas, raw.centerness
+            return model.ground(list(maps), hidden, mask).tensors
 
         # what it says is that there is no GPU, wherever there is a folder of CUDA
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -54,8 +53,9 @@ class Compiled:
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """As `Glip.ground`."""
-        logits, deltas, centerness = self._judge(hidden, mask, *maps)
-        return RawOutput(logits, deltas, centerness, tuple((x.shape[2], x.shape[3]) for x in maps))
+        logits, deltas, *centerness = self._judge(hidden, mask, *maps)
+        sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
+        return RawOutput(logits, deltas, centerness[0] if centerness else None, sizes)
 
 
 class _Step:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 STRIDES = (8, 16, 32, 64, 128)
 """Pixels per cell of the five feature levels P3 .. P7."""
+ANCHOR_SCALE = 8  # side of an anchor in cells
+DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)  # the box coder's weights 10, 10, 5, 5, inverted
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class GlipConfig:
     text: TextConfig = TextConfig()
     channels: int = 256  # of every feature level
     image_size: tuple[int, int] = (800, 1333)  # shorter side, limit of the longer side, in pixels
+    size_multiple: int = 0  # 0: no more than these; else an image gets their area, its sides multiples of this
+    nms_iou: float = 0.6  # of two boxes that overlap more, the better stays
+    score_agg: str = "mean"  # of the probabilities of a label's tokens: "mean" or "max"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return STRIDES
 
 
 _SWIN_TINY = SwinConfig(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7, drop_path=0.2)
@@ -65,5 +74,41 @@ GLIP_MINI = GlipConfig(
     image_size=(160, 320),
 )
 
-ARCHITECTURES = {"glip-t-a": GLIP_T_A, "glip-t": GLIP_T, "glip-l": GLIP_L, "glip-mini": GLIP_MINI}
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """The text side of glip-nano: concepts and word pieces (`model.nano`)."""
+
+    hidden: int  # features of a concept: its class vectors of all levels, then their biases
+    pieces: int = 30522  # word pieces, those of bert-base-uncased; the ids of concepts come after them
+    concepts: int = 81  # [UNKNOWN] and COCO's 80 names
+    piece_dim: int = 32  # width of a word piece's vector
+    stop: int = 1012  # the id of ".", between two labels
+    window: int = 1024  # tokens a prompt may have, [CLS] and [SEP] included
+
+    @property
+    def vocab_size(self) -> int:
+        return self.pieces + self.concepts
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """NanoDet-g (RangiLyu/nanodet config/legacy_v0.x_configs/nanodet-g.yml), its classes named by text."""
+
+    text: LabelConfig = LabelConfig(hidden=3 * 128 + 3)
+    channels: int = 128  # of every feature level
+    strides: tuple[int, ...] = STRIDES[:3]
+    bins: int = 11  # of the distance to a side of a box, in cells
+    image_size: tuple[int, int] = (416, 416)
+    size_multiple: int = 32
+    nms_iou: float = 0.5
+    score_agg: str = "max"
+    fusion: None = None  # text and image meet only in the final product
+    head_layers: int = 1
+
+
+GLIP_NANO = NanoConfig()
+Config = GlipConfig | NanoConfig
+
+ARCHITECTURES: dict[str, Config] = {"glip-t-a": GLIP_T_A, "glip-t": GLIP_T, "glip-l": GLIP_L, "glip-mini": GLIP_MINI, "glip-nano": GLIP_NANO}
 """The names that weights.toml and converted files use for them."""

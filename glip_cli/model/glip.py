@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from glip_cli.model.backbone import Backbone, FeaturePyramid
-from glip_cli.model.config import GlipConfig
+from glip_cli.model.config import GlipConfig, NanoConfig
+from glip_cli.model.csp import CspBackbone, PathAggregation
 from glip_cli.model.head import Head, RawOutput
+from glip_cli.model.nano import LabelEncoder, NanoHead
 from glip_cli.model.text import TextEncoder
 
 
@@ -17,13 +19,20 @@ class Glip(nn.Module):
     the image's while the chunks of a long prompt change.
     """
 
-    def __init__(self, config: GlipConfig):
+    def __init__(self, config: GlipConfig | NanoConfig):
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.swin)
-        self.fpn = FeaturePyramid([config.swin.embed_dim * 2**i for i in (1, 2, 3)], config.channels)
-        self.text = TextEncoder(config.text)
-        self.head = Head(config)
+        self.backbone: Backbone | CspBackbone
+        self.fpn: FeaturePyramid | PathAggregation
+        self.text: TextEncoder | LabelEncoder
+        self.head: Head | NanoHead
+        if isinstance(config, NanoConfig):
+            self.backbone, self.fpn = CspBackbone(), PathAggregation(config.channels)
+            self.text, self.head = LabelEncoder(config), NanoHead(config)
+        else:
+            self.backbone = Backbone(config.swin)
+            self.fpn = FeaturePyramid([config.swin.embed_dim * 2**i for i in (1, 2, 3)], config.channels)
+            self.text, self.head = TextEncoder(config.text), Head(config)
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each.

@@ -23,14 +23,20 @@ class RawOutput:
     Attributes:
         logits: [B, N, T], location x token; columns of text padding mean nothing.
         deltas: [B, N, 4], box regression relative to the location's anchor (`glip_cli.boxes.decode`).
-        centerness: [B, N] logits.
+        centerness: [B, N] logits; None for a head whose scores hold the quality of the box already.
         sizes: (h, w) of each level; their products sum to N.
     """
 
     logits: Tensor
     deltas: Tensor
-    centerness: Tensor
+    centerness: Tensor | None
     sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Logits, deltas, and centerness where there is one."""
+        both = (self.logits, self.deltas)
+        return both if self.centerness is None else (*both, self.centerness)
 
 
 def flatten(maps: list[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.model import Glip
+from glip_cli.model.config import NanoConfig
 from glip_cli.weights import cache, native
 from glip_cli.weights.load import Loaded, Origin
 from glip_cli.weights.offset import OFFSET, find_offset
@@ -39,6 +40,8 @@ HEAD = (
     "head.bias0",
 )
 """What linear probing trains (official tools/finetune.py, `tuning_highlevel_override`)."""
+NANO_HEAD = ("head.box.", "text.concepts.", "text.projection.")
+"""How the names begin of what it trains in glip-nano, whose class vectors are the text side's."""
 
 # values of peft's configuration for which W + scale * B A is all there is
 _PLAIN = {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False, "rank_pattern": {},
@@ -114,11 +117,18 @@ def add_offset(model: Glip, tensors: Mapping[str, Tensor], folder: Path) -> None
     model.text.offset = nn.Parameter(rows[OFFSET])
 
 
+def head_names(model: Glip) -> tuple[str, ...]:
+    """The parameters of linear probing."""
+    if isinstance(model.config, NanoConfig):
+        return tuple(name for name, _ in model.named_parameters() if name.startswith(NANO_HEAD))
+    return HEAD
+
+
 def replace_head(model: Glip, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Linear probing: the few tensors behind all features."""
-    own = {name: model.get_parameter(name) for name in HEAD}
+    own = {name: model.get_parameter(name) for name in head_names(model)}
     if tensors.keys() != own.keys() or any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
-        raise _misfit(folder, f"it must hold the {len(HEAD)} tensors of the head")
+        raise _misfit(folder, f"it must hold the {len(own)} tensors of the head")
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)

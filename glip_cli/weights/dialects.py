@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.errors import CheckpointError
-from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
+from glip_cli.model import ARCHITECTURES, Config, Glip, GlipConfig
 from glip_cli.model.config import GLIP_T
 from glip_cli.readable import listed
 from glip_cli.weights import mmdet, mmpretrain, official
@@ -57,20 +57,22 @@ def recognise(state: Mapping[str, Tensor], dialect: str, what: object = "this fi
     patches = state.get(table(GLIP_T, dialect).sources[PATCH].key)
     width = patches.shape[0] if patches is not None and patches.ndim else None
     for name, config in ARCHITECTURES.items():
-        if (width, fused) == (config.swin.embed_dim, config.fusion is not None):
+        if isinstance(config, GlipConfig) and (width, fused) == (config.swin.embed_dim, config.fusion is not None):
             return name
     raise CheckpointError(f"{what} ({dialect} names) has the sizes of none of {', '.join(ARCHITECTURES)}")
 
 
-def table(config: GlipConfig, dialect: str) -> Table:
+def table(config: Config, dialect: str) -> Table:
     """The names of a dialect for one architecture; our own keys stand for themselves."""
     if dialect in OURS:
         begin = BACKBONE if dialect == "backbone" else ""
         return Table({key: Source(key) for key in shapes(config) if key.startswith(begin)}, {})
+    if not isinstance(config, GlipConfig):
+        raise CheckpointError(f"glip-nano has files of its own only, none in {dialect} names")
     return _TABLES[dialect](config)
 
 
-def shapes(config: GlipConfig) -> dict[str, torch.Size]:
+def shapes(config: Config) -> dict[str, torch.Size]:
     """Key -> shape of every tensor in a checkpoint of this package."""
     return {key: tensor.shape for key, tensor in hollow(lambda: Glip(config)).state_dict().items()}
 

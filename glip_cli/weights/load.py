@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import CheckpointError, UsageError
-from glip_cli.model import ARCHITECTURES, Glip
+from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
 from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, files, native, tuned
 from glip_cli.weights.dialects import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, recognise, to_native
@@ -155,9 +155,11 @@ def load_if_backbone(source: str | Path | Checkpoint, *, architecture: str | Non
 
 def _backbone_of(found: _Found) -> LoadedBackbone:
     whole, metadata = found.contents.state, found.contents.metadata
-    config = ARCHITECTURES[metadata["architecture"]].swin
+    config = ARCHITECTURES[metadata["architecture"]]
+    if not isinstance(config, GlipConfig):
+        raise CheckpointError(f"{found.path} is no Swin: take features of the whole model, with glip features -m")
     state = {key.removeprefix(BACKBONE): tensor for key, tensor in whole.items() if key.startswith(BACKBONE)}
-    backbone = fill(hollow(lambda: Backbone(config)), state)
+    backbone = fill(hollow(lambda: Backbone(config.swin)), state)
     return LoadedBackbone(**_origin(found), backbone=backbone)
 
 

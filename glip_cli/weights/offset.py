@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from glip_cli.errors import CheckpointError
-from glip_cli.model import Glip, GlipConfig
+from glip_cli.model import Glip, Config
 
 OFFSET = "text.offset"
 
 
-def find_offset(state: Mapping[str, Tensor], config: GlipConfig, path: Path) -> dict[str, Tensor]:
+def find_offset(state: Mapping[str, Tensor], config: Config, path: Path) -> dict[str, Tensor]:
     """The rows [n, hidden] in float32 under their key, or nothing. Raises CheckpointError for a wrong shape."""
     rows, text = state.get(OFFSET), config.text
     if rows is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from glip_cli.errors import CheckpointError, OutputError, UsageError
-from glip_cli.model import ARCHITECTURES, Glip, GlipConfig
+from glip_cli.model import ARCHITECTURES, Config, Glip
 from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, native, registry, tuned
 from glip_cli.weights.adapters import Adapter, check_base, find_adapter, load_adapter
@@ -51,7 +51,7 @@ class DetectorParts:
 class ReaderParts:
     """As `DetectorParts`, with the network's configuration in its place."""
 
-    config: GlipConfig
+    config: Config
     tokenizer: Path
     name: str
     tuned_for: tuple[str, ...]

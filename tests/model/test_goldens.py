@@ -23,7 +23,7 @@ from glip_cli.finetune.loss import grounding_loss
 from glip_cli.image import collate, prepare
 from glip_cli.model import Glip
 from glip_cli.model.head import RawOutput
-from glip_cli.postprocess import Found, Geometry, Limits, label_matrix, postprocess
+from glip_cli.postprocess import Found, Geometry, Limits, label_scores, postprocess
 from glip_cli.prompt import parse_texts
 from glip_cli.tokenizer import Tokenizer
 from glip_cli.weights import registry
@@ -80,7 +80,7 @@ def run(model: Glip, stored: Any, name: str) -> Run:
     raw = model.head(maps, text, mask)
     handle.remove()
     places = json.loads(str(stored["positive_map"]))
-    matrix = label_matrix([places[key] for key in sorted(places, key=int)], ids.shape[1])
+    matrix = label_scores("mean", [places[key] for key in sorted(places, key=int)], ids.shape[1])
     image = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
     return Run(stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [image], Limits())[0])
 

@@ -31,7 +31,7 @@ from glip_cli.finetune.data.shown import shower
 from glip_cli.finetune.data.transforms import Augmentation, View
 from glip_cli.finetune.loss import Target
 from glip_cli.image import collate
-from glip_cli.model.config import STRIDES, GlipConfig
+from glip_cli.model.config import STRIDES, Config
 from glip_cli.tokenizer import Tokenizer
 
 _ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
@@ -84,7 +84,7 @@ class Batches(IterableDataset[Batch]):
         sets: Sequence[TrainSet | DrawnScenes],
         weights: Sequence[float],
         tokenizer: Tokenizer,
-        config: GlipConfig,
+        config: Config,
         batch_size: int,
         seed: int,
         *,
@@ -97,7 +97,8 @@ class Batches(IterableDataset[Batch]):
         _check(sets, weights, batch_size, seed)
         self.sets, self.weights, self.batch_size, self.seed = tuple(sets), tuple(weights), batch_size, seed
         self.first, self.rank, self.world = first, rank, world
-        self.augmentation = augmentation or Augmentation.of_size(config.image_size)
+        self.augmentation = augmentation or Augmentation.of_size(config.image_size, config.size_multiple)
+        self._strides = config.strides
         self._showers = [shower(one, tokenizer, config.text.window, seed) for one in sets]
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
         self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
@@ -131,7 +132,7 @@ class Batches(IterableDataset[Batch]):
         ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
         pixels = collate([sample.view.prepared for sample in samples])
         targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
-        matches = [match(level_sizes(pixels), target.boxes) for target in targets]
+        matches = [match(level_sizes(pixels, self._strides), target.boxes) for target in targets]
         return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples), tuple(unread))
 
     def _item(self, place: int) -> tuple[int, int]:
@@ -209,10 +210,10 @@ def pad_ids(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def level_sizes(pixels: Tensor) -> tuple[tuple[int, int], ...]:
-    """(h, w) of P3 .. P7 for pixels [B, 3, H, W], as the network makes them: each level is half of the one before."""
+def level_sizes(pixels: Tensor, strides: Sequence[int] = STRIDES) -> tuple[tuple[int, int], ...]:
+    """(h, w) of each level for pixels [B, 3, H, W], as the network makes them: each is half of the one before."""
     height, width = pixels.shape[2:]
-    return tuple((-(-height // stride), -(-width // stride)) for stride in STRIDES)
+    return tuple((-(-height // stride), -(-width // stride)) for stride in strides)
 
 
 def make_target(view: View, asked: Asked, length: int) -> Target:

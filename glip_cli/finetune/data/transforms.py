@@ -50,22 +50,26 @@ class Augmentation:
         sides: the shorter side in pixels, one of these at random.
         longer: limit of the longer side in pixels.
         flip: how probably a picture is mirrored, where its text allows it.
+        multiple: as in `image.ImageSize`; where it is not 0, a side is that of a square of the picture's area.
     """
 
     sides: tuple[int, ...]
     longer: int
     flip: float = 0.5
+    multiple: int = 0
 
     @classmethod
-    def of_size(cls, size: tuple[int, int]) -> Augmentation:
+    def of_size(cls, size: tuple[int, int], multiple: int = 0) -> Augmentation:
         """The usual one for a model that is used with `size`: shorter side and limit of the longer one."""
-        return cls(tuple(size[0] * tenths // 10 for tenths in TENTHS), size[1])
+        return cls(tuple(size[0] * tenths // 10 for tenths in TENTHS), size[1], multiple=multiple)
 
     @classmethod
-    def chosen(cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None) -> Augmentation:
+    def chosen(
+        cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
+    ) -> Augmentation:
         """The usual one, but for what a person chose. Raises UsageError where no picture could have such sides."""
         usual = cls.of_size(size)
-        one = cls(sides or usual.sides, longer or usual.longer)
+        one = cls(sides or usual.sides, longer or usual.longer, multiple=multiple)
         if max(one.sides) > one.longer:
             raise UsageError(
                 f"--size {max(one.sides)}: the shorter side, but the longer one has at most {one.longer} pixels; "
@@ -89,12 +93,14 @@ class Augmentation:
         """
         side = self.sides[rng.integers(len(self.sides))]
         flip = bool(rng.random() < self.flip) and not names_a_side(text)
-        return view(image, boxes, side, self.longer, flip)
+        return view(image, boxes, side, side if self.multiple else self.longer, flip, self.multiple)
 
 
-def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool) -> View:
+def view(
+    image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0
+) -> View:
     """The picture resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
-    width, height = fitted_size(image.size, shorter, longer)
+    width, height = fitted_size(image.size, shorter, longer, multiple)
     resized = F.resize(image, [height, width])
     scaled = F.clamp_bounding_boxes(F.resize(sub_one(boxes, image.size), [height, width]))
     if flip:
