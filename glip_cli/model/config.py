@@ -99,7 +99,7 @@ class NanoConfig:
     channels: int = 128  # of every feature level
     strides: tuple[int, ...] = STRIDES[:3]
     bins: int = 11  # of the distance to a side of a box, in cells
-    image_size: tuple[int, int] = (416, 416)
+    image_size: tuple[int, int] = (448, 448)
     size_multiple: int = 32
     nms_iou: float = 0.5
     score_agg: str = "max"

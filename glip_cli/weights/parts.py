@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from glip_cli import lexicon
 from glip_cli.errors import CheckpointError, OutputError, UsageError
 from glip_cli.model import ARCHITECTURES, Config, Glip
 from glip_cli.model.backbone import Backbone
@@ -24,7 +25,7 @@ AnyOrigin = TypeVar("AnyOrigin", bound=Origin)
 
 DEFAULT = "glip-t"
 TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
