@@ -298,9 +298,7 @@ class Detector:
             merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
             return [to_detections(found, item.size, plan) for found, item in zip(merged, seen.items, strict=True)]
 
-    def _ground(
-        self, seen: Seen, parts: Sequence[Chunk], kept: Limits, room: int = CACHED_TEXTS
-    ) -> list[list[Found]]:
+    def _ground(self, seen: Seen, parts: Sequence[Chunk], kept: Limits, room: int = CACHED_TEXTS) -> list[list[Found]]:
         """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
         images, texts = len(seen.items), len(parts)
         hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])

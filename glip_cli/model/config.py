@@ -110,5 +110,11 @@ class NanoConfig:
 GLIP_NANO = NanoConfig()
 Config = GlipConfig | NanoConfig
 
-ARCHITECTURES: dict[str, Config] = {"glip-t-a": GLIP_T_A, "glip-t": GLIP_T, "glip-l": GLIP_L, "glip-mini": GLIP_MINI, "glip-nano": GLIP_NANO}
+ARCHITECTURES: dict[str, Config] = {
+    "glip-t-a": GLIP_T_A,
+    "glip-t": GLIP_T,
+    "glip-l": GLIP_L,
+    "glip-mini": GLIP_MINI,
+    "glip-nano": GLIP_NANO,
+}
 """The names that weights.toml and converted files use for them."""

@@ -59,9 +59,7 @@ class CspBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = Conv(3, STEM, stride=2)
-        self.layers = nn.ModuleList(
-            Stage(STEM * 2**i, depth, stride=2 if i else 1) for i, depth in enumerate(DEPTHS)
-        )
+        self.layers = nn.ModuleList(Stage(STEM * 2**i, depth, stride=2 if i else 1) for i, depth in enumerate(DEPTHS))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], BGR -> C3, C4, C5 of 128, 256 and 512 channels, at strides 8, 16, 32."""

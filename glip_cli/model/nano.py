@@ -53,7 +53,8 @@ class LabelEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [B, n], mask bool [B, n] -> features [B, n, hidden]: of each level the class vector, then the
-        biases of all levels. Tokens that are no concepts get zeros and a bias that no location passes."""
+        biases of all levels. Tokens that are no concepts get zeros and a bias that no location passes.
+        """
         is_concept = (ids >= self.first) & mask
         rows = self.concepts((ids - self.first).clamp(min=0)) + self.projection(self._mean_pieces(ids, mask))
         if self.offset is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glip_cli.errors import CheckpointError
-from glip_cli.model import Glip, Config
+from glip_cli.model import Config, Glip
 
 OFFSET = "text.offset"
 

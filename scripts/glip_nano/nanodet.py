@@ -69,7 +69,7 @@ def _convolutions(path: Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _number(name: str) -> int:
-    """"PartitionedCall/convolution_12" -> 12; the first has no number."""
+    """ "PartitionedCall/convolution_12" -> 12; the first has no number."""
     end = name.rpartition("convolution")[2].lstrip("_")
     return int(end or 0)
 

@@ -96,9 +96,7 @@ class Augmentation:
         return view(image, boxes, side, side if self.multiple else self.longer, flip, self.multiple)
 
 
-def view(
-    image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0
-) -> View:
+def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0) -> View:
     """The picture resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
     width, height = fitted_size(image.size, shorter, longer, multiple)
     resized = F.resize(image, [height, width])
