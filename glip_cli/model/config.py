@@ -84,6 +84,7 @@ class LabelConfig:
     concepts: int = 81  # [UNKNOWN] and COCO's 80 names
     piece_dim: int = 32  # width of a word piece's vector
     stop: int = 1012  # the id of ".", between two labels
+    frame: tuple[int, int] = (101, 102)  # the ids of [CLS] and [SEP], which belong to no label
     window: int = 1024  # tokens a prompt may have, [CLS] and [SEP] included
 
     @property

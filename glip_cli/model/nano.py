@@ -41,7 +41,7 @@ class LabelEncoder(nn.Module):
     def __init__(self, config: NanoConfig):
         super().__init__()
         text = config.text
-        self.first, self.stop = text.pieces, text.stop
+        self.first, self.stop, self.frame = text.pieces, text.stop, text.frame
         self.levels = len(config.strides)
         self.concepts = nn.Embedding(text.vocab_size - text.pieces, text.hidden)
         self.pieces = nn.Embedding(text.pieces, text.piece_dim)
@@ -65,7 +65,9 @@ class LabelEncoder(nn.Module):
     def _mean_pieces(self, ids: Tensor, mask: Tensor) -> Tensor:
         """For each token the mean vector of the word pieces of its label: [B, n, piece_dim]."""
         label = (ids == self.stop).cumsum(1)
-        is_piece = (ids < self.first) & (ids != self.stop) & mask
+        is_piece = (ids < self.first) & mask
+        for other in (self.stop, *self.frame):
+            is_piece = is_piece & (ids != other)
         same = (label.unsqueeze(2) == label.unsqueeze(1)) & is_piece.unsqueeze(1)
         share = same / same.sum(-1, keepdim=True).clamp(min=1)
         vectors = self.pieces(ids.clamp(max=self.first - 1))
