@@ -108,9 +108,9 @@ def test_scales_are_the_official_ones_for_a_model_of_800_pixels() -> None:
     ]  # fmt: skip
     assert not any(scale.flipped for scale in scales(ImageSize(800, 1333), flips=False))
     small = list(scales(ImageSize(*SIZE)))
-    assert (small[0].size, small[0].counts) == ((80, 600), pytest.approx((19.2, 2000)))
-    both = views_of((1000, 500), DetectOptions(tile=400, tta=True), SIZE)
-    assert len(both) == len(views_of((1000, 500), DetectOptions(tile=400), SIZE)) * 24
+    assert (small[0].size, small[0].counts) == (ImageSize(80, 600), pytest.approx((19.2, 2000)))
+    both = views_of((1000, 500), DetectOptions(tile=400, tta=True), ImageSize(*SIZE))
+    assert len(both) == len(views_of((1000, 500), DetectOptions(tile=400), ImageSize(*SIZE))) * 24
     assert {view.cuts for view in both} > {(False, False, True, True)}
 
 
