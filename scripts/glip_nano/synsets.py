@@ -1,8 +1,13 @@
-"""What the 80 names are in WordNet, written by hand; every row states what the name means in COCO's annotations.
+"""What the names mean in WordNet, written by hand: facts, no list of words that are asked.
 
-"car.1"      this synset and all of its hyponyms, down to synsets that another row has
-"=plant.2"   this synset alone
-"-cookie.1"  no part of the name, though a hyponym
+CONCEPTS   each of the 80 names and its synsets, as COCO's annotators use the name
+    "car.1"      this synset and all of its hyponyms, down to synsets that another row has
+    "=plant.2"   this synset alone
+    "-cookie.1"  no part of the name, though a hyponym
+ABOVE      synsets above several names, and the names below them, where WordNet's own tree has gaps: no bus is a vehicle
+WORDS      common words for a name that WordNet lacks
+OTHERWISE  words that mostly mean something else than what WordNet gives first: found by reading what the lexicon has of
+           the words in BERT's vocabulary
 """
 
 from __future__ import annotations
@@ -69,7 +74,7 @@ CONCEPTS = {
     "potted plant": "=plant.2 pot plant.1 houseplant.1 flowerpot.1 bonsai.1",
     "bed": "bed.1",
     "dining table": "dining table.1 table.2 =table.3",
-    "toilet": "toilet.2 =toilet.1 urinal.1",
+    "toilet": "toilet.2 urinal.1",
     "tv": "tv.2 =tv.1 =monitor.4 =display.6 computer screen.1",
     "laptop": "portable computer.1",
     "mouse": "mouse.4",
@@ -89,3 +94,82 @@ CONCEPTS = {
     "hair drier": "hair drier.1",
     "toothbrush": "toothbrush.1",
 }
+
+_ANIMALS = "bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe"
+_BIG_VEHICLES = "car, motorcycle, bus, truck"
+_FOOD = "banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake"
+_ELECTRONICS = "tv, laptop, mouse, remote, keyboard, cell phone"
+_EATING = "fork, knife, spoon"
+_SPORTS = "frisbee, skis, snowboard, sports ball, baseball bat, baseball glove, skateboard, surfboard, tennis racket"
+
+ABOVE = {
+    "animal.1 vertebrate.1": _ANIMALS,
+    "mammal.1 placental.1": _ANIMALS.removeprefix("bird, "),
+    "domestic animal.1": "cat, dog, horse, sheep, cow",
+    "livestock.1": "horse, sheep, cow",
+    "pet.1": "cat, dog",
+    "carnivore.1": "cat, dog, bear",
+    "feline.1": "cat",
+    "canine.2": "dog",
+    "equine.1": "horse, zebra",
+    "bovine.1": "cow",
+    "bovid.1": "sheep, cow",
+    "ungulate.1": "horse, sheep, cow, zebra, giraffe",
+    "ruminant.1": "sheep, cow, giraffe",
+    "pachyderm.1": "elephant",
+    "vehicle.1 conveyance.3": "bicycle, car, motorcycle, airplane, bus, train, truck, boat",
+    "motor vehicle.1": _BIG_VEHICLES,
+    "wheeled vehicle.1": "bicycle, " + _BIG_VEHICLES,
+    "public transport.1": "bus, train",
+    "furniture.1 furnishing.2": "bench, chair, couch, bed, dining table",
+    "seat.3": "bench, chair, couch",
+    "food.1 food.2 foodstuff.2": _FOOD,
+    "edible fruit.1 fruit.1": "banana, apple, orange",
+    "citrus.1": "orange",
+    "vegetable.1": "broccoli, carrot",
+    "produce.1": "banana, apple, orange, broccoli, carrot",
+    "fast food.1 junk food.1 snack food.1": "sandwich, hot dog, pizza",
+    "baked goods.1 pastry.2 dessert.1": "donut, cake",
+    "electronic device.1 electronic equipment.1": _ELECTRONICS,
+    "computer.1 personal computer.1 digital computer.1": "laptop",
+    "appliance.2 home appliance.1": "microwave, oven, toaster, refrigerator, hair drier",
+    "kitchen appliance.1 white goods.1": "microwave, oven, toaster, refrigerator",
+    "tableware.1 dinnerware.1 kitchen utensil.1 kitchenware.1": f"wine glass, cup, {_EATING}, bowl",
+    "cutlery.2 silverware.1 flatware.1 flatware.2": _EATING,
+    "crockery.1": "cup, bowl",
+    "glassware.1 drinking vessel.1": "wine glass, cup",
+    "container.1": "bottle, wine glass, cup, bowl, vase",
+    "edge tool.1": "knife, scissors",
+    "sports equipment.1 sporting goods.1": _SPORTS,
+    "baseball equipment.1": "baseball bat, baseball glove",
+    "plaything.1": "frisbee, kite, teddy bear",
+    "bag.1": "backpack, handbag, suitcase",
+    "plumbing fixture.1": "toilet, sink",
+    "timepiece.1": "clock",
+    "neckwear.1": "tie",
+    "publication.1": "book",
+    "street sign.1": "stop sign",
+}
+
+WORDS = {
+    _ANIMALS: "wildlife",
+    "elephant, bear, zebra, giraffe": "wild animal, zoo animal",
+    "bicycle, motorcycle": "two wheeler, two wheeled vehicle",
+    _ELECTRONICS: "electronics, consumer electronics",
+    _SPORTS: "sports gear, sporting equipment",
+    "stop sign": "traffic sign, road sign",
+    "car": "suv",
+    "cell phone": "smartphone, iphone",
+    "potted plant": "indoor plant",
+    "sports ball": "soccer ball",
+    "teddy bear": "stuffed animal, stuffed toy, soft toy, plush toy, plushie",
+}
+
+OTHERWISE = frozenset(
+    "glove hog chestnut beef bar flute vocabulary instructions jonathan prima delicious toby dirk kris baba argus "
+    "blackburn brent dominique cochin cornish guinea mina phoebe reeve redhead merlin newfoundland pembroke "
+    "shetland springer hampshire devon galloway guernsey hereford welsh angus durham chow derelict privateer "
+    "stint brant drake dun jade sort da ma mon rn ex pol imp lulu sensation terror suicide authority intellect "
+    "tarzan titan sherlock yahoo desperate voluntary ted tao lush immune dear seeker worthy aggregator proxy "
+    "dakota cheyenne maya bravo anzac clutch".split()
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,18 +46,21 @@ class WordNet:
     """
     Attributes:
         synsets: by their offsets.
-        senses: lower-case word -> its senses, the most frequent first.
+        senses: lower-case word -> its senses as a noun, the most frequent first.
+        other: lower-case word -> how often it is none in WordNet's tagged texts.
     """
 
     def __init__(self, folder: Path) -> None:
         """`folder` holds data.noun and index.sense."""
         self.synsets = {synset.offset: synset for synset in map(_synset, _lines(folder / "data.noun"))}
-        numbered: dict[str, list[tuple[int, Sense]]] = defaultdict(list)
+        numbered, self.other = defaultdict[str, list[tuple[int, Sense]]](list), Counter[str]()
         for line in _lines(folder / "index.sense"):
             key, offset, number, count = line.split()
-            word, _, rest = key.partition("%")
+            word, _, rest = key.replace("_", " ").partition("%")
             if rest.startswith("1:"):  # a noun
-                numbered[word.replace("_", " ")].append((int(number), Sense(self.synsets[int(offset)], int(count))))
+                numbered[word].append((int(number), Sense(self.synsets[int(offset)], int(count))))
+            else:
+                self.other[word] += int(count)
         self.senses = {word: tuple(sense for _, sense in sorted(rows, key=lambda row: row[0]))
                        for word, rows in numbered.items()}  # fmt: skip
 

