@@ -32,6 +32,8 @@ LONGEST = 2500  # longer side, in each scale
 COUNTS = ((96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
           (0, 192), (0, 96))  # fmt: skip
 """For each scale the range of sqrt(area) of the boxes that count, in pixels of the resized picture."""
+AREA_SCALES = (5 / 6, 7 / 6, 5 / 3)
+"""For models that are given an area (`ImageSize.multiple`): their own sides times these."""
 
 ALL: Range = (0.0, float("inf"))
 
@@ -132,10 +134,16 @@ def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
     merges what the model gives before its own NMS and keeps the 1000 best boxes; here each view's boxes have been
     through NMS and the limit per text, and all are kept. With several texts it keeps the last one's boxes only.
     """
+    mirrored = (False, True) if flips else (False,)
+    if size.multiple:
+        for factor, flipped in product(AREA_SCALES, mirrored):
+            sides = (round(side * factor) for side in size[:2])
+            yield Scale(ImageSize(*sides, size.multiple), flipped, ALL)
+        return
     shorter, longer = size[0] / OFFICIAL_SIZE[0], size[1] / OFFICIAL_SIZE[1]
     for side, (low, high) in zip(SCALES, COUNTS, strict=True):
         sides = max(round(side * shorter), 1), max(round(LONGEST * longer), round(side * shorter), 1)
-        for flipped in (False, True) if flips else (False,):
+        for flipped in mirrored:
             yield Scale(ImageSize(*sides, size.multiple), flipped, (low * shorter, high * shorter))
 
 

@@ -604,3 +604,12 @@ def test_threads_leave_the_warning_filters_as_they_were() -> None:
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+@given(st.integers(40, 4000), st.integers(40, 4000), st.sampled_from([320, 384, 640]))
+def test_an_image_of_an_area_keeps_its_shape_and_needs_no_padding(width: int, height: int, side: int) -> None:
+    new_width, new_height = fitted_size((width, height), side, side, 32)
+    assert new_width % 32 == new_height % 32 == 0
+    scale = side / (width * height) ** 0.5
+    for old, new in ((width, new_width), (height, new_height)):
+        assert abs(new - old * scale) <= 16 or new == 32

@@ -94,6 +94,12 @@ def test_tiles_by_hand() -> None:
     assert len(views_of((401, 300), DetectOptions(tile=400), SIZE)) == 3
 
 
+def test_scales_of_a_model_that_is_given_an_area() -> None:
+    made = list(scales(ImageSize(384, 384, 32)))
+    assert [scale.size for scale in made[::2]] == [ImageSize(side, side, 32) for side in (320, 448, 640)]
+    assert [scale.flipped for scale in made] == [False, True] * 3
+
+
 def test_scales_are_the_official_ones_for_a_model_of_800_pixels() -> None:
     """TEST.SCALES, RANGES, MAX_SIZE and FLIP of the official defaults (defaults.py:826-836)."""
     made = list(scales(ImageSize(800, 1333)))

@@ -47,7 +47,7 @@ Knowledge = Annotated[
 NmsIou = Annotated[
     float | None,
     typer.Option("--nms-iou", metavar="IOU", rich_help_panel=KEEP, show_default=False,
-                 help="Of boxes overlapping more, keep the best: 0.6; glip-nano 0.5."),
+                 help="Of boxes overlapping more, keep the best: 0.6; glip-nano 0.45."),
 ]  # fmt: skip
 Model = Annotated[
     str | None,
@@ -243,7 +243,7 @@ class Viewing:
                      help="Shared by neighbouring tiles; else 0.2."),
     ] = None  # fmt: skip
     tta: Annotated[
-        bool, typer.Option("--tta", rich_help_panel=MODEL, help="Ask at 12 scales, also mirrored: slow.")
+        bool, typer.Option("--tta", rich_help_panel=MODEL, help="Ask at 12 scales (glip-nano: 3), also mirrored: slow.")
     ] = False
 
 

@@ -100,9 +100,9 @@ class NanoConfig:
     channels: int = 128  # of every feature level
     strides: tuple[int, ...] = STRIDES[:3]
     bins: int = 11  # of the distance to a side of a box, in cells
-    image_size: tuple[int, int] = (448, 448)
+    image_size: tuple[int, int] = (384, 384)
     size_multiple: int = 32
-    nms_iou: float = 0.5
+    nms_iou: float = 0.45
     score_agg: str = "max"
     fusion: None = None  # text and image meet only in the final product
     head_layers: int = 1
