@@ -7,7 +7,7 @@ several texts, chunks; a label is never split. A caption is one chunk always.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError
@@ -111,12 +111,16 @@ def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | 
     return tuple(_chunk_of(part, group, tokenizer, limit) for part, group in zip(parts, groups, strict=True))
 
 
-def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer) -> tuple[str, ...]:
+def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, taught: Collection[str] = ()) -> tuple[str, ...]:
     """What every command says once of its labels: which the vocabulary lacks, and which it cannot tell apart.
 
-    Labels of equal tokens get equal scores: which of them is reported is chance.
+    Labels of equal tokens get equal scores: which of them is reported is chance. `taught` are labels that the model was
+    tuned for.
     """
-    return notes_of_tokens(label_ids(prompt, tokenizer), tokenizer, alike=not prompt.is_caption)
+    read = label_ids(prompt, tokenizer)
+    if tokenizer.learns_words:
+        read = {label: ids for label, ids in read.items() if label not in taught}
+    return notes_of_tokens(read, tokenizer, alike=not prompt.is_caption)
 
 
 def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import tokenizers
 
-from glip_cli.lexicon import Lexicon
-from glip_cli.readable import listed
+from glip_cli.lexicon import Lexicon, content, normalised
+from glip_cli.readable import listed, quoted
 from glip_cli.tokenizer import BEGIN, END, Encoded, Reading, Tokenizer, load_backend, token_id
 from glip_cli.types import Prompt, Span
 
@@ -26,6 +26,7 @@ NOTHING = "[UNKNOWN]"  # no [UNK]: the word pieces are known, the meaning is not
 WINDOW = 1024
 PIECES = Path(__file__).parent / "assets" / "bert-base-uncased"
 STOP = "."
+SHOWN = 2  # of the unknown labels, with what is nearest to them
 
 _Token = tuple[int, Span | None, str]
 
@@ -35,6 +36,7 @@ class ConceptTokenizer(Tokenizer):
 
     window = WINDOW
     reads_definitions = False
+    learns_words = True
 
     def __init__(self, backend: tokenizers.Tokenizer, source: str, lexicon: Lexicon) -> None:
         """`backend` is of bert-base-uncased's word pieces; `source` names it in errors. Raises WeightsError."""
@@ -93,9 +95,20 @@ class ConceptTokenizer(Tokenizer):
         return fits
 
     def unread_notes(self, read: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+        """Labels that are not known, and those of which a part alone is read: colours and the like mean nothing."""
+        meant = {label: self.lexicon.read(label) for label in read}
         unknown = [label for label, ids in read.items() if ids == self.nothing]
-        if not unknown:
-            return ()
-        nearest = dict.fromkeys(filter(None, (self.lexicon.read(label).nearest for label in unknown)))
-        near = f"; the nearest that it knows: {listed(nearest)}" if nearest else ""
-        return (f"{MODEL} does not know {listed(unknown)}{near}",)
+        near = [f"{quoted(meant[label].nearest)} to {quoted(label)}" for label in unknown if meant[label].nearest]
+        partly = [label for label in read if label not in unknown and _is_part(label, meant[label].word)]
+        notes = []
+        if unknown:
+            nearest = f"; the nearest that it knows: {', '.join(near[:SHOWN])}" if near else ""
+            notes.append(f"{MODEL} does not know {listed(unknown)}{nearest}")
+        if partly:
+            words = dict.fromkeys(meant[label].word for label in partly)
+            notes.append(f"{MODEL} reads no more of {listed(partly)} than {listed(words)}")
+        return tuple(notes)
+
+
+def _is_part(label: str, word: str) -> bool:
+    return len(content(normalised(label))) > len(word.split())

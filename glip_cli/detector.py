@@ -86,7 +86,7 @@ class Detector:
         self.labels = labels
         self.offline = offline
         self.tokenizer = tokenizer
-        self.reader = Reader.of(tokenizer, model.config, name, tuned_for, use_cls)
+        self.reader = Reader.of(tokenizer, model.config, name, tuned_for, use_cls, labels)
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()

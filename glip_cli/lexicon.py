@@ -141,9 +141,7 @@ class Lexicon:
 
     def _whole(self, words: Sequence[str]) -> Meaning:
         """All of the words, but for what stands before every noun."""
-        words = list(words)
-        while words and (words[0] in _DETERMINERS or words[0].isdecimal()):
-            del words[0]
+        words = content(words)
         if not words or len(words) > LONGEST:
             return Meaning()
         before = "".join(words[:-1])
@@ -160,6 +158,12 @@ def normalised(phrase: str) -> list[str]:
     while len(words) > 1 and words[-1].isdecimal():
         del words[-1]
     return words
+
+
+def content(words: Sequence[str]) -> list[str]:
+    """The words without articles and numerals at their begin."""
+    first = next((place for place, word in enumerate(words) if not (word in _DETERMINERS or word.isdecimal())), None)
+    return list(words[first:]) if first is not None else []
 
 
 def singulars(word: str) -> Iterator[str]:

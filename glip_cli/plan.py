@@ -61,6 +61,7 @@ class Reader:
         name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
         use_cls: whether a definition is read by [CLS], else by the tokens of its name.
         nms_iou: as in `Plan`, unless the options say otherwise.
+        taught: the labels that the model was tuned for in any way.
     """
 
     tokenizer: Tokenizer
@@ -70,11 +71,13 @@ class Reader:
     tuned_for: tuple[str, ...] = ()
     use_cls: bool = False
     nms_iou: float = Limits.nms_iou
+    taught: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, config: Config, name: str, tuned_for: tuple[str, ...] = (),
-           use_cls: bool = False) -> Reader:  # fmt: skip
-        return cls(tokenizer, config.text.window, config.fusion is not None, name, tuned_for, use_cls, config.nms_iou)
+           use_cls: bool = False, taught: tuple[str, ...] = ()) -> Reader:  # fmt: skip
+        fused = config.fusion is not None
+        return cls(tokenizer, config.text.window, fused, name, tuned_for, use_cls, config.nms_iou, taught)
 
     def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
         """Make a prompt ready, once for many images. Raises PromptError."""
@@ -91,7 +94,8 @@ class Reader:
             full = label_prompt([*asked.labels, *options.negatives])
         chunks = self._chunks(full, options)
         text, spans = shown(asked)
-        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer)  # definitions tell names apart
+        # definitions tell names apart
+        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer, self.taught)
         notes = (
             *self._tuning_notes(full),
             *gather_notes(full, chunks),

@@ -73,11 +73,13 @@ class Tokenizer:
         unknown_id: of what the vocabulary lacks.
         nothing: the indices of a label that stands for nothing, where there are such.
         reads_definitions: whether a model may read a text about a label beside its name.
+        learns_words: whether training can teach a model labels that are read as others, or as nothing.
     """
 
     window = WINDOW
     nothing: tuple[int, ...] = ()
     reads_definitions = True
+    learns_words = False
 
     def __init__(self, backend: tokenizers.Tokenizer, source: str) -> None:
         """Take a backend that adds [CLS] and [SEP]; `source` names it in errors. Raises WeightsError."""

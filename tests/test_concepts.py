@@ -85,6 +85,14 @@ def test_chunks_say_the_same_as_one_text(labels: list[str], limit: int) -> None:
     assert [row.label for row in explain(parts)] == labels
 
 
+def test_training_can_tell_labels_of_the_same_names_apart() -> None:
+    assert stretches(label_prompt(["couch", "sofa", "tuba"]), TOKENIZER) == [
+        (30580, 6411),
+        (30580, 10682),
+        (30522, 29242),
+    ]
+
+
 def test_the_80_names_fit_one_text() -> None:
     (only,) = chunk(label_prompt(TOKENIZER.lexicon.names), TOKENIZER, LIMIT)
     assert [only.tokens.ids[place] for (place,) in only.tokens.label_tokens] == list(range(30523, 30603))
@@ -109,11 +117,24 @@ def test_a_caption_ends_where_its_parts_fill_the_window() -> None:
     [
         (["cat", "automobile"], []),
         (["trombone", "stethoscope"], ["glip-nano does not know 'trombone', 'stethoscope'"]),
+        (
+            ["donkey", "tuba", "microscope"],
+            ["glip-nano does not know 'donkey', 'tuba', 'microscope'; the nearest that it knows: 'horse' to 'donkey'"],
+        ),
+        (
+            ["red car", "the dogs", "photo of a cat"],
+            ["glip-nano reads no more of 'red car', 'photo of a cat' than 'car', 'cat'"],
+        ),
         (["couch", "sofa"], ["the model cannot tell these labels apart: 'couch', 'sofa'"]),
     ],
 )
 def test_notes(labels: list[str], notes: list[str]) -> None:
     assert list(vocabulary_notes(label_prompt(labels), TOKENIZER)) == notes
+
+
+def test_labels_that_a_model_was_tuned_for_have_no_notes() -> None:
+    prompt = label_prompt(["tuba", "couch", "sofa", "harp"])
+    assert vocabulary_notes(prompt, TOKENIZER, ["tuba", "sofa"]) == ("glip-nano does not know 'harp'",)
 
 
 def test_definitions_are_refused() -> None:

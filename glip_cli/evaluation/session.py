@@ -77,7 +77,7 @@ class Session:
             options: fields of `DetectOptions` that the protocol demands, over `base`.
         """
         chosen = replace(self.base, **options)
-        self.note(*vocabulary_notes(prompt, self.detector.tokenizer))
+        self.note(*vocabulary_notes(prompt, self.detector.tokenizer, self.detector.labels))
         runner = Runner(self.detector, self.detector.plan(prompt, chosen), chosen, self.workers, stop=self.stop)
         settings = settings_of(self.detector.name, prompt, chosen)
         return self.run(name, sources, LocalEngine(runner, Pictures(self.out)), settings)

@@ -138,6 +138,8 @@ class Job:
     def _say_how_labels_are_read(self, sets: Sequence[AnySet]) -> None:
         """Class names that the vocabulary lacks, or that the model cannot tell apart."""
         tokenizer = Tokenizer.from_dir(self.start.tokenizer)
+        if tokenizer.learns_words:
+            return
         for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
             for note in vocabulary_notes(label_prompt(labels), tokenizer):
                 self.told.note(f"note: {note}")

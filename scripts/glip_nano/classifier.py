@@ -1,7 +1,7 @@
 """How likely a word stands for each class, by its sentence vector alone: small networks taught by other words.
 
-A word's chances come from networks that did not see the word itself (three folds), so that its rare senses can be told
-from the common ones: "tiger" is a person in WordNet too.
+A word's chances come from networks that did not see the word itself (three folds, a few times), so that its rare senses
+can be told from the common ones: "tiger" is a person in WordNet too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from sentences import SIZE
 from torch import Tensor, nn
+
+from scripts.glip_nano.sentences import SIZE
 
 Floats = npt.NDArray[np.float32]
 
-FOLDS, HIDDEN, EPOCHS, BATCH, RATE = 3, 256, 12, 512, 4e-3
+FOLDS, TIMES = 3, 3
+HIDDEN, EPOCHS, BATCH, RATE = 256, 12, 512, 4e-3
 BALANCE = 0.5  # exponent of a class's size by which its words are drawn less often
 
 
@@ -28,12 +30,13 @@ def chances(vectors: Floats, labels: npt.NDArray[np.int64], sure: npt.NDArray[np
     """
     torch.set_num_threads(1)
     inputs, targets = torch.from_numpy(vectors) * SIZE**0.5, torch.from_numpy(labels)
-    fold = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)) % FOLDS
     seen_by_all, single = torch.from_numpy(sure), targets >= 0
     total = torch.zeros(len(labels), classes)
-    for number in range(FOLDS):
-        net = _train(inputs, targets, ((fold != number) & single) | seen_by_all, classes, number)
-        asked = ((fold == number) & single) | ~single | seen_by_all
+    for seed in range(FOLDS * TIMES):
+        fold = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed // FOLDS)) % FOLDS
+        hidden = (fold == seed % FOLDS) & single & ~seen_by_all
+        net = _train(inputs, targets, single & ~hidden, classes, seed)
+        asked = hidden | ~single | seen_by_all
         with torch.inference_mode():
             total[asked] += net(inputs[asked]).softmax(1)
     return (total / total.sum(1, keepdim=True)).numpy()
@@ -47,8 +50,7 @@ def _train(inputs: Tensor, targets: Tensor, shown: Tensor, classes: int, seed: i
     steps = EPOCHS * len(words) // BATCH
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    for _ in range(steps):
-        batch = words[torch.multinomial(weights, BATCH, replacement=True)]
+    for batch in words[torch.multinomial(weights, steps * BATCH, replacement=True)].view(steps, BATCH):
         loss = nn.functional.cross_entropy(net(inputs[batch]), targets[batch], label_smoothing=0.02)
         optimizer.zero_grad()
         loss.backward()

@@ -1,7 +1,7 @@
 """Make the lexicon of glip-nano, about ten minutes on one core:
 
-    python scripts/glip_nano/parts.py PARTS
-    python scripts/glip_nano/lexicon.py PARTS glip_cli/assets/glip-nano/lexicon.txt
+    python -m scripts.glip_nano.parts PARTS
+    python -m scripts.glip_nano.lexicon PARTS glip_cli/assets/glip-nano/lexicon.txt
 
 A word of WordNet is known where its likely sense is one of a name (`synsets.CONCEPTS`, and all hyponyms) or of several
 (`synsets.ABOVE`). How likely a sense is: how often WordNet's tagged texts have it, times how well it fits the word's
@@ -17,14 +17,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from classifier import Floats, chances
-from meanings import NAMES, Meaning, Meanings
-from sentences import Sentences
-from synsets import OTHERWISE, WORDS
-from wordnet import Sense, WordNet
 
 from glip_cli.concepts import PIECES
 from glip_cli.lexicon import LONGEST, NEAREST, Lexicon, normalised, singulars
+from scripts.glip_nano.classifier import Floats, chances
+from scripts.glip_nano.meanings import NAMES, Meaning, Meanings
+from scripts.glip_nano.sentences import Sentences
+from scripts.glip_nano.synsets import OTHERWISE, WORDS
+from scripts.glip_nano.wordnet import Sense, WordNet
 
 HEAD = """\
 # The words of glip-nano, made by scripts/glip_nano/lexicon.py from WordNet 3.1 (Princeton University, see NOTICE)
@@ -44,6 +44,7 @@ LEAST = 0.002  # chance of any class
 NO_NOUN = 0.1  # how well any vector fits a word that is no noun: "have", "electric"
 KNOWN, PERSON = 0.4, 0.6  # probability from which on a word is known
 PLURAL = 0.75  # similarity from which on a plural in WordNet ("men": workers) means no more than its singular
+SHORTEST = 3  # letters of a part of a word that may be written as two
 NEAREST_FROM = 0.5  # similarity from which on a name is worth a note
 
 
@@ -75,21 +76,26 @@ class Words:
         best = max(names, key=lambda meaning: names[meaning], default=())
         return best if best and names[best] >= (PERSON if best == ("person",) else KNOWN) else ()
 
-    def similarity(self, word: str, other: str) -> float:
-        """0 for words without vectors."""
-        if word not in self._places or other not in self._places:
-            return 0.0
-        return float(self.vectors[self._places[word]] @ self.vectors[self._places[other]])
+    def is_plural(self, word: str, read: Meaning) -> bool:
+        """Whether a word that WordNet has beside its singular, which is `read`, is no more than the plural of it."""
+        row = self.vectors[self._places[word]]
+        others = [self._places[one] for one in list(singulars(word))[1:] if one in self._places]
+        is_person = read == ("person",) and not self._is_seen(word)
+        return bool(others) and (is_person or max(self.vectors[others] @ row) >= PLURAL)
 
     def nearest(self, word: str) -> str:
-        """The name that a word is nearest to, by its vector; "" where none is near."""
-        senses = self.meanings.senses(word)
-        if max(senses, key=lambda sense: self._weight(word, sense, senses)).synset.field not in FIELDS:
+        """The name that a word for a thing is nearest to, by its vector; "" where none is near."""
+        if not self._is_seen(word):
             return ""
         similar = self.own @ self.vectors[self._places[word]]
         fits = self._fits[self._places[word], : len(NAMES)]
         best = int(np.argmax(fits * (similar >= NEAREST_FROM)))
         return NAMES[best] if similar[best] >= NEAREST_FROM else ""
+
+    def _is_seen(self, word: str) -> bool:
+        """Whether the likeliest sense of a word is a thing."""
+        senses = self.meanings.senses(word)
+        return max(senses, key=lambda sense: self._weight(word, sense, senses)).synset.field in FIELDS
 
     def fit(self, word: str, meaning: Meaning) -> float:
         """How well the word's vector fits what it would mean."""
@@ -140,8 +146,9 @@ class Words:
 
 def _is_label(word: str, meanings: Meanings) -> bool:
     """A word or a few, of which some sense can be seen."""
-    is_short = 0 < len(normalised(word)) <= min(LONGEST, 4)
-    return is_short and any(one.synset.is_instance or one.synset.field in SEEN for one in meanings.senses(word))
+    if word.endswith("'s") or not 0 < len(normalised(word)) <= min(LONGEST, 4):
+        return False
+    return any(one.synset.is_instance or one.synset.field in SEEN for one in meanings.senses(word))
 
 
 def entries(words: Words) -> dict[Meaning, list[str]]:
@@ -168,19 +175,23 @@ def entries(words: Words) -> dict[Meaning, list[str]]:
 def unknown(words: Words, lines: Mapping[Meaning, Iterable[str]], frequent: set[str]) -> dict[str, list[str]]:
     """Nearest name or "" -> words that mean none of the names, and would be read so, or are frequent and near one."""
     lexicon, known = Lexicon(written(lines)), {_key(word) for some in lines.values() for word in some}
+    parts = {word for word in words.words if len(word) >= SHORTEST}
     found = defaultdict[str, list[str]](list)
-    for word in (one for one in words.words if words.meanings.is_common(one)):
-        if words.read(word) or _key(word) in known:
+    for word in words.words:
+        if not words.meanings.is_common(word) or words.read(word) or _key(word) in known:
             continue
         near, read = words.nearest(word), lexicon.read(word).concepts
-        if (read and not _means_its_singular(word, read, words)) or (not read and near and word in frequent):
+        is_misread = bool(read) and not words.is_plural(word, read)
+        if is_misread or _misread_apart(word, parts, lexicon) or (not read and near and word in frequent):
             found[near].append(word)
     return found
 
 
-def _means_its_singular(word: str, read: Meaning, words: Words) -> bool:
-    others = list(singulars(word))[1:]
-    return (bool(others) and read == ("person",)) or any(words.similarity(word, one) >= PLURAL for one in others)
+def _misread_apart(word: str, parts: set[str], lexicon: Lexicon) -> bool:
+    """Whether a word is read as its last part when it is written as two: "head phone"."""
+    cuts = range(SHORTEST, len(word) - SHORTEST + 1)
+    read = (lexicon.read(word[at:]) for at in cuts if {word[:at], word[at:]} <= parts)
+    return any(part.concepts and word.endswith(part.word) for part in read)
 
 
 def written(lines: Mapping[Meaning, Iterable[str]], unknown: Mapping[str, Iterable[str]] | None = None) -> str:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
-from synsets import ABOVE, CONCEPTS
-from wordnet import Sense, Synset, WordNet
+from scripts.glip_nano.synsets import ABOVE, CONCEPTS
+from scripts.glip_nano.wordnet import Sense, Synset, WordNet
 
 Meaning = tuple[str, ...]
 """Names; or one class that begins with "?"."""

