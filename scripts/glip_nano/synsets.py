@@ -13,7 +13,7 @@ OTHERWISE  words that mostly mean something else than what WordNet gives first: 
 from __future__ import annotations
 
 CONCEPTS = {
-    "person": "person.1 =human.1 =people.1 =crowd.1 =audience.1 child.1",
+    "person": "person.1 =human.1 =humans.1 =people.1 =crowd.1 =audience.1 child.1",
     "bicycle": "bicycle.1 tricycle.1",
     "car": "car.1",
     "motorcycle": "motorcycle.1 motor scooter.1",
@@ -166,10 +166,10 @@ WORDS = {
 }
 
 OTHERWISE = frozenset(
-    "glove hog cub sharpie nutcracker chestnut beef bar flute vocabulary instructions jonathan prima delicious "
-    "toby dirk kris baba argus blackburn brent dominique cochin cornish guinea mina phoebe reeve redhead merlin "
-    "newfoundland pembroke shetland springer hampshire devon galloway guernsey hereford welsh angus durham chow "
-    "derelict privateer stint brant drake dun jade sort da ma mon rn ex pol imp lulu sensation terror suicide "
-    "authority intellect tarzan titan sherlock yahoo desperate voluntary ted tao lush immune dear seeker worthy "
-    "aggregator proxy dakota cheyenne maya bravo anzac clutch".split()
+    "electric upper diner wreck gladstone bumper video glove hog cub sharpie nutcracker chestnut beef bar flute "
+    "vocabulary instructions jonathan prima delicious toby dirk kris baba argus blackburn brent dominique cochin "
+    "cornish guinea mina phoebe reeve redhead merlin newfoundland pembroke shetland springer hampshire devon "
+    "galloway guernsey hereford welsh angus durham chow derelict privateer stint brant drake dun jade sort da ma "
+    "mon rn ex pol imp lulu sensation terror suicide authority intellect tarzan titan sherlock yahoo desperate "
+    "voluntary ted tao lush immune dear seeker worthy aggregator proxy dakota cheyenne maya bravo anzac clutch".split()
 )
