@@ -27,6 +27,7 @@ from glip_cli.image import collate, fitted_size, prepare
 from glip_cli.options import DetectOptions
 from glip_cli.scenes import Scene, draw_scene
 from tests import forked
+from tests.test_photographs import FOLDER
 
 PROMPT = "red circle . star . small blue heart ."
 ROUNDING = 1e-4  # float32 in another order of operations
@@ -246,6 +247,22 @@ def test_a_file_gives_them_back(found: Features, tmp_path: Path, dtype: str) -> 
         assert torch.equal(kept[name], tensor if exact else tensor.half().float()), name
     for key in ("place", "prompt", "labels", "tokens", "label_tokens"):
         assert getattr(back, key) == getattr(found, key)
+
+
+def test_of_glip_nano_three_levels_and_no_centerness(tmp_path: Path) -> None:
+    """What they say is what it detects, and a file gives all of it back."""
+    detector, photo = Detector.load("glip-nano", device="cpu"), FOLDER / "dogs.jpg"
+    found = detector.features(photo, ["dog", "stethoscope"], which=KINDS)
+    save(tmp_path / "x.safetensors", found, {"image": "x.jpg", "model": "glip-nano"})
+    again = read(tmp_path / "x.safetensors")
+    assert again.place == found.place
+    assert list(found.fused) == list(again.fused) == ["P3", "P4", "P5"]
+    assert found.centerness is None is again.centerness
+    assert found.place.sizes == tuple(x.shape[1:] for x in found.fused.values())
+    best = detector(photo, ["dog", "stethoscope"])
+    row = int(again.similarity[:, 0].argmax())
+    assert best.scores[0] == pytest.approx(float(again.similarity[row, 0]), abs=1e-6)
+    np.testing.assert_allclose(best.boxes[0], again.boxes[row], atol=1e-3)
 
 
 def test_other_programs_can_read_what_a_file_says(found: Features, tmp_path: Path) -> None:

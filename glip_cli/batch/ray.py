@@ -177,7 +177,8 @@ def load_reader(load: Mapping[str, Any], report: Report | None) -> Reader:
     """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
     named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
     parts = load_reader_parts(**named, report=report)
-    return Reader.of(Tokenizer.from_dir(parts.tokenizer), parts.config, parts.name, parts.tuned_for)
+    told = (parts.name, parts.tuned_for, parts.use_cls, parts.labels)
+    return Reader.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *told)
 
 
 def place_of(item: Item) -> str:

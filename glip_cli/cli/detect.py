@@ -137,11 +137,12 @@ def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading
     from glip_cli.prompt import chunk, vocabulary_notes
     from glip_cli.tokenizer import Tokenizer
     from glip_cli.weights import registry
-    from glip_cli.weights.parts import load_tokenizer_folder
+    from glip_cli.weights.parts import load_tokenizer_folder, tuned_labels
 
     folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
     tokenizer = Tokenizer.from_dir(folder)
-    notes.note(*prompt.notes, *vocabulary_notes(prompt, tokenizer))
+    tuned = tuned_labels(loading.model, weights=loading.weights, adapter=loading.adapter)
+    notes.note(*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
     if options.knowledge is not None:
         use_cls = registry.uses_cls(loading.model)
         print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))

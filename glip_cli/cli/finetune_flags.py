@@ -106,12 +106,12 @@ class TuningFlags:
     lr: Annotated[
         float | None,
         typer.Option("--lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
-                     help="Learning rate: 1e-4; prompt 0.05, lora 1e-3; higher for glip-mini."),
+                     help="Learning rate: 1e-4; prompt 0.05, lora 1e-3; glip-mini, -nano: docs."),
     ] = None  # fmt: skip
     language_lr: Annotated[
         float | None,
         typer.Option("--language-lr", metavar="RATE", rich_help_panel=TUNING, show_default=False,
-                     help="Of BERT: 1e-5; lora 1e-4; higher for glip-mini."),
+                     help="Of the text side: 1e-5; lora 1e-4; more: docs."),
     ] = None  # fmt: skip
     muon_lr: Annotated[
         float | None,

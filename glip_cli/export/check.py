@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glip_cli.concepts import ConceptTokenizer
 from glip_cli.detector import Detector
 from glip_cli.errors import GlipError
 from glip_cli.export.card import Fixed
 from glip_cli.export.pieces import OUTPUTS, output_names
-from glip_cli.image import DIVISOR
+from glip_cli.image import DIVISOR, fitted_size
 from glip_cli.model import RawOutput
+from glip_cli.model.config import LabelConfig
 from glip_cli.options import DetectOptions
 from glip_cli.plan import Plan
 from glip_cli.scenes import COLOURS, SHAPES, draw_scene
@@ -94,8 +96,8 @@ def check(ours: Detector, theirs: Detector, fixed: Fixed | None) -> Checked:
 
 def usual_size(detector: Detector) -> tuple[int, int]:
     """Of a picture of 3 x 4 in the network: height, width."""
-    shorter = detector.model.config.image_size[0]
-    return round_up(shorter), round_up(shorter * 4 // 3)
+    width, height = fitted_size((4, 3), *detector.image_size())
+    return round_up(height), round_up(width)
 
 
 def round_up(side: int) -> int:
@@ -105,19 +107,28 @@ def round_up(side: int) -> int:
 def cases(detector: Detector, fixed: Fixed | None, sizes: Sequence[tuple[int, int, int]]) -> list[Case]:
     """Each size with a text of another length, the last of them padded."""
     random = torch.Generator().manual_seed(0)
-    words = detector.tokenizer.vocabulary_size
     made = []
     for number, (batch, height, width) in enumerate(sizes):
         pixels = torch.randn(batch, 3, height, width, generator=random)
         if fixed:
             ids = torch.tensor([fixed.ids])
         else:
-            ids = torch.randint(words, (1, TOKENS[number % len(TOKENS)]), generator=random)
+            ids = random_ids(detector, TOKENS[number % len(TOKENS)], random)
         mask = torch.ones_like(ids, dtype=torch.bool)
         if not fixed and number % 2 == 0:
             mask[:, -1] = False
         made.append(Case(pixels, ids, mask))
     return made
+
+
+def random_ids(detector: Detector, count: int, random: torch.Generator) -> Tensor:
+    """Tokens int64 [1, count]: any; of glip-nano, by turns, names and word pieces of them, with full stops between."""
+    text = detector.model.config.text
+    ids = torch.randint(detector.tokenizer.vocabulary_size, (1, count), generator=random)
+    if isinstance(text, LabelConfig):
+        ids[:, ::3] = torch.randint(text.pieces, text.vocab_size, ids[:, ::3].shape, generator=random)
+        ids[:, 2::3] = text.stop
+    return ids
 
 
 def answer(detector: Detector, case: Case) -> RawOutput:
@@ -146,8 +157,8 @@ def compare(ours: RawOutput, theirs: RawOutput, case: Case) -> dict[str, float]:
 
 
 def compare_detections(ours: Detector, theirs: Detector, labels: tuple[str, ...] | None) -> int:
-    """In drawn scenes, asked for shapes or for the labels of a fixed prompt; how many were compared."""
-    asked = labels or (*SHAPES, *(f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)))
+    """In drawn scenes, asked for the labels of a fixed prompt or for what may be found; how many were compared."""
+    asked = labels or usual_labels(ours)
     options = DetectOptions(threshold=LEAST)
     ours_plan, theirs_plan = ours.plan(asked, options), theirs.plan(asked, options)
     count = 0
@@ -159,6 +170,13 @@ def compare_detections(ours: Detector, theirs: Detector, labels: tuple[str, ...]
                             "drawn scene have no counterpart; no file was written")  # fmt: skip
         count += len(a.scores)
     return count
+
+
+def usual_labels(detector: Detector) -> tuple[str, ...]:
+    """Shapes; of a model that knows some names alone, these: it takes shapes for some of them."""
+    if isinstance(detector.tokenizer, ConceptTokenizer):
+        return detector.tokenizer.lexicon.names
+    return (*SHAPES, *(f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)))
 
 
 def one(detector: Detector, image: object, plan: Plan, options: DetectOptions) -> Detections:

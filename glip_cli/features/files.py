@@ -1,7 +1,7 @@
 """`Features` as a safetensors file: tensors by name, and strings that say what they are.
 
-    backbone.C3 .. C5, fpn.P3 .. P7, fused.P3 .. P7      [C, h, w], or [C] pooled
-    similarity [N, K], logits [N, T], centerness [N]     rows: P3 first, row by row
+    backbone.C3 .. C5, fpn.P3 .. P7, fused.P3 .. P7      [C, h, w], or [C] pooled (glip-nano: P3 .. P5)
+    similarity [N, K], logits [N, T], centerness [N]     rows: P3 first, row by row (glip-nano: no centerness)
     boxes [N, 4], centres [N, 2], anchors [N, 4]         always float32, pixels of the original image
     text.encoded, text.fused                             [T, L]
 
@@ -86,7 +86,9 @@ def read(path: Path) -> Features:
         raise UsageError(f"{path} cannot be read as safetensors: {error}") from None
     if told.get("schema") != SCHEMA:
         raise UsageError(f"{path} holds no features: its schema is {told.get('schema')!r}, not {SCHEMA!r}")
-    place = Placement(*(tuple(json.loads(told[key])) for key in ("size", "resized", "padded", "scale")))
+    strides = tuple(stride for level, stride in json.loads(told["strides"]).items() if level in LEVELS["fpn"])
+    size, resized, padded, scale = (tuple(json.loads(told[key])) for key in ("size", "resized", "padded", "scale"))
+    place = Placement(size, resized, padded, scale, strides)
     maps: dict[str, Any] = {kind: {level: named[f"{kind}.{level}"] for level in levels if f"{kind}.{level}" in named}
             for kind, levels in LEVELS.items()}  # fmt: skip
     words: dict[str, Any] = {key: tuple(json.loads(told[key])) for key in ("labels", "tokens")}
@@ -112,6 +114,8 @@ def strings(told: Mapping[str, Any]) -> dict[str, str]:
 
 def _described(features: Features) -> dict[str, Any]:
     place = features.place
+    every = {level: stride for levels in LEVELS.values() for level, stride in levels.items()}
+    strides = {level: stride for level, stride in every.items() if stride in place.strides}
     return {
         "schema": SCHEMA,
         "prompt": features.prompt,
@@ -122,6 +126,6 @@ def _described(features: Features) -> dict[str, Any]:
         "resized": place.resized,
         "padded": place.padded,
         "scale": place.scale,
-        "strides": {level: stride for levels in LEVELS.values() for level, stride in levels.items()},
-        "sizes": {level: place.cells(stride) for levels in LEVELS.values() for level, stride in levels.items()},
+        "strides": strides,
+        "sizes": {level: place.cells(stride) for level, stride in strides.items()},
     }

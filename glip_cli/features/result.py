@@ -75,12 +75,16 @@ class Features:
         place: where cells and rows lie in the image.
         backbone: "C3", "C4", "C5" -> [C, h, w], strides 8, 16, 32, each after its own LayerNorm; pooled [C].
             C is 192, 384, 768 in GLIP-T, twice as many in GLIP-L.
-        fpn: "P3" .. "P7" -> [256, h, w] (glip-mini: 96), strides 8 .. 128. They depend on the image alone.
-        fused: the same after the last round of the head, where image and text have met (never in GLIP-T (A)).
-        similarity: [N, K], how a row fits a label: the mean of the probabilities of the label's tokens.
+        fpn: "P3" .. "P7" -> [256, h, w] (glip-mini: 96), strides 8 .. 128; of glip-nano "P3" .. "P5" -> [128, h, w].
+            They depend on the image alone.
+        fused: the same after the last round of the head, where image and text have met (never in GLIP-T (A) and
+            glip-nano).
+        similarity: [N, K], how a row fits a label: the mean of the probabilities of the label's tokens; of glip-nano
+            the largest.
         logits: [N, T], how a row fits a token, before the sigmoid.
         boxes: [N, 4], the region that a row stands for, xyxy in pixels of the original image, as detections have it.
-        centerness: [N] in [0, 1]; a detection's score is sqrt(similarity * centerness).
+        centerness: [N] in [0, 1]; a detection's score is sqrt(similarity * centerness). None of glip-nano, whose score
+            is the similarity.
         text: [T, L], the tokens as BERT leaves them.
         fused_text: [T, L], the same after the last round of the head.
         prompt: the text that the model read; "" without one.

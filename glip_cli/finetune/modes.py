@@ -73,8 +73,7 @@ def select(
 
     Raises UsageError for what cannot be meant, and for mode lora without peft.
     """
-    if mode not in MODES:
-        raise UsageError(f"--mode {mode}: there are {', '.join(MODES)}")
+    check_mode(model, mode)
     if mode == "prompt":
         add_places(model)
     elif mode == "lora":
@@ -84,6 +83,14 @@ def select(
         parameter.requires_grad_(name in wanted)
     names = tuple(name for name, _ in model.named_parameters() if name in wanted)
     return Tuning(mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or Rates())))
+
+
+def check_mode(model: Glip, mode: str) -> None:
+    """Raises UsageError for a mode that there is not, or not for this network."""
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode}: there are {', '.join(MODES)}")
+    if mode == "lora" and isinstance(model.config, NanoConfig):
+        raise UsageError("--mode lora is for transformers, and glip-nano is none: take --mode head or full")
 
 
 def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
@@ -122,8 +129,6 @@ def add_places(model: Glip) -> None:
 
 
 def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
-    if isinstance(model.config, NanoConfig):
-        raise UsageError("--mode lora is for transformers, and glip-nano is none: take --mode head or full")
     if rank is not None and rank < 1:
         raise UsageError(f"--lora-rank {rank}: give a number of at least 1")
     try:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from glip_cli.finetune.recipe import Recipe
 
-LANGUAGE = "text.bert."  # BERT proper; its layers between the fusions learn at the others' rate, as officially
+LANGUAGE = ("text.bert.", "text.concepts.", "text.pieces.", "text.projection.")
+"""The text side: glip-nano's, or BERT proper. BERT's layers between the fusions have the others' rate, officially."""
+CONCEPTS = "text.concepts."  # class vectors with their biases: those that no label asks for stay what they are
 LEVELS = ("head.bias0", "head.bias_lang")  # what the logits are without any feature
 ORDER = ("weights", "biases", "levels", "language weights", "language biases", "matrices", "language matrices")
 
@@ -20,8 +22,8 @@ class Rates:
     """Learning rates and weight decay, by the official rules.
 
     Attributes:
-        lr: of all but BERT.
-        language_lr: of BERT.
+        lr: of all but the text side.
+        language_lr: of the text side (`LANGUAGE`).
         weight_decay: of all but biases, which have none. Weights of norms decay.
         bias_factor: biases learn faster by it (official BIAS_LR_FACTOR).
         level_factor: the levels of the logits (`LEVELS`) learn faster by it; as biases, officially.
@@ -56,6 +58,8 @@ class Rates:
             return Kind("levels", lr * self.level_factor, 0.0)
         if "bias" in name:
             return Kind(f"{begin}biases", lr * self.bias_factor, 0.0)
+        if name.startswith(CONCEPTS):
+            return Kind(f"{begin}biases", lr, 0.0)
         if self.muon_lr is not None and is_hidden_matrix(name, parameter):
             return Kind(f"{begin}matrices", self.muon_lr * lr / self.lr, self.weight_decay, muon=True)
         return Kind(f"{begin}weights", lr, self.weight_decay)

@@ -27,7 +27,11 @@ OF_ARCHITECTURE: dict[str, dict[str, dict[str, float]]] = {
         "full": {"lr": 4e-4, "language_lr": 4e-4, "freeze_backbone_at": -1},
         "lora": {"lr": 2e-3, "language_lr": 2e-3},
         "head": {"lr": 2e-3},
-    }
+    },
+    "glip-nano": {
+        "full": {"lr": 1e-4, "language_lr": 1e-3, "freeze_backbone_at": -1},
+        "head": {"lr": 1e-3, "language_lr": 1e-3},
+    },
 }
 """What differs from both, by mode: measured on blood cells (docs/finetune.md)."""
 
@@ -44,8 +48,8 @@ class Recipe:
 
     mode: str = "full"
     optimizer: str = "adamw"  # "muon" for the matrices between features, then with adamw for the rest
-    lr: float = 1e-4  # of all but BERT
-    language_lr: float = 1e-5  # of BERT
+    lr: float = 1e-4  # of all but the text side
+    language_lr: float = 1e-5  # of the text side: BERT; glip-nano's names and word pieces
     muon_lr: float | None = None  # of what Muon moves; None: lr
     level_factor: float = 2.0  # by which the levels of the logits learn faster, as biases do
     weight_decay: float = 0.05  # biases have none

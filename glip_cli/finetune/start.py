@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.errors import UsageError
+from glip_cli.finetune.modes import check_mode
 from glip_cli.model import ARCHITECTURES, Glip
 from glip_cli.model.head import Head
 from glip_cli.weights import registry, tuned
@@ -63,7 +64,9 @@ class Origin:
     def load(self, mode: str, seed: int, *, offline: bool = False, report: Report | None = None) -> Start:
         """Raises WeightsError or UsageError."""
         if self.init is None:
-            return load_start(self.model, weights=self.weights, bert=self.bert, offline=offline, report=report)
+            start = load_start(self.model, weights=self.weights, bert=self.bert, offline=offline, report=report)
+            check_mode(start.model, mode)
+            return start
         if self.weights or mode != "full":
             raise UsageError(f"--init {self.init} trains a new network: it goes with --mode full and without --weights")
         side = None if self.init == RANDOM else self.init

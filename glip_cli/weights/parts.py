@@ -57,6 +57,7 @@ class ReaderParts:
     name: str
     tuned_for: tuple[str, ...]
     use_cls: bool
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,8 @@ def load_reader_parts(
         origin = _with(one, origin)
     tokenizer = tokenizer_folder(origin, bert)
     config, told = ARCHITECTURES[origin.architecture], origin.metadata
-    return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), told.get("use_cls") == "true")
+    use_cls, labels = told.get("use_cls") == "true", _labels(told, origin.path)
+    return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), use_cls, labels)
 
 
 def _resolved(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Resolved:

@@ -1,4 +1,4 @@
-"""Exported files of glip-mini, run by onnxruntime, against torch."""
+"""Exported files of the embedded models, run by onnxruntime, against torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from glip_cli.detector import Detector
 from glip_cli.errors import GlipError, OutputError, UsageError
 from glip_cli.model import RawOutput
 from glip_cli.scenes import draw_scene
+from tests.test_photographs import FOLDER
 
 onnx_ir = pytest.importorskip("onnx_ir")
 pytest.importorskip("onnxruntime")
@@ -267,3 +268,17 @@ def test_files_that_are_damaged(folder: Path, tmp_path: Path) -> None:
             load_onnx(tmp_path / f"{name}.onnx")
         assert f"{name}.onnx" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_glip_nano_with_any_prompt(tmp_path: Path) -> None:
+    """Its names and their word pieces are compared, not only ids that mean nothing; a file alone reads its words."""
+    result = glip("export", "-m", "glip-nano", "-o", str(tmp_path / "nano.onnx"), "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["detections"] > 5
+    assert 0 < told["difference"]["logits"] < CLOSE
+    prompt, photo = ["kitten", "animal", "stethoscope"], FOLDER / "dogs.jpg"
+    ours = Detector.load("glip-nano", device="cpu")(photo, prompt)
+    theirs = load_onnx(tmp_path / "nano.onnx")(photo, prompt)
+    assert len(ours) == len(theirs) > 0
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)

@@ -68,7 +68,9 @@ class Augmentation:
         cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
     ) -> Augmentation:
         """The usual one, but for what a person chose. Raises UsageError where no picture could have such sides."""
-        usual = cls.of_size(size)
+        if multiple and longer is not None:
+            raise UsageError(f"--max-size {longer}: this model reads images by their area, which --size alone says")
+        usual = cls.of_size((size[0], max(size[1], *sides)) if multiple and sides else size)
         one = cls(sides or usual.sides, longer or usual.longer, multiple=multiple)
         if max(one.sides) > one.longer:
             raise UsageError(
