@@ -100,7 +100,8 @@ def convert(
 ) -> None:
     """Write a checkpoint of any kind as safetensors in this package's names; with what tuning added to it."""
     from glip_cli.weights.load import convert as write
-    from glip_cli.weights.parts import holds_adapter, merge
+    from glip_cli.weights.parts import merge
+    from glip_cli.weights.resolve import holds_adapter
 
     print(merge(str(file), out, adapter) if adapter or holds_adapter(file) else write(file, out))
 

@@ -19,8 +19,9 @@ from glip_cli.weights.cache import expanded
 from glip_cli.weights.dialects import BACKBONE, BACKBONES
 from glip_cli.weights.fetch import Report
 from glip_cli.weights.load import info, load, load_backbone
-from glip_cli.weights.parts import DEFAULT, load_source, load_tokenizer_folder, tokenizer_folder
+from glip_cli.weights.parts import load_source, load_tokenizer_folder, tokenizer_folder
 from glip_cli.weights.registry import Checkpoint
+from glip_cli.weights.resolve import DEFAULT
 from glip_cli.weights.tuned import Card
 
 PYRAMID = "fpn."

@@ -8,22 +8,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 from glip_cli import lexicon
 from glip_cli.errors import CheckpointError, OutputError, UsageError
 from glip_cli.model import ARCHITECTURES, Config, Glip
 from glip_cli.model.backbone import Backbone
 from glip_cli.weights import cache, native, registry, tuned
-from glip_cli.weights.adapters import Adapter, check_base, find_adapter, load_adapter
+from glip_cli.weights.adapters import Adapter, check_base, load_adapter
 from glip_cli.weights.fetch import Report, fetch, present
 from glip_cli.weights.files import locate
 from glip_cli.weights.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
 from glip_cli.weights.registry import Checkpoint
+from glip_cli.weights.resolve import AnyOrigin, holds_adapter, resolve
 
-AnyOrigin = TypeVar("AnyOrigin", bound=Origin)
-
-DEFAULT = "glip-t"
 TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
 TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
@@ -74,32 +71,6 @@ class BackboneParts:
     name: str
 
 
-class _Asked(NamedTuple):
-    """What --model, --weights and --adapter mean together."""
-
-    model: str | None
-    weights: str | Path | None
-    adapter: Adapter | None
-
-
-class _Resolved(NamedTuple):
-    """Where a network comes from.
-
-    Attributes:
-        architecture: that it must have.
-        adapters: the first to add first.
-        use_cls: it is said to be a model of weights.toml that reads definitions by [CLS], also where a file is given.
-    """
-
-    source: str | Path | Checkpoint
-    architecture: str | None
-    adapters: list[Adapter]
-    use_cls: bool
-
-    def marked(self, origin: AnyOrigin) -> AnyOrigin:
-        return replace(origin, metadata={**origin.metadata, "use_cls": "true"}) if self.use_cls else origin
-
-
 def load_detector_parts(
     model: str | None = None,
     *,
@@ -135,13 +106,12 @@ def tuned_labels(
     model: str | None = None, *, weights: str | Path | None = None, adapter: str | Path | None = None
 ) -> tuple[str, ...]:
     """`DetectorParts.labels` without loading the weights. Raises WeightsError or UsageError."""
-    asked = _asked(model, weights, adapter)
-    if asked.adapter:
-        return asked.adapter.card.labels
-    source, _ = _resolve(asked.model, asked.weights)
-    if isinstance(source, Checkpoint):
+    found = resolve(model, weights, adapter)
+    if found.adapters:
+        return found.adapters[-1].card.labels
+    if isinstance(found.source, Checkpoint):
         return ()
-    path = locate(cache.expanded(source))
+    path = locate(cache.expanded(found.source))
     return _labels(native.read_metadata(path) if path.suffix == native.SUFFIX else {}, path)
 
 
@@ -157,11 +127,9 @@ def load_backbone_parts(
 
     Raises WeightsError or UsageError.
     """
-    place = weights if weights is not None else model
-    if _holds_adapter(place):
+    if holds_adapter(weights if weights is not None else model):
         return None
-    asked = _asked(model, weights, None)
-    source, architecture = _resolve(asked.model, asked.weights)
+    source, architecture, *_ = resolve(model, weights, None)
     if isinstance(source, Checkpoint) and source.kind != "backbone":
         return None
     loaded = load_if_backbone(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
@@ -192,11 +160,6 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
 
 
-def holds_adapter(source: str | Path) -> bool:
-    """Whether a file or folder is one that stands for a network and its adapter."""
-    return tuned.is_adapter(tuned.best_of(cache.expanded(source)))
-
-
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
     """Get a checkpoint, so that it works offline from now on; return the file that will be mapped.
 
@@ -221,43 +184,10 @@ def load_tokenizer_folder(
     """
     if bert:
         return cache.expanded(bert)
-    found = _resolved(model, weights, adapter)
+    found = resolve(model, weights, adapter)
     if isinstance(found.source, Checkpoint):
         return _published_tokenizer(found.source.architecture)
     return tokenizer_folder(identify(found.source, architecture=found.architecture))
-
-
-def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Asked:
-    """Folders of whole runs become their best; an adapter alone brings the network that it was made for."""
-    weights = None if weights is None else tuned.best_of(cache.expanded(weights))
-    if model is not None and model not in registry.names():
-        model = str(tuned.best_of(cache.expanded(model)))
-    place = weights if weights is not None else model
-    held = _holds_adapter(place)
-    if adapter and held:
-        raise UsageError(f"{place} holds an adapter already: give --adapter with the model that it was made for")
-    if adapter is None and not held:
-        return _Asked(model, weights, None)
-    found = find_adapter(adapter or place or "")
-    if not held and place is not None:
-        return _Asked(model, weights, found)
-    return _Asked(model if weights and model else _source(found), None, found)
-
-
-def _holds_adapter(place: str | Path | None) -> bool:
-    """As `holds_adapter`; names of weights.toml come first."""
-    return place is not None and place not in registry.names() and holds_adapter(place)
-
-
-def _source(adapter: Adapter) -> str:
-    """The network that an adapter was made for. Raises CheckpointError where it is not there any more."""
-    card = adapter.card
-    if card.source not in registry.names() and not Path(card.source or "?").exists():
-        raise CheckpointError(
-            f"{adapter.folder} was made for {card.base}, which is not at {card.source or 'a known place'} any more: "
-            "name it with --model, and this folder with --adapter"
-        )
-    return card.source
 
 
 def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
@@ -294,7 +224,7 @@ def load_source(
 
     An adapter may have been made for a network that has one itself: the run that it was trained from.
     """
-    found = _resolved(model, weights, adapter)
+    found = resolve(model, weights, adapter)
     loaded = load(found.source, architecture=found.architecture, cache_dir=cache_dir, offline=offline, report=report)
     loaded = found.marked(loaded)
     for one in found.adapters:
@@ -312,7 +242,7 @@ def load_reader_parts(
     report: Report | None = None,
 ) -> ReaderParts:
     """As `load_detector_parts`, for what only makes prompts ready: no network is made."""
-    found = _resolved(model, weights, adapter)
+    found = resolve(model, weights, adapter)
     origin = found.marked(identify(found.source, architecture=found.architecture, offline=offline, report=report))
     for one in found.adapters:
         check_base(one, origin)
@@ -323,21 +253,6 @@ def load_reader_parts(
     return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), use_cls, labels)
 
 
-def _resolved(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Resolved:
-    asked, adapters = _asked(model, weights, adapter), list[Adapter]()
-    while asked.adapter is not None:
-        if any(asked.adapter.folder == one.folder for one in adapters):
-            raise CheckpointError(
-                f"{asked.adapter.folder} says that it was made for itself: take it again from where it came"
-            )
-        adapters.append(asked.adapter)
-        if asked.weights is not None or not _holds_adapter(asked.model):
-            break
-        asked = _asked(asked.model, None, None)
-    source, architecture = _resolve(asked.model, asked.weights)
-    return _Resolved(source, architecture, adapters[::-1], registry.uses_cls(asked.model))
-
-
 def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     """What `base` is called now that the adapter is part of it."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
@@ -345,15 +260,6 @@ def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     if adapter.card.mode == "prompt":
         metadata[TUNED_FOR] = json.dumps(adapter.card.labels)
     return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
-
-
-def _resolve(model: str | None, weights: str | Path | None) -> tuple[str | Path | Checkpoint, str | None]:
-    """A file or a checkpoint, and the architecture that it must have."""
-    if weights is not None:
-        return weights, registry.find(model).architecture if model else None
-    if model is not None and model not in registry.names() and cache.expanded(model).exists():
-        return model, None
-    return registry.find(model or DEFAULT), None
 
 
 def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
