@@ -20,6 +20,7 @@ from glip_cli.errors import DeviceError, OutOfMemoryError
 
 Module = TypeVar("Module", bound=nn.Module)
 SIDE, TIMES = 256, 5  # of the matrices that are timed, and how often
+COLLECT_TRIES = 1000  # a millisecond apart
 
 
 def pick_device(name: str) -> torch.device:
@@ -138,7 +139,16 @@ LESS = {
 
 
 def let_go(device: torch.device) -> None:
-    """Free what did not fit, after an OutOfMemoryError: its frames hold it, and from Python 3.12 on each other."""
-    gc.collect()
+    """Free what did not fit, after an OutOfMemoryError: its frames hold it, and from Python 3.12 on each other.
+
+    While another thread collects, `gc.collect` does nothing and returns 0. Else it finds at least the cycle made here.
+    """
+    for _ in range(COLLECT_TRIES):
+        cycle: list[object] = []
+        cycle.append(cycle)
+        del cycle
+        if gc.collect():
+            break
+        time.sleep(0.001)
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -22,8 +22,9 @@ from glip_cli.batch.items import Item
 from glip_cli.batch.local import LocalEngine
 from glip_cli.batch.runner import BLOCK, Clock, Outcome, Runner
 from glip_cli.detector import Detector
+from glip_cli.device import let_go
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
-from glip_cli.image import Prepared
+from glip_cli.image import ImageSize, Prepared
 from glip_cli.options import DetectOptions
 from glip_cli.output.pictures import Pictures
 from glip_cli.sources import Source, expand
@@ -101,6 +102,9 @@ class Recorder:
 
     def __init__(self, fits: int = 99) -> None:
         self.fits, self.batches = fits, []
+
+    def image_size(self, size: tuple[int, int]) -> ImageSize:
+        return ImageSize(*size)
 
     def detect(self, batch: list[Prepared], plan: object, options: object) -> list[Detections]:
         if len(batch) > self.fits:
@@ -181,6 +185,35 @@ def test_what_did_not_fit_is_gone_before_less_is_tried(monkeypatch: pytest.Monke
         gc.enable()
     assert runner.halved_to == 2
     assert len(recorder.left) == 6
+
+
+def test_what_did_not_fit_is_let_go_while_another_thread_collects() -> None:
+    """Then `gc.collect` does nothing."""
+    inside = threading.Event()
+
+    class Slow:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            inside.set()
+            time.sleep(0.2)
+
+    gc.disable()
+    try:
+        Slow()
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        assert inside.wait(10)
+        cycle: list[object] = [large := torch.zeros(1)]
+        cycle.append(cycle)
+        left = weakref.ref(large)
+        del cycle, large
+        let_go(torch.device("cpu"))
+        assert left() is None
+    finally:
+        gc.enable()
+    thread.join()
 
 
 def test_one_picture_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

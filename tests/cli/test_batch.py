@@ -363,7 +363,7 @@ def test_a_bar_on_a_terminal(folder: Path) -> None:
     for i in range(6, 40):
         shutil.copy("photos/0.png", f"photos/{i}.png")
     code, output = on_a_terminal(batch("photos", "-o", "out"))
-    assert code == 3
+    assert code == 3, output
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", output).decode()
     assert re.search(r"\d+/40 images +[\d.]+/s +0:00:\d\d", text), text
     assert output.count(b"\x1b[?25l") == output.count(b"\x1b[?25h") == 1, "the cursor is back"
