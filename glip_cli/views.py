@@ -137,8 +137,7 @@ def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
     mirrored = (False, True) if flips else (False,)
     if size.multiple:
         for factor, flipped in product(AREA_SCALES, mirrored):
-            sides = (round(side * factor) for side in size[:2])
-            yield Scale(ImageSize(*sides, size.multiple), flipped, ALL)
+            yield Scale(ImageSize(round(size[0] * factor), round(size[1] * factor), size.multiple), flipped, ALL)
         return
     shorter, longer = size[0] / OFFICIAL_SIZE[0], size[1] / OFFICIAL_SIZE[1]
     for side, (low, high) in zip(SCALES, COUNTS, strict=True):
