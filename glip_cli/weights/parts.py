@@ -182,11 +182,12 @@ def load_tokenizer_folder(
 
     Raises WeightsError or UsageError.
     """
-    if bert:
-        return cache.expanded(bert)
     found = resolve(model, weights, adapter)
     if isinstance(found.source, Checkpoint):
-        return _published_tokenizer(found.source.architecture)
+        architecture = found.source.architecture
+        return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
+    if bert:
+        return cache.expanded(bert)
     return tokenizer_folder(identify(found.source, architecture=found.architecture))
 
 
@@ -263,11 +264,20 @@ def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
 
 
 def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
-    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture."""
+    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture.
+
+    Raises UsageError for a `bert` that the architecture cannot read text with.
+    """
     if bert:
-        return cache.expanded(bert)
+        return _given_tokenizer(bert, origin.architecture)
     beside = origin.path.parent
     return beside if _holds_tokenizer(beside) else _published_tokenizer(origin.architecture)
+
+
+def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
+    if (_published_tokenizer(architecture) / lexicon.FILE).is_file():
+        raise UsageError(f"--bert {bert}: {architecture} reads labels by a lexicon of its own; leave it out")
+    return cache.expanded(bert)
 
 
 def _published_tokenizer(architecture: str) -> Path:

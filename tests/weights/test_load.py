@@ -302,6 +302,14 @@ def test_a_named_checkpoint_needs_its_conversion_only(pth, tmp_path):
     assert same(load(named, cache_dir=tmp_path / "cache", offline=True).model, STATE)
 
 
+def test_a_model_that_reads_by_a_lexicon_takes_no_other_tokenizer(tmp_path):
+    message = "--bert other: glip-nano reads labels by a lexicon of its own; leave it out"
+    with pytest.raises(UsageError, match=message):
+        load_tokenizer_folder("glip-nano", bert="other")
+    with pytest.raises(UsageError, match=message):
+        tokenizer_folder(Origin("glip-nano", "any", tmp_path / "any.safetensors", {}), "other")
+
+
 def test_the_tokenizer_beside_the_weights_else_that_of_the_architecture(tmp_path):
     def origin(architecture):
         return Origin(architecture, "any", tmp_path / "any.safetensors", {})
