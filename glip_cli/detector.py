@@ -109,7 +109,7 @@ class Detector:
         """Load a model by its name in weights.toml, or from a file.
 
         Args:
-            model: "glip-t" (the default), "glip-l", "glip-mini" ...; or a folder that fine-tuning left.
+            model: "glip-t" (the default), "glip-l", "glip-nano" ...; or a folder that fine-tuning left.
             weights: a checkpoint file: safetensors, mmdetection's or the official .pth. With `model`, it must be of
                 that model's architecture; else the architecture is recognised.
             bert: a folder with vocab.txt or tokenizer.json, in place of the model's own vocabulary.

@@ -292,7 +292,7 @@ def test_hosts_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "refused" in (of(found, "dead").problem or "")
     assert of(found, "silent").problem is not None
     assert of(found, "strange").problem is not None
-    assert all("-m glip-mini" in (finding.remedy or "-m glip-mini") for finding in found.findings)
+    assert all("-m glip-nano" in (finding.remedy or "-m glip-nano") for finding in found.findings)
 
 
 def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> None:

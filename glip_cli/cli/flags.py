@@ -52,7 +52,7 @@ NmsIou = Annotated[
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", rich_help_panel=MODEL, show_default=False,
-                 help="glip-t (default), glip-l, glip-mini (built in), ...: glip weights list."),
+                 help="glip-t (default), glip-l, glip-nano (built in), ...: glip weights list."),
 ]  # fmt: skip
 Weights = Annotated[
     Path | None,

@@ -18,7 +18,7 @@ from glip_cli.weights.fetch import hub_is_offline
 PATIENCE = 5.0  # seconds for one host, name look-up included
 USER_AGENT = "glip-cli"
 REACHABLE = "reachable"
-REMEDY = "check the connection and HTTPS_PROXY; without a network use --weights FILE, or -m glip-mini"
+REMEDY = f"check the connection and HTTPS_PROXY; without a network use --weights FILE, or -m {registry.EMBEDDED}"
 
 
 def one_file_per_host() -> dict[str, str]:

@@ -19,7 +19,7 @@ from glip_cli.weights import cache, http, hub
 from glip_cli.weights.http import DownloadError
 from glip_cli.weights.registry import EMBEDDED, Checkpoint
 
-WAYS_OUT = f"ways out: --weights FILE, --model {EMBEDDED}"
+WAYS_OUT = f"-m {EMBEDDED} works now and knows COCO's 80 everyday names and other words for them; or --weights FILE"
 
 
 class Report(Protocol):

@@ -14,7 +14,7 @@ from glip_cli.errors import UnknownModelError
 PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / "assets"
 BERT = ASSETS / "bert-base-uncased"  # the vocabulary of the released models
-EMBEDDED = "glip-mini"
+EMBEDDED = "glip-nano"  # the built-in model for photographs
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Checkpoint:
     licence: str
     kind: str = "detector"  # or "backbone"
     urls: tuple[str, ...] = ()  # mirrors, the preferred one first
-    file: str | None = None  # inside glip_cli/assets, for the embedded model
+    file: str | None = None  # inside glip_cli/assets, for the embedded models
     sha256: str | None = None
     sha256_prefix: str | None = None  # 8 hex digits, where the whole is not published
     bytes: int | None = None

@@ -1,7 +1,7 @@
 """A command line of a page, run: `glip` in this process, as its console script does, a few harmless programs in theirs.
 
 The released weights cannot be had in a test. `glip-mini` answers in their place, and trainings are cut to one epoch: by
-the variables below where a page leaves them open, and by another word where it names a model.
+the variables below where a page leaves them open, and by another word where it names a released model.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from tests.docs.pages import Command
 from tests.shared import SHARED
 
 HARMLESS = {"cat", "find", "head", "ls"}
+MINI = "glip-mini"
 SETTINGS = {
     "COLUMNS": "132",
     "GLIP_DEVICE": "cpu",
-    "GLIP_MODEL": registry.EMBEDDED,
+    "GLIP_MODEL": MINI,
     "HF_HUB_OFFLINE": "1",
     "LC_ALL": "C",
 }
@@ -114,7 +115,7 @@ def settings(words: Sequence[str], variables: Mapping[str, str]) -> Iterator[Non
 
 def with_mini(word: str) -> str:
     """glip-mini in the place of a released model."""
-    return registry.EMBEDDED if word in registry.names() else word
+    return MINI if word in registry.names() and not registry.find(word).embedded else word
 
 
 def _content(stream: io.TextIOWrapper) -> str:

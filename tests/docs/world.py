@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
 from glip_cli.scenes import Scene, draw_scene
@@ -20,9 +20,9 @@ from tests.docs import shell
 from tests.docs.pages import ROOT
 
 MINI = ROOT / "glip_cli" / "assets" / "glip-mini"
+PHOTOGRAPHS = ROOT / "tests" / "photographs"
 SIZES = ((160, 160), (160, 160), (200, 160), (320, 240))
 SEED = 5
-TAUGHT = (86, 4, 11)
 
 
 class World:
@@ -55,8 +55,8 @@ def named_in(text: str, page: str = "") -> list[str]:
     return [name for name in names if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w-]|\.\w)", text)]
 
 
-def _demo(path: Path) -> None:
-    shutil.copyfile(ROOT / "docs" / "images" / "scene.jpg", path)
+def _photograph(name: str) -> Callable[[Path], None]:
+    return lambda path: shutil.copyfile(ROOT / "docs" / "images" / name, path) and None
 
 
 def _scene(seed: int) -> Scene:
@@ -67,27 +67,36 @@ def _drawn(seed: int) -> Callable[[Path], None]:
     return lambda path: _scene(seed).image.save(path)
 
 
-def _large(path: Path) -> None:
-    """Eight scenes in one picture."""
-    rng = np.random.default_rng((20261121, 3, 77))
-    picture = Image.new("RGB", (1280, 640))
-    for i in range(8):
-        picture.paste(draw_scene(rng, 320, 320).image, (i % 4 * 320, i // 4 * 320))
-    picture.save(path)
-
-
 def _folder_of_sizes(path: Path) -> None:
     path.mkdir()
     for i, size in enumerate(SIZES):
         draw_scene(np.random.default_rng(i), *size).image.save(path / f"{i}.png")
 
 
+def _photographs(*names: str) -> Callable[[Path], None]:
+    """Some of tests/photographs, or all of them."""
+
+    def copy(path: Path) -> None:
+        path.mkdir(parents=True)
+        for name in names or [file.name for file in PHOTOGRAPHS.glob("*.jpg")]:
+            shutil.copyfile(PHOTOGRAPHS / name, path / name)
+
+    return copy
+
+
+def _large(path: Path) -> None:
+    """Eight photographs in one image of 1600 x 800 pixels."""
+    image = Image.new("RGB", (1600, 800))
+    for i, name in enumerate(["astronaut", "boats", "camera", "cat", "coffee", "dog", "parrot", "sheep"]):
+        with Image.open(PHOTOGRAPHS / f"{name}.jpg") as photograph:
+            image.paste(ImageOps.fit(photograph.convert("RGB"), (400, 400)), (i % 4 * 400, i // 4 * 400))
+    image.save(path, quality=90)
+
+
 def _album(path: Path) -> None:
-    """With a file that is no picture."""
-    path.mkdir()
-    for i in range(5):
-        _scene(i).image.save(path / f"{i}.png")
-    (path / "3.png").write_bytes(b"not a picture")
+    """With a file that is no image."""
+    _photographs("astronaut.jpg", "cat.jpg", "dogs.jpg", "sheep.jpg")(path)
+    (path / "broken.jpg").write_bytes(b"not an image")
 
 
 def _photos(path: Path) -> None:
@@ -158,12 +167,6 @@ def _foreign(path: Path) -> None:
     torch.save({"state_dict": foreign({k: v.float() for k, v in state.items()}, "mmdet")}, path)
 
 
-def _taught(path: Path) -> None:
-    path.mkdir()
-    for i, seed in enumerate(TAUGHT):
-        draw_scene(np.random.default_rng(seed), 640, 480).image.save(path / f"{i}.png")
-
-
 def _told(path: Path) -> None:
     """A caption for each of photos/."""
     rows = [{"image": f"{i:05d}.png", "caption": "a red square and a star"} for i in range(8)]
@@ -171,13 +174,14 @@ def _told(path: Path) -> None:
 
 
 def _teaching(path: Path) -> None:
-    """Captions of those scenes: what is there, brackets, and one that names nothing."""
-    rows = []
-    for i, seed in enumerate(TAUGHT):
-        things = draw_scene(np.random.default_rng(seed), 640, 480).things
-        rows.append((f"{i}.png", "A " + " next to a ".join(" ".join(thing.pair) for thing in things)))
-    rows.insert(1, ("0.png", "a purple [heart], and [moons] on the ground"))
-    rows.append(("2.png", "wow"))
+    """Captions of photographs: two of one image, brackets, and one that names nothing."""
+    rows = [
+        ("coffee.jpg", "An espresso cup with a spoon on a wooden table"),
+        ("cat.jpg", "A tabby cat rolls on its back in the sun"),
+        ("cat.jpg", "a sleepy [kitten], far from any [dog]"),
+        ("wine.jpg", "A bottle of wine and a glass on a low table behind a drum"),
+        ("dog.jpg", "wow"),
+    ]
     path.write_text("".join(json.dumps({"image": image, "caption": text}) + "\n" for image, text in rows))
 
 
@@ -201,19 +205,19 @@ def _by(command: str, *needs: str) -> Callable[[Path], None]:
 
 
 FILES: dict[str, Callable[[Path], None]] = {
-    "docs/images/scene.jpg": _demo,
-    "scene.jpg": _demo,
-    "photo.jpg": _demo,
+    **{f"docs/images/{name}": _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
+    **{name: _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
+    "large.jpg": _large,
     "a.jpg": _drawn(0),
     "b.jpg": _drawn(1),
-    "large.png": _large,
     "scenes": _folder_of_sizes,
     "photos": _photos,
     "val2017": _photos,
     "album": _album,
+    "tests/photographs": _photographs(),
     "flawed": _flawed,
     "scenes-eval/scenes": lambda path: draw_scenes(path) and None,
-    "labels.txt": _text("red square", "yellow moon", "green ring"),
+    "labels.txt": _text("cup", "dining table", "spoon"),
     "train.json": _annotations(),
     "val.json": _annotations(),
     "boxes.json": _annotations("photos/"),
@@ -228,6 +232,6 @@ FILES: dict[str, Callable[[Path], None]] = {
 """What a page may name without making it itself. boxes.json and captions.json need photos/ beside them."""
 
 OWN: dict[str, dict[str, Callable[[Path], None]]] = {
-    "docs/annotate.md": {"scenes": _taught, "captions.jsonl": _teaching},
+    "docs/annotate.md": {"photographs": _photographs(), "captions.jsonl": _teaching},
 }
 """What one page means by a name."""

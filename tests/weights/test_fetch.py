@@ -171,7 +171,7 @@ def test_the_error_names_every_mirror_with_its_reason_and_the_ways_out(server, t
     told = str(caught.value)
     assert f"{server.url('gone.pth')}: answered 404" in told
     assert f"{dead}: Connection refused" in told
-    assert "--weights FILE, --model glip-mini" in told
+    assert "-m glip-nano works now" in told
     assert "\n" not in told
 
 

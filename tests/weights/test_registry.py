@@ -57,7 +57,7 @@ def test_dead_files_say_why():
 
 @pytest.mark.parametrize(
     ("typed", "near"),
-    [("glip-T", "glip-t"), ("glip_tiny", "glip-t"), ("glip-t-cocoo", "glip-t-coco"), ("", "glip-mini")],
+    [("glip-T", "glip-t"), ("glip_tiny", "glip-t"), ("glip-t-cocoo", "glip-t-coco"), ("", "glip-nano")],
 )
 def test_an_unknown_name_suggests_the_nearest(typed, near):
     with pytest.raises(UnknownModelError, match=near) as caught:
