@@ -1,5 +1,5 @@
 # Both targets do all their own set-up: they need Python >= 3.11, make and a package index.
-# make demo: detect in a picture of this repository with the embedded model.
+# make demo: detect in photographs of this repository with the built-in model.
 # make test: every check, without the tests of minutes.  make test-all: with them.
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -8,9 +8,9 @@ BIN := .venv/bin
 
 .PHONY: demo test test-all
 demo: .venv/installed
-	$(BIN)/glip detect docs/images/scene.jpg --model glip-mini -o outputs \
-		--texts "red square . yellow moon . green ring . purple star . dotted heart . blue circle ."
-	@echo "look at outputs/vis/scene.jpg"
+	$(BIN)/glip detect docs/images/photo.jpg docs/images/cat.jpg docs/images/sheep.jpg --model glip-nano \
+		--texts "coffee mug . furniture . kitten . sheep . stethoscope ." -o outputs
+	@echo "look at outputs/vis: photo.jpg, cat.jpg, sheep.jpg"
 
 test test-all: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -149,6 +149,23 @@ def _captions(path: Path) -> None:
     path.write_text(json.dumps(content))
 
 
+def _of_photographs(path: Path) -> None:
+    """COCO json of tests/photographs, in which COCO's crowds stand for what is difficult."""
+    content: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    labels = json.loads((PHOTOGRAPHS / "labels.json").read_bytes())
+    names = sorted({one["label"] for things in labels.values() for one in things})
+    content["categories"] = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    for i, (file, things) in enumerate(labels.items()):
+        with Image.open(PHOTOGRAPHS / file) as image:
+            content["images"].append({"id": i, "file_name": file, "width": image.width, "height": image.height})
+        for one in things:
+            x1, y1, x2, y2 = one["box"]
+            row = {"id": len(content["annotations"]) + 1, "image_id": i, "category_id": names.index(one["label"]) + 1}
+            row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+            content["annotations"].append(row | {"iscrowd": int(one.get("difficult", False))})
+    path.write_text(json.dumps(content))
+
+
 def _results(path: Path) -> None:
     """Every box of the annotations, found with a middling score."""
     rows = coco_of([_scene(i) for i in range(8)])["annotations"]
@@ -177,9 +194,9 @@ def _teaching(path: Path) -> None:
     """Captions of photographs: two of one image, brackets, and one that names nothing."""
     rows = [
         ("coffee.jpg", "An espresso cup with a spoon on a wooden table"),
-        ("cat.jpg", "A tabby cat rolls on its back in the sun"),
+        ("cat.jpg", "A tabby [cat] rolls on its back in the sun"),
         ("cat.jpg", "a sleepy [kitten], far from any [dog]"),
-        ("wine.jpg", "A bottle of wine and a glass on a low table behind a drum"),
+        ("wine.jpg", "A bottle and a wine glass on a low table behind a drum"),
         ("dog.jpg", "wow"),
     ]
     path.write_text("".join(json.dumps({"image": image, "caption": text}) + "\n" for image, text in rows))
@@ -224,14 +241,16 @@ FILES: dict[str, Callable[[Path], None]] = {
     "captions.json": _captions,
     "captions.jsonl": _told,
     "instances_val2017.json": _annotations(),
+    "photographs.json": _of_photographs,
     "results.json": _results,
     "glip_tiny_mmdet-c24ce662.pth": _foreign,
     "cells": _by("glip finetune --train train.json --images photos --mode head -o cells", "train.json", "photos"),
-    "maps": _by("glip features photo.jpg scenes -t 'cat . remote .' -o maps", "photo.jpg", "scenes"),
+    "maps": _by("glip features photo.jpg cat.jpg -t 'cat . remote .' -o maps", "photo.jpg", "cat.jpg"),
 }
 """What a page may name without making it itself. boxes.json and captions.json need photos/ beside them."""
 
 OWN: dict[str, dict[str, Callable[[Path], None]]] = {
+    "docs/features.md": {"photographs": _photographs("cat.jpg", "dog.jpg", "dogs.jpg", "sheep.jpg")},
     "docs/annotate.md": {"photographs": _photographs(), "captions.jsonl": _teaching},
 }
 """What one page means by a name."""
