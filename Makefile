@@ -9,7 +9,7 @@ BIN := .venv/bin
 .PHONY: demo test test-all
 demo: .venv/installed
 	$(BIN)/glip detect docs/images/photo.jpg docs/images/cat.jpg docs/images/sheep.jpg --model glip-nano \
-		--texts "coffee mug . furniture . kitten . sheep . stethoscope ." -o outputs
+		--texts "mug . furniture . kitten . sheep . stethoscope ." -o outputs
 	@echo "look at outputs/vis: photo.jpg, cat.jpg, sheep.jpg"
 
 test test-all: .venv/installed-dev

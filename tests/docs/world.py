@@ -193,7 +193,7 @@ def _told(path: Path) -> None:
 def _teaching(path: Path) -> None:
     """Captions of photographs: two of one image, brackets, and one that names nothing."""
     rows = [
-        ("coffee.jpg", "An espresso cup with a spoon on a wooden table"),
+        ("coffee.jpg", "A cup with a spoon on a table"),
         ("cat.jpg", "A tabby [cat] rolls on its back in the sun"),
         ("cat.jpg", "a sleepy [kitten], far from any [dog]"),
         ("wine.jpg", "A bottle and a wine glass on a low table behind a drum"),
