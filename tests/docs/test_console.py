@@ -39,6 +39,7 @@ NOT_RUN = {
     "cvat-cli ": "needs a CVAT server; tests/annotate holds the function against cvat-sdk's types",
     "--knowledge words.json": "glip-mini refuses definitions; tests/test_knowledge.py asks a small GLIP-T (A)",
     "python -m benchmarks": "measures for minutes",
+    "python -m scripts.glip_nano": "fetches packages, or measures for minutes",
     "glip export": "takes half a minute; tests/export does",
     "--onnx ": "needs a file of glip export; tests/export detects with one",
     "--step-patience 2 --epochs 20": "trains for minutes, on photographs",
