@@ -21,7 +21,6 @@ from tests.docs.pages import ROOT
 
 MINI = ROOT / "glip_cli" / "assets" / "glip-mini"
 PHOTOGRAPHS = ROOT / "tests" / "photographs"
-SIZES = ((160, 160), (160, 160), (200, 160), (320, 240))
 SEED = 5
 
 
@@ -61,16 +60,6 @@ def _photograph(name: str) -> Callable[[Path], None]:
 
 def _scene(seed: int) -> Scene:
     return draw_scene(np.random.default_rng((SEED, seed)))
-
-
-def _drawn(seed: int) -> Callable[[Path], None]:
-    return lambda path: _scene(seed).image.save(path)
-
-
-def _folder_of_sizes(path: Path) -> None:
-    path.mkdir()
-    for i, size in enumerate(SIZES):
-        draw_scene(np.random.default_rng(i), *size).image.save(path / f"{i}.png")
 
 
 def _photographs(*names: str) -> Callable[[Path], None]:
@@ -225,7 +214,6 @@ FILES: dict[str, Callable[[Path], None]] = {
     **{f"docs/images/{name}": _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
     **{name: _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
     "large.jpg": _large,
-    "scenes": _folder_of_sizes,
     "photos": _photos,
     "val2017": _photos,
     "album": _album,

@@ -342,5 +342,5 @@ def test_parts_of_a_detector(pth, tmp_path):
         load_detector_parts("glip-l-coco", weights=pth, cache_dir=tmp_path / "cache")
     with pytest.raises(UnknownModelError):
         load_detector_parts("no-such-model", cache_dir=tmp_path / "cache")
-    with pytest.raises(FetchError, match="-m glip-nano works now .* --weights FILE"):
+    with pytest.raises(FetchError, match=r"-m glip-nano works now .* --weights FILE"):
         load_detector_parts(cache_dir=tmp_path / "empty", offline=True)
