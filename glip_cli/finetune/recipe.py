@@ -1,7 +1,7 @@
 """How to train: one frozen object, made from the flags, checked once.
 
 Defaults are the official recipes of tools/finetune.py (README "Fine-tuning"; prompt tuning has its own rates). LoRA has
-no official one: its rate is what is usual for it. `glip-mini`, which has never seen a photograph, has higher ones.
+no official one: its rate is what is usual for it. The embedded models have their own.
 Unusual here: `accumulation` and the cutting of batches that do not fit change nothing in the gradients, because losses
 are divided by the whole step's positives.
 """
@@ -29,11 +29,12 @@ OF_ARCHITECTURE: dict[str, dict[str, dict[str, float]]] = {
         "head": {"lr": 2e-3},
     },
     "glip-nano": {
-        "full": {"lr": 1e-4, "language_lr": 1e-3, "freeze_backbone_at": -1},
-        "head": {"lr": 1e-3, "language_lr": 1e-3},
+        "full": {"lr": 5e-5, "language_lr": 2e-4, "freeze_backbone_at": -1},
+        "head": {"lr": 2e-4, "language_lr": 2e-4},
+        "prompt": {"lr": 5e-4, "weight_decay": 0.05},
     },
 }
-"""What differs from both, by mode: measured on blood cells (docs/finetune.md)."""
+"""What differs from both, by mode: measured on blood cells and roads (docs/finetune.md)."""
 
 SHOWN = ("mode", "lr", "weight_decay", "batch_size", "epochs", "schedule", "seed")
 SHOWN_OF_MODE = {"full": ("language_lr", "freeze_backbone_at"), "lora": ("language_lr",)}

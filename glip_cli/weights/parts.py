@@ -275,9 +275,10 @@ def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
 
 
 def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
-    if (_published_tokenizer(architecture) / lexicon.FILE).is_file():
+    folder = cache.expanded(bert)
+    if (_published_tokenizer(architecture) / lexicon.FILE).is_file() and not (folder / lexicon.FILE).is_file():
         raise UsageError(f"--bert {bert}: {architecture} reads labels by a lexicon of its own; leave it out")
-    return cache.expanded(bert)
+    return folder
 
 
 def _published_tokenizer(architecture: str) -> Path:

@@ -43,6 +43,7 @@ NOT_RUN = {
     "glip export": "takes half a minute; tests/export does",
     "--onnx ": "needs a file of glip export; tests/export detects with one",
     "--step-patience 2 --epochs 20": "trains for minutes, on photographs",
+    "--epochs 3 -o ": "trains for minutes, on photographs",
 }
 FAILED = re.compile(r"glip: error:|\d+ images.* failed$")
 CASES = blocks("console")

@@ -62,6 +62,14 @@ def test_glip_mini_has_rates_of_its_own() -> None:
     assert Recipe.of("full", watched=True, architecture="glip-mini", lr=1e-3).lr == 1e-3
 
 
+def test_glip_nano_has_lower_rates() -> None:
+    of = {mode: Recipe.of(mode, watched=True, architecture="glip-nano") for mode in ("full", "head", "prompt")}
+    full, head, prompt = of.values()
+    assert (full.lr, full.language_lr, full.freeze_backbone_at) == (5e-5, 2e-4, -1)
+    assert head.lr == head.language_lr == 2e-4
+    assert prompt.lr < 0.05
+
+
 def test_settings_in_words() -> None:
     assert str(Recipe.of("prompt", watched=False, size=(96, 160), clip=2.0)) == (
         "mode prompt, lr 0.05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, "
