@@ -1,4 +1,4 @@
-"""Draw the picture of `make demo`: `python scripts/draw_scene.py docs/images/scene.jpg --seed 86`."""
+"""Draw the scene of docs/glip-mini.md: `python scripts/draw_scene.py docs/images/scene.jpg --seed 86`."""
 
 from __future__ import annotations
 
