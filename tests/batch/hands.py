@@ -10,7 +10,8 @@ from pathlib import Path
 
 
 class MadeWorker:
-    """Kills itself at "kill...", for the first time at "once..."; on the node `blind` no file is there.
+    """Kills itself at "kill...", for the first time at "once..."; at "meet..." waits for a second worker; on the node
+    `blind` no file is there.
 
     Attributes:
         notes: a folder in which each start leaves a file.
@@ -44,6 +45,8 @@ class MadeWorker:
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith("slow"):
             time.sleep(0.3)
+        while name.startswith("meet") and len(list(self.notes.glob("start-*"))) < 2:
+            time.sleep(0.05)
         if self.node == self.blind:
             return {"image": name, "error": f"{name}: no such file", "host": self.node[:4]}
         return {"image": name}
