@@ -14,10 +14,10 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.timing import interleaved, markdown
 from glip_cli import Detector
-from glip_cli.batch.runner import Clock, Runner
+from glip_cli.data.sources import expand
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.options import DetectOptions
-from glip_cli.scenes import draw_scene
-from glip_cli.sources import expand
+from glip_cli.runs.runner import Clock, Runner
 
 PROMPT = "circle . red square . star ."
 

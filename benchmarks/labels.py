@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import subjects
 from benchmarks.machine import describe
 from benchmarks.timing import interleaved, markdown
-from glip_cli.texts import parse_texts
+from glip_cli.prompts.labels import parse_texts
 
 LVIS_CHUNK = 40  # as published
 

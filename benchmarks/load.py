@@ -24,7 +24,7 @@ print(imported - started, time.perf_counter() - imported)
 
 def measure(architecture: str, device: str, repeats: int) -> dict[str, object]:
     from benchmarks.subjects import LETTER
-    from glip_cli.weights.native import write
+    from glip_cli.checkpoints.safetensors_io import write
     from tests.model.networks import recipe_model
 
     with tempfile.TemporaryDirectory() as folder:

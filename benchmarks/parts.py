@@ -15,11 +15,12 @@ from torch import nn
 from benchmarks import subjects
 from benchmarks.machine import describe
 from benchmarks.timing import markdown
-from glip_cli.image import prepare, read_image
-from glip_cli.model import Glip
+from glip_cli.data.image_io import read_image
+from glip_cli.inference.preprocess import prepare
+from glip_cli.model.bert import TextLayer
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import Fusion
-from glip_cli.model.text import TextLayer
+from glip_cli.model.glip import Glip
 from glip_cli.options import DetectOptions
 
 

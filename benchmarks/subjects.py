@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from glip_cli.answers import limits, to_detections
+from glip_cli.checkpoints.parts import load_tokenizer_folder
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.image import collate, prepare
-from glip_cli.model import products
+from glip_cli.inference.merge import limits, to_detections
+from glip_cli.inference.postprocess import Geometry, label_scores, postprocess
+from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.model import onednn_linear
 from glip_cli.options import DetectOptions
-from glip_cli.plan import Plan
-from glip_cli.postprocess import Geometry, label_scores, postprocess
-from glip_cli.scenes import draw_scene
-from glip_cli.tokenizer import Tokenizer
-from glip_cli.weights.parts import load_tokenizer_folder
+from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.tokenizer import Tokenizer
 from tests.model import textbook
 from tests.model.networks import ARCHITECTURE, recipe_model
 
@@ -71,7 +71,7 @@ def reference(subject: Detector, question: Question) -> Callable[[], int]:
     plan = subject.plan(question.names, chosen)
 
     def run() -> int:
-        with mock.patch.object(products, "onednn_is_better", return_value=False):
+        with mock.patch.object(onednn_linear, "onednn_is_better", return_value=False):
             return sum(_textbook(subject, question, plan, chosen, i) for i in range(len(plan.chunks)))
 
     return run

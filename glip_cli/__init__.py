@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glip_cli.detector import Detector as Detector
+    from glip_cli.detector import Detector
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "__version__"]

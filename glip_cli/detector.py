@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -22,24 +21,28 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from glip_cli.answers import is_capped, limits, merge, to_detections, to_found
-from glip_cli.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
+from glip_cli.checkpoints.fetch import Report
+from glip_cli.checkpoints.parts import load_detector_parts
+from glip_cli.data.image_io import ImageSource, read_image
 from glip_cli.errors import FetchError, PromptError
-from glip_cli.features import Extractor, FeatureOptions, Features, Text
-from glip_cli.image import ImageSize, ImageSource, Prepared, collate, padded_size, prepare, read_image
-from glip_cli.last_used import LastUsed
-from glip_cli.model import Glip
+from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
+from glip_cli.inference.feature_extractor import Extractor, Text
+from glip_cli.inference.feature_options import FeatureOptions
+from glip_cli.inference.features import Features
+from glip_cli.inference.merge import is_capped, limits, merge, to_detections, to_found
+from glip_cli.inference.postprocess import Found, Geometry, Limits, label_scores, on_cpu, postprocess
+from glip_cli.inference.preprocess import ImageSize, Prepared, collate, padded_size, prepare
+from glip_cli.inference.tiling import combine, cut, view_options, views_of
 from glip_cli.model.compiled import SHAPES, Compiled
+from glip_cli.model.glip import Glip
 from glip_cli.options import DetectOptions
-from glip_cli.plan import Plan, PromptLike, Reader, every_label, mirrors, sentence_prompt
-from glip_cli.postprocess import Found, Geometry, Limits, label_scores, on_cpu, postprocess
-from glip_cli.prompt import Chunk, sentence_of
-from glip_cli.readable import quoted
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.prompts.chunking import Chunk
+from glip_cli.prompts.compile import Plan, PromptLike, Reader, every_label, mirrors, sentence_prompt
+from glip_cli.prompts.labels import sentence_of
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Detections, Prompt
-from glip_cli.views import combine, cut, view_options, views_of
-from glip_cli.weights import load_detector_parts
-from glip_cli.weights.fetch import Report
+from glip_cli.utils.lru_cache import LastUsed
+from glip_cli.utils.text_format import quoted
 
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
@@ -226,9 +229,12 @@ class Detector:
 
     def _caption(self, sentence: str) -> Prompt | None:
         """The prompt of a sentence; None, with a warning, where its noun phrases cannot be found."""
+        from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
+
         try:
-            make = partial(sentence_prompt, sentence, offline=self.offline)
-            return self._sentences.get(sentence, make, CACHED_TEXTS)
+            return self._sentences.get(
+                sentence, lambda: sentence_prompt(sentence, load_tagger(offline=self.offline)), CACHED_TEXTS
+            )
         except FetchError as error:
             warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
             return None

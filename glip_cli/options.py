@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from glip_cli.errors import UsageError
 
 OVERLAP = 0.2
+PRE_NMS_SCORE_THRESHOLD = 0.05
+"""As published: a label's score at a location must exceed it, before centerness."""
 SMALLEST_TILE = 64  # the side of the smallest anchor
 
 

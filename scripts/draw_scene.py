@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glip_cli.scenes import draw_scene
+from glip_cli.data.synthetic import draw_scene
 
 
 def main() -> None:

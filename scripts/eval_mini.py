@@ -18,13 +18,13 @@ import numpy as np
 from hotcoco import COCO, COCOeval
 
 from glip_cli import Detector
-from glip_cli.boxes import pairwise_iou
+from glip_cli.data.synthetic import COLOURS, HELD_OUT, PAIRS, PATTERNS, SHAPES, SIZES, Phrase, Scene, Thing, draw_scene
 from glip_cli.evaluation.boxes import COCO_RULES, coco_entries
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.scenes import composition, draw_scenes
-from glip_cli.output.records import record
-from glip_cli.scenes import COLOURS, HELD_OUT, PAIRS, PATTERNS, SHAPES, SIZES, Phrase, Scene, Thing, draw_scene
+from glip_cli.model.boxes import pairwise_iou
+from glip_cli.outputs.records import record
 from glip_cli.types import Detections
 
 KINDS: dict[str, Callable[[Thing], Phrase]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-from glip_cli.scenes import COLOURS, PATTERNS, SEEN, SHAPES, SIZES
+from glip_cli.data.synthetic import COLOURS, PATTERNS, SEEN, SHAPES, SIZES
 
 __all__ = ["SEEN", "VOCABULARY", "vocabulary"]
 

@@ -24,18 +24,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from glip_cli.boxes import anchors as make_anchors
+from glip_cli.checkpoints import safetensors_io
+from glip_cli.data.synthetic import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
 from glip_cli.finetune.assign import BACKGROUND, assign
-from glip_cli.finetune.data.drawn import SIZES as SCENE_SIZES
-from glip_cli.finetune.optimizers import Optimizers
-from glip_cli.finetune.rates import Rates, grouped
-from glip_cli.finetune.recipe import Recipe
+from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.data.synthetic import SIZES as SCENE_SIZES
+from glip_cli.finetune.optim import Optimizers
+from glip_cli.finetune.param_groups import Rates, grouped
 from glip_cli.finetune.schedule import set_rates
-from glip_cli.image import collate, prepare
-from glip_cli.model import Glip
+from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.config import GLIP_MINI
-from glip_cli.scenes import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
-from glip_cli.weights import native
+from glip_cli.model.glip import Glip
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": tuple(SHAPES),
@@ -173,7 +173,7 @@ def export(model: Namer, path: Path) -> None:
     """A whole network, as `glip finetune --init` reads it; nothing but its backbone and pyramid has learned."""
     kept = {key: value for key, value in model.state_dict().items() if not key.startswith("names.")}
     whole = Glip(GLIP_MINI).state_dict() | kept
-    native.write(path, whole, {"architecture": "glip-mini", "name": "glip-mini-image-side"})
+    safetensors_io.write(path, whole, {"architecture": "glip-mini", "name": "glip-mini-image-side"})
 
 
 if __name__ == "__main__":

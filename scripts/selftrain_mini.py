@@ -33,16 +33,16 @@ from PIL import Image
 from pretrain_mini import ATTRIBUTES, Batch, Namer, export
 from torch import nn
 
-from glip_cli.finetune.data.drawn import ALIKE, SIZES
+from glip_cli.data.synthetic import COLOURS, PAIRS, SHAPES, Rng, Scene, Thing, draw_scene
+from glip_cli.finetune.config import Recipe
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import GroundingItem
-from glip_cli.finetune.optimizers import Optimizers
-from glip_cli.finetune.rates import Rates, grouped
-from glip_cli.finetune.recipe import Recipe
+from glip_cli.finetune.data.synthetic import ALIKE, SIZES
+from glip_cli.finetune.optim import Optimizers
+from glip_cli.finetune.param_groups import Rates, grouped
 from glip_cli.finetune.schedule import set_rates
-from glip_cli.image import collate, prepare
-from glip_cli.output.files import written
-from glip_cli.scenes import COLOURS, PAIRS, SHAPES, Rng, Scene, Thing, draw_scene
+from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.outputs.files import written
 
 OUT = Path("runs/selftrain")
 SEED, SCENES = 5, 6000

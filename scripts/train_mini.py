@@ -29,11 +29,11 @@ def main() -> None:
 
 def export(trained: Path, path: Path) -> None:
     """Write what the package embeds."""
-    from glip_cli.weights import native
+    from glip_cli.checkpoints import safetensors_io
 
-    state = {key: tensor.half() for key, tensor in native.read(trained).state.items()}
+    state = {key: tensor.half() for key, tensor in safetensors_io.read(trained).state.items()}
     state["head.bias0"] += LEVEL
-    native.write(path, state, {"architecture": "glip-mini", "name": "glip-mini"})
+    safetensors_io.write(path, state, {"architecture": "glip-mini", "name": "glip-mini"})
 
 
 if __name__ == "__main__":

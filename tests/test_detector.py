@@ -16,17 +16,17 @@ from PIL import Image
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.answers import limits, merge
-from glip_cli.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.data.sources import expand
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DeviceError, OutOfMemoryError, PromptError, UsageError, WeightsError
-from glip_cli.features import FeatureOptions
-from glip_cli.image import prepare
+from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
+from glip_cli.inference.feature_options import FeatureOptions
+from glip_cli.inference.merge import limits, merge
+from glip_cli.inference.postprocess import Found
+from glip_cli.inference.preprocess import prepare
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
-from glip_cli.plan import Plan
-from glip_cli.postprocess import Found
-from glip_cli.prompt import caption_prompt
-from glip_cli.scenes import draw_scene
-from glip_cli.sources import expand
+from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections
 from tests.shared import shared
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from glip_cli.checkpoints import registry
 from glip_cli.cli import app
-from glip_cli.doctor import Finding, Section, machine, models, network, settings, storage, versions
-from glip_cli.doctor.finding import size
-from glip_cli.weights import registry
+from glip_cli.doctor import machine, models, network, settings, storage, versions
+from glip_cli.doctor.finding import Finding, Section, size
 from tests import forked
+from tests.checkpoints.support import serving
 from tests.forked import CLEAN
-from tests.weights.support import serving
 
 
 def of(section: Section, name: str) -> Finding:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from glip_cli import Detector
-from glip_cli.scenes import HELD_OUT, PAIRS, draw_scene
+from glip_cli.data.synthetic import HELD_OUT, PAIRS, draw_scene
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -51,7 +51,7 @@ def test_the_average_precision_of_the_script_is_right() -> None:
     import eval_mini
     import numpy as np
 
-    from glip_cli.scenes import Phrase, draw_scene
+    from glip_cli.data.synthetic import Phrase, draw_scene
     from glip_cli.types import Detections
 
     scene = draw_scene(np.random.default_rng(1), pairs=PAIRS[:3])

@@ -15,21 +15,21 @@ from typing import cast
 import numpy as np
 import torch
 
-from glip_cli.annotate.captions import Captioned
 from glip_cli.annotate.parts import read_sentence
-from glip_cli.batch.flight import Flight
-from glip_cli.batch.items import Item
-from glip_cli.batch.prefetch import in_order
-from glip_cli.batch.reading import Reading, failed_record
-from glip_cli.batch.runner import MOST_WORKERS
-from glip_cli.chunks import label_ids, notes_of_tokens
+from glip_cli.data.captions import Captioned
 from glip_cli.detector import Detector, Seen
-from glip_cli.device import out_of_memory
 from glip_cli.errors import ImageError, PromptError, without_frames
-from glip_cli.image import Prepared, prepare
-from glip_cli.nouns import Tagger
+from glip_cli.inference.device import out_of_memory
+from glip_cli.inference.preprocess import Prepared, prepare
 from glip_cli.options import DetectOptions
-from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.outputs.records import AnyRecord, error_record, record
+from glip_cli.prompts.chunking import label_ids, notes_of_tokens
+from glip_cli.prompts.noun_phrases import Tagger
+from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.items import Item
+from glip_cli.runs.prefetch import in_order
+from glip_cli.runs.read_image import Reading, failed_record
+from glip_cli.runs.runner import MOST_WORKERS
 from glip_cli.types import Detections, Prompt
 
 Read = tuple[list[Captioned], Prepared | ImageError]

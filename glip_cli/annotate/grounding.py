@@ -12,9 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from glip_cli.batch.journal import lasting, read_records
-from glip_cli.output.formats import WRITERS, FileNames, json_bytes
-from glip_cli.output.records import AnyRecord, Detection, Record, corners
+from glip_cli.outputs.files import FileNames, json_bytes
+from glip_cli.outputs.formats import WRITERS
+from glip_cli.outputs.records import AnyRecord, Detection, Record, corners
+from glip_cli.runs.journal import lasting, read_records
 
 GROUNDING = "grounding"
 FILE = "grounding.json"

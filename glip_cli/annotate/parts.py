@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glip_cli.annotate.captions import is_marked
-from glip_cli.nouns import Tagger, noun_phrases
-from glip_cli.prompt import caption_prompt, read_brackets
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.data.captions import is_marked
+from glip_cli.prompts.noun_phrases import Tagger, noun_phrases
+from glip_cli.prompts.prompt import caption_prompt
+from glip_cli.prompts.spans import read_brackets
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
 
 

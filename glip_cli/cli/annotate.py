@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
-from glip_cli.cli.ending import end_run, stopping
-from glip_cli.cli.request import note_dtype
-from glip_cli.cli.results import read_formats
+from glip_cli.cli.exit import end_run, stopping
+from glip_cli.cli.outputs import read_formats
+from glip_cli.cli.parse import note_dtype
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions, parse_size
-from glip_cli.readable import counted
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.annotate.captions import Survey
     from glip_cli.annotate.grounding import Tally
-    from glip_cli.batch.folder import Progress, Shard
+    from glip_cli.data.captions import Survey
+    from glip_cli.runs.run_dir import Progress
+    from glip_cli.runs.shards import Shard
 
 EPILOG = "Example: glip annotate --captions captions.jsonl --images photos -m glip-t -o run"
 FORMATS = ("grounding", "labelstudio", "coco", "yolo", "voc", "csv")
@@ -41,11 +42,11 @@ Images = Annotated[
 ]  # fmt: skip
 Threshold = Annotated[
     float,
-    typer.Option("--threshold", metavar="SCORE", rich_help_panel=flags.KEEP, help="Keep boxes that score higher."),
+    typer.Option("--threshold", metavar="SCORE", rich_help_panel=options.KEEP, help="Keep boxes that score higher."),
 ]  # fmt: skip
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
                  help="grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas."),
 ]  # fmt: skip
 
@@ -56,13 +57,13 @@ def annotate(
     captions: Captions = None,
     images: Images = None,
     threshold: Threshold = 0.5,
-    nms_iou: flags.NmsIou = None,
-    loading: flags.Loading,
-    size: flags.Size = None,
-    out_dir: flags.OutDir = Path("annotated"),
+    nms_iou: options.NmsIou = None,
+    loading: options.Loading,
+    size: options.Size = None,
+    out_dir: options.OutDir = Path("annotated"),
     format: Format = None,
-    going: flags.Going,
-    manner: flags.Manner,
+    going: options.Going,
+    manner: options.Manner,
 ) -> None:
     """Ground the phrases of captions: data to train on, or pre-labels for people."""
     if captions is None:
@@ -70,9 +71,10 @@ def annotate(
             "--captions PATH is missing; for the same labels in every picture: "
             "glip batch photos/ --texts 'cat . dog .' --format labelstudio"
         )
-    from glip_cli.annotate.captions import read_captions, survey
-    from glip_cli.batch.folder import RunFolder, Shard
-    from glip_cli.output.earlier import check_earlier
+    from glip_cli.data.captions import read_captions, survey
+    from glip_cli.outputs.earlier import check_earlier
+    from glip_cli.runs.run_dir import RunFolder
+    from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
@@ -83,13 +85,13 @@ def annotate(
     say_survey(found, notes)
 
     from glip_cli.annotate.engine import GroundingEngine
-    from glip_cli.batch.items import Item
     from glip_cli.detector import Detector
+    from glip_cli.runs.items import Item
 
     bar = DownloadBar(notes)
     tagger = None
     if found.unmarked:
-        from glip_cli.weights.tagger import load_tagger
+        from glip_cli.checkpoints.tagger import load_tagger
 
         tagger = load_tagger(offline=offline, report=bar)
     note_dtype(loading, notes)

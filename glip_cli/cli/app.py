@@ -11,8 +11,8 @@ import typer
 from glip_cli import __version__
 from glip_cli.cli import annotate, batch, detect, doctor, evaluate, export, features, finetune, weights
 from glip_cli.cli.command import fail, reader_is_gone, refused
+from glip_cli.cli.config import with_defaults
 from glip_cli.cli.console import write_any_letter
-from glip_cli.cli.defaults import with_defaults
 from glip_cli.errors import GlipError, UsageError
 
 Misuse: type[Exception] = typer.BadParameter.__mro__[1]

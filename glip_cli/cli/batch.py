@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes, tell
-from glip_cli.cli.ending import end_run, stopping
+from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.onnx import open_onnx
-from glip_cli.cli.request import (
+from glip_cli.cli.outputs import read_formats
+from glip_cli.cli.parse import (
     check_inputs,
     note_dtype,
     own_labels,
@@ -21,36 +22,36 @@ from glip_cli.cli.request import (
     read_prompt,
     threshold_notes,
 )
-from glip_cli.cli.results import read_formats
 from glip_cli.errors import UsageError
-from glip_cli.readable import counted, shown_url
+from glip_cli.utils.text_format import counted, shown_url
 
 if TYPE_CHECKING:
-    from glip_cli.batch.folder import Progress, Shard
-    from glip_cli.batch.items import Engine
-    from glip_cli.batch.runner import Runner
+    from glip_cli.runs.items import Engine
+    from glip_cli.runs.run_dir import Progress
+    from glip_cli.runs.runner import Runner
+    from glip_cli.runs.shards import Shard
 
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
 
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
                  help="Besides results.jsonl: coco, mmdet, yolo, voc, labelstudio, csv, json; repeatable."),
 ]  # fmt: skip
 SaveVis = Annotated[
-    bool, typer.Option("--save-vis", rich_help_panel=flags.OUTPUT, help="Save each image with its boxes.")
+    bool, typer.Option("--save-vis", rich_help_panel=options.OUTPUT, help="Save each image with its boxes.")
 ]
 Ray = Annotated[
     str | None,
-    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=flags.HOW, show_default=False,
+    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=options.HOW, show_default=False,
                  help="Run on a Ray cluster: the one that is there, or --ray=ADDRESS."),
 ]  # fmt: skip
 Status = Annotated[
-    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Say what --out-dir holds, and do nothing.")
+    bool, typer.Option("--status", rich_help_panel=options.HOW, help="Say what --out-dir holds, and do nothing.")
 ]
 RayWorkers = Annotated[
     int | None,
-    typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
+    typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=options.HOW, show_default=False,
                  help="Models on the cluster; else one per GPU or machine."),
 ]  # fmt: skip
 
@@ -58,35 +59,37 @@ RayWorkers = Annotated[
 @command
 def batch(
     *,
-    inputs: flags.Inputs = None,
-    question: flags.Question,
-    keeping: flags.Keeping,
-    loading: flags.Loading,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
-    viewing: flags.Viewing,
-    batch_size: flags.AutoBatchSize = None,
-    out_dir: flags.OutDir = Path("outputs"),
+    inputs: options.Inputs = None,
+    question: options.Question,
+    keeping: options.Keeping,
+    loading: options.Loading,
+    onnx: options.Onnx = None,
+    compile: options.Compile = False,
+    viewing: options.Viewing,
+    batch_size: options.AutoBatchSize = None,
+    out_dir: options.OutDir = Path("outputs"),
     format: Format = None,
     save_vis: SaveVis = False,
-    save_crop: flags.SaveCrop = False,
-    palette: flags.Palette = "bright",
-    going: flags.Going,
+    save_crop: options.SaveCrop = False,
+    palette: options.Palette = "bright",
+    going: options.Going,
     ray: Ray = None,
     ray_workers: RayWorkers = None,
     status: Status = False,
-    manner: flags.Manner,
+    manner: options.Manner,
 ) -> None:
     """Find what you name in many pictures; killed, the same command goes on."""
     if status:
         return say_status(out_dir)
-    from glip_cli.batch.folder import RunFolder, Shard, settings_of
-    from glip_cli.batch.items import name_items
-    from glip_cli.output.earlier import check_earlier
-    from glip_cli.output.formats import WRITERS, FileNames
-    from glip_cli.output.pictures import Pictures
-    from glip_cli.sources import common_folder, expand
-    from glip_cli.walk import Passed
+    from glip_cli.data.image_files_below import Passed
+    from glip_cli.data.sources import common_folder, expand
+    from glip_cli.outputs.earlier import check_earlier
+    from glip_cli.outputs.files import FileNames
+    from glip_cli.outputs.formats import WRITERS
+    from glip_cli.outputs.images import Pictures
+    from glip_cli.runs.items import name_items
+    from glip_cli.runs.run_dir import RunFolder, settings_of
+    from glip_cli.runs.shards import Shard
 
     inputs = check_inputs(inputs)
     shard = Shard.of_environment()
@@ -109,15 +112,15 @@ def batch(
     runner: Runner | None = None
     engine: Engine
     if ray:
-        from glip_cli.batch.ray import Job, RayEngine, load_reader
+        from glip_cli.runs.ray import Job, RayEngine, load_reader
 
         reader = load_reader(load, DownloadBar(notes))
         plan = reader.plan(prompt, options)
         engine = RayEngine(Job(load, prompt, options, pictures), reader.name, ray, ray_workers, say=notes.note)
     else:
-        from glip_cli.batch.local import LocalEngine
-        from glip_cli.batch.runner import Runner
         from glip_cli.detector import Detector
+        from glip_cli.runs.local import LocalEngine
+        from glip_cli.runs.runner import Runner
 
         note_dtype(loading, notes)
         detector = served or Detector.load(**load, report=DownloadBar(notes))
@@ -161,7 +164,7 @@ def finish(progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Pa
 
 
 def say_status(run: Path) -> None:
-    from glip_cli.batch.status import describe
+    from glip_cli.runs.status import describe
 
     for line in describe(run):
         tell(line)

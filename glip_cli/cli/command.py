@@ -14,7 +14,7 @@ import typer
 
 from glip_cli.cli.console import say_error
 from glip_cli.errors import GlipError, OutputError
-from glip_cli.interrupt import INTERRUPTED
+from glip_cli.utils.interrupt import INTERRUPTED
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

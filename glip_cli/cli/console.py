@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from glip_cli.errors import GlipError
-from glip_cli.readable import counted, message, one_line
+from glip_cli.utils.text_format import counted, message, one_line
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, image_bar
-from glip_cli.cli.ending import interruptible
+from glip_cli.cli.exit import interruptible
 from glip_cli.cli.onnx import open_onnx
-from glip_cli.cli.request import (
+from glip_cli.cli.outputs import Files, Summary, read_formats
+from glip_cli.cli.parse import (
     check_inputs,
     note_dtype,
     own_labels,
@@ -21,7 +22,6 @@ from glip_cli.cli.request import (
     read_prompt,
     threshold_notes,
 )
-from glip_cli.cli.results import Files, Summary, read_formats
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 
@@ -31,52 +31,55 @@ if TYPE_CHECKING:
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
 
 Explain = Annotated[
-    bool, typer.Option("--explain", rich_help_panel=flags.WHAT, help="Show how the model reads each label.")
+    bool, typer.Option("--explain", rich_help_panel=options.WHAT, help="Show how the model reads each label.")
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=flags.MODEL, help="Images at once.")
+    int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=options.MODEL, help="Images at once.")
 ]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
                  help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
 ]  # fmt: skip
-NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Save no pictures.")]
-NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Save no result files.")]
+NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=options.OUTPUT, help="Save no pictures.")]
+NoSavePred = Annotated[
+    bool, typer.Option("--no-save-pred", rich_help_panel=options.OUTPUT, help="Save no result files.")
+]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove what formats wrote in --out-dir before."),
+    typer.Option("--overwrite", rich_help_panel=options.OUTPUT, help="Remove what formats wrote in --out-dir before."),
 ]
-Show = Annotated[bool, typer.Option("--show", rich_help_panel=flags.OUTPUT, help="Open each picture in a window.")]
+Show = Annotated[bool, typer.Option("--show", rich_help_panel=options.OUTPUT, help="Open each picture in a window.")]
 
 
 @command
 def detect(
     *,
-    inputs: flags.Inputs = None,
-    question: flags.Question,
+    inputs: options.Inputs = None,
+    question: options.Question,
     explain: Explain = False,
-    keeping: flags.Keeping,
-    loading: flags.Loading,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
-    viewing: flags.Viewing,
+    keeping: options.Keeping,
+    loading: options.Loading,
+    onnx: options.Onnx = None,
+    compile: options.Compile = False,
+    viewing: options.Viewing,
     batch_size: BatchSize = 1,
-    out_dir: flags.OutDir = Path("outputs"),
+    out_dir: options.OutDir = Path("outputs"),
     format: Format = None,
-    json_: flags.Json = False,
+    json_: options.Json = False,
     no_save_vis: NoSaveVis = False,
     no_save_pred: NoSavePred = False,
-    save_crop: flags.SaveCrop = False,
+    save_crop: options.SaveCrop = False,
     overwrite: Overwrite = False,
     show: Show = False,
-    palette: flags.Palette = "bright",
-    manner: flags.Manner,
+    palette: options.Palette = "bright",
+    manner: options.Manner,
 ) -> None:
     """Find what you name in pictures."""
-    from glip_cli.output.formats import WRITERS, FileNames
-    from glip_cli.sources import common_folder, expand
-    from glip_cli.walk import Passed
+    from glip_cli.data.image_files_below import Passed
+    from glip_cli.data.sources import common_folder, expand
+    from glip_cli.outputs.files import FileNames
+    from glip_cli.outputs.formats import WRITERS
 
     notes, offline = Notes(manner.quiet), manner.offline
     bar = DownloadBar(notes)
@@ -94,8 +97,8 @@ def detect(
 
     inputs = check_inputs(inputs)
 
-    from glip_cli.output.earlier import check_earlier, clear_earlier
-    from glip_cli.output.pictures import Pictures
+    from glip_cli.outputs.earlier import check_earlier, clear_earlier
+    from glip_cli.outputs.images import Pictures
 
     pictures = Pictures(out_dir, not no_save_vis, save_crop, palette)
     passed = Passed()
@@ -104,8 +107,8 @@ def detect(
     if "jsonl" in formats and (out_dir / "run.json").exists():
         raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
 
-    from glip_cli.batch.runner import Runner
     from glip_cli.detector import Detector
+    from glip_cli.runs.runner import Runner
 
     note_dtype(loading, notes)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
@@ -131,13 +134,13 @@ def detect(
     summary.close(files)
 
 
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.Loading, notes: Notes) -> None:
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: options.Loading, notes: Notes) -> None:
     """`--explain` without an image needs a tokenizer, and no weights of a named model."""
-    from glip_cli.knowledge import knowledge_chunks
-    from glip_cli.prompt import chunk, vocabulary_notes
-    from glip_cli.tokenizer import Tokenizer
-    from glip_cli.weights import registry
-    from glip_cli.weights.parts import load_tokenizer_folder, tuned_labels
+    from glip_cli.checkpoints import registry
+    from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels
+    from glip_cli.prompts.chunking import chunk, vocabulary_notes
+    from glip_cli.prompts.definitions import knowledge_chunks
+    from glip_cli.prompts.tokenizer import Tokenizer
 
     folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
     tokenizer = Tokenizer.from_dir(folder)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import print_json, tell
-from glip_cli.readable import counted
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.doctor import Finding, Section
+    from glip_cli.doctor.finding import Finding, Section
 
 EPILOG = "Example: glip doctor --offline"
 
@@ -26,15 +26,15 @@ Verify = Annotated[bool, typer.Option("--verify", help="Read all of the cache an
 @command
 def doctor(
     context: typer.Context,
-    offline: flags.Offline = False,
+    offline: options.Offline = False,
     verify: Verify = False,
     json_: AsJson = False,
-    debug: flags.Debug = False,
+    debug: options.Debug = False,
 ) -> None:
     """Tell what works here, and how to mend what does not; exit code 1 where there is something to mend."""
     from glip_cli.doctor import examine, problems
 
-    sections = examine(offline, verify, set(options(context.find_root().command)))
+    sections = examine(offline, verify, set(flags_of(context.find_root().command)))
     wrong = problems(sections)
     if json_:
         found = {"healthy": not wrong, "sections": [asdict(section) for section in sections]}
@@ -45,12 +45,12 @@ def doctor(
         raise typer.Exit(1)
 
 
-def options(root: Any) -> Iterator[str]:
+def flags_of(root: Any) -> Iterator[str]:
     """The long flags of a command and of those below it."""
     for param in getattr(root, "params", ()):
         yield from (option for option in param.opts if option.startswith("--"))
     for child in getattr(root, "commands", {}).values():
-        yield from options(child)
+        yield from flags_of(child)
 
 
 def show(sections: Sequence[Section], wrong: Sequence[Finding]) -> None:

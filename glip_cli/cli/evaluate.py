@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glip_cli.cli import evaluate_flags as own
-from glip_cli.cli import flags
+from glip_cli.cli import evaluate_options as own
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
-from glip_cli.cli.ending import SOME_FAILED, is_spared, leave_stopped, stopping
-from glip_cli.cli.request import note_dtype, read_batch_size, read_definitions, read_views
+from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
+from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions, read_views
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 
@@ -44,23 +44,23 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 def evaluate(
     *,
     chosen: own.DatasetFlags,
-    loading: flags.Loading,
-    compile: flags.Compile = False,
-    viewing: flags.Viewing,
-    knowledge: flags.Knowledge = None,
-    batch_size: flags.AutoBatchSize = None,
-    out_dir: flags.OutDir = Path("outputs"),
+    loading: options.Loading,
+    compile: options.Compile = False,
+    viewing: options.Viewing,
+    knowledge: options.Knowledge = None,
+    batch_size: options.AutoBatchSize = None,
+    out_dir: options.OutDir = Path("outputs"),
     report: own.ReportFlags,
-    going: flags.Going,
-    manner: flags.Manner,
+    going: options.Going,
+    manner: options.Manner,
 ) -> None:
     """Score a model on a data set, or a file of results."""
     check(chosen.dataset, viewing, knowledge)
     check_flags(chosen.dataset, {**vars(chosen), **vars(report)})
 
-    from glip_cli.batch.folder import Shard
-    from glip_cli.cli.datasets import Asked, boxes, flickr, odinw_benchmark, score_file
+    from glip_cli.cli.evaluate_datasets import Asked, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
+    from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
     notes = Notes(manner.quiet or not shard.speaks)
@@ -96,7 +96,7 @@ def evaluate(
     finish(session, notes)
 
 
-def check(dataset: str, viewing: flags.Viewing, knowledge: Path | None) -> None:
+def check(dataset: str, viewing: options.Viewing, knowledge: Path | None) -> None:
     """Raises UsageError for what no data set is, and for what does not go with one."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")

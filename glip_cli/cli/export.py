@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, print_json
 from glip_cli.errors import UsageError
@@ -19,34 +19,33 @@ EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
+    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=options.OUTPUT, show_default=False,
                  help="The file to write; else MODEL.onnx here."),
 ]  # fmt: skip
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=flags.WHAT, show_default=False,
+    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=options.WHAT, show_default=False,
                  help="A prompt that becomes part of the file, which then takes pixels only. Else any prompt."),
 ]  # fmt: skip
 Opset = Annotated[
     int,
-    typer.Option("--opset", metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
+    typer.Option("--opset", metavar="N", rich_help_panel=options.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Say on stdout what was written.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=options.OUTPUT, help="Say on stdout what was written.")]
 
 
 @command
 def export(
     *,
     texts: Texts = None,
-    source: flags.Source,
+    source: options.Source,
     out: Out = None,
     opset: Opset = 20,
     json: Json = False,
-    manner: flags.Manner,
+    manner: options.Manner,
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
-    from glip_cli.prompt import parse_texts
-    from glip_cli.texts import doubts
+    from glip_cli.prompts.labels import doubts, parse_texts
 
     labels = parse_texts(texts) if texts else None
     notes = Notes(manner.quiet)
@@ -59,8 +58,8 @@ def export(
     for package in ("onnx_ir", "onnxscript", "onnxruntime"):
         needed(package)
 
+    from glip_cli.checkpoints.parts import load_detector_parts
     from glip_cli.export.export import export as write
-    from glip_cli.weights import load_detector_parts
 
     parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(notes))
     place = out or Path(f"{parts.name.split('@')[0]}.onnx")

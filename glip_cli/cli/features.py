@@ -8,63 +8,64 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
-from glip_cli.cli.ending import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.request import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt, split_values
+from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
+from glip_cli.cli.parse import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt, split_values
 from glip_cli.errors import UsageError
 from glip_cli.options import parse_size
-from glip_cli.readable import counted
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.batch.features import Job
-    from glip_cli.features import Extractor, FeatureOptions
+    from glip_cli.inference.feature_extractor import Extractor
+    from glip_cli.inference.feature_options import FeatureOptions
+    from glip_cli.runs.features import Job
     from glip_cli.types import Prompt
 
 EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
 
 Which = Annotated[
     list[str] | None,
-    typer.Option("--which", metavar="KINDS", rich_help_panel=flags.WHAT, show_default=False,
+    typer.Option("--which", metavar="KINDS", rich_help_panel=options.WHAT, show_default=False,
                  help="backbone, fpn, and with a text fused, similarity, logits, text; else the first four."),
 ]  # fmt: skip
 Pool = Annotated[
     str,
-    typer.Option("--pool", metavar="HOW", rich_help_panel=flags.WHAT, show_default=False,
+    typer.Option("--pool", metavar="HOW", rich_help_panel=options.WHAT, show_default=False,
                  help="mean: one vector per map; else none."),
 ]  # fmt: skip
 SaveDtype = Annotated[
     str,
-    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=flags.OUTPUT, show_default=False,
+    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=options.OUTPUT, show_default=False,
                  help="float16 halves the files; else float32."),
 ]  # fmt: skip
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write files anew that are there.")
+    bool, typer.Option("--overwrite", rich_help_panel=options.HOW, help="Write files anew that are there.")
 ]
 
 
 @command
 def features(
     *,
-    inputs: flags.Inputs = None,
-    words: flags.Words,
+    inputs: options.Inputs = None,
+    words: options.Words,
     which: Which = None,
     pool: Pool = "none",
-    loading: flags.Loading,
-    size: flags.Size = None,
-    batch_size: flags.AutoBatchSize = None,
-    out_dir: flags.OutDir = Path("features"),
+    loading: options.Loading,
+    size: options.Size = None,
+    batch_size: options.AutoBatchSize = None,
+    out_dir: options.OutDir = Path("features"),
     save_dtype: SaveDtype = "float32",
     overwrite: Overwrite = False,
-    workers: flags.Workers = None,
-    manner: flags.Manner,
+    workers: options.Workers = None,
+    manner: options.Manner,
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
-    from glip_cli.batch.items import name_items
-    from glip_cli.output.formats import FileNames
-    from glip_cli.sources import common_folder, expand
-    from glip_cli.walk import Passed
+    from glip_cli.data.image_files_below import Passed
+    from glip_cli.data.sources import common_folder, expand
+    from glip_cli.outputs.files import FileNames
+    from glip_cli.runs.items import name_items
 
     inputs = check_inputs(inputs)
     notes, offline = Notes(manner.quiet), manner.offline
@@ -74,9 +75,9 @@ def features(
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no picture before the model is loaded
 
-    from glip_cli.batch.features import Folder, Job
-    from glip_cli.features import FeatureOptions
-    from glip_cli.features.files import DTYPES
+    from glip_cli.inference.feature_files import DTYPES
+    from glip_cli.inference.feature_options import FeatureOptions
+    from glip_cli.runs.features import Folder, Job
 
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
@@ -109,9 +110,9 @@ def features(
     finish(job, bar, notes)
 
 
-def labels_for(kinds: Sequence[str], words: flags.Words, source: flags.Source) -> tuple[str, ...]:
+def labels_for(kinds: Sequence[str], words: options.Words, source: options.Source) -> tuple[str, ...]:
     """The labels that the model was tuned for, where features of a text are wanted and no text is given."""
-    from glip_cli.features.options import OF_A_TEXT
+    from glip_cli.inference.feature_options import OF_A_TEXT
 
     return () if set(kinds).isdisjoint(OF_A_TEXT) else own_labels(words, source)
 
@@ -120,10 +121,10 @@ def load_extractor(
     load: Mapping[str, Any], options: FeatureOptions, prompt: Prompt | None, notes: Notes
 ) -> tuple[Extractor, str]:
     """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
+    from glip_cli.checkpoints.parts import load_backbone_parts
     from glip_cli.detector import Detector
-    from glip_cli.features import backbone_extractor
+    from glip_cli.inference.feature_extractor import backbone_extractor
     from glip_cli.options import DetectOptions
-    from glip_cli.weights.parts import load_backbone_parts
 
     report = DownloadBar(notes)
     source = {key: load[key] for key in ("model", "weights", "offline")}

@@ -14,22 +14,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli import finetune_flags as own
-from glip_cli.cli import flags
+from glip_cli.cli import finetune_options as own
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
-from glip_cli.cli.ending import interruptible, stopping
+from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.errors import UsageError
-from glip_cli.interrupt import INTERRUPTED
-from glip_cli.readable import counted, one_line
+from glip_cli.utils.interrupt import INTERRUPTED
+from glip_cli.utils.text_format import counted, one_line
 
 if TYPE_CHECKING:
     import torch
 
     from glip_cli.data.issues import Findings
-    from glip_cli.finetune.job import Result
-    from glip_cli.finetune.keep import Row as Compared
+    from glip_cli.finetune.run import Result
     from glip_cli.finetune.schedule import Left
+    from glip_cli.finetune.validation import Row as Compared
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
@@ -39,24 +39,24 @@ MOST_WORKERS = 4
 def finetune(
     *,
     data: own.DataFlags,
-    model: flags.Model = None,
-    weights: flags.Weights = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
     init: own.Init = None,
-    bert: flags.Bert = None,
-    device: flags.Device = "auto",
+    bert: options.Bert = None,
+    device: options.Device = "auto",
     tuning: own.TuningFlags,
-    out_dir: flags.OutDir = Path("tuned"),
-    overwrite: flags.Overwrite = False,
+    out_dir: options.OutDir = Path("tuned"),
+    overwrite: options.Overwrite = False,
     resume: own.GoOn = False,
     workers: own.Loaders = None,
-    manner: flags.Manner,
+    manner: options.Manner,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    from glip_cli.device import half_notes
     from glip_cli.finetune.checkpoint import TrainingFolder
-    from glip_cli.finetune.job import Job, Told
-    from glip_cli.finetune.processes import Processes
+    from glip_cli.finetune.distributed import Processes
+    from glip_cli.finetune.run import Job, Told
     from glip_cli.finetune.settings import Settings, going_on
+    from glip_cli.inference.device import half_notes
 
     given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning.given()
     if resume and not overwrite:
@@ -110,7 +110,7 @@ class Follower:
         self._said = 0.0
 
     def row(self, row: dict[str, Any], total: int, left: Left) -> None:
-        from glip_cli.finetune.keep import percent
+        from glip_cli.finetune.validation import percent
 
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
@@ -155,13 +155,13 @@ def show_findings(found: Findings, notes: Notes) -> None:
 def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
     """What goes on with a training; all but these flags is read from its folder."""
     program = "glip" if processes == 1 else f"torchrun --nproc-per-node {processes} -m glip_cli"
-    flags = "".join(f" --{name} {value}" for name, value in given.items() if value != "auto")
-    return f"{program} finetune --resume -o {shlex.quote(str(out_dir))}{flags}"
+    options = "".join(f" --{name} {value}" for name, value in given.items() if value != "auto")
+    return f"{program} finetune --resume -o {shlex.quote(str(out_dir))}{options}"
 
 
 def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -> None:
     """Say how it ended and where things are; leave with 130 when stopped."""
-    from glip_cli.finetune.keep import percent
+    from glip_cli.finetune.validation import percent
 
     ending = result.ending
     place = f"after step {ending.step}, epoch {ending.epoch:.3g}"
@@ -182,7 +182,7 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -
 
 def show_table(rows: list[Compared], last: str) -> None:
     """Before and after on stdout, in percent."""
-    from glip_cli.finetune.keep import cells
+    from glip_cli.finetune.validation import cells
 
     if not rows:
         return

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli import flags
+from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, print_json, tell
 
 if TYPE_CHECKING:
-    from glip_cli.weights.registry import Checkpoint
+    from glip_cli.checkpoints.registry import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert checkpoints.")
 
@@ -26,9 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per l
 
 @app.command("list", epilog="Example: glip weights list --json")
 @command
-def list_(json: Json = False, debug: flags.Debug = False) -> None:
+def list_(json: Json = False, debug: options.Debug = False) -> None:
     """Show every model that has a name, and which are here."""
-    from glip_cli.weights import registry
+    from glip_cli.checkpoints import registry
 
     checkpoints = registry.all()
     if json:
@@ -54,19 +54,21 @@ def list_(json: Json = False, debug: flags.Debug = False) -> None:
 
 @app.command(epilog="Example: glip weights fetch glip-t")
 @command
-def fetch(name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False, debug: flags.Debug = False) -> None:
+def fetch(
+    name: Name, quiet: options.Quiet = False, offline: options.Offline = False, debug: options.Debug = False
+) -> None:
     """Download a model, verify it and keep it converted; print where it lies."""
-    from glip_cli.weights import registry
-    from glip_cli.weights.parts import fetch_parts
+    from glip_cli.checkpoints import registry
+    from glip_cli.checkpoints.parts import fetch_parts
 
     print(fetch_parts(registry.find(name), offline=offline, report=DownloadBar(Notes(quiet))))
 
 
 @app.command(epilog="Example: glip weights info glip_tiny_mmdet-c24ce662.pth")
 @command
-def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
+def info(file: File, json: Json = False, debug: options.Debug = False) -> None:
     """Tell what a checkpoint file is, without building the model."""
-    from glip_cli.weights.load import info as read_info
+    from glip_cli.checkpoints.load import info as read_info
 
     found = read_info(file)
     facts = {
@@ -95,19 +97,19 @@ def convert(
         typer.Argument(metavar="FILE", help="A checkpoint of any kind; with --adapter a name too.", show_default=False),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
-    adapter: flags.Adapter = None,
-    debug: flags.Debug = False,
+    adapter: options.Adapter = None,
+    debug: options.Debug = False,
 ) -> None:
     """Write a checkpoint of any kind as safetensors in this package's names; with what tuning added to it."""
-    from glip_cli.weights.load import convert as write
-    from glip_cli.weights.parts import merge
-    from glip_cli.weights.resolve import holds_adapter
+    from glip_cli.checkpoints.load import convert as write
+    from glip_cli.checkpoints.parts import merge
+    from glip_cli.checkpoints.resolve import holds_adapter
 
     print(merge(str(file), out, adapter) if adapter or holds_adapter(file) else write(file, out))
 
 
 def _is_here(checkpoint: Checkpoint) -> bool:
-    from glip_cli.weights.fetch import present
+    from glip_cli.checkpoints.fetch import present
 
     return present(checkpoint) is not None
 

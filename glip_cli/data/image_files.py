@@ -14,13 +14,13 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image, TiffImagePlugin
 
+from glip_cli.data.image_io import no_answer, read_image
 from glip_cli.data.image_search import FoundImages
 from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.pillow import open_image, quiet
 from glip_cli.data.rows import ImageRow
 from glip_cli.errors import ImageError
-from glip_cli.image import no_answer, read_image
-from glip_cli.pillow import open_image, quiet
-from glip_cli.threads import READ_SECONDS, within
+from glip_cli.utils.threads import READ_SECONDS, within
 
 T = TypeVar("T")
 Size = tuple[int, int]
@@ -77,7 +77,7 @@ class Header(NamedTuple):
 
 
 def whole_sizes(paths: Iterable[Path]) -> dict[Path, Size | str]:
-    """The sizes that `glip_cli.image.read_image` finds; of what it cannot decode, why.
+    """The sizes that `glip_cli.inference.preprocess.read_image` finds; of what it cannot decode, why.
 
     Raises:
         UnavailableError: the disk of one does not answer.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from glip_cli.errors import UsageError
-from glip_cli.readable import encoding_of, one_line
+from glip_cli.utils.text_format import encoding_of, one_line
 
 _MAX_ID = 2**63 - 1
 

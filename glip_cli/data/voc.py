@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from glip_cli.data.image_files_below import pictures_below
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_text
 from glip_cli.data.tables import Tables
 from glip_cli.data.voc_xml import VocFile, read_voc_xml
 from glip_cli.errors import UsageError
-from glip_cli.walk import pictures_below
 
 _FOLDER = "Annotations"
 _LISTS = {"train": ("train", "trainval")}

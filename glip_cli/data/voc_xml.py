@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_bytes, stated_size, text_numbers
 from glip_cli.errors import UsageError
-from glip_cli.readable import encoding_of
+from glip_cli.utils.text_format import encoding_of
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*?)?\?>")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from glip_cli.data.image_files import Size, whole_sizes
+from glip_cli.data.image_files_below import has_image_suffix, pictures_below
 from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import read_text, shown
 from glip_cli.data.tables import Tables
 from glip_cli.data.yolo_lines import TASKS, Form, Line, boxes_of_lines, parse_line
 from glip_cli.errors import UsageError
-from glip_cli.walk import has_image_suffix, pictures_below
 
 _FILES = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")

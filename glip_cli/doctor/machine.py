@@ -15,7 +15,7 @@ from typing import Any
 
 from glip_cli.doctor import probe
 from glip_cli.doctor.finding import Finding, Section, size
-from glip_cli.readable import counted
+from glip_cli.utils.text_format import counted
 
 PATIENCE = 60.0  # seconds for all imports
 BEGUN: dict[str, Any] = {}

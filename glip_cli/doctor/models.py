@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.fetch import present
+from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.doctor.finding import Finding, Section
-from glip_cli.weights import registry
-from glip_cli.weights.fetch import present
-from glip_cli.weights.registry import Checkpoint
 
 DEFAULT = "glip-t"
 

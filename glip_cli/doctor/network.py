@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from glip_cli.checkpoints import hub, registry
+from glip_cli.checkpoints.fetch import hub_is_offline
 from glip_cli.doctor.finding import Finding, Section
-from glip_cli.weights import hub, registry
-from glip_cli.weights.fetch import hub_is_offline
 
 PATIENCE = 5.0  # seconds for one host, name look-up included
 USER_AGENT = "glip-cli"

@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from glip_cli.checkpoints import cache, registry
 from glip_cli.doctor.finding import Finding, Section, size
-from glip_cli.readable import counted
-from glip_cli.weights import cache, registry
+from glip_cli.utils.text_format import counted
 
 ROOM = 3e9  # bytes: GLIP-T as published (1 GB) and converted
 SAFETENSORS_HEAD = 8  # bytes: the length of the header

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from glip_cli.data.reading import read_text, shown
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.output.formats import written
-from glip_cli.readable import counted
+from glip_cli.outputs.files import written
+from glip_cli.utils.text_format import counted
 
 FEW = 10.0
 """Boxes of which a label's own threshold counts half. On drawn scenes, with 20 to 100 images to choose by, values of 5

@@ -13,8 +13,8 @@ from glip_cli.data.reading import read_json, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import Names
-from glip_cli.output.files import save_json, sha256_of
-from glip_cli.output.formats import COCO_RESULTS, RESULTS_SHA256
+from glip_cli.outputs.files import save_json, sha256_of
+from glip_cli.outputs.formats import COCO_RESULTS, RESULTS_SHA256
 
 IMAGES_FILE = "coco_images.json"
 _AGAIN = "run again with --format coco"

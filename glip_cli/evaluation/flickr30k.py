@@ -23,9 +23,9 @@ from glip_cli.data.image_search import inside
 from glip_cli.data.reading import shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
-from glip_cli.prompt import caption_prompt
-from glip_cli.readable import listed
+from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections, Prompt
+from glip_cli.utils.text_format import listed
 
 PROTOCOLS = ("any", "merged")
 IOU = 0.5

@@ -30,7 +30,7 @@ from glip_cli.data.rows import (
     read_image_row,
 )
 from glip_cli.errors import UsageError
-from glip_cli.readable import valid_unicode
+from glip_cli.utils.text_format import valid_unicode
 
 __all__ = ["Annotation", "Category", "FoundImages", "GroundTruth", "ImageRow", "find_images", "read_ground_truth"]
 

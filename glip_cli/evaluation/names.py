@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 
 from glip_cli.data.ids import Ids
 from glip_cli.data.reading import shown
-from glip_cli.data.rows import url_parts
+from glip_cli.data.rows import ImageRow, url_parts
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.ground_truth import GroundTruth, ImageRow
+from glip_cli.evaluation.ground_truth import GroundTruth
 
 Parts = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import UsageError
-from glip_cli.prompt import SEPARATOR, label_prompt
+from glip_cli.prompts.prompt import SEPARATOR, label_prompt
 from glip_cli.types import Prompt
 
 BENCHMARKS = (13, 35)

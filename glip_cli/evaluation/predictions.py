@@ -11,7 +11,7 @@ from glip_cli.data.frames import Frames, frames_of
 from glip_cli.data.image_files import Size
 from glip_cli.data.rows import ImageRow
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.readable import counted, one_line, shorten
+from glip_cli.utils.text_format import counted, one_line, shorten
 
 Results = list[dict[str, Any]]
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.batch.journal import read_records
 from glip_cli.evaluation.boxes import BoxTask, More, Rules, Score
 from glip_cli.evaluation.coco import BoxScores
 from glip_cli.evaluation.coco_images import write_coco_images
 from glip_cli.evaluation.compare import Comparison
 from glip_cli.evaluation.earlier import compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics, write_results
 from glip_cli.evaluation.predictions import Predictions, Results, image_names, unread
-from glip_cli.evaluation.report import write_report
+from glip_cli.evaluation.report.pages import write_report
 from glip_cli.evaluation.session import Session
-from glip_cli.evaluation.written import METRICS, REPORT, RESULTS, defined, write_metrics, write_results
-from glip_cli.postprocess import Limits
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
+from glip_cli.runs.journal import read_records
 
 DETECTIONS = "detections"
 
@@ -133,5 +133,5 @@ def settings_in_words(session: Session, rules: Rules) -> str:
     dtype = str(session.detector.dtype).removeprefix("torch.")
     views = f"; tiles of {session.base.tile}" if session.base.tile else ""
     views += "; test-time augmentation" if session.base.tta else ""
-    boxes = f"{rules.words}; label scores above {Limits.floor:g}"
+    boxes = f"{rules.words}; label scores above {PRE_NMS_SCORE_THRESHOLD:g}"
     return f"{boxes}; images of {size.in_words}{views}; {dtype} on {session.detector.device.type}"

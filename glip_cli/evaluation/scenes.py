@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from glip_cli.data.synthetic import HELD_OUT, PAIRS, Scene, draw_scene
 from glip_cli.evaluation.coco import BoxScores
-from glip_cli.output.formats import written
-from glip_cli.scenes import HELD_OUT, PAIRS, Scene, draw_scene
+from glip_cli.outputs.files import written
 
 SEED = 20261121  # the scenes of docs/glip-mini.json
 SCENES = 200

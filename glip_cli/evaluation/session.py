@@ -13,16 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from glip_cli.batch.folder import Progress, RunFolder, Shard, settings_of
-from glip_cli.batch.items import Engine, Item
-from glip_cli.batch.local import LocalEngine
-from glip_cli.batch.runner import Runner
+from glip_cli.data.sources import Source
 from glip_cli.detector import Detector
 from glip_cli.options import DetectOptions
-from glip_cli.output.pictures import Pictures
-from glip_cli.output.records import AnyRecord
-from glip_cli.prompt import vocabulary_notes
-from glip_cli.sources import Source
+from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.records import AnyRecord
+from glip_cli.prompts.chunking import vocabulary_notes
+from glip_cli.runs.items import Engine, Item
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.run_dir import Progress, RunFolder, settings_of
+from glip_cli.runs.runner import Runner
+from glip_cli.runs.shards import Shard
 from glip_cli.types import Prompt
 
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glip_cli.checkpoints.parts import TOKENIZER_FILES
 from glip_cli.errors import CheckpointError, WeightsError
-from glip_cli.image import DIVISOR, MEAN_BGR, STD_BGR
-from glip_cli.model import ARCHITECTURES, Config
-from glip_cli.tokenizer import Tokenizer
-from glip_cli.weights.parts import TOKENIZER_FILES
+from glip_cli.inference.preprocess import DIVISOR, MEAN_BGR, STD_BGR
+from glip_cli.model.config import ARCHITECTURES, Config
+from glip_cli.prompts.tokenizer import Tokenizer
 
 FORMAT = "glip-onnx/1"
 

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glip_cli.concepts import ConceptTokenizer
+from glip_cli.data.synthetic import COLOURS, SHAPES, draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import GlipError
 from glip_cli.export.card import Fixed
 from glip_cli.export.pieces import OUTPUTS, output_names
-from glip_cli.image import DIVISOR, fitted_size
-from glip_cli.model import RawOutput
+from glip_cli.inference.preprocess import DIVISOR, fitted_size
 from glip_cli.model.config import LabelConfig
+from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
-from glip_cli.plan import Plan
-from glip_cli.scenes import COLOURS, SHAPES, draw_scene
+from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.types import Detections
 
 RAW = 1e-3

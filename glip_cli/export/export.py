@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from glip_cli.checkpoints import cache
+from glip_cli.checkpoints.parts import DetectorParts
 from glip_cli.detector import Detector
 from glip_cli.errors import OutputError, PromptError, UsageError
 from glip_cli.export.card import Card, Fixed, to_metadata, tokenizer_of
@@ -17,11 +19,10 @@ from glip_cli.export.extra import needed
 from glip_cli.export.graph import join
 from glip_cli.export.pieces import FixedText, pieces
 from glip_cli.export.session import load_onnx
-from glip_cli.model import ARCHITECTURES
-from glip_cli.prompt import chunk, gather_notes, label_prompt, vocabulary_notes
-from glip_cli.tokenizer import Tokenizer
-from glip_cli.weights import cache
-from glip_cli.weights.parts import DetectorParts
+from glip_cli.model.config import ARCHITECTURES
+from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
 
 OPSETS = range(19, 23)
 """DeformConv came with 19; what 23 makes of attention onnxruntime 1.31 cannot run on a CPU."""
@@ -48,7 +49,7 @@ def export(
     """Write a model as ONNX.
 
     Args:
-        parts: what `glip_cli.weights.load_detector_parts` gives.
+        parts: what `glip_cli.checkpoints.load_detector_parts` gives.
         out: the file; it appears whole, or not at all.
         labels: of a prompt that becomes part of the file; None for a file that takes any.
         opset: version of ONNX's operators.

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_cli.model.backbone import WindowBlock
+from glip_cli.model.bert import TextEncoder
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
 from glip_cli.model.nano import LabelEncoder
-from glip_cli.model.text import TextEncoder
+from glip_cli.model.swin import WindowBlock
 
 Form = TypeVar("Form", bound=nn.Module)
 

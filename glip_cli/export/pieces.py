@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, LabelForm, TextForm, as_form
-from glip_cli.model import Config, Glip, GlipConfig
-from glip_cli.model.backbone import PATCH, Backbone, Stage
-from glip_cli.model.config import STRIDES, NanoConfig, SwinConfig
+from glip_cli.model.bert import TextEncoder
+from glip_cli.model.config import STRIDES, Config, GlipConfig, NanoConfig, SwinConfig
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import Round, flatten
-from glip_cli.model.text import TextEncoder
+from glip_cli.model.swin import PATCH, Backbone, Stage
 
 LEVELS = tuple(range(3, 3 + len(STRIDES)))
 OUTPUTS = ("logits", "deltas", "centerness")

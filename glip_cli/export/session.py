@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.checkpoints import cache
 from glip_cli.detector import Detector
 from glip_cli.errors import CheckpointError, GlipError, UsageError
 from glip_cli.export.card import Card, Fixed, from_metadata
 from glip_cli.export.extra import needed
 from glip_cli.export.pieces import map_names, output_names
-from glip_cli.model import RawOutput
 from glip_cli.model.config import Config
-from glip_cli.readable import listed
-from glip_cli.weights import cache
+from glip_cli.model.head import RawOutput
+from glip_cli.utils.text_format import listed
 
 if TYPE_CHECKING:
     import onnx_ir

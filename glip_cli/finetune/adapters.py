@@ -10,12 +10,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from glip_cli.checkpoints import safetensors_io
+from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names, load_adapter
+from glip_cli.checkpoints.finetuned import MODEL, TENSORS, Card, write_card
+from glip_cli.checkpoints.prompt_tuning import OFFSET
 from glip_cli.errors import OutputError
-from glip_cli.model import Glip
-from glip_cli.weights import native
-from glip_cli.weights.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names, load_adapter
-from glip_cli.weights.offset import OFFSET
-from glip_cli.weights.tuned import MODEL, TENSORS, Card, write_card
+from glip_cli.model.glip import Glip
 
 __all__ = ["Card", "load_adapter", "save_tuned", "tuned_tensors"]
 
@@ -41,9 +41,9 @@ def save_tuned(folder: Path, model: Glip, card: Card) -> Path:
         if card.mode == "full":
             told = {"architecture": card.architecture, "name": card.name, "base": card.base}
             told["labels"] = json.dumps(card.labels)
-            native.write(folder / MODEL, tensors, told)
+            safetensors_io.write(folder / MODEL, tensors, told)
         else:
-            native.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})
+            safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})
         if card.mode == "lora":
             _write_peft_config(folder, model)
         write_card(folder, card)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glip_cli.boxes import anchors as make_anchors
-from glip_cli.boxes import iou
+from glip_cli.model.boxes import anchors as make_anchors
+from glip_cli.model.boxes import iou
 
 CANDIDATES = 9  # nearest locations per level and box
 INSIDE = 0.01  # pixels by which an anchor's centre must lie inside the box

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from glip_cli.batch.journal import lasting
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.output.formats import json_bytes
+from glip_cli.outputs.files import json_bytes
+from glip_cli.runs.journal import lasting
 
 FORMAT = "glip-training/2"
 LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "bad-batch.pt", "before.json", "before_after.json",

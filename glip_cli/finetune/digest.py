@@ -8,8 +8,8 @@ from pathlib import Path
 
 from glip_cli.errors import UnavailableError
 from glip_cli.finetune.data.sets import DetectionItem, Item, TrainSet
-from glip_cli.finetune.keep import Check
-from glip_cli.readable import why_unreadable
+from glip_cli.finetune.validation import Check
+from glip_cli.utils.text_format import why_unreadable
 
 Digest = dict[str, str]
 """Of the classes, the images (names and sizes of the files) and the boxes of a data set."""

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from glip_cli.model import Glip
+from glip_cli.model.glip import Glip
 
 ADAPTER = "default"  # peft's name for the only one
 

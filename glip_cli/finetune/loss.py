@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glip_cli.boxes import anchors as make_anchors
-from glip_cli.boxes import decode, giou, iou
 from glip_cli.finetune.assign import Match
+from glip_cli.model.boxes import anchors as make_anchors
+from glip_cli.model.boxes import decode, giou, iou
 from glip_cli.model.head import RawOutput
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0

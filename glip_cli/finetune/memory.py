@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from glip_cli.model import Glip
-from glip_cli.model.text import TextEncoder
+from glip_cli.model.bert import TextEncoder
+from glip_cli.model.glip import Glip
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

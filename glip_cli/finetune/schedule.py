@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glip_cli.finetune.recipe import Recipe
+from glip_cli.finetune.config import Recipe
 
 WARMUP_FROM = 0.001  # official WARMUP_FACTOR
 FACTOR = 0.1  # by which the rates fall, officially and in ReduceLROnPlateau

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.cache import expanded
+from glip_cli.checkpoints.fetch import Report
 from glip_cli.errors import UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.data.drawn import parse_scenes
-from glip_cli.finetune.named import NOTHING, SCENES, Data
-from glip_cli.finetune.recipe import FIELDS, Recipe
-from glip_cli.finetune.start import RANDOM, Origin, Start
-from glip_cli.weights import registry
-from glip_cli.weights.cache import expanded
-from glip_cli.weights.fetch import Report
+from glip_cli.finetune.config import FIELDS, Recipe
+from glip_cli.finetune.data.synthetic import parse_scenes
+from glip_cli.finetune.data_args import NOTHING, SCENES, Data
+from glip_cli.finetune.init_model import RANDOM, Origin, Start
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from glip_cli.model.blocks import ROWS, in_blocks
-from glip_cli.model.products import linear
+from glip_cli.model.chunked import ROWS, in_blocks
+from glip_cli.model.onednn_linear import linear
 
 TAPS = 9
 

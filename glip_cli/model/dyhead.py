@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_cli.model.backbone import start
 from glip_cli.model.deform import TAPS, deform_conv, reread
+from glip_cli.model.swin import start
 
 GROUPS = 16
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_cli.model.config import FusionConfig
-from glip_cli.model.products import batched_linear
+from glip_cli.model.onednn_linear import batched_linear
 
 CLAMP = 50000.0  # the official bound on scores
 CPU_CELLS, GPU_CELLS = 800_000, 1 << 26  # scores at once

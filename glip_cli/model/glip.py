@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from glip_cli.model.backbone import Backbone, FeaturePyramid
+from glip_cli.model.bert import TextEncoder
 from glip_cli.model.config import GlipConfig, NanoConfig
 from glip_cli.model.csp import CspBackbone, PathAggregation
 from glip_cli.model.head import Head, RawOutput
 from glip_cli.model.nano import LabelEncoder, NanoHead
-from glip_cli.model.text import TextEncoder
+from glip_cli.model.swin import Backbone, FeaturePyramid
 
 
 class Glip(nn.Module):

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.model.bert import TextLayer
 from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
-from glip_cli.model.products import batched_linear, linear
-from glip_cli.model.text import TextLayer
+from glip_cli.model.onednn_linear import batched_linear, linear
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RawOutput:
 
     Attributes:
         logits: [B, N, T], location x token; columns of text padding mean nothing.
-        deltas: [B, N, 4], box regression relative to the location's anchor (`glip_cli.boxes.decode`).
+        deltas: [B, N, 4], box regression relative to the location's anchor (`glip_cli.model.boxes.decode`).
         centerness: [B, N] logits; None for a head whose scores hold the quality of the box already.
         sizes: (h, w) of each level; their products sum to N.
     """

@@ -1,6 +1,6 @@
 """glip-nano's text side and head: labels as concepts, and NanoDet-g's head with class vectors that the text gives.
 
-A label's tokens are the concepts that it stands for, then its word pieces (`glip_cli.lexicon`):
+A label's tokens are the concepts that it stands for, then its word pieces (`glip_cli.prompts.lexicon`):
 
     [CLS] <car> auto ##mobile . <bird> <cat> <dog> ... animal . <unknown> st ##eth ##oscope . [SEP]
 

@@ -15,9 +15,9 @@ import torch
 import typer
 from torch import Tensor
 
-from glip_cli.model import Glip
+from glip_cli.checkpoints import safetensors_io
 from glip_cli.model.config import GLIP_NANO
-from glip_cli.weights import native
+from glip_cli.model.glip import Glip
 from scripts.glip_nano.nanodet import image_side
 from scripts.glip_nano.pieces import piece_vectors
 
@@ -49,7 +49,7 @@ def main(
     Glip(GLIP_NANO).load_state_dict(state)  # every tensor is there, and none besides
     out.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.half() for name, tensor in state.items()}
-    native.write(out, halves, {"architecture": "glip-nano", "name": "glip-nano"})
+    safetensors_io.write(out, halves, {"architecture": "glip-nano", "name": "glip-nano"})
     typer.echo(f"{out}: {out.stat().st_size:,} bytes")
 
 

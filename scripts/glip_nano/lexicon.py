@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glip_cli.concepts import PIECES
-from glip_cli.lexicon import LONGEST, NEAREST, Lexicon, normalised, singulars
+from glip_cli.prompts.concepts import PIECES
+from glip_cli.prompts.lexicon import LONGEST, NEAREST, Lexicon, normalised, singulars
 from scripts.glip_nano.classifier import Floats, chances
 from scripts.glip_nano.meanings import NAMES, Meaning, Meanings
 from scripts.glip_nano.sentences import Sentences
@@ -28,7 +28,7 @@ from scripts.glip_nano.wordnet import Sense, WordNet
 
 HEAD = """\
 # The words of glip-nano, made by scripts/glip_nano/lexicon.py from WordNet 3.1 (Princeton University, see NOTICE)
-# and sentence vectors of all-MiniLM-L6-v2. See glip_cli/lexicon.py for what the lines mean.
+# and sentence vectors of all-MiniLM-L6-v2. See glip_cli/prompts/lexicon.py for what the lines mean.
 """
 # Fields of WordNet whose things can be seen; a plant that is called like its fruit is less often meant
 FIELDS = dict.fromkeys(["Tops", "animal", "artifact", "body", "food", "object", "person"], 1.0) | {"plant": 0.3}

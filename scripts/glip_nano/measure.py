@@ -26,8 +26,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from glip_cli import Detector
+from glip_cli.data.image_io import read_image
 from glip_cli.detector import Seen
-from glip_cli.image import prepare, read_image
+from glip_cli.inference.preprocess import prepare
 from glip_cli.options import DetectOptions
 
 SYNONYMS = {

@@ -13,9 +13,9 @@ import pytest
 from glip_cli.cli import console
 from glip_cli.cli.app import run
 from glip_cli.finetune.data.readers import read_train_set
-from tests.annotate.made import captioned, draw, write_jsonl, write_tar
-from tests.batch.process import finish, kept, lines, start
+from tests.annotate.examples import captioned, draw, write_jsonl, write_tar
 from tests.forked import wait_until
+from tests.runs.process import finish, kept, lines, start
 
 MODEL = ("-m", "glip-mini", "--device", "cpu", "--threshold", "0.2")
 FORMATS = ("--format", "grounding,coco", "--format", "yolo")

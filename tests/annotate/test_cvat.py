@@ -1,4 +1,4 @@
-"""`glip_cli.cvat` as CVAT's own driver uses it: its types, its checks, its way of loading a module."""
+"""`glip_cli.integrations.cvat` as CVAT's own driver uses it: its types, its checks, its way of loading a module."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
-from glip_cli.scenes import draw_scene
 
 pytest.importorskip("cvat_sdk.auto_annotation", reason="cvat-sdk is not installed: pip install 'glip-cli[cvat]'")
 
@@ -19,7 +19,7 @@ import cvat_sdk.auto_annotation as cvataa
 from cvat_sdk import models
 from cvat_sdk.auto_annotation import driver
 
-from glip_cli.cvat import DetectionFunction
+from glip_cli.integrations.cvat import DetectionFunction
 
 LABELS = "circle . red square . star ."
 
@@ -33,8 +33,8 @@ class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
 
 @pytest.fixture(scope="module")
 def function() -> DetectionFunction:
-    """As `cvat-cli --function-module glip_cli.cvat -p ...` makes it."""
-    return importlib.import_module("glip_cli.cvat").create(model="glip-mini", labels=LABELS, device="cpu")
+    """As `cvat-cli --function-module glip_cli.integrations.cvat -p ...` makes it."""
+    return importlib.import_module("glip_cli.integrations.cvat").create(model="glip-mini", labels=LABELS, device="cpu")
 
 
 def test_the_spec_names_every_label_as_a_rectangle(function: DetectionFunction) -> None:

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_cli.annotate.captions import read_captions
 from glip_cli.annotate.engine import GroundingEngine
 from glip_cli.annotate.grounding import by_picture, class_name, merged, tally, write_formats, write_grounding
 from glip_cli.annotate.parts import read_sentence
-from glip_cli.batch.items import Item
+from glip_cli.checkpoints.tagger import load_tagger
+from glip_cli.data.captions import read_captions
 from glip_cli.detector import Detector
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import GroundingItem
 from glip_cli.options import DetectOptions
-from glip_cli.output.records import AnyRecord, Record, error_record, record
-from glip_cli.phrases import read_brackets
-from glip_cli.prompt import caption_prompt
-from glip_cli.weights.tagger import load_tagger
-from tests.annotate.made import WORDS, captioned, draw, write_jsonl, write_tar
+from glip_cli.outputs.records import AnyRecord, Record, error_record, record
+from glip_cli.prompts.prompt import caption_prompt
+from glip_cli.prompts.spans import read_brackets
+from glip_cli.runs.items import Item
+from tests.annotate.examples import WORDS, captioned, draw, write_jsonl, write_tar
 from tests.shared import shared
 
 OPTIONS = DetectOptions(threshold=0.2)

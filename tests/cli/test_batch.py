@@ -16,10 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli import app, console
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.scenes import draw_scene
 from tests import forked
-from tests.batch.process import ASKED, batch
+from tests.runs.process import ASKED, batch
 
 PROMPT = "circle . red square . star ."
 

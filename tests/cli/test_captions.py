@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli import app
-from glip_cli.scenes import draw_scene
+from glip_cli.data.synthetic import draw_scene
 from tests.shared import shared
 
 CAPTION = "There is a red square and a Star. The blue ring, a star"

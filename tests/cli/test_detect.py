@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app, results
-from glip_cli.scenes import draw_scene
+from glip_cli.cli import app, outputs
+from glip_cli.data.synthetic import draw_scene
 from tests import forked
 
 PROMPT = "circle . red square . star ."
@@ -120,7 +120,7 @@ def test_formats_with_commas(folder: Path, typed: list[str]) -> None:
 
 
 def test_show_without_a_display_says_so_once_and_all_is_saved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "has_display", lambda: False)
+    monkeypatch.setattr(outputs, "has_display", lambda: False)
     result = glip("0.png", "1.png", "-t", PROMPT, "--show", "--format", "csv")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("no window can be opened here (is DISPLAY set?); look at outputs/vis") == 1
@@ -326,7 +326,10 @@ def test_ctrl_c_is_one_line(folder: Path) -> None:
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are of x86")
 def test_bfloat16_that_a_processor_emulates_is_said_to_be_slow() -> None:
     """For real: torch and oneDNN held to instructions that do not know it."""
-    code = "import torch; from glip_cli.device import half_notes; print(*half_notes('--bf16', torch.device('cpu')))"
+    code = (
+        "import torch; from glip_cli.inference.device import half_notes; "
+        "print(*half_notes('--bf16', torch.device('cpu')))"
+    )
     held = {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | held, capture_output=True, text=True, check=True
@@ -342,7 +345,7 @@ def test_bfloat16_that_a_processor_emulates_is_said_to_be_slow() -> None:
 def test_a_slow_number_format_is_noted_before_the_images(
     folder: Path, monkeypatch: pytest.MonkeyPatch, cost: float, times: str
 ) -> None:
-    monkeypatch.setattr("glip_cli.device.bfloat16_cost", lambda: cost)
+    monkeypatch.setattr("glip_cli.inference.device.bfloat16_cost", lambda: cost)
     slow = glip("0.png", "-t", PROMPT, "--dtype", "bfloat16")
     assert slow.exit_code == 0
     note = (f"note: --dtype bfloat16 is slow on this processor, which emulates it: a matrix product takes {times} "

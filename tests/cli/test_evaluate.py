@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.batch.journal import read_records
 from glip_cli.cli import app
 from glip_cli.cli.evaluate import ONLY, check_flags
+from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.evaluation import earlier
 from glip_cli.evaluation.boxes import coco_entries
 from glip_cli.evaluation.coco import coco_scores
@@ -22,7 +22,7 @@ from glip_cli.evaluation.compare import compare_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import odinw_sets
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
-from glip_cli.scenes import Scene, draw_scene
+from glip_cli.runs.journal import read_records
 from tests import forked
 
 KEYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}

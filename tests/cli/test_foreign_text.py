@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
+from glip_cli.checkpoints import safetensors_io
+from glip_cli.checkpoints.parts import fetch_parts
+from glip_cli.checkpoints.registry import find
 from glip_cli.cli import app
 from glip_cli.cli.console import Notes, tell
 from glip_cli.cli.finetune import show_findings
 from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.weights import native
-from glip_cli.weights.parts import fetch_parts
-from glip_cli.weights.registry import find
 
 HOSTILE = "\x1b[31mred\x07\r\nline\x9b2J\u2028"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,7 +31,7 @@ def glip(*words: str | Path) -> Result:
 
 
 def test_the_metadata_of_a_model(tmp_path: Path) -> None:
-    mini = native.read(fetch_parts(find("glip-mini"), offline=True))
+    mini = safetensors_io.read(fetch_parts(find("glip-mini"), offline=True))
     save_file(mini.state, tmp_path / "x.safetensors", {**mini.metadata, f"note{HOSTILE}": HOSTILE})
     result = glip("weights", "info", tmp_path / "x.safetensors")
     assert result.exit_code == 0, result.output

@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glip_cli.cli import app
+from tests.checkpoints.support import manifest
 from tests.model.networks import recipe_state
 from tests.shared import golden, shared
-from tests.weights.support import manifest
 
 
 def mmdet_file(letter: str, path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from glip_cli.checkpoints import registry
 from glip_cli.cli import app
-from glip_cli.weights import registry
-from tests.weights.support import foreign, small_state
+from tests.checkpoints.support import foreign, small_state
 
 
 def glip(*arguments: str) -> Result:

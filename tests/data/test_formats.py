@@ -14,7 +14,7 @@ from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_voc import thing as voc_thing
 from tests.data.test_voc import written, xml
 from tests.data.test_yolo import BOX_160, corners, image
-from tests.evaluation.sets import two_pictures
+from tests.evaluation.datasets import two_pictures
 
 CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 

@@ -13,8 +13,8 @@ from PIL import Image, ImageFile
 
 from glip_cli.data import image_files
 from glip_cli.data.image_files import Size, read_headers, whole_sizes
+from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError, UnavailableError
-from glip_cli.image import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 KINDS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO", "GIF", "PPM"]
@@ -113,7 +113,7 @@ def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.write_bytes(saved("JPEG"))
     monkeypatch.setattr(Path, "is_file", lambda path: hold.wait(60 if "dead" in path.name else 0.6) or is_file(path))
     monkeypatch.setattr(image_files, "READ_SECONDS", 1)
-    monkeypatch.setattr("glip_cli.image.READ_SECONDS", 1)
+    monkeypatch.setattr("glip_cli.data.image_io.READ_SECONDS", 1)
     with pytest.raises(UnavailableError, match=r"dead\.jpg: not read within 1 s; check the disk or network"):
         whole_sizes(paths)
     hold.set()

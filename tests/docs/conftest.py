@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.world import World
+from tests.docs.sandbox import World
 
 
 @pytest.fixture(scope="session")

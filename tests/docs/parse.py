@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from glip_cli.cli.app import Misuse, app
-from glip_cli.cli.defaults import with_defaults
+from glip_cli.cli.config import with_defaults
 from tests.docs.pages import ROOT, Command
 from tests.docs.shell import HARMLESS, take_apart
 

@@ -19,10 +19,10 @@ from unittest import mock
 
 import nltk.data
 
+from glip_cli.checkpoints import registry
 from glip_cli.cli.app import run
 from glip_cli.evaluation import earlier
 from glip_cli.evaluation.compare import compare_scores
-from glip_cli.weights import registry
 from tests.docs.pages import Command
 from tests.shared import SHARED
 

@@ -15,8 +15,8 @@ import pytest
 from tests.docs.compare import difference
 from tests.docs.pages import Block, Command, blocks, pages
 from tests.docs.parse import parse_line
+from tests.docs.sandbox import FILES, OWN, World, named_in
 from tests.docs.shell import run_line
-from tests.docs.world import FILES, OWN, World, named_in
 from tests.shared import shared
 
 NOT_RUN = {
@@ -26,18 +26,18 @@ NOT_RUN = {
     "ruff ": "checks the sources; CI does",
     "mypy": "checks the sources; CI does",
     "cp ": "replaces the shipped weights",
-    "torchrun ": "starts processes; tests/batch/test_shards.py and tests/finetune do",
+    "torchrun ": "starts processes; tests/runs/test_shards.py and tests/finetune do",
     "accelerate launch": "starts processes; tests/finetune does",
     "python scripts/": "trains or evaluates glip-mini for minutes to hours",
-    "--ray ": "starts a cluster; tests/batch does",
-    "glip weights fetch glip-t ": "needs the network; tests/weights/test_fetch.py fetches from a server here",
+    "--ray ": "starts a cluster; tests/runs does",
+    "glip weights fetch glip-t ": "needs the network; tests/checkpoints/test_fetch.py fetches from a server here",
     "glip doctor": "reports on the machine and asks hosts; tests/test_doctor.py",
     "--data DATASET": "needs ODinW or Flickr30k; tests/cli/test_evaluate.py runs on sets made in their layout",
     "glip eval lvis": "needs LVIS; tests/cli/test_evaluate.py runs on a set made in its layout",
-    "glip-t-backbone -o": "needs mmpretrain's file; tests/weights/test_mmpretrain.py makes one",
-    "swin-t_glip-pre_3rdparty": "needs mmpretrain's file; tests/weights/test_mmpretrain.py makes one",
+    "glip-t-backbone -o": "needs mmpretrain's file; tests/checkpoints/test_mmpretrain.py makes one",
+    "swin-t_glip-pre_3rdparty": "needs mmpretrain's file; tests/checkpoints/test_mmpretrain.py makes one",
     "cvat-cli ": "needs a CVAT server; tests/annotate holds the function against cvat-sdk's types",
-    "--knowledge words.json": "glip-mini refuses definitions; tests/test_knowledge.py asks a small GLIP-T (A)",
+    "--knowledge words.json": "glip-mini refuses definitions; tests/prompts/test_definitions.py has GLIP-T (A)",
     "python -m benchmarks": "measures for minutes",
     "python -m scripts.glip_nano": "fetches packages, or measures for minutes",
     "glip export": "takes half a minute; tests/export does",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import Block, blocks
+from tests.docs.sandbox import World
 from tests.docs.shell import settings, with_mini
-from tests.docs.world import World
 from tests.shared import shared
 
 CASES = blocks("python")

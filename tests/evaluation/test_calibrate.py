@@ -17,7 +17,7 @@ from glip_cli.evaluation.calibrate import (
     write_thresholds,
 )
 from glip_cli.evaluation.ground_truth import GroundTruth
-from tests.evaluation.sets import box, hit, random_set, read, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, two_pictures
 
 HERE, ELSEWHERE = [0, 0, 50, 50], [150, 50, 20, 20]
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

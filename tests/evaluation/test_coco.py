@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from glip_cli.evaluation.coco import COCO_KEYS, BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
-from tests.evaluation.sets import box, hit, random_set, read, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, two_pictures
 from tests.shared import shared
 
 

@@ -11,7 +11,7 @@ from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.compare import Comparison, Row, compare_metrics, compare_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.lvis import lvis_scores
-from tests.evaluation.sets import box, hit, read
+from tests.evaluation.datasets import box, hit, read
 
 COUNT = 30
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from glip_cli.data.frames import Frame, frames_of
 from glip_cli.evaluation.results import read_predictions
-from glip_cli.output.formats import CocoWriter, JsonlWriter
-from tests.evaluation.sets import box, hit, read, saved
+from glip_cli.outputs.formats import CocoWriter, JsonlWriter
+from tests.evaluation.datasets import box, hit, read, saved
 from tests.evaluation.test_results import of_words, written
 
 RAW = (60, 40)

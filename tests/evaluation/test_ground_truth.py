@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.data.ids import Ids
+from glip_cli.data.rows import Category, ImageRow
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
-from glip_cli.evaluation.ground_truth import Category, ImageRow, find_images, read_ground_truth
-from tests.evaluation.sets import box, damaged, random_set, read, saved, two_pictures
+from glip_cli.evaluation.ground_truth import find_images, read_ground_truth
+from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_pictures
 from tests.shared import shared
 
 

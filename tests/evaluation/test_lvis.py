@@ -15,7 +15,7 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.lvis import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from glip_cli.evaluation.results import read_results
-from tests.evaluation.sets import box, hit, random_set, read, saved, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, saved, two_pictures
 from tests.shared import shared
 
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,23 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_cli.cli.datasets import failed_in
+from glip_cli.cli.evaluate_datasets import failed_in
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.odinw import (
-    OdinwSet,
-    evalai_json,
-    locate,
-    mean_table,
-    odinw_prompt,
-    odinw_sets,
-    published,
-)
+from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, mean_table, odinw_prompt, odinw_sets, published
 from glip_cli.evaluation.run import BoxRun
 from glip_cli.evaluation.tables import odinw_table, write_odinw
 from glip_cli.types import Span
-from tests.evaluation.sets import read, two_pictures
+from tests.evaluation.datasets import read, two_pictures
 from tests.shared import shared
 
 AQUARIUM = "Aquarium_Aquarium_Combined.v2-raw-1024.coco"

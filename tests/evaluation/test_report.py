@@ -25,14 +25,14 @@ from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.compare import compare_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.lvis import lvis_scores
-from glip_cli.evaluation.report import Row, Table, write_report, write_table_report
 from glip_cli.evaluation.report.charts import Frame, mean_curves, steps
 from glip_cli.evaluation.report.confusion import Confusion, confusion_content, confusion_of, reduced
 from glip_cli.evaluation.report.drawing import SIDE, Mark, Outcome, Thumbnail, drawing, read_thumbnail
 from glip_cli.evaluation.report.html import Html, compact, count, element, escaped, name, percent, shortened
+from glip_cli.evaluation.report.pages import Row, Table, write_report, write_table_report
 from glip_cli.evaluation.report.pictures import judge
 from glip_cli.evaluation.report.tables import name_cell
-from tests.evaluation.sets import box, hit, read, two_pictures
+from tests.evaluation.datasets import box, hit, read, two_pictures
 from tests.shared import shared
 
 VOID = {"meta", "input", "br", "img"}

@@ -13,10 +13,10 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.results import read_predictions, read_results
-from glip_cli.output.formats import CocoWriter, JsonlWriter
-from glip_cli.output.records import AnyRecord, error_record, record
+from glip_cli.outputs.formats import CocoWriter, JsonlWriter
+from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.types import Detections
-from tests.evaluation.sets import damaged, hit, random_set, read, saved, two_pictures
+from tests.evaluation.datasets import damaged, hit, random_set, read, saved, two_pictures
 from tests.evaluation.test_ground_truth import JSON
 
 ONE = hit(1, 3, [1, 2, 30, 40], 0.5)

@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli import app
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import GlipError, OutputError, UsageError
-from glip_cli.model import RawOutput
-from glip_cli.scenes import draw_scene
+from glip_cli.model.head import RawOutput
 from tests.test_photographs import FOLDER
 
 onnx_ir = pytest.importorskip("onnx_ir")

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
+from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.cli import app
 from glip_cli.errors import CheckpointError, PromptError, UsageError
 from glip_cli.export.card import Card, Fixed, from_metadata, to_metadata
 from glip_cli.export.export import make_card
 from glip_cli.export.graph import convert
 from glip_cli.export.pieces import Piece
-from glip_cli.weights import load_detector_parts
 
 CARD = Card("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
 
@@ -76,7 +76,7 @@ def test_labels_that_take_two_texts_cannot_be_fixed() -> None:
 
 def tokens_of_two() -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
     """ "red circle. star": [CLS] red circle . star [SEP], so the labels are at 1, 2 and at 4."""
-    from glip_cli.tokenizer import Tokenizer
+    from glip_cli.prompts.tokenizer import Tokenizer
 
     ids = Tokenizer.from_dir(load_detector_parts("glip-mini").tokenizer).encode("red circle. star").ids
     assert len(ids) == 6

@@ -18,24 +18,27 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
+from glip_cli.checkpoints import cache, registry
+from glip_cli.checkpoints.adapters import load_adapter, merge_lora
+from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.checkpoints.finetuned import TENSORS, Card, read_card
+from glip_cli.checkpoints.load import Loaded, load
+from glip_cli.checkpoints.parts import merge
 from glip_cli.cli import app
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.assign import match
+from glip_cli.finetune.init_model import load_image_side, load_start
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.modes import Rates, Tuning, select
-from glip_cli.finetune.start import load_image_side, load_start
-from glip_cli.model import ARCHITECTURES, Glip, RawOutput
+from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.tuning import Tuning, select
+from glip_cli.model.config import ARCHITECTURES
+from glip_cli.model.glip import Glip
+from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
-from glip_cli.plan import as_prompt
-from glip_cli.scenes import draw_scene
+from glip_cli.prompts.compile import as_prompt
 from glip_cli.types import Detections
-from glip_cli.weights import cache, registry
-from glip_cli.weights.adapters import load_adapter, merge_lora
-from glip_cli.weights.hollow import hollow
-from glip_cli.weights.load import Loaded, load
-from glip_cli.weights.parts import merge
-from glip_cli.weights.tuned import TENSORS, Card, read_card
 from tests import forked
 
 MINI = registry.find("glip-mini")
@@ -174,7 +177,7 @@ def test_detections_are_those_of_the_trained_model(
 
 
 def test_names_tell_the_base_and_the_adapter(folders: dict[str, Path], base: Loaded) -> None:
-    from glip_cli.weights.cache import sha256
+    from glip_cli.checkpoints.cache import sha256
 
     hash = sha256(folders["lora"] / "adapter_model.safetensors")[:8]
     assert Detector.load("glip-mini", adapter=folders["lora"], device="cpu").name == f"{base.id}+lora@{hash}"

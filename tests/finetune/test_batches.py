@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from glip_cli.checkpoints.load import load_model
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.finetune import loss
 from glip_cli.finetune.assign import match
@@ -21,8 +22,7 @@ from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.loss import grounding_loss
 from glip_cli.model.config import GLIP_MINI
-from glip_cli.weights.load import load_model
-from tests.finetune.made import MINI, detection_set, grounding_item, mini_tokenizer
+from tests.finetune.examples import MINI, detection_set, grounding_item, mini_tokenizer
 from tests.shared import shared
 
 NAMES = ("star", "disk", "ring")

@@ -11,7 +11,7 @@ from PIL import Image
 from glip_cli.data.issues import Fault, Finding, Findings
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet
-from tests.finetune.made import coco, written
+from tests.finetune.examples import coco, written
 
 IMAGES: list[dict[str, Any]] = coco()["images"]
 BOXES: list[dict[str, Any]] = coco()["annotations"]

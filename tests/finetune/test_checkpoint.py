@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.history import read_rows
-from tests.batch.process import lines
-from tests.finetune.small import start
-from tests.finetune.test_loop import run_here
+from glip_cli.finetune.metrics_log import read_rows
+from tests.finetune.networks import start
+from tests.finetune.test_trainer import run_here
 from tests.forked import wait_until
+from tests.runs.process import lines
 
 
 def state(folder: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from PIL import Image
 from glip_cli.errors import UnavailableError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
-from glip_cli.finetune.keep import new_check
-from tests.finetune.made import coco, written
+from glip_cli.finetune.validation import new_check
+from tests.finetune.examples import coco, written
 
 
 def digests(file: Path) -> dict[str, Digest]:

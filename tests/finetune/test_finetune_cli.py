@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from glip_cli.cli.app import app
 from glip_cli.cli.finetune import Follower
 from glip_cli.evaluation.scenes import draw_scenes
-from glip_cli.finetune.history import read_rows
-from glip_cli.finetune.keep import Measuring
+from glip_cli.finetune.metrics_log import read_rows
+from glip_cli.finetune.validation import Measuring
 
 runner = CliRunner()
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from glip_cli.boxes import anchors
 from glip_cli.finetune.assign import BACKGROUND, CANDIDATES, Match, _nearest, assign, match
 from glip_cli.finetune.loss import Target, focal_loss, grounding_loss
+from glip_cli.model.boxes import anchors
 from glip_cli.model.head import RawOutput
 from tests.shared import golden
 

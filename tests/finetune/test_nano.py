@@ -10,26 +10,27 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from glip_cli.boxes import anchors as make_anchors
-from glip_cli.boxes import decode, iou
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.adapters import load_adapter
+from glip_cli.checkpoints.load import load
+from glip_cli.checkpoints.parts import load_tokenizer_folder
 from glip_cli.cli.app import app
-from glip_cli.concepts import ConceptTokenizer
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.finetune.assign import match
+from glip_cli.finetune.config import Recipe
 from glip_cli.finetune.data.transforms import Augmentation
+from glip_cli.finetune.init_model import Origin
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.memory import blocks, checkpoint_activations
-from glip_cli.finetune.modes import select
-from glip_cli.finetune.rates import Rates
-from glip_cli.finetune.recipe import Recipe
-from glip_cli.finetune.start import Origin
-from glip_cli.model import Glip
-from glip_cli.postprocess import label_scores
-from glip_cli.prompt import label_prompt, tokenize
-from glip_cli.weights import registry
-from glip_cli.weights.adapters import load_adapter
-from glip_cli.weights.load import load
-from glip_cli.weights.parts import load_tokenizer_folder
+from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.tuning import select
+from glip_cli.inference.postprocess import label_scores
+from glip_cli.model.boxes import anchors as make_anchors
+from glip_cli.model.boxes import decode, iou
+from glip_cli.model.glip import Glip
+from glip_cli.prompts.chunking import tokenize
+from glip_cli.prompts.concepts import ConceptTokenizer
+from glip_cli.prompts.prompt import label_prompt
 from tests.test_photographs import FOLDER
 
 LABELS = ("RBC", "cat", "kitten")  # no name; a name; a word for the same name

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
 from glip_cli.finetune.data.prompts import Asked, Asker
 from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.prompt import label_prompt, tokenize
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.prompts.chunking import tokenize
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Span
-from glip_cli.weights import registry
-from tests.finetune.made import detection_set, grounding_item, mini_tokenizer
+from tests.finetune.examples import detection_set, grounding_item, mini_tokenizer
 from tests.shared import shared
 
 MINI = mini_tokenizer()

@@ -15,9 +15,9 @@ from glip_cli.data.issues import Fault
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
-from glip_cli.output.annotation import VocWriter
-from tests.finetune.made import coco, pictures, written
-from tests.output.made import picture
+from glip_cli.outputs.annotation_tools import VocWriter
+from tests.finetune.examples import coco, pictures, written
+from tests.outputs.examples import picture
 from tests.shared import shared
 
 BOXES = {"a.png": [(1, [10, 5, 30, 35]), (0, [50, 20, 100, 50])], "b.png": [(1, [0, 0, 60, 80])]}

@@ -13,7 +13,7 @@ from glip_cli.errors import UsageError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.data.shots import few_shot
-from tests.finetune.made import grounding_item
+from tests.finetune.examples import grounding_item
 from tests.shared import shared
 
 NAMES = ("star", "disk", "ring")

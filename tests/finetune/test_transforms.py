@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.transforms import Augmentation, flipped, sub_one, view
-from glip_cli.image import prepare
+from glip_cli.inference.preprocess import prepare
 from tests.shared import golden
 
 SIZE = st.tuples(st.integers(8, 300), st.integers(8, 300))

@@ -19,15 +19,15 @@ from typing import Any
 import typer
 from PIL import Image
 
-from glip_cli import image, nouns, prompt, sources, tokenizer
-from glip_cli.annotate import captions
-from glip_cli.batch import journal
-from glip_cli.cli import app, defaults
+from glip_cli.checkpoints import adapters, files, finetuned, registry
+from glip_cli.cli import app, config
+from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.finetune.data import readers
+from glip_cli.prompts import noun_phrases, prompt, tokenizer
+from glip_cli.runs import journal
 from glip_cli.types import Prompt
-from glip_cli.weights import adapters, files, registry, tuned
 
 Harness = Callable[[bytes], None]
 
@@ -129,7 +129,7 @@ def caption(data: bytes) -> None:
         bare, found = prompt.read_brackets(text)
         _asked(prompt.caption_prompt(bare, parts=found))
     with answering():
-        _asked(prompt.caption_prompt(text, parts=nouns.noun_phrases(text, EveryOther())))
+        _asked(prompt.caption_prompt(text, parts=noun_phrases.noun_phrases(text, EveryOther())))
 
 
 # ---------------------------------------------------------------------------------------------------------- files
@@ -147,7 +147,7 @@ def _small_pictures() -> Iterator[None]:
 def picture(data: bytes) -> None:
     """A picture, with a name that says nothing."""
     with answering(), _small_pictures():
-        read = image.read_image(data, "x")
+        read = image_io.read_image(data, "x")
         assert read.mode == "RGB"
         assert min(read.size) > 0
 
@@ -164,9 +164,9 @@ def checkpoint(data: bytes) -> None:
 def card(data: bytes) -> None:
     """What a folder of glip finetune says of itself."""
     with answering():
-        tuned.read_card(file(f"tuned/{tuned.CARD}", data).parent)
+        finetuned.read_card(file(f"tuned/{finetuned.CARD}", data).parent)
     with answering():
-        adapters.find_adapter(file(f"tuned/{tuned.CARD}", data).parent)
+        adapters.find_adapter(file(f"tuned/{finetuned.CARD}", data).parent)
 
 
 def coco(data: bytes) -> None:
@@ -199,7 +199,7 @@ def settings(data: bytes) -> None:
     """--config FILE."""
     path = file("glip.toml", data)
     with answering():
-        words = defaults.with_defaults(_commands(), ["detect", "a.jpg", "--config", str(path)], {})
+        words = config.with_defaults(_commands(), ["detect", "a.jpg", "--config", str(path)], {})
         assert all(isinstance(word, str) for word in words)
 
 
@@ -236,7 +236,7 @@ def listed(data: bytes) -> None:
         for source in islice(sources.expand([f"@{path}"], offline=True), MOST_SOURCES):
             assert is_line(source.name), f"a name that is not one line: {source.name!r}"
             with answering():
-                image.read_image(source.open(), source.name)
+                image_io.read_image(source.open(), source.name)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable
 
 from tests.fuzz.harnesses import BETWEEN, file
-from tests.hardening import whole
+from tests.hardening import robustness
 
 
 def _joined(*texts: str) -> bytes:
@@ -22,7 +22,7 @@ def _json(value: object) -> bytes:
 def _tar() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in {"x/1.png": whole.PICTURES["PNG"], "x/1.txt": b"a cat\n", "2.jpg": b"?"}.items():
+        for name, content in {"x/1.png": robustness.PICTURES["PNG"], "x/1.txt": b"a cat\n", "2.jpg": b"?"}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -31,19 +31,19 @@ def _tar() -> bytes:
 
 def _list() -> bytes:
     """A list, with a picture that it names beside it."""
-    file("lists/0.png", whole.PICTURES["PNG"])
-    file("lists/a b/é.jpg", whole.PICTURES["JPEG"])
+    file("lists/0.png", robustness.PICTURES["PNG"])
+    file("lists/a b/é.jpg", robustness.PICTURES["JPEG"])
     return "# mine\n0.png\na b\\é.jpg\nnone.png\n\nhttps://example.org/x.png\nftp://x/y.png\n".encode()
 
 
 def _truth() -> bytes:
     """Annotations, with the pictures that they name beside them."""
     for number in (1, 2):
-        file(f"{number}.png", whole.PICTURES["PNG"])
-    return _json(whole.COCO)
+        file(f"{number}.png", robustness.PICTURES["PNG"])
+    return _json(robustness.COCO)
 
 
-_TRUTH, _DETECTED = _truth(), _json(whole.RESULTS)
+_TRUTH, _DETECTED = _truth(), _json(robustness.RESULTS)
 _CAPTIONS = b'{"image": "a.jpg", "caption": "a cat"}\n{"image": "b.jpg", "caption": ["a [dog]", "two"]}\n'
 
 SEEDS: dict[str, Iterable[bytes]] = {
@@ -60,17 +60,17 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _joined('a [cat] and the U.S. Army\'s "dog"', "[[3,6]]", "dog"),
         _joined("ßtraße İ e\u0301", "((0,2),(3,4))", "STRASSE"),
     ],
-    "image": list(whole.PICTURES.values()),
-    "checkpoint": list(whole.CHECKPOINTS.values()),
-    "card": [_json(whole.CARD)],
+    "image": list(robustness.PICTURES.values()),
+    "checkpoint": list(robustness.CHECKPOINTS.values()),
+    "card": [_json(robustness.CARD)],
     "coco": [
         _TRUTH + BETWEEN + _DETECTED,
-        _TRUTH + BETWEEN + _json(whole.RECORD),
-        _json(whole.GROUNDING),
+        _TRUTH + BETWEEN + _json(robustness.RECORD),
+        _json(robustness.GROUNDING),
     ],
-    "thresholds": [whole.THRESHOLDS],
-    "settings": [whole.TOML],
-    "journal": [whole.JOURNAL],
+    "thresholds": [robustness.THRESHOLDS],
+    "settings": [robustness.TOML],
+    "journal": [robustness.JOURNAL],
     "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
     "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar()],
 }

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from glip_cli.checkpoints import files, finetuned, load
 from glip_cli.errors import WeightsError
-from glip_cli.weights import files, load, tuned
+from tests.checkpoints.support import foreign, small_state
 from tests.hardening.mutate import altered, damaged
-from tests.hardening.whole import CANARY, CARD
-from tests.hardening.whole import CHECKPOINTS as WHOLE
-from tests.weights.support import foreign, small_state
+from tests.hardening.robustness import CANARY, CARD
+from tests.hardening.robustness import CHECKPOINTS as WHOLE
 
 
 @pytest.fixture(autouse=True)
@@ -87,16 +87,16 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: 
 @given(altered(CARD))
 @settings(max_examples=200, derandomize=True)
 def test_cards_of_tuned_folders(tmp_path_factory: pytest.TempPathFactory, card: Any) -> None:
-    path = tmp_path_factory.getbasetemp() / tuned.CARD
+    path = tmp_path_factory.getbasetemp() / finetuned.CARD
     text = json.dumps(card).encode("utf-8", "surrogatepass")
-    attempt(lambda file: tuned.read_card(file.parent), path, text)
+    attempt(lambda file: finetuned.read_card(file.parent), path, text)
 
 
 @given(damaged(json.dumps(CARD).encode()))
 @settings(max_examples=100, derandomize=True)
 def test_damaged_cards(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / tuned.CARD
-    attempt(lambda file: tuned.read_card(file.parent), path, content)
+    path = tmp_path_factory.getbasetemp() / finetuned.CARD
+    attempt(lambda file: finetuned.read_card(file.parent), path, content)
 
 
 # --------------------------------------------------------------------------------------------- whole small models

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glip_cli.cli.app import run
-from glip_cli.scenes import draw_scene
+from glip_cli.data.synthetic import draw_scene
 from tests.hardening.support import one_error
 
 MINI = ["-m", "glip-mini", "--device", "cpu"]

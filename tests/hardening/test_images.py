@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError
-from glip_cli.image import read_image
 from tests.hardening.mutate import damaged
-from tests.hardening.whole import PICTURES as WHOLE
+from tests.hardening.robustness import PICTURES as WHOLE
 
 SECONDS = 20  # for one small picture: more is a hang
 MOST_PIXELS = 500_000  # an altered size may be an honest gigabyte, which is slow and no fault

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from glip_cli.scenes import draw_scene
+from glip_cli.data.synthetic import draw_scene
 from tests import forked
 from tests.forked import CLEAN, PATIENCE
 from tests.hardening.support import MINI

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.batch.folder import RunFolder, Shard
-from glip_cli.batch.journal import Journal, read_records
-from glip_cli.cli.defaults import with_defaults
+from glip_cli.cli.config import with_defaults
 from glip_cli.errors import GlipError, OutputError, UsageError
-from tests.batch.made import MadeEngine, do
+from glip_cli.runs.journal import Journal, read_records
+from glip_cli.runs.run_dir import RunFolder
+from glip_cli.runs.shards import Shard
 from tests.hardening.mutate import altered, damaged
-from tests.hardening.whole import JOURNAL as WHOLE
-from tests.hardening.whole import NAMES, RECORDS, TOML
+from tests.hardening.robustness import JOURNAL as WHOLE
+from tests.hardening.robustness import NAMES, RECORDS, TOML
+from tests.runs.examples import MadeEngine, do
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 

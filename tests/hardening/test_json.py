@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.calibrate import read_thresholds
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
 from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.scenes import draw_scene
 from tests.hardening.mutate import altered, damaged
-from tests.hardening.whole import COCO, CSV, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
+from tests.hardening.robustness import COCO, CSV, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 
-from glip_cli.scenes import draw_scene
-from glip_cli.sources import expand
+from glip_cli.data.sources import expand
+from glip_cli.data.synthetic import draw_scene
 from tests import forked
+from tests.checkpoints.support import foreign, serving, small_state
 from tests.forked import CLEAN, PATIENCE
 from tests.hardening.support import MINI, one_error
-from tests.weights.support import foreign, serving, small_state
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -181,7 +181,7 @@ CONTENT = random.Random(0).randbytes(3_000_000)
 FETCH = """
 import sys; from pathlib import Path
 from glip_cli.errors import FetchError
-from glip_cli.weights import fetch, registry
+from glip_cli.checkpoints import fetch, registry
 checkpoint = registry.Checkpoint("small", "glip-t", "mmdet", "MIT", urls=(sys.argv[1],), sha256=sys.argv[2])
 try:
     found = fetch.fetch(checkpoint, cache_dir=Path(sys.argv[3]))
@@ -220,7 +220,7 @@ def test_four_processes_and_one_cache(tmp_path: Path, whole: Path) -> None:
 
 def convert_four_times() -> None:
     """A file that four processes convert at once, and one more finds converted."""
-    from glip_cli.weights import load
+    from glip_cli.checkpoints import load
 
     pth, cache, gate = Path(sys.argv[1]), Path(sys.argv[2]), os.pipe()
     torch.save({"state_dict": foreign(small_state(), "mmdet")}, pth)

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glip_cli.checkpoints.registry import PACKAGE
 from glip_cli.errors import PromptError
-from glip_cli.prompt import caption_prompt, chunk, explain, label_prompt, parse_texts
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.prompts.chunking import chunk, explain
+from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.prompt import caption_prompt, label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
-from glip_cli.weights.registry import PACKAGE
 
 LIMIT = 32
 PIECES = ["cat", "St. Bernard", "red_square (small)", "((", "))", "a.b", ". ", ".", ",", "[SEP]", "[MASK] x", "##ed",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from glip_cli.model import ARCHITECTURES, Glip
-from glip_cli.weights.dialects import to_native
-from glip_cli.weights.hollow import fill, hollow
+from glip_cli.checkpoints.empty_init import fill, hollow
+from glip_cli.checkpoints.formats import to_native
+from glip_cli.model.config import ARCHITECTURES
+from glip_cli.model.glip import Glip
 from tests import recipe
-from tests.weights.support import manifest
+from tests.checkpoints.support import manifest
 
 ARCHITECTURE = {"a": "glip-t-a", "b": "glip-t", "l": "glip-l"}
 

@@ -18,12 +18,13 @@ from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.model import Glip, compiled
+from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.data.synthetic import draw_scene
+from glip_cli.model import compiled
 from glip_cli.model.compiled import Compiled
 from glip_cli.model.config import GLIP_MINI
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
-from glip_cli.scenes import draw_scene
-from glip_cli.weights.hollow import hollow
 from tests import forked
 from tests.model.test_cuda_road import move
 

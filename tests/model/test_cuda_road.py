@@ -8,12 +8,12 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 
-from glip_cli.boxes import anchors
-from glip_cli.model import Glip
+from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.inference.postprocess import Found, on_cpu
+from glip_cli.model.boxes import anchors
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.deform import by_torchvision, deform_conv
-from glip_cli.postprocess import Found, on_cpu
-from glip_cli.weights.hollow import hollow
+from glip_cli.model.glip import Glip
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

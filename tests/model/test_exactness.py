@@ -12,12 +12,13 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 from torch.testing import assert_close
 
-from glip_cli.model import ARCHITECTURES, Glip, backbone, blocks, deform, fusion
-from glip_cli.model.backbone import WindowBlock
-from glip_cli.model.config import FusionConfig
+from glip_cli.model import chunked, deform, fusion, swin
+from glip_cli.model.config import ARCHITECTURES, FusionConfig
 from glip_cli.model.deform import deform_conv, reread
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import Fusion, Pool
+from glip_cli.model.glip import Glip
+from glip_cli.model.swin import WindowBlock
 from tests.model import textbook
 
 # float64: what is left between two orders of the same operations
@@ -31,8 +32,8 @@ def pieces(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.param == "in pieces":
             patch.setattr(fusion, "CPU_CELLS", 30)
             patch.setattr(deform, "ROWS", 6)
-            patch.setattr(backbone, "ROWS", 25)
-            patch.setattr(blocks.in_blocks, "__kwdefaults__", {"rows": 7})
+            patch.setattr(swin, "ROWS", 25)
+            patch.setattr(chunked.in_blocks, "__kwdefaults__", {"rows": 7})
         yield
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from glip_cli.boxes import anchors
-from glip_cli.model import ARCHITECTURES, Glip
-from glip_cli.model.config import GLIP_MINI
+from glip_cli.model.boxes import anchors
+from glip_cli.model.config import ARCHITECTURES, GLIP_MINI
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import flatten, unflatten
 
 

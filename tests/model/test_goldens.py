@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.formats import table
 from glip_cli.detector import Detector
 from glip_cli.finetune.loss import grounding_loss
-from glip_cli.image import collate, prepare
-from glip_cli.model import Glip
+from glip_cli.inference.postprocess import Found, Geometry, Limits, label_scores, postprocess
+from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
-from glip_cli.postprocess import Found, Geometry, Limits, label_scores, postprocess
-from glip_cli.prompt import parse_texts
-from glip_cli.tokenizer import Tokenizer
-from glip_cli.weights import registry
-from glip_cli.weights.dialects import table
+from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.tokenizer import Tokenizer
 from tests import recipe
 from tests.finetune.test_loss import matches, targets
 from tests.model.networks import recipe_model

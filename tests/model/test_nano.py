@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-from glip_cli.boxes import anchors, decode
-from glip_cli.model import Glip
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.load import load_model
+from glip_cli.model.boxes import anchors, decode
 from glip_cli.model.config import GLIP_NANO
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import flatten
 from glip_cli.model.nano import NEVER, LabelEncoder, NanoHead
-from glip_cli.weights import registry
-from glip_cli.weights.load import load_model
 from tests.shared import shared
 
 FIRST, STOP = GLIP_NANO.text.pieces, GLIP_NANO.text.stop

@@ -12,11 +12,11 @@ from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from glip_cli.model import Glip
-from glip_cli.model.backbone import Backbone, WindowBlock
 from glip_cli.model.dyhead import DynamicConv, hard_sigmoid
 from glip_cli.model.fusion import Fusion
+from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput, flatten, unflatten
+from glip_cli.model.swin import Backbone, WindowBlock
 
 
 def network(model: Glip, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:

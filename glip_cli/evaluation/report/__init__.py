@@ -5,7 +5,3 @@ sections.py what each part says in words
 charts.py, calibration.py, confusion.py, tables.py, pictures.py, drawing.py   the parts
 html.py     text that is escaped, and the frame: report.html, report.css, report.js
 """
-
-from glip_cli.evaluation.report.pages import Row, Table, write_report, write_table_report
-
-__all__ = ["Row", "Table", "write_report", "write_table_report"]

@@ -15,11 +15,11 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError
 from glip_cli.evaluation.report.html import Html, element, shortened
-from glip_cli.image import read_image
-from glip_cli.output.draw import Rect, place_tags
-from glip_cli.output.fonts import font_for
+from glip_cli.outputs.draw import Rect, place_tags
+from glip_cli.outputs.fonts import font_for
 
 SIDE = 480  # pixels of an embedded picture's longer side, at most
 MAX_TAGS = 16  # on one picture; more would hide it

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
-from glip_cli.readable import valid_unicode
+from glip_cli.utils.text_format import valid_unicode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
 _VOID = {"br", "img", "input", "meta"}

@@ -16,7 +16,7 @@ from glip_cli.errors import OutputError
 from glip_cli.evaluation.report.html import Html, Section, facts_list, fragment, notes_list, page, paragraph, plural
 from glip_cli.evaluation.report.sections import comparison_content, headline, run_sections
 from glip_cli.evaluation.report.tables import count_cell, name_cell, share_cell, table
-from glip_cli.output.formats import written
+from glip_cli.outputs.files import written
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.coco import BoxScores

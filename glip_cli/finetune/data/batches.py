@@ -24,15 +24,15 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, ImageError, UsageError
 from glip_cli.finetune.assign import Match, match
-from glip_cli.finetune.data.drawn import DrawnScenes
 from glip_cli.finetune.data.prompts import Asked
+from glip_cli.finetune.data.sample_source import shower
 from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.finetune.data.shown import shower
+from glip_cli.finetune.data.synthetic import DrawnScenes
 from glip_cli.finetune.data.transforms import Augmentation, View
 from glip_cli.finetune.loss import Target
-from glip_cli.image import collate
+from glip_cli.inference.preprocess import collate
 from glip_cli.model.config import STRIDES, Config
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.prompts.tokenizer import Tokenizer
 
 _ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
 _TRIES = 16  # images for a place, where they cannot be read

@@ -9,7 +9,7 @@ from glip_cli.data.issues import Fault, Tally
 from glip_cli.data.reading import shown
 from glip_cli.data.rows import category_name
 from glip_cli.data.tables import Tables
-from glip_cli.prompt import clean_name
+from glip_cli.prompts.prompt import clean_name
 
 _BACKGROUND = frozenset({"background", "__background__", "_background_"})
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.chunks import Tokens, stretches
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, Item, TrainSet
-from glip_cli.prompt import chunk, label_prompt, tokenize
-from glip_cli.tokenizer import Tokenizer
+from glip_cli.prompts.chunking import Tokens, chunk, stretches, tokenize
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
 
 Ints = npt.NDArray[np.int64]

@@ -22,8 +22,8 @@ from glip_cli.errors import PromptError, UsageError
 from glip_cli.finetune.data.classes import class_names
 from glip_cli.finetune.data.rows import Box, as_array, boxes_of, image_rows, in_pixels, once
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
-from glip_cli.phrases import check_spans
-from glip_cli.texts import check_text
+from glip_cli.prompts.labels import check_text
+from glip_cli.prompts.spans import check_spans
 from glip_cli.types import Span
 
 

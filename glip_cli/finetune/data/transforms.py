@@ -18,8 +18,8 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.sets import FloatBoxes
-from glip_cli.image import Prepared, fitted_size, prepare
-from glip_cli.sides import names_a_side
+from glip_cli.inference.preprocess import Prepared, fitted_size, prepare
+from glip_cli.prompts.sides import names_a_side
 
 TENTHS = (6, 7, 8, 9, 10)
 """Of the shorter side that the model is used with: 480, 560, 640, 720, 800, as in both references."""

@@ -1,0 +1,1 @@
+"""Checkpoints: named in weights.toml, downloaded and verified, converted, loaded strictly."""

@@ -1,0 +1,116 @@
+"""The folders that `glip finetune` leaves, and the card in each that says what it holds.
+
+RUN/run.json                        what was asked
+RUN/best/config.json                the card
+RUN/best/model.safetensors          mode full: the whole network
+RUN/best/adapter_model.safetensors  other modes: what was added to the network that the card names (`adapters`)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glip_cli.checkpoints.cache import atomic
+from glip_cli.errors import CheckpointError
+from glip_cli.utils.text_format import one_line
+
+CARD = "config.json"
+MODEL = "model.safetensors"
+TENSORS = "adapter_model.safetensors"
+BEST = "best"
+RUN = "run.json"
+FORMAT = "glip-tuned/1"
+MODES = ("full", "head", "prompt", "lora")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a folder holds, and what it was made of.
+
+    Attributes:
+        mode: one of `MODES`.
+        name: what records call it.
+        architecture: a key of `glip_cli.model.ARCHITECTURES`.
+        base: the network that the training began with, "glip-t@c24ce662"; empty for one that began at random.
+        base_sha256: of that network's file.
+        source: where that network is found: a name of weights.toml, or an absolute path.
+        labels: that it was tuned for; empty for captions.
+        training: how it was trained, for people.
+    """
+
+    mode: str
+    name: str
+    architecture: str
+    base: str = ""
+    base_sha256: str = ""
+    source: str = ""
+    labels: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        texts = (self.mode, self.name, self.architecture, self.base, self.base_sha256, self.source, *self.labels)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.training, Mapping):
+            raise ValueError("a card holds texts")
+        if self.mode not in MODES:
+            raise ValueError(f"no mode is called {self.mode!r}")
+        if self.mode != "full" and not self.base_sha256:
+            raise ValueError("an adapter is nothing without the network that it was made for")
+
+
+def write_card(folder: Path, card: Card) -> Path:
+    """Write config.json; readers see the whole of it or nothing. Raises OSError."""
+    path = folder / CARD
+    text = json.dumps({"format": FORMAT, **asdict(card)}, indent=2, ensure_ascii=False)
+    with atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def read_card(folder: Path) -> Card:
+    """Raises CheckpointError where there is none, or none that this version wrote."""
+    path = folder / CARD
+    content = read_json(path)
+    try:
+        if content.pop("format", None) != FORMAT:
+            raise ValueError("of another format")
+        return Card(**{**content, "labels": tuple(content.get("labels", ()))})
+    except (TypeError, ValueError) as error:  # may name a key of the file
+        reason = one_line(str(error))
+        raise CheckpointError(
+            f"{path} is not what `glip finetune` writes ({reason}): take the folder again from where it came"
+        ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises CheckpointError."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error.strerror or error}): give a folder that `glip finetune` left"
+        ) from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is truncated or damaged: take the folder again from where it came")
+    return content
+
+
+def best_of(path: Path) -> Path:
+    """The folder of a whole run stands for its best state; anything else for itself.
+
+    Raises CheckpointError for a run that was stopped before it had one.
+    """
+    if any(path.glob("*.safetensors")):
+        return path
+    if (path / RUN).is_file() and not (path / BEST).is_dir():
+        raise CheckpointError(f"{path} is a training that has no {BEST}/ yet: `glip finetune --resume` goes on with it")
+    return path / BEST if (path / BEST).is_dir() else path
+
+
+def is_adapter(path: Path) -> bool:
+    return (path / TENSORS).is_file()

@@ -1,0 +1,292 @@
+"""What `Detector.load` needs: the network, the folder of its tokenizer, its name for records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glip_cli.checkpoints import cache, finetuned, registry, safetensors_io
+from glip_cli.checkpoints.adapters import Adapter, check_base, load_adapter
+from glip_cli.checkpoints.fetch import Report, fetch, present
+from glip_cli.checkpoints.files import locate
+from glip_cli.checkpoints.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
+from glip_cli.checkpoints.registry import Checkpoint
+from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve
+from glip_cli.errors import CheckpointError, OutputError, UsageError
+from glip_cli.model.config import ARCHITECTURES, Config
+from glip_cli.model.glip import Glip
+from glip_cli.model.swin import Backbone
+from glip_cli.prompts import lexicon
+
+TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
+TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class DetectorParts:
+    """
+    Attributes:
+        model: on the CPU, float32, in evaluation mode.
+        tokenizer: folder with tokenizer.json or vocab.txt.
+        name: "glip-t@c24ce662", or "glip-t@c24ce662+blood@1f0c88a2" with an adapter.
+        tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
+        labels: that the model was tuned for in any mode; empty where it was not, or on captions.
+        use_cls: a label with its definition is read by [CLS], else by the tokens of its name.
+    """
+
+    model: Glip
+    tokenizer: Path
+    name: str
+    tuned_for: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    use_cls: bool = False
+
+
+@dataclass(frozen=True)
+class ReaderParts:
+    """As `DetectorParts`, with the network's configuration in its place."""
+
+    config: Config
+    tokenizer: Path
+    name: str
+    tuned_for: tuple[str, ...]
+    use_cls: bool
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BackboneParts:
+    """
+    Attributes:
+        backbone: on the CPU, float32, in evaluation mode.
+        image_size: shorter side and limit of the longer one in pixels, as its model takes them.
+        name: "glip-t-backbone@d85813b5".
+    """
+
+    backbone: Backbone
+    image_size: tuple[int, int]
+    name: str
+
+
+def load_detector_parts(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> DetectorParts:
+    """Load what a person named with --model, --weights, --bert and --adapter; without any of them, GLIP-T.
+
+    Args:
+        model: a name in weights.toml, or a file or folder. With `weights`, whose architecture the file must have.
+        weights: a checkpoint file, or a folder that `finetune` left.
+        bert: the folder of a tokenizer, in place of the model's own.
+        adapter: a folder that `finetune` left, for the model that it was made for; alone it brings that model. So does
+            such a folder as `model` or `weights`.
+        cache_dir: `cache.default_dir()` if not given.
+        offline: never use the network.
+        report: is told about downloads.
+
+    Raises WeightsError or UsageError.
+    """
+    loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
+    told = loaded.metadata
+    labels, use_cls = _labels(told, loaded.path), told.get("use_cls") == "true"
+    tokenizer = tokenizer_folder(loaded, bert)
+    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(told, TUNED_FOR), labels, use_cls)
+
+
+def tuned_labels(
+    model: str | None = None, *, weights: str | Path | None = None, adapter: str | Path | None = None
+) -> tuple[str, ...]:
+    """`DetectorParts.labels` without loading the weights. Raises WeightsError or UsageError."""
+    found = resolve(model, weights, adapter)
+    if found.adapters:
+        return found.adapters[-1].card.labels
+    if isinstance(found.source, Checkpoint):
+        return ()
+    path = locate(cache.expanded(found.source))
+    return _labels(safetensors_io.read_metadata(path) if path.suffix == safetensors_io.SUFFIX else {}, path)
+
+
+def load_backbone_parts(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> BackboneParts | None:
+    """What --model and --weights name, where it is an image backbone alone; None where it is a whole model.
+
+    Raises WeightsError or UsageError.
+    """
+    if holds_adapter(weights if weights is not None else model):
+        return None
+    source, architecture, *_ = resolve(model, weights, None)
+    if isinstance(source, Checkpoint) and source.kind != "backbone":
+        return None
+    loaded = load_if_backbone(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+    if loaded is None:
+        return None
+    return BackboneParts(loaded.backbone, ARCHITECTURES[loaded.architecture].image_size, loaded.id)
+
+
+def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
+    """Write a network and its adapter as one native file.
+
+    Args:
+        source: a name, a file, or a folder that `finetune` left; without `adapter` it must be one with an adapter.
+
+    Raises as `load_detector_parts`, and OutputError.
+    """
+    if adapter is None and not holds_adapter(source):
+        raise UsageError(f"{source} holds no adapter: name one with --adapter")
+    loaded = load_source(source, adapter=adapter)
+    # no hash of a source: this network is a new one
+    kept = (TUNED_FOR, LABELS, "use_cls", "base")
+    metadata = {key: loaded.metadata[key] for key in kept if key in loaded.metadata}
+    name = re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)
+    metadata |= {"architecture": loaded.architecture, "name": name}
+    try:
+        return safetensors_io.write(out, loaded.model.state_dict(), metadata)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
+
+
+def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
+    """Get a checkpoint, so that it works offline from now on; return the file that will be mapped.
+
+    Raises WeightsError.
+    """
+    if checkpoint.kind == "backbone":
+        load_backbone(checkpoint, offline=offline, report=report)
+        return present(checkpoint) or fetch(checkpoint, offline=offline, report=report)
+    return load(checkpoint, offline=offline, report=report).path
+
+
+def load_tokenizer_folder(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> Path:
+    """The folder of a model's tokenizer, as `load_detector_parts` takes it; a named model need not be fetched for it.
+
+    Raises WeightsError or UsageError.
+    """
+    found = resolve(model, weights, adapter)
+    if isinstance(found.source, Checkpoint):
+        architecture = found.source.architecture
+        return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
+    if bert:
+        return cache.expanded(bert)
+    return tokenizer_folder(identify(found.source, architecture=found.architecture))
+
+
+def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """What a network was tuned for, as its file says, or the card beside it."""
+    for key in (LABELS, TUNED_FOR):
+        if key in metadata:
+            return _list(metadata, key)
+    if path.name != finetuned.MODEL or not (path.parent / finetuned.CARD).is_file():
+        return ()
+    with suppress(CheckpointError):  # of another program: many call a file config.json
+        return finetuned.read_card(path.parent).labels
+    return ()
+
+
+def _list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """A list of texts in a file's metadata; empty where there is none."""
+    try:
+        texts = json.loads(metadata.get(key, "[]"))
+    except ValueError:
+        texts = []
+    return tuple(map(str, texts)) if isinstance(texts, list) else ()
+
+
+def load_source(
+    model: str | None = None,
+    weights: str | Path | None = None,
+    adapter: str | Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> Loaded:
+    """A network with the adapters that stand for it or beside it in its weights; as `load_detector_parts`.
+
+    An adapter may have been made for a network that has one itself: the run that it was trained from.
+    """
+    found = resolve(model, weights, adapter)
+    loaded = load(found.source, architecture=found.architecture, cache_dir=cache_dir, offline=offline, report=report)
+    loaded = found.marked(loaded)
+    for one in found.adapters:
+        loaded = _with(load_adapter(loaded, one.folder), loaded)
+    return loaded
+
+
+def load_reader_parts(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> ReaderParts:
+    """As `load_detector_parts`, for what only makes prompts ready: no network is made."""
+    found = resolve(model, weights, adapter)
+    origin = found.marked(identify(found.source, architecture=found.architecture, offline=offline, report=report))
+    for one in found.adapters:
+        check_base(one, origin)
+        origin = _with(one, origin)
+    tokenizer = tokenizer_folder(origin, bert)
+    config, told = ARCHITECTURES[origin.architecture], origin.metadata
+    use_cls, labels = told.get("use_cls") == "true", _labels(told, origin.path)
+    return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), use_cls, labels)
+
+
+def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
+    """What `base` is called now that the adapter is part of it."""
+    metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
+    metadata[LABELS] = json.dumps(adapter.card.labels)
+    if adapter.card.mode == "prompt":
+        metadata[TUNED_FOR] = json.dumps(adapter.card.labels)
+    return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
+
+
+def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
+    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture.
+
+    Raises UsageError for a `bert` that the architecture cannot read text with.
+    """
+    if bert:
+        return _given_tokenizer(bert, origin.architecture)
+    beside = origin.path.parent
+    return beside if _holds_tokenizer(beside) else _published_tokenizer(origin.architecture)
+
+
+def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
+    folder = cache.expanded(bert)
+    if (_published_tokenizer(architecture) / lexicon.FILE).is_file() and not (folder / lexicon.FILE).is_file():
+        raise UsageError(f"--bert {bert}: {architecture} reads labels by a lexicon of its own; leave it out")
+    return folder
+
+
+def _published_tokenizer(architecture: str) -> Path:
+    """In the package: an embedded model's own, where it has one; else BERT's, which all others read text with."""
+    own = registry.ASSETS / architecture
+    return own if _holds_tokenizer(own) else registry.BERT
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in TOKENIZER_FILES)

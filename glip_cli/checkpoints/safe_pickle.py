@@ -1,0 +1,173 @@
+"""Files of `torch.save`, read without running anything in them.
+
+A .pth file is a pickle, a program that builds objects. torch's own restricted reader (`weights_only=True`) does the
+reading; it refuses every class that is not on a list. Training leaves harmless objects in such files (loss histories,
+configurations, numpy numbers) that we never look at: they are let in under their own names as the empty stand-ins
+below, so that none of their code is needed, imported or run.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch.types import Storage
+
+from glip_cli.checkpoints.archives import check_storages, read_records
+from glip_cli.errors import CheckpointError, UnsafeFileError
+from glip_cli.utils.text_format import one_line
+
+ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip, mapped from disk instead of read
+_LONGEST = 80  # characters of a name, in an error
+
+
+class Inert:
+    """Takes any arguments and any state, and keeps nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class InertMapping:
+    """Becomes an OrderedDict at once: torch's reader fills no other kind of dict."""
+
+    def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+_OBJECTS = {
+    "argparse": ("Namespace",),
+    "builtins": ("bool", "dict", "float", "int", "list", "slice", "str"),
+    "datetime": ("date", "datetime", "timedelta"),
+    "mmcv.utils.config": ("Config",),
+    "mmengine.config.config": ("Config",),
+    "mmengine.config.lazy": ("LazyAttr", "LazyObject"),
+    "mmengine.logging.history_buffer": ("HistoryBuffer",),
+    "mmengine.logging.message_hub": ("MessageHub",),
+    "numpy": ("dtype", "ndarray"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy.core.multiarray": ("_reconstruct", "scalar"),
+    "numpy.dtypes": tuple(f"{kind}DType" for kind in ("Bool", "Float32", "Float64", "Int32", "Int64", "Object", "Str")),
+    "pathlib": ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "pathlib._local": ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+}
+_MAPPINGS = {
+    "addict.addict": ("Dict",),
+    "collections": ("defaultdict",),
+    "mmcv.utils.config": ("ConfigDict",),
+    "mmengine.config.config": ("ConfigDict",),
+    "yacs.config": ("CfgNode",),
+}
+
+
+def _stand_ins() -> Iterator[type]:
+    """Classes that carry the foreign names, which is what torch compares."""
+    for base, names in ((Inert, _OBJECTS), (InertMapping, _MAPPINGS)):
+        for module, classes in names.items():
+            for name in classes:
+                yield type(name, (base,), {"__module__": module, "__qualname__": name})
+
+
+STAND_INS = tuple(_stand_ins())
+_ALLOWED = {f"{cls.__module__}.{cls.__qualname__}" for cls in STAND_INS}
+
+
+def load(path: Path) -> Any:
+    """What `torch.save` wrote: containers of tensors, mapped from disk where the format allows.
+
+    Raises UnsafeFileError for a file that asks for any other class or function, CheckpointError for a damaged one.
+    """
+    with path.open("rb") as file:
+        mapped = file.read(len(ZIP)) == ZIP
+    records = read_records(path) if mapped else []
+    storages: list[Storage] = []
+
+    def keep(storage: Storage, location: str) -> Storage:
+        storages.append(storage)
+        return storage  # on the CPU, whatever `location` it was saved from
+
+    with torch.serialization.safe_globals(list(STAND_INS)), warnings.catch_warnings():
+        # about pickle protocols and about old storages: nothing that the person could act on
+        warnings.simplefilter("ignore")
+        try:
+            loaded = torch.load(path, map_location=keep, weights_only=True, mmap=mapped)
+        except Exception as error:  # a damaged pickle may fail in any way
+            raise _explain(path, error) from error
+    if mapped:
+        check_storages(path, records, storages)
+    return loaded
+
+
+def _explain(path: Path, error: Exception) -> CheckpointError | UnsafeFileError:
+    if refused := _refused(path, str(error)):
+        return UnsafeFileError(
+            f"{path} would run or build {_shown(refused)}, which no checkpoint needs: nothing of it was run. "
+            "Use a file from a source you trust, or one in safetensors format"
+        )
+    return CheckpointError(f"{path} is truncated, damaged or no checkpoint: fetch it again")
+
+
+def _refused(path: Path, message: str) -> str | None:
+    """What torch refused. Its message has the name, unless the file is of a newer pickle protocol.
+
+    Only a name that the file has whole counts: the half one of a truncated file is no attack.
+    """
+    names = list(_names(path))
+    if told := re.search(r"GLOBAL ([\w.]+)", message):
+        what = told[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
+        return next((name for name in names if name.rpartition(".")[2] == what), None)
+    known = ("torch.", "torch._utils.", "collections.OrderedDict")
+    return next((name for name in names if name not in _ALLOWED and not name.startswith(known)), None)
+
+
+def _shown(name: str) -> str:
+    """A name that the file chose, so that it cannot write on the terminal."""
+    line = one_line(name)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Every class or function that a file names. Reads opcodes, runs none; stops where the file is damaged."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    if member.endswith(".pkl"):
+                        yield from _scan(archive.open(member))
+        else:
+            # mapped, for a damaged length may ask for more bytes than there is memory
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                while True:  # the old format is several pickles in a row
+                    yield from _scan(mapped)  # type: ignore[arg-type]  # it has read and readline
+    except Exception:  # damage makes it fail in any way
+        return
+
+
+def _scan(file: IO[bytes]) -> Iterator[str]:
+    strings: list[str] = []
+    memo: dict[int, str] = {}
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "GLOBAL":
+            yield str(argument).replace(" ", ".", 1)
+        elif opcode.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
+        elif opcode.name == "MEMOIZE":
+            memo[len(memo)] = strings[-1] if strings else ""
+        elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
+            strings.append(memo.get(argument, ""))
+        elif isinstance(argument, str):
+            strings.append(argument)

@@ -1,0 +1,276 @@
+"""What `glip eval` does for each kind of data set, and what it prints: numbers on stdout, remarks on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from glip_cli.cli.console import Notes, tell
+from glip_cli.cli.evaluate_options import DatasetFlags, ReportFlags
+from glip_cli.errors import UsageError
+from glip_cli.evaluation import flickr30k, odinw
+from glip_cli.evaluation.boxes import (
+    COCO_RULES,
+    LVIS_CAPPED_RULES,
+    LVIS_PACKED_RULES,
+    LVIS_RULES,
+    Question,
+    Rules,
+    box_task,
+    only,
+)
+from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
+from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
+from glip_cli.evaluation.compare import Row as Compared
+from glip_cli.evaluation.ground_truth import GroundTruth, find_images, read_ground_truth
+from glip_cli.evaluation.outputs import PublishedValue, published_values
+from glip_cli.evaluation.predictions import skipped
+from glip_cli.evaluation.report.pages import Table as ReportTable
+from glip_cli.evaluation.results import read_predictions
+from glip_cli.evaluation.run import DETECTIONS, BoxRun, Wanted, detect_task, score_boxes, settings_in_words
+from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
+from glip_cli.evaluation.session import Session
+from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
+from glip_cli.runs.journal import read_records
+from glip_cli.utils.text_format import counted
+
+COCO_VAL = "instances_val2017.json", 5000
+"""How COCO's val2017 is known, for which values are published."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags say, but for the model's."""
+
+    flags: DatasetFlags
+    report: ReportFlags
+    out: Path
+    notes: Notes
+
+    @property
+    def dataset(self) -> str:
+        return self.flags.dataset
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.out, not self.report.no_report, self.report.compare)
+
+    @property
+    def split(self) -> str:
+        return self.flags.split or ("official" if self.dataset.startswith("odinw") else "test")
+
+    @property
+    def rules(self) -> Rules:
+        if not self.dataset.startswith("lvis"):
+            return COCO_RULES
+        if self.flags.capped and self.flags.packed:
+            raise UsageError(
+                "--capped and --packed do not go together: lvis-api's protocol is that of 40 names a prompt"
+            )
+        return LVIS_CAPPED_RULES if self.flags.capped else LVIS_PACKED_RULES if self.flags.packed else LVIS_RULES
+
+    def annotations(self) -> Path:
+        """Raises UsageError."""
+        if self.flags.gt is None and self.dataset == "scenes":
+            return draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
+        if self.flags.gt is None:
+            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, its annotations (COCO json, YOLO, VOC or csv)")
+        return self.flags.gt
+
+    def truth(self) -> GroundTruth:
+        """Raises UsageError."""
+        path = self.annotations()
+        if self.flags.split and path.suffix.lower() in (".json", ".csv"):
+            raise UsageError(f"--split chooses a part of a folder or data.yaml, and {path} is one file: leave it out")
+        return read_ground_truth(path, images=self.flags.images, split=self.flags.split)
+
+    def folder(self) -> Path:
+        """Raises UsageError."""
+        if self.flags.data is None:
+            raise UsageError(f"glip eval {self.dataset} needs --data DIR, the folder of the data set")
+        return self.flags.data
+
+
+def boxes(asked: Asked, session: Session) -> None:
+    """COCO, LVIS and drawn scenes."""
+    truth = asked.truth()
+    folder = asked.flags.images or truth.folder
+    if asked.dataset == "scenes":
+        truth = replace(truth, name=f"drawn scenes of seed {SEED}")
+    task = box_task(
+        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
+    )
+    found = detect_task(session, task)
+    if found is None:
+        return
+    facts = {"model": session.detector.name, "settings": settings_in_words(session, asked.rules)}
+    more = composition if asked.dataset == "scenes" else None
+    run = score_boxes(task.truth, found, asked.rules.score, facts, asked.wanted, task.images, more)
+    conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
+
+
+def score_file(asked: Asked, dt: Path) -> None:
+    """`--dt`: a file of results; no model is loaded."""
+    truth = asked.truth()
+    images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
+    found = read_predictions(dt, truth, images)
+    if asked.flags.limit:
+        truth = only(truth, [image.id for image in truth.images[: asked.flags.limit]])
+        found = found.of(truth)
+    conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
+
+
+def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> None:
+    asked.notes.note(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
+    show(run, published)
+    files = list(run.files)
+    if asked.report.calibrate:
+        chosen, facts = best_thresholds(run.truth, run.results), run.facts
+        write_thresholds(asked.report.calibrate, chosen, source=facts["dataset"], model=facts.get("model", ""))
+        files.append(asked.report.calibrate)
+    asked.notes.say(f"saved {', '.join(map(str, files))}")
+
+
+def published_as(dataset: str, truth: GroundTruth) -> str:
+    """The data set's name in weights.toml; "" where nothing can have been published for it."""
+    if dataset == "coco" and (truth.name, len(truth.images)) == COCO_VAL:
+        return "COCO val2017"
+    return {"lvis-minival": "LVIS minival", "lvis-val": "LVIS val"}.get(dataset, "")
+
+
+def show(run: BoxRun, published: Sequence[PublishedValue]) -> None:
+    """Facts and numbers, in percent; under the measured ones those that were published, or those of another run."""
+    show_facts(run.facts)
+    rows = {"measured": {key: percent(value) for key, value in run.metrics.items()}}
+    for one in published:
+        rows.setdefault(one.source, {})[one.metric] = f"{one.value:.1f}"
+    if run.comparison and run.comparison.note:
+        rows["now, same images"] = {row.metric: percent(row.b) for row in run.comparison.rows}
+    if run.comparison:
+        rows["before"] = {row.metric: percent(row.a) for row in run.comparison.rows}
+        rows["change"] = {row.metric: change(row) for row in run.comparison.rows}
+    show_table(rows, list(run.metrics))
+
+
+def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
+    """One line per metric: many of them side by side would not fit a terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("", *rows):
+        table.add_column(heading, justify="right" if heading else "left")
+    for column in columns:
+        table.add_row(column, *(row.get(column, "") for row in rows.values()))
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    longest = max(map(len, facts))
+    for name, value in facts.items():
+        tell(f"{name:<{longest}}  {value}")
+
+
+def percent(share: float) -> str:
+    return "-" if share < 0 else f"{100 * share:.1f}"
+
+
+def change(row: Compared) -> str:
+    if row.difference is None:
+        return "-"
+    if row.low is None or row.high is None:
+        return f"{100 * row.difference:+.1f}"
+    return f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} .. {100 * row.high:+.1f})"
+
+
+def odinw_benchmark(asked: Asked, session: Session, which: int) -> None:
+    """Every set that is there, each in a folder of its own, and the average."""
+    sets, root = odinw.odinw_sets(which), asked.folder()
+    there = {one: path for one in sets if (path := odinw.locate(one, root, asked.split))}
+    if not there:
+        raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(asked.split)}")
+    runs: dict[str, BoxRun] = {}
+    for one, path in there.items():
+        asked.notes.say(one.title)
+        run = odinw_set(asked, session, one, path)
+        if session.stop.is_set():
+            return
+        if run:
+            runs[one.name] = run
+    if len(runs) == len(there):  # else another process ends last, and writes
+        facts = {"model": session.detector.name, "benchmark": f"ODinW-{which}, split {asked.split}", **failed_in(runs)}
+        table = odinw_table(runs, sets, which, session.model_name)
+        show_facts(facts)
+        show_rows(table)
+        files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)
+        asked.notes.say(f"saved {', '.join(map(str, files))}")
+
+
+def failed_in(runs: Mapping[str, BoxRun]) -> dict[str, str]:
+    """The fact that images of some sets could not be read; empty where all could."""
+    failed = [f"{name}: {run.facts['failed']}" for name, run in runs.items() if "failed" in run.facts]
+    return {"failed": f"images of {counted(len(failed), 'set')}, first {failed[0]}"} if failed else {}
+
+
+def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -> BoxRun | None:
+    question = odinw.odinw_prompt(one)
+    task = box_task(
+        one.name,
+        read_ground_truth(path, names=one.names),
+        path.parent,
+        COCO_RULES,
+        question=Question(question.prompt, question.category_ids),
+        limit=asked.flags.limit,
+        skip_missing=asked.flags.skip_missing,
+    )
+    found = detect_task(session, task, folder=f"{one.name}/{DETECTIONS}")
+    if found is None:
+        return None
+    facts = {"model": session.detector.name, "settings": settings_in_words(session, COCO_RULES)}
+    wanted = Wanted(asked.wanted.out / one.name, asked.wanted.report)
+    run = score_boxes(task.truth, found, COCO_RULES.score, facts, wanted, task.images)
+    asked.notes.note(*run.truth.notes)
+    return run
+
+
+def flickr(asked: Asked, session: Session) -> None:
+    """Recall of the phrases of Flickr30k Entities' sentences."""
+    items = list(
+        islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.flags.images), asked.flags.limit)
+    )
+    sources = [source_of(item) for item in items]
+    options = replace(session.base, **OPTIONS)
+    sentences = {source.name: item for source, item in zip(sources, items, strict=True)}
+    engine = CaptionEngine(session.detector, options, sentences, session.stop)
+    records = session.run(DETECTIONS, sources, engine, {"model": session.detector.name, **asdict(options)})
+    if records is None:
+        return
+    predictions, failed = [], []
+    for record, item in zip(read_records(records), items, strict=True):
+        predictions.append(boxes_of(record, len(item.phrases)))
+        if "error" in record:
+            failed.append(record["image"])
+    recalls = flickr30k.recall(predictions, items, "merged" if asked.flags.merged else "any")
+    facts = {
+        "model": session.detector.name,
+        "dataset": f"Flickr30k Entities {asked.split}: {len(items)} sentences, {recalls.phrases['all']} phrases",
+        "protocol": f"{recalls.protocol} boxes",
+        **({"failed": skipped(failed, len(items), "sentence")} if failed else {}),
+    }
+    show_facts(facts)
+    show_rows(recall_table(recalls))
+    files = write_recalls(asked.wanted.out, recalls, facts, asked.wanted.report)
+    asked.notes.say(f"saved {', '.join(map(str, files))}")
+
+
+def show_rows(table: ReportTable) -> None:
+    """A report's table on stdout; floats are shares of one."""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for i, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if i else "left")
+    for row in table.rows:
+        shown.add_row(*(percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells))
+    Console(soft_wrap=True, highlight=False).print(shown)
+    tell(table.note)

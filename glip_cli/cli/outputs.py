@@ -1,0 +1,145 @@
+"""Where the results of a run go: files for each image, lines for the person, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glip_cli.cli.console import Notes, print_json, say_error, tell
+from glip_cli.cli.exit import leave_if_failed
+from glip_cli.cli.parse import split_values
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.utils.text_format import counted
+
+if TYPE_CHECKING:
+    from glip_cli.outputs.files import FileNames
+    from glip_cli.outputs.formats import Writer
+    from glip_cli.outputs.images import Pictures
+    from glip_cli.runs.runner import Outcome
+
+
+def read_formats(given: Sequence[str] | None, usual: str, known: Collection[str]) -> list[str]:
+    """The values of --format, each a name or several with commas, each once; `usual` where none is given.
+
+    Raises UsageError for one that is not `known`, and for two that would write the same files.
+    """
+    names = split_values(given or [usual])
+    for name in names or given or ():
+        if name not in known:
+            raise UsageError(f"--format {name}: there are {', '.join(known)}")
+    if {"json", "mmdet"} <= set(names):
+        raise UsageError("--format json and mmdet both write preds/NAME.json; take jsonl and mmdet")
+    return list(dict.fromkeys(names))
+
+
+@dataclass
+class Files:
+    """What is written for each image, under names of their own."""
+
+    folder: Path
+    formats: Sequence[str]
+    pictures: Pictures
+    names: FileNames
+    _open: ExitStack = field(default_factory=ExitStack)
+    _writers: list[Writer] = field(default_factory=list)
+
+    def __enter__(self) -> Files:
+        from glip_cli.outputs.formats import WRITERS
+
+        try:
+            self._writers = [self._open.enter_context(closing(WRITERS[name](self.folder))) for name in self.formats]
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def save(self, outcome: Outcome, model: str) -> dict[str, object]:
+        """Write everything of one image; return its record. Raises OutputError where the folder cannot be written."""
+        from glip_cli.outputs.records import error_record, record
+
+        name, file_name = outcome.source.name, self.names.of(outcome.source.name)
+        made = (
+            record(name, outcome.detections, model)
+            if outcome.detections is not None
+            else error_record(name, str(outcome.error), model)
+        )
+        try:
+            for writer in self._writers:
+                writer.add(made, file_name)
+            self._save_pictures(outcome, file_name)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        return dict(made)
+
+    def _save_pictures(self, outcome: Outcome, name: str) -> None:
+        if outcome.image is not None and outcome.detections is not None:
+            self.pictures.save(outcome.image, outcome.detections, name)
+
+    def show(self, outcome: Outcome) -> bool:
+        """Open the drawn image in a window; False where none can be opened."""
+        if outcome.image is None or outcome.detections is None:
+            return True
+        from PIL import ImageShow
+
+        drawn = self.pictures.draw(outcome.image, outcome.detections)
+        try:
+            return has_display() and ImageShow.show(drawn, outcome.source.name)
+        except OSError:
+            return False
+
+
+def has_display() -> bool:
+    """Whether there may be windows: always on macOS and Windows, elsewhere where a display server is named."""
+    named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or bool(named)
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another --out-dir")
+
+
+@dataclass
+class Summary:
+    """Says what was found, counts, and owns the exit code."""
+
+    notes: Notes
+    images: int = 0
+    detections: int = 0
+    failed: int = 0
+
+    def add(self, outcome: Outcome, record: dict[str, object], as_json: bool) -> None:
+        self.images += 1
+        if outcome.error:
+            self.failed += 1
+            say_error(outcome.error)
+        elif outcome.detections is not None:
+            self.detections += len(outcome.detections)
+        if as_json:
+            print_json(record)
+        elif outcome.detections is not None and not self.notes.quiet:
+            self._list(outcome)
+
+    def _list(self, outcome: Outcome) -> None:
+        found = outcome.detections
+        assert found is not None
+        width, height = found.size
+        tell(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
+        longest = max(map(len, found.names), default=0)
+        for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
+            x1, y1, x2, y2 = (f"{corner:7.1f}" for corner in box)
+            tell(f"  {name:<{longest}}  {score:.2f}  {x1} {y1} {x2} {y2}")
+
+    def close(self, files: Files) -> None:
+        """Say where things are; leave with 1 when every image failed, 3 when some did."""
+        saved = files.formats or (files.pictures.any and self.failed < self.images)
+        place = f"; saved in {files.folder}" if saved else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
+        leave_if_failed(self.failed, self.images)

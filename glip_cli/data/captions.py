@@ -1,0 +1,205 @@
+"""Pictures with sentences about them, one sentence at a time.
+
+    x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list
+    x.csv     with the columns image and caption
+    folder    a.jpg and a.txt, at any depth, a caption per line
+    x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json   `tars`
+
+The sentences of one picture follow each other where the file has them so, and then the model looks at it once.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glip_cli.data.image_search import inside
+from glip_cli.data.sources import Source, expand
+from glip_cli.data.webdataset import tar_samples
+from glip_cli.errors import UsageError
+from glip_cli.utils.text_format import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
+
+Passed = Callable[[str], None]
+"""Told the name of each picture without a caption."""
+
+_WRITE = 'write {"image": "a.jpg", "caption": "..."} on each line'
+
+
+@dataclass(frozen=True)
+class Captioned(Source):
+    """A picture and one sentence about it.
+
+    Attributes:
+        caption: as typed, never blank.
+        content: the picture's bytes, where it is no file of its own.
+    """
+
+    caption: str = ""
+    content: bytes | None = field(default=None, repr=False)
+
+    def open(self) -> bytes | Path:
+        """See `Source.open`."""
+        return super().open() if self.content is None else self.content
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a whole set of captions holds.
+
+    Attributes:
+        captions, pictures: how many; a picture that comes back later counts again.
+        unmarked: captions without [brackets], whose noun phrases are to be found.
+        bare: pictures without a caption, which are passed over.
+        digest: of every picture's name and caption, in order.
+    """
+
+    captions: int
+    pictures: int
+    unmarked: int
+    bare: int
+    digest: str
+
+
+def read_captions(
+    path: Path,
+    images: Path | None = None,
+    *,
+    offline: bool = False,
+    contents: bool = True,
+    passed: Passed = lambda name: None,
+) -> Iterator[Captioned]:
+    """Every caption with its picture, in order; memory does not grow with their number.
+
+    Args:
+        path: see above.
+        images: the folder that the names of pictures are in; by default that of the captions.
+        offline: pictures given as URLs then fail when they are opened.
+        contents: False leaves out the bytes of pictures in a tar.
+        passed: told what has no caption.
+
+    Raises:
+        UsageError: in its turn, for what cannot be read; names the place.
+    """
+    if path.is_dir():
+        return _from_folder(path, images or path, passed)
+    if not path.exists():
+        raise UsageError(f"--captions {path}: no such file or folder; check the path")
+    if tarfile.is_tarfile(path):
+        return _from_tar(path, contents, passed)
+    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
+    return _from_rows(rows, path, images or path.parent, offline, passed)
+
+
+def survey(path: Path, images: Path | None = None) -> Survey:
+    """Go through all of it once, without a look at a picture. Raises UsageError, also where there is no caption."""
+    bare: list[None] = []
+    captions = pictures = unmarked = 0
+    last, digest = "", hashlib.blake2b(digest_size=16)
+    for one in read_captions(path, images, contents=False, passed=lambda name: bare.append(None)):
+        captions, pictures, last = captions + 1, pictures + (one.location != last), one.location
+        unmarked += not is_marked(one.caption)
+        digest.update(json.dumps([one.name, one.caption]).encode())
+    if not captions:
+        raise UsageError(f"--captions {path}: no picture has a caption; {_WRITE}, or a .txt beside each picture")
+    return Survey(captions, pictures, unmarked, len(bare), digest.hexdigest())
+
+
+def is_marked(caption: str) -> bool:
+    """Whether its parts are given as [bracketed] words."""
+    return "[" in caption or "]" in caption
+
+
+def _from_rows(
+    rows: Iterable[tuple[str, list[str]]], path: Path, folder: Path, offline: bool, passed: Passed
+) -> Iterator[Captioned]:
+    """Raises UsageError for an image outside of the folder."""
+    for image, texts in rows:
+        is_url = Source(image, image).is_url
+        name = shown_url(image) if is_url else one_line(image)
+        location = image if is_url else _placed(folder, image, path)
+        yield from _captioned(name, location, texts, passed, offline=offline)
+
+
+def _placed(folder: Path, image: str, captions: Path) -> str:
+    """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
+    path, slashed = inside(folder, image), inside(folder, image.replace("\\", "/"))
+    if path is None or slashed is None:
+        raise UsageError(f"{captions}: the image {quoted(image)} leads out of {folder}; give --images")
+    return str(path if os.path.exists(path) else slashed)
+
+
+def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, **more: Any) -> Iterator[Captioned]:
+    captions = [text.strip() for text in texts if text.strip()]
+    if not captions:
+        passed(name)
+    for caption in captions:
+        yield Captioned(name, location, caption=valid_unicode(caption), **more)
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            yield _row(_parsed(line), f"{path}, line {number}")
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _row(row: Any, where: str) -> tuple[str, list[str]]:
+    if not isinstance(row, dict):
+        raise UsageError(f"{where}, is no JSON object; {_WRITE}")
+    image, caption = row.get("image"), row.get("caption")
+    if not isinstance(image, str) or not image or "\0" in image:
+        raise UsageError(f"{where}: 'image' is {quoted(image)}, not the name of a picture; {_WRITE}")
+    given = caption if isinstance(caption, list) else [caption]
+    texts = [text for text in given if isinstance(text, str)]
+    if len(texts) < len(given):
+        raise UsageError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {_WRITE}")
+    return image, texts
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    reader = csv.DictReader(_lines(path, newline=""))
+    try:
+        missing = {"image", "caption"} - set(reader.fieldnames or ())
+        if missing:
+            raise UsageError(f"{path}: has no column '{min(missing)}'; its first line must name image and caption")
+        for row in reader:
+            yield _row({**row, "caption": row["caption"] or ""}, f"{path}, line {reader.line_num}")
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
+
+
+def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
+    try:
+        with open_text(path, newline=newline) as file:
+            yield from file
+    except UnicodeError:
+        raise UsageError(f"{path}: its bytes are not UTF-8 text; give jsonl, csv, a folder or a tar") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
+
+
+def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:
+    for source in expand([str(images)]):
+        inside = Path(os.path.relpath(source.location, images))
+        text = (folder / inside).with_suffix(".txt")
+        texts = list(_lines(text)) if text.is_file() else []
+        yield from _captioned(one_line(inside.as_posix()), source.location, texts, passed)
+
+
+def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]:
+    for sample in tar_samples(path, contents):
+        name = one_line(sample.name)
+        yield from _captioned(name, f"{path}/{sample.name}", sample.texts, passed, content=sample.content)

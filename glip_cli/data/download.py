@@ -1,0 +1,93 @@
+"""One picture from the web: its bytes, or one line that says why not."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import time
+from urllib import error, parse, request
+
+from glip_cli import __version__
+from glip_cli.errors import ImageError
+from glip_cli.utils.text_format import one_line, shown_url
+
+MAX_DOWNLOAD_BYTES = 100_000_000
+STALL_SECONDS = 20.0  # without one byte
+TOTAL_SECONDS = 300.0
+BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another one in a moment
+
+_USER_AGENT = f"glip-cli/{__version__} (Python urllib)"
+
+
+def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SECONDS) -> bytes:
+    """The body behind an http(s) URL, redirects followed to http(s) only.
+
+    Args:
+        url: as typed, with user:password@ where the server asks for it; spaces and letters beyond ASCII are quoted.
+        max_bytes: more than this is refused.
+        stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
+
+    Raises:
+        UnavailableError: one line with the server's answer, or the reason that there was none.
+        ImageError: what came is no image, or more than `max_bytes`.
+    """
+    name = shown_url(url)
+    try:
+        with _opener().open(_request(url), timeout=stall) as response:
+            return _body(response, name, max_bytes)
+    except error.HTTPError as failure:
+        failure.close()
+        answer = f"{failure.code} {http.client.responses.get(failure.code, '')}".strip()
+        raise ImageError(f"{name}: the server answers {answer}; check the URL") from None
+    except TimeoutError:
+        raise ImageError(f"{name}: no answer within {stall:g} s; try again later") from None
+    except http.client.InvalidURL:  # its words are parts of the URL, of a password perhaps
+        raise ImageError(f"{name}: cannot be fetched (no URL); check its host and port") from None
+    except (OSError, http.client.HTTPException, ValueError) as failure:
+        reason = " ".join(str(getattr(failure, "reason", failure)).split()) or type(failure).__name__
+        raise ImageError(f"{name}: cannot be fetched ({reason}); check the URL and the network") from None
+
+
+def _request(url: str) -> request.Request:
+    """Without user and password, which go into a header: the library has no way with them in a URL."""
+    scheme, mark, rest = parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]").partition("://")
+    authority, slash, path = rest.partition("/")
+    login, _, host = authority.rpartition("@")
+    made = request.Request(f"{scheme}{mark}{host}{slash}{path}", headers={"User-Agent": _USER_AGENT})
+    if login:
+        code = base64.b64encode(parse.unquote_to_bytes(login)).decode()
+        made.add_unredirected_header("Authorization", f"Basic {code}")  # for this host alone
+    return made
+
+
+def _opener() -> request.OpenerDirector:
+    """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler,
+        request.UnknownHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPDefaultErrorHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> bytes:
+    expected = response.headers.get("Content-Length", "")
+    body, deadline = bytearray(), time.monotonic() + TOTAL_SECONDS
+    while chunk := response.read(1 << 16):
+        body += chunk
+        if body.lstrip().startswith((b"<", b"{")):
+            kind = one_line(response.headers.get_content_type())
+            raise ImageError(f"{name}: the server sent text ({kind}), not a picture; give the picture's own URL")
+        if len(body) > max_bytes or (expected.isdecimal() and int(expected) > max_bytes):
+            raise ImageError(f"{name}: more than {max_bytes / 1e6:g} MB; download it yourself and give the file")
+        if time.monotonic() > deadline:
+            raise ImageError(f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file")
+    if expected.isdecimal() and len(body) < int(expected):
+        raise ImageError(f"{name}: cut short after {len(body)} of {expected} bytes; try again")
+    return bytes(body)

@@ -1,0 +1,163 @@
+"""The pictures below a folder, or that a glob names, as a shell finds them: lazily, sorted, each real folder once."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from glip_cli.utils.text_format import counted, one_line
+from glip_cli.utils.threads import READ_SECONDS, within
+
+SHOWN_SUFFIXES = 8  # in a note
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
+# What people take for images too: other formats, cameras' raw files, drawings, videos.
+# fmt: off
+UNREAD_SUFFIXES = frozenset({
+    ".3fr", ".3gp", ".ai", ".arw", ".avi", ".avci", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".fits", ".flv",
+    ".hdr", ".heic", ".heics", ".heif", ".heifs", ".hif", ".ico", ".icns", ".jxl", ".jxr", ".m2ts", ".m4v", ".mkv",
+    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".nef", ".nrw", ".orf", ".pdf", ".pef", ".psd", ".raf", ".raw", ".rw2",
+    ".sr2", ".srw", ".svg", ".webm", ".wmv", ".xcf",
+})
+# fmt: on
+_ANY_DEPTH = "**"
+_EVERYTHING = (_ANY_DEPTH, "*")
+_START = frozenset([0])
+
+
+@dataclass
+class Passed:
+    """What was passed over in folders.
+
+    Attributes:
+        files: by suffix, in lower case, those that people take for images.
+        folders: that could not be opened.
+    """
+
+    files: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in UNREAD_SUFFIXES:
+            self.files[suffix] += 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for each kind of thing."""
+        files, folders = self.files.most_common(SHOWN_SUFFIXES), self.folders
+        each = ", ".join(f"{suffix} {count}" for suffix, count in files) + " ..." * (len(self.files) > len(files))
+        return tuple(
+            line
+            for there, line in (
+                (files, f"{counted(self.files.total(), 'file')} of formats that are not read: {each}"),
+                (folders, f"{counted(len(folders), 'folder')} cannot be opened: {' ...'.join(folders[:1])}"),
+            )
+            if there
+        )
+
+
+def pictures_below(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
+    """At any depth, by their suffix, nothing hidden. A folder called x.jpg without a picture is given too."""
+    return _walk(folder, _EVERYTHING, _START, set(), passed or Passed())
+
+
+def pictures_matching(pattern: str, passed: Passed | None = None) -> Iterator[Path]:
+    """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its pictures."""
+    folder, parts = split_pattern(pattern)
+    return _walk(folder, parts, _START, set(), passed or Passed())
+
+
+def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder in which a glob searches, and the parts that are to match below it."""
+    parts = Path(pattern).parts
+    parts += ("*",) if parts[-1] == _ANY_DEPTH else ()
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed]), parts[fixed:]
+
+
+def has_image_suffix(path: str) -> bool:
+    return os.path.splitext(path.rstrip("/\\"))[1].lower() in IMAGE_SUFFIXES
+
+
+def _walk(
+    folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]], passed: Passed
+) -> Iterator[Path]:
+    """Files below `folder` that match `parts`, sorted, each once; and folders called as pictures that hold none.
+
+    A state is the number of parts matched so far. Several at once keep `**/a/**` from finding a file twice.
+    """
+    for entry in _opened(folder, seen, passed):
+        after = _step(states, parts, entry.name)
+        matched = len(parts) in after
+        path, alone = folder / entry.name, matched and _is_wanted(entry.name, parts[-1])
+        if after and _is_folder(entry):
+            below = (_EVERYTHING, _START) if matched else (parts, after)
+            found = _walk(path, *below, seen, passed)
+            first = next(found, None)
+            alone = first is None and matched and has_image_suffix(entry.name)
+            yield from chain([first] if first else [], found)
+        elif matched and not alone:
+            passed.add(entry.name)
+        if alone:
+            yield path
+
+
+def _opened(folder: Path, seen: set[tuple[int, int]], passed: Passed) -> list[os.DirEntry[str]]:
+    """Its entries; none of one that was seen before, and of one that cannot be opened, as with a shell's glob."""
+    try:
+        info = within(READ_SECONDS, folder.stat)
+        if (info.st_dev, info.st_ino) in seen:
+            return []
+        seen.add((info.st_dev, info.st_ino))
+        return within(READ_SECONDS, _entries, folder)
+    except FileNotFoundError:
+        return []
+    except OSError:
+        passed.folders.append(one_line(str(folder)))
+        return []
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return within(READ_SECONDS, entry.is_dir) if entry.is_symlink() else entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _step(states: frozenset[int], parts: tuple[str, ...], name: str) -> frozenset[int]:
+    after: set[int] = set()
+    for state in states:
+        while state < len(parts) and parts[state] == _ANY_DEPTH:
+            if not name.startswith("."):
+                after.add(state)  # one more folder for the `**`
+            state += 1  # and the `**` that matches nothing
+        if state < len(parts) and _matches(name, parts[state]):
+            after.add(state + 1)
+    return frozenset(after)
+
+
+def _matches(name: str, part: str) -> bool:
+    """As a shell: a name that starts with a dot only matches a pattern that does."""
+    return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)
+
+
+def _is_wanted(name: str, last_part: str) -> bool:
+    """A pattern that ends in `*` means pictures; one that spells its ending out is taken at its word."""
+    return not last_part.endswith("*") or has_image_suffix(name)

@@ -1,0 +1,211 @@
+"""An image file, its bytes, an array or a tensor -> upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Union, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from glip_cli.data.pillow import decoding_room, open_image, quiet
+from glip_cli.errors import ImageError, UnavailableError
+from glip_cli.utils.threads import READ_SECONDS, within
+
+if TYPE_CHECKING:
+    import torch
+
+ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[Any], "torch.Tensor"]
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
+_HEAD_FIRST_BYTES = 16_000_000  # a larger file is looked at before it is read
+_DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
+# Pillow has no direct, silent way to RGB from these.
+_BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+_BIT_DEPTHS = (8, 12, 16, 32)
+
+
+def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
+    """The picture as a person sees it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
+
+    Transparency is dropped and not composited, as mmdetection and `Image.convert("RGB")` do. Grey of more
+    than 8 bits is scaled by the smallest of 8, 12, 16 or 32 bits that holds its brightest pixel.
+
+    Args:
+        source: a path, the bytes of a file, a file open for reading bytes, a Pillow image; an array or tensor of uint8
+            [h, w, 3] (RGB) or [h, w] (grey), a tensor also [3, h, w] or [1, h, w].
+        name: what errors call the picture; by default the path.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be decoded. No other exception.
+    """
+    if hasattr(source, "cpu"):  # a tensor; torch itself is not needed here
+        return _from_array(_channels_last(cast("torch.Tensor", source)), name or "tensor")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name or "array")
+    if isinstance(source, Image.Image):
+        with _decoding(name or "image"):
+            return _rgb(_upright(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(bytes(source), name or "image data")
+    if isinstance(source, str | os.PathLike):
+        return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+    if hasattr(source, "read"):
+        return _decode(_read_stream(source, name or "file"), name or "file")
+    raise ImageError(f"{type(source).__name__}: no image; give a path, bytes, a Pillow image or an array")
+
+
+def _channels_last(pixels: torch.Tensor) -> npt.NDArray[Any]:
+    """[3, h, w] -> [h, w, 3] and [1, h, w] -> [h, w], where that is what it is."""
+    array: npt.NDArray[Any] = pixels.detach().cpu().numpy()
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
+        return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    return array if array.ndim != 3 or array.shape[0] != 3 else array[None]  # [3, h, 3] may be either
+
+
+def _from_array(pixels: npt.NDArray[Any], name: str) -> Image.Image:
+    grey, rgb = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
+    if pixels.dtype != np.uint8 or not (grey or rgb) or pixels.size == 0:
+        raise ImageError(
+            f"{name}: {pixels.dtype} of shape {list(pixels.shape)}; give uint8 of shape [height, width, 3] (RGB) or "
+            "[height, width] (grey)"
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+
+
+def _read_stream(stream: IO[bytes], name: str) -> bytes:
+    """All of a file that is open, from its begin on where it can be rewound."""
+    try:
+        if stream.seekable():
+            stream.seek(0)
+        data = stream.read()
+    except Exception as error:  # another library's object may raise anything
+        raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    return data
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        return within(READ_SECONDS, _read_file, path, name)
+    except FileNotFoundError:
+        raise UnavailableError(f"{name}: no such file; check the path") from None
+    except PermissionError:
+        raise UnavailableError(f"{name}: no permission to read it; change the file's rights") from None
+    except TimeoutError:
+        raise no_answer(name) from None
+    except OSError as error:
+        raise UnavailableError(f"{name}: cannot be read ({_one_line(error)})", brief=True) from error
+    except ValueError as error:  # a null character in the name
+        raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
+
+
+def no_answer(name: str | Path) -> UnavailableError:
+    """The error of a file that nothing came from in time."""
+    return UnavailableError(
+        f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
+    )
+
+
+def _read_file(path: Path, name: str) -> bytes:
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):  # a pipe may never say a word, a device such as /dev/zero never ends
+        raise ImageError(f"{name}: {_kind(info.st_mode)}, not a file; give an image's path")
+    if info.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{name}: {info.st_size / 1e9:.1f} GB, too large for an image; cut it up or shrink it first")
+    if info.st_size > _HEAD_FIRST_BYTES:
+        with _decoding(name), path.open("rb") as stream, open_image(stream):
+            pass
+    return path.read_bytes()
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _decode(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise ImageError(f"{name}: empty, 0 bytes; copy or download it again")
+    if data[:4] in _DRAWINGS:
+        raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
+    with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
+        return within(READ_SECONDS, _pixels, image)
+
+
+def _pixels(image: Image.Image) -> Image.Image:
+    with quiet():
+        return _rgb(_upright(image))
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turns whatever Pillow raises into one `ImageError`, and keeps its warnings from the person."""
+    try:
+        with quiet():
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture in a known format; convert it to JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too large to decode ({_one_line(error)}); cut it up or shrink it first") from error
+    except TimeoutError as error:  # a JPEG of a megabyte can hold scans for hours
+        raise ImageError(f"{name}: not decoded within {READ_SECONDS:g} s; export it again") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: not enough memory to decode it; cut it up or shrink it first") from error
+    except Exception as error:  # damaged data makes decoders raise anything: SyntaxError, struct.error, IndexError ...
+        raise ImageError(f"{name}: damaged or cut short ({_one_line(error)}); copy or export it again") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # metadata that cannot be parsed turns nothing; the pixels are already here
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB")
+    return image.convert(_BY_WAY_OF.get(image.mode, image.mode)).convert(
+        "RGB"
+    )  # always a new image, so the caller's own is never changed
+
+
+def _eight_bit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """[h, w] of any number to uint8: by its bit depth; floats in [0, 1] or [0, 255]; else stretched min to max."""
+    values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = values.min(), values.max()
+    if low < 0 or high >= 2**32 or (grey.dtype.kind == "f" and high > 255):
+        values, white = values - low, high - low
+    elif grey.dtype.kind == "f":
+        white = 1.0 if high <= 1 else 255.0
+    else:
+        white = next(2.0**bits - 1 for bits in _BIT_DEPTHS if high < 2**bits)
+    scaled: npt.NDArray[np.float64] = np.round(values * (255 / max(white, np.finfo(np.float32).tiny)))
+    return scaled.astype(np.uint8)

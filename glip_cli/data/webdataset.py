@@ -1,0 +1,109 @@
+"""webdataset's tars: neighbours with one stem are a sample, "x/0001.jpg" and "x/0001.txt".
+
+Read in one pass; nothing of a tar becomes a path of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from glip_cli.data.download import MAX_DOWNLOAD_BYTES
+from glip_cli.data.image_files_below import IMAGE_SUFFIXES
+from glip_cli.errors import UsageError
+from glip_cli.utils.text_format import encoding_of, one_line
+
+MAX_TEXT_BYTES = 1_000_000
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture's member, its bytes (b"" where they are not wanted), and its captions."""
+
+    name: str
+    content: bytes
+    texts: tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """One member: its name, what follows the first dot of it in lower case, and its bytes."""
+
+    name: str
+    ending: str
+    content: bytes
+
+    @property
+    def is_image(self) -> bool:
+        return _is_image(self.ending)
+
+
+def tar_samples(path: Path, contents: bool = True) -> Iterator[Sample]:
+    """Every sample with a picture, in order; without a caption it has no texts. Raises UsageError."""
+    try:
+        with tarfile.open(path) as tar:
+            for _, group in groupby(_parts(tar, path, contents), key=lambda part: _stem(part.name)):
+                yield from _samples(list(group), path)
+    except _DAMAGED as error:
+        raise UsageError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
+
+
+def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # which would grow with the tar
+        ending = posixpath.basename(member.name).partition(".")[2].lower()
+        wanted = _is_image(ending) or ending in ("txt", "json")
+        if member.isreg() and wanted and not posixpath.basename(member.name).startswith("."):
+            skipped = _is_image(ending) and not contents
+            yield Part(member.name, ending, b"" if skipped else _content(tar, member, path))
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    most = MAX_TEXT_BYTES if member.name.lower().endswith((".txt", ".json")) else MAX_DOWNLOAD_BYTES
+    if member.size > most:
+        raise UsageError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
+    stream = tar.extractfile(member)
+    return stream.read() if stream else b""
+
+
+def _samples(parts: list[Part], path: Path) -> Iterator[Sample]:
+    """One, or none where there is no picture; of several that with the shortest ending, "jpg" before "mask.png"."""
+    images = [part for part in parts if part.is_image]
+    if images:
+        image = min(images, key=lambda part: part.ending.count("."))
+        yield Sample(image.name, image.content, tuple(_texts(parts, path)))
+
+
+def _texts(parts: list[Part], path: Path) -> Iterator[str]:
+    """The lines of the txt; where there is none, "caption" of the json."""
+    texts = [part for part in parts if part.ending == "txt"]
+    for part in texts or [part for part in parts if part.ending == "json"]:
+        try:
+            content = part.content.decode(encoding_of(part.content))
+            yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
+        except (ValueError, RecursionError):
+            raise UsageError(
+                f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; mend it"
+            ) from None
+
+
+def _caption(value: object) -> list[str]:
+    caption = value.get("caption") if isinstance(value, dict) else None
+    return [text for text in (caption if isinstance(caption, list) else [caption]) if isinstance(text, str)]
+
+
+def _stem(name: str) -> str:
+    folder, base = posixpath.split(name)
+    return posixpath.join(folder, base.partition(".")[0])
+
+
+def _is_image(ending: str) -> bool:
+    return posixpath.splitext(f".{ending}")[1] in IMAGE_SUFFIXES or f".{ending}" in IMAGE_SUFFIXES

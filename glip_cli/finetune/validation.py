@@ -1,0 +1,179 @@
+"""What was gained and what was forgotten: AP on the new data and on a check set, before and after.
+
+It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glip_cli.data.frames import frames_of_files
+from glip_cli.detector import Detector
+from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task, names_of
+from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
+from glip_cli.finetune.data.sets import DetectionItem, TrainSet
+from glip_cli.finetune.distributed import Processes
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.files import json_bytes, written
+from glip_cli.outputs.images import Pictures
+from glip_cli.runs.items import Item
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.runner import Runner
+from glip_cli.utils.text_format import counted
+
+Scores = dict[str, float | None]
+"""Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
+Numbers = Mapping[str, float | None]
+KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+NEW, KEPT = "new data", "keep-check"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A data set to measure on.
+
+    Attributes:
+        task: what is asked of which images.
+        drawn: its images are drawn scenes; pairs that training never saw are then told apart.
+    """
+
+    task: BoxTask
+    drawn: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}, {len(self.task.truth.images)} images"
+
+    def notes(self, sets: Iterable[TrainSet]) -> Iterator[str]:
+        """What is odd about its annotations and images; the latter may be those of the training sets.
+
+        Raises:
+            UnavailableError: the disk of an image does not answer.
+        """
+        truth, images = self.task.truth, self.task.images
+        trained = {os.path.abspath(item.image) for one in sets for item in one.items}
+        both = sum(os.path.abspath(image) in trained for image in images.values())
+        yield from truth.notes
+        if note := frames_of_files(truth.images, truth.annotations, images).note:
+            yield note
+        if both:
+            yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure: images at once, threads that read, and who to tell of images that cannot be read."""
+
+    batch_size: int = 1
+    workers: int | None = None
+    notes: Callable[[str], None] = lambda note: None
+
+    def __call__(self, check: Check, detector: Detector, processes: Processes) -> Scores:
+        """COCO's numbers, the same in all processes.
+
+        Each process asks its share of the images.
+        """
+        options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
+        runner = Runner(detector, detector.plan(check.task.question.prompt, options), options, self.workers)
+        engine = LocalEngine(runner, Pictures(Path()))
+        asked = check.task.sources
+        records = list(engine(map(Item, asked[processes.rank :: processes.world])))
+        for record in records:
+            if "error" in record:
+                self.notes(f"{check.task.name}: {record['error']}")
+        shares = processes.gather(records)
+        ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
+        scores = coco_scores(check.task.truth, check.task.results(ordered))
+        numbers = {key: scores.summary[key] for key in KEYS} | (composition(scores) if check.drawn else {})
+        return {name: value if value >= 0 else None for name, value in numbers.items()}
+
+
+def new_check(annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False) -> Check:
+    """COCO annotations and their images, beside them where no folder is given. Raises UsageError."""
+    truth, folder = read_ground_truth(annotations), images or annotations.parent
+    return Check(box_task(annotations.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+
+
+def drawn_check(folder: Path, count: int = SCENES) -> Check:
+    """What `glip eval scenes` measures on; the scenes go to `folder`."""
+    file = folder / "instances.json"
+    if not file.exists():  # which comes last
+        draw_scenes(folder, count)
+    return Check(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number on one data set.
+
+    Attributes:
+        check: `NEW` or `KEPT`.
+        before, after: in [0, 1]; None where the metric is undefined.
+    """
+
+    check: str
+    name: str
+    metric: str
+    before: float | None
+    after: float | None
+
+
+def compare(names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]) -> list[Row]:
+    """Rows of all numbers that were measured before and after; `names` tells what each check is."""
+    return [
+        Row(check, name, metric, before[check][metric], value)
+        for check, name in names.items()
+        for metric, value in after.get(check, {}).items()
+        if check in before and metric in before[check]
+    ]
+
+
+def write_table(folder: Path, rows: Sequence[Row]) -> tuple[Path, Path]:
+    """before_after.json for programs, before_after.md for people. Raises OSError."""
+    with written(folder / "before_after.json") as stream:
+        stream.write(json_bytes([vars(row) for row in rows], indent=2) + b"\n")
+    lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
+    lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
+    with written(folder / "before_after.md") as stream:
+        stream.write("\n".join([*lines, ""]).encode())
+    return folder / "before_after.json", folder / "before_after.md"
+
+
+def cells(row: Row) -> tuple[str, str, str, str, str]:
+    """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
+    change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
+    return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change
+
+
+def percent(value: float | None) -> str:
+    """ "46.9"; a dash for what is undefined."""
+    return "-" if value is None else f"{value * 100:.1f}"
+
+
+def set_check(train_set: TrainSet, file: Path) -> Check:
+    """The same of a set that was read from another format; its COCO annotations are left in `file`."""
+    content, images = as_coco(train_set)
+    with written(file) as stream:
+        stream.write(json_bytes(content))
+    truth = replace(read_ground_truth(file), name=train_set.name)
+    return Check(BoxTask(train_set.name, truth, images, names_of(truth), COCO_RULES))
+
+
+def as_coco(train_set: TrainSet) -> tuple[dict[str, object], dict[int, Path]]:
+    """COCO annotations of a detection set, and image id -> file."""
+    images: list[dict[str, object]] = []
+    boxes: list[dict[str, object]] = []
+    for number, item in enumerate(train_set.items, 1):
+        images.append({"id": number, "file_name": str(item.image)})
+        assert isinstance(item, DetectionItem)
+        for (x1, y1, x2, y2), label in zip(item.boxes.tolist(), item.labels.tolist(), strict=True):
+            row = {"image_id": number, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0}
+            boxes.append(row | {"id": len(boxes) + 1, "area": (x2 - x1) * (y2 - y1)})
+    categories = [{"id": i, "name": name} for i, name in enumerate(train_set.labels, 1)]
+    files = {number: item.image for number, item in enumerate(train_set.items, 1)}
+    return {"images": images, "annotations": boxes, "categories": categories}, files

@@ -1,0 +1,1 @@
+"""From images and a compiled prompt to detections or features."""

@@ -1,0 +1,154 @@
+"""Raw output + the tokens of each label + image sizes -> boxes, scores and labels, as mmdet 3.3.0 makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, nms
+
+from glip_cli.model.boxes import anchors as make_anchors
+from glip_cli.model.boxes import decode
+from glip_cli.model.head import RawOutput
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is kept. The defaults are those of the published evaluation."""
+
+    floor: float = PRE_NMS_SCORE_THRESHOLD  # a label's score at a location must exceed this, before centerness
+    candidates: int = 1000  # (location, label) pairs per level
+    nms_iou: float = 0.6  # of two overlapping more than this, the better stays
+    agnostic: bool = False  # let boxes of different labels suppress each other too
+    per_image: int = 100
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image went into the network.
+
+    Attributes:
+        resized: (width, height) of the image in the network's input, without padding.
+        scale: (x, y), resized over original.
+    """
+
+    resized: tuple[int, int]
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of one image as tensors, best first.
+
+    Attributes:
+        boxes: float32 [n, 4], xyxy in pixels of the original image.
+        scores: float32 [n].
+        labels: int64 [n], columns of the label matrix.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __getitem__(self, index: Tensor | slice) -> Found:
+        return Found(self.boxes[index], self.scores[index], self.labels[index])
+
+
+def on_cpu(found: Sequence[Found]) -> list[Found]:
+    """Several images' detections, copied together: each copy waits for the device."""
+    whole = Found(*(torch.cat([getattr(one, name) for one in found]).cpu() for name in ("boxes", "scores", "labels")))
+    ends = list(accumulate(len(one.scores) for one in found))
+    return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """Probabilities of tokens -> scores of labels; made by `label_scores`.
+
+    Attributes:
+        matrix: float32 [T, K], whose column k averages label k's tokens (SCORE_AGG "MEAN"); or
+        places: int64 [K, m], label k's tokens, of which the best counts (SCORE_AGG "MAX").
+    """
+
+    matrix: Tensor | None = None
+    places: Tensor | None = None
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """[N, T] -> [N, K]."""
+        if self.matrix is not None:
+            return probabilities @ self.matrix
+        assert self.places is not None
+        return probabilities[:, self.places].amax(-1)
+
+
+def label_scores(
+    score_agg: str, label_tokens: Sequence[Sequence[int]], tokens: int, device: torch.device | str = "cpu"
+) -> LabelScores:
+    """How K labels of a text of T tokens score; `score_agg` as in `GlipConfig`."""
+    if score_agg == "max":
+        most = max(map(len, label_tokens))
+        rows = [[*places, *places[:1] * (most - len(places))] for places in map(tuple, label_tokens)]
+        return LabelScores(places=torch.tensor(rows, device=device))
+    matrix = torch.zeros(tokens, len(label_tokens))
+    for label, places in enumerate(label_tokens):
+        matrix[list(places), label] = 1 / len(places)
+    return LabelScores(matrix.to(device))
+
+
+def postprocess(
+    raw: RawOutput, labels: Sequence[LabelScores], images: Sequence[Geometry], limits: Limits
+) -> list[Found]:
+    """Detections of each of the B images of a batch; `labels` and `images` have one entry per image."""
+    anchors = make_anchors(raw.sizes, raw.deltas.device)
+    levels = [h * w for h, w in raw.sizes]
+    centerness = [None] * len(images) if raw.centerness is None else raw.centerness.float().sigmoid()
+    return [
+        _one_image(scores(logits.float().sigmoid()), centred, decode(deltas.float(), anchors), levels, image, limits)
+        for logits, centred, deltas, scores, image in zip(
+            raw.logits, centerness, raw.deltas, labels, images, strict=True
+        )
+    ]
+
+
+def _one_image(
+    scores: Tensor, centerness: Tensor | None, boxes: Tensor, levels: list[int], image: Geometry, limits: Limits
+) -> Found:
+    """Scores [N, K], centerness [N] and boxes [N, 4] in the network's pixels -> detections of one image."""
+    location, label = _candidates(scores, levels, limits)
+    ranked = scores[location, label]
+    # quirk: ranked by the label's score alone, then weighed by centerness
+    weighed = ranked if centerness is None else (ranked * centerness[location]).sqrt()
+    found = Found(_to_original(boxes[location], image), weighed, label)
+    width, height = (found.boxes[:, 2:] - found.boxes[:, :2]).unbind(1)
+    found = found[(width > 0) & (height > 0)]
+    if limits.agnostic:
+        keep = nms(found.boxes, found.scores, limits.nms_iou)
+    else:
+        keep = batched_nms(found.boxes, found.scores, found.labels, limits.nms_iou)
+    kept = found[keep[: limits.per_image]]
+    # quirk: the far corner moves by one pixel at the very end, so a box can pass the image's edge by less than 1 px
+    return Found(kept.boxes + kept.boxes.new_tensor([0.0, 0.0, 1.0, 1.0]), kept.scores, kept.labels)
+
+
+def _candidates(scores: Tensor, levels: list[int], limits: Limits) -> tuple[Tensor, Tensor]:
+    """The best (location, label) pairs of each level: two int64 tensors."""
+    chosen, first = [], 0
+    for level in scores.split(levels):
+        flat = level.flatten()
+        above = (flat > limits.floor).nonzero().squeeze(1)
+        if len(above) > limits.candidates:
+            above = above[flat[above].topk(limits.candidates).indices]
+        chosen.append(above + first * scores.shape[1])
+        first += len(level)
+    pairs = torch.cat(chosen)
+    return pairs // scores.shape[1], pairs % scores.shape[1]
+
+
+def _to_original(boxes: Tensor, image: Geometry) -> Tensor:
+    """Clip to the resized image, as wide as W - 1, and scale to the original."""
+    limit = boxes.new_tensor(image.resized * 2) - 1
+    return boxes.clamp(min=0).minimum(limit) / boxes.new_tensor(image.scale * 2)

@@ -1,0 +1,99 @@
+"""An RGB image -> the tensor that the model reads, and the scale back to the image's pixels.
+
+    RGB image -> preprocess -> float32 [3, h, w] -> collate -> [B, 3, H, W]
+
+Only this module knows that the model reads BGR channels. The arithmetic is mmdetection's test
+pipeline (`FixScaleResize` with the Pillow backend, then `DetDataPreprocessor`), bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+MEAN_BGR = (103.53, 116.28, 123.675)
+STD_BGR = (57.375, 57.12, 58.395)
+DIVISOR = 32  # of the sides of a batch, the stride of the last stage of the backbone
+
+
+class ImageSize(NamedTuple):
+    """How large a model reads an image.
+
+    Attributes:
+        shorter, longer: what its sides reach, and do not exceed, in pixels.
+        multiple: where it is not 0, the image gets the area shorter * longer instead, and both sides are rounded to
+            multiples of it: no padding.
+    """
+
+    shorter: int
+    longer: int
+    multiple: int = 0
+
+    @property
+    def in_words(self) -> str:
+        area = f"the area of {self.shorter} x {self.longer} pixels"
+        return area if self.multiple else f"{self.shorter} to {self.longer} pixels"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One picture as the model reads it.
+
+    Attributes:
+        pixels: float32 [3, h, w], channels BGR, normalised, not padded.
+        size: (width, height) of the picture before resizing.
+        scale: (x, y), resized / original: a box in `pixels` divided by it is a box in the picture.
+    """
+
+    pixels: torch.Tensor
+    size: tuple[int, int]
+    scale: tuple[float, float]
+
+
+def prepare(image: Image.Image, shorter: int = 800, longer: int = 1333, multiple: int = 0) -> Prepared:
+    """Resizes to an `ImageSize`; then normalises."""
+    width, height = image.size
+    new_width, new_height = fitted_size(image.size, shorter, longer, multiple)
+    resized = image.convert("RGB").resize((new_width, new_height), Image.Resampling.BILINEAR)
+    bgr = np.ascontiguousarray(np.asarray(resized)[..., ::-1].transpose(2, 0, 1))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
+    pixels = torch.from_numpy(bgr).float().sub_(mean).div_(std)
+    return Prepared(pixels, (width, height), (new_width / width, new_height / height))
+
+
+def fitted_size(size: tuple[int, int], shorter: int, longer: int, multiple: int = 0) -> tuple[int, int]:
+    """(width, height) after resizing to an `ImageSize`, at least 1 pixel each.
+
+    Truncated as mmdetection's `rescale_size` does, in its order of operations: where the float product falls
+    just below a whole number (a side of 799.99...), the pixel is lost there too.
+    """
+    if multiple:
+        scale = math.sqrt(shorter * longer / (size[0] * size[1]))
+        width, height = (max(1, round(side * scale / multiple)) * multiple for side in size)
+        return width, height
+    scale = min(longer / max(size), shorter / min(size))
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def collate(items: Sequence[Prepared]) -> torch.Tensor:
+    """Pads right and bottom with zeros (after normalisation: the mean colour) to one [B, 3, H, W].
+
+    H and W are those of the largest picture, rounded up to a multiple of 32 pixels.
+    """
+    height, width = (max(sides) for sides in zip(*map(padded_size, items), strict=True))
+    batch = items[0].pixels.new_zeros(len(items), 3, height, width)
+    for row, item in zip(batch, items, strict=True):
+        row[:, : item.pixels.shape[1], : item.pixels.shape[2]] = item.pixels
+    return batch
+
+
+def padded_size(item: Prepared) -> tuple[int, int]:
+    """(height, width) of the picture alone in a batch."""
+    height, width = (-(-side // DIVISOR) * DIVISOR for side in item.pixels.shape[1:])
+    return height, width

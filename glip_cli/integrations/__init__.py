@@ -1,0 +1,1 @@
+"""GLIP inside other tools."""

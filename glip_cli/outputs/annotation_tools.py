@@ -1,0 +1,170 @@
+"""Records to what tools for annotation and training read: Pascal VOC and Label Studio.
+
+Boxes are clipped to the image, because these tools refuse a corner outside it. Pictures that failed are left out.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement
+
+from glip_cli.outputs.files import AtomicFile, JsonList, path_parts, save_xml, xml_text
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners, corners_inside
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+
+VOC_ORIGIN = "glip, pixels count from 1"
+
+Tree = Mapping[str, "str | float | Tree"]
+
+
+class VocWriter:
+    """`Annotations/<name>.xml` per image, laid out as in Pascal VOC 2012, with a `score` in every `object`.
+
+    Corners are whole pixels as in the devkit: counted from 1, `xmax` and `ymax` the last pixel inside the box, so
+    the whole image is 1, 1, width, height. `source/annotation` says so; files of glip before it count from 0, and
+    `glip finetune` tells them apart by it. A box is at least one pixel wide and high. Control characters that XML
+    cannot hold become Python's escapes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "Annotations"
+
+    def add(self, record: AnyRecord, name: str) -> None:
+        if "detections" not in record:
+            return
+        root = Element("annotation")
+        _grow(root, _voc_image(record))
+        for detection in record["detections"]:
+            _grow(root, {"object": _voc_object(record, detection)})
+        save_xml(self._folder / f"{name}.xml", root)
+
+    def close(self) -> None:
+        pass
+
+
+def _voc_image(record: Record) -> Tree:
+    parts = path_parts(record["image"])
+    return {
+        "folder": parts[-2] if len(parts) > 1 else "",
+        "filename": parts[-1],
+        "path": record["image"],
+        "source": {"database": f"glip {record['model']}", "annotation": VOC_ORIGIN},
+        "size": {"width": record["width"], "height": record["height"], "depth": 3},
+        "segmented": 0,
+    }
+
+
+def _voc_object(record: Record, detection: Detection) -> Tree:
+    x1, y1, x2, y2 = corners(detection)
+    xmin, xmax = _whole_pixels(x1, x2, record["width"])
+    ymin, ymax = _whole_pixels(y1, y2, record["height"])
+    return {
+        "name": detection["label"],
+        "pose": "Unspecified",
+        "truncated": 0,
+        "difficult": 0,
+        "score": detection["score"],
+        "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+    }
+
+
+def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:
+    """The first and the last pixel between two edges, 1 <= first <= last <= size."""
+    first = min(max(round(low), 0), size - 1) + 1
+    return first, min(max(round(high), first), size)
+
+
+def _grow(parent: Element, tree: Tree) -> None:
+    """A child for each item of `tree`: with the text of a value, or with children of its own."""
+    for tag, value in tree.items():
+        child = SubElement(parent, tag)
+        if isinstance(value, Mapping):
+            _grow(child, value)
+        else:
+            child.text = xml_text(str(value))
+
+
+class LabelStudioWriter:
+    """`labelstudio.json`, tasks with the boxes as predictions, and `labelstudio.xml`, the labeling configuration.
+
+    Paste the xml under Settings > Labeling Interface > Code, then import the json. A task's score is the mean
+    of its boxes' scores, null without one. Percentages are to 6 decimals. Control characters in labels
+    become Python's escapes, in both files.
+
+    An image of the web keeps its URL. One of a disk becomes `/data/local-files/?d=PATH`, which Label Studio
+    serves from its document root (https://labelstud.io/guide/storage.html#Local-storage): start it with
+
+        LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=ROOT label-studio
+
+    where ROOT is `/` when the images were named by absolute paths, else the folder in which glip ran; then add,
+    under Settings > Cloud Storage, a source storage "Local files" with the images' folder (it need not be
+    synced). Label Studio refuses paths that leave ROOT by `..`, and images that lie in ROOT itself: name such
+    images by absolute paths.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._classes = ClassNumbers()
+        self._tasks = JsonList(AtomicFile(folder / "labelstudio.json"), b"[", b"]\n")
+
+    def add(self, record: AnyRecord, name: str) -> None:
+        if "detections" in record:
+            self._classes.learn(record["labels"])
+            self._tasks.add({"data": {"image": _served(record["image"])}, "predictions": [_prediction(record)]})
+
+    def close(self) -> None:
+        self._tasks.close()
+        save_xml(self._folder / "labelstudio.xml", _labeling_config(map(xml_text, self._classes.names)))
+
+
+def _served(image_name: str) -> str:
+    """Where Label Studio finds the image: `d` is a path below its document root."""
+    if _URL.match(image_name):
+        return image_name
+    path = posixpath.normpath(PurePath(image_name).as_posix()).lstrip("/")
+    return "/data/local-files/?d=" + quote(path)
+
+
+def _prediction(record: Record) -> dict[str, Any]:
+    scores = [detection["score"] for detection in record["detections"]]
+    return {
+        "model_version": record["model"],
+        "score": round(sum(scores) / len(scores), 6) if scores else None,
+        "result": [_region(record, detection, i) for i, detection in enumerate(record["detections"])],
+    }
+
+
+def _region(record: Record, detection: Detection, number: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = corners_inside(record, detection)
+    percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+    return {
+        "id": f"box-{number}",
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": record["width"],
+        "original_height": record["height"],
+        "image_rotation": 0,
+        "value": {
+            **{name: round(100 * fraction, 6) for name, fraction in percent.items()},
+            "rotation": 0,
+            "rectanglelabels": [xml_text(detection["label"])],
+        },
+        "score": detection["score"],
+    }
+
+
+def _labeling_config(labels: Iterable[str]) -> Element:
+    """The tags that `from_name` and `to_name` of every region refer to."""
+    view = Element("View")
+    SubElement(view, "Image", name="image", value="$image")
+    choices = SubElement(view, "RectangleLabels", name="label", toName="image")
+    for label in labels:
+        SubElement(choices, "Label", value=label)
+    return view

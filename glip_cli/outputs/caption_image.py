@@ -1,0 +1,168 @@
+"""A caption under its picture: each phrase on the colour of its boxes, one without a box on grey.
+
+Limits: words run from left to right, and one font draws all of them (see `fonts`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+from glip_cli.outputs.draw import Colour, ink_on, palette_colours, sizes_for
+from glip_cli.outputs.fonts import AnyFont, font_for
+from glip_cli.types import Detections
+
+_PAPER, _PLAIN, _NOT_FOUND = (255, 255, 255), (70, 70, 70), (222, 222, 222)
+_NARROWEST = 60  # pixels of a picture's width that still hold words
+_LETTERS_PER_LINE = 20  # at least so many on a narrow picture, as long as they can be read
+_LEAST_LETTER = 9  # pixels
+_LINES = 12  # of a caption taller than its picture; the rest is left out
+_TALLEST = 65_000  # pixels: JPEG ends at 65,535
+
+
+class Piece(NamedTuple):
+    """Letters without a blank that belong to one phrase; `phrase` is None for those outside of all phrases.
+
+    `phrase` is (label id, number of the span among the label's).
+    """
+
+    text: str
+    phrase: tuple[int, int] | None
+
+
+Word = tuple[Piece, ...]
+"""What stands between two blanks; more than one piece where a phrase begins or ends inside, as in "cat's"."""
+
+
+class _Pen(NamedTuple):
+    font: AnyFont
+    letter: int  # pixels
+    padding: int  # around the words of a phrase, and of the whole
+
+    def width(self, text: str) -> float:
+        return float(self.font.getlength(text))
+
+    def room(self, word: Word) -> float:
+        """What a word takes at most, with the padding of each phrase that it touches."""
+        return sum(self.width(piece.text) + 2 * self.padding * (piece.phrase is not None) for piece in word)
+
+
+def add_caption(picture: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
+    """`picture` with a strip below it on which stands the caption; as it is where it is too narrow for words.
+
+    Args:
+        picture: RGB, with its boxes drawn.
+        detections: those of a caption; `places` says where its labels stand.
+        palette: as it was given to `draw.annotate`.
+    """
+    if picture.width < _NARROWEST:
+        return picture
+    font_size = _letter(picture.size)
+    pen = _Pen(font_for(detections.text, font_size), font_size, max(1, round(0.22 * font_size)))
+    lines = wrap(words_of(detections), pen, picture.width - 2 * pen.padding)
+    step = round(1.5 * font_size)
+    fitting = (_TALLEST - picture.height) // step - 1
+    lines = _cut(lines, min(max(_LINES, picture.height // step), fitting))
+    if not lines:
+        return picture
+    whole = Image.new("RGB", (picture.width, picture.height + len(lines) * step + 2 * pen.padding), _PAPER)
+    whole.paste(picture)
+    colours = dict(enumerate(palette_colours(palette, len(detections.labels))))
+    found = {i: colours[i] for i in set(detections.label_ids.tolist())}
+    for number, line in enumerate(lines):
+        _draw_line(ImageDraw.Draw(whole), line, picture.height + pen.padding + number * step, step, pen, found)
+    return whole
+
+
+def words_of(detections: Detections) -> list[Word]:
+    """The caption's words, each letter with its phrase. Where spans overlap, a phrase with a box comes first."""
+    text = detections.text
+    owners: list[tuple[int, int] | None] = [None] * len(text)
+    found = set(detections.label_ids.tolist())
+    for label in sorted(range(len(detections.labels)), key=lambda i: (i in found, -i)):
+        for number, (begin, end) in enumerate(detections.places[label]):
+            owners[begin:end] = [(label, number)] * (min(end, len(text)) - begin)
+    letters = zip(text, owners, strict=True)
+    return [_word(group) for blank, group in groupby(letters, lambda pair: pair[0].isspace()) if not blank]
+
+
+def _word(letters: Iterable[tuple[str, tuple[int, int] | None]]) -> Word:
+    return tuple(
+        Piece("".join(letter for letter, _ in group), phrase)
+        for phrase, group in groupby(letters, lambda pair: pair[1])
+    )
+
+
+def wrap(words: Iterable[Word], pen: _Pen, width: float) -> list[list[Word]]:
+    """Lines of words, none wider than `width` pixels; a word that is wider alone is broken."""
+    lines: list[list[Word]] = []
+    used = math.inf
+    blank = pen.width(" ")
+    for word in (part for whole in words for part in _broken(whole, pen, width)):
+        room = pen.room(word)
+        if used + blank + room > width:
+            lines.append([])
+            used = -blank
+        lines[-1].append(word)
+        used += blank + room
+    return lines
+
+
+def _broken(word: Word, pen: _Pen, width: float) -> Iterator[Word]:
+    """The word as it is, or its letters in pieces that fit, each at least one letter long."""
+    if pen.room(word) <= width:
+        yield word
+        return
+    for text, phrase in word:
+        begin = 0
+        for end in range(1, len(text) + 1):
+            if end == len(text) or pen.room((Piece(text[begin : end + 1], phrase),)) > width:
+                yield (Piece(text[begin:end], phrase),)
+                begin = end
+
+
+def _cut(lines: list[list[Word]], limit: int) -> list[list[Word]]:
+    if len(lines) <= limit:
+        return lines
+    kept = lines[: max(limit, 0)]
+    if kept:
+        kept[-1][-1] = (Piece("…", None),)
+    return kept
+
+
+def _letter(size: tuple[int, int]) -> int:
+    """Pixels: as high as the letters at the boxes, and lower on a picture too narrow for them."""
+    return min(sizes_for(size, 0).letter, max(_LEAST_LETTER, 2 * size[0] // _LETTERS_PER_LINE))
+
+
+def _draw_line(
+    canvas: ImageDraw.ImageDraw, line: list[Word], top: int, step: int, pen: _Pen, found: dict[int, Colour]
+) -> None:
+    """Words of one phrase stand on one ground, blanks included."""
+    x, middle = float(pen.padding), top + step / 2
+    for text, phrase in _runs(line):
+        if phrase is None:
+            canvas.text((x, middle), text, fill=_PLAIN, font=pen.font, anchor="lm")
+            x += pen.width(text)
+            continue
+        colour = found.get(phrase[0], _NOT_FOUND)
+        right = x + pen.width(text) + 2 * pen.padding
+        ground = (x, top + step * 0.06, right - 1, top + step * 0.94)
+        canvas.rounded_rectangle(ground, radius=pen.padding, fill=colour)
+        canvas.text((x + pen.padding, middle), text, fill=ink_on(colour), font=pen.font, anchor="lm")
+        x = right
+
+
+def _runs(line: list[Word]) -> Iterator[Piece]:
+    """The pieces of a line with the blanks between words; neighbours of one phrase are one."""
+    pieces: list[Piece] = []
+    for word in line:
+        if pieces:
+            pieces.append(Piece(" ", pieces[-1].phrase if pieces[-1].phrase == word[0].phrase else None))
+        pieces.extend(word)
+    for phrase, group in groupby(pieces, lambda piece: piece.phrase):
+        yield Piece("".join(piece.text for piece in group), phrase)

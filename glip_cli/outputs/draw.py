@@ -1,0 +1,325 @@
+"""Detections onto a picture, and out of it as crops.
+
+Sizes follow the picture: on 640x480 pixels lines are 2 and letters 15 pixels high; both grow a little more
+slowly than the picture's sides. Labels stay inside the picture and avoid each other.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageColor, ImageDraw
+
+from glip_cli.errors import UsageError
+from glip_cli.outputs.fonts import AnyFont, font_for
+from glip_cli.outputs.files import safe_name, written
+from glip_cli.types import Detections
+
+Colour = tuple[int, int, int]
+
+# Neighbours in each list differ in hue and in lightness.
+PALETTES: dict[str, tuple[str, ...]] = {
+    "bright": (
+        *("#ff3b30", "#1e90ff", "#ffd60a", "#9b30ff", "#2ecc40", "#ff2d9b", "#00d5e0", "#ff851b"),
+        *("#3d4bff", "#b6f000", "#b0006d", "#7fdbff", "#8b4513", "#ffb3c6", "#007a5a", "#e0b0ff"),
+    ),
+    # Okabe and Ito, Color Universal Design (2008): told apart with any colour vision.
+    "okabe-ito": ("#e69f00", "#0072b2", "#f0e442", "#d55e00", "#56b4e9", "#009e73", "#cc79a7"),
+}
+_GOLDEN_RATIO = 0.6180339887
+
+
+class Rect(NamedTuple):
+    """Pixels; right and bottom are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pixels: the width of lines, the height of letters, and the room around a text."""
+
+    line: int
+    letter: int
+    padding: int
+
+
+def annotate(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
+    """A copy of `image` in RGB with a box, a label and a score for each detection.
+
+    Args:
+        image: the upright picture that `detections.size` speaks of.
+        detections: boxes in its pixels; what reaches beyond it is cut.
+        palette: see `palette_colours`.
+
+    Raises:
+        UsageError: `palette` names no palette and no colour.
+    """
+    colours = palette_colours(palette, len(detections.labels))
+    canvas = image.convert("RGB")
+    sizes = sizes_for(canvas.size, len(detections))
+    boxes = [_pixels(box, canvas.size) for box in detections.boxes.tolist()]
+    pen = ImageDraw.Draw(canvas, "RGBA")  # for boxes; tags are pasted, since most letters come again and again
+    for i in reversed(range(len(detections))):  # the best comes last, on top
+        _draw_box(pen, boxes[i], colours[detections.label_ids[i]], sizes.line)
+    texts = zip(detections.names, detections.scores.tolist(), strict=True)
+    tags = [_tag(label, score, sizes, canvas.size) for label, score in texts]
+    places = place_tags(boxes, [tag.size for tag in tags], canvas.size)
+    for tag, place, label_id in reversed([*zip(tags, places, detections.label_ids, strict=True)]):
+        if place is not None:
+            _draw_tag(canvas, tag, place, colours[label_id], sizes.padding)
+    return canvas
+
+
+def palette_colours(palette: str | Sequence[str], count: int) -> list[Colour]:
+    """`count` RGB colours, one per label.
+
+    Args:
+        palette: a name of `PALETTES`; or colours, as a list or with commas ("red,#00ff00,hsl(90,50%,50%)"), in the
+            spellings of CSS. A list of one's own repeats; "bright" goes on with ever new hues.
+        count: how many labels there are.
+    """
+    names = _split(palette) if isinstance(palette, str) else tuple(palette)
+    if not names:
+        raise UsageError("the palette is empty; name a palette or colours")
+    colours = [_colour(name) for name in names]
+    if names == PALETTES["bright"]:
+        colours += [_new_hue(i) for i in range(len(colours), count)]
+    return [colours[i % len(colours)] for i in range(count)]
+
+
+def _split(palette: str) -> tuple[str, ...]:
+    if palette in PALETTES:
+        return PALETTES[palette]
+    names, depth = [""], 0
+    for character in palette:  # a comma inside hsl(...) parts no colours
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            names.append("")
+        else:
+            names[-1] += character
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _colour(name: str) -> Colour:
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError:
+        known = ", ".join(PALETTES)
+        raise UsageError(f"{name!r} is no palette ({known}) and no colour such as red or #ff0000") from None
+    return red, green, blue
+
+
+def _new_hue(index: int) -> Colour:
+    """The golden ratio never comes near a hue that it gave lately; lightness takes turns."""
+    lightness = (0.6, 0.42, 0.75)[index % 3]
+    red, green, blue = colorsys.hls_to_rgb(index * _GOLDEN_RATIO % 1, lightness, 0.85)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def sizes_for(size: tuple[int, int], count: int) -> Sizes:
+    side = math.sqrt(size[0] * size[1])
+    crowd = min(1.0, max(0.7, math.sqrt(25 / max(count, 1))))  # many boxes: smaller labels hide less
+    letter = max(9, round(15 * (side / 555) ** 0.8 * crowd))
+    return Sizes(max(1, round(2 * (side / 555) ** 0.8)), letter, max(1, round(letter * 0.22)))
+
+
+def _pixels(box: Sequence[float], size: tuple[int, int]) -> Rect:
+    """`box` in whole pixels inside the picture, at least one each way, wherever it lay."""
+    left, right = (min(max(round(x), 0), size[0]) for x in (box[0], box[2]))
+    top, bottom = (min(max(round(y), 0), size[1]) for y in (box[1], box[3]))
+    left, top = min(left, size[0] - 1), min(top, size[1] - 1)
+    return Rect(left, top, max(right, left + 1), max(bottom, top + 1))
+
+
+def _draw_box(pen: ImageDraw.ImageDraw, box: Rect, colour: Colour, line: int) -> None:
+    """The line between two thin edges, dark on light colours and light on dark: one of them shows on any ground."""
+    edge, contrast = max(1, line // 3), (*ink_on(colour), 110)
+    for inset, width, fill in ((-edge, edge, contrast), (line, edge, contrast), (0, line, (*colour, 255))):
+        left, top, right, bottom = box.left + inset, box.top + inset, box.right - inset - 1, box.bottom - inset - 1
+        if right >= left and bottom >= top:
+            pen.rectangle((left, top, right, bottom), outline=fill, width=width)
+
+
+@dataclass(frozen=True, eq=False)
+class _Letters:
+    """A text, drawn once: `mask` (white on black) lies in `box`, relative to where the text begins, in pixels."""
+
+    text: str
+    mask: Image.Image
+    box: Rect
+    advance: int  # to where the next text begins
+
+
+@lru_cache(maxsize=2048)
+def _letters(text: str, font: AnyFont) -> _Letters:
+    left, top, right, bottom = font.getbbox(text)
+    box = Rect(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    mask = Image.new("L", (max(box.right - box.left, 1), max(box.bottom - box.top, 1)))
+    ImageDraw.Draw(mask).text((-box.left, -box.top), text, fill=255, font=font)
+    return _Letters(text, mask, box, math.ceil(font.getlength(text)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tag:
+    """Texts with a space between; `size` in pixels with padding; `offset` from the tag's corner to where they begin."""
+
+    parts: tuple[_Letters, ...]
+    space: int
+    size: tuple[int, int]
+    offset: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        return " ".join(part.text for part in self.parts)
+
+
+def _tag(label: str, score: float, sizes: Sizes, picture: tuple[int, int]) -> _Tag:
+    """`label score`, on one line, its label cut with an ellipsis where it is wider than the picture."""
+    label = " ".join(label[: 4 * picture[0]].split())  # no letter is so narrow that more would fit
+    font = font_for(label, sizes.letter)
+    top, bottom, space = _line(font)
+    number = _letters(f"{score:.2f}", font)
+    label = _cut(label, font, picture[0] - 2 * sizes.padding - space - number.box.right)
+    parts = (_letters(label, font), number) if label else (number,)
+    top, bottom = min(top, *(part.box.top for part in parts)), max(bottom, *(part.box.bottom for part in parts))
+    left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + number.box.right
+    size = right - left + 2 * sizes.padding, bottom - top + 2 * sizes.padding
+    return _Tag(parts, space, size, (sizes.padding - left, sizes.padding - top))
+
+
+@lru_cache(maxsize=2048)
+def _cut(label: str, font: AnyFont, room: int) -> str:
+    """The label where it fits into `room` pixels, else what of it fits with an ellipsis, else nothing."""
+
+    def fits(text: str) -> bool:
+        return math.ceil(font.getlength(text)) - min(math.floor(font.getbbox(text)[0]), 0) <= room
+
+    def cut(length: int) -> str:
+        return f"{label[:length].rstrip()}…" if length else ""
+
+    if fits(label):
+        return label
+    return cut(bisect_left(range(1, len(label)), True, key=lambda length: not fits(cut(length))))
+
+
+@lru_cache(maxsize=64)
+def _line(font: AnyFont) -> tuple[int, int, int]:
+    """Top and bottom of a line, so that tags are of one height whatever hangs below it; and the width of a space."""
+    return math.floor(font.getbbox("dl")[1]), math.ceil(font.getbbox("gj")[3]), math.ceil(font.getlength(" "))
+
+
+def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: tuple[int, int]) -> list[Rect | None]:
+    """Where each tag (width, height) goes: at its box, inside the picture, hiding as little as can be.
+
+    Earlier tags count most, then boxes so small that a tag would hide what is in them. None for a tag that is
+    larger than the picture.
+    """
+    edges = _columns(boxes)
+    areas = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    taken = np.zeros_like(edges)
+    places: list[Rect | None] = []
+    count = 0
+    for box, tag in zip(boxes, tags, strict=True):
+        candidates = _candidates(box, tag, picture)
+        if not candidates:
+            places.append(None)
+            continue
+        columns = _columns(candidates)
+        reach = Rect(*columns[:2].min(axis=1).tolist(), *columns[2:].max(axis=1).tolist())
+        is_small = areas < 4 * tag[0] * tag[1]
+        cost = 4 * _hidden(columns, _near(reach, taken[:, :count])) + _hidden(columns, _near(reach, edges, is_small))
+        best = int(cost.argmin())
+        places.append(candidates[best])
+        taken[:, count] = columns[:, best]
+        count += 1
+    return places
+
+
+Columns = npt.NDArray[np.int64]
+"""int64 [4, n]: left, top, right and bottom of n rectangles."""
+
+
+def _columns(rects: Sequence[Rect]) -> Columns:
+    return np.array(rects, np.int64).reshape(-1, 4).T.copy()
+
+
+def _near(reach: Rect, things: Columns, counted: npt.NDArray[np.bool_] | bool = True) -> Columns:
+    """Of `things` those that are `counted` and reach into a rectangle: a few of thousands."""
+    left, top, right, bottom = things
+    inside = (left < reach.right) & (right > reach.left) & (top < reach.bottom) & (bottom > reach.top)
+    near: Columns = things[:, counted & inside]
+    return near
+
+
+def _hidden(tags: Columns, things: Columns) -> npt.NDArray[np.int64]:
+    """[t]: how many square pixels of `things` each of t `tags` would hide."""
+    left, top, right, bottom = things
+    width = np.minimum(tags[2, :, None], right) - np.maximum(tags[0, :, None], left)
+    height = np.minimum(tags[3, :, None], bottom) - np.maximum(tags[1, :, None], top)
+    hidden: npt.NDArray[np.int64] = (np.maximum(width, 0) * np.maximum(height, 0)).sum(axis=1)
+    return hidden
+
+
+def _candidates(box: Rect, tag: tuple[int, int], picture: tuple[int, int]) -> list[Rect]:
+    """Above the box, inside at its top, below, inside at its bottom; at its left end, then its right; then higher."""
+    width, height = tag
+    room_x, room_y = picture[0] - width, picture[1] - height
+    if room_x < 0 or room_y < 0:
+        return []
+    tops = [box.top - height, box.top, box.bottom, box.bottom - height, box.top + height, box.bottom - 2 * height]
+    # One that would leave the picture is moved to its edge, which comes after those that fit as they are.
+    tops = [y for y in tops if 0 <= y <= room_y] + [min(max(y, 0), room_y) for y in tops if not 0 <= y <= room_y]
+    lefts = [min(max(x, 0), room_x) for x in (box.left, box.right - width)]
+    return [Rect(x, y, x + width, y + height) for x in lefts for y in tops]
+
+
+def _draw_tag(canvas: Image.Image, tag: _Tag, place: Rect, colour: Colour, padding: int) -> None:
+    canvas.paste(colour, place, _rounded(tag.size, padding))
+    x, y = place.left + tag.offset[0], place.top + tag.offset[1]
+    for part in tag.parts:
+        canvas.paste(ink_on(colour), (x + part.box.left, y + part.box.top), part.mask)
+        x += part.advance + tag.space
+
+
+@lru_cache(maxsize=256)
+def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    """A rectangle of (width, height) with round corners, as a mask."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius=radius, fill=255)
+    return mask
+
+
+@lru_cache(maxsize=2048)
+def ink_on(colour: Colour) -> Colour:
+    """Black or white, by relative luminance (WCAG 2.1, with gamma 2.2)."""
+    red, green, blue = (float((value / 255) ** 2.2) for value in colour)
+    return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.36 else (255, 255, 255)
+
+
+def save_crops(image: Image.Image, detections: Detections, folder: Path, name: str) -> list[Path]:
+    """Each box as `folder/<label>/<name>-<i>.jpg`, i from 0 in the order of the record. Returns the files.
+
+    A box is rounded outwards to whole pixels and cut at the picture's edge; one outside of it gives no file.
+    """
+    paths = []
+    for i, (label, box) in enumerate(zip(detections.names, detections.boxes.tolist(), strict=True)):
+        left, top = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
+        right, bottom = min(math.ceil(box[2]), image.width), min(math.ceil(box[3]), image.height)
+        if right > left and bottom > top:
+            paths.append(folder / safe_name(label) / f"{name}-{i}.jpg")
+            with written(paths[-1]) as stream:
+                image.convert("RGB").crop((left, top, right, bottom)).save(stream, "JPEG", quality=95)
+    return paths

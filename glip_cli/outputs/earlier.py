@@ -1,0 +1,102 @@
+"""What earlier runs left in a folder: refused where new results would mix with it, removed with --overwrite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
+from glip_cli.outputs.records import SCHEMA
+from glip_cli.outputs.yolo import yolo_names
+
+_WHOLE = ("coco_results.json", "coco_images.json", "results.csv", "labelstudio.json", "labelstudio.xml")
+_HEAD_BYTES = 1000
+
+
+def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], overwrite: bool = False) -> None:
+    """Whether results of `labels` can be added to what is there, or take its place with `overwrite`.
+
+    Raises:
+        UsageError: files that glip did not write would be replaced, or numbers of classes would mean other labels.
+    """
+    classes = mmdet_classes(folder)
+    if "yolo" in formats and yolo_names(folder) is None:
+        _refuse_foreign(folder / "labels", ".txt", lambda path: False)
+    if "voc" in formats:
+        _refuse_foreign(folder / "Annotations", ".xml", _is_voc)
+    if "json" in formats:
+        _refuse_foreign(folder / "preds", ".json", lambda path: _is_json(path) or (overwrite and classes is not None))
+    if "mmdet" in formats and classes is None:
+        _refuse_foreign(folder / "preds", ".json", lambda path: overwrite and _is_json(path))
+    if "mmdet" in formats and not overwrite:
+        _compare(classes or [], labels, folder / "preds")
+
+
+def _compare(before: Sequence[str], labels: Sequence[str], folder: Path) -> None:
+    for old, new in zip(before, labels, strict=False):
+        if old != new:
+            raise UsageError(
+                f"{folder} holds results of other labels ({_short(old)}, not {_short(new)}); choose another --out-dir, "
+                "or --overwrite"
+            )
+
+
+def _short(label: str) -> str:
+    return repr(label if len(label) <= 30 else f"{label[:29]}…")
+
+
+def _refuse_foreign(folder: Path, suffix: str, is_ours: Callable[[Path], bool]) -> None:
+    for path in _files(folder, suffix):
+        if not is_ours(path):
+            raise UsageError(f"{path} was not written by this format of glip; choose another --out-dir")
+
+
+def _files(folder: Path, suffix: str) -> Iterator[Path]:
+    return (path for path in folder.rglob(f"*{suffix}") if path.is_file() and not path.name.startswith("."))
+
+
+def _is_json(path: Path) -> bool:
+    return f'"schema": "{SCHEMA}"'.encode() in _head(path)
+
+
+def _is_voc(path: Path) -> bool:
+    return b"<database>glip " in _head(path)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+def clear_earlier(folder: Path) -> None:
+    """Remove what formats of glip wrote there, and nothing else. Raises OutputError."""
+    try:
+        for path in list(_ours(folder)):
+            path.unlink(missing_ok=True)
+        for name in ("labels", "Annotations", "preds"):
+            _remove_empty(folder / name)
+    except OSError as error:
+        raise OutputError(f"cannot remove results in {folder}: {error.strerror or error}") from None
+
+
+def _ours(folder: Path) -> Iterator[Path]:
+    yield from (folder / name for name in _WHOLE)
+    with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too
+        if yolo_names(folder) is not None:
+            yield from _files(folder / "labels", ".txt")
+            yield from (folder / "data.yaml", folder / "yolo_images.csv")
+    yield from filter(_is_voc, _files(folder / "Annotations", ".xml"))
+    is_mmdet = mmdet_classes(folder) is not None
+    yield from (path for path in _files(folder / "preds", ".json") if is_mmdet or _is_json(path))
+    yield folder / MMDET_CLASSES
+
+
+def _remove_empty(folder: Path) -> None:
+    """And the folders in it, deepest first."""
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

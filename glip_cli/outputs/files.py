@@ -1,0 +1,213 @@
+"""What every writer stands on: files that appear whole, JSON, CSV and XML as bytes, and a name for each picture."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+from glip_cli.utils.text_format import counted, one_line
+
+_NAME_BYTES = 180  # of the 255 that file systems allow; the rest is for a number, a suffix and ".tmp"
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+# https://www.w3.org/TR/xml/#charsets; a carriage return is allowed, but every reader takes it for a line feed
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def json_bytes(value: object, indent: int | None = None) -> bytes:
+    """UTF-8 JSON, letters of every script as themselves; NaN is refused, because JSON has none."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def save_json(path: Path, value: object, indent: int | None = None) -> None:
+    with written(path) as stream:
+        stream.write(json_bytes(value, indent) + b"\n")
+
+
+def xml_text(text: str) -> str:
+    """`text` with Python's escapes for the control characters that XML 1.0 cannot hold, not even as references."""
+    return _NOT_IN_XML.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def save_xml(path: Path, root: ElementTree.Element) -> None:
+    """`root`, indented (it is changed for that), as UTF-8."""
+    ElementTree.indent(root)
+    with written(path) as stream:
+        stream.write(ElementTree.tostring(root, encoding="unicode").encode() + b"\n")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under `path`, replacing another, only when the block ends well. Makes its folder if missing.
+
+    Until then it has a temporary name beside its own, which a block that ends otherwise does not leave behind: no
+    exception, Ctrl-C at any step included. (A context manager that is dropped is told so, as by an exception.)
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream: BinaryIO | None = None
+    try:
+        stream = temporary.open("wb")
+        yield stream
+        stream.close()
+        temporary.replace(path)
+    except BaseException:
+        if stream is not None:
+            with suppress(OSError):  # what a full disk has refused, it refuses again
+                stream.close()
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class AtomicFile:
+    """As `written`, for what is written over a long time: it has its name once it is closed, and is gone if dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._written = written(path)
+        self._stream = self._written.__enter__()
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def close(self) -> None:
+        self._written.__exit__(None, None, None)
+
+
+class JsonList:
+    """A JSON list that is written item by item, one per line."""
+
+    def __init__(self, file: AtomicFile, opening: bytes, closing: bytes) -> None:
+        self._file, self._closing = file, closing
+        self._separator = b"\n"
+        file.write(opening)
+
+    def add(self, item: object) -> None:
+        self._file.write(self._separator + json_bytes(item))
+        self._separator = b",\n"
+
+    def close(self, after: bytes = b"") -> None:
+        self._file.write(self._closing + after)
+        self._file.close()
+
+
+class CsvFile:
+    """Rows of a CSV file as RFC 4180 has it: UTF-8, lines end in CRLF, quotes where a cell needs them."""
+
+    def __init__(self, file: AtomicFile, header: Sequence[str]) -> None:
+        self._file = file
+        self._rows = csv.writer(self)
+        self.add(header)
+
+    def add(self, cells: Sequence[object]) -> None:
+        self._rows.writerow(cells)
+
+    def write(self, line: str) -> None:
+        """For the csv module, which hands each finished line over."""
+        self._file.write(line.encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FileNames:
+    """Names for what is made from each picture: its path below `root` without suffix, so that folders are mirrored.
+
+    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL gives the last part alone. Where two pictures of a
+    folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`, `s-3` ...).
+    Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The same
+    pictures in the same order get the same names. No name leads out of the folder that it is used in.
+
+    Remembers a number for each name once given, about 80 bytes; two names whose numbers happen to agree (one chance in
+    a million for a million pictures) cost the later picture a `-2` that it did not need.
+
+    Attributes:
+        kept: how many names have the suffix.
+    """
+
+    def __init__(self, root: str = "") -> None:
+        self._root = [part for part in path_parts(root) if part not in ("", ".")]
+        self._given: dict[int, str] = {}  # digest of a name: the suffix of its picture
+        self._repeats: dict[int, int] = {}
+        self.kept, self._example = 0, ""
+
+    def of(self, image_name: str) -> str:
+        folders, stem, suffix = self._parts(image_name)
+        base = "/".join([*folders, stem])
+        key = digest(base)
+        if self._given.get(key, suffix) != suffix:
+            base += suffix
+            key = digest(base)
+            self.kept, self._example = self.kept + 1, self._example or base
+        name, taken, repeats = base, key, self._repeats.get(key, 0)
+        while taken in self._given:
+            repeats += 1
+            name = f"{base}-{repeats + 1}"
+            taken = digest(name)
+        self._given[taken] = suffix
+        if repeats:
+            self._repeats[key] = repeats
+        return name
+
+    def _parts(self, image_name: str) -> tuple[list[str], str, str]:
+        """Folders, stem and suffix, all of them safe."""
+        folders: list[str] = []
+        if "://" not in image_name:
+            parts = [part for part in path_parts(image_name)[:-1] if part not in ("", ".")]
+            below = parts[len(self._root) :] if parts[: len(self._root)] == self._root else parts
+            folders = [_safe_folder(part) for part in below if part != ".."]
+        suffix = safe_name(os.path.splitext(path_parts(image_name)[-1])[1])
+        return folders, file_stem(image_name), sys.intern(f".{suffix.lower()[:16]}") if suffix != "_" else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the names."""
+        if not self.kept:
+            return ()
+        their = "shares its stem with another of its folder; its files keep the suffix"
+        if self.kept > 1:
+            their = "share their stems with others of their folders; their files keep the suffix"
+        return (f"{counted(self.kept, 'image')} {their}, as {one_line(self._example)}",)
+
+
+def _safe_folder(part: str) -> str:
+    """As `safe_name`, and never called as a file that is made from a picture."""
+    name = safe_name(part)
+    return f"{name}_" if name.lower().endswith((".jpg", ".json", ".safetensors", ".txt", ".xml")) else name
+
+
+def digest(name: str) -> int:
+    """59 bits, the most that an int of 32 bytes takes; unlike `hash`, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest()) >> 5
+
+
+def file_stem(image_name: str) -> str:
+    """The last part of a path or URL without suffix and query, as a name that every file system takes."""
+    return safe_name(os.path.splitext(path_parts(image_name)[-1])[0])
+
+
+def path_parts(image_name: str) -> list[str]:
+    """The parts of a path or URL between slashes of either kind, without a query; at least one."""
+    if "://" in image_name:
+        image_name = re.split(r"[?#]", image_name, maxsplit=1)[0]
+    return re.split(r"[/\\]", image_name.rstrip("/\\"))
+
+
+def safe_name(text: str) -> str:
+    """`text` as a file name: no separator, control character or name that Windows keeps, at most 180 bytes."""
+    clean = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", text)
+    clean = clean.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore").strip(" .")
+    return f"_{clean}" if not clean or _RESERVED.fullmatch(clean) else clean

@@ -1,0 +1,50 @@
+"""The pictures that a run saves: each image with its boxes, and what is inside each box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from glip_cli.outputs.caption_image import add_caption
+from glip_cli.outputs.draw import annotate, palette_colours, save_crops
+from glip_cli.outputs.files import written
+from glip_cli.types import Detections
+
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which to save, and where. Raises UsageError for a palette that cannot be meant."""
+
+    folder: Path
+    drawn: bool = False  # vis/NAME.jpg, the image with its boxes
+    crops: bool = False  # crops/LABEL/NAME..., the content of each box
+    palette: str = "bright"
+
+    def __post_init__(self) -> None:
+        palette_colours(self.palette, 1)  # a wrong one is refused before the work
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where the two kinds go."""
+        return self.folder / "vis", self.folder / "crops"
+
+    @property
+    def any(self) -> bool:
+        return self.drawn or self.crops
+
+    def save(self, image: Image.Image, detections: Detections, name: str) -> None:
+        """Write what is wanted of one image under `name`. Raises OSError."""
+        if self.drawn:
+            with written(self.folders[0] / f"{name}.jpg") as stream:
+                self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
+        if self.crops:
+            save_crops(image, detections, self.folders[1], name)
+
+    def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
+        """The image with its boxes; under it the caption, where the prompt was one."""
+        drawn = annotate(image, detections, self.palette)
+        return add_caption(drawn, detections, self.palette) if detections.places else drawn

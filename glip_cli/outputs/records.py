@@ -1,0 +1,140 @@
+"""One JSON object per picture: schema glip/1, the form that every other format is made from."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict, final
+
+from glip_cli.utils.text_format import valid_unicode
+from glip_cli.types import Detections
+
+SCHEMA = "glip/1"
+
+
+class Box(TypedDict):
+    """Absolute pixels of the upright original image; named corners cannot be mistaken for x, y, w, h."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class Detection(TypedDict):
+    """One box. `label_id` counts from 0 into the record's labels; `span` is [begin, end) of its prompt."""
+
+    label: str
+    label_id: int
+    score: float
+    span: list[int]
+    box: Box
+
+
+@final
+class Record(TypedDict):
+    """What was found in one picture, best first.
+
+    `spans` is there where the prompt is a caption: for each of `labels` every [begin, end) of the prompt where it
+    stands, found or not. A detection's `span` is the first of them.
+    """
+
+    schema: str
+    image: str
+    width: int
+    height: int
+    model: str
+    prompt: str
+    labels: list[str]
+    spans: NotRequired[list[list[list[int]]]]
+    detections: list[Detection]
+
+
+@final
+class ErrorRecord(TypedDict):
+    """A picture that could not be read, so that a file of results names every picture once.
+
+    `host` is there where the error may be a machine's or a moment's: the machine that could not have the image.
+    """
+
+    schema: str
+    image: str
+    model: str
+    error: str
+    host: NotRequired[str]
+
+
+AnyRecord = Record | ErrorRecord
+
+
+def record(image_name: str, detections: Detections, model: str) -> Record:
+    """Scores to 6 decimals and corners to 3 (a thousandth of a pixel): shorter than float32's own error."""
+    width, height = detections.size
+    made: Record = {
+        "schema": SCHEMA,
+        "image": valid_unicode(image_name),
+        "width": width,
+        "height": height,
+        "model": model,
+        "prompt": valid_unicode(detections.text),
+        "labels": [valid_unicode(label) for label in detections.labels],
+        "detections": [_detection(detections, i) for i in range(len(detections))],
+    }
+    if detections.places:
+        made["spans"] = [[list(span) for span in spans] for spans in detections.places]
+    return made
+
+
+def error_record(image_name: str, message: str, model: str) -> ErrorRecord:
+    return {"schema": SCHEMA, "image": valid_unicode(image_name), "model": model, "error": valid_unicode(message)}
+
+
+def _detection(detections: Detections, index: int) -> Detection:
+    label_id = int(detections.label_ids[index])
+    xmin, ymin, xmax, ymax = (round(float(corner), 3) for corner in detections.boxes[index])
+    return {
+        "label": valid_unicode(detections.labels[label_id]),
+        "label_id": label_id,
+        "score": round(float(detections.scores[index]), 6),
+        "span": list(detections.spans[label_id]),
+        "box": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+    }
+
+
+def corners(detection: Detection) -> tuple[float, float, float, float]:
+    """(xmin, ymin, xmax, ymax) in pixels."""
+    box = detection["box"]
+    return box["xmin"], box["ymin"], box["xmax"], box["ymax"]
+
+
+def corners_inside(record: Record, detection: Detection) -> tuple[float, float, float, float]:
+    """(xmin, ymin, xmax, ymax) as fractions of the image's sides, clipped to [0, 1]."""
+    sides = (record["width"], record["height"]) * 2
+    xmin, ymin, xmax, ymax = (min(max(c / side, 0.0), 1.0) for c, side in zip(corners(detection), sides, strict=True))
+    return xmin, ymin, xmax, ymax
+
+
+class ClassNumbers:
+    """Numbers from 0 for labels, in the order in which records bring them; a label that repeats has one number.
+
+    In one run every record has the same labels; where none repeats, the number is the `label_id`.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._learnt: list[str] = []
+
+    def learn(self, labels: list[str]) -> None:
+        if labels != self._learnt:
+            self._learnt = labels
+            for label in labels:
+                self._numbers.setdefault(label, len(self._numbers))
+
+    def __getitem__(self, label: str) -> int:
+        return self._numbers[label]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def names(self) -> list[str]:
+        """Every label so far, in the order of its number."""
+        return list(self._numbers)

@@ -1,0 +1,130 @@
+"""Records to a YOLO data set, which grows run by run: classes keep their numbers, images their names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from glip_cli.errors import UsageError
+from glip_cli.outputs.files import AtomicFile, CsvFile, digest, written
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners_inside
+
+_HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"
+_DATA_YAML = f"""\
+{_HEAD}: put the pictures, or links to them, into images/,
+# each under the name that yolo_images.csv gives it. Its trainer refuses a sixth column (the score); drop it with
+#   find labels -name '*.txt' -exec perl -pi -e '$_ = join(" ", (split)[0..4]) . "\\n"' {{}} +
+path:  # empty: the folder of this file
+train: images
+val: images
+"""
+# What PyYAML cannot read (https://yaml.org/spec/1.1/#c-printable), the byte order mark, and YAML's own line ends
+_NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+class YoloWriter:
+    """`labels/<name>.txt` per image, a line `class cx cy w h score` per box, and `data.yaml` with the class names.
+
+    Centre and size are fractions of the image's width and height, to 6 decimals. An image without a box gets an
+    empty file. `yolo_images.csv` (`name,image`) says which image each name stands for: its path below the folder of
+    all images, without suffix. A class is the label's place from 0, where a label given twice counts once.
+
+    In a folder that an earlier run left, labels of that run keep their numbers, others get the next ones; an image
+    whose name stands for another image there gets a number. `data.yaml` is written before the first line that needs it,
+    so that a run that is killed leaves no line without a name.
+
+    `data.yaml` is what ultralytics 8 reads: an empty `path` is the file's own folder, wherever that is moved,
+    and `train` and `val` are its `images`, which is not made here. The comment in it tells how to train on the
+    boxes: ultralytics refuses lines of six columns, those of its own `save_conf=True` too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._classes = ClassNumbers()
+        self._written = yolo_names(folder)
+        self._classes.learn(self._written or [])
+        earlier = _rows(folder / "yolo_images.csv")
+        self._images = CsvFile(AtomicFile(folder / "yolo_images.csv"), ("name", "image"))
+        self._taken: dict[int, int] = {}  # by earlier runs: digest of a name, and of its image
+        for name, image in earlier:
+            self._taken[digest(name)] = digest(image)
+            self._images.add((name, image))
+
+    def add(self, record: AnyRecord, name: str) -> None:
+        if "detections" not in record:
+            return
+        self._classes.learn(record["labels"])
+        if self._written is None or len(self._classes) > len(self._written):
+            self._write_names()
+        name = self._free(name, record["image"])
+        if digest(name) not in self._taken:
+            self._images.add((name, record["image"]))
+        lines = (self._line(record, detection) for detection in record["detections"])
+        with written(self._folder / "labels" / f"{name}.txt") as stream:
+            stream.write("".join(lines).encode())
+
+    def close(self) -> None:
+        self._images.close()
+        if self._written is None:
+            self._write_names()
+
+    def _write_names(self) -> None:
+        self._written = self._classes.names
+        with written(self._folder / "data.yaml") as stream:
+            stream.write((_DATA_YAML + _yaml_names(self._written)).encode())
+
+    def _free(self, name: str, image: str) -> str:
+        """`name`, or with the first number under which no earlier run has another image."""
+        base, number = name, 1
+        while self._taken.get(digest(name), digest(image)) != digest(image):
+            number += 1
+            name = f"{base}-{number}"
+        return name
+
+    def _line(self, record: Record, detection: Detection) -> str:
+        x1, y1, x2, y2 = corners_inside(record, detection)
+        numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, detection["score"])
+        return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"
+
+
+def yolo_names(folder: Path) -> list[str] | None:
+    """The classes of the data.yaml that an earlier run left, by number; None without one. Raises UsageError."""
+    path = folder / "data.yaml"
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text("utf-8")
+        names = yaml.load(text, yaml.BaseLoader)["names"]
+        listed = names if isinstance(names, list) else [names[str(i)] for i in range(len(names))]
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        text, listed = "", []
+    if not text.startswith(_HEAD) and not (folder / "yolo_images.csv").exists():
+        raise UsageError(f"{path} was not written by glip; choose another --out-dir")
+    if not text or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise UsageError(f"{path}: its names cannot be read; choose another --out-dir, or --overwrite")
+    return listed
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2][1:]
+
+
+def _yaml_names(names: list[str]) -> str:
+    lines = "".join(f"  {i}: {_yaml_string(name)}\n" for i, name in enumerate(names))
+    return f"names:\n{lines}" if lines else "names: {}\n"
+
+
+def _yaml_string(text: str) -> str:
+    """A JSON string, which is a YAML string too once what YAML cannot print is escaped."""
+    return _NOT_IN_YAML.sub(_json_escape, json.dumps(text, ensure_ascii=False))
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

@@ -1,0 +1,160 @@
+"""A prompt made ready for a model: the texts to ask with, and how to report what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from glip_cli.errors import PromptError, UsageError
+from glip_cli.model.config import Config, GlipConfig
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
+from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
+from glip_cli.prompts.definitions import knowledge_chunks
+from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.prompt import caption_prompt, label_prompt, shown, texts_prompt
+from glip_cli.prompts.sides import names_a_side
+from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.types import Prompt, Span
+from glip_cli.utils.text_format import QUOTED, listed, shorten
+
+if TYPE_CHECKING:
+    from glip_cli.prompts.noun_phrases import Tagger
+
+PromptLike = str | Sequence[str] | Prompt
+"""A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A prompt made ready: what to ask the model, and how to report what it says.
+
+    Attributes:
+        chunks: the texts to ask with.
+        labels: what is reported, as typed; later label ids in the chunks are negatives.
+        text, spans: the prompt for people, and the first span of each reported label in it.
+        notes: remarks for the person.
+        nms_iou: of two boxes that overlap more, the better stays.
+    """
+
+    chunks: tuple[Chunk, ...]
+    labels: tuple[str, ...]
+    text: str
+    spans: tuple[Span, ...]
+    notes: tuple[str, ...]
+    nms_iou: float = GlipConfig.nms_iou
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What of a model decides how it is asked.
+
+    Attributes:
+        window: tokens that a text may have.
+        fused: whether text and image meet before the end.
+        name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
+        use_cls: whether a definition is read by [CLS], else by the tokens of its name.
+        nms_iou: as in `Plan`, unless the options say otherwise.
+        taught: the labels that the model was tuned for in any way.
+    """
+
+    tokenizer: Tokenizer
+    window: int
+    fused: bool
+    name: str
+    tuned_for: tuple[str, ...] = ()
+    use_cls: bool = False
+    nms_iou: float = GlipConfig.nms_iou
+    taught: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, config: Config, name: str, tuned_for: tuple[str, ...] = (),
+           use_cls: bool = False, taught: tuple[str, ...] = ()) -> Reader:  # fmt: skip
+        fused = config.fusion is not None
+        return cls(tokenizer, config.text.window, fused, name, tuned_for, use_cls, config.nms_iou, taught)
+
+    def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
+        """Make a prompt ready, once for many images. Raises PromptError."""
+        asked = as_prompt(prompt)
+        missing = [label for label in options.class_thresholds if label not in asked.labels]
+        if missing:
+            raise PromptError(
+                f"--class-threshold {shorten(missing[0], QUOTED)}: no such label; the labels are {listed(asked.labels)}"
+            )
+        full = asked
+        if options.negatives:
+            if asked.is_caption:
+                raise PromptError("--negative does not go with a caption; name the labels with --texts")
+            full = label_prompt([*asked.labels, *options.negatives])
+        chunks = self._chunks(full, options)
+        text, spans = shown(asked)
+        # definitions tell names apart
+        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer, self.taught)
+        notes = (
+            *self._tuning_notes(full),
+            *gather_notes(full, chunks),
+            *read,
+            *mirror_notes(chunks, options),
+            *floor_notes(options),
+        )
+        iou = self.nms_iou if options.nms_iou is None else options.nms_iou
+        return Plan(chunks, asked.labels, text, spans, notes, iou)
+
+    def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
+        if options.knowledge is None:
+            return chunk(asked, self.tokenizer, self.window, options.chunked_size)
+        if self.fused:
+            raise UsageError(f"--knowledge is for models without fusion, such as glip-t-a, not for {self.name}")
+        return knowledge_chunks(asked, options.knowledge, self.tokenizer, self.window, use_cls=self.use_cls)
+
+    def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
+        """An offset belongs to the tokens of one text."""
+        if self.tuned_for in ((), asked.labels):
+            return ()
+        labels = listed(self.tuned_for)
+        return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
+
+
+def as_prompt(prompt: PromptLike) -> Prompt:
+    """A text is split into labels; a list is taken as it is. Raises PromptError."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    return texts_prompt([prompt]) if isinstance(prompt, str) else label_prompt(list(prompt))
+
+
+def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
+    """The prompt of a text that reads like a caption (`labels.sentence_of`): its noun phrases are the labels.
+
+    None where it has none, or where they are the same as its labels.
+    """
+    from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
+
+    found = noun_phrases(text, tagger)
+    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
+        return None
+    return caption_prompt(text, parts=found)
+
+
+def mirrors(chunks: Sequence[Chunk]) -> bool:
+    """Whether a mirrored image may be asked for these texts, definitions included."""
+    return not any(names_a_side(part.prompt.text) for part in chunks)
+
+
+def mirror_notes(chunks: Sequence[Chunk], options: DetectOptions) -> tuple[str, ...]:
+    if options.tta and not mirrors(chunks):
+        return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
+    return ()
+
+
+def floor_notes(options: DetectOptions) -> tuple[str, ...]:
+    lowest = min([options.threshold, *options.class_thresholds.values()])
+    if lowest < PRE_NMS_SCORE_THRESHOLD:
+        return (f"threshold {lowest:g}: boxes whose label scores {PRE_NMS_SCORE_THRESHOLD:g} or less are never kept",)
+    return ()
+
+
+def every_label(plan: Plan) -> Plan:
+    """The same question with its negatives reported too, under names that nobody sees."""
+    labels = max(number for part in plan.chunks for number in part.label_ids) + 1
+    more = labels - len(plan.labels)
+    return replace(plan, labels=(*plan.labels, *[""] * more), spans=(*plan.spans, *[(0, 0)] * more))

@@ -1,0 +1,200 @@
+"""What the person asks for -> the exact text that the model reads, and where each label stands in it.
+
+    texts.py      what was typed -> labels
+    phrases.py    parts of a caption -> spans
+    nouns.py      the noun phrases of a caption -> spans; needs a tagger, so nothing here imports it
+    this file     labels | caption + spans -> Prompt
+    chunks.py     Prompt -> token ids and token places per label, in texts that fit the model
+
+The text is mmdetection's (3.3.0, mmdet/models/detectors/glip.py): names cleaned and joined by ". ", with none at
+the end. The labels are the person's: they come back exactly as typed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from glip_cli.errors import PromptError
+from glip_cli.prompts.chunking import Chunk, LabelRow, Tokens, chunk, explain, gather_notes, tokenize, vocabulary_notes
+from glip_cli.prompts.labels import BRACKETED, check_text, doubts, parse_texts, sentence_of
+from glip_cli.prompts.spans import check_spans, find_phrase, gather_phrases, parse_tokens_positive, read_brackets
+from glip_cli.types import Prompt, Span
+from glip_cli.utils.text_format import quoted
+
+__all__ = [
+    "Chunk",
+    "LabelRow",
+    "Tokens",
+    "caption_prompt",
+    "chunk",
+    "clean_name",
+    "explain",
+    "gather_notes",
+    "label_prompt",
+    "parse_texts",
+    "parse_tokens_positive",
+    "read_brackets",
+    "sentence_of",
+    "shown",
+    "texts_prompt",
+    "tokenize",
+    "vocabulary_notes",
+]
+
+SEPARATOR = ". "
+"""Between two names, as in training; also what ends a caption."""
+
+_NO_BRACKETS = str.maketrans("", "", "()")
+_WHITE = frozenset("\t\n\r")
+
+
+def label_prompt(labels: Sequence[str]) -> Prompt:
+    """The prompt of a list of labels; a label's id is its place in the list, also where labels repeat.
+
+    A label's span covers its name as the model reads it, with the blanks that cleaning leaves at its ends. Line ends
+    and tabs are blanks to the tokenizer; other control characters it drops, which a note says.
+
+    Raises PromptError, with the place, for a label that is no text or is blank, and for an empty list.
+    """
+    typed = _checked(labels)
+    names = [_model_name(label) for label in typed]
+    begins = accumulate((len(name) + len(SEPARATOR) for name in names[:-1]), initial=0)
+    spans = tuple(((begin, begin + len(name)),) for begin, name in zip(begins, names, strict=True))
+    return Prompt(SEPARATOR.join(names), typed, spans, notes=tuple(_label_notes(typed, names)))
+
+
+def texts_prompt(texts: Sequence[str]) -> Prompt:
+    """The prompt of the values of `--texts`, with notes on those that may have been meant otherwise.
+
+    Raises PromptError as `parse_texts` and `label_prompt`.
+    """
+    labels = parse_texts(texts)
+    prompt = label_prompt(labels)
+    return replace(prompt, notes=(*doubts(texts, labels), *prompt.notes))
+
+
+def caption_prompt(
+    text: str,
+    *,
+    spans: Sequence[Sequence[Span]] | None = None,
+    phrases: Sequence[str] | None = None,
+    parts: Sequence[Span] | None = None,
+) -> Prompt:
+    """The prompt of a sentence, of which some parts are the labels.
+
+    Args:
+        text: the caption; the model reads it with ". " at its end unless it ends with a full stop.
+        spans: for each label its characters [begin, end) in `text` (mmdetection's `tokens_positive`). The label is
+            those characters of the caption, several spans joined by a blank.
+        phrases: for each label words of the caption, found wherever they stand as whole words, whatever the case. The
+            label is the phrase as typed.
+        parts: characters [begin, end) in `text`, one phrase each (`nouns.noun_phrases`, `read_brackets`). A phrase that
+            occurs several times, whatever its case, is one label with all its spans; the label is its first words.
+
+    Raises PromptError unless exactly one of the three is given, and for a span or a phrase that is not in the caption.
+    """
+    caption = check_text(text, "the caption")
+    if not caption.strip():
+        raise PromptError("the caption is blank; write a sentence")
+    ways = sum(way is not None for way in (spans, phrases, parts))
+    if not ways:
+        raise PromptError("which parts of the caption? name them with --phrases or --tokens-positive")
+    if ways > 1:
+        raise PromptError("give either --phrases or --tokens-positive, not both")
+    labels = _labels_of(caption, spans, phrases, parts)
+    if not labels:
+        raise PromptError("no part of the caption is named; give --phrases or --tokens-positive")
+    full = caption if caption.endswith(".") else caption + SEPARATOR
+    typed = tuple(label for label, _ in labels)
+    return Prompt(full, typed, tuple(places for _, places in labels), True, tuple(_duplicate_notes(typed)))
+
+
+def _labels_of(
+    caption: str,
+    spans: Sequence[Sequence[Span]] | None,
+    phrases: Sequence[str] | None,
+    parts: Sequence[Span] | None,
+) -> list[tuple[str, tuple[Span, ...]]]:
+    """Each label with its places."""
+    if phrases is not None:
+        return [(phrase, find_phrase(phrase, caption)) for phrase in _checked(phrases, "phrase")]
+    if parts is not None:
+        grouped = gather_phrases([span for (span,) in check_spans([[part] for part in parts], caption)], caption)
+        return [(caption[places[0][0] : places[0][1]], places) for places in grouped]
+    return [(" ".join(caption[b:e] for b, e in label), label) for label in check_spans(spans or (), caption)]
+
+
+def shown(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
+    """The prompt for people, with the first span of each label in it.
+
+    Labels as typed, "cat . remote ."; or the caption as the model reads it, less the ". " that was put after it.
+    """
+    if prompt.is_caption:
+        first = tuple(spans[0] for spans in prompt.spans)
+        return prompt.text.removesuffix(SEPARATOR), first
+    begins = accumulate((len(label) + len(" . ") for label in prompt.labels[:-1]), initial=0)
+    places = tuple((begin, begin + len(label)) for begin, label in zip(begins, prompt.labels, strict=True))
+    return " . ".join(prompt.labels) + " .", places
+
+
+def clean_name(label: str) -> str:
+    """A label as the model was trained to read it: mmdetection's three replacements, with their quirks.
+
+    From the first "(" to the last ")" everything goes; the blank before it stays. Pairs of blanks are halved once.
+    """
+    return BRACKETED.sub("", label).replace("_", " ").replace("  ", " ")
+
+
+def _model_name(label: str) -> str:
+    """The cleaned label; where cleaning leaves nothing, the words inside its brackets, or else the label itself."""
+    candidates = (clean_name(label), clean_name(label.translate(_NO_BRACKETS)), label)
+    return next(name for name in candidates if name.strip())
+
+
+def _checked(labels: Sequence[str], what: str = "label") -> tuple[str, ...]:
+    if isinstance(labels, str):  # mmdetection reads such a string letter by letter
+        raise PromptError(f"{what}s come as a list, not as one text: [{quoted(labels)}]")
+    typed = tuple(check_text(label, f"{what} {place}") for place, label in enumerate(labels, 1))
+    if not typed:
+        raise PromptError(f"no {what}; give at least one")
+    for place, label in enumerate(typed, 1):
+        if not label.strip():
+            raise PromptError(f"{what} {place} of {len(typed)} is blank: {quoted(label)}; leave it out or name it")
+    return typed
+
+
+def _label_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    yield from _one_note(
+        f"label {quoted(label)}: nothing is left without its brackets, so the model reads {quoted(name)}"
+        for label, name in zip(typed, names, strict=True)
+        if not clean_name(label).strip()
+    )
+    yield from _one_note(
+        f"label {quoted(label)} holds control characters, which the model does not read"
+        for label in typed
+        if any(_is_control(char) for char in label)
+    )
+    yield from _duplicate_notes(typed)
+
+
+def _one_note(notes: Iterable[str]) -> Iterator[str]:
+    """The first of several notes of one kind, and how many more there are."""
+    made = list(notes)
+    if made:
+        yield made[0] + (f" (and {len(made) - 1} more such labels)" if len(made) > 1 else "")
+
+
+def _is_control(char: str) -> bool:
+    return char not in _WHITE and unicodedata.category(char) == "Cc"
+
+
+def _duplicate_notes(typed: Sequence[str]) -> Iterator[str]:
+    return _one_note(
+        f"label {quoted(label)} is given {count} times; each keeps an id of its own"
+        for label, count in Counter(typed).items()
+        if count > 1
+    )

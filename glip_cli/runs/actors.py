@@ -1,0 +1,221 @@
+"""Groups of images done by Ray actors that live as long as the run: whatever dies, each image gets its record.
+
+    waiting -> given to a worker -> done             and handed out in order
+                 worker dies: waiting again; dies again: its images one by one; one that kills alone is an error
+                 images are missing there: waiting again, for a worker on another node
+
+One thread does all of it, between waits of `POLL` seconds at most.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from glip_cli.runs.items import Item
+from glip_cli.runs.prefetch import in_order
+from glip_cli.errors import GlipError
+from glip_cli.outputs.records import AnyRecord
+
+POLL = 0.2
+AHEAD = 4  # groups for each worker that may be done before the one that is next
+DEATHS = 2  # of workers at a group before its images are done one by one, and at one of those before it is an error
+STRIKES = 3  # groups in a row whose images another node could read: then this one gets no more
+BAD_STARTS = 3  # in a row
+
+
+@dataclass
+class Group:
+    """Images that are done together.
+
+    Attributes:
+        records: one for each image, or fewer where a worker was told to stop; None until done.
+        deaths: workers that died at it.
+        refused: nodes that could not read all of its images, though others may.
+    """
+
+    items: list[Item]
+    records: list[AnyRecord] | None = None
+    error: str = ""
+    running: bool = False
+    deaths: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Hand:
+    """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
+
+    actor: Any
+    answer: Any
+    node: str = ""
+    host: str = ""
+    group: Group | None = None
+
+
+@dataclass
+class Crew:
+    """
+    Attributes:
+        hire: makes an actor with the methods `start` (JSON: node, host, error), `do` (rows in, JSON: records, error,
+            notes) and `stop`.
+        row: an item as an actor gets it.
+        doubt: whether another node may have an image that one has not.
+        died: the record of an image that kills its worker, on a host.
+        say: for remarks.
+    """
+
+    ray: Any
+    hire: Callable[[], Any]
+    size: int
+    row: Callable[[Item], Sequence[Any]]
+    doubt: Callable[[Item], bool]
+    died: Callable[[Item, str], AnyRecord]
+    stop: threading.Event
+    say: Callable[[str], None]
+    open: list[Group] = field(default_factory=list)
+    hands: list[Hand] = field(default_factory=list)
+    strikes: Counter[str] = field(default_factory=Counter)
+    said: set[str] = field(default_factory=set)
+    bad_starts: int = 0
+    problem: str = ""  # what the last worker said that could not start
+
+    def run(self, groups: Iterator[list[Item]]) -> Iterator[AnyRecord]:
+        """The records, in order. Raises GlipError where no worker can go on."""
+        with closing(in_order(Group, groups, 1, self.size, self.stop)) as made:
+            self._fill(made)
+            for _ in range(min(self.size, len(self.open))):
+                self._hire()
+            while self._fill(made):
+                self._give()
+                self._wait()
+                while self.open and self.open[0].records is not None:
+                    yield from self._result(self.open.pop(0))
+                if self.stop.is_set():
+                    yield from self._last()
+                    return
+
+    def _fill(self, made: Iterator[Group]) -> bool:
+        """Take groups as far ahead as is allowed. Is there anything left to do?"""
+        while len(self.open) < AHEAD * self.size and (group := next(made, None)):
+            self.open.append(group)
+        return bool(self.open)
+
+    def _hire(self) -> None:
+        actor = self.hire()
+        self.hands.append(Hand(actor, actor.start.remote()))
+
+    def _give(self) -> None:
+        for hand in self.hands:
+            if hand.node and hand.group is None and (group := self._next_for(hand.node)):
+                hand.group, group.running = group, True
+                hand.answer = hand.actor.do.remote(json.dumps([self.row(item) for item in group.items]))
+
+    def _next_for(self, node: str) -> Group | None:
+        waiting = (group for group in self.open if not group.running and group.records is None)
+        return next((group for group in waiting if not (node in group.refused and self._elsewhere(group))), None)
+
+    def _elsewhere(self, group: Group) -> bool:
+        """Whether a node is left that has not tried it; that of a worker that starts is not known yet."""
+        return any(hand.node not in group.refused for hand in self.hands)
+
+    def _wait(self) -> None:
+        busy = {hand.answer: hand for hand in self.hands if hand.group or not hand.node}
+        if not busy:
+            raise GlipError(self.problem or "no worker is left")
+        ready, _ = self.ray.wait(list(busy), timeout=POLL)
+        for answer in ready:
+            hand = busy[answer]
+            try:
+                self._answered(hand, json.loads(self.ray.get(answer)))
+            except self.ray.exceptions.RayTaskError:
+                raise
+            except self.ray.exceptions.RayError:
+                self._died(hand)
+
+    def _answered(self, hand: Hand, answer: dict[str, Any]) -> None:
+        for note in answer.get("notes", ()):
+            if note not in self.said:
+                self.said.add(note)
+                self.say(note)
+        if group := hand.group:
+            hand.group, group.running, group.error = None, False, answer["error"]
+            self._take(group, answer["records"], hand.node)
+        elif answer["error"]:
+            self._dismiss(hand, answer["error"])
+        else:
+            hand.node, hand.host, self.bad_starts = answer["node"], answer["host"], 0
+
+    def _take(self, group: Group, records: list[AnyRecord], node: str) -> None:
+        """A result counts unless another node may have what this one has not."""
+        pairs = zip(records, group.items, strict=False)
+        if any("host" in record and self.doubt(item) for record, item in pairs):
+            group.refused.append(node)
+            if self._elsewhere(group) and not self.stop.is_set():
+                group.error = ""
+                return
+        elif len(records) == len(group.items):
+            self.strikes[node] = 0
+            for other in group.refused:
+                self._strike(other)
+        group.records = records
+
+    def _strike(self, node: str) -> None:
+        self.strikes[node] += 1
+        if self.strikes[node] == STRIKES:
+            for hand in [hand for hand in self.hands if hand.node == node]:
+                self._dismiss(hand, f"{hand.host} does not see images that other nodes see")
+
+    def _dismiss(self, hand: Hand, problem: str) -> None:
+        """It gets no work any more; what it had is waiting again."""
+        self.problem = problem
+        self.say(f"a worker fewer: {problem}")
+        self._lose(hand)
+
+    def _lose(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        if hand.group:
+            hand.group.running = False
+        self.ray.kill(hand.actor)
+
+    def _died(self, hand: Hand) -> None:
+        self._lose(hand)
+        if self.stop.is_set():
+            return
+        if not hand.node:
+            self.bad_starts += 1
+            self.problem = "workers die while they load the model; their logs are in Ray's folder, /tmp/ray"
+        elif group := hand.group:
+            group.deaths += 1
+            if group.deaths == DEATHS:
+                self._split(group, hand.host)
+        if self.bad_starts < BAD_STARTS:
+            self._hire()
+
+    def _split(self, group: Group, host: str) -> None:
+        """Find the image at which workers die: each is done for itself, and one that kills again is an error."""
+        place = self.open.index(group)
+        if len(group.items) > 1:
+            self.say(f"{DEATHS} workers died at {group.items[0].source.name} and {len(group.items) - 1} more images; "
+                     "they are done one by one")  # fmt: skip
+            self.open[place : place + 1] = [Group([item]) for item in group.items]
+        else:
+            group.records = [self.died(group.items[0], host)]
+
+    def _result(self, group: Group) -> Iterator[AnyRecord]:
+        yield from group.records or ()
+        if group.error:
+            raise GlipError(group.error)
+
+    def _last(self) -> Iterator[AnyRecord]:
+        """Told to stop: of the group that is next, what its worker has done by then."""
+        for hand in [hand for hand in self.hands if self.open and hand.group is self.open[0]]:
+            hand.actor.stop.remote()
+            while hand in self.hands and hand.group:
+                self._wait()
+            yield from self.open[0].records or ()

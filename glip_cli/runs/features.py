@@ -1,0 +1,180 @@
+"""Features of many images, a file each: killed at any moment, the same work goes on where it was.
+
+The files are their own journal: each appears whole or not at all, and says how it was made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.items import Item
+from glip_cli.runs.prefetch import in_order
+from glip_cli.runs.read_image import Reading
+from glip_cli.runs.runner import MOST_WORKERS
+from glip_cli.inference.device import let_go
+from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
+from glip_cli.inference.feature_extractor import Extractor
+from glip_cli.inference.features import Features
+from glip_cli.inference.feature_files import save
+from glip_cli.inference.feature_extractor import alike
+from glip_cli.inference.feature_files import strings, told_by
+from glip_cli.inference.preprocess import Prepared, padded_size
+
+Watch = Callable[[Mapping[str, Any]], None]
+LOCK, FLIGHT = ".features.lock", ".features.flight"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the files go.
+
+    Attributes:
+        told: what every file of this run says besides its image; a file that says otherwise is not of this run.
+    """
+
+    path: Path
+    told: Mapping[str, Any]
+    dtype: str
+    overwrite: bool
+    done: set[str] = field(default_factory=set)  # by this run
+
+    def file(self, item: Item) -> Path:
+        return self.path / f"{item.file_name}.safetensors"
+
+    def has(self, item: Item) -> bool:
+        """Whether the image was done before this run. Raises UsageError for a file that was made otherwise."""
+        path = self.file(item)
+        there = None if self.overwrite or item.file_name in self.done else told_by(path)
+        if there is None:
+            return False
+        for key, value in strings(self._told(item)).items():
+            if there.get(key) != value:
+                raise UsageError(
+                    f"{path} was made with {key.replace('_', ' ')} {_shown(there.get(key))}, not {_shown(value)}; "
+                    "choose another --out-dir, or --overwrite it"
+                )
+        return True
+
+    def save(self, item: Item, features: Features) -> int:
+        self.done.add(item.file_name)
+        return save(self.file(item), features, self._told(item), self.dtype)
+
+    def _told(self, item: Item) -> dict[str, Any]:
+        return {"image": item.source.name, **self.told}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One process at a time; what a killed one left half-written is removed."""
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(self.path / LOCK, timeout=0))
+                for path in self.path.rglob(".*.safetensors.*.tmp"):
+                    path.unlink(missing_ok=True)
+            except Timeout:
+                raise UsageError(f"another glip is at work in {self.path}; wait, or choose another --out-dir") from None
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {self.path}: {error.strerror or error}; choose another --out-dir"
+                ) from None
+            yield
+
+
+@dataclass
+class Job:
+    """Does what is not done yet.
+
+    Attributes:
+        stop: once set, nothing new is begun.
+        there: images that were done before.
+        bytes: written.
+    """
+
+    extractor: Extractor
+    folder: Folder
+    workers: int | None
+    stop: threading.Event = field(default_factory=threading.Event)
+    there: int = 0
+    made: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.flight, self._reading = Flight(), Reading()
+        self.most = self.extractor.options.batch_size  # images at once, as memory allows
+
+    def run(self, items: Iterable[Item], watch: Watch) -> None:
+        self.flight = Flight(self.folder.path / FLIGHT, forgive=self.folder.overwrite)
+        with closing(self.flight):
+            self._run(items, watch)
+
+    def _run(self, items: Iterable[Item], watch: Watch) -> None:
+        most = self.extractor.options.batch_size
+        workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        with closing(in_order(self._read, self._left(items), workers, 2 * max(workers, most), self.stop)) as read:
+            for batch in alike(self._readable(read, watch), lambda one: padded_size(one[1]), most):
+                if self.stop.is_set():
+                    return
+                with self.flight.at(*(item.source.name for item, _ in batch)):
+                    made = list(self._extract([prepared for _, prepared in batch]))
+                for (item, _), features in zip(batch, made, strict=True):
+                    self.bytes += self.folder.save(item, features)
+                    self.made += 1
+                    watch({})
+
+    def _extract(self, batch: list[Prepared]) -> Iterator[Features]:
+        """In smaller batches from the first that does not fit into memory on."""
+        while batch:
+            part = batch[: self.most]
+            made = None
+            try:
+                made = self.extractor(part)
+            except OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            if made is None:
+                let_go(self.extractor.device)
+                self.most = len(part) // 2
+                continue
+            yield from made
+            batch = batch[len(part) :]
+
+    def _left(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            if self.folder.has(item):
+                self.there += 1
+            else:
+                yield item
+
+    def _read(self, item: Item) -> tuple[Item, Prepared | ImageError]:
+        try:
+            self.flight.refuse(item.source.name)
+            with self.flight.at(item.source.name):
+                return item, self.extractor.prepare(self._reading(item.source))
+        except ImageError as error:
+            return item, without_frames(error)
+
+    def _readable(
+        self, read: Iterable[tuple[Item, Prepared | ImageError]], watch: Watch
+    ) -> Iterator[tuple[Item, Prepared]]:
+        for item, prepared in read:
+            if isinstance(prepared, ImageError):
+                self.failed += 1
+                watch({"error": str(prepared)})
+            else:
+                yield item, prepared
+
+
+def _shown(value: str | None, most: int = 60) -> str:
+    """A value of a file's strings, to be told apart from the words around it."""
+    text = "nothing" if not value else value if value[0] in '"[{' else f'"{value}"'
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,0 +1,266 @@
+"""The engine of a cluster: the same road in Ray's actors, each with a detector of its own.
+
+The journal is written by the driver alone, which holds no model. Paths must mean the same on every machine, and
+pictures are saved by the workers, so the folder must be shared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from glip_cli.runs.actors import DEATHS, Crew
+from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.items import Item
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.runner import BLOCK, Runner
+from glip_cli.errors import GlipError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.files import json_bytes
+from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.records import AnyRecord, error_record
+from glip_cli.prompts.compile import Reader
+from glip_cli.data.sources import Source
+from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.types import Prompt
+from glip_cli.checkpoints.fetch import Report
+from glip_cli.checkpoints.parts import load_reader_parts
+
+KNOCK_SECONDS = 10.0
+STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records pass through its store
+WITNESSES = 5  # files that the driver sees, and a worker must see too
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know, on whatever machine it starts. `load` are the arguments of `Detector.load`."""
+
+    load: Mapping[str, Any]
+    prompt: Prompt
+    options: DetectOptions
+    pictures: Pictures
+
+    def absolute(self) -> Job:
+        """With paths that mean the same in a worker, which runs in another folder."""
+        load = {key: Path(os.path.abspath(value)) if isinstance(value, Path) else value for key, value in
+                self.load.items()}  # fmt: skip
+        if load.get("model") and os.path.isdir(load["model"]):
+            load["model"] = os.path.abspath(load["model"])
+        pictures = replace(self.pictures, folder=Path(os.path.abspath(self.pictures.folder)))
+        return replace(self, load=load, pictures=pictures)
+
+
+class Worker:
+    """An actor: loads the model once, then does groups of pictures. Errors for a person travel as data."""
+
+    def __init__(self, job: Job, witnesses: Sequence[str]):
+        self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
+
+    def start(self) -> str:
+        """See the inputs and load the model: where it runs, and the error that keeps it from work, or ""."""
+        import ray
+
+        host, error = platform.node(), ""
+        try:
+            if unseen := next((path for path in self._witnesses if not os.path.exists(path)), None):
+                raise GlipError(f"{host} does not see {unseen}; mount its folder there, under the same path")
+            self._engine = self._load()
+        except GlipError as failed:
+            error = str(failed)
+        return json.dumps({"node": ray.get_runtime_context().get_node_id(), "host": host, "error": error})
+
+    def _load(self) -> LocalEngine:
+        from glip_cli.detector import Detector
+
+        job = self._job
+        detector = Detector.load(**job.load)
+        runner = Runner(detector, detector.plan(job.prompt, job.options), job.options, stop=self._stop)
+        return LocalEngine(runner, job.pictures)
+
+    def do(self, rows: str) -> str:
+        """One group: its records, the error that ended it early, or "", and remarks for a person."""
+        items = [Item(Source(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
+        done: list[AnyRecord] = []
+        error = ""
+        try:
+            done.extend(self._engine(items))
+        except GlipError as failed:
+            error = str(failed)
+        runner = self._engine.runner
+        notes = [*runner.detector.remarks, *runner.remarks]
+        return json_bytes({"records": done, "error": error, "notes": notes}).decode()
+
+    def stop(self) -> None:
+        """End the group at hand after the pictures in flight."""
+        self._stop.set()
+
+
+@dataclass
+class RayEngine:
+    """See `items.Engine`.
+
+    Attributes:
+        model: what records call the model.
+        address: of the cluster; "auto" joins the one of this machine or of RAY_ADDRESS, or else starts one here, and
+            "local" always starts one.
+        workers: actors; None: one per GPU of the cluster, or one per machine where there is none.
+        stop: once set, no group is begun any more, and the one that is next ends after the pictures in flight.
+        say: for remarks.
+    """
+
+    job: Job
+    model: str
+    address: str = "auto"
+    workers: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = lambda text: None
+    worker: type = Worker
+    flight: Flight = field(default_factory=Flight)  # none of this process
+
+    def __post_init__(self) -> None:
+        self.job = self.job.absolute()
+        self.block_size = self.job.options.batch_size * BLOCK
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        """Raises UsageError where Ray is not installed or not there, and GlipError for what ends a worker's work."""
+        ray = _started(self.address)
+        try:
+            with _one_line(ray, self.stop):
+                groups = self._groups(iter(items))
+                first = list(islice(groups, 1))
+                yield from self._crew(ray, [place_of(item) for group in first for item in group]).run(
+                    chain(first, groups)
+                )
+        finally:
+            ray.shutdown()
+
+    def _crew(self, ray: Any, places: Sequence[str]) -> Crew:
+        """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
+        witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        actor = ray.remote(self.worker).options(max_concurrency=2, scheduling_strategy="SPREAD", **needs)
+        return Crew(
+            ray,
+            hire=lambda: actor.remote(self.job, witnesses),
+            size=self.workers or gpus or sum(node["Alive"] for node in ray.nodes()),
+            row=_row,
+            doubt=lambda item: item.source.is_url or not witnesses or os.path.exists(item.source.location),
+            died=self._died,
+            stop=self.stop,
+            say=self.say,
+        )
+
+    def _died(self, item: Item, host: str) -> AnyRecord:
+        name = item.source.name
+        record = error_record(name, f"{name}: {DEATHS} processes died at it, for a crash or want of memory; "
+                              "convert or shrink it, or leave it out", self.model)  # fmt: skip
+        return {**record, "host": host}
+
+    def _groups(self, items: Iterator[Item]) -> Iterator[list[Item]]:
+        while group := list(islice(items, self.block_size)):
+            yield group
+
+
+def load_reader(load: Mapping[str, Any], report: Report | None) -> Reader:
+    """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
+    named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
+    parts = load_reader_parts(**named, report=report)
+    told = (parts.name, parts.tuned_for, parts.use_cls, parts.labels)
+    return Reader.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *told)
+
+
+def place_of(item: Item) -> str:
+    """A URL, or a path that means the same in another folder."""
+    return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
+
+
+def _row(item: Item) -> tuple[str, str, bool, str]:
+    return item.source.name, place_of(item), item.source.offline, item.file_name
+
+
+def _started(address: str) -> Any:
+    """Ray, joined to a cluster; signals go where they went before. Raises UsageError."""
+    try:
+        import ray
+        import ray._private.worker
+    except ImportError:
+        raise UsageError("--ray needs Ray: pip install 'glip-cli[ray]'") from None
+    ray._private.worker._worker_logs_enabled = False  # it prints every death, in colours, and has no other switch
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _silent():
+            _join(ray, address)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UsageError(f"--ray={address}: {_why_not(error)}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return ray
+
+
+def _why_not(error: BaseException) -> str:
+    """The reason stands where Ray first met it, in a traceback that it turned into text."""
+    chain = [error, error.__cause__, error.__context__]
+    if any("AuthenticationError" in f"{type(one).__name__} {one}" for one in chain):
+        return "the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or a file ~/.ray/auth_token"
+    return f"no cluster there ({one_line_of(error)}); start one with `ray start --head`"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray's C++ writes to file descriptor 2, past Python: a line for each second that it knocks."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def _join(ray: Any, address: str) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address != "local":
+        _knock(address)
+        try:
+            return ray.init(address, **quiet)
+        except ConnectionError:
+            if address != "auto":
+                raise
+    ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+@contextmanager
+def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
+    """Ray's own errors run over many lines, its traceback among them. A cluster that ends with its driver has none."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        if not stop.is_set():
+            raise GlipError(f"Ray: {one_line_of(error)}; check the cluster, then the same command goes on") from None
+
+
+def one_line_of(error: BaseException, most: int = 200) -> str:
+    return " ".join(str(error).split())[:most]

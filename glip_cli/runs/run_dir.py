@@ -1,0 +1,286 @@
+"""A run that is kept in a folder: killed at any moment, the same command goes on where it was.
+
+DIR/run.json             what was asked; a run with other settings is refused
+DIR/results.jsonl        the journal: one record per picture, in order
+DIR/shards/              the journals of several processes, until they are merged into that one
+DIR/results.retry.jsonl  new records of pictures that failed, until they take the places of the old ones
+DIR/.0-of-1.flight       pictures that the process is at; see flight.py
+DIR/.0-of-1.lock         held by the process at work
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.items import Engine, Item, Work
+from glip_cli.runs.journal import Counts, Journal, lasting, read_records
+from glip_cli.runs.retry import Retries, fold
+from glip_cli.runs.shards import Listed, Shard, Shards
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.earlier import clear_earlier
+from glip_cli.outputs.formats import NAMED, WRITERS
+from glip_cli.outputs.files import FileNames, json_bytes
+from glip_cli.outputs.records import AnyRecord
+from glip_cli.types import Prompt
+
+__all__ = ["Progress", "RunFolder", "Shard", "settings_of"]
+
+Watch = Callable[[AnyRecord], None]
+ALONE = Shard()
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # as AtomicFile calls them: .NAME.PROCESS.tmp
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        counts: of this process' share; of the whole run once `complete`.
+        before: records that were there when it began.
+        share_done: every picture of this process' share has its record.
+        complete: results.jsonl holds a record of every picture.
+        speaks: this process is to say so; once `complete`, one of several alone, which makes other formats.
+        waits_for: ranks of the processes that are not done, where this one is.
+    """
+
+    counts: Counts
+    before: int
+    share_done: bool
+    complete: bool
+    speaks: bool
+    waits_for: tuple[int, ...] = ()
+
+
+def settings_of(model: str, prompt: Prompt, options: DetectOptions) -> dict[str, Any]:
+    """What the answers depend on. The batch size is not among it: memory may force another one when a run goes on."""
+    asked = {"model": model, "prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}
+    chosen = asdict(options)
+    del chosen["batch_size"]
+    return asked | chosen
+
+
+class RunFolder:
+    """The folder of one run, held by this process until `close`."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], shard: Shard = ALONE, overwrite: bool = False,
+                 retry_failed: bool = False):  # fmt: skip
+        """Take hold of the folder.
+
+        Args:
+            overwrite: begin from nothing; what formats wrote is removed too.
+            retry_failed: images whose record is an error are tried again.
+
+        Raises:
+            UsageError: it holds a run with other settings, or results of something else, or another process is at
+                work in it.
+            OutputError: it cannot be written.
+        """
+        self.path, self.shard, self._retry = path, shard, retry_failed
+        self._processes: object = shard.world  # of the run that is there
+        self.results = path / "results.jsonl"
+        self._settings = path / "run.json"
+        self._shards = Shards(path, shard)
+        self._own = self._shards.journal if shard.world > 1 else self.results
+        with _writing(path), ExitStack() as stack:
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_held(path / f".{shard}.lock", path))
+            self._claim(json.loads(json_bytes({**settings, "processes": shard.world})), overwrite)
+            if retry_failed and shard.world > 1:
+                self._shards.reopen()
+            self._open = stack.pop_all()
+
+    def close(self) -> None:
+        self._open.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _claim(self, settings: Mapping[str, Any], overwrite: bool) -> None:
+        if overwrite:
+            self._shards.clear()
+            self.results.unlink(missing_ok=True)
+            clear_earlier(self.path)
+        elif self._settings.exists():
+            before = read_settings(self._settings)
+            self._processes = before.get("processes")
+            # merged results belong to no number of processes any more; `run` finds out whether they are all
+            same = {"processes": self._processes} if self.results.exists() else {}
+            return _compare(before, {**settings, **same}, self.path)
+        elif self.results.exists():
+            raise UsageError(f"{self.results} was not made by glip batch; choose another --out-dir, or --overwrite it")
+        with lasting(self._settings) as stream:
+            stream.write(json_bytes(settings, indent=2) + b"\n")
+
+    def run(
+        self,
+        items: Iterable[Item],
+        engine: Engine,
+        started: Callable[[int], None] = lambda before: None,
+        watch: Watch = lambda record: None,
+    ) -> Progress:
+        """Do what is not done yet.
+
+        Args:
+            items: all pictures of the run, those included that are done or another process' share.
+            started: told how many records of this share are there already and will stay.
+            watch: told each new record, once it is on the disk.
+
+        Raises:
+            UsageError: the pictures are not those that the run began with.
+            OutputError: the folder cannot be written.
+        """
+        if self.shard.world > 1 and self.results.exists():
+            return self._merged_before(iter(items))
+        with _writing(self.path):
+            fold(self._own)  # what a killed process left
+            journal, retries = Journal(self._own), Retries(self._own)
+            engine.flight = Flight(self.path / f".{self.shard}.flight", forgive=self._retry)
+        with closing(journal), closing(retries), closing(engine.flight):
+            before = journal.counts.images
+            started(before - (journal.counts.failed if self._retry else 0))
+            pictures = Listed(iter(items))
+            share = islice(pictures, self.shard.rank, None, self.shard.world)
+            work = Work(self._pairs(self._own, share, before), share, before, engine.block_size, self._retry)
+            with closing(engine(iter(work))) as records:
+                for record in records:
+                    place = work.places.popleft()
+                    if place is None:
+                        continue
+                    if place.number < before:
+                        retries.add(place, record)
+                    else:
+                        journal.add(record)
+                    watch(record)
+        ended = pictures.ended and all(place is None for place in work.places)
+        share_done = ended and journal.counts.images == self.shard.part_of(pictures.count)
+        with _writing(self.path):
+            counts = _count(self._own) if fold(self._own) else journal.counts
+        return self._ended(counts, before, share_done, pictures.digest)
+
+    def _ended(self, counts: Counts, before: int, share_done: bool, pictures: str) -> Progress:
+        """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
+        several = self.shard.world > 1
+        left: tuple[int, ...] = ()
+        with _writing(self.path):
+            if share_done and several:
+                left = self._shards.finish(pictures)
+            complete = share_done and not left
+            if complete and (several or before):
+                self._sweep()
+        if complete and several:
+            counts = _count(self.results)
+        return Progress(counts, before, share_done, complete, complete or self.shard.speaks, left)
+
+    def _sweep(self) -> None:
+        """Remove the temporary files that a kill left half-written."""
+        for path in self.path.rglob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Iterator[tuple[AnyRecord, Item]]:
+        """The first `count` records, each with its picture. Raises UsageError where they do not belong together."""
+        items = chain(islice(share, count), repeat(None))
+        for number, (record, item) in enumerate(zip(read_records(journal), items, strict=False), 1):
+            if item is None or item.source.name != record["image"]:
+                now = "nothing" if item is None else item.source.name
+                raise self._changed(f"number {number} was {record['image']} and is {now} now")
+            yield record, item
+
+    def _merged_before(self, items: Iterator[Item]) -> Progress:
+        """Another process did the last of it, now or earlier. Raises UsageError for pictures that have changed."""
+        if self._retry:
+            raise UsageError(f"the shards in {self.path} are merged: --retry-failed takes one process from here on")
+        shutil.rmtree(self._shards.journal.parent, ignore_errors=True)  # where the merge was killed at its end
+        counts = _count(self.results)
+        for _ in self._pairs(self.results, items, counts.images):
+            pass
+        if (more := next(items, None)) is not None:
+            if self._processes == 1:
+                _compare({"processes": 1}, {"processes": self.shard.world}, self.path)
+            raise self._changed(f"{more.source.name} was not among them")
+        return Progress(counts, counts.images, share_done=True, complete=True, speaks=self.shard.rank == 0)
+
+    def _changed(self, how: str) -> UsageError:
+        return UsageError(
+            f"the pictures have changed since the run in {self.path} began: {how}; choose another --out-dir, or "
+            "--overwrite to begin anew"
+        )
+
+    def write_formats(self, formats: Sequence[str], names: FileNames | None = None) -> None:
+        """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
+        names = names or FileNames()
+        chosen = [name for name in formats if name != "jsonl"]  # which is there already
+        if not chosen:
+            return
+        with _writing(self.path):
+            writers = [WRITERS[name](self.path) for name in chosen]
+            for record in read_records(self.results):
+                name = names.of(record["image"]) if NAMED & set(chosen) else ""
+                for writer in writers:
+                    writer.add(record, name)
+            for writer in writers:  # not where something failed: closing gives a file its name
+                writer.close()
+
+
+def _count(path: Path) -> Counts:
+    counts = Counts()
+    for record in read_records(path):
+        counts.add(record)
+    return counts
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} is damaged; --overwrite begins anew")
+    return settings
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    for key in {**before, **now}:
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{path} holds a run with {key.replace('_', '-')} {_shown(before.get(key))}, not "
+                f"{_shown(now.get(key))}; choose another --out-dir, or --overwrite to begin anew"
+            )
+
+
+def _shown(value: object, most: int = 60) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+@contextmanager
+def _held(lock: Path, path: Path) -> Iterator[None]:
+    """The lock file; freed by the system where a process is killed."""
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"another glip is at work in {path}; wait for it, or choose another --out-dir") from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write to {path}: {error.strerror or error}; choose another --out-dir") from None

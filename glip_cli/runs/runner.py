@@ -1,0 +1,218 @@
+"""The whole road for many pictures: sources in, one `Outcome` per picture out, in order.
+
+Pictures are read and resized ahead of the model, and detected together with others of the same padded shape. One that
+cannot be read does not stop the others. A batch that does not fit into the device's memory is halved.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+
+import torch
+from PIL import Image
+
+from glip_cli.inference.merge import is_capped
+from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.prefetch import in_order
+from glip_cli.runs.read_image import Reading
+from glip_cli.detector import Detector
+from glip_cli.inference.device import let_go, out_of_memory
+from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
+from glip_cli.inference.preprocess import Prepared, padded_size, prepare
+from glip_cli.options import DetectOptions
+from glip_cli.prompts.compile import Plan
+from glip_cli.data.sources import Source
+from glip_cli.types import Detections
+
+BLOCK = 8  # batches' worth of pictures among which those of one shape are brought together
+MOST_WORKERS = 16
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Outcome:
+    """What became of one picture: an error, or what was found, and the upright picture where it is kept."""
+
+    source: Source
+    image: Image.Image | None = None
+    prepared: Prepared | None = None
+    detections: Detections | None = None
+    error: ImageError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.detections is not None or self.error is not None
+
+
+@dataclass
+class Clock:
+    """Where the time went, in seconds.
+
+    Attributes:
+        model: detecting.
+        waited: waiting for the next picture while there was nothing to detect.
+    """
+
+    model: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def waited_share(self) -> float:
+        return self.waited / max(self.model + self.waited, 1e-9)
+
+
+@dataclass
+class Runner:
+    """Detects in pictures, as `detector(image, prompt)` would in each.
+
+    No answer depends on when a run was begun: the pictures are cut into blocks of `block_size` from the first on, and
+    only pictures of one block and one padded shape share a batch.
+
+    Attributes:
+        workers: threads that read; None: as many as the machine has cores, 16 at most.
+        keep_images: outcomes then hold their pictures, for drawing.
+        stop: once set, no new batch is begun, no picture is waited for, and the iteration ends.
+        flight: told which pictures are read and detected at any moment.
+    """
+
+    detector: Detector
+    plan: Plan
+    options: DetectOptions
+    workers: int | None = None
+    keep_images: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    clock: Clock = field(default_factory=Clock)
+    flight: Flight = field(default_factory=Flight)
+
+    def __post_init__(self) -> None:
+        self._reading = Reading()
+        self._batch_size, self._capped = self.options.batch_size, False
+        self._size = self.detector.image_size(self.options.size)
+
+    @property
+    def block_size(self) -> int:
+        return self._together * BLOCK if self._together > 1 else 1
+
+    @property
+    def _together(self) -> int:
+        """Pictures that the model sees at once; in views it sees parts of one."""
+        return 1 if self.options.views else self.options.batch_size
+
+    def __call__(self, sources: Iterable[Source]) -> Iterator[Outcome]:
+        """Each source's outcome, in order, as soon as those before it are there too."""
+        workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        ahead = 2 * max(workers, self._together)
+        with closing(in_order(self._read, sources, workers, ahead, self.stop)) as read:
+            timed = self._timed(read)
+            for first in timed:
+                yield from self._block(chain([first], islice(timed, self.block_size - 1)))
+                if self.stop.is_set():
+                    return
+
+    def _block(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        waiting: deque[Outcome] = deque()
+        shapes: defaultdict[tuple[int, int], list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            waiting.append(outcome)
+            if self.options.views and outcome.image is not None:
+                self._detect([outcome])
+            elif outcome.prepared is not None:
+                same = shapes[padded_size(outcome.prepared)]
+                same.append(outcome)
+                if len(same) == self._together:
+                    self._detect(same)
+                    same.clear()
+            yield from _done(waiting)
+            if self.stop.is_set():
+                return
+        for same in shapes.values():
+            if same and not self.stop.is_set():
+                self._detect(same)
+                yield from _done(waiting)
+
+    def _read(self, source: Source) -> Outcome:
+        try:
+            self.flight.refuse(source.name)
+            with self.flight.at(source.name):
+                return self._prepared(source, self._reading(source))
+        except ImageError as error:
+            return Outcome(source, error=without_frames(error))
+
+    def _prepared(self, source: Source, image: Image.Image) -> Outcome:
+        if self.options.views:
+            return Outcome(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
+        with out_of_memory(CPU):
+            return Outcome(source, image if self.keep_images else None, prepare(image, *self._size))
+
+    def _timed(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        while True:
+            started = time.perf_counter()
+            outcome = next(outcomes, None)
+            self.clock.waited += time.perf_counter() - started
+            if outcome is None:
+                return
+            yield outcome
+
+    def _detect(self, outcomes: Sequence[Outcome]) -> None:
+        """Fill in the detections, in smaller batches from the first that does not fit on."""
+        started = time.perf_counter()
+        todo = list(outcomes)
+        while todo:
+            names = [outcome.source.name for outcome in todo[: self._batch_size]]
+            batch = todo[:1] if self.flight.divides(names) else todo[: self._batch_size]
+            at_once = self._batch_size if self.options.views else len(batch)
+            found = None
+            try:
+                with self.flight.at(*names[: len(batch)]):
+                    found = self._answers(batch)
+            except OutOfMemoryError:
+                if at_once == 1:
+                    raise
+            if found is None:
+                let_go(self.detector.device)
+                self._batch_size = at_once // 2
+                continue
+            for outcome, detections in zip(batch, found, strict=True):
+                outcome.detections, outcome.prepared = detections, None
+                outcome.image = outcome.image if self.keep_images else None
+            todo = todo[len(batch) :]
+        self.clock.model += time.perf_counter() - started
+
+    def _answers(self, batch: Sequence[Outcome]) -> list[Detections]:
+        """Of pictures of one shape, or of one picture in several views."""
+        if self.options.views:
+            options = replace(self.options, batch_size=self._batch_size)
+            images = [outcome.image for outcome in batch if outcome.image is not None]
+            pairs = [self.detector.in_views(image, self.plan, options) for image in images]
+            self._capped |= any(capped for _, capped in pairs)
+            return [found for found, _ in pairs]
+        prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+        found = self.detector.detect(prepared, self.plan, self.options)
+        self._capped |= any(is_capped(one, self.plan, self.options) for one in found)
+        return found
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of the answers."""
+        if not self._capped:
+            return ()
+        most, what = self.options.per_text, "view" if self.options.views else "image"
+        return (f"{most} boxes are kept per {what}, and one had as many: --top-k N says how many",)
+
+    @property
+    def halved_to(self) -> int | None:
+        """The batch size that memory allowed, where it is not the one that was asked for."""
+        return self._batch_size if self._batch_size < self.options.batch_size else None
+
+
+def _done(waiting: deque[Outcome]) -> Iterator[Outcome]:
+    """Those from the front on of which nothing is awaited any more."""
+    while waiting and waiting[0].done:
+        yield waiting.popleft()

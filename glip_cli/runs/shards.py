@@ -1,0 +1,149 @@
+"""A run that several processes share: a journal for each, brought together by whoever is the last to finish.
+
+    DIR/shards/0-of-2.jsonl  the journal of one process
+    DIR/shards/0-of-2.done   it has a record of each of its pictures; holds a digest of the names of all pictures
+
+The processes meet in the folder alone, so they need no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+from filelock import FileLock
+
+from glip_cli.runs.items import Item
+from glip_cli.runs.journal import lasting, read_records
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.outputs.files import json_bytes
+from glip_cli.outputs.records import AnyRecord
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a run this process does: pictures rank, rank + world, rank + 2 world ...
+
+    Attributes:
+        torchrun: it was started by torchrun, which shows what all processes say on one terminal, and ends them all
+            where one ends with another code than 0.
+    """
+
+    rank: int = 0
+    world: int = 1
+    torchrun: bool = False
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it may say something before the run is complete: one process at most for each terminal."""
+        return self.rank == 0 or not self.torchrun
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Shard:
+        """As RANK and WORLD_SIZE say, which torchrun sets, or a person. Raises UsageError."""
+        rank, world = environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")
+        if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+            raise UsageError(
+                f"RANK={rank} and WORLD_SIZE={world} in the environment: run under torchrun, or unset both"
+            )
+        return cls(int(rank), int(world), "TORCHELASTIC_RUN_ID" in environment)
+
+    def part_of(self, count: int) -> int:
+        """How many of `count` pictures are its."""
+        return len(range(self.rank, count, self.world))
+
+    def __str__(self) -> str:
+        return f"{self.rank}-of-{self.world}"
+
+
+class Listed(Iterator[Item]):
+    """All pictures of a run as they are taken.
+
+    Attributes:
+        count: how many were taken.
+        ended: there are no more.
+    """
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items, self._digest = items, hashlib.blake2b(digest_size=16)
+        self.count, self.ended = 0, False
+
+    def __next__(self) -> Item:
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self.ended = True
+            raise
+        self.count += 1
+        self._digest.update(item.source.name.encode("utf-8", "backslashreplace") + b"\0")
+        return item
+
+    @property
+    def digest(self) -> str:
+        """Of the names so far, in order."""
+        return f"{self.count}-{self._digest.hexdigest()}"
+
+
+class Shards:
+    """The shards of the run in `run`, seen by one of its processes."""
+
+    def __init__(self, run: Path, shard: Shard) -> None:
+        self.shard, self._folder = shard, run / "shards"
+        self._results, self._lock = run / "results.jsonl", run / ".merge.lock"
+        self.journal, self.done = self._paths(shard.rank)
+
+    def _paths(self, rank: int) -> tuple[Path, Path]:
+        name = str(Shard(rank, self.shard.world))
+        return self._folder / f"{name}.jsonl", self._folder / f"{name}.done"
+
+    def clear(self) -> None:
+        """Remove what an earlier run left here of this process' share. Raises OSError."""
+        for path in (self.journal, self.done):
+            path.unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """Its share is not done any more. Raises OSError."""
+        with FileLock(self._lock):
+            self.done.unlink(missing_ok=True)
+
+    def finish(self, pictures: str) -> tuple[int, ...]:
+        """Note that this share of the pictures with that digest is done; if all are, merge.
+
+        Returns the ranks of the shares that are not done; none once it was merged. A share that was finished before
+        pictures were added is not done. Raises OSError, OutputError.
+        """
+        with FileLock(self._lock):
+            if self._results.exists():  # by others, since this process began
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return ()
+            with lasting(self.done) as stream:
+                stream.write(pictures.encode())
+            paths = [self._paths(rank) for rank in range(self.shard.world)]
+            left = [rank for rank, (_, done) in enumerate(paths) if not _says(done, pictures)]
+            if not left:
+                with lasting(self._results) as stream:
+                    records = in_turn([journal for journal, _ in paths])
+                    stream.writelines(json_bytes(record) + b"\n" for record in records)
+                shutil.rmtree(self._folder)
+            return tuple(left)
+
+
+def _says(done: Path, pictures: str) -> bool:
+    return done.exists() and done.read_text() == pictures
+
+
+def in_turn(journals: Sequence[Path]) -> Iterator[AnyRecord]:
+    """One record of each journal after the other. Raises OutputError where they do not belong together."""
+    streams = [read_records(path) for path in journals]
+    for stream in cycle(streams):
+        record = next(stream, None)
+        if record is None:
+            break
+        yield record
+    if any(next(stream, None) for stream in streams):
+        raise OutputError(f"the shards in {journals[0].parent} are not of one run; --overwrite begins anew")

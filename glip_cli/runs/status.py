@@ -1,0 +1,113 @@
+"""What the folder of a run holds, read from outside while others may be at work in it. Never changes a file of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from glip_cli.runs.shards import Shard
+from glip_cli.runs.run_dir import read_settings
+from glip_cli.runs.journal import Counts, read_records
+from glip_cli.runs.retry import retries_of
+from glip_cli.runs.shards import Shards
+from glip_cli.errors import GlipError, UsageError
+from glip_cli.outputs.records import AnyRecord, ErrorRecord
+from glip_cli.utils.text_format import counted
+from glip_cli.data.sources import expand
+
+MOST_KINDS = 12  # of errors, each on a line
+_WAY_OUT = re.compile(r" \(|; ")  # where the words end that all errors of a kind share
+
+
+@dataclass
+class Share:
+    """What one process left, or leaves.
+
+    Attributes:
+        state: "done", "at work, ...", "not at work" or "missing".
+        kinds: how often an error of each kind occurred.
+    """
+
+    state: str
+    counts: Counts = field(default_factory=Counts)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: AnyRecord) -> None:
+        self.counts.add(record)
+        if "error" in record:
+            self.kinds[kind_of(record)] += 1
+
+
+def describe(run: Path) -> Iterator[str]:
+    """Lines for a person. Raises UsageError where there is no run, OutputError for a file that was altered."""
+    if not (run / "run.json").exists():
+        raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
+    settings = read_settings(run / "run.json")
+    world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
+    shares = [_share(run, Shard(rank, world)) for rank in range(world)]
+    total = _inputs_of(run, settings)
+    done = sum(share.counts.images for share in shares)
+    failed = sum(share.counts.failed for share in shares)
+    of_all = "" if total is None else f" of {total}"
+    yield f"{done}{of_all} images done, {counted(sum(share.counts.detections for share in shares), 'box', 'es')}, " \
+          f"{failed} failed"  # fmt: skip
+    kinds = sum((share.kinds for share in shares), Counter[str]())
+    yield from (f"  {count} {kind}" for kind, count in kinds.most_common(MOST_KINDS))
+    if len(kinds) > MOST_KINDS:
+        yield f"  and errors of {len(kinds) - MOST_KINDS} more kinds"
+    if world > 1:
+        yield from (f"shard {i} of {world}: {share.counts.images} images, {share.state}"
+                    for i, share in enumerate(shares))  # fmt: skip
+    else:
+        yield "complete" if done == total and shares[0].state == "not at work" else shares[0].state
+
+
+def kind_of(record: ErrorRecord) -> str:
+    """The error without the image's name, its details and the way out; with the machine where that may matter."""
+    text = _WAY_OUT.split(record["error"].removeprefix(f"{record['image']}: "), maxsplit=1)[0]
+    return f"{text} (on {record['host']})" if "host" in record else text
+
+
+def _share(run: Path, shard: Shard) -> Share:
+    shards = Shards(run, shard)
+    journal = shards.journal if shard.world > 1 else run / "results.jsonl"
+    share = Share(_state(run / f".{shard}.lock", journal))
+    if shards.done.exists() and share.state == "not at work":
+        share.state = "done"
+    for record in read_records(journal) if journal.exists() else ():
+        share.add(record)
+    return share
+
+
+def _state(lock: Path, journal: Path) -> str:
+    if lock.exists() and _is_held(lock):
+        newest = max((path.stat().st_mtime for path in (journal, retries_of(journal)) if path.exists()), default=None)
+        since = "" if newest is None else f", last record {max(time.time() - newest, 0):.0f} s ago"
+        return f"at work{since}"
+    return "not at work" if journal.exists() else "missing"
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
+    """How many images a run of glip batch has in all; None where that cannot be seen from here."""
+    inputs = settings.get("inputs")
+    if not isinstance(inputs, list) or "-" in inputs:
+        return None
+    try:
+        return sum(1 for _ in expand(inputs, own=(run / "vis", run / "crops")))
+    except (GlipError, OSError):
+        return None

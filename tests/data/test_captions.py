@@ -1,0 +1,224 @@
+"""Captions in, one sentence at a time: the same ones from every form, and the place of what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glip_cli.data.captions import Captioned, read_captions, survey
+from glip_cli.errors import ImageError, UsageError
+from tests.annotate.examples import Rows, add, captioned, draw, write_csv, write_folder, write_jsonl, write_tar
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(str.strip)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    draw(folder, 3, 48)
+    return folder
+
+
+def pairs(found: list[Captioned]) -> list[tuple[str, str]]:
+    return [(one.name, one.caption) for one in found]
+
+
+def every_form(folder: Path, rows: Rows, photos: Path) -> list[list[Captioned]]:
+    return [
+        list(read_captions(write_jsonl(folder / "c.jsonl", rows), photos)),
+        list(read_captions(write_csv(folder / "c.csv", rows), photos)),
+        list(read_captions(write_folder(folder / "beside", rows, photos))),
+        list(read_captions(write_tar(folder / "c.tar", rows, photos))),
+        list(read_captions(write_tar(folder / "c.tar.gz", rows, photos, "w:gz"))),
+    ]
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXTS, min_size=3, max_size=6))
+def test_every_form_says_the_same(texts: list[str], photos: Path, tmp_path: Path) -> None:
+    rows = [(f"{min(number, 2)}.png", text.strip()) for number, text in enumerate(texts)]
+    for found in every_form(tmp_path, rows, photos):
+        assert pairs(found) == rows
+        for one in found:
+            given = one.open()
+            content = given if isinstance(given, bytes) else given.read_bytes()
+            assert content == (photos / one.name).read_bytes()
+
+
+def test_captions_of_one_picture_share_its_place(photos: Path, tmp_path: Path) -> None:
+    """By which it is looked at once."""
+    rows = captioned(["0.png", "1.png"])
+    for found in every_form(tmp_path, rows, photos):
+        places = [one.location for one in found]
+        assert places[0] == places[1] != places[2] == places[3]
+
+
+def test_a_list_of_captions_and_lines_of_csv_within_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '\ufeff{"image": "x/a.jpg", "caption": ["one", " ", "two"], "id": 7}\n\n', "utf-8"
+    )
+    found = list(read_captions(tmp_path / "a.jsonl"))
+    assert pairs(found) == [("x/a.jpg", "one"), ("x/a.jpg", "two")]
+    assert found[0].location == str(tmp_path / "x/a.jpg")
+    (tmp_path / "a.csv").write_text('image,caption\na.jpg,"two\nlines, and a ""quote"""\n', "utf-8")
+    assert pairs(list(read_captions(tmp_path / "a.csv"))) == [("a.jpg", 'two\nlines, and a "quote"')]
+
+
+def test_an_image_may_be_a_url_and_offline_forbids_it(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "c.jsonl", [("http://127.0.0.1:9/a.jpg", "a cat")])
+    (one,) = read_captions(path, offline=True)
+    assert one.location == "http://127.0.0.1:9/a.jpg"
+    with pytest.raises(ImageError, match="--offline forbids"):
+        one.open()
+
+
+def test_paths_of_windows_are_found(tmp_path: Path) -> None:
+    """Where no file is called so itself."""
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.jpg", "photos\\b.jpg"):
+        (tmp_path / name).touch()
+    path = write_jsonl(tmp_path / "c.jsonl", [("photos\\a.jpg", "a cat"), ("photos\\b.jpg", "a dog")])
+    found = [Path(one.location).relative_to(tmp_path) for one in read_captions(path)]
+    assert found == [Path("photos/a.jpg"), Path("photos\\b.jpg")]
+
+
+def test_texts_may_lie_in_another_folder_than_the_images(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "0.txt").write_text("a cat\n\n a dog \n")
+    assert pairs(list(read_captions(tmp_path, photos))) == [("0.png", "a cat"), ("0.png", "a dog")]
+    assert survey(tmp_path, photos).bare == 2
+
+
+def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> None:
+    rows = [("a", "one [two]"), ("a", "three"), ("b", "four"), ("c", " ")]
+    found = survey(write_jsonl(tmp_path / "c.jsonl", rows))
+    assert (found.captions, found.pictures, found.unmarked, found.bare) == (3, 2, 2, 1)
+    for other in ([("a", "one [two]"), ("a", "Three"), ("b", "four")], rows[:2], [rows[1], rows[0], rows[2]],
+                  [("a", "one [two]"), ("b", "three"), ("b", "four")]):  # fmt: skip
+        assert survey(write_jsonl(tmp_path / "d.jsonl", other)).digest != found.digest
+    assert survey(write_csv(tmp_path / "c.csv", rows)).digest == found.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.jsonl", '{"image": "a", "caption": "b"}\nnonsense\n', r"c\.jsonl, line 2, is no JSON object; write"),
+        ("c.jsonl", '["a", "b"]', "line 1, is no JSON object"),
+        ("c.jsonl", '{"caption": "b"}', "line 1: 'image' is None, not the name of a picture"),
+        ("c.jsonl", '{"image": "a", "caption": 3}', "line 1: 'caption' is 3, neither a text nor a list of texts"),
+        ("c.jsonl", '{"image": "a", "caption": ["b", null]}', "neither a text nor a list of texts"),
+        ("c.jsonl", '{"image": "a", "caption": " "}', "no picture has a caption"),
+        ("c.jsonl", "", "no picture has a caption"),
+        ("c.csv", "image,text\na,b\n", "has no column 'caption'; its first line must name image and caption"),
+        ("c.csv", "", "has no column 'caption'"),
+        ("c.csv", "image,caption\n,b\n", "line 2: 'image' is"),
+        ("c.jsonl", b"\xff\xfe\x00", "its bytes are not UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError, match=message) as raised:
+        survey(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file or folder"):
+        survey(tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match="holds no picture"):
+        survey(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------- tars
+
+
+def made_tar(path: Path, *members: tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            add(tar, name, content)
+    return path
+
+
+def test_a_sample_is_members_with_one_stem(tmp_path: Path) -> None:
+    path = made_tar(
+        tmp_path / "x.tar",
+        ("x/1.mask.png", b"mask"), ("x/1.jpg", b"one"), ("x/1.txt", b"a cat\na dog"),
+        ("x/1.json", b'{"caption": "no"}'),
+        ("y/1.cls", b"7"), ("y/1.PNG", b"two"), ("y/1.json", b'{"caption": "a cow"}'),
+        ("2.jpg", b"bare"),
+        ("3.txt", b"no picture"),
+        (".4.jpg", b"hidden"), (".4.txt", b"hidden"),
+    )  # fmt: skip
+    passed: list[str] = []
+    found = list(read_captions(path, passed=passed.append))
+    assert [(one.name, one.caption, one.content) for one in found] == [
+        ("x/1.jpg", "a cat", b"one"),
+        ("x/1.jpg", "a dog", b"one"),
+        ("y/1.PNG", "a cow", b"two"),
+    ]
+    assert passed == ["2.jpg"]
+    assert {one.content for one in read_captions(path, contents=False)} == {b""}
+
+
+def test_no_member_becomes_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither written nor read: what leads out of the tar, by its name or as a link, leads nowhere."""
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        add(tar, "../evil.jpg", b"evil")
+        add(tar, "../evil.txt", b"a cat")
+        add(tar, "a.jpg", b"a")
+        link = tarfile.TarInfo("a.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret.txt")
+        tar.addfile(link)
+    found = list(read_captions(tmp_path / "x.tar"))
+    assert [(one.name, one.caption, one.open()) for one in found] == [("../evil.jpg", "a cat", b"evil")]
+    assert os.listdir() == []
+    assert sorted(os.listdir(tmp_path)) == ["secret.txt", "work", "x.tar"]
+
+
+@pytest.mark.parametrize("length", [700, 1300, 2100])
+def test_a_truncated_tar_is_said_before_the_work(tmp_path: Path, length: int) -> None:
+    whole = made_tar(tmp_path / "whole.tar", ("1.txt", b"a" * 600), ("1.jpg", b"b" * 900)).read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[:length])
+    with pytest.raises(UsageError, match=r"x\.tar: the tar cannot be read"):
+        survey(tmp_path / "x.tar")
+
+
+def test_a_damaged_archive_and_damaged_captions(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        add(tar, "1.jpg", os.urandom(4000))
+        add(tar, "1.txt", b"a cat")
+    (tmp_path / "x.tgz").write_bytes(buffer.getvalue()[:2500])
+    with pytest.raises(UsageError, match=r"x\.tgz: the tar cannot be read"):
+        survey(tmp_path / "x.tgz")
+    for member, content in (("1.json", b"{"), ("1.txt", b"\xff")):
+        path = made_tar(tmp_path / "y.tar", ("1.jpg", b""), (member, content))
+        with pytest.raises(UsageError, match=rf"y\.tar: its member {member} is no"):
+            survey(path)
+
+
+def test_a_text_of_megabytes_is_no_caption(tmp_path: Path) -> None:
+    path = made_tar(tmp_path / "x.tar", ("1.jpg", b""), ("1.json", json.dumps({"caption": "a" * 1_000_000}).encode()))
+    with pytest.raises(UsageError, match=r"member 1\.json has 1 MB; leave it out"):
+        survey(path)
+
+
+@pytest.mark.parametrize("image", ["../secret.jpg", "..\\secret.jpg", "/etc/hostname", "a/../../secret.jpg"])
+def test_images_outside_of_their_folder_are_refused(tmp_path: Path, image: str) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"")
+    (tmp_path / "set").mkdir()
+    path = write_jsonl(tmp_path / "set" / "c.jsonl", [("a.jpg", "a cat"), (image, "a dog")])
+    with pytest.raises(UsageError, match=r"leads out of .*set; give --images") as caught:
+        survey(path)
+    assert str(path) in str(caught.value)
+    inner = write_jsonl(tmp_path / "set" / "d.jsonl", [(str(tmp_path / "set" / "a.jpg"), "a cat"), ("x/../a.jpg", "b")])
+    assert [Path(one.location) for one in read_captions(inner)] == [tmp_path / "set" / "a.jpg"] * 2

@@ -1,0 +1,121 @@
+"""A second run into a folder: numbers of classes keep their meaning, and files that others wrote stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from glip_cli.errors import UsageError
+from glip_cli.outputs.earlier import check_earlier, clear_earlier
+from glip_cli.outputs.formats import WRITERS
+from tests.outputs.examples import left_in, picture, write
+
+BOX = [[0, 0, 64, 48]]
+
+
+def names_in(folder: Path) -> list[str]:
+    return list(yaml.safe_load((folder / "data.yaml").read_text())["names"].values())
+
+
+def test_yolo_classes_keep_their_numbers_and_images_their_names(tmp_path: Path) -> None:
+    write(WRITERS["yolo"], tmp_path, picture("dogs/x.jpg", BOX, ["red square"]))
+    labels = ["green ring", "red square"]
+    second = [picture("dogs/y.jpg", BOX, labels), picture("dogs/x.jpg", BOX, labels, [1])]
+    files = write(WRITERS["yolo"], tmp_path, *second)
+    assert names_in(tmp_path) == ["red square", "green ring"]
+    assert {name: text[0] for name, text in files.items() if name.endswith(".txt")} == {
+        "labels/dogs/x.txt": "0",
+        "labels/dogs/y.txt": "1",
+    }
+    assert files["yolo_images.csv"] == "name,image\r\ndogs/x,dogs/x.jpg\r\ndogs/y,dogs/y.jpg\r\n"
+    assert write(WRITERS["yolo"], tmp_path, *second) == files
+
+
+def test_yolo_does_not_replace_the_labels_of_another_image(tmp_path: Path) -> None:
+    for image, label in (("dogs/x.jpg", "dog"), ("cats/x.jpg", "cat"), ("cats/x.jpg", "cat")):
+        writer = WRITERS["yolo"](tmp_path)
+        writer.add(picture(image, BOX, [label]), "x")  # both folders were the root of their run
+        writer.close()
+    files = left_in(tmp_path)
+    assert [files[f"labels/{name}.txt"][0] for name in ("x", "x-2")] == ["0", "1"]
+    assert files["yolo_images.csv"] == "name,image\r\nx,dogs/x.jpg\r\nx-2,cats/x.jpg\r\n"
+
+
+def test_yolo_that_was_killed_leaves_no_line_without_a_name(tmp_path: Path) -> None:
+    write(WRITERS["yolo"], tmp_path, picture("x.jpg", BOX, ["dog"]))
+    killed = WRITERS["yolo"](tmp_path)
+    killed.add(picture("y.jpg", BOX, ["cat"]), "y")
+    assert names_in(tmp_path) == ["dog", "cat"]
+    killed.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "labels", "files", "words"),
+    [
+        ("yolo", ["a"], {"data.yaml": "names: [mine]"}, "data.yaml was not written by glip; choose another --out-dir"),
+        ("yolo", ["a"], {"data.yaml": "names: {"}, "data.yaml was not written by glip"),
+        ("yolo", ["a"], {"labels/train/x.txt": "0 0 0 1 1"}, r"labels/train/x\.txt was not written by this format"),
+        ("yolo", ["a"], {"yolo_images.csv": "name,image\n", "data.yaml": "names: [b, b]"}, "its names cannot be read"),
+        ("voc", ["a"], {"Annotations/x.xml": "<annotation/>"}, r"x\.xml was not written by this format of glip"),
+        ("json", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
+        ("mmdet", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
+        (
+            "mmdet",
+            ["a" * 99],
+            {"mmdet_classes.json": '["b"]', "preds/x.json": "{}"},
+            r"holds results of other labels \('b'",
+        ),
+        ("mmdet", ["b", "a"], {"mmdet_classes.json": '["b", "c"]'}, r"holds results of other labels \('c', not 'a'\)"),
+        ("json", ["b"], {"mmdet_classes.json": '["b"]', "preds/x.json": "{}"}, r"preds/x\.json was not written"),
+    ],
+)
+def test_what_would_mix_is_refused(
+    form: str, labels: list[str], files: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=words) as caught:
+        check_earlier(tmp_path, [form], labels)
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path) == files
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_same_labels_go_on_and_what_glip_wrote_is_cleared(form: str, tmp_path: Path) -> None:
+    foreign = {"labels.txt": "cat", "Annotations.bak/x.xml": "<annotation/>", "run.json": "{}"}
+    for name, text in foreign.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    write(WRITERS[form], tmp_path, picture("a/x.jpg", BOX, ["cat", "dog"]))
+    for labels in (["cat", "dog"], ["cat"], ["cat", "dog", "fox"]):
+        check_earlier(tmp_path, [form], labels)
+    check_earlier(tmp_path, [form], ["other"], overwrite=True)
+    clear_earlier(tmp_path)
+    kept = left_in(tmp_path)
+    kept.pop("results.jsonl", None)  # a journal, which is for `glip batch` to remove
+    assert kept == foreign
+    assert not [path for path in tmp_path.iterdir() if path.name in ("labels", "preds", "Annotations")]
+
+
+def test_the_files_of_others_are_not_cleared(tmp_path: Path) -> None:
+    files = {
+        "data.yaml": "names: [mine]",
+        "labels/x.txt": "0 0 0 1 1",
+        "Annotations/x.xml": "<annotation/>",
+        "preds/x.json": "{}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    clear_earlier(tmp_path)
+    assert left_in(tmp_path) == files
+
+
+def test_mmdet_classes_grow_where_the_first_agree(tmp_path: Path) -> None:
+    for labels in (["cat"], ["cat", "dog"], ["cat"]):
+        check_earlier(tmp_path, ["mmdet"], labels)
+        files = write(WRITERS["mmdet"], tmp_path, picture("x.jpg", BOX, labels))
+    assert files["mmdet_classes.json"] == '["cat", "dog"]\n'

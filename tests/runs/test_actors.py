@@ -1,0 +1,106 @@
+"""Real actors on a real Ray of two nodes: whatever dies or does not see the images, each has its record, in order."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glip_cli.runs.actors import Crew
+from glip_cli.runs.items import Item
+from tests.runs.workers import MadeWorker
+from tests.runs.examples import items
+
+pytest.importorskip("ray", reason="needs the extra [ray]")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="starts raylets and kills processes")
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    ray.init(cluster.address, log_to_driver=False, logging_level="critical")
+    yield ray
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def crew(ray: Any, tmp_path: Path) -> Callable[..., Crew]:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def made(size: int = 2, blind: str = "", node: str = "") -> Crew:
+        nodes = cycle([node] if node else [found["NodeID"] for found in ray.nodes()])
+        actor = ray.remote(MadeWorker)
+
+        def hire() -> Any:
+            where = NodeAffinitySchedulingStrategy(next(nodes), soft=False)
+            options = {"max_concurrency": 2, "num_cpus": 1, "scheduling_strategy": where}
+            return actor.options(**options).remote(str(tmp_path), blind)
+
+        return Crew(ray, hire, size, lambda item: item.source.name,
+                    doubt=lambda item: True, died=died, stop=threading.Event(), say=lambda text: None)  # fmt: skip
+
+    return made
+
+
+def died(item: Item, host: str) -> Any:
+    return {"image": item.source.name, "error": "died"}
+
+
+def records(crew: Crew, names: Sequence[str]) -> list[dict[str, str]]:
+    """Of groups of four."""
+    return list(crew.run(groups(names, 4)))  # type: ignore[arg-type]
+
+
+def groups(names: Sequence[str], size: int) -> Iterator[list[Item]]:
+    return (list(items(names[i : i + size])) for i in range(0, len(names), size))
+
+
+def test_the_image_that_kills_is_found_and_the_rest_goes_on(crew: Callable[..., Crew], tmp_path: Path) -> None:
+    names = [str(i) for i in range(40)]
+    names[3], names[17], names[22] = "kill3", "once17", "kill22"
+    assert records(crew(), names) == [
+        {"image": name} | ({"error": "died"} if name.startswith("kill") else {}) for name in names
+    ]
+    starts = len(list(tmp_path.glob("start-*")))
+    assert 10 <= starts <= 11, "two, and one for each death: however many groups there are"
+
+
+def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew: Callable[..., Crew]) -> None:
+    """It fails fast, so without that it would draw most of the work."""
+    names = ["meet", *(f"slow{i}" if i % 4 == 0 else str(i) for i in range(1, 60))]
+    blind = ray.nodes()[0]["NodeID"]
+    said: list[str] = []
+    one = crew(blind=blind)
+    one.say = said.append
+    assert records(one, names) == [{"image": name} for name in names]
+    assert said == [f"a worker fewer: {blind[:4]} does not see images that other nodes see"]
+
+
+def test_what_no_node_has_is_an_error(ray: Any, crew: Callable[..., Crew]) -> None:
+    node = ray.nodes()[0]["NodeID"]
+    found = records(crew(1, node, node), ["a", "b"])
+    assert [record["error"] for record in found] == ["a: no such file", "b: no such file"]
+
+
+def test_told_to_stop_it_ends_in_the_midst_of_a_group(crew: Callable[..., Crew]) -> None:
+    one = crew()
+    names = [f"slow{i}" for i in range(40)]
+    run = one.run(groups(names, 20))
+    threading.Timer(4.0, one.stop.set).start()
+    begun = time.monotonic()
+    found = [record["image"] for record in run]
+    assert found == names[: len(found)]
+    assert len(found) < 40
+    assert time.monotonic() - begun < 60

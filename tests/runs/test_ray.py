@@ -1,0 +1,187 @@
+"""Glip on a real Ray of this machine: the answers of one process, whatever happens to its workers.
+
+Who does which images, and what becomes of workers and nodes that fail, is in test_crew.py, without a model.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from glip_cli.runs.ray import Job, _started, load_reader
+from glip_cli.cli.app import run as glip
+from glip_cli.detector import Detector
+from glip_cli.errors import UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.images import Pictures
+from glip_cli.prompts.prompt import label_prompt
+from tests.runs.process import ASKED, batch, finish, lines, start
+from tests.forked import CLEAN, wait_until
+
+pytest.importorskip("ray", reason="needs the extra [ray]")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+
+
+def workers(driver: int) -> list[int]:
+    """Processes of Ray that hold a model, of the cluster that `driver` started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::") and b"Worker" in title and driver in ancestors(int(folder.name)):
+            found.append(int(folder.name))
+    return found
+
+
+def ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+        found.append(pid)
+    return found
+
+
+def test_a_worker_gives_what_this_process_does(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also batches of mixed shapes, images that fail, and paths that mean nothing in a worker's folder."""
+    monkeypatch.chdir(mixed.parent)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the last digits depend on it
+    asked = ["batch", f"{mixed.name}/[01]*.png", "--batch-size", "2", *ASKED]
+    assert glip([*asked, "-o", str(tmp_path / "here")]) == 3
+    monkeypatch.setattr(Detector, "load", None)  # the driver needs no model
+    capsys.readouterr()
+    assert glip([*asked, "-o", str(tmp_path / "ray"), "--ray=local", "--ray-workers", "1"]) == 3
+    said = capsys.readouterr()
+    assert (tmp_path / "ray/results.jsonl").read_bytes() == (tmp_path / "here/results.jsonl").read_bytes()
+    assert (len(said.out), len(said.err.splitlines())) == (0, 6), said
+
+
+def test_the_driver_knows_the_name_without_the_model(detector: Detector) -> None:
+    load = {"model": "glip-mini", "weights": None, "bert": None, "adapter": None, "offline": True}
+    reader = load_reader(load, None)
+    assert (reader.name, reader.window, reader.fused) == (
+        detector.name, detector.reader.window, detector.reader.fused
+    )  # fmt: skip
+
+
+@pytest.mark.long
+def test_two_workers_one_killed_give_what_one_process_does(scenes: Path, tmp_path: Path) -> None:
+    straight, out = tmp_path / "straight", tmp_path / "ray"
+    many = [scenes] * 8  # the second worker may start long after the first
+    assert finish(batch(*many, "-o", straight))[0] == 0
+    process = start(batch(*many, "-o", out, "--ray=local", "--ray-workers", "2"))
+    assert wait_until(lambda: lines(out / "results.jsonl") >= 20 and len(workers(process.pid)) == 2, process)
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    code, output = process.wait(), process.stdout
+    assert code == 0, output
+    assert (out / "results.jsonl").read_bytes() == (straight / "results.jsonl").read_bytes()
+    assert "Traceback" not in output
+    assert len(output.splitlines()) < 12, output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_goes_on_without_ray(mixed: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    """With batches of mixed shapes, and pictures that are saved by the workers."""
+    straight, out = tmp_path / "straight", tmp_path / "ray"
+    more = ("--batch-size", "2", "--save-vis")
+    assert finish(batch(mixed, "-o", straight, *more))[0] == 3
+    process = start(batch(mixed.name, "-o", os.path.relpath(out, mixed.parent), *more, "--ray=local"), cwd=mixed.parent)
+    assert wait_until(lambda: lines(out / "results.jsonl") >= 1, process)
+    process.send_signal(sent)
+    code, output = process.wait(), process.stdout
+    assert code == 130, output
+    assert "Traceback" not in output
+    code, output = finish(batch(mixed.name, "-o", os.path.relpath(out, mixed.parent), *more), cwd=mixed.parent)
+    assert code == 3, output
+    names = (mixed.name.encode(), str(mixed).encode())
+    assert (out / "results.jsonl").read_bytes() == (straight / "results.jsonl").read_bytes().replace(*names[::-1])
+    assert {path.name: path.read_bytes() for path in (out / "vis").glob("*.jpg")} == {
+        path.name: path.read_bytes() for path in (straight / "vis").glob("*.jpg")
+    }
+
+
+@pytest.mark.long
+def test_an_error_in_a_worker_is_one_line(scenes: Path, tmp_path: Path) -> None:
+    """Workers save the pictures: here into a folder that is a file."""
+    (tmp_path / "vis").touch()
+    code, output = finish(batch(scenes / "0*.png", "-o", tmp_path, "--save-vis", "--ray=local"))
+    assert code == 1, output
+    assert output.splitlines()[-1].startswith(f"glip: error: cannot write to {tmp_path}")
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+def test_no_cluster_is_one_line(address: str) -> None:
+    """Within seconds: Ray alone would knock for minutes."""
+    with pytest.raises(UsageError, match=f"--ray={address}: no cluster there .*; start one with `ray start --head`"):
+        _started(address)
+
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+NODE = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster that asks for a token, as Ray starts them."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-enough-length-for-ray-to-take-it")
+    start = [*RAY, "start", "--head", "--port=6398", "--include-dashboard=false", "--block", *NODE]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("Ray runtime started" in line for line in process.stdout)
+        yield "127.0.0.1:6398"
+        process.terminate()
+
+
+@pytest.mark.long
+def test_a_cluster_that_asks_for_a_token(scenes: Path, tmp_path: Path, head: str) -> None:
+    code, output = finish(batch(scenes, "-o", tmp_path, f"--ray={head}"), env=CLEAN)
+    assert code == 2
+    assert output.splitlines()[1:] == [
+        f"glip: error: --ray={head}: the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or a "
+        "file ~/.ray/auth_token"
+    ]
+
+
+@pytest.mark.long
+def test_a_node_that_does_not_see_the_images_gets_none(scenes: Path, tmp_path: Path, head: str) -> None:
+    """In a mount namespace where the folder is empty; it would fail fast, and so draw most of the work."""
+    (tmp_path / "empty").mkdir()
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    mounted = 'mount --bind "$0" "$1" && shift 1 && exec "$@"'
+    node = ["unshare", "-m", "sh", "-c", mounted, str(tmp_path / "empty"), str(scenes)]
+    with subprocess.Popen([*node, *RAY, "start", f"--address={head}", "--block", *NODE]) as blind:
+        many = [scenes] * 8  # the second worker may start long after the first
+        command = batch(*many, "-o", tmp_path / "run", f"--ray={head}", "--ray-workers", "2")
+        code, output = finish(command, env=dict(os.environ))
+        blind.terminate()
+    assert code == 0, output
+    assert "does not see" in output
+    assert lines(tmp_path / "run/results.jsonl") == 8 * len(list(scenes.glob("*.png")))
+    assert b"error" not in (tmp_path / "run/results.jsonl").read_bytes()
+
+
+def test_a_job_means_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuned").mkdir()
+    load = {"model": "tuned", "weights": Path("a.pth"), "bert": None, "device": "cpu", "offline": True}
+    job = Job(load, label_prompt(["cat"]), DetectOptions(), Pictures(Path("out"))).absolute()
+    assert job.load == load | {"model": str(tmp_path / "tuned"), "weights": tmp_path / "a.pth"}
+    assert job.pictures.folder == tmp_path / "out"
+    assert Job({"model": "glip-t"}, job.prompt, job.options, job.pictures).absolute().load == {"model": "glip-t"}
