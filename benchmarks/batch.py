@@ -28,7 +28,7 @@ def measure(
     """One row for the loop, one for each number of workers."""
     detector = Detector.load(model)
     options = DetectOptions(batch_size=batch_size)
-    plan = detector.plan(PROMPT, options)
+    compiled = detector.compile_prompt(PROMPT, options)
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), images, size)
         clocks = {f"batch, {count} workers": Clock() for count in workers}
@@ -38,7 +38,7 @@ def measure(
                 detector(path, PROMPT)
 
         def batch(count: int) -> None:
-            runner = Runner(detector, plan, options, workers=count)
+            runner = Runner(detector, compiled, options, workers=count)
             done = sum(1 for _ in runner(expand([folder])))
             assert done == images
             clocks[f"batch, {count} workers"] = runner.clock

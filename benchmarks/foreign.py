@@ -31,7 +31,7 @@ class Foreign:
         self._folder = TemporaryDirectory()
         folder = Path(self._folder.name)
         letter = LETTER[architecture]
-        question.image.save(folder / "picture.png")
+        question.image.save(folder / "image.png")
         state = recipe_state(letter)
         torch.save({key: x for key, x in state.items() if x.is_floating_point()}, folder / "checkpoint.pth")
         (folder / "bert").mkdir()

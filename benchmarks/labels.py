@@ -49,6 +49,6 @@ def table(result: dict[str, object]) -> str:
     assert isinstance(rows, dict)
     lines = [(name, f"{row['seconds']:.3f} ± {row['spread']:.3f}", f"{row['times']}") for name, row in rows.items()]
     return (
-        markdown(("", "s per picture", "x 2 names"), lines)
+        markdown(("", "s per image", "x 2 names"), lines)
         + f"\n\nOne more text of 40 names costs {result['extra_text']:.0%} of a run with one."
     )

@@ -1,7 +1,7 @@
 """mmdetection's own GLIP, for an interpreter that has it.
 
-`PYTHON -m benchmarks.mmdetection FOLDER LETTER SHORT LONG TEXT`, where FOLDER holds picture.png, checkpoint.pth in
-mmdetection's names, and bert/vocab.txt. On standard output stands a line of JSON when the first picture is done,
+`PYTHON -m benchmarks.mmdetection FOLDER LETTER SHORT LONG TEXT`, where FOLDER holds image.png, checkpoint.pth in
+mmdetection's names, and bert/vocab.txt. On standard output stands a line of JSON when the first image is done,
 {"peak_mb", "versions", "labels", "scores", "boxes"}; then, for each line on standard input, the seconds of another run.
 """
 
@@ -32,10 +32,10 @@ def main(folder: Path, letter: str, size: tuple[int, int], text: str, answers: I
     from mmdet.apis import inference_detector
 
     model = load(folder, letter, size)
-    picture = cv2.imread(str(folder / "picture.png"))
+    image = cv2.imread(str(folder / "image.png"))
 
     def run() -> Any:
-        return inference_detector(model, picture, text_prompt=text, custom_entities=True).pred_instances
+        return inference_detector(model, image, text_prompt=text, custom_entities=True).pred_instances
 
     found = []
     first = {"peak_mb": peak(lambda: found.append(run()))}

@@ -1,4 +1,4 @@
-"""Where the time of one picture goes, part by part, by hooks around the modules."""
+"""Where the time of one image goes, part by part, by hooks around the modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks import subjects
 from benchmarks.machine import describe
 from benchmarks.timing import markdown
 from glip_cli.data.image_io import read_image
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.bert import TextLayer
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import Fusion
@@ -30,7 +30,7 @@ def measure(architecture: str, size: tuple[int, int], dtype: str, device: str, r
     file = io.BytesIO()
     question.image.save(file, "JPEG")
     options = DetectOptions(size=size)
-    plan = subject.plan(question.names, options)
+    compiled = subject.compile_prompt(question.names, options)
     spent: dict[str, list[float]] = defaultdict(list)
     for turn in range(repeats + 1):
         subject._texts.clear()  # so that BERT runs each time
@@ -38,10 +38,10 @@ def measure(architecture: str, size: tuple[int, int], dtype: str, device: str, r
         with clock(once, "decoding"):
             image = read_image(file.getvalue())
         with clock(once, "resizing"):
-            item = prepare(image, *size)
+            item = preprocess(image, *size)
         with clock(once, "all after resizing"), watched(subject.model, once):
-            seen = subject.look([item])
-            subject.ask(seen, plan, options)
+            seen = subject.encode_images([item])
+            subject.detect_features(seen, compiled, options)
         for part, seconds in once.items():
             if turn:
                 spent[part].append(seconds)

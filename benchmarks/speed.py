@@ -1,4 +1,4 @@
-"""One picture, a few names: this package against the textbook form of the same network and against a peer."""
+"""One image, a few names: this package against the textbook form of the same network and against a peer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def measure(
     architecture: str, size: tuple[int, int], dtypes: list[str], device: str, peers: list[str],
     repeats: int, compile: bool = False, mmdetection: str | None = None,
 ) -> dict[str, object]:  # fmt: skip
-    """Seconds per picture of every subject, each in a process of its own, in turn; and what its first run needs.
+    """Seconds per image of every subject, each in a process of its own, in turn; and what its first run needs.
 
     `mmdetection`: the interpreter of an environment that has it, to be measured too, and compared with.
     """
@@ -80,7 +80,7 @@ def table(result: dict[str, object]) -> str:
     rows = result["rows"]
     assert isinstance(rows, dict)
     shown = markdown(
-        ("", "s per picture", "x", "peak MB over the model"),
+        ("", "s per image", "x", "peak MB over the model"),
         [
             (name, f"{row['seconds']:.3f} ± {row['spread']:.3f}", f"{row['times']}", f"{row['peak_mb'] or ''}")
             for name, row in rows.items()

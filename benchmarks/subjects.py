@@ -1,7 +1,7 @@
 """What is measured: this package's network, the textbook form of the same, and transformers' GroundingDINO-tiny.
 
 The weights are those of tests/recipe.py, or random ones: time does not depend on them, but for what post-processing
-gets to do. Every subject takes a picture as Pillow has it and gives detections, except GroundingDINO, whose pre- and
+gets to do. Every subject takes an image as Pillow has it and gives detections, except GroundingDINO, whose pre- and
 post-processing is left out, in its favour.
 """
 
@@ -18,12 +18,12 @@ from PIL import Image
 from glip_cli.checkpoints.parts import load_tokenizer_folder
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.inference.merge import limits, to_detections
-from glip_cli.inference.postprocess import Geometry, label_scores, postprocess
-from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.inference.merge import postprocess_options, to_detections
+from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
+from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model import onednn_linear
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from tests.model import textbook
 from tests.model.networks import ARCHITECTURE, recipe_model
@@ -35,7 +35,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Question:
-    """One picture and the names that are asked for."""
+    """One image and the names that are asked for."""
 
     image: Image.Image
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Question:
 
     @classmethod
     def of(cls, names: Sequence[str], size: tuple[int, int]) -> Question:
-        """A drawn picture of 640 x 480, which is enlarged as a photograph of COCO is."""
+        """A drawn image of 640 x 480, which is enlarged as a photograph of COCO is."""
         return cls(draw_scene(np.random.default_rng(0), 640, 480).image, tuple(names), size)
 
 
@@ -58,8 +58,8 @@ def detector(architecture: str, dtype: str, device: str, compile: bool = False) 
 def ours(subject: Detector, question: Question, **options: int) -> Callable[[], int]:
     """A run of the package, `Detector` from end to end; it gives the number of detections."""
     chosen = DetectOptions(size=question.size, **options)
-    plan = subject.plan(question.names, chosen)
-    return lambda: sum(len(found.scores) for found in subject.stream([question.image], plan, chosen))
+    compiled = subject.compile_prompt(question.names, chosen)
+    return lambda: sum(len(found.scores) for found in subject.stream([question.image], compiled, chosen))
 
 
 def reference(subject: Detector, question: Question) -> Callable[[], int]:
@@ -68,28 +68,30 @@ def reference(subject: Detector, question: Question) -> Callable[[], int]:
     With torch's own matrix products, as everybody would run it.
     """
     chosen = DetectOptions(size=question.size)
-    plan = subject.plan(question.names, chosen)
+    compiled = subject.compile_prompt(question.names, chosen)
 
     def run() -> int:
         with mock.patch.object(onednn_linear, "onednn_is_better", return_value=False):
-            return sum(_textbook(subject, question, plan, chosen, i) for i in range(len(plan.chunks)))
+            return sum(_textbook(subject, question, compiled, chosen, i) for i in range(len(compiled.chunks)))
 
     return run
 
 
 @torch.inference_mode()
-def _textbook(subject: Detector, question: Question, plan: Plan, options: DetectOptions, number: int) -> int:
-    tokens = plan.chunks[number].tokens
-    item = prepare(question.image, *question.size)
+def _textbook(
+    subject: Detector, question: Question, compiled: CompiledPrompt, options: DetectOptions, number: int
+) -> int:
+    tokens = compiled.chunks[number].tokens
+    item = preprocess(question.image, *question.size)
     pixels = collate([item]).to(subject.device, subject.dtype)
     ids = torch.zeros(1, WINDOW, dtype=torch.long, device=subject.device)
     ids[0, : len(tokens.ids)] = torch.tensor(tokens.ids)
     mask = torch.arange(WINDOW, device=subject.device).unsqueeze(0) < len(tokens.ids)
     raw = textbook.network(subject.model, pixels, ids, mask)
-    place = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
+    place = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
     matrix = label_scores("mean", tokens.label_tokens, WINDOW, subject.device)
-    found = postprocess(raw, [matrix], [place], limits(plan, options))[0]
-    return len(to_detections(found, item.size, plan).scores)
+    found = postprocess(raw, [matrix], [place], postprocess_options(compiled, options))[0]
+    return len(to_detections(found, item.size, compiled).scores)
 
 
 def grounding_dino(question: Question, tokens: int, dtype: str, device: str) -> Callable[[], int]:
@@ -101,7 +103,7 @@ def grounding_dino(question: Question, tokens: int, dtype: str, device: str) -> 
     torch.manual_seed(0)
     model = GroundingDinoForObjectDetection(GroundingDinoConfig(backbone_config=swin))
     model = model.to(device, DTYPES[dtype]).eval()
-    pixels = collate([prepare(question.image, *question.size)]).to(device, DTYPES[dtype])
+    pixels = collate([preprocess(question.image, *question.size)]).to(device, DTYPES[dtype])
     ids = torch.full((1, tokens), 1012, device=device)  # full stops part phrases
     ids[:, 1::2] = 4937
     ids[0, 0], ids[0, -1] = 101, 102

@@ -21,23 +21,37 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from glip_cli.checkpoints.fetch import Report
+from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.data.image_io import ImageSource, read_image
 from glip_cli.errors import FetchError, PromptError
-from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, upload
+from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.feature_options import FeatureOptions
 from glip_cli.inference.features import Features
-from glip_cli.inference.merge import is_capped, limits, merge, to_detections, to_found
-from glip_cli.inference.postprocess import Found, Geometry, Limits, label_scores, on_cpu, postprocess
-from glip_cli.inference.preprocess import ImageSize, Prepared, collate, padded_size, prepare
-from glip_cli.inference.tiling import combine, cut, view_options, views_of
+from glip_cli.inference.merge import is_capped, merge, postprocess_options, to_detections, to_raw
+from glip_cli.inference.postprocess import (
+    ImageMeta,
+    PostprocessOptions,
+    RawDetections,
+    label_scores,
+    on_cpu,
+    postprocess,
+)
+from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
+from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.chunking import Chunk
-from glip_cli.prompts.compile import Plan, PromptLike, Reader, every_label, mirrors, sentence_prompt
+from glip_cli.prompts.compile import (
+    CompiledPrompt,
+    PromptCompiler,
+    PromptLike,
+    allows_mirroring,
+    sentence_prompt,
+    with_negatives_reported,
+)
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Detections, Prompt
@@ -46,14 +60,14 @@ from glip_cli.utils.text_format import quoted
 
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
-ASKED_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
+PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageFeatures:
     """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are asked of."""
 
-    items: tuple[Prepared, ...]
+    items: tuple[PreprocessedImage, ...]
     maps: list[Tensor]
 
 
@@ -75,7 +89,7 @@ class Detector:
         device: str = "auto",
         dtype: str = "auto",
         *,
-        tuned_for: tuple[str, ...] = (),
+        prompt_tuned_labels: tuple[str, ...] = (),
         labels: tuple[str, ...] = (),
         use_cls: bool = False,
         offline: bool = True,
@@ -85,11 +99,11 @@ class Detector:
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.name = name
-        self.tuned_for = tuned_for
+        self.prompt_tuned_labels = prompt_tuned_labels
         self.labels = labels
         self.offline = offline
         self.tokenizer = tokenizer
-        self.reader = Reader.of(tokenizer, model.config, name, tuned_for, use_cls, labels)
+        self.prompt_compiler = PromptCompiler.of(tokenizer, model.config, name, prompt_tuned_labels, use_cls, labels)
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
@@ -107,7 +121,7 @@ class Detector:
         dtype: str = "auto",
         compile: bool = False,
         offline: bool = False,
-        report: Report | None = None,
+        report: ProgressCallback | None = None,
     ) -> Detector:
         """Load a model by its name in weights.toml, or from a file.
 
@@ -136,7 +150,7 @@ class Detector:
             parts.name,
             device,
             dtype,
-            tuned_for=parts.tuned_for,
+            prompt_tuned_labels=parts.prompt_tuned_labels,
             labels=parts.labels,
             use_cls=parts.use_cls,
             offline=offline,
@@ -165,10 +179,10 @@ class Detector:
             ImageError, PromptError, UsageError.
         """
         chosen = DetectOptions(**options)
-        plan = self.plan(prompt, chosen)
+        compiled = self.compile_prompt(prompt, chosen)
         if isinstance(images, list | tuple):
-            return list(self.stream(map(read_image, images), plan, chosen))
-        return next(self.stream([read_image(cast(ImageSource, images))], plan, chosen))
+            return list(self.stream(map(read_image, images), compiled, chosen))
+        return next(self.stream([read_image(cast(ImageSource, images))], compiled, chosen))
 
     @overload
     def features(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Features: ...
@@ -200,7 +214,7 @@ class Detector:
         """What takes features, made once for many images. Raises PromptError where one text cannot hold the labels."""
         text = None
         if prompt is not None:
-            chunks = self.plan(prompt, DetectOptions()).chunks
+            chunks = self.compile_prompt(prompt, DetectOptions()).chunks
             if len(chunks) > 1:
                 raise PromptError(
                     f"the labels take {len(chunks)} texts, and features belong to one: name fewer at once"
@@ -210,22 +224,20 @@ class Detector:
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What a person should know of the answers so far."""
         if isinstance(self._steps, Compiled) and self._steps.passed:
-            return (
-                f"pictures and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",
-            )
+            return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
         return ()
 
-    def plan(self, prompt: PromptLike | None, options: DetectOptions) -> Plan:
+    def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
         if prompt is None:
             prompt = self.labels
         if not prompt:
             raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
         sentence = sentence_of([prompt]) if isinstance(prompt, str) else None
-        return self.reader.plan((self._caption(sentence) if sentence else None) or prompt, options)
+        return self.prompt_compiler.compile_prompt((self._caption(sentence) if sentence else None) or prompt, options)
 
     def _caption(self, sentence: str) -> Prompt | None:
         """The prompt of a sentence; None, with a warning, where its noun phrases cannot be found."""
@@ -244,67 +256,83 @@ class Detector:
         config = self.model.config
         return ImageSize(*(size or config.image_size), config.size_multiple)
 
-    def stream(self, images: Iterable[Image.Image], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
+    def stream(
+        self, images: Iterable[Image.Image], compiled: CompiledPrompt, options: DetectOptions
+    ) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.
 
         Images are batched only with neighbours of one padded shape, so that no image's answer depends on another:
         padding takes part in the fusion.
         """
-        if options.views:
-            yield from (self.in_views(image, plan, options)[0] for image in images)
+        if options.has_crops:
+            yield from (self.detect_crops(image, compiled, options)[0] for image in images)
             return
         size = self.image_size(options.size)
-        yield from self._answers((prepare(image, *size) for image in images), plan, options)
+        yield from self._answers((preprocess(image, *size) for image in images), compiled, options)
 
-    def in_views(self, image: Image.Image, plan: Plan, options: DetectOptions) -> tuple[Detections, bool]:
+    def detect_crops(
+        self, image: Image.Image, compiled: CompiledPrompt, options: DetectOptions
+    ) -> tuple[Detections, bool]:
         """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
         size = self.image_size(options.size)
-        views = views_of(image.size, options, size, flips=mirrors(plan.chunks))
-        if len(views) == 1:
-            (alone,) = self.detect([prepare(image, *size)], plan, options)
-            return alone, is_capped(alone, plan, options)
-        every = every_label(plan)
-        answers = list(self._answers((cut(image, view) for view in views), every, view_options(options)))
-        found = combine(views, map(to_found, answers), plan.nms_iou, options.agnostic_nms)
+        crops = all_crops(image.size, options, size, flips=allows_mirroring(compiled.chunks))
+        if len(crops) == 1:
+            (alone,) = self.detect([preprocess(image, *size)], compiled, options)
+            return alone, is_capped(alone, compiled, options)
+        every = with_negatives_reported(compiled)
+        answers = list(self._answers((render_crop(image, crop) for crop in crops), every, crop_options(options)))
+        found = combine(crops, map(to_raw, answers), compiled.nms_iou, options.agnostic_nms)
         capped = any(is_capped(answer, every, options) for answer in answers)
-        return to_detections(merge([found], plan, options), image.size, plan), capped
+        return to_detections(merge([found], compiled, options), image.size, compiled), capped
 
-    def _answers(self, items: Iterable[Prepared], plan: Plan, options: DetectOptions) -> Iterator[Detections]:
-        batch: list[Prepared] = []
+    def _answers(
+        self, items: Iterable[PreprocessedImage], compiled: CompiledPrompt, options: DetectOptions
+    ) -> Iterator[Detections]:
+        batch: list[PreprocessedImage] = []
         for item in items:
             if batch and padded_size(item) != padded_size(batch[0]):
-                yield from self.detect(batch, plan, options)
+                yield from self.detect(batch, compiled, options)
                 batch = []
             batch.append(item)
             if len(batch) == options.batch_size:
-                yield from self.detect(batch, plan, options)
+                yield from self.detect(batch, compiled, options)
                 batch = []
         if batch:
-            yield from self.detect(batch, plan, options)
+            yield from self.detect(batch, compiled, options)
 
-    def detect(self, batch: Sequence[Prepared], plan: Plan, options: DetectOptions) -> list[Detections]:
+    def detect(
+        self, batch: Sequence[PreprocessedImage], compiled: CompiledPrompt, options: DetectOptions
+    ) -> list[Detections]:
         """Detect in a batch of prepared images. Raises OutOfMemoryError."""
-        return self.ask(self.look(batch), plan, options)
+        return self.detect_features(self.encode_images(batch), compiled, options)
 
     @torch.inference_mode()
-    def look(self, batch: Sequence[Prepared]) -> Seen:
+    def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
         """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
         with out_of_memory(self.device):
-            pixels = upload(collate(batch), self.device, self.dtype)
-            return Seen(tuple(batch), self._steps.encode_image(pixels))
+            pixels = to_device(collate(batch), self.device, self.dtype)
+            return ImageFeatures(tuple(batch), self._steps.encode_image(pixels))
 
     @torch.inference_mode()
-    def ask(self, seen: Seen, plan: Plan, options: DetectOptions) -> list[Detections]:
+    def detect_features(
+        self, seen: ImageFeatures, compiled: CompiledPrompt, options: DetectOptions
+    ) -> list[Detections]:
         """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
-        room = max(CACHED_TEXTS, len(plan.chunks))  # with less, a prompt's texts would push each other out
+        room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
         with out_of_memory(self.device):
-            step = 1 if self.device.type == "cpu" else max(1, ASKED_AT_ONCE // len(seen.items))
-            groups = [plan.chunks[i : i + step] for i in range(0, len(plan.chunks), step)]
-            per_chunk = [found for group in groups for found in self._ground(seen, group, limits(plan, options), room)]
-            merged = [merge(list(parts), plan, options) for parts in zip(*per_chunk, strict=True)]
-            return [to_detections(found, item.size, plan) for found, item in zip(merged, seen.items, strict=True)]
+            step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))
+            groups = [compiled.chunks[i : i + step] for i in range(0, len(compiled.chunks), step)]
+            per_chunk = [
+                found
+                for group in groups
+                for found in self._predict_chunks(seen, group, postprocess_options(compiled, options), room)
+            ]
+            merged = [merge(list(parts), compiled, options) for parts in zip(*per_chunk, strict=True)]
+            return [to_detections(found, item.size, compiled) for found, item in zip(merged, seen.items, strict=True)]
 
-    def _ground(self, seen: Seen, parts: Sequence[Chunk], kept: Limits, room: int = CACHED_TEXTS) -> list[list[Found]]:
+    def _predict_chunks(
+        self, seen: ImageFeatures, parts: Sequence[Chunk], kept: PostprocessOptions, room: int = CACHED_TEXTS
+    ) -> list[list[RawDetections]]:
         """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
         images, texts = len(seen.items), len(parts)
         hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
@@ -312,7 +340,7 @@ class Detector:
         raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
         agg, length = self.model.config.score_agg, mask.shape[1]
         scores = [label_scores(agg, part.tokens.label_tokens, length, self.device) for part in parts]
-        places = [Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
+        places = [ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
         found = on_cpu(postprocess(raw, [x for x in scores for _ in places], places * texts, kept))
         return [
             [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]

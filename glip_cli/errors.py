@@ -3,7 +3,7 @@
     GlipError                    exit code 1: one line that says what, where, and the way out
     ├── UsageError               exit code 2: flags or arguments that cannot be meant
     │   └── PromptError          labels, captions or spans that the model cannot read
-    ├── ImageError               a picture that cannot be read; other pictures go on (exit code 3)
+    ├── ImageError               an image that cannot be read; other images go on (exit code 3)
     │   └── UnavailableError     an image that cannot be had here and now; elsewhere or later it may be
     ├── OutputError              a place where results cannot be written
     ├── DeviceError              a device or dtype that this machine does not have

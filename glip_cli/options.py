@@ -52,7 +52,7 @@ class DetectOptions:
         self._check_tiles()
 
     @property
-    def views(self) -> bool:
+    def has_crops(self) -> bool:
         """Each image is asked in several views."""
         return self.tta or self.tile is not None
 

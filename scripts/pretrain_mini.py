@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from glip_cli.checkpoints import safetensors_io
 from glip_cli.data.synthetic import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
 from glip_cli.finetune.assign import BACKGROUND, assign
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.synthetic import SIZES as SCENE_SIZES
 from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import Rates, grouped
+from glip_cli.finetune.param_groups import LearningRates, grouped
 from glip_cli.finetune.schedule import set_rates
-from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
@@ -91,7 +91,7 @@ class Scenes(IterableDataset[Batch]):
             rng = np.random.default_rng((self.seed, number))
             size = SCENE_SIZES[rng.integers(len(SCENE_SIZES))]
             scenes = [draw_scene(rng, *size, SEEN) for _ in range(self.batch_size)]
-            pixels = collate([prepare(scene.image, *GLIP_MINI.image_size) for scene in scenes])
+            pixels = collate([preprocess(scene.image, *GLIP_MINI.image_size) for scene in scenes])
             yield pixels, [scene.things for scene in scenes]
 
 
@@ -101,8 +101,11 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     model = Namer().to(memory_format=torch.channels_last).train()
-    rates = Rates(lr=args.lr, bias_factor=1, muon_lr=args.muon_lr)
-    optimizers, recipe = Optimizers(grouped(model.named_parameters(), rates)), Recipe(schedule="cosine", warmup=100)
+    rates = LearningRates(lr=args.lr, bias_factor=1, muon_lr=args.muon_lr)
+    optimizers, recipe = (
+        Optimizers(grouped(model.named_parameters(), rates)),
+        TrainConfig(schedule="cosine", warmup=100),
+    )
     step = restore(args.out / "pretrain.pt", model, optimizers)
     loader = DataLoader(Scenes(args.seed, args.batch, first=step), batch_size=None, num_workers=1, prefetch_factor=6)
     started, right = time.time(), []

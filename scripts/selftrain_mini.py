@@ -9,7 +9,7 @@
 `look` is for the student what ImageNet is for GLIP, and what scripts/pretrain_mini.py was for the teacher: its image
 side learns to name the colour and shape of each box of the teacher, by classifiers that are thrown away.
 
-The exact boxes of the scenes are thrown away: the student sees pictures, captions and the teacher's boxes. As on the
+The exact boxes of the scenes are thrown away: the student sees images, captions and the teacher's boxes. As on the
 web, a caption may leave out what is there and name what is not. Two kinds: sentences, whose noun phrases are found, and
 tags, whose words are bracketed, since "white ring. orange moon" would be one noun to the tagger.
 
@@ -34,15 +34,15 @@ from pretrain_mini import ATTRIBUTES, Batch, Namer, export
 from torch import nn
 
 from glip_cli.data.synthetic import COLOURS, PAIRS, SHAPES, Rng, Scene, Thing, draw_scene
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import GroundingItem
 from glip_cli.finetune.data.synthetic import ALIKE, SIZES
 from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import Rates, grouped
+from glip_cli.finetune.param_groups import LearningRates, grouped
 from glip_cli.finetune.schedule import set_rates
-from glip_cli.inference.preprocess import collate, prepare
-from glip_cli.outputs.files import written
+from glip_cli.inference.preprocess import collate, preprocess
+from glip_cli.outputs.files import atomic_write
 
 OUT = Path("runs/selftrain")
 SEED, SCENES = 5, 6000
@@ -62,7 +62,7 @@ LEARN = """
 def draw() -> None:
     """Scenes as PNG, and captions.jsonl with two captions each."""
     folder = OUT / "scenes"
-    with written(folder / "captions.jsonl") as stream:
+    with atomic_write(folder / "captions.jsonl") as stream:
         for number in range(SCENES):
             width, height = SIZES[np.random.default_rng((SEED, 0, number // ALIKE)).integers(len(SIZES))]
             rng = np.random.default_rng((SEED, 1, number))
@@ -103,8 +103,8 @@ def look() -> None:
     """A random image side learns the names of the teacher's boxes; runs/selftrain/image-side.safetensors."""
     torch.manual_seed(SEED)
     model = Namer().to(memory_format=torch.channels_last).train()
-    optimizers = Optimizers(grouped(model.named_parameters(), Rates(lr=1e-3, bias_factor=1, muon_lr=6e-3)))
-    recipe, right = Recipe(schedule="cosine", warmup=100), []
+    optimizers = Optimizers(grouped(model.named_parameters(), LearningRates(lr=1e-3, bias_factor=1, muon_lr=6e-3)))
+    recipe, right = TrainConfig(schedule="cosine", warmup=100), []
     for step, (pixels, things) in zip(range(LOOK_STEPS), named_boxes(), strict=False):
         set_rates(optimizers.param_groups, recipe, step, LOOK_STEPS, 0)
         right.append(look_step(model, optimizers, pixels, things))
@@ -130,7 +130,7 @@ def look_step(
 
 
 def named_boxes() -> Iterator[Batch]:
-    """Endless batches of pictures of one size, and the teacher's boxes in them that a colour and a shape name."""
+    """Endless batches of images of one size, and the teacher's boxes in them that a colour and a shape name."""
     train_set, _ = read_train_set(OUT / "taught/grounding.json", OUT / "scenes")
     alike: defaultdict[tuple[int, int], list[GroundingItem]] = defaultdict(list)
     for item in train_set.items:
@@ -141,11 +141,11 @@ def named_boxes() -> Iterator[Batch]:
     while True:
         group = groups[rng.choice(len(groups), p=shares)]
         chosen = [view(rng, group[i]) for i in rng.integers(len(group), size=LOOK_BATCH)]
-        yield collate([prepare(image, 160, 320) for image, _ in chosen]), [things for _, things in chosen]
+        yield collate([preprocess(image, 160, 320) for image, _ in chosen]), [things for _, things in chosen]
 
 
 def view(rng: Rng, item: GroundingItem) -> tuple[Image.Image, tuple[Thing, ...]]:
-    """A picture, mirrored at random along both sides, and its things."""
+    """An image, mirrored at random along both sides, and its things."""
     image, things = Image.open(item.image).convert("RGB"), things_of(item)
     width, height = image.size
     if rng.random() < 0.5:

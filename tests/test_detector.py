@@ -21,11 +21,11 @@ from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DeviceError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
 from glip_cli.inference.feature_options import FeatureOptions
-from glip_cli.inference.merge import limits, merge
-from glip_cli.inference.postprocess import Found
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.merge import merge, postprocess_options
+from glip_cli.inference.postprocess import RawDetections
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
-from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections
 from tests.shared import shared
@@ -118,12 +118,15 @@ def test_chunks_find_what_separate_prompts_find(detector: Detector, scenes: list
 def test_texts_asked_together_find_what_they_find_alone(detector: Detector, scenes: list[Image.Image]) -> None:
     """As on a GPU: images and texts of several lengths in one batch."""
     options = DetectOptions(threshold=0.05, chunked_size=2)
-    plan = detector.plan("circle . small dotted blue heart . star . red square . thing .", options)
-    assert len({len(part.tokens.ids) for part in plan.chunks}) > 1
-    seen = detector.look([prepare(image, 160, 320) for image in scenes[:2]])
+    compiled = detector.compile_prompt("circle . small dotted blue heart . star . red square . thing .", options)
+    assert len({len(part.tokens.ids) for part in compiled.chunks}) > 1
+    seen = detector.encode_images([preprocess(image, 160, 320) for image in scenes[:2]])
     with torch.inference_mode():
-        together = detector._ground(seen, plan.chunks, limits(plan, options))
-        alone = [detector._ground(seen, [part], limits(plan, options))[0] for part in plan.chunks]
+        together = detector._predict_chunks(seen, compiled.chunks, postprocess_options(compiled, options))
+        alone = [
+            detector._predict_chunks(seen, [part], postprocess_options(compiled, options))[0]
+            for part in compiled.chunks
+        ]
     assert sum(len(found.scores) for found in alone[0]) > 0
     for mine, theirs in zip(chain(*together), chain(*alone), strict=True):
         assert_close((mine.boxes, mine.scores, mine.labels), (theirs.boxes, theirs.scores, theirs.labels))
@@ -131,8 +134,8 @@ def test_texts_asked_together_find_what_they_find_alone(detector: Detector, scen
 
 def test_labels_that_do_not_fit_one_text_are_spread_over_several(detector: Detector, scenes: list[Image.Image]) -> None:
     labels = [f"{size} {colour} circle {i}" for i in range(60) for size, colour in [("small", "red")]]
-    plan = detector.plan(labels, DetectOptions())
-    assert len(plan.chunks) > 1
+    compiled = detector.compile_prompt(labels, DetectOptions())
+    assert len(compiled.chunks) > 1
     assert detector(scenes[0], labels, threshold=0.0).labels == tuple(labels)
 
 
@@ -177,12 +180,12 @@ def test_negatives_compete_and_are_not_reported(detector: Detector, scenes: list
 
 def test_a_negative_takes_the_object_that_it_fits_better() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 30, 30]])
-    found = Found(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 0]))
-    plan = Plan(chunks=(), labels=("cat",), text="cat .", spans=((0, 3),), notes=())
-    kept = merge([found], plan, DetectOptions(negatives=("dog",)))
+    found = RawDetections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 0]))
+    compiled = CompiledPrompt(chunks=(), labels=("cat",), text="cat .", spans=((0, 3),), notes=())
+    kept = merge([found], compiled, DetectOptions(negatives=("dog",)))
     assert kept.boxes.tolist() == [[20, 20, 30, 30]]
-    weaker = Found(boxes, torch.tensor([0.5, 0.8, 0.7]), torch.tensor([1, 0, 0]))
-    assert len(merge([weaker], plan, DetectOptions(negatives=("dog",))).scores) == 2
+    weaker = RawDetections(boxes, torch.tensor([0.5, 0.8, 0.7]), torch.tensor([1, 0, 0]))
+    assert len(merge([weaker], compiled, DetectOptions(negatives=("dog",))).scores) == 2
 
 
 def test_a_text_is_encoded_once(detector: Detector, scenes: list[Image.Image]) -> None:

@@ -1,6 +1,6 @@
-"""The engine of `glip annotate`: every item is a sentence about its picture.
+"""The engine of `glip annotate`: every item is a sentence about its image.
 
-Pictures are read ahead by threads; one that several sentences in a row are about is read and looked at once.
+Images are read ahead by threads; one that several sentences in a row are about is read and looked at once.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import torch
 
 from glip_cli.annotate.parts import read_sentence
 from glip_cli.data.captions import Captioned
-from glip_cli.detector import Detector, Seen
+from glip_cli.detector import Detector, ImageFeatures
 from glip_cli.errors import ImageError, PromptError, without_frames
 from glip_cli.inference.device import out_of_memory
-from glip_cli.inference.preprocess import Prepared, prepare
+from glip_cli.inference.preprocess import PreprocessedImage, preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.prompts.chunking import label_ids, notes_of_tokens
 from glip_cli.prompts.noun_phrases import Tagger
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import Reading, failed_record
+from glip_cli.runs.read_image import ImageReader, failed_record
 from glip_cli.runs.runner import MOST_WORKERS
 from glip_cli.types import Detections, Prompt
 
-Read = tuple[list[Captioned], Prepared | ImageError]
-"""A picture with all its sentences."""
+Read = tuple[list[Captioned], PreprocessedImage | ImageError]
+"""An image with all its sentences."""
 
 
 class GroundingEngine:
@@ -49,21 +49,21 @@ class GroundingEngine:
         workers: int | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """`tagger` may be None where every caption has brackets; `workers` is of threads that read pictures."""
+        """`tagger` may be None where every caption has brackets; `workers` is of threads that read images."""
         self.detector, self.options, self.tagger = detector, options, tagger
         self.workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self.stop = stop or threading.Event()
-        self.flight = Flight()
-        self._reading = Reading()
+        self.flight = InFlight()
+        self._reading = ImageReader()
         self._unread: dict[str, tuple[int, ...]] = {}
         self._size = detector.image_size(options.size)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         sources = (cast(Captioned, item.source) for item in items)
         groups = (list(group) for _, group in groupby(sources, key=lambda source: source.location))
-        with closing(in_order(self._read, groups, self.workers, 2 * self.workers, self.stop)) as pictures:
-            for sentences, picture in pictures:
-                for made in self._records(sentences, picture):
+        with closing(in_order(self._read, groups, self.workers, 2 * self.workers, self.stop)) as images:
+            for sentences, image in images:
+                for made in self._records(sentences, image):
                     if self.stop.is_set():
                         return
                     yield made
@@ -72,33 +72,33 @@ class GroundingEngine:
         try:
             self.flight.refuse(sentences[0].name)
             with self.flight.at(sentences[0].name), out_of_memory(torch.device("cpu")):
-                return sentences, prepare(self._reading(sentences[0]), *self._size)
+                return sentences, preprocess(self._reading(sentences[0]), *self._size)
         except ImageError as error:
             return sentences, without_frames(error)
 
-    def _records(self, sentences: list[Captioned], picture: Prepared | ImageError) -> Iterator[AnyRecord]:
-        """One for each sentence; the picture is looked at when the first of them asks."""
+    def _records(self, sentences: list[Captioned], image: PreprocessedImage | ImageError) -> Iterator[AnyRecord]:
+        """One for each sentence; the image is looked at when the first of them asks."""
         name, model = sentences[0].name, self.detector.name
-        seen: Seen | None = None
+        seen: ImageFeatures | None = None
         for one in sentences:
-            if isinstance(picture, ImageError):
-                yield failed_record(name, picture, model)
+            if isinstance(image, ImageError):
+                yield failed_record(name, image, model)
                 continue
             try:
                 text, prompt = read_sentence(
                     one.caption, self.tagger, self.detector.tokenizer, self.detector.model.config.text.window
                 )
-                plan = self.detector.plan(prompt, self.options) if prompt else None
+                compiled = self.detector.compile_prompt(prompt, self.options) if prompt else None
                 self._unread |= self._unknown(prompt) if prompt else {}
             except PromptError as error:
                 yield error_record(name, f"{name}: {error}", model)
                 continue
-            if plan is None:
-                yield {**record(name, nothing(text, picture.size), model), "spans": []}
+            if compiled is None:
+                yield {**record(name, nothing(text, image.size), model), "spans": []}
                 continue
             with self.flight.at(name):
-                seen = seen or self.detector.look([picture])
-                found = self.detector.ask(seen, plan, self.options)[0]
+                seen = seen or self.detector.encode_images([image])
+                found = self.detector.detect_features(seen, compiled, self.options)[0]
             yield record(name, found, model)
 
     def _unknown(self, prompt: Prompt) -> dict[str, tuple[int, ...]]:
@@ -107,7 +107,7 @@ class GroundingEngine:
         return {label: ids for label, ids in label_ids(prompt, tokenizer).items() if tokenizer.unknown_id in ids}
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers so far: `prompt.vocabulary_notes`, once for all captions."""
         return notes_of_tokens(self._unread, self.detector.tokenizer)
 

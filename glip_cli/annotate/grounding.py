@@ -1,7 +1,7 @@
 """The records of `glip annotate` as data to train on, and as records that the other formats are made from.
 
 A record is of one caption. `grounding.json` has an image for each of them, as MDETR's files do; the other formats
-want one record per picture, which `by_picture` makes.
+want one record per image, which `by_image` makes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from glip_cli.outputs.files import FileNames, json_bytes
 from glip_cli.outputs.formats import WRITERS
 from glip_cli.outputs.records import AnyRecord, Detection, Record, corners
-from glip_cli.runs.journal import lasting, read_records
+from glip_cli.runs.journal import fsynced, read_records
 
 GROUNDING = "grounding"
 FILE = "grounding.json"
@@ -58,7 +58,7 @@ def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str
         write_grounding(journal, folder / FILE)
     writers = [WRITERS[form](folder) for form in formats if form != GROUNDING]
     names = FileNames(root)
-    for record in by_picture(read_records(journal)) if writers else ():
+    for record in by_image(read_records(journal)) if writers else ():
         name = names.of(record["image"])
         for writer in writers:
             writer.add(record, name)
@@ -72,7 +72,7 @@ def write_grounding(journal: Path, path: Path) -> None:
     Captions for which no box was found are left out: a teacher that sees nothing has nothing to teach. Of the others,
     phrases without a box stay words of the caption. `score` is the teacher's; readers pass over it.
     """
-    with lasting(path) as stream:
+    with fsynced(path) as stream:
         stream.write(b'{"info": {"description": "made by glip annotate"},\n"categories": [%s],' % json_bytes(_OBJECT))
         for key, rows in (("images", _image_rows(journal)), ("annotations", _box_rows(journal))):
             stream.write(b'\n"%s": [' % key.encode())
@@ -81,16 +81,16 @@ def write_grounding(journal: Path, path: Path) -> None:
             stream.write(b"]," if key == "images" else b"]}\n")
 
 
-def by_picture(records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
-    """One record for each picture, with the boxes of all its captions; see `merged`."""
+def by_image(records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
+    """One record for each image, with the boxes of all its captions; see `merged`."""
     for _, group in groupby(records, key=lambda record: record["image"]):
         yield merged(list(group))
 
 
 def merged(records: Sequence[AnyRecord]) -> AnyRecord:
-    """The captions of one picture as one: a class is a phrase without its article, in lower case.
+    """The captions of one image as one: a class is a phrase without its article, in lower case.
 
-    Of two boxes of a class that overlap by `SAME_OBJECT` the better stays. A picture of which no caption could be
+    Of two boxes of a class that overlap by `SAME_OBJECT` the better stays. An image of which no caption could be
     asked is the error of its first.
     """
     good = [record for record in records if "detections" in record]

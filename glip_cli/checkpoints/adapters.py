@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from glip_cli.checkpoints import cache, safetensors_io
-from glip_cli.checkpoints.finetuned import TENSORS, Card, best_of, is_adapter, read_card, read_json
+from glip_cli.checkpoints.finetuned import TENSORS, RunConfig, best_of, is_adapter, read_json, read_run_config
 from glip_cli.checkpoints.load import Loaded, Origin
 from glip_cli.checkpoints.prompt_tuning import OFFSET, find_offset
 from glip_cli.errors import CheckpointError, UsageError
@@ -58,7 +58,7 @@ class Adapter:
     """
 
     folder: Path
-    card: Card
+    card: RunConfig
 
     @cached_property
     def sha256(self) -> str:
@@ -74,7 +74,7 @@ def find_adapter(folder: str | Path) -> Adapter:
     place = best_of(cache.expanded(folder))
     if not place.is_dir():
         raise CheckpointError(f"there is no folder {place}: --adapter takes one that `glip finetune` left")
-    card = read_card(place)
+    card = read_run_config(place)
     if card.mode == "full":
         raise UsageError(f"{place} holds a whole model, no adapter: give it to --model")
     if not is_adapter(place):

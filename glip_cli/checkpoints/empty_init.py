@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def hollow(build: Callable[[], Module]) -> Module:
+def init_empty(build: Callable[[], Module]) -> Module:
     """The module that `build` makes, its parameters on the meta device, its buffers real.
 
     `torch.device("meta")` would take away the buffers too, and a checkpoint does not hold those that the network
@@ -33,7 +33,7 @@ def hollow(build: Callable[[], Module]) -> Module:
         handle.remove()
 
 
-def fill(module: Module, state: Mapping[str, Tensor]) -> Module:
+def load_assign(module: Module, state: Mapping[str, Tensor]) -> Module:
     """Give a hollow module its tensors, without a copy; evaluation mode. Keys and shapes must agree already."""
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval()

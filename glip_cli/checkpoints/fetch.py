@@ -22,7 +22,7 @@ from glip_cli.errors import FetchError
 WAYS_OUT = f"-m {EMBEDDED} works now and knows COCO's 80 everyday names and other words for them; or --weights FILE"
 
 
-class Report(Protocol):
+class ProgressCallback(Protocol):
     """Hears what a download does; a progress bar, for example."""
 
     def started(self, name: str, url: str, total: int | None) -> None:
@@ -35,7 +35,7 @@ class Report(Protocol):
         """The file is complete and verified."""
 
 
-class Silence:
+class NoProgress:
     """A report that nobody reads."""
 
     def started(self, name: str, url: str, total: int | None) -> None: ...
@@ -54,7 +54,11 @@ class _Wanted:
 
 
 def fetch(
-    checkpoint: Checkpoint, *, cache_dir: Path | None = None, offline: bool = False, report: Report | None = None
+    checkpoint: Checkpoint,
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: ProgressCallback | None = None,
 ) -> Path:
     """The file of a checkpoint, downloaded unless it is in the cache.
 
@@ -71,10 +75,10 @@ def fetch(
     if checkpoint.unavailable:
         raise FetchError(f"{checkpoint.name} cannot be fetched: {checkpoint.unavailable}; {WAYS_OUT}")
     wanted = _Wanted(checkpoint.name, checkpoint.urls, checkpoint.hash, checkpoint.bytes)
-    return _fetch(wanted, cache_dir, offline, report or Silence())
+    return _fetch(wanted, cache_dir, offline, report or NoProgress())
 
 
-def present(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | None:
+def cached_path(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | None:
     """The file of a checkpoint where it is here already: embedded, downloaded, or converted by an earlier start."""
     if checkpoint.embedded:
         return checkpoint.embedded if checkpoint.embedded.is_file() else None
@@ -92,7 +96,7 @@ def _embedded(path: Path) -> Path:
     return path
 
 
-def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: Report) -> Path:
+def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Path:
     folder = (cache_dir or cache.default_dir()) / "downloads"
     for url in wanted.urls:
         if found := _present(url, folder):
@@ -115,7 +119,7 @@ def _present(url: str, folder: Path) -> Path | None:
     return path if os.path.isfile(path) else None  # os.path's takes a folder that is locked for empty
 
 
-def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: Report) -> Path:
+def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: ProgressCallback) -> Path:
     """Fetch and verify. Raises DownloadError where another mirror may do better, FetchError where none will."""
     report.started(wanted.name, url, wanted.bytes)
     try:
@@ -131,7 +135,7 @@ def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: Repo
     return path
 
 
-def _over_http(wanted: _Wanted, url: str, folder: Path, report: Report) -> Path:
+def _over_http(wanted: _Wanted, url: str, folder: Path, report: ProgressCallback) -> Path:
     path = folder / _file_name(url)
     with FileLock(folder / f".{path.name}.lock"):
         if path.is_file():  # another process was faster

@@ -28,7 +28,7 @@ MODES = ("full", "head", "prompt", "lora")
 
 
 @dataclass(frozen=True)
-class Card:
+class RunConfig:
     """What a folder holds, and what it was made of.
 
     Attributes:
@@ -61,7 +61,7 @@ class Card:
             raise ValueError("an adapter is nothing without the network that it was made for")
 
 
-def write_card(folder: Path, card: Card) -> Path:
+def write_run_config(folder: Path, card: RunConfig) -> Path:
     """Write config.json; readers see the whole of it or nothing. Raises OSError."""
     path = folder / CARD
     text = json.dumps({"format": FORMAT, **asdict(card)}, indent=2, ensure_ascii=False)
@@ -70,14 +70,14 @@ def write_card(folder: Path, card: Card) -> Path:
     return path
 
 
-def read_card(folder: Path) -> Card:
+def read_run_config(folder: Path) -> RunConfig:
     """Raises CheckpointError where there is none, or none that this version wrote."""
     path = folder / CARD
     content = read_json(path)
     try:
         if content.pop("format", None) != FORMAT:
             raise ValueError("of another format")
-        return Card(**{**content, "labels": tuple(content.get("labels", ()))})
+        return RunConfig(**{**content, "labels": tuple(content.get("labels", ()))})
     except (TypeError, ValueError) as error:  # may name a key of the file
         reason = one_line(str(error))
         raise CheckpointError(

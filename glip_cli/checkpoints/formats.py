@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.checkpoints import mmdet, mmpretrain, official
-from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.checkpoints.key_map import Source, Table, translate
 from glip_cli.errors import CheckpointError
 from glip_cli.model.config import ARCHITECTURES, GLIP_T, Config, GlipConfig
@@ -47,7 +47,7 @@ def detect_dialect(state: Mapping[str, Tensor], what: object = "this file") -> s
     raise CheckpointError(f"{what} is no GLIP checkpoint in any known spelling: its keys are like {listed(state)}")
 
 
-def recognise(state: Mapping[str, Tensor], dialect: str, what: object = "this file") -> str:
+def infer_architecture(state: Mapping[str, Tensor], dialect: str, what: object = "this file") -> str:
     """The architecture, from the width of the patches and the presence of fusion.
 
     A backbone alone is shared by GLIP-T with and without fusion; it is called after the one with. Raises
@@ -74,7 +74,7 @@ def table(config: Config, dialect: str) -> Table:
 
 def shapes(config: Config) -> dict[str, torch.Size]:
     """Key -> shape of every tensor in a checkpoint of this package."""
-    return {key: tensor.shape for key, tensor in hollow(lambda: Glip(config)).state_dict().items()}
+    return {key: tensor.shape for key, tensor in init_empty(lambda: Glip(config)).state_dict().items()}
 
 
 def to_native(state: Mapping[str, Tensor], architecture: str, dialect: str, what: object) -> dict[str, Tensor]:

@@ -193,11 +193,11 @@ def translate(
         for key, tensor in native.items()
         if tensor.shape != shapes[key]
     ]
-    complain(what, missing=missing, unknown=unknown, wrong=wrong)
+    raise_mismatch(what, missing=missing, unknown=unknown, wrong=wrong)
     return {key: tensor.to(torch.float32).contiguous() for key, tensor in native.items()}
 
 
-def complain(what: str, *, missing: list[str], unknown: list[str], wrong: list[str]) -> None:
+def raise_mismatch(what: str, *, missing: list[str], unknown: list[str], wrong: list[str]) -> None:
     """Raise one CheckpointError for all faults; do nothing when there are none."""
     faults = {"keys are missing": missing, "keys are unknown": unknown, "shapes are wrong": wrong}
     told = [f"{len(keys)} {fault} ({listed(keys, room=40)})" for fault, keys in faults.items() if keys]

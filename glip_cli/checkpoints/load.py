@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.checkpoints import cache, files, finetuned, safetensors_io
-from glip_cli.checkpoints.empty_init import fill, hollow
-from glip_cli.checkpoints.fetch import Report, fetch
+from glip_cli.checkpoints.empty_init import init_empty, load_assign
+from glip_cli.checkpoints.fetch import ProgressCallback, fetch
 from glip_cli.checkpoints.files import Checkpointed
-from glip_cli.checkpoints.formats import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, recognise, to_native
+from glip_cli.checkpoints.formats import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, infer_architecture, to_native
 from glip_cli.checkpoints.prompt_tuning import find_offset, make_room
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.safetensors_io import Contents
@@ -101,13 +101,13 @@ class _Found:
 
 
 def load_model(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-               offline: bool = False, report: Report | None = None) -> Glip:  # fmt: skip
+               offline: bool = False, report: ProgressCallback | None = None) -> Glip:  # fmt: skip
     """As `load`, the network alone."""
     return load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report).model
 
 
 def load(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-         offline: bool = False, report: Report | None = None) -> Loaded:  # fmt: skip
+         offline: bool = False, report: ProgressCallback | None = None) -> Loaded:  # fmt: skip
     """The network of a file, of a folder that `finetune` left, or of a checkpoint, which is fetched when needed.
 
     Args:
@@ -122,12 +122,12 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
     found = _whole(_find(source, architecture, cache_dir, offline, report))
     state, metadata = found.contents.state, found.contents.metadata
     config = ARCHITECTURES[metadata["architecture"]]
-    model = fill(make_room(hollow(lambda: Glip(config)), state), state)
+    model = load_assign(make_room(init_empty(lambda: Glip(config)), state), state)
     return Loaded(**_origin(found), model=model)
 
 
 def identify(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-             offline: bool = False, report: Report | None = None) -> Origin:  # fmt: skip
+             offline: bool = False, report: ProgressCallback | None = None) -> Origin:  # fmt: skip
     """As `load`, without the network: its file is there, and nothing of its weights is read."""
     return Origin(**_origin(_whole(_find(source, architecture, cache_dir, offline, report))))
 
@@ -141,14 +141,14 @@ def _whole(found: _Found) -> _Found:
 
 
 def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-                  offline: bool = False, report: Report | None = None) -> Backbone:  # fmt: skip
+                  offline: bool = False, report: ProgressCallback | None = None) -> Backbone:  # fmt: skip
     """The image backbone and its norms, of a backbone file or of a whole model. As `load`."""
     return _backbone_of(_find(source, architecture, cache_dir, offline, report)).backbone
 
 
 def load_if_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None,
                      cache_dir: Path | None = None, offline: bool = False,
-                     report: Report | None = None) -> LoadedBackbone | None:  # fmt: skip
+                     report: ProgressCallback | None = None) -> LoadedBackbone | None:  # fmt: skip
     """As `load_backbone`, with what is known of it; None where the source is a whole model."""
     found = _find(source, architecture, cache_dir, offline, report)
     return _backbone_of(found) if found.is_backbone else None
@@ -160,7 +160,7 @@ def _backbone_of(found: _Found) -> LoadedBackbone:
     if not isinstance(config, GlipConfig):
         raise CheckpointError(f"{found.path} is no Swin: take features of the whole model, with glip features -m")
     state = {key.removeprefix(BACKBONE): tensor for key, tensor in whole.items() if key.startswith(BACKBONE)}
-    backbone = fill(hollow(lambda: Backbone(config.swin)), state)
+    backbone = load_assign(init_empty(lambda: Backbone(config.swin)), state)
     return LoadedBackbone(**_origin(found), backbone=backbone)
 
 
@@ -185,7 +185,7 @@ def info(source: Path) -> Info:
     """Look into a file without building a network. Raises CheckpointError, UnsafeFileError."""
     path = files.locate(source)
     found = files.read(path)
-    card = finetuned.read_card(path.parent) if path.name == finetuned.TENSORS else None
+    card = finetuned.read_run_config(path.parent) if path.name == finetuned.TENSORS else None
     dialect = f"adapter, {card.mode}" if card else detect_dialect(found.state, path)
     known = card.architecture if card else found.metadata.get("architecture")
     return Info(
@@ -193,7 +193,7 @@ def info(source: Path) -> Info:
         bytes=path.stat().st_size,
         sha256=cache.known_sha256(path),
         dialect=dialect,
-        architecture=known or recognise(found.state, dialect, path),
+        architecture=known or infer_architecture(found.state, dialect, path),
         wrapping=found.wrapping,
         parameters=sum(tensor.numel() for tensor in found.state.values() if tensor.is_floating_point()),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.state.values()})),
@@ -202,7 +202,7 @@ def info(source: Path) -> Info:
 
 
 def _find(source: str | Path | Checkpoint, wanted: str | None, cache_dir: Path | None, offline: bool,
-          report: Report | None) -> _Found:  # fmt: skip
+          report: ProgressCallback | None) -> _Found:  # fmt: skip
     """The native form of a source: kept from an earlier start, or made now."""
     wanted = _known(wanted)
     if not isinstance(source, Checkpoint):
@@ -266,7 +266,7 @@ def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None, h
     dialect = detect_dialect(given.state, path)
     # other programs write metadata too, for example a format called "pt"
     known = given.metadata if given.metadata.get("format") == safetensors_io.FORMAT else {}
-    architecture = known.get("architecture") or recognise(given.state, dialect, path)
+    architecture = known.get("architecture") or infer_architecture(given.state, dialect, path)
     if dialect in BACKBONES:  # GLIP-T's backbone is the same with and without fusion
         architecture = wanted or architecture
     _agree(path, architecture, wanted)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from glip_cli.checkpoints import cache, finetuned, registry, safetensors_io
 from glip_cli.checkpoints.adapters import Adapter, check_base, load_adapter
-from glip_cli.checkpoints.fetch import Report, fetch, present
+from glip_cli.checkpoints.fetch import ProgressCallback, cached_path, fetch
 from glip_cli.checkpoints.files import locate
 from glip_cli.checkpoints.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
 from glip_cli.checkpoints.registry import Checkpoint
@@ -41,7 +41,7 @@ class DetectorParts:
     model: Glip
     tokenizer: Path
     name: str
-    tuned_for: tuple[str, ...] = ()
+    prompt_tuned_labels: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     use_cls: bool = False
 
@@ -53,7 +53,7 @@ class ReaderParts:
     config: Config
     tokenizer: Path
     name: str
-    tuned_for: tuple[str, ...]
+    prompt_tuned_labels: tuple[str, ...]
     use_cls: bool
     labels: tuple[str, ...]
 
@@ -80,7 +80,7 @@ def load_detector_parts(
     adapter: str | Path | None = None,
     cache_dir: Path | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> DetectorParts:
     """Load what a person named with --model, --weights, --bert and --adapter; without any of them, GLIP-T.
 
@@ -122,7 +122,7 @@ def load_backbone_parts(
     weights: str | Path | None = None,
     cache_dir: Path | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> BackboneParts | None:
     """What --model and --weights name, where it is an image backbone alone; None where it is a whole model.
 
@@ -161,14 +161,14 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
 
 
-def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Report | None = None) -> Path:
+def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: ProgressCallback | None = None) -> Path:
     """Get a checkpoint, so that it works offline from now on; return the file that will be mapped.
 
     Raises WeightsError.
     """
     if checkpoint.kind == "backbone":
         load_backbone(checkpoint, offline=offline, report=report)
-        return present(checkpoint) or fetch(checkpoint, offline=offline, report=report)
+        return cached_path(checkpoint) or fetch(checkpoint, offline=offline, report=report)
     return load(checkpoint, offline=offline, report=report).path
 
 
@@ -200,7 +200,7 @@ def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
     if path.name != finetuned.MODEL or not (path.parent / finetuned.CARD).is_file():
         return ()
     with suppress(CheckpointError):  # of another program: many call a file config.json
-        return finetuned.read_card(path.parent).labels
+        return finetuned.read_run_config(path.parent).labels
     return ()
 
 
@@ -220,7 +220,7 @@ def load_source(
     *,
     cache_dir: Path | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> Loaded:
     """A network with the adapters that stand for it or beside it in its weights; as `load_detector_parts`.
 
@@ -241,7 +241,7 @@ def load_reader_parts(
     bert: str | Path | None = None,
     adapter: str | Path | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> ReaderParts:
     """As `load_detector_parts`, for what only makes prompts ready: no network is made."""
     found = resolve(model, weights, adapter)

@@ -29,10 +29,10 @@ ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip, mapped from disk inste
 _LONGEST = 80  # characters of a name, in an error
 
 
-class Inert:
+class Stub:
     """Takes any arguments and any state, and keeps nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Stub:
         return object.__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -42,7 +42,7 @@ class Inert:
         pass
 
 
-class InertMapping:
+class StubMapping:
     """Becomes an OrderedDict at once: torch's reader fills no other kind of dict."""
 
     def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
@@ -76,7 +76,7 @@ _MAPPINGS = {
 
 def _stand_ins() -> Iterator[type]:
     """Classes that carry the foreign names, which is what torch compares."""
-    for base, names in ((Inert, _OBJECTS), (InertMapping, _MAPPINGS)):
+    for base, names in ((Stub, _OBJECTS), (StubMapping, _MAPPINGS)):
         for module, classes in names.items():
             for name in classes:
                 yield type(name, (base,), {"__module__": module, "__qualname__": name})

@@ -24,7 +24,7 @@ from filelock import FileLock
 from nltk.tag.perceptron import PerceptronTagger
 
 from glip_cli.checkpoints import cache, http, registry
-from glip_cli.checkpoints.fetch import Report, Silence, hub_is_offline
+from glip_cli.checkpoints.fetch import NoProgress, ProgressCallback, hub_is_offline
 from glip_cli.checkpoints.http import DownloadError
 from glip_cli.errors import FetchError
 
@@ -88,7 +88,7 @@ def load_tagger(
     *,
     cache_dir: Path | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> PerceptronTagger:
     """The tagger, ready to tag lists of words.
 
@@ -101,10 +101,10 @@ def load_tagger(
     Raises FetchError, with the ways out that need no tagger.
     """
     wanted = data or tagger_data()
-    return _tagger(present(wanted, cache_dir) or _fetch(wanted, cache_dir, offline, report or Silence()))
+    return _tagger(is_cached(wanted, cache_dir) or _fetch(wanted, cache_dir, offline, report or NoProgress()))
 
 
-def present(data: TaggerData, cache_dir: Path | None = None) -> Contents | None:
+def is_cached(data: TaggerData, cache_dir: Path | None = None) -> Contents | None:
     """The tagger's files where they are on this machine already: in the cache, or where nltk's downloader put them."""
     own = (cache_dir or cache.default_dir()) / "taggers" / data.name
     if contents := _read(own, data):
@@ -138,7 +138,7 @@ def _read(folder: Path, data: TaggerData) -> Contents | None:
     return contents
 
 
-def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: Report) -> Contents:
+def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Contents:
     what = f"the tagger that finds noun phrases ({data.name})"
     if offline or hub_is_offline():
         raise FetchError(f"{what} is not in the cache and the network is not to be used; {WAYS_OUT}")
@@ -146,7 +146,7 @@ def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: Repo
     reasons = []
     try:
         with FileLock(folder / f".{data.name}.lock"):
-            if found := present(data, cache_dir):  # another process was faster
+            if found := is_cached(data, cache_dir):  # another process was faster
                 return found
             for url in data.urls:
                 report.started(data.name, url, data.size)
@@ -164,7 +164,7 @@ def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: Repo
     raise FetchError(f"cannot fetch {what}: {'; '.join(reasons)}; {WAYS_OUT}")
 
 
-def _download(url: str, part: Path, data: TaggerData, report: Report) -> Contents:
+def _download(url: str, part: Path, data: TaggerData, report: ProgressCallback) -> Contents:
     """The verified files of the zip at `url`, which is deleted. Raises DownloadError, or OSError of the disk."""
     resumed = part.exists()
     while True:

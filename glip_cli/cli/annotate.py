@@ -1,4 +1,4 @@
-"""`glip annotate`: pictures with captions in, boxes for the captions' phrases out; a batch run, which goes on."""
+"""`glip annotate`: images with captions in, boxes for the captions' phrases out; a batch run, which goes on."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def annotate(
     images: Images = None,
     threshold: Threshold = 0.5,
     nms_iou: options.NmsIou = None,
-    loading: options.Loading,
+    loading: options.ModelFlags,
     size: options.Size = None,
     out_dir: options.OutDir = Path("annotated"),
     format: Format = None,
-    going: options.Going,
-    manner: options.Manner,
+    going: options.RunFlags,
+    manner: options.CommonFlags,
 ) -> None:
     """Ground the phrases of captions: data to train on, or pre-labels for people."""
     if captions is None:
         raise UsageError(
-            "--captions PATH is missing; for the same labels in every picture: "
+            "--captions PATH is missing; for the same labels in every image: "
             "glip batch photos/ --texts 'cat . dog .' --format labelstudio"
         )
     from glip_cli.data.captions import read_captions, survey
@@ -111,7 +111,7 @@ def annotate(
         with follower, stopping(engine.stop):
             items = map(Item, read_captions(captions, images, offline=offline))
             progress = folder.run(items, engine, follower.started, follower.add)
-        notes.note(*engine.remarks)
+        notes.note(*engine.notes)
         if progress.complete and progress.speaks:
             write(out_dir, folder.results, formats, notes)
     finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks), shard)
@@ -119,7 +119,7 @@ def annotate(
 
 def say_survey(found: Survey, notes: Notes) -> None:
     bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
-    notes.say(f"captions: {found.captions}, of {counted(found.pictures, 'picture')}{bare}")
+    notes.say(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
 
 
 def write(out_dir: Path, journal: Path, formats: Sequence[str], notes: Notes) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find in pictures what you name, with GLIP: the published models' exact answers.",
+    help="Find in images what you name, with GLIP: the published models' exact answers.",
     epilog="Example: glip detect photo.jpg --texts 'cat . remote .'",
 )
 app.command("detect", epilog=detect.EPILOG)(detect.detect)

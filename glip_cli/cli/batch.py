@@ -9,7 +9,7 @@ import typer
 
 from glip_cli.cli import options
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes, tell
+from glip_cli.cli.console import BatchBar, DownloadBar, Notes, print_line
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.onnx import open_onnx
 from glip_cli.cli.outputs import read_formats
@@ -60,25 +60,25 @@ RayWorkers = Annotated[
 def batch(
     *,
     inputs: options.Inputs = None,
-    question: options.Question,
-    keeping: options.Keeping,
-    loading: options.Loading,
+    question: options.DetectPromptFlags,
+    keeping: options.FilterFlags,
+    loading: options.ModelFlags,
     onnx: options.Onnx = None,
     compile: options.Compile = False,
-    viewing: options.Viewing,
+    viewing: options.ResizeFlags,
     batch_size: options.AutoBatchSize = None,
     out_dir: options.OutDir = Path("outputs"),
     format: Format = None,
     save_vis: SaveVis = False,
     save_crop: options.SaveCrop = False,
     palette: options.Palette = "bright",
-    going: options.Going,
+    going: options.RunFlags,
     ray: Ray = None,
     ray_workers: RayWorkers = None,
     status: Status = False,
-    manner: options.Manner,
+    manner: options.CommonFlags,
 ) -> None:
-    """Find what you name in many pictures; killed, the same command goes on."""
+    """Detect in many images. Run it again to resume."""
     if status:
         return say_status(out_dir)
     from glip_cli.data.image_files_below import Passed
@@ -86,7 +86,7 @@ def batch(
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import WRITERS
-    from glip_cli.outputs.images import Pictures
+    from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.runs.items import name_items
     from glip_cli.runs.run_dir import RunFolder, settings_of
     from glip_cli.runs.shards import Shard
@@ -97,16 +97,16 @@ def batch(
         raise UsageError("--ray and torchrun each spread the work; take one of them")
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, "jsonl", WRITERS)
-    pictures = Pictures(out_dir, save_vis, save_crop, palette)
+    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette)
     served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
     prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
     options = read_options(question, keeping, viewing, prompt, read_batch_size(batch_size, loading.device))
-    # refuses what names no picture, before the model is loaded
+    # refuses what names no image, before the model is loaded
     passed = Passed()
-    sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
+    sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
     check_earlier(out_dir, formats, prompt.labels, going.overwrite)
     root = common_folder(inputs)
-    names, drawn = FileNames(root), FileNames(root) if pictures.any else None
+    names, drawn = FileNames(root), FileNames(root) if annotated.any else None
 
     load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
     runner: Runner | None = None
@@ -115,8 +115,8 @@ def batch(
         from glip_cli.runs.ray import Job, RayEngine, load_reader
 
         reader = load_reader(load, DownloadBar(notes))
-        plan = reader.plan(prompt, options)
-        engine = RayEngine(Job(load, prompt, options, pictures), reader.name, ray, ray_workers, say=notes.note)
+        compiled = reader.compile_prompt(prompt, options)
+        engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=notes.note)
     else:
         from glip_cli.detector import Detector
         from glip_cli.runs.local import LocalEngine
@@ -124,10 +124,10 @@ def batch(
 
         note_dtype(loading, notes)
         detector = served or Detector.load(**load, report=DownloadBar(notes))
-        plan = detector.plan(prompt, options)
-        runner = Runner(detector, plan, options, going.workers)
-        engine = LocalEngine(runner, pictures)
-    notes.note(*plan.notes, *threshold_notes(keeping, engine.model))
+        compiled = detector.compile_prompt(prompt, options)
+        runner = Runner(detector, compiled, options, going.workers)
+        engine = LocalEngine(runner, annotated)
+    notes.note(*compiled.notes, *threshold_notes(keeping, engine.model))
     settings = settings_of(engine.model, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],
@@ -136,14 +136,14 @@ def batch(
         "save-crop": save_crop,
     }
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=pictures.folders)))
+        count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=annotated.folders)))
         bar = BatchBar(notes, count)
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats, names)
     met = passed.notes if progress.share_done else ()
-    notes.note(*((*runner.detector.remarks, *runner.remarks) if runner else ()), *met, *(drawn or names).notes)
+    notes.note(*((*runner.detector.notes, *runner.notes) if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
 
 
@@ -156,8 +156,9 @@ def finish(progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Pa
         clock = runner.clock if runner else None
         waited = f"; the model waited for images {clock.waited_share:.0%} of the time" if clock and clock.model else ""
         notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited}")
-    if runner and runner.halved_to:
-        notes.say(f"memory allowed {counted(runner.halved_to, 'image')} at once: --batch-size {runner.halved_to}")
+    if runner and runner.effective_batch_size:
+        size = runner.effective_batch_size
+        notes.say(f"memory allowed {counted(size, 'image')} at once: --batch-size {size}")
     if counts.unavailable:
         notes.say(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
     end_run(progress, out_dir, notes, shard)
@@ -167,4 +168,4 @@ def say_status(run: Path) -> None:
     from glip_cli.runs.status import describe
 
     for line in describe(run):
-        tell(line)
+        print_line(line)

@@ -46,7 +46,7 @@ def write_any_letter() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """One line on stdout; what a file or a server wrote cannot steer the terminal."""
     print(one_line(text))
 
@@ -58,13 +58,13 @@ class Notes:
         self.quiet = quiet
 
     def say(self, text: str) -> None:
-        """One line, as `tell`."""
+        """One line, as `print_line`."""
         if not self.quiet:
             print(one_line(text), file=sys.stderr)
 
-    def note(self, *remarks: str) -> None:
+    def note(self, *notes: str) -> None:
         """A line for each thing that a person may want to know of the answers."""
-        for remark in remarks:
+        for remark in notes:
             self.say(f"note: {message(remark)}")
 
 

@@ -1,4 +1,4 @@
-"""`glip detect`: images in, annotated pictures and results out."""
+"""`glip detect`: images in, annotated images and results out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ Format = Annotated[
     typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
                  help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
 ]  # fmt: skip
-NoSaveVis = Annotated[bool, typer.Option("--no-save-vis", rich_help_panel=options.OUTPUT, help="Save no pictures.")]
+NoSaveVis = Annotated[
+    bool, typer.Option("--no-save-vis", rich_help_panel=options.OUTPUT, help="Save no annotated images.")
+]
 NoSavePred = Annotated[
     bool, typer.Option("--no-save-pred", rich_help_panel=options.OUTPUT, help="Save no result files.")
 ]
@@ -49,20 +51,20 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", rich_help_panel=options.OUTPUT, help="Remove what formats wrote in --out-dir before."),
 ]
-Show = Annotated[bool, typer.Option("--show", rich_help_panel=options.OUTPUT, help="Open each picture in a window.")]
+Show = Annotated[bool, typer.Option("--show", rich_help_panel=options.OUTPUT, help="Open each image in a window.")]
 
 
 @command
 def detect(
     *,
     inputs: options.Inputs = None,
-    question: options.Question,
+    question: options.DetectPromptFlags,
     explain: Explain = False,
-    keeping: options.Keeping,
-    loading: options.Loading,
+    keeping: options.FilterFlags,
+    loading: options.ModelFlags,
     onnx: options.Onnx = None,
     compile: options.Compile = False,
-    viewing: options.Viewing,
+    viewing: options.ResizeFlags,
     batch_size: BatchSize = 1,
     out_dir: options.OutDir = Path("outputs"),
     format: Format = None,
@@ -73,9 +75,9 @@ def detect(
     overwrite: Overwrite = False,
     show: Show = False,
     palette: options.Palette = "bright",
-    manner: options.Manner,
+    manner: options.CommonFlags,
 ) -> None:
-    """Find what you name in pictures."""
+    """Detect what you name in images."""
     from glip_cli.data.image_files_below import Passed
     from glip_cli.data.sources import common_folder, expand
     from glip_cli.outputs.files import FileNames
@@ -89,7 +91,7 @@ def detect(
     formats = read_formats(format, "json", WRITERS)
     formats = [] if no_save_pred else formats
     if explain and not inputs and served:
-        print_explanation(served.plan(prompt, options).chunks)
+        print_explanation(served.compile_prompt(prompt, options).chunks)
         return
     if explain and not inputs:
         explain_alone(prompt, options, loading, notes)
@@ -98,11 +100,11 @@ def detect(
     inputs = check_inputs(inputs)
 
     from glip_cli.outputs.earlier import check_earlier, clear_earlier
-    from glip_cli.outputs.images import Pictures
+    from glip_cli.outputs.images import AnnotatedImages
 
-    pictures = Pictures(out_dir, not no_save_vis, save_crop, palette)
+    annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette)
     passed = Passed()
-    sources = expand(inputs, offline=offline, own=pictures.folders, passed=passed)
+    sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
     check_earlier(out_dir, formats, prompt.labels, overwrite)
     if "jsonl" in formats and (out_dir / "run.json").exists():
         raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
@@ -112,12 +114,12 @@ def detect(
 
     note_dtype(loading, notes)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
-    plan = detector.plan(prompt, options)
-    notes.note(*plan.notes, *threshold_notes(keeping, detector.name))
+    compiled = detector.compile_prompt(prompt, options)
+    notes.note(*compiled.notes, *threshold_notes(keeping, detector.name))
     if explain:
-        print_explanation(plan.chunks)
-    runner = Runner(detector, plan, options, keep_images=True)
-    files = Files(out_dir, formats, pictures, FileNames(common_folder(inputs)))
+        print_explanation(compiled.chunks)
+    runner = Runner(detector, compiled, options, keep_images=True)
+    files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)))
     summary = Summary(notes)
     if overwrite:
         clear_earlier(out_dir)
@@ -127,14 +129,14 @@ def detect(
             summary.add(outcome, files.save(outcome, detector.name), json_)
             if show and not files.show(outcome):
                 show = False
-                place = f"look at {pictures.folders[0]}" if pictures.drawn else "leave out --no-save-vis"
+                place = f"look at {annotated.folders[0]}" if annotated.drawn else "leave out --no-save-vis"
                 notes.note(f"--show: no window can be opened here (is DISPLAY set?); {place}")
             advance()
-    notes.note(*detector.remarks, *runner.remarks, *passed.notes, *files.names.notes)
+    notes.note(*detector.notes, *runner.notes, *passed.notes, *files.names.notes)
     summary.close(files)
 
 
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: options.Loading, notes: Notes) -> None:
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: options.ModelFlags, notes: Notes) -> None:
     """`--explain` without an image needs a tokenizer, and no weights of a named model."""
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels

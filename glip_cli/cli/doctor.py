@@ -11,7 +11,7 @@ import typer
 
 from glip_cli.cli import options
 from glip_cli.cli.command import command
-from glip_cli.cli.console import print_json, tell
+from glip_cli.cli.console import print_json, print_line
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def show(sections: Sequence[Section], wrong: Sequence[Finding]) -> None:
         print(section.title)
         longest = max(len(finding.name) for finding in section.findings)
         for finding in section.findings:
-            tell(f"{'!' if finding.problem else ' '} {finding.name:<{longest}}  {finding.value}")
+            print_line(f"{'!' if finding.problem else ' '} {finding.name:<{longest}}  {finding.value}")
     print(f"\n{counted(len(wrong), 'problem')}{':' if wrong else ': all is well'}")
     for remedy, findings in groupby(wrong, key=lambda finding: finding.remedy):
         for finding in findings:
-            tell(f"! {finding.name} {finding.problem}")
+            print_line(f"! {finding.name} {finding.problem}")
         print(f"    {remedy}")

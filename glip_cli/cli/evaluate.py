@@ -44,27 +44,27 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 def evaluate(
     *,
     chosen: own.DatasetFlags,
-    loading: options.Loading,
+    loading: options.ModelFlags,
     compile: options.Compile = False,
-    viewing: options.Viewing,
+    viewing: options.ResizeFlags,
     knowledge: options.Knowledge = None,
     batch_size: options.AutoBatchSize = None,
     out_dir: options.OutDir = Path("outputs"),
     report: own.ReportFlags,
-    going: options.Going,
-    manner: options.Manner,
+    going: options.RunFlags,
+    manner: options.CommonFlags,
 ) -> None:
     """Score a model on a data set, or a file of results."""
     check(chosen.dataset, viewing, knowledge)
     check_flags(chosen.dataset, {**vars(chosen), **vars(report)})
 
-    from glip_cli.cli.evaluate_datasets import Asked, boxes, flickr, odinw_benchmark, score_file
+    from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
     from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
     notes = Notes(manner.quiet or not shard.speaks)
-    asked = Asked(chosen, report, out_dir, notes)
+    asked = EvalRequest(chosen, report, out_dir, notes)
     if chosen.dt:
         score_file(asked, chosen.dt)
         return
@@ -92,11 +92,11 @@ def evaluate(
             flickr(asked, session)
         else:
             boxes(asked, session)
-    notes.note(*session.detector.remarks)
+    notes.note(*session.detector.notes)
     finish(session, notes)
 
 
-def check(dataset: str, viewing: options.Viewing, knowledge: Path | None) -> None:
+def check(dataset: str, viewing: options.ResizeFlags, knowledge: Path | None) -> None:
     """Raises UsageError for what no data set is, and for what does not go with one."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli.console import Notes, tell
+from glip_cli.cli.console import Notes, print_line
 from glip_cli.cli.evaluate_options import DatasetFlags, ReportFlags
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
@@ -20,19 +20,19 @@ from glip_cli.evaluation.boxes import (
     LVIS_PACKED_RULES,
     LVIS_RULES,
     Question,
-    Rules,
+    ScoringProtocol,
     box_task,
     only,
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
-from glip_cli.evaluation.compare import Row as Compared
+from glip_cli.evaluation.compare import MetricChange as Compared
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.predictions import skipped
 from glip_cli.evaluation.report.pages import Table as ReportTable
 from glip_cli.evaluation.results import read_predictions
-from glip_cli.evaluation.run import DETECTIONS, BoxRun, Wanted, detect_task, score_boxes, settings_in_words
+from glip_cli.evaluation.run import DETECTIONS, BoxRun, OutputOptions, detect_task, score_boxes, settings_in_words
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
@@ -44,7 +44,7 @@ COCO_VAL = "instances_val2017.json", 5000
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalRequest:
     """What the flags say, but for the model's."""
 
     flags: DatasetFlags
@@ -57,15 +57,15 @@ class Asked:
         return self.flags.dataset
 
     @property
-    def wanted(self) -> Wanted:
-        return Wanted(self.out, not self.report.no_report, self.report.compare)
+    def wanted(self) -> OutputOptions:
+        return OutputOptions(self.out, not self.report.no_report, self.report.compare)
 
     @property
     def split(self) -> str:
         return self.flags.split or ("official" if self.dataset.startswith("odinw") else "test")
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> ScoringProtocol:
         if not self.dataset.startswith("lvis"):
             return COCO_RULES
         if self.flags.capped and self.flags.packed:
@@ -96,7 +96,7 @@ class Asked:
         return self.flags.data
 
 
-def boxes(asked: Asked, session: Session) -> None:
+def boxes(asked: EvalRequest, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
     truth = asked.truth()
     folder = asked.flags.images or truth.folder
@@ -114,7 +114,7 @@ def boxes(asked: Asked, session: Session) -> None:
     conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
 
 
-def score_file(asked: Asked, dt: Path) -> None:
+def score_file(asked: EvalRequest, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
     truth = asked.truth()
     images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
@@ -125,7 +125,7 @@ def score_file(asked: Asked, dt: Path) -> None:
     conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
 
 
-def conclude(run: BoxRun, asked: Asked, published: Sequence[PublishedValue]) -> None:
+def conclude(run: BoxRun, asked: EvalRequest, published: Sequence[PublishedValue]) -> None:
     asked.notes.note(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
     show(run, published)
     files = list(run.files)
@@ -170,7 +170,7 @@ def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) ->
 def show_facts(facts: Mapping[str, str]) -> None:
     longest = max(map(len, facts))
     for name, value in facts.items():
-        tell(f"{name:<{longest}}  {value}")
+        print_line(f"{name:<{longest}}  {value}")
 
 
 def percent(share: float) -> str:
@@ -185,7 +185,7 @@ def change(row: Compared) -> str:
     return f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} .. {100 * row.high:+.1f})"
 
 
-def odinw_benchmark(asked: Asked, session: Session, which: int) -> None:
+def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
     """Every set that is there, each in a folder of its own, and the average."""
     sets, root = odinw.odinw_sets(which), asked.folder()
     there = {one: path for one in sets if (path := odinw.locate(one, root, asked.split))}
@@ -214,7 +214,7 @@ def failed_in(runs: Mapping[str, BoxRun]) -> dict[str, str]:
     return {"failed": f"images of {counted(len(failed), 'set')}, first {failed[0]}"} if failed else {}
 
 
-def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -> BoxRun | None:
+def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> BoxRun | None:
     question = odinw.odinw_prompt(one)
     task = box_task(
         one.name,
@@ -229,13 +229,13 @@ def odinw_set(asked: Asked, session: Session, one: odinw.OdinwSet, path: Path) -
     if found is None:
         return None
     facts = {"model": session.detector.name, "settings": settings_in_words(session, COCO_RULES)}
-    wanted = Wanted(asked.wanted.out / one.name, asked.wanted.report)
+    wanted = OutputOptions(asked.wanted.out / one.name, asked.wanted.report)
     run = score_boxes(task.truth, found, COCO_RULES.score, facts, wanted, task.images)
     asked.notes.note(*run.truth.notes)
     return run
 
 
-def flickr(asked: Asked, session: Session) -> None:
+def flickr(asked: EvalRequest, session: Session) -> None:
     """Recall of the phrases of Flickr30k Entities' sentences."""
     items = list(
         islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.flags.images), asked.flags.limit)
@@ -273,4 +273,4 @@ def show_rows(table: ReportTable) -> None:
     for row in table.rows:
         shown.add_row(*(percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells))
     Console(soft_wrap=True, highlight=False).print(shown)
-    tell(table.note)
+    print_line(table.note)

@@ -38,18 +38,18 @@ Json = Annotated[bool, typer.Option("--json", rich_help_panel=options.OUTPUT, he
 def export(
     *,
     texts: Texts = None,
-    source: options.Source,
+    source: options.ModelSourceFlags,
     out: Out = None,
     opset: Opset = 20,
     json: Json = False,
-    manner: options.Manner,
+    manner: options.CommonFlags,
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
-    from glip_cli.prompts.labels import doubts, parse_texts
+    from glip_cli.prompts.labels import ambiguity_notes, parse_texts
 
     labels = parse_texts(texts) if texts else None
     notes = Notes(manner.quiet)
-    notes.note(*(doubts(texts, labels) if texts and labels else ()))
+    notes.note(*(ambiguity_notes(texts, labels) if texts and labels else ()))
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"--out {out}: name a file that ends in .onnx")
 

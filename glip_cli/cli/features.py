@@ -20,7 +20,7 @@ from glip_cli.utils.text_format import counted
 if TYPE_CHECKING:
     from glip_cli.inference.feature_extractor import Extractor
     from glip_cli.inference.feature_options import FeatureOptions
-    from glip_cli.runs.features import Job
+    from glip_cli.runs.features import FeatureJob
     from glip_cli.types import Prompt
 
 EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
@@ -49,17 +49,17 @@ Overwrite = Annotated[
 def features(
     *,
     inputs: options.Inputs = None,
-    words: options.Words,
+    words: options.PromptFlags,
     which: Which = None,
     pool: Pool = "none",
-    loading: options.Loading,
+    loading: options.ModelFlags,
     size: options.Size = None,
     batch_size: options.AutoBatchSize = None,
     out_dir: options.OutDir = Path("features"),
     save_dtype: SaveDtype = "float32",
     overwrite: Overwrite = False,
     workers: options.Workers = None,
-    manner: options.Manner,
+    manner: options.CommonFlags,
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.data.image_files_below import Passed
@@ -73,11 +73,11 @@ def features(
     own = () if words.given or not kinds else labels_for(kinds, words, loading)
     prompt = read_prompt(words, notes, offline, own) if words.given or own else None
     passed = Passed()
-    sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no picture before the model is loaded
+    sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
 
     from glip_cli.inference.feature_files import DTYPES
     from glip_cli.inference.feature_options import FeatureOptions
-    from glip_cli.runs.features import Folder, Job
+    from glip_cli.runs.features import FeatureFolder, FeatureJob
 
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
@@ -96,8 +96,8 @@ def features(
     }
     told |= {"which": extractor.which, "pool": pool, "saved": save_dtype}
     told |= {"asked_size": tuple(extractor.image_size[:2]), "dtype": str(extractor.dtype).split(".")[-1]}
-    folder = Folder(out_dir, told, save_dtype, overwrite)
-    job = Job(extractor, folder, workers)
+    folder = FeatureFolder(out_dir, told, save_dtype, overwrite)
+    job = FeatureJob(extractor, folder, workers)
     root = common_folder(inputs)
     names = FileNames(root)
     count = None if "-" in inputs else lambda: sum(
@@ -110,7 +110,7 @@ def features(
     finish(job, bar, notes)
 
 
-def labels_for(kinds: Sequence[str], words: options.Words, source: options.Source) -> tuple[str, ...]:
+def labels_for(kinds: Sequence[str], words: options.PromptFlags, source: options.ModelSourceFlags) -> tuple[str, ...]:
     """The labels that the model was tuned for, where features of a text are wanted and no text is given."""
     from glip_cli.inference.feature_options import OF_A_TEXT
 
@@ -134,11 +134,11 @@ def load_extractor(
         place = {key: load[key] for key in ("device", "dtype")}
         return backbone_extractor(alone.backbone, alone.image_size, options, **place), alone.name
     detector = Detector.load(**load, report=report)
-    notes.note(*(detector.plan(prompt, DetectOptions()).notes if prompt else ()))
+    notes.note(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name
 
 
-def finish(job: Job, bar: BatchBar, notes: Notes) -> None:
+def finish(job: FeatureJob, bar: BatchBar, notes: Notes) -> None:
     """Say how it went; leave with 130 when stopped, 1 when every image failed, 3 when some did."""
     count = job.made + job.there + job.failed
     before = f", {job.there} of them there already" if job.there else ""

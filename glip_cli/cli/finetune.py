@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from glip_cli.data.issues import Findings
     from glip_cli.finetune.run import Result
     from glip_cli.finetune.schedule import Left
-    from glip_cli.finetune.validation import Row as Compared
+    from glip_cli.finetune.validation import ValidationRow as Compared
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
@@ -49,14 +49,14 @@ def finetune(
     overwrite: options.Overwrite = False,
     resume: own.GoOn = False,
     workers: own.Loaders = None,
-    manner: options.Manner,
+    manner: options.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
     from glip_cli.finetune.checkpoint import TrainingFolder
-    from glip_cli.finetune.distributed import Processes
-    from glip_cli.finetune.run import Job, Told
+    from glip_cli.finetune.distributed import Distributed
+    from glip_cli.finetune.run import Callbacks, FinetuneJob
     from glip_cli.finetune.settings import Settings, going_on
-    from glip_cli.inference.device import half_notes
+    from glip_cli.inference.device import dtype_notes
 
     given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning.given()
     if resume and not overwrite:
@@ -66,19 +66,19 @@ def finetune(
         raise UsageError(
             f"--overwrite would remove the model in {out_dir} that training begins with: choose another --out-dir"
         )
-    processes = Processes.join(device)
+    processes = Distributed.join(device)
     notes = Notes(manner.quiet or not processes.first)
     start = settings.load(offline=manner.offline, report=DownloadBar(notes))
     recipe = replace(settings.recipe(start.architecture), bf16=has_bf16(processes.device, given.get("bf16")))
     if recipe.bf16:
-        notes.note(*half_notes("--bf16", processes.device))
-    job = Job(
+        notes.note(*dtype_notes("--bf16", processes.device))
+    job = FinetuneJob(
         start=start,
         settings=settings,
         recipe=recipe,
         out=out_dir,
         processes=processes,
-        told=Told(note=notes.say, findings=lambda found: show_findings(found, notes), row=Follower(notes).row),
+        told=Callbacks(note=notes.say, findings=lambda found: show_findings(found, notes), row=Follower(notes).row),
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,

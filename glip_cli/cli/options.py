@@ -125,7 +125,7 @@ Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show 
 
 
 @dataclass(frozen=True)
-class Words:
+class PromptFlags:
     """What to find: labels, or a sentence and which parts of it."""
 
     texts: Annotated[
@@ -160,7 +160,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Question(Words):
+class DetectPromptFlags(PromptFlags):
     """What to find, beside what, and how it is put to the model."""
 
     negative: Annotated[
@@ -177,7 +177,7 @@ class Question(Words):
 
 
 @dataclass(frozen=True)
-class Keeping:
+class FilterFlags:
     """Which of the boxes that were found are reported."""
 
     threshold: Annotated[
@@ -206,7 +206,7 @@ class Keeping:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSourceFlags:
     """Which model."""
 
     model: Model = None
@@ -216,7 +216,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Loading(Source):
+class ModelFlags(ModelSourceFlags):
     """Which model, and how it is held: arguments of `Detector.load`."""
 
     device: Device = "auto"
@@ -228,7 +228,7 @@ class Loading(Source):
 
 
 @dataclass(frozen=True)
-class Viewing:
+class ResizeFlags:
     """At which sizes, and in which parts, the model sees an image."""
 
     size: Size = None
@@ -248,7 +248,7 @@ class Viewing:
 
 
 @dataclass(frozen=True)
-class Going:
+class RunFlags:
     """How a run that is kept in a folder goes on."""
 
     overwrite: Overwrite = False
@@ -262,7 +262,7 @@ class Going:
 
 
 @dataclass(frozen=True)
-class Manner:
+class CommonFlags:
     """What every command that works with a model can be told of how it behaves."""
 
     quiet: Quiet = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.cli.console import Notes, print_json, say_error, tell
+from glip_cli.cli.console import Notes, print_json, print_line, say_error
 from glip_cli.cli.exit import leave_if_failed
 from glip_cli.cli.parse import split_values
 from glip_cli.errors import OutputError, UsageError
@@ -19,8 +19,8 @@ from glip_cli.utils.text_format import counted
 if TYPE_CHECKING:
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import Writer
-    from glip_cli.outputs.images import Pictures
-    from glip_cli.runs.runner import Outcome
+    from glip_cli.outputs.images import AnnotatedImages
+    from glip_cli.runs.runner import ImageResult
 
 
 def read_formats(given: Sequence[str] | None, usual: str, known: Collection[str]) -> list[str]:
@@ -43,7 +43,7 @@ class Files:
 
     folder: Path
     formats: Sequence[str]
-    pictures: Pictures
+    annotated: AnnotatedImages
     names: FileNames
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Files:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def save(self, outcome: Outcome, model: str) -> dict[str, object]:
+    def save(self, outcome: ImageResult, model: str) -> dict[str, object]:
         """Write everything of one image; return its record. Raises OutputError where the folder cannot be written."""
         from glip_cli.outputs.records import error_record, record
 
@@ -73,22 +73,22 @@ class Files:
         try:
             for writer in self._writers:
                 writer.add(made, file_name)
-            self._save_pictures(outcome, file_name)
+            self._save_images(outcome, file_name)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return dict(made)
 
-    def _save_pictures(self, outcome: Outcome, name: str) -> None:
+    def _save_images(self, outcome: ImageResult, name: str) -> None:
         if outcome.image is not None and outcome.detections is not None:
-            self.pictures.save(outcome.image, outcome.detections, name)
+            self.annotated.save(outcome.image, outcome.detections, name)
 
-    def show(self, outcome: Outcome) -> bool:
+    def show(self, outcome: ImageResult) -> bool:
         """Open the drawn image in a window; False where none can be opened."""
         if outcome.image is None or outcome.detections is None:
             return True
         from PIL import ImageShow
 
-        drawn = self.pictures.draw(outcome.image, outcome.detections)
+        drawn = self.annotated.draw(outcome.image, outcome.detections)
         try:
             return has_display() and ImageShow.show(drawn, outcome.source.name)
         except OSError:
@@ -114,7 +114,7 @@ class Summary:
     detections: int = 0
     failed: int = 0
 
-    def add(self, outcome: Outcome, record: dict[str, object], as_json: bool) -> None:
+    def add(self, outcome: ImageResult, record: dict[str, object], as_json: bool) -> None:
         self.images += 1
         if outcome.error:
             self.failed += 1
@@ -126,19 +126,19 @@ class Summary:
         elif outcome.detections is not None and not self.notes.quiet:
             self._list(outcome)
 
-    def _list(self, outcome: Outcome) -> None:
+    def _list(self, outcome: ImageResult) -> None:
         found = outcome.detections
         assert found is not None
         width, height = found.size
-        tell(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
+        print_line(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
         longest = max(map(len, found.names), default=0)
         for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
             x1, y1, x2, y2 = (f"{corner:7.1f}" for corner in box)
-            tell(f"  {name:<{longest}}  {score:.2f}  {x1} {y1} {x2} {y2}")
+            print_line(f"  {name:<{longest}}  {score:.2f}  {x1} {y1} {x2} {y2}")
 
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
-        saved = files.formats or (files.pictures.any and self.failed < self.images)
+        saved = files.formats or (files.annotated.any and self.failed < self.images)
         place = f"; saved in {files.folder}" if saved else ""
         failed = f", {self.failed} failed" if self.failed else ""
         self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from glip_cli.cli.console import DownloadBar, Notes, stderr
-from glip_cli.cli.options import Keeping, Loading, Question, Source, Viewing, Words
+from glip_cli.cli.options import DetectPromptFlags, FilterFlags, ModelFlags, ModelSourceFlags, PromptFlags, ResizeFlags
 from glip_cli.errors import FetchError, UsageError
 from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.utils.text_format import listed, quoted
@@ -32,7 +32,7 @@ def split_values(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(value.strip() for text in values for value in text.split(",") if value.strip())
 
 
-def own_labels(words: Words, source: Source, served: Detector | None = None) -> tuple[str, ...]:
+def own_labels(words: PromptFlags, source: ModelSourceFlags, served: Detector | None = None) -> tuple[str, ...]:
     """The labels that the model was tuned for, or that are part of its ONNX file; () where others are asked for.
 
     Raises WeightsError or UsageError.
@@ -46,7 +46,7 @@ def own_labels(words: Words, source: Source, served: Detector | None = None) -> 
     return tuned_labels(source.model, weights=source.weights, adapter=source.adapter)
 
 
-def read_prompt(words: Words, notes: Notes, offline: bool, own: Sequence[str] = ()) -> Prompt:
+def read_prompt(words: PromptFlags, notes: Notes, offline: bool, own: Sequence[str] = ()) -> Prompt:
     """The prompt that the flags describe, else that of the model's `own` labels; which it is goes to stderr.
 
     A single --texts that reads like a sentence is a caption, unless --custom-entities says that it is a label.
@@ -73,7 +73,7 @@ def read_prompt(words: Words, notes: Notes, offline: bool, own: Sequence[str] = 
     return prompt
 
 
-def _caption(caption: str, words: Words, notes: Notes, offline: bool) -> Prompt:
+def _caption(caption: str, words: PromptFlags, notes: Notes, offline: bool) -> Prompt:
     """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
     from glip_cli.prompts.prompt import caption_prompt
     from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
@@ -122,7 +122,7 @@ def _noun_phrases(text: str, notes: Notes, offline: bool) -> tuple[Span, ...]:
 
 
 def read_options(
-    question: Question, keeping: Keeping, viewing: Viewing, prompt: Prompt, batch_size: int
+    question: DetectPromptFlags, keeping: FilterFlags, viewing: ResizeFlags, prompt: Prompt, batch_size: int
 ) -> DetectOptions:
     """What the flags of `detect` and `batch` ask for besides the prompt. Raises UsageError."""
     from glip_cli.prompts.labels import parse_texts
@@ -141,7 +141,7 @@ def read_options(
     )
 
 
-def read_views(viewing: Viewing) -> dict[str, Any]:
+def read_views(viewing: ResizeFlags) -> dict[str, Any]:
     """As fields of DetectOptions. Raises UsageError."""
     return {**vars(viewing), "size": parse_size(viewing.size) if viewing.size else None}
 
@@ -162,15 +162,15 @@ def read_batch_size(asked: int | None, device: str) -> int:
     return 1 if pick_device(device).type == "cpu" else 8
 
 
-def note_dtype(loading: Loading, notes: Notes) -> None:
+def note_dtype(loading: ModelFlags, notes: Notes) -> None:
     """Say so where the number format that was asked for is slow. Raises DeviceError."""
     if loading.dtype == "bfloat16":
-        from glip_cli.inference.device import half_notes, pick_device
+        from glip_cli.inference.device import dtype_notes, pick_device
 
-        notes.note(*half_notes("--dtype bfloat16", pick_device(loading.device)))
+        notes.note(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
 
 
-def _class_thresholds(keeping: Keeping, prompt: Prompt) -> dict[str, float]:
+def _class_thresholds(keeping: FilterFlags, prompt: Prompt) -> dict[str, float]:
     """Those of --thresholds FILE for labels of the prompt, and over them those of --class-threshold."""
     chosen: dict[str, float] = {}
     if keeping.thresholds:
@@ -184,7 +184,7 @@ def _class_thresholds(keeping: Keeping, prompt: Prompt) -> dict[str, float]:
     return chosen | parse_class_thresholds(keeping.class_threshold or [])
 
 
-def threshold_notes(keeping: Keeping, model: str) -> list[str]:
+def threshold_notes(keeping: FilterFlags, model: str) -> list[str]:
     """What is odd about --thresholds FILE, now that the model is known."""
     if keeping.thresholds is None:
         return []

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from glip_cli.cli import options
 from glip_cli.cli.command import command
-from glip_cli.cli.console import DownloadBar, Notes, print_json, tell
+from glip_cli.cli.console import DownloadBar, Notes, print_json, print_line
 
 if TYPE_CHECKING:
     from glip_cli.checkpoints.registry import Checkpoint
@@ -86,7 +86,7 @@ def info(file: File, json: Json = False, debug: options.Debug = False) -> None:
         print_json(facts)
         return
     for key, value in facts.items():
-        tell(f"{key:<13} {_plain(value)}")
+        print_line(f"{key:<13} {_plain(value)}")
 
 
 @app.command(epilog="Example: glip weights convert glip_tiny_mmdet-c24ce662.pth glip-t.safetensors")
@@ -109,9 +109,9 @@ def convert(
 
 
 def _is_here(checkpoint: Checkpoint) -> bool:
-    from glip_cli.checkpoints.fetch import present
+    from glip_cli.checkpoints.fetch import cached_path
 
-    return present(checkpoint) is not None
+    return cached_path(checkpoint) is not None
 
 
 def _published(checkpoint: Checkpoint, dataset: str) -> str:

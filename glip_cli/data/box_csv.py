@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import read_text, shown, stated_size, text_numbers
 from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
@@ -32,7 +32,7 @@ def read_box_csv(path: Path, images: Path | None, tally: Tally) -> Tables:
         try:
             x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
         except UsageError as error:
-            tally.add(Fault.BOX_FORM, f"{path}, line {i}: {error}")
+            tally.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
             continue
         ids = {"image_id": image_ids[line["filename"]], "category_id": class_ids[line["class"]]}
         annotations.append({**ids, "bbox": [x1, y1, x2 - x1, y2 - y1]})

@@ -1,11 +1,11 @@
-"""Pictures with sentences about them, one sentence at a time.
+"""Images with sentences about them, one sentence at a time.
 
     x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list
     x.csv     with the columns image and caption
     folder    a.jpg and a.txt, at any depth, a caption per line
     x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json   `tars`
 
-The sentences of one picture follow each other where the file has them so, and then the model looks at it once.
+The sentences of one image follow each other where the file has them so, and then the model looks at it once.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.image_search import inside
-from glip_cli.data.sources import Source, expand
+from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
 
 Passed = Callable[[str], None]
-"""Told the name of each picture without a caption."""
+"""Told the name of each image without a caption."""
 
 _WRITE = 'write {"image": "a.jpg", "caption": "..."} on each line'
 
 
 @dataclass(frozen=True)
-class Captioned(Source):
-    """A picture and one sentence about it.
+class Captioned(ImageInput):
+    """An image and one sentence about it.
 
     Attributes:
         caption: as typed, never blank.
-        content: the picture's bytes, where it is no file of its own.
+        content: the image's bytes, where it is no file of its own.
     """
 
     caption: str = ""
@@ -54,14 +54,14 @@ class Survey:
     """What a whole set of captions holds.
 
     Attributes:
-        captions, pictures: how many; a picture that comes back later counts again.
+        captions, images: how many; an image that comes back later counts again.
         unmarked: captions without [brackets], whose noun phrases are to be found.
-        bare: pictures without a caption, which are passed over.
-        digest: of every picture's name and caption, in order.
+        bare: images without a caption, which are passed over.
+        digest: of every image's name and caption, in order.
     """
 
     captions: int
-    pictures: int
+    images: int
     unmarked: int
     bare: int
     digest: str
@@ -75,13 +75,13 @@ def read_captions(
     contents: bool = True,
     passed: Passed = lambda name: None,
 ) -> Iterator[Captioned]:
-    """Every caption with its picture, in order; memory does not grow with their number.
+    """Every caption with its image, in order; memory does not grow with their number.
 
     Args:
         path: see above.
-        images: the folder that the names of pictures are in; by default that of the captions.
-        offline: pictures given as URLs then fail when they are opened.
-        contents: False leaves out the bytes of pictures in a tar.
+        images: the folder that the names of images are in; by default that of the captions.
+        offline: images given as URLs then fail when they are opened.
+        contents: False leaves out the bytes of images in a tar.
         passed: told what has no caption.
 
     Raises:
@@ -98,17 +98,17 @@ def read_captions(
 
 
 def survey(path: Path, images: Path | None = None) -> Survey:
-    """Go through all of it once, without a look at a picture. Raises UsageError, also where there is no caption."""
+    """Go through all of it once, without a look at an image. Raises UsageError, also where there is no caption."""
     bare: list[None] = []
-    captions = pictures = unmarked = 0
+    captions = count = unmarked = 0
     last, digest = "", hashlib.blake2b(digest_size=16)
     for one in read_captions(path, images, contents=False, passed=lambda name: bare.append(None)):
-        captions, pictures, last = captions + 1, pictures + (one.location != last), one.location
+        captions, count, last = captions + 1, count + (one.location != last), one.location
         unmarked += not is_marked(one.caption)
         digest.update(json.dumps([one.name, one.caption]).encode())
     if not captions:
-        raise UsageError(f"--captions {path}: no picture has a caption; {_WRITE}, or a .txt beside each picture")
-    return Survey(captions, pictures, unmarked, len(bare), digest.hexdigest())
+        raise UsageError(f"--captions {path}: no image has a caption; {_WRITE}, or a .txt beside each image")
+    return Survey(captions, count, unmarked, len(bare), digest.hexdigest())
 
 
 def is_marked(caption: str) -> bool:
@@ -121,7 +121,7 @@ def _from_rows(
 ) -> Iterator[Captioned]:
     """Raises UsageError for an image outside of the folder."""
     for image, texts in rows:
-        is_url = Source(image, image).is_url
+        is_url = ImageInput(image, image).is_url
         name = shown_url(image) if is_url else one_line(image)
         location = image if is_url else _placed(folder, image, path)
         yield from _captioned(name, location, texts, passed, offline=offline)
@@ -161,7 +161,7 @@ def _row(row: Any, where: str) -> tuple[str, list[str]]:
         raise UsageError(f"{where}, is no JSON object; {_WRITE}")
     image, caption = row.get("image"), row.get("caption")
     if not isinstance(image, str) or not image or "\0" in image:
-        raise UsageError(f"{where}: 'image' is {quoted(image)}, not the name of a picture; {_WRITE}")
+        raise UsageError(f"{where}: 'image' is {quoted(image)}, not the name of an image; {_WRITE}")
     given = caption if isinstance(caption, list) else [caption]
     texts = [text for text in given if isinstance(text, str)]
     if len(texts) < len(given):

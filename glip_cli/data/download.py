@@ -1,4 +1,4 @@
-"""One picture from the web: its bytes, or one line that says why not."""
+"""One image from the web: its bytes, or one line that says why not."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
         body += chunk
         if body.lstrip().startswith((b"<", b"{")):
             kind = one_line(response.headers.get_content_type())
-            raise ImageError(f"{name}: the server sent text ({kind}), not a picture; give the picture's own URL")
+            raise ImageError(f"{name}: the server sent text ({kind}), not an image; give the image's own URL")
         if len(body) > max_bytes or (expected.isdecimal() and int(expected) > max_bytes):
             raise ImageError(f"{name}: more than {max_bytes / 1e6:g} MB; download it yourself and give the file")
         if time.monotonic() > deadline:

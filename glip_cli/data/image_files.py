@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin
 
 from glip_cli.data.image_io import no_answer, read_image
 from glip_cli.data.image_search import FoundImages
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.pillow import open_image, quiet
 from glip_cli.data.rows import ImageRow
 from glip_cli.errors import ImageError
@@ -35,7 +35,7 @@ _TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of str
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """A file, and its width and height in pixels once it is upright."""
 
     path: Path
@@ -43,9 +43,9 @@ class Picture:
     height: int
 
 
-def open_pictures(
+def open_images(
     rows: Sequence[ImageRow], found: FoundImages, tally: Tally, known: Mapping[Path, Size | str] | None = None
-) -> dict[int, Picture]:
+) -> dict[int, ImageFile]:
     """Image id -> image, for those that are there and whole.
 
     Args:
@@ -56,17 +56,17 @@ def open_pictures(
     """
     known = known or {}
     sizes = {**known, **whole_sizes(path for path in found.paths.values() if path not in known)}
-    pictures: dict[int, Picture] = {}
+    images: dict[int, ImageFile] = {}
     for row in rows:
         path = found.paths.get(row.id)
         if path is None:
-            tally.add(Fault.IMAGE_MISSING, found.missing[row.id])
+            tally.add(DataIssue.IMAGE_MISSING, found.missing[row.id])
             continue
         if isinstance(size := sizes[path], str):
-            tally.add(Fault.IMAGE_UNREADABLE, size)
+            tally.add(DataIssue.IMAGE_UNREADABLE, size)
             continue
-        pictures[row.id] = Picture(path, *size)
-    return pictures
+        images[row.id] = ImageFile(path, *size)
+    return images
 
 
 class Header(NamedTuple):

@@ -1,4 +1,4 @@
-"""The pictures below a folder, or that a glob names, as a shell finds them: lazily, sorted, each real folder once."""
+"""The images below a folder, or that a glob names, as a shell finds them: lazily, sorted, each real folder once."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Passed:
         )
 
 
-def pictures_below(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
-    """At any depth, by their suffix, nothing hidden. A folder called x.jpg without a picture is given too."""
+def images_below(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
+    """At any depth, by their suffix, nothing hidden. A folder called x.jpg without an image is given too."""
     return _walk(folder, _EVERYTHING, _START, set(), passed or Passed())
 
 
-def pictures_matching(pattern: str, passed: Passed | None = None) -> Iterator[Path]:
-    """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its pictures."""
+def images_matching(pattern: str, passed: Passed | None = None) -> Iterator[Path]:
+    """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its images."""
     folder, parts = split_pattern(pattern)
     return _walk(folder, parts, _START, set(), passed or Passed())
 
@@ -94,7 +94,7 @@ def has_image_suffix(path: str) -> bool:
 def _walk(
     folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]], passed: Passed
 ) -> Iterator[Path]:
-    """Files below `folder` that match `parts`, sorted, each once; and folders called as pictures that hold none.
+    """Files below `folder` that match `parts`, sorted, each once; and folders called as images that hold none.
 
     A state is the number of parts matched so far. Several at once keep `**/a/**` from finding a file twice.
     """
@@ -159,5 +159,5 @@ def _matches(name: str, part: str) -> bool:
 
 
 def _is_wanted(name: str, last_part: str) -> bool:
-    """A pattern that ends in `*` means pictures; one that spells its ending out is taken at its word."""
+    """A pattern that ends in `*` means images; one that spells its ending out is taken at its word."""
     return not last_part.endswith("*") or has_image_suffix(name)

@@ -42,7 +42,7 @@ _BIT_DEPTHS = (8, 12, 16, 32)
 
 
 def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
-    """The picture as a person sees it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
+    """The image as a person sees it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
 
     Transparency is dropped and not composited, as mmdetection and `Image.convert("RGB")` do. Grey of more
     than 8 bits is scaled by the smallest of 8, 12, 16 or 32 bits that holds its brightest pixel.
@@ -50,7 +50,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
     Args:
         source: a path, the bytes of a file, a file open for reading bytes, a Pillow image; an array or tensor of uint8
             [h, w, 3] (RGB) or [h, w] (grey), a tensor also [3, h, w] or [1, h, w].
-        name: what errors call the picture; by default the path.
+        name: what errors call the image; by default the path.
 
     Raises:
         ImageError: there is no such file, or it cannot be decoded. No other exception.
@@ -164,7 +164,7 @@ def _decoding(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in a known format; convert it to JPEG or PNG") from error
+        raise ImageError(f"{name}: not an image in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too large to decode ({_one_line(error)}); cut it up or shrink it first") from error
     except TimeoutError as error:  # a JPEG of a megabyte can hold scans for hours

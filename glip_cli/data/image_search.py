@@ -1,4 +1,4 @@
-"""Where the pictures of an annotation file lie."""
+"""Where the images of an annotation file lie."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class FoundImages:
 
 
 def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] | None = None) -> FoundImages:
-    """The file of each picture: folder/file_name; else as its coco_url ends; else by its base name below the folder.
+    """The file of each image: folder/file_name; else as its coco_url ends; else by its base name below the folder.
 
-    `known` are those of which the file is known already. A base name counts only where one file and one picture have
+    `known` are those of which the file is known already. A base name counts only where one file and one image have
     it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that, and no name leads
     out of the folder.
 
@@ -31,7 +31,7 @@ def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] |
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give the one that holds the pictures")
+        raise UsageError(f"{folder}: no such folder; give the one that holds the images")
     known = known or {}
     paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]

@@ -9,27 +9,27 @@ from enum import Enum
 DROPPED, KEPT, STOPS = "dropped", "kept", "stops"
 
 
-class Fault(Enum):
+class DataIssue(Enum):
     """What may be wrong, and what is done about it."""
 
     FILE_UNREADABLE = ("annotation files that cannot be read; their images are left out too", DROPPED)
-    IMAGE_MISSING = ("pictures that are not there", DROPPED)
-    IMAGE_UNREADABLE = ("files that are no pictures, or cut short", DROPPED)
+    IMAGE_MISSING = ("images that are not there", DROPPED)
+    IMAGE_UNREADABLE = ("files that are no images, or cut short", DROPPED)
     IMAGE_SCALED = ("images of another size than stated; their boxes are scaled or turned to match", KEPT)
-    IMAGE_SIZE = ("pictures of another size than stated; the boxes are taken as pixels of the picture", KEPT)
+    IMAGE_SIZE = ("images of another size than stated; the boxes are taken as pixels of the image", KEPT)
     IMAGE_OTHER = ("annotation files of other splits, as ImageSets/Main says", DROPPED)
     IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
-    IMAGE_REPEATED = ("pictures listed more than once", DROPPED)
-    IMAGE_ID = ("picture ids that stand for several pictures", STOPS)
-    IMAGE_EMPTY = ("pictures without a box; all in them is background", KEPT)
+    IMAGE_REPEATED = ("images listed more than once", DROPPED)
+    IMAGE_ID = ("image ids that stand for several images", STOPS)
+    IMAGE_EMPTY = ("images without a box; all in them is background", KEPT)
     LINE = ("lines that are no box, polygon or keypoints as data.yaml says", DROPPED)
     LINE_FORM = ("lines that may be two things; say kpt_shape or task in data.yaml", STOPS)
     BOX_FORM = ("boxes that are not four finite numbers, or of odd ids", DROPPED)
     AREA = ("areas that are no number; the box's is taken", KEPT)
-    BOX_IMAGE = ("boxes of a picture that is not listed", DROPPED)
+    BOX_IMAGE = ("boxes of an image that is not listed", DROPPED)
     BOX_CATEGORY = ("boxes of a class that is not listed", DROPPED)
     BOX_ID = ("box ids used more than once", KEPT)
-    BOX_OUTSIDE = ("boxes outside their picture", DROPPED)
+    BOX_OUTSIDE = ("boxes outside their image", DROPPED)
     BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
     BOX_UNPLACED = ("boxes of images that cannot be opened, so that their pixels are not known", DROPPED)
     BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED)
@@ -80,7 +80,7 @@ class Findings:
     Attributes:
         name: of the set.
         images, boxes: how many are left to train on.
-        rows: in the order of `Fault`; nothing for what did not occur.
+        rows: in the order of `DataIssue`; nothing for what did not occur.
     """
 
     name: str
@@ -98,25 +98,25 @@ class Tally:
     """Counts faults while a set is read."""
 
     def __init__(self) -> None:
-        self._counts: dict[Fault, int] = {}
-        self._examples: dict[Fault, str] = {}
+        self._counts: dict[DataIssue, int] = {}
+        self._examples: dict[DataIssue, str] = {}
 
-    def add(self, fault: Fault, example: str) -> None:
+    def add(self, fault: DataIssue, example: str) -> None:
         """`example` names the place."""
         self._counts[fault] = self._counts.get(fault, 0) + 1
         self._examples.setdefault(fault, example)
 
     def findings(self, name: str, box_counts: Iterable[int]) -> Findings:
-        """The table of a set, from the number of boxes in each picture that is left."""
+        """The table of a set, from the number of boxes in each image that is left."""
         left: Sequence[int] = tuple(box_counts)
         if not any(left):
-            self.add(Fault.NOTHING, name)
+            self.add(DataIssue.NOTHING, name)
         return Findings(name, len(left), sum(left), tuple(self.rows()))
 
     def rows(self) -> list[Finding]:
-        """What was counted, in the order of `Fault`."""
+        """What was counted, in the order of `DataIssue`."""
         return [
             Finding(fault.what, self._counts[fault], self._examples[fault], fault.action)
-            for fault in Fault
+            for fault in DataIssue
             if fault in self._counts
         ]

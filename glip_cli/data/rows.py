@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import as_box, as_id, as_number, shown
 from glip_cli.data.tables import Tables
 from glip_cli.errors import UsageError
@@ -22,7 +22,7 @@ _NO_CROWD = (None, False, 0, "", "0")
 
 @dataclass(frozen=True)
 class Category:
-    """`frequency` is LVIS': r (in 1 to 10 training pictures), c (11 to 100) or f (more)."""
+    """`frequency` is LVIS': r (in 1 to 10 training images), c (11 to 100) or f (more)."""
 
     id: int
     name: str
@@ -31,7 +31,7 @@ class Category:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One picture as the file names it; sizes in pixels; None where the file does not say.
+    """One image as the file names it; sizes in pixels; None where the file does not say.
 
     `file_name` has forward slashes and may hold folders; LVIS v1, which gives none, gets the last two parts of its
     `coco_url`, as in GLIP's own code (M/data/datasets/lvis.py:229). The category ids are LVIS': those that were
@@ -93,7 +93,7 @@ def _pixels(value: object, where: str) -> int | None:
         raise UsageError(f"{where} is {shown(value)}; it must be a whole number of pixels, without quotes")
     number = None if value is None else as_id(value, where)
     if number is not None and number > _MAX_SIDE:
-        raise UsageError(f"{where} is {shown(value)}; no picture has so many pixels")
+        raise UsageError(f"{where} is {shown(value)}; no image has so many pixels")
     return number
 
 
@@ -114,13 +114,13 @@ def read_annotations(tables: Tables, tally: Tally) -> list[tuple[int, Annotation
         try:
             row = _annotation(raw, i, tables, texts)
         except UsageError as error:
-            tally.add(Fault.BOX_FORM, f"{tables.name}: annotations[{i}]{error}")
+            tally.add(DataIssue.BOX_FORM, f"{tables.name}: annotations[{i}]{error}")
             continue
         try:
             if raw.get("area") is not None:
                 row["area"] = as_number(raw["area"], ".area")
         except UsageError as error:
-            tally.add(Fault.AREA, f"{tables.name}: annotations[{i}]{error}")
+            tally.add(DataIssue.AREA, f"{tables.name}: annotations[{i}]{error}")
         read.append((i, row))
     return read
 

@@ -1,10 +1,10 @@
-"""From what a person types as INPUT to a stream of pictures, in order, one at a time.
+"""From what a person types as INPUT to a stream of images, in order, one at a time.
 
     file | folder | glob | http(s) URL | @list.txt | -   ->   Source, Source, ...
 
-A million pictures cost no more memory than the names of one folder. An input that can never give a
-picture (an empty folder, a glob without a match) is a `UsageError` before the first picture; a single
-picture that cannot be had is an `ImageError` when it is opened, so that the others go on.
+A million images cost no more memory than the names of one folder. An input that can never give an
+image (an empty folder, a glob without a match) is a `UsageError` before the first image; a single
+image that cannot be had is an `ImageError` when it is opened, so that the others go on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from glip_cli.data.download import fetch
-from glip_cli.data.image_files_below import Passed, has_image_suffix, pictures_below, pictures_matching, split_pattern
+from glip_cli.data.image_files_below import Passed, has_image_suffix, images_below, images_matching, split_pattern
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.utils.text_format import one_line, open_text, shown_url, why_unreadable
 from glip_cli.utils.threads import READ_SECONDS, within
@@ -29,8 +29,8 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Source:
-    """One picture that is still to be read.
+class ImageInput:
+    """One image that is still to be read.
 
     Attributes:
         name: what records and errors call it: as typed, or the path as found; always valid Unicode.
@@ -69,34 +69,34 @@ def expand(
     stdin: BinaryIO | None = None,
     own: Sequence[Path] = (),
     passed: Passed | None = None,
-) -> Iterator[Source]:
-    """Every picture that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
+) -> Iterator[ImageInput]:
+    """Every image that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
 
-    Folders are read recursively: pictures by their suffix, nothing hidden, each real folder once (so links
-    that lead back do no harm). A folder called x.jpg in which there is no picture is given too, and fails
+    Folders are read recursively: images by their suffix, nothing hidden, each real folder once (so links
+    that lead back do no harm). A folder called x.jpg in which there is no image is given too, and fails
     when it is opened, as a file called so that is none. A path that exists is taken as it is before it is
-    read as a glob or a list. A picture named twice comes twice.
+    read as a glob or a list. An image named twice comes twice.
 
     Args:
         inputs: the arguments as typed; a single str is one of them.
         offline: URLs then fail when they are opened.
         stdin: where `-` reads paths, one per line; by default the process's own.
-        own: folders into which the command writes pictures: what is found there by a folder or glob above them is
+        own: folders into which the command writes images: what is found there by a folder or glob above them is
             left out, or `glip batch . -o run` would go on with its own drawings.
         passed: counts what is passed over in folders.
 
     Raises:
-        UsageError: at once, where a folder, glob or list names no picture; when its turn comes, for `-`.
+        UsageError: at once, where a folder, glob or list names no image; when its turn comes, for `-`.
     """
     given = (inputs,) if isinstance(inputs, str) else inputs
-    look = Look(offline, stdin, tuple(os.path.realpath(folder) + os.sep for folder in own), passed or Passed())
+    look = InputScan(offline, stdin, tuple(os.path.realpath(folder) + os.sep for folder in own), passed or Passed())
     return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 
 
 def common_folder(inputs: Iterable[str]) -> str:
     """The deepest folder that holds every file and folder that `inputs` name, as their names begin; "" without one.
 
-    What is made from pictures mirrors the folders below it. A list, stdin and URLs do not count.
+    What is made from images mirrors the folders below it. A list, stdin and URLs do not count.
     """
     folders = [_folder_of(text).parts for text in inputs if text != "-" and not _is_url(text) and not _is_list(text)]
     common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
@@ -122,7 +122,7 @@ def _without_nul(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class InputScan:
     """How inputs are looked up; see `expand`. `own` are real paths that end in a separator."""
 
     offline: bool
@@ -130,8 +130,8 @@ class Look:
     own: tuple[str, ...]
     passed: Passed
 
-    def begin(self, text: str) -> Iterator[Source]:
-        """What `text` names, its first picture already looked up; of `-` and lists the writer may take its time."""
+    def begin(self, text: str) -> Iterator[ImageInput]:
+        """What `text` names, its first image already looked up; of `-` and lists the writer may take its time."""
         if text == "-" or text.startswith("@"):
             return self._begin(text)
         try:
@@ -141,7 +141,7 @@ class Look:
                 f"{one_line(text)}: not opened within {READ_SECONDS:g} s; check the disk or network it is on"
             ) from None
 
-    def _begin(self, text: str) -> Iterator[Source]:
+    def _begin(self, text: str) -> Iterator[ImageInput]:
         found = self._without_own(text, self._expand(text))
         if text == "-":
             return found
@@ -152,47 +152,47 @@ class Look:
             )
         return chain([first], found)
 
-    def _without_own(self, text: str, found: Iterator[Source]) -> Iterator[Source]:
+    def _without_own(self, text: str, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
         searched = os.path.isdir(text) or glob.has_magic(text)
         if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(self.own):
             return found
         return (source for source in found if not os.path.realpath(source.location).startswith(self.own))
 
-    def _expand(self, text: str) -> Iterator[Source]:
+    def _expand(self, text: str) -> Iterator[ImageInput]:
         if text == "-":
             yield from self._from_stdin()
         elif _is_url(text):
-            yield Source(shown_url(text), text, self.offline)
+            yield ImageInput(shown_url(text), text, self.offline)
         elif _is_list(text):
             yield from self._from_list(text[1:])
         else:
             path = text if os.path.lexists(text) else os.path.expanduser(text)
             is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-            found = pictures_matching(path, self.passed) if is_pattern else None
+            found = images_matching(path, self.passed) if is_pattern else None
             yield from map(_found, found) if found else self._from_path(path, text)
 
-    def _from_path(self, path: str, name: str) -> Iterator[Source]:
-        """A folder's pictures, or the one file, which may be missing.
+    def _from_path(self, path: str, name: str) -> Iterator[ImageInput]:
+        """A folder's images, or the one file, which may be missing.
 
-        A folder that is called as a picture is, and holds none, is taken for that picture: it fails when it is opened.
+        A folder that is called as an image is, and holds none, is taken for that image: it fails when it is opened.
         """
         is_folder = _is_folder(path)
-        found = map(_found, pictures_below(Path(path), self.passed)) if is_folder else iter(())
+        found = map(_found, images_below(Path(path), self.passed)) if is_folder else iter(())
         first = next(found, None)
         if first is not None:
             yield from chain([first], found)
         elif not is_folder or has_image_suffix(path):
-            yield Source(one_line(name), path)
+            yield ImageInput(one_line(name), path)
 
-    def _from_stdin(self) -> Iterator[Source]:
+    def _from_stdin(self) -> Iterator[ImageInput]:
         stdin = self.stdin or _own_stdin()
         found = self._from_lines((raw.decode("utf-8", "surrogateescape") for raw in stdin), "stdin", None)
         first = next(found, None)
         if first is None:
-            raise UsageError("stdin named no picture; write one path or URL per line")
+            raise UsageError("stdin named no image; write one path or URL per line")
         yield from chain([first], found)
 
-    def _from_list(self, path: str) -> Iterator[Source]:
+    def _from_list(self, path: str) -> Iterator[ImageInput]:
         try:
             with open_text(path, errors="surrogateescape") as lines:
                 yield from self._from_lines(lines, f"@{one_line(path)}", Path(path).parent)
@@ -200,23 +200,23 @@ class Look:
             reason = why_unreadable(failure)
             raise UsageError(f"@{one_line(path)}: the list cannot be read ({reason}); check the path") from failure
 
-    def _from_lines(self, lines: Iterable[str], where: str, folder: Path | None) -> Iterator[Source]:
+    def _from_lines(self, lines: Iterable[str], where: str, folder: Path | None) -> Iterator[ImageInput]:
         """One file, folder or URL per line; blank lines and those that begin with `#` are passed over."""
         for line in lines:
             if "\0" in line:
                 raise UsageError(f"{where} holds binary data; give it one path or URL per line")
             line = line.strip("\ufeff \t\r\n")
             if _is_url(line):
-                yield Source(shown_url(line), line, self.offline)
+                yield ImageInput(shown_url(line), line, self.offline)
             elif line and not line.startswith("#"):
                 yield from self._from_path(_resolved(line, folder), line)
 
 
 def _why_empty(text: str) -> str:
     if os.path.isdir(text):
-        return "the folder holds no picture; name one that does, or files of it with a glob such as 'folder/*'"
+        return "the folder holds no image; name one that does, or files of it with a glob such as 'folder/*'"
     if text.startswith("@"):
-        return "the list names no picture; write one path or URL per line"
+        return "the list names no image; write one path or URL per line"
     return "no file matches; check the pattern, and that its quotes are the shell's"
 
 
@@ -228,8 +228,8 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-def _found(path: Path) -> Source:
-    return Source(one_line(str(path)), str(path))
+def _found(path: Path) -> ImageInput:
+    return ImageInput(one_line(str(path)), str(path))
 
 
 def _own_stdin() -> BinaryIO:

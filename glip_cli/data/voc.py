@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from glip_cli.data.image_files_below import pictures_below
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.image_files_below import images_below
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import read_text
 from glip_cli.data.tables import Tables
 from glip_cli.data.voc_xml import VocFile, read_voc_xml
@@ -76,7 +76,7 @@ def _listed(files: Sequence[Path], listed: Path, tally: Tally) -> Sequence[Path]
     stems = {line.split()[0] for line in read_text(listed).splitlines() if line.strip()}
     for file in files:
         if file.stem not in stems:
-            tally.add(Fault.IMAGE_OTHER, f"{file}: not in {listed}")
+            tally.add(DataIssue.IMAGE_OTHER, f"{file}: not in {listed}")
     return [file for file in files if file.stem in stems]
 
 
@@ -87,7 +87,7 @@ def _read(files: Sequence[Path], tally: Tally) -> list[VocFile]:
             read.append(read_voc_xml(file, tally))
         except UsageError as error:
             unread.append(str(error))
-            tally.add(Fault.FILE_UNREADABLE, unread[0])
+            tally.add(DataIssue.FILE_UNREADABLE, unread[0])
     if not read:
         raise UsageError(unread[0])
     return read
@@ -122,7 +122,7 @@ class _Places:
         self.folder = folder
         self._names: dict[str, list[Path]] = {}
         self._stems: dict[str, list[Path]] = {}
-        for path in pictures_below(folder):
+        for path in images_below(folder):
             self._names.setdefault(path.name, []).append(path)
             self._stems.setdefault(path.stem, []).append(path)
         self._given = Counter((one.file.parent, one.image) for one in read)
@@ -146,4 +146,4 @@ class _Places:
     def count_unused(self, used: set[Path], tally: Tally) -> None:
         for path in chain.from_iterable(self._stems.values()):
             if path not in used:
-                tally.add(Fault.IMAGE_UNLISTED, str(path))
+                tally.add(DataIssue.IMAGE_UNLISTED, str(path))

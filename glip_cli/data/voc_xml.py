@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import read_bytes, stated_size, text_numbers
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import encoding_of
@@ -77,7 +77,7 @@ def _objects(root: ElementTree.Element, file: Path, tally: Tally) -> Iterator[Vo
         try:
             x1, y1, x2, y2 = text_numbers({key: None if box is None else box.findtext(key) for key in _CORNERS})
         except UsageError as error:
-            tally.add(Fault.BOX_FORM, f"{file}: object {i}: {error}")
+            tally.add(DataIssue.BOX_FORM, f"{file}: object {i}: {error}")
             continue
         bbox = [x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin]
         yield VocObject(_text_of(thing, "name"), bbox, _text_of(thing, "difficult").lower() not in _FALSE)

@@ -27,7 +27,7 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture's member, its bytes (b"" where they are not wanted), and its captions."""
+    """An image's member, its bytes (b"" where they are not wanted), and its captions."""
 
     name: str
     content: bytes
@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 
 def tar_samples(path: Path, contents: bool = True) -> Iterator[Sample]:
-    """Every sample with a picture, in order; without a caption it has no texts. Raises UsageError."""
+    """Every sample with an image, in order; without a caption it has no texts. Raises UsageError."""
     try:
         with tarfile.open(path) as tar:
             for _, group in groupby(_parts(tar, path, contents), key=lambda part: _stem(part.name)):
@@ -75,7 +75,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes
 
 
 def _samples(parts: list[Part], path: Path) -> Iterator[Sample]:
-    """One, or none where there is no picture; of several that with the shortest ending, "jpg" before "mask.png"."""
+    """One, or none where there is no image; of several that with the shortest ending, "jpg" before "mask.png"."""
     images = [part for part in parts if part.is_image]
     if images:
         image = min(images, key=lambda part: part.ending.count("."))

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from glip_cli.data.image_files import Size, whole_sizes
-from glip_cli.data.image_files_below import has_image_suffix, pictures_below
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.image_files_below import has_image_suffix, images_below
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import read_text, shown
 from glip_cli.data.tables import Tables
 from glip_cli.data.yolo_lines import TASKS, Form, Line, boxes_of_lines, parse_line
@@ -33,7 +33,7 @@ def data_yaml(path: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _File:
     """An image and its labels, where it has some."""
 
     image: Path
@@ -54,9 +54,9 @@ def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) ->
     content = _yaml(described)
     names = _names(content, described, tally)
     form = _form(content, described)
-    pictures = _pictures(content, described, images, split, tally)
-    files = {i: picture.image for i, picture in enumerate(pictures, 1)}
-    lines = [line for i, picture in enumerate(pictures, 1) for line in _lines(picture, i, tally)]
+    listed = _image_files(content, described, images, split, tally)
+    files = {i: file.image for i, file in enumerate(listed, 1)}
+    lines = [line for i, file in enumerate(listed, 1) for line in _lines(file, i, tally)]
     sizes = whole_sizes(files[i] for i in {line.image_id for line in lines})
     return Tables(
         described.parent.name,
@@ -110,7 +110,7 @@ def _names(content: Mapping[str, Any], path: Path, tally: Tally) -> list[tuple[i
     if not pairs:
         raise UsageError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
     if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
-        tally.add(Fault.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
+        tally.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
     return sorted(pairs)
 
 
@@ -143,7 +143,7 @@ def _form(content: Mapping[str, Any], path: Path) -> Form:
 # ------------------------------------------------------------------------------------------------------------- images
 
 
-def _pictures(content: Mapping[str, Any], path: Path, given: Path | None, split: str, tally: Tally) -> list[_Picture]:
+def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, split: str, tally: Tally) -> list[_File]:
     """Those of a split, sorted; one that data.yaml leaves out is never filled from the others."""
     value = content.get(split)
     places = [str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)]
@@ -155,11 +155,11 @@ def _pictures(content: Mapping[str, Any], path: Path, given: Path | None, split:
         folders = [given] if given else [path.parent / "images", path.parent]
         found = _below(next((folder for folder in folders if folder.is_dir()), path.parent))
     if not found:
-        raise UsageError(f"{path}: no picture for '{split}' ({shown(value)}); correct it or give --images")
+        raise UsageError(f"{path}: no image for '{split}' ({shown(value)}); correct it or give --images")
     labels = _Labels(path.parent, [path.parent / "images", *([given.absolute()] if given else [])])
-    pictures = [_Picture(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
-    labels.count_unused({picture.labels for picture in pictures if picture.labels}, tally)
-    return pictures
+    files = [_File(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
+    labels.count_unused({file.labels for file in files if file.labels}, tally)
+    return files
 
 
 def _posix(place: str) -> str:
@@ -184,7 +184,7 @@ def _first_there(roots: Sequence[Path], line: str) -> Path:
 
 
 def _below(folder: Path) -> list[Path]:
-    return list(pictures_below(_normal(folder)))
+    return list(images_below(_normal(folder)))
 
 
 def _normal(path: Path) -> Path:
@@ -218,7 +218,7 @@ class _Labels:
         for folder in sorted({path.parent for path in used if "labels" in path.parent.parts}):
             for path in self._texts(folder).values():
                 if path not in used and path.stem.lower() != "classes":
-                    tally.add(Fault.IMAGE_MISSING, f"{path} has no image")
+                    tally.add(DataIssue.IMAGE_MISSING, f"{path} has no image")
 
 
 def _texts(folder: Path) -> dict[str, Path]:
@@ -233,16 +233,16 @@ def _texts(folder: Path) -> dict[str, Path]:
 # -------------------------------------------------------------------------------------------------------------- boxes
 
 
-def _lines(picture: _Picture, image_id: int, tally: Tally) -> Iterator[Line]:
-    if picture.labels is None:
+def _lines(file: _File, image_id: int, tally: Tally) -> Iterator[Line]:
+    if file.labels is None:
         return
     try:
-        text = read_text(picture.labels)
+        text = read_text(file.labels)
     except UsageError as error:
-        tally.add(Fault.LINE, str(error))
+        tally.add(DataIssue.LINE, str(error))
         return
     for number, row in enumerate(text.splitlines(), 1):
-        if row.strip() and (line := parse_line(row, image_id, picture.labels, number, tally)):
+        if row.strip() and (line := parse_line(row, image_id, file.labels, number, tally)):
             yield line
 
 
@@ -256,9 +256,9 @@ def _annotations(
 ) -> Iterator[dict[str, Any]]:
     for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, tally):
         if line.category not in classes:
-            tally.add(Fault.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
+            tally.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
         elif isinstance(size := sizes[files[line.image_id]], str):
-            tally.add(Fault.BOX_UNPLACED, line.where)
+            tally.add(DataIssue.BOX_UNPLACED, line.where)
         else:
             width, height = size
             bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import shown
 
 TASKS = ("detect", "segment", "pose", "obb")
@@ -58,7 +58,7 @@ def parse_line(text: str, image_id: int, file: Path, number: int, tally: Tally) 
     except ValueError:
         numbers = []
     if len(numbers) <= _BOX or not all(map(math.isfinite, numbers)):
-        tally.add(Fault.LINE, f"{file}, line {number} is {shown(text.strip())}")
+        tally.add(DataIssue.LINE, f"{file}, line {number} is {shown(text.strip())}")
         return None
     return Line(image_id, numbers[0], numbers[1:], file, number)
 
@@ -70,7 +70,7 @@ def boxes_of_lines(lines: Sequence[Line], form: Form, tally: Tally) -> list[tupl
     for line in lines:
         corners = _from_center(line.values) if len(line.values) == _BOX else read(line.values)
         if corners is None:
-            tally.add(Fault.LINE, f"{line.where} has {len(line.values) + 1} numbers")
+            tally.add(DataIssue.LINE, f"{line.where} has {len(line.values) + 1} numbers")
         else:
             found.append((line, corners))
     return found
@@ -129,7 +129,7 @@ def _undeclared(lines: Sequence[Line], tally: Tally) -> Reader:
 
 def _undecided(lines: Sequence[Line], what: str, tally: Tally) -> Reader:
     for line in lines:
-        tally.add(Fault.LINE_FORM, f"{line.where}: {what}")
+        tally.add(DataIssue.LINE_FORM, f"{line.where}: {what}")
     return _from_center  # not used: the issue stops the command
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glip_cli.checkpoints import registry
-from glip_cli.checkpoints.fetch import present
+from glip_cli.checkpoints.fetch import cached_path
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.doctor.finding import Finding, Section
 
@@ -20,7 +20,7 @@ def look(reachable: bool) -> Section:
 
 
 def _model(checkpoint: Checkpoint, reachable: bool) -> Finding:
-    found = present(checkpoint)
+    found = cached_path(checkpoint)
     if checkpoint.embedded:
         if found is None:
             told = "pip install --force-reinstall glip-cli"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images
@@ -25,7 +25,7 @@ More = Callable[[BoxScores], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScoringProtocol:
     """How a benchmark wants its answers, and how it scores them.
 
     Attributes:
@@ -38,22 +38,22 @@ class Rules:
     score: Score
 
 
-COCO_RULES = Rules(
+COCO_RULES = ScoringProtocol(
     {"threshold": 0.0, "top_k": 100}, "all names in one prompt where they fit, 100 boxes per image", coco_scores
 )
 # the official recipe: 31 prompts of 40 names, 300 boxes for each, and Fixed AP over all of them
-LVIS_RULES = Rules(
+LVIS_RULES = ScoringProtocol(
     {"threshold": 0.0, "chunked_size": 40, "per_text": 300},
     "prompts of 40 names, 300 boxes per image and prompt, 10000 per class",
     partial(lvis_scores, fixed=True),
 )
-LVIS_CAPPED_RULES = Rules(
+LVIS_CAPPED_RULES = ScoringProtocol(
     {"threshold": 0.0, "chunked_size": 40, "per_text": 300, "top_k": 300},
     "prompts of 40 names, 300 boxes per image",
     partial(lvis_scores, fixed=False),
 )
 # not the published recipe: 14 prompts, and as many boxes for each name
-LVIS_PACKED_RULES = Rules(
+LVIS_PACKED_RULES = ScoringProtocol(
     {"threshold": 0.0, "per_text": 700},
     "prompts of as many names as fit, 700 boxes per image and prompt, 10000 per class",
     partial(lvis_scores, fixed=True),
@@ -82,11 +82,11 @@ class BoxTask:
     truth: GroundTruth
     images: Mapping[int, Path]
     question: Question
-    rules: Rules
+    rules: ScoringProtocol
 
     @property
-    def sources(self) -> list[Source]:
-        return [Source(image_name(image), str(self.images[image.id])) for image in self.truth.images]
+    def sources(self) -> list[ImageInput]:
+        return [ImageInput(image_name(image), str(self.images[image.id])) for image in self.truth.images]
 
     def predictions(self, records: Iterable[AnyRecord]) -> Predictions:
         """Of the records of `sources`, in their order; images that failed have no results."""
@@ -124,7 +124,7 @@ def box_task(
     name: str,
     truth: GroundTruth,
     folder: Path,
-    rules: Rules,
+    rules: ScoringProtocol,
     *,
     question: Question | None = None,
     limit: int | None = None,

@@ -1,4 +1,4 @@
-"""A score threshold for each label, from pictures whose boxes are known; and the file that holds them."""
+"""A score threshold for each label, from images whose boxes are known; and the file that holds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from glip_cli.data.reading import read_text, shown
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.outputs.files import written
+from glip_cli.outputs.files import atomic_write
 from glip_cli.utils.text_format import counted
 
 FEW = 10.0
@@ -144,7 +144,7 @@ def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: fl
 
 
 def _matched(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> Iterator[dict[str, Any]]:
-    """What matched in each picture and category, at one IoU, all sizes, without a cap."""
+    """What matched in each image and category, at one IoU, all sizes, without a cap."""
     truth = ground_truth.to_coco()
     found = hotcoco.LVISResults(truth, list(results), max_dets=-1)
     evaluation = hotcoco.COCOeval(truth, found, "bbox", lvis_style=ground_truth.is_federated)
@@ -212,7 +212,7 @@ def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source:
     rows = (_line(label, chosen) for label, chosen in thresholds.items())
     lines = [first, *_rule(thresholds.values()), "", *told, "[thresholds]", *rows]
     try:
-        with written(path) as stream:
+        with atomic_write(path) as stream:
             stream.write(("\n".join(lines) + "\n").encode())
     except OSError as failure:
         raise OutputError(f"{path}: cannot be written ({failure.strerror or failure})") from failure

@@ -1,6 +1,6 @@
-"""The engine of Flickr30k: every item is a sentence of its own about its picture.
+"""The engine of Flickr30k: every item is a sentence of its own about its image.
 
-The sentences of one picture follow each other, so the model looks at it once for all of them.
+The sentences of one image follow each other, so the model looks at it once for all of them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.sources import Source
-from glip_cli.detector import Detector, Seen
+from glip_cli.data.sources import ImageInput
+from glip_cli.detector import Detector, ImageFeatures
 from glip_cli.errors import ImageError
 from glip_cli.evaluation.flickr30k import Item as Sentence
 from glip_cli.evaluation.flickr30k import item_prompt
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, record
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
-from glip_cli.runs.read_image import Reading, failed_record
+from glip_cli.runs.read_image import ImageReader, failed_record
 
 OPTIONS: Mapping[str, Any] = {"threshold": 0.0}
 """Fields of `DetectOptions`: the protocol takes every box that post-processing leaves."""
@@ -38,7 +38,7 @@ class CaptionEngine:
         self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence], stop: threading.Event
     ):
         self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
-        self.flight, self._reading = Flight(), Reading()
+        self.flight, self._reading = InFlight(), ImageReader()
         self._last = lru_cache(maxsize=1)(self._look)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
@@ -52,23 +52,23 @@ class CaptionEngine:
             self.flight.refuse(path)
             with self.flight.at(path):
                 seen = self._last(path)
-                plan = self.detector.plan(item_prompt(self.sentences[name]), self.options)
-                (found,) = self.detector.ask(seen, plan, self.options)
+                compiled = self.detector.compile_prompt(item_prompt(self.sentences[name]), self.options)
+                (found,) = self.detector.detect_features(seen, compiled, self.options)
         except ImageError as error:
             return failed_record(name, error, self.detector.name)
         return record(name, found, self.detector.name)
 
-    def _look(self, path: str) -> Seen:
+    def _look(self, path: str) -> ImageFeatures:
         size = self.detector.image_size(self.options.size)
-        return self.detector.look([prepare(self._reading(Source(path, path)), *size)])
+        return self.detector.encode_images([preprocess(self._reading(ImageInput(path, path)), *size)])
 
 
-def source_of(item: Sentence) -> Source:
-    return Source(f"{item.image_id}#{item.sentence}", str(item.image))
+def source_of(item: Sentence) -> ImageInput:
+    return ImageInput(f"{item.image_id}#{item.sentence}", str(item.image))
 
 
 def boxes_of(record: AnyRecord, phrases: int) -> Sequence[npt.NDArray[np.float32]]:
-    """For each phrase its boxes, best first: float32 [n, 4] xyxy; none where the picture could not be read."""
+    """For each phrase its boxes, best first: float32 [n, 4] xyxy; none where the image could not be read."""
     boxes: list[list[list[float]]] = [[] for _ in range(phrases)]
     for found in () if "error" in record else record["detections"]:
         boxes[found["label_id"]].append([found["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")])

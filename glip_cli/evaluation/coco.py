@@ -53,10 +53,10 @@ class BoxScores:
 
 
 def coco_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]]) -> BoxScores:
-    """COCO's AP and AR: IoU 0.50:0.05:0.95, the 100 best boxes per picture and category, crowds ignored.
+    """COCO's AP and AR: IoU 0.50:0.05:0.95, the 100 best boxes per image and category, crowds ignored.
 
     Args:
-        ground_truth: all of its pictures count, also those without a result.
+        ground_truth: all of its images count, also those without a result.
         results: COCO results as `read_results` gives them; none at all is AP 0.
     """
     truth = ground_truth.to_coco()

@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed, and whether the pictures are enough to tell."""
+"""Two runs side by side: what changed, and whether the images are enough to tell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT = 31 << 20  # bytes; glibc raises its threshold by no block of more than 32
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricChange:
     """One number of two runs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Comparison:
     `note` says on which images they are compared, where not on all.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[MetricChange, ...]
     samples: int = 0
     images: int = 0
     note: str = ""
@@ -54,12 +54,12 @@ class Comparison:
 def compare_scores(a: BoxScores, b: BoxScores, seed: int = 0, samples: int = 1000) -> Comparison:
     """Each metric of two runs on the same ground truth, with a 95 % interval for the difference.
 
-    `samples` times, hotcoco draws as many pictures as there are, with replacement, but evaluates those drawn once
+    `samples` times, hotcoco draws as many images as there are, with replacement, but evaluates those drawn once
     each: a share f = 1 - (1 - 1/n)^n of the n, some 63 %. Differences of such parts scatter too little, as every two
     parts have much in common; the interval is widened about the measured difference by sqrt(f / (1 - f)), the factor of
     the delete-d jackknife (Shao and Wu, Annals of Statistics 17, 1989). For one class that is a bootstrap's interval;
-    where most classes are in few pictures it errs to the safe side (100 pictures of COCO: 14 to 37 % wider than a
-    bootstrap's). A thousand samples take some seconds for 100 pictures, and in proportion longer for more.
+    where most classes are in few images it errs to the safe side (100 images of COCO: 14 to 37 % wider than a
+    bootstrap's). A thousand samples take some seconds for 100 images, and in proportion longer for more.
 
     Args:
         a: the run to start from.
@@ -68,7 +68,7 @@ def compare_scores(a: BoxScores, b: BoxScores, seed: int = 0, samples: int = 100
         samples: 0 for no intervals.
 
     Raises:
-        UsageError: the two were measured by different protocols or on different pictures.
+        UsageError: the two were measured by different protocols or on different images.
     """
     if a.protocol != b.protocol:
         raise UsageError(f"{a.protocol} and {b.protocol} cannot be compared; evaluate both by one protocol")
@@ -112,18 +112,20 @@ def _own_name(key: str) -> str:
 
 
 def _widening(count: int) -> float:
-    """Of an interval that was found by evaluating the distinct ones of `count` pictures drawn from `count`."""
+    """Of an interval that was found by evaluating the distinct ones of `count` images drawn from `count`."""
     kept = 1 - (1 - 1 / count) ** count
     return math.sqrt(kept / (1 - kept)) if count > 1 else 1.0
 
 
-def row_of(metric: str, a: float, b: float, interval: Mapping[str, float] | None = None, factor: float = 1.0) -> Row:
+def row_of(
+    metric: str, a: float, b: float, interval: Mapping[str, float] | None = None, factor: float = 1.0
+) -> MetricChange:
     """`interval` has "lower" and "upper", which are widened by `factor` about the difference."""
     difference = None if -1 in (a, b) else b - a
     if difference is None or interval is None:
-        return Row(metric, a, b, difference)
+        return MetricChange(metric, a, b, difference)
     low, high = (difference + factor * (interval[end] - difference) for end in ("lower", "upper"))
-    return Row(metric, a, b, difference, low, high)
+    return MetricChange(metric, a, b, difference, low, high)
 
 
 def _is_number(value: object) -> bool:

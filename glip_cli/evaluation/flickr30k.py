@@ -1,4 +1,4 @@
-"""Flickr30k Entities: which phrases of a picture's sentences are to be found, and how many were (recall@k).
+"""Flickr30k Entities: which phrases of an image's sentences are to be found, and how many were (recall@k).
 
     DATASET/flickr30k/                       what microsoft/GLIP expects; the inner folder alone will do too
       flickr30k/        Sentences/ID.txt, Annotations/ID.xml, val.txt, test.txt
@@ -34,7 +34,7 @@ TOP_K = (1, 5, 10)
 _ALL = "all"
 _BOUND = "Upper_bound"
 _ENTITIES = (".", "flickr30k", "flickr30k_entities")
-_PICTURES = ("flickr30k_images", "flickr30k-images", "images")
+_IMAGES = ("flickr30k_images", "flickr30k-images", "images")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Item:
     """One sentence with at least one phrase to be found.
 
     Attributes:
-        image: the picture's file.
+        image: the image's file.
         image_id, sentence: its name in the split, and the sentence's number in its file, from 0.
         text: the sentence without markup.
         phrases: the scored phrases in reading order; label i of the prompt is phrase i.
@@ -83,26 +83,26 @@ def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Itera
     """The sentences of a split with their scored phrases, in the order of `{split}.txt`.
 
     Phrases whose chain has no box (notvisual, nobndbox, scene) are left out, as in the reference, and so are sentences
-    that have no other. Captions that the data set calls unrelated to their picture are kept, as there.
+    that have no other. Captions that the data set calls unrelated to their image are kept, as there.
 
     Args:
         root: the folder of the annotations, or the one above it.
         split: "val" or "test", or whatever has a .txt of image names.
-        images: the folder of the pictures; by default looked for beside the annotations.
+        images: the folder of the images; by default looked for beside the annotations.
 
     Raises:
-        UsageError: at once where the split or the pictures are not there; in its turn, for a file that cannot be read.
+        UsageError: at once where the split or the images are not there; in its turn, for a file that cannot be read.
     """
     entities = _entities(root, split)
     listed = entities / f"{split}.txt"
     names = read_text(listed).split()
     if not names:
-        raise UsageError(f"{listed}: names no picture; fetch it again")
+        raise UsageError(f"{listed}: names no image; fetch it again")
     for name in names:
         if inside(entities, name) is None:
             raise UsageError(f"{listed}: {shown(name)} leads out of the folder; fetch it again")
-    pictures = _pictures(entities, split, names[0], images)
-    return (item for name in names for item in _image_items(entities, name, pictures / f"{name}.jpg"))
+    folder = _images(entities, split, names[0], images)
+    return (item for name in names for item in _image_items(entities, name, folder / f"{name}.jpg"))
 
 
 def item_prompt(item: Item) -> Prompt:
@@ -210,12 +210,12 @@ def _entities(root: Path, split: str) -> Path:
     return found
 
 
-def _pictures(entities: Path, split: str, first: str, images: Path | None) -> Path:
-    """The folder in which the first picture of the split lies."""
-    homes = [images] if images else [place / name for place in (entities, entities.parent) for name in _PICTURES]
+def _images(entities: Path, split: str, first: str, images: Path | None) -> Path:
+    """The folder in which the first image of the split lies."""
+    homes = [images] if images else [place / name for place in (entities, entities.parent) for name in _IMAGES]
     folders = [folder for home in homes for folder in (home / split, home)]
     found = next((folder for folder in folders if (folder / f"{first}.jpg").is_file()), None)
     if found is None:
-        asked = images or entities.parent / _PICTURES[0]
-        raise UsageError(f"{asked}: no picture {first}.jpg there; give the folder of the Flickr30k pictures")
+        asked = images or entities.parent / _IMAGES[0]
+        raise UsageError(f"{asked}: no image {first}.jpg there; give the folder of the Flickr30k images")
     return found

@@ -3,7 +3,7 @@
     Sentences/ID.txt      one sentence per line; phrases as `[/EN#<chain>/<type>/<type> words of the phrase]`
     Annotations/ID.xml    one <object> per box, with the chains that it belongs to as <name>
 
-A chain is what all phrases of a picture name that mean the same thing. Read as the data set's own tools do
+A chain is what all phrases of an image name that mean the same thing. Read as the data set's own tools do
 (flickr30k_entities_utils.py): words are what blanks separate, and one blank goes between two of them.
 """
 
@@ -52,7 +52,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The boxes of one picture: `boxes[chain]` is never empty; width and height are the picture's, in pixels."""
+    """The boxes of one image: `boxes[chain]` is never empty; width and height are the image's, in pixels."""
 
     width: int
     height: int
@@ -71,7 +71,7 @@ def read_sentences(path: Path) -> tuple[Sentence, ...]:
 
 
 def read_annotations(path: Path) -> Annotations:
-    """The boxes of one picture by chain id, in the order of the file.
+    """The boxes of one image by chain id, in the order of the file.
 
     Objects without a box (`<nobndbox>`, `<scene>`) give none. An object of two names gives its box to both.
 

@@ -74,7 +74,7 @@ class GroundTruth:
 
     @property
     def is_federated(self) -> bool:
-        """True where LVIS' rules can be applied: every picture says which categories were looked for in vain."""
+        """True where LVIS' rules can be applied: every image says which categories were looked for in vain."""
         return bool(self.images) and all(image.neg_category_ids is not None for image in self.images)
 
     def as_given(self, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """LVIS' numbers for boxes: those of lvis-api, and Fixed AP.
 
-A picture of LVIS is labelled for some categories only. A category that a picture neither shows nor lists as looked
+An image of LVIS is labelled for some categories only. A category that an image neither shows nor lists as looked
 for in vain (`neg_category_ids`) is not scored there, and where not every object has its box
 (`not_exhaustive_category_ids`) a box that matches none is not a false one (Gupta et al., arXiv 1908.03195).
 """
@@ -28,8 +28,8 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *,
         ground_truth: of LVIS.
         results: COCO results as `read_results` gives them; none at all is AP 0.
         fixed: True for Fixed AP (Dave et al., arXiv 2102.01066), which GLIP's papers give: the 10,000 best boxes of
-            each category over all pictures, any number per picture. False for lvis-api's default: the 300 best
-            boxes of each picture over all categories.
+            each category over all images, any number per image. False for lvis-api's default: the 300 best
+            boxes of each image over all categories.
 
     Raises:
         UsageError: the ground truth does not say which categories were looked for in vain.
@@ -48,12 +48,12 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *,
 
 
 def best_per_category(results: Sequence[dict[str, Any]], limit: int = PER_CATEGORY) -> list[dict[str, Any]]:
-    """The best of each category over all pictures; of equal scores those that came first."""
+    """The best of each category over all images; of equal scores those that came first."""
     return _best(results, "category_id", limit)
 
 
 def best_per_image(results: Sequence[dict[str, Any]], limit: int = PER_IMAGE) -> list[dict[str, Any]]:
-    """The best of each picture over all categories; of equal scores those that came first."""
+    """The best of each image over all categories; of equal scores those that came first."""
     return _best(results, "image_id", limit)
 
 

@@ -1,4 +1,4 @@
-"""Names of pictures and labels -> the ids that a ground truth has for them; never a guess."""
+"""Names of images and labels -> the ids that a ground truth has for them; never a guess."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Parts = tuple[str, ...]
 
 
 class Names:
-    """The names of one ground truth. Remembers which name took which picture, so that no two take the same."""
+    """The names of one ground truth. Remembers which name took which image, so that no two take the same."""
 
     def __init__(self, ground_truth: GroundTruth) -> None:
         self._file = ground_truth.name
@@ -36,7 +36,7 @@ class Names:
         """The number of an id of the file, which must be one of its images. Raises UsageError."""
         number = self._image_ids.number(value, f"{where}: image_id")
         if number not in self._image_names:
-            raise UsageError(f"{where}: {self._file} has no image {shown(value)}; these are results of other pictures")
+            raise UsageError(f"{where}: {self._file} has no image {shown(value)}; these are results of other images")
         return number
 
     def same_category(self, value: object, where: str) -> int:

@@ -36,7 +36,7 @@ class OdinwSet:
         labels: class names in the order of the prompt; not all can be prompted (ChessPieces has one of two blanks).
         category_ids: the COCO category of each label.
         caption_prompt: (prefix, name, suffix) of each class, or nothing where the names stand for themselves.
-        annotation: COCO json of the test split, relative to the folder that holds `odinw/`; pictures lie beside it.
+        annotation: COCO json of the test split, relative to the folder that holds `odinw/`; images lie beside it.
         val, minival: the same for the other splits; `minival` is None where the set has none. The zero-shot command of
             microsoft/GLIP measures `minival`, or else `val`; mmdetection measures `val`.
     """
@@ -138,7 +138,7 @@ def odinw_sets(which: int) -> tuple[OdinwSet, ...]:
 
 
 def locate(dataset: OdinwSet, root: Path, split: str = "test") -> Path | None:
-    """The annotation file of a split below `root`, or None; the pictures are in its folder.
+    """The annotation file of a split below `root`, or None; the images are in its folder.
 
     `root` is the folder that holds `odinw/`, or that folder itself, whatever it is called.
     """

@@ -11,7 +11,7 @@ from typing import Any
 from glip_cli.checkpoints import registry
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.predictions import Results
-from glip_cli.outputs.files import json_bytes, written
+from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.formats import COCO_RESULTS
 
 METRICS, RESULTS, REPORT = "metrics.json", COCO_RESULTS, "report.html"
@@ -54,7 +54,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def write_json(path: Path, value: object, indent: int | None = None) -> None:
-    with written(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(json_bytes(value, indent) + b"\n")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.evaluation.boxes import BoxTask, More, Rules, Score
+from glip_cli.evaluation.boxes import BoxTask, More, Score, ScoringProtocol
 from glip_cli.evaluation.coco import BoxScores
 from glip_cli.evaluation.coco_images import write_coco_images
 from glip_cli.evaluation.compare import Comparison
@@ -24,7 +24,7 @@ DETECTIONS = "detections"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """What is to be left in the folder `out`, besides metrics.json and the results."""
 
     out: Path
@@ -62,7 +62,7 @@ def score_boxes(
     predictions: Predictions,
     score: Score,
     facts: Mapping[str, str],
-    wanted: Wanted,
+    wanted: OutputOptions,
     images: Mapping[int, Path],
     more: More | None = None,
 ) -> BoxRun:
@@ -127,7 +127,7 @@ def size_of(truth: GroundTruth) -> str:
     return f"{len(truth.images)} images, {len(truth.annotations)} boxes, {len(truth.categories)} classes"
 
 
-def settings_in_words(session: Session, rules: Rules) -> str:
+def settings_in_words(session: Session, rules: ScoringProtocol) -> str:
     """As a person needs it to do the same again."""
     size = session.detector.image_size(session.base.size)
     dtype = str(session.detector.dtype).removeprefix("torch.")

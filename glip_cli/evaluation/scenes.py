@@ -10,7 +10,7 @@ import numpy as np
 
 from glip_cli.data.synthetic import HELD_OUT, PAIRS, Scene, draw_scene
 from glip_cli.evaluation.coco import BoxScores
-from glip_cli.outputs.files import written
+from glip_cli.outputs.files import atomic_write
 
 SEED = 20261121  # the scenes of docs/glip-mini.json
 SCENES = 200
@@ -23,9 +23,9 @@ def draw_scenes(folder: Path, count: int = SCENES, seed: int = SEED) -> Path:
     """
     scenes = [draw_scene(np.random.default_rng((seed, number))) for number in range(count)]
     for number, scene in enumerate(scenes):
-        with written(folder / f"{number:05d}.png") as stream:
+        with atomic_write(folder / f"{number:05d}.png") as stream:
             scene.image.save(stream, "PNG")
-    with written(folder / "instances.json") as stream:
+    with atomic_write(folder / "instances.json") as stream:
         stream.write(json.dumps(coco_of(scenes)).encode())
     return folder / "instances.json"
 

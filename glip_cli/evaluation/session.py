@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.runs.items import Engine, Item
@@ -70,7 +70,9 @@ class Session:
         name = self.detector.name
         return name if "+" in name else name.split("@")[0]
 
-    def detect(self, name: str, sources: Sequence[Source], prompt: Prompt, options: Mapping[str, Any]) -> Path | None:
+    def detect(
+        self, name: str, sources: Sequence[ImageInput], prompt: Prompt, options: Mapping[str, Any]
+    ) -> Path | None:
         """Detect in all sources; the file of their records, or None where it is not complete yet.
 
         Args:
@@ -79,11 +81,13 @@ class Session:
         """
         chosen = replace(self.base, **options)
         self.note(*vocabulary_notes(prompt, self.detector.tokenizer, self.detector.labels))
-        runner = Runner(self.detector, self.detector.plan(prompt, chosen), chosen, self.workers, stop=self.stop)
+        runner = Runner(
+            self.detector, self.detector.compile_prompt(prompt, chosen), chosen, self.workers, stop=self.stop
+        )
         settings = settings_of(self.detector.name, prompt, chosen)
-        return self.run(name, sources, LocalEngine(runner, Pictures(self.out)), settings)
+        return self.run(name, sources, LocalEngine(runner, AnnotatedImages(self.out)), settings)
 
-    def run(self, name: str, sources: Sequence[Source], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
+    def run(self, name: str, sources: Sequence[ImageInput], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
         """The same with any engine; `settings` are what the answers depend on."""
         settings = {**settings, "dtype": self.load.get("dtype")}
         with RunFolder(self.out / name, settings, self.shard, self.overwrite, self.retry_failed) as folder:

@@ -53,7 +53,7 @@ class Card:
 
     architecture: str
     name: str
-    tuned_for: tuple[str, ...]
+    prompt_tuned_labels: tuple[str, ...]
     tokenizer: str
     vocabulary: str
     fixed: Fixed | None = None
@@ -88,7 +88,11 @@ def tokenizer_of(folder: Path) -> tuple[str, str]:
 def to_metadata(card: Card) -> dict[str, str]:
     fixed = card.fixed
     prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
-    told: dict[str, Any] = {"tuned_for": card.tuned_for, "tuned_labels": card.tuned_labels, "use_cls": card.use_cls}
+    told: dict[str, Any] = {
+        "tuned_for": card.prompt_tuned_labels,
+        "tuned_labels": card.tuned_labels,
+        "use_cls": card.use_cls,
+    }
     told |= {"preprocessing": preprocessing(card.config), **prompt}
     return {
         "format": FORMAT,
@@ -112,7 +116,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
         return Card(
             architecture=metadata["architecture"],
             name=metadata["name"],
-            tuned_for=tuple(map(str, json.loads(metadata["tuned_for"]))),
+            prompt_tuned_labels=tuple(map(str, json.loads(metadata["tuned_for"]))),
             tokenizer=_tokenizer_file(metadata["tokenizer"]),
             vocabulary=metadata["vocabulary"],
             fixed=fixed,
@@ -124,7 +128,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
 
 
 def preprocessing(config: Config) -> dict[str, Any]:
-    """How pixels come out of a picture, for programs that are not this one."""
+    """How pixels come out of an image, for programs that are not this one."""
     shorter, longer = config.image_size
     return {
         "shorter": shorter,

@@ -17,11 +17,11 @@ from glip_cli.detector import Detector
 from glip_cli.errors import GlipError
 from glip_cli.export.card import Fixed
 from glip_cli.export.pieces import OUTPUTS, output_names
-from glip_cli.inference.preprocess import DIVISOR, fitted_size
+from glip_cli.inference.preprocess import DIVISOR, resized_size
 from glip_cli.model.config import LabelConfig
 from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.compile import Plan
+from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.types import Detections
 
@@ -32,7 +32,7 @@ A score's slope in its logit is 1/4 at most, so scores stay within 0.0003; a cor
 side, so by 0.1 pixels at the largest of 1024. Float32 in another order of summation makes 1e-5 to 1e-4.
 """
 SCORE, PIXELS = 1e-3, 0.5
-"""How much detections may differ: what RAW allows, with room for the centerness and for a picture's scale."""
+"""How much detections may differ: what RAW allows, with room for the centerness and for an image's scale."""
 LEAST = 0.05  # detections that score less are not compared
 SIZES = ((2, 96, 352), (1, 32, 32), (3, 160, 224))
 """Images, height, width: no multiple of a window (5, 7, 12 cells), the smallest, several in a batch."""
@@ -95,8 +95,8 @@ def check(ours: Detector, theirs: Detector, fixed: Fixed | None) -> Checked:
 
 
 def usual_size(detector: Detector) -> tuple[int, int]:
-    """Of a picture of 3 x 4 in the network: height, width."""
-    width, height = fitted_size((4, 3), *detector.image_size())
+    """Of an image of 3 x 4 in the network: height, width."""
+    width, height = resized_size((4, 3), *detector.image_size())
     return round_up(height), round_up(width)
 
 
@@ -160,7 +160,7 @@ def compare_detections(ours: Detector, theirs: Detector, labels: tuple[str, ...]
     """In drawn scenes, asked for the labels of a fixed prompt or for what may be found; how many were compared."""
     asked = labels or usual_labels(ours)
     options = DetectOptions(threshold=LEAST)
-    ours_plan, theirs_plan = ours.plan(asked, options), theirs.plan(asked, options)
+    ours_plan, theirs_plan = ours.compile_prompt(asked, options), theirs.compile_prompt(asked, options)
     count = 0
     for number in range(SCENES):
         image = draw_scene(np.random.default_rng(number), 200, 150).image
@@ -179,8 +179,8 @@ def usual_labels(detector: Detector) -> tuple[str, ...]:
     return (*SHAPES, *(f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)))
 
 
-def one(detector: Detector, image: object, plan: Plan, options: DetectOptions) -> Detections:
-    return next(detector.stream([image], plan, options))  # type: ignore[list-item]
+def one(detector: Detector, image: object, compiled: CompiledPrompt, options: DetectOptions) -> Detections:
+    return next(detector.stream([image], compiled, options))  # type: ignore[list-item]
 
 
 def unmatched(some: Detections, others: Detections) -> int:

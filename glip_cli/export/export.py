@@ -96,7 +96,9 @@ def make_card(
             )
         fixed = Fixed(labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
     tokenizer, vocabulary = tokenizer_of(parts.tokenizer)
-    return Card(architecture, parts.name, parts.tuned_for, tokenizer, vocabulary, fixed, parts.labels, parts.use_cls)
+    return Card(
+        architecture, parts.name, parts.prompt_tuned_labels, tokenizer, vocabulary, fixed, parts.labels, parts.use_cls
+    )
 
 
 def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> Any:

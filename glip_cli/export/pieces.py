@@ -20,7 +20,7 @@ from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, LabelForm, Te
 from glip_cli.model.bert import TextEncoder
 from glip_cli.model.config import STRIDES, Config, GlipConfig, NanoConfig, SwinConfig
 from glip_cli.model.glip import Glip
-from glip_cli.model.head import Round, flatten
+from glip_cli.model.head import FusionLayer, flatten
 from glip_cli.model.swin import PATCH, Backbone, Stage
 
 LEVELS = tuple(range(3, 3 + len(STRIDES)))
@@ -91,7 +91,7 @@ def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     yield pyramid_piece(model)
     yield text_piece(model) if text is None else fixed_piece(model, text)
     yield from (round_piece(model, number) for number in range(len(model.head.tower)))
-    yield judge_piece(model)
+    yield predict_piece(model)
 
 
 def nano_pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
@@ -102,8 +102,8 @@ def nano_pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     yield text_piece(model) if text is None else fixed_piece(model, text)
     levels, dims = _levels(model.config)
     hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
-    judge = Step(partial(_judge, model), model.head)
-    yield Piece(judge, (*maps, "hidden.0"), output_names(model.config), (*levels, hidden), (*dims, TEXT))
+    predict = Step(partial(_predict, model), model.head)
+    yield Piece(predict, (*maps, "hidden.0"), output_names(model.config), (*levels, hidden), (*dims, TEXT))
 
 
 def backbone_pieces(model: Glip) -> Iterator[Piece]:
@@ -151,7 +151,7 @@ def fixed_piece(model: Glip, text: FixedText) -> Piece:
 def round_piece(model: Glip, number: int) -> Piece:
     """One round of the head. Without fusion it reads no text."""
     round_, config = model.head.tower[number], model.config
-    assert isinstance(round_, Round)
+    assert isinstance(round_, FusionLayer)
     maps, dims = _levels(config)
     before, after = level_names(number), level_names(number + 1)
     conv = as_form(round_.conv, ConvForm)
@@ -164,12 +164,12 @@ def round_piece(model: Glip, number: int) -> Piece:
     return Piece(run, takes, gives, (*maps, hidden, _mask()), (*dims, TEXT, TEXT))
 
 
-def judge_piece(model: Glip) -> Piece:
+def predict_piece(model: Glip) -> Piece:
     maps, dims = _levels(model.config)
     rounds = len(model.head.tower)
     hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
     takes = (*level_names(rounds), f"hidden.{rounds if model.config.fusion else 0}")
-    run = Step(partial(_judge, model), model.head)
+    run = Step(partial(_predict, model), model.head)
     return Piece(run, takes, output_names(model.config), (*maps, hidden), (*dims, TEXT))
 
 
@@ -195,8 +195,8 @@ def _round(fusion: nn.Module, text: nn.Module, conv: nn.Module, *inputs: Tensor)
     return *conv(levels), hidden
 
 
-def _judge(model: Glip, *inputs: Tensor) -> tuple[Tensor, ...]:
-    return model.head.judge(list(inputs[:-1]), inputs[-1]).tensors
+def _predict(model: Glip, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return model.head.predict(list(inputs[:-1]), inputs[-1]).tensors
 
 
 def _swin(model: Glip) -> SwinConfig:

@@ -120,7 +120,7 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
     path = cache.expanded(path)
     card, network = open_file(path)
     name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
-    told = {"tuned_for": card.tuned_for, "labels": card.labels, "use_cls": card.use_cls}
+    told = {"tuned_for": card.prompt_tuned_labels, "labels": card.labels, "use_cls": card.use_cls}
     return OnnxDetector(network.eval(), card.load_tokenizer(), name, "cpu", "float32", **told)  # type: ignore[arg-type]
 
 

@@ -11,18 +11,16 @@ from pathlib import Path
 from torch import Tensor
 
 from glip_cli.checkpoints import safetensors_io
-from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names, load_adapter
-from glip_cli.checkpoints.finetuned import MODEL, TENSORS, Card, write_card
+from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names
+from glip_cli.checkpoints.finetuned import MODEL, TENSORS, RunConfig, write_run_config
 from glip_cli.checkpoints.prompt_tuning import OFFSET
 from glip_cli.errors import OutputError
 from glip_cli.model.glip import Glip
 
-__all__ = ["Card", "load_adapter", "save_tuned", "tuned_tensors"]
-
 FORMAT = "glip-adapter/1"
 
 
-def save_tuned(folder: Path, model: Glip, card: Card) -> Path:
+def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
     """Write what `Detector.load` takes, as `weights.tuned` and `weights.adapters` describe it; return the folder.
 
     Mode full leaves the whole network (`--model DIR`), the others what they added (`--adapter DIR`, or `--model DIR`
@@ -46,7 +44,7 @@ def save_tuned(folder: Path, model: Glip, card: Card) -> Path:
             safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})
         if card.mode == "lora":
             _write_peft_config(folder, model)
-        write_card(folder, card)
+        write_run_config(folder, card)
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another --out-dir") from error
     return folder

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
-from glip_cli.runs.journal import lasting
+from glip_cli.runs.journal import fsynced
 
 FORMAT = "glip-training/2"
 LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "bad-batch.pt", "before.json", "before_after.json",
@@ -82,7 +82,7 @@ class TrainingFolder:
 
     def keep(self, settings: Mapping[str, Any]) -> None:
         """Write run.json. Raises OutputError."""
-        with self.writing(), lasting(self.run) as stream:
+        with self.writing(), fsynced(self.run) as stream:
             stream.write(json_bytes(settings, indent=2) + b"\n")
 
     @property
@@ -132,7 +132,7 @@ class TrainingFolder:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state; a kill or a lost power line leaves the one before or this one. Raises OutputError."""
-        with self.writing(), lasting(self.state) as stream:
+        with self.writing(), fsynced(self.state) as stream:
             torch.save({"format": FORMAT, **state}, stream)
 
     def load(self) -> dict[str, Any] | None:

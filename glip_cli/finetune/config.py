@@ -40,11 +40,11 @@ SHOWN = ("mode", "lr", "weight_decay", "batch_size", "epochs", "schedule", "seed
 SHOWN_OF_MODE = {"full": ("language_lr", "freeze_backbone_at"), "lora": ("language_lr",)}
 SCHEDULES = ("auto", "steps", "cosine", "constant")
 OPTIMIZERS = ("adamw", "muon")
-SMALLEST, LARGEST = 32, 10_000  # sides of a picture in pixels
+SMALLEST, LARGEST = 32, 10_000  # sides of an image in pixels
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainConfig:
     """Raises UsageError, naming the flag, for a value that cannot be meant."""
 
     mode: str = "full"
@@ -98,7 +98,7 @@ class Recipe:
         _check(rising, self, "steps", "give rising shares of the training, as 0.67,0.89")
 
     @classmethod
-    def of(cls, mode: str = "full", *, watched: bool, architecture: str = "", **given: Any) -> Recipe:
+    def of(cls, mode: str = "full", *, watched: bool, architecture: str = "", **given: Any) -> TrainConfig:
         """The recipe of a mode for an architecture, with what the user changed; None is not given.
 
         `watched` says that there is something to validate on; without it nothing can be told from AP.
@@ -117,7 +117,7 @@ class Recipe:
 
     def __str__(self) -> str:
         """What decides most, and whatever is unlike the defaults, by the names of the flags."""
-        plain, own = vars(Recipe()), vars(self)
+        plain, own = vars(TrainConfig()), vars(self)
         shown = [*SHOWN[:2], *SHOWN_OF_MODE.get(self.mode, ()), *SHOWN[2:]]
         shown += [name for name in FIELDS if own[name] != plain[name] and name not in shown]
         return ", ".join(f"{name.replace('_', '-')} {_as_typed(own[name])}" for name in shown)
@@ -139,7 +139,7 @@ def parse_sides(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _check(good: bool, recipe: Recipe, name: str, way_out: str) -> None:
+def _check(good: bool, recipe: TrainConfig, name: str, way_out: str) -> None:
     if not good:
         raise UsageError(f"--{name.replace('_', '-')} {_as_typed(getattr(recipe, name))}: {way_out}")
 
@@ -148,4 +148,4 @@ def _as_typed(value: Any) -> Any:
     return ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
 
 
-FIELDS = tuple(field.name for field in fields(Recipe))
+FIELDS = tuple(field.name for field in fields(TrainConfig))

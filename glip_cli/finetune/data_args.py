@@ -51,7 +51,7 @@ class Data:
             )
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:
-            raise UsageError(f"--shots counts pictures per class; {scenes[0]} has no end of them")
+            raise UsageError(f"--shots counts images per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
             raise UsageError(f"{len(self.images)} --images for {len(self.train)} --train; give one, or one for each")
         if len(self.share) not in (0, len(self.train)):

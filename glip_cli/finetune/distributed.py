@@ -22,7 +22,7 @@ PATIENCE = timedelta(hours=6)  # for the others: one may be writing a large file
 
 
 @dataclass(frozen=True)
-class Processes:
+class Distributed:
     """One process among all: the one at work.
 
     Attributes:
@@ -35,7 +35,7 @@ class Processes:
     device: torch.device
 
     @classmethod
-    def join(cls, device: str = "auto") -> Processes:
+    def join(cls, device: str = "auto") -> Distributed:
         """Meet the others. Raises DeviceError, and UsageError where accelerate is missing."""
         chosen = pick_device(device)
         try:

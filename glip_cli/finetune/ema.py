@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Average:
+class ExponentialMovingAverage:
     """Of tensors that change in place.
 
     Attributes:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from glip_cli.checkpoints import finetuned, registry
 from glip_cli.checkpoints.cache import expanded
-from glip_cli.checkpoints.fetch import Report
-from glip_cli.checkpoints.finetuned import Card
+from glip_cli.checkpoints.fetch import ProgressCallback
+from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
 from glip_cli.checkpoints.load import info, load, load_backbone
 from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, tokenizer_folder
@@ -48,10 +48,10 @@ class Start:
     sha256: str = ""
     source: str = ""
 
-    def card(self, mode: str, name: str, labels: tuple[str, ...], training: Mapping[str, Any]) -> Card:
+    def card(self, mode: str, name: str, labels: tuple[str, ...], training: Mapping[str, Any]) -> RunConfig:
         """Of what a training makes of it."""
         base = self.name if self.sha256 else ""
-        return Card(mode, name, self.architecture, base, self.sha256, self.source, labels, training)
+        return RunConfig(mode, name, self.architecture, base, self.sha256, self.source, labels, training)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Origin:
     init: str | None = None
     bert: str | None = None
 
-    def load(self, mode: str, seed: int, *, offline: bool = False, report: Report | None = None) -> Start:
+    def load(self, mode: str, seed: int, *, offline: bool = False, report: ProgressCallback | None = None) -> Start:
         """Raises WeightsError or UsageError."""
         if self.init is None:
             start = load_start(self.model, weights=self.weights, bert=self.bert, offline=offline, report=report)
@@ -81,7 +81,7 @@ def load_start(
     weights: str | None = None,
     bert: str | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> Start:
     """As `Detector.load` takes these. Raises WeightsError or UsageError."""
     loaded = load_source(model, weights, offline=offline, report=report)
@@ -92,7 +92,7 @@ def load_start(
 
 def random_start(
     model: str | None = None, *, seed: int, image_side: str | None = None, bert: str | None = None,
-    offline: bool = False, report: Report | None = None,
+    offline: bool = False, report: ProgressCallback | None = None,
 ) -> Start:  # fmt: skip
     """An untrained network of a named one's architecture.
 
@@ -116,7 +116,7 @@ def random_start(
 
 
 def load_image_side(
-    source: str, architecture: str, offline: bool = False, report: Report | None = None
+    source: str, architecture: str, offline: bool = False, report: ProgressCallback | None = None
 ) -> dict[str, Tensor]:
     """Name -> tensor of the backbone, and of the pyramid where `source` has one. Raises WeightsError or UsageError."""
     path = expanded(Path(source))

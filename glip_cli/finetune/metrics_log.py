@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.evaluation.report.html import Html, element
-from glip_cli.outputs.files import json_bytes, written
+from glip_cli.outputs.files import atomic_write, json_bytes
 
 Row = dict[str, Any]
 LOSSES = ("loss", "token", "box", "centerness")
@@ -38,7 +38,7 @@ class History:
         """Keep what is there of the first `until` steps: what came later is to come again."""
         self._metrics, self._curves = metrics, curves
         self.rows = [row for row in read_rows(metrics) if row["step"] <= until]
-        with written(metrics) as stream:
+        with atomic_write(metrics) as stream:
             stream.writelines(json_bytes(row) + b"\n" for row in self.rows)
         self._board = _tensorboard(metrics.parent / "tensorboard", until)
 
@@ -54,7 +54,7 @@ class History:
 
     def draw(self) -> None:
         """Write the curves. Raises OSError."""
-        with written(self._curves) as stream:
+        with atomic_write(self._curves) as stream:
             stream.write(draw_curves(self.rows).encode())
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ def _tensorboard(folder: Path, until: int) -> Any:
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> str:
-    """An SVG picture, whole in itself: the losses, and below them AP where it was measured."""
+    """An SVG image, whole in itself: the losses, and below them AP where it was measured."""
     last = max([row["step"] for row in rows], default=1)
     panels = [_panel(_lines(rows, LOSSES), "Losses", TOP, last, None)]
     if scores := _lines(rows, SCORES):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 
 LANGUAGE = ("text.bert.", "text.concepts.", "text.pieces.", "text.projection.")
 """The text side: glip-nano's, or BERT proper. BERT's layers between the fusions have the others' rate, officially."""
@@ -18,7 +18,7 @@ ORDER = ("weights", "biases", "levels", "language weights", "language biases", "
 
 
 @dataclass(frozen=True)
-class Rates:
+class LearningRates:
     """Learning rates and weight decay, by the official rules.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rates:
     muon_lr: float | None = None
 
     @classmethod
-    def of_recipe(cls, recipe: Recipe) -> Rates:
+    def of_recipe(cls, recipe: TrainConfig) -> LearningRates:
         muon_lr = recipe.lr if recipe.muon_lr is None else recipe.muon_lr
         return cls(
             lr=recipe.lr,
@@ -49,23 +49,23 @@ class Rates:
             muon_lr=muon_lr if recipe.optimizer == "muon" else None,
         )
 
-    def of(self, name: str, parameter: Tensor) -> Kind:
+    def of(self, name: str, parameter: Tensor) -> ParamGroup:
         """By name and shape. As officially, a bias is what has "bias" in its name: Swin's tables too."""
         language = name.startswith(LANGUAGE)
         lr = self.language_lr if language else self.lr
         begin = "language " if language else ""
         if name in LEVELS and self.level_factor != self.bias_factor:
-            return Kind("levels", lr * self.level_factor, 0.0)
+            return ParamGroup("levels", lr * self.level_factor, 0.0)
         if "bias" in name:
-            return Kind(f"{begin}biases", lr * self.bias_factor, 0.0)
+            return ParamGroup(f"{begin}biases", lr * self.bias_factor, 0.0)
         if name.startswith(CONCEPTS):
-            return Kind(f"{begin}biases", lr, 0.0)
+            return ParamGroup(f"{begin}biases", lr, 0.0)
         if self.muon_lr is not None and is_hidden_matrix(name, parameter):
-            return Kind(f"{begin}matrices", self.muon_lr * lr / self.lr, self.weight_decay, muon=True)
-        return Kind(f"{begin}weights", lr, self.weight_decay)
+            return ParamGroup(f"{begin}matrices", self.muon_lr * lr / self.lr, self.weight_decay, muon=True)
+        return ParamGroup(f"{begin}weights", lr, self.weight_decay)
 
 
-class Kind(NamedTuple):
+class ParamGroup(NamedTuple):
     """How a parameter learns."""
 
     name: str
@@ -74,9 +74,9 @@ class Kind(NamedTuple):
     muon: bool = False
 
 
-def grouped(parameters: Iterable[tuple[str, Tensor]], rates: Rates) -> Iterator[dict[str, Any]]:
+def grouped(parameters: Iterable[tuple[str, Tensor]], rates: LearningRates) -> Iterator[dict[str, Any]]:
     """Named parameters that learn alike together, as `Optimizers` takes them."""
-    kinds: dict[Kind, list[Tensor]] = {}
+    kinds: dict[ParamGroup, list[Tensor]] = {}
     for name, parameter in parameters:
         kinds.setdefault(rates.of(name, parameter), []).append(parameter)
     for kind in sorted(kinds, key=lambda kind: ORDER.index(kind.name)):

@@ -23,7 +23,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrainResult:
     """How a training ended.
 
     Attributes:

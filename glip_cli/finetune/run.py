@@ -13,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from glip_cli.checkpoints.finetuned import Card
+from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.batches import Batch, Batches, feed
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.data.shots import few_shot, shots_table
@@ -27,18 +27,18 @@ from glip_cli.finetune.data.synthetic import DrawnScenes
 from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.data_args import AnySet, Data
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
-from glip_cli.finetune.distributed import Processes
+from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.init_model import Start
 from glip_cli.finetune.metrics_log import Row
-from glip_cli.finetune.param_groups import Rates
-from glip_cli.finetune.parts import Ending
+from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.parts import TrainResult
 from glip_cli.finetune.schedule import Left
 from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.tuning import select
-from glip_cli.finetune.validation import KEPT, NEW, Measuring, Scores, compare, write_table
-from glip_cli.finetune.validation import Row as Compared
-from glip_cli.outputs.files import json_bytes, written
+from glip_cli.finetune.validation import KEPT, NEW, Evaluator, Scores, compare, write_table
+from glip_cli.finetune.validation import ValidationRow as Compared
+from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
@@ -46,7 +46,7 @@ from glip_cli.utils.text_format import counted
 
 
 @dataclass(frozen=True)
-class Told:
+class Callbacks:
     """Who is told of what."""
 
     note: Callable[[str], None]
@@ -62,12 +62,12 @@ class Result:
         table: before and after; where it was stopped, before and at the best so far.
     """
 
-    ending: Ending
+    ending: TrainResult
     table: list[Compared]
 
 
 @dataclass
-class Job:
+class FinetuneJob:
     """A training, ready to run.
 
     Attributes:
@@ -78,10 +78,10 @@ class Job:
 
     start: Start
     settings: Settings
-    recipe: Recipe
+    recipe: TrainConfig
     out: Path
-    processes: Processes
-    told: Told
+    processes: Distributed
+    told: Callbacks
     workers: int = 0
     resume: bool = False
     overwrite: bool = False
@@ -182,7 +182,7 @@ class Job:
             )
             chosen.append(few)
         if self.processes.first:
-            with self.folder.writing(), written(self.out / "shots.json") as stream:
+            with self.folder.writing(), atomic_write(self.out / "shots.json") as stream:
                 stream.write(json_bytes(shots_table(chosen), indent=2) + b"\n")
         return [*chosen]
 
@@ -213,7 +213,7 @@ class Job:
         tuning = select(
             model,
             recipe.mode,
-            Rates.of_recipe(recipe),
+            LearningRates.of_recipe(recipe),
             freeze_backbone_at=recipe.freeze_backbone_at,
             lora_rank=recipe.lora_rank,
             lora_alpha=recipe.lora_alpha,
@@ -236,7 +236,7 @@ class Job:
 
     def _measure(self, name: str, detector: Detector) -> Scores:
         size = 1 if self.processes.device.type == "cpu" else 8
-        return Measuring(size, notes=self.told.note)(self.checks[name], detector, self.processes)
+        return Evaluator(size, notes=self.told.note)(self.checks[name], detector, self.processes)
 
     def _validate(self) -> Scores:
         return self._measure(NEW, self._live())
@@ -255,7 +255,7 @@ class Job:
         scores = self._measured("before the training", self._live())
         self.processes.wait()  # all have looked for the file
         if self.processes.first:
-            with self.folder.writing(), written(file) as stream:
+            with self.folder.writing(), atomic_write(file) as stream:
                 stream.write(json_bytes(scores, indent=2) + b"\n")
         return scores
 
@@ -277,7 +277,7 @@ class Job:
             self._seconds[name] = time.monotonic() - began
         return scores
 
-    def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> Card:
+    def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> RunConfig:
         labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
         training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
         return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training)

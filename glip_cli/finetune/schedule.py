@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 
 WARMUP_FROM = 0.001  # official WARMUP_FACTOR
 FACTOR = 0.1  # by which the rates fall, officially and in ReduceLROnPlateau
@@ -17,7 +17,7 @@ THRESHOLD = 1e-4  # by which, relatively, AP must rise to count as better (torch
 
 
 @dataclass
-class Watch:
+class EarlyStopping:
     """What validation has told so far: torch's ReduceLROnPlateau, and the official early stop.
 
     Two rules that differ: the rates fall after more than `step_patience` validations in a row without an AP better by
@@ -80,7 +80,9 @@ class Left:
     most: float
 
 
-def left(watch: Watch | None, step: int, epoch_steps: int, epochs: int, step_time: float, epoch_time: float) -> Left:
+def left(
+    watch: EarlyStopping | None, step: int, epoch_steps: int, epochs: int, step_time: float, epoch_time: float
+) -> Left:
     """After `step` steps.
 
     Args:
@@ -97,7 +99,7 @@ def left(watch: Watch | None, step: int, epoch_steps: int, epochs: int, step_tim
     return Left(until(this), until(first), until(epochs))
 
 
-def rate(peak: float, recipe: Recipe, step: int, total: int, drops: int) -> float:
+def rate(peak: float, recipe: TrainConfig, step: int, total: int, drops: int) -> float:
     """The learning rate of step `step` (0-based) of `total`, for a group whose highest is `peak`."""
     if recipe.schedule == "auto":
         decayed = max(peak * FACTOR**drops, min(peak, LOWEST))
@@ -119,7 +121,7 @@ def _warm(step: int, warmup: int) -> float:
     return 1.0 if step >= warmup else WARMUP_FROM + (1 - WARMUP_FROM) * step / warmup
 
 
-def set_rates(groups: Iterable[dict[str, Any]], recipe: Recipe, step: int, total: int, drops: int) -> None:
+def set_rates(groups: Iterable[dict[str, Any]], recipe: TrainConfig, step: int, total: int, drops: int) -> None:
     """Of an optimizer's groups, each with its highest rate as "peak"."""
     for group in groups:
         group["lr"] = rate(group["peak"], recipe, step, total, drops)

@@ -10,10 +10,10 @@ from typing import Any
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
-from glip_cli.checkpoints.fetch import Report
+from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.errors import UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.config import FIELDS, Recipe
+from glip_cli.finetune.config import FIELDS, TrainConfig
 from glip_cli.finetune.data.synthetic import parse_scenes
 from glip_cli.finetune.data_args import NOTHING, SCENES, Data
 from glip_cli.finetune.init_model import RANDOM, Origin, Start
@@ -27,7 +27,7 @@ _WORDS = {"keep_check": SCENES, "init": RANDOM}  # which name no file
 class Settings:
     """
     Attributes:
-        tuning: fields of `Recipe`, those that were chosen.
+        tuning: fields of `TrainConfig`, those that were chosen.
     """
 
     origin: Origin
@@ -46,7 +46,7 @@ class Settings:
         settings.recipe()
         return settings
 
-    def load(self, *, offline: bool = False, report: Report | None = None) -> Start:
+    def load(self, *, offline: bool = False, report: ProgressCallback | None = None) -> Start:
         """Raises WeightsError or UsageError."""
         recipe = self.recipe()
         return self.origin.load(recipe.mode, recipe.seed, offline=offline, report=report)
@@ -56,9 +56,9 @@ class Settings:
         places = portable(vars(self.origin)).values()
         return any(place and Path(place).is_relative_to(os.path.abspath(folder)) for place in places)
 
-    def recipe(self, architecture: str = "") -> Recipe:
+    def recipe(self, architecture: str = "") -> TrainConfig:
         """As an architecture wants it. Raises UsageError for what cannot be meant."""
-        return Recipe.of(watched=self.data.val is not None, architecture=architecture, **self.tuning)
+        return TrainConfig.of(watched=self.data.val is not None, architecture=architecture, **self.tuning)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the recipe, as JSON has it; none that was left out is missing."""

@@ -28,18 +28,18 @@ from torch import Tensor, nn
 
 from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.batches import Batch
-from glip_cli.finetune.distributed import Processes
-from glip_cli.finetune.ema import Average
+from glip_cli.finetune.distributed import Distributed
+from glip_cli.finetune.ema import ExponentialMovingAverage
 from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.memory import checkpoint_activations, peak_memory
 from glip_cli.finetune.metrics_log import History, Row, read_rows
 from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.parts import Ending, Source, add_to, copy_into, cut, placed, plain, seed_all
-from glip_cli.finetune.schedule import Left, Watch, left, set_rates
+from glip_cli.finetune.parts import Source, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
+from glip_cli.finetune.schedule import EarlyStopping, Left, left, set_rates
 from glip_cli.finetune.tuning import Tuning
-from glip_cli.inference.device import let_go, out_of_memory
+from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.model.glip import Glip
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
@@ -65,12 +65,12 @@ class Trainer:
     model: Glip
     tuning: Tuning
     source: Source
-    recipe: Recipe
+    recipe: TrainConfig
     folder: TrainingFolder
     epoch_steps: int
     save: Callable[[Path, Mapping[str, Any]], Any]
     validate: Callable[[], Mapping[str, float | None]] | None = None
-    processes: Processes = field(default_factory=lambda: Processes(0, 1, torch.device("cpu")))
+    processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
     told: Callable[[Row], None] = lambda row: None
     notes: Callable[[str], None] = lambda note: None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -84,15 +84,15 @@ class Trainer:
         self.trained = {name: self.model.get_parameter(name) for name in self.tuning.names}
         self.processes.share(self.trained.values())
         self.optimizer = Optimizers(self.tuning.groups)
-        self.average = Average(self.trained, recipe.ema) if recipe.ema else None
-        self.watch = Watch(recipe.step_patience, recipe.patience)
+        self.average = ExponentialMovingAverage(self.trained, recipe.ema) if recipe.ema else None
+        self.watch = EarlyStopping(recipe.step_patience, recipe.patience)
         self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
         self._window: dict[str, float] = {}
         self._unread: Counter[str] = Counter()
         self._step_time = 0.0
         self._restore(self.folder.load())
 
-    def run(self) -> Ending:
+    def run(self) -> TrainResult:
         """Train to the end, or until asked to stop. Raises GlipError."""
         self.history = self._history()
         self._began = time.monotonic()
@@ -114,7 +114,7 @@ class Trainer:
             with self.folder.writing():
                 self.history.close()
         watch = self.watch
-        return Ending(
+        return TrainResult(
             self.step,
             self.step / self.epoch_steps,
             self.done,
@@ -210,7 +210,7 @@ class Trainer:
         """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
         largest = max(len(batch) for batch in batches)
         self.optimizer.zero_grad()
-        let_go(self.processes.device)
+        free_cached_memory(self.processes.device)
         if self.parts >= largest:
             raise OutOfMemoryError(
                 f"out of memory on {self.processes.device} with one image at a time: use --checkpointing, another "
@@ -306,7 +306,7 @@ class Trainer:
     def _restore(self, state: Mapping[str, Any] | None) -> None:
         if state is None:
             return
-        self.step, self.parts, self.watch = state["step"], state["parts"], Watch(**state["watch"])
+        self.step, self.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])
         if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
             self.watch.worse = 0
         self._window = dict(state["window"])

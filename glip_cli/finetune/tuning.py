@@ -23,7 +23,7 @@ from glip_cli.checkpoints.adapters import head_names
 from glip_cli.checkpoints.finetuned import MODES
 from glip_cli.checkpoints.prompt_tuning import OFFSET
 from glip_cli.errors import UsageError
-from glip_cli.finetune.param_groups import Rates, grouped
+from glip_cli.finetune.param_groups import LearningRates, grouped
 from glip_cli.model.config import NanoConfig
 from glip_cli.model.glip import Glip
 
@@ -56,7 +56,7 @@ class Tuning:
 def select(
     model: Glip,
     mode: str,
-    rates: Rates | None = None,
+    rates: LearningRates | None = None,
     *,
     freeze_backbone_at: int = 2,
     lora_rank: int | None = None,
@@ -82,7 +82,9 @@ def select(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted)
     names = tuple(name for name, _ in model.named_parameters() if name in wanted)
-    return Tuning(mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or Rates())))
+    return Tuning(
+        mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or LearningRates()))
+    )
 
 
 def check_mode(model: Glip, mode: str) -> None:

@@ -17,10 +17,10 @@ from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
-from glip_cli.finetune.distributed import Processes
+from glip_cli.finetune.distributed import Distributed
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.files import json_bytes, written
-from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import Runner
@@ -66,21 +66,21 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Measuring:
+class Evaluator:
     """How to measure: images at once, threads that read, and who to tell of images that cannot be read."""
 
     batch_size: int = 1
     workers: int | None = None
     notes: Callable[[str], None] = lambda note: None
 
-    def __call__(self, check: Check, detector: Detector, processes: Processes) -> Scores:
+    def __call__(self, check: Check, detector: Detector, processes: Distributed) -> Scores:
         """COCO's numbers, the same in all processes.
 
         Each process asks its share of the images.
         """
         options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
-        runner = Runner(detector, detector.plan(check.task.question.prompt, options), options, self.workers)
-        engine = LocalEngine(runner, Pictures(Path()))
+        runner = Runner(detector, detector.compile_prompt(check.task.question.prompt, options), options, self.workers)
+        engine = LocalEngine(runner, AnnotatedImages(Path()))
         asked = check.task.sources
         records = list(engine(map(Item, asked[processes.rank :: processes.world])))
         for record in records:
@@ -108,7 +108,7 @@ def drawn_check(folder: Path, count: int = SCENES) -> Check:
 
 
 @dataclass(frozen=True)
-class Row:
+class ValidationRow:
     """One number on one data set.
 
     Attributes:
@@ -123,28 +123,30 @@ class Row:
     after: float | None
 
 
-def compare(names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]) -> list[Row]:
+def compare(
+    names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]
+) -> list[ValidationRow]:
     """Rows of all numbers that were measured before and after; `names` tells what each check is."""
     return [
-        Row(check, name, metric, before[check][metric], value)
+        ValidationRow(check, name, metric, before[check][metric], value)
         for check, name in names.items()
         for metric, value in after.get(check, {}).items()
         if check in before and metric in before[check]
     ]
 
 
-def write_table(folder: Path, rows: Sequence[Row]) -> tuple[Path, Path]:
+def write_table(folder: Path, rows: Sequence[ValidationRow]) -> tuple[Path, Path]:
     """before_after.json for programs, before_after.md for people. Raises OSError."""
-    with written(folder / "before_after.json") as stream:
+    with atomic_write(folder / "before_after.json") as stream:
         stream.write(json_bytes([vars(row) for row in rows], indent=2) + b"\n")
     lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
     lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
-    with written(folder / "before_after.md") as stream:
+    with atomic_write(folder / "before_after.md") as stream:
         stream.write("\n".join([*lines, ""]).encode())
     return folder / "before_after.json", folder / "before_after.md"
 
 
-def cells(row: Row) -> tuple[str, str, str, str, str]:
+def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:
     """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
     change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
     return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change
@@ -158,7 +160,7 @@ def percent(value: float | None) -> str:
 def set_check(train_set: TrainSet, file: Path) -> Check:
     """The same of a set that was read from another format; its COCO annotations are left in `file`."""
     content, images = as_coco(train_set)
-    with written(file) as stream:
+    with atomic_write(file) as stream:
         stream.write(json_bytes(content))
     truth = replace(read_ground_truth(file), name=train_set.name)
     return Check(BoxTask(train_set.name, truth, images, names_of(truth), COCO_RULES))

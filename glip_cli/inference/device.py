@@ -52,7 +52,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return known[name]
 
 
-def half_notes(flag: str, device: torch.device) -> tuple[str, ...]:
+def dtype_notes(flag: str, device: torch.device) -> tuple[str, ...]:
     """A remark for `flag`, which asks for bfloat16, where it is slower than float32: on a CPU that emulates it."""
     cost = bfloat16_cost() if device.type == "cpu" else 0.0
     if cost <= 1:
@@ -103,7 +103,7 @@ def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return moved
 
 
-def upload(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def to_device(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[B, 3, H, W] on the CPU -> on a device, in channels_last memory. On CUDA nobody waits for the copy."""
     if device.type == "cuda":  # only from pinned memory of the same dtype and layout is a copy asynchronous
         pixels = pixels.pin_memory().to(device, non_blocking=True)
@@ -138,7 +138,7 @@ LESS = {
 """What takes less memory: on a CPU, and elsewhere."""
 
 
-def let_go(device: torch.device) -> None:
+def free_cached_memory(device: torch.device) -> None:
     """Free what did not fit, after an OutOfMemoryError: its frames hold it, and from Python 3.12 on each other.
 
     While another thread collects, `gc.collect` does nothing and returns 0. Else it finds at least the cycle made here.

@@ -15,7 +15,7 @@ from glip_cli.inference.device import for_inference, out_of_memory, pick_device,
 from glip_cli.inference.feature_options import FeatureOptions, choose
 from glip_cli.inference.features import LEVELS, Features, Placement
 from glip_cli.inference.postprocess import label_scores
-from glip_cli.inference.preprocess import ImageSize, Prepared, collate, padded_size, prepare
+from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
 from glip_cli.model.boxes import anchors, decode
 from glip_cli.model.config import STRIDES
 from glip_cli.model.csp import CspBackbone
@@ -85,9 +85,9 @@ class Extractor:
         """The kinds that are made."""
         return choose(self.options, self.model is not None, self.text is not None)
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def prepare(self, image: Image.Image) -> PreprocessedImage:
         """An upright RGB image, resized for the network."""
-        return prepare(image, *self.image_size)
+        return preprocess(image, *self.image_size)
 
     def stream(self, images: Iterable[Image.Image]) -> Iterator[Features]:
         """Image by image, in order. As when detecting, only neighbours of one padded shape share a batch."""
@@ -95,7 +95,7 @@ class Extractor:
             yield from self(batch)
 
     @torch.no_grad()  # tensors of `inference_mode` could not be trained on
-    def __call__(self, batch: Sequence[Prepared]) -> list[Features]:
+    def __call__(self, batch: Sequence[PreprocessedImage]) -> list[Features]:
         """Features of prepared images of one padded shape. Raises OutOfMemoryError."""
         with out_of_memory(self.device):
             pixels = collate(batch).to(self.device, self.dtype, memory_format=torch.channels_last)
@@ -104,7 +104,7 @@ class Extractor:
             places = [self._place(item, (width, height)) for item in batch]
             return [self._of_one(made, i, place) for i, place in enumerate(places)]
 
-    def _place(self, item: Prepared, padded: tuple[int, int]) -> Placement:
+    def _place(self, item: PreprocessedImage, padded: tuple[int, int]) -> Placement:
         strides = self.model.config.strides if self.model else STRIDES
         return Placement(item.size, (item.pixels.shape[2], item.pixels.shape[1]), padded, item.scale, strides)
 
@@ -119,9 +119,9 @@ class Extractor:
             return _Made(maps)
         count = len(pixels)
         hidden, mask = self.text.hidden.expand(count, -1, -1), self.text.mask.expand(count, -1)
-        maps["fused"], hidden = self.model.head.fuse(maps["fpn"], hidden, mask)
+        maps["fused"], hidden = self.model.head.encode(maps["fpn"], hidden, mask)
         wanted = {"similarity", "logits"} & set(self.which)
-        return _Made(maps, self.model.head.judge(maps["fused"], hidden) if wanted else None, hidden)
+        return _Made(maps, self.model.head.predict(maps["fused"], hidden) if wanted else None, hidden)
 
     def _of_one(self, made: _Made, i: int, place: Placement) -> Features:
         maps: dict[str, Any] = {

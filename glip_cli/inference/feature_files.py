@@ -25,7 +25,7 @@ from torch import Tensor
 from glip_cli.checkpoints.safetensors_io import sorted_header
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.inference.features import LEVELS, Features, Placement
-from glip_cli.outputs.files import written
+from glip_cli.outputs.files import atomic_write
 
 SCHEMA = "glip-features/1"
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -65,7 +65,7 @@ def save(path: Path, features: Features, told: Mapping[str, Any], dtype: str = "
     try:
         # not by safetensors itself, whose files nobody else may read
         data = sorted_header(serialized(chosen, strings({**told, **_described(features)})))
-        with written(path) as stream:
+        with atomic_write(path) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())  # a name that outlives a power cut must not stand for a file that does not

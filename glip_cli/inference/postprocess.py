@@ -17,18 +17,20 @@ from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
 
 
 @dataclass(frozen=True)
-class Limits:
+class PostprocessOptions:
     """What is kept. The defaults are those of the published evaluation."""
 
-    floor: float = PRE_NMS_SCORE_THRESHOLD  # a label's score at a location must exceed this, before centerness
-    candidates: int = 1000  # (location, label) pairs per level
+    pre_nms_score_threshold: float = (
+        PRE_NMS_SCORE_THRESHOLD  # a label's score at a location must exceed this, before centerness
+    )
+    pre_nms_top_k: int = 1000  # (location, label) pairs per level
     nms_iou: float = 0.6  # of two overlapping more than this, the better stays
     agnostic: bool = False  # let boxes of different labels suppress each other too
-    per_image: int = 100
+    max_per_image: int = 100
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ImageMeta:
     """How an image went into the network.
 
     Attributes:
@@ -41,7 +43,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Found:
+class RawDetections:
     """Detections of one image as tensors, best first.
 
     Attributes:
@@ -54,13 +56,15 @@ class Found:
     scores: Tensor
     labels: Tensor
 
-    def __getitem__(self, index: Tensor | slice) -> Found:
-        return Found(self.boxes[index], self.scores[index], self.labels[index])
+    def __getitem__(self, index: Tensor | slice) -> RawDetections:
+        return RawDetections(self.boxes[index], self.scores[index], self.labels[index])
 
 
-def on_cpu(found: Sequence[Found]) -> list[Found]:
+def on_cpu(found: Sequence[RawDetections]) -> list[RawDetections]:
     """Several images' detections, copied together: each copy waits for the device."""
-    whole = Found(*(torch.cat([getattr(one, name) for one in found]).cpu() for name in ("boxes", "scores", "labels")))
+    whole = RawDetections(
+        *(torch.cat([getattr(one, name) for one in found]).cpu() for name in ("boxes", "scores", "labels"))
+    )
     ends = list(accumulate(len(one.scores) for one in found))
     return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
@@ -100,8 +104,8 @@ def label_scores(
 
 
 def postprocess(
-    raw: RawOutput, labels: Sequence[LabelScores], images: Sequence[Geometry], limits: Limits
-) -> list[Found]:
+    raw: RawOutput, labels: Sequence[LabelScores], images: Sequence[ImageMeta], limits: PostprocessOptions
+) -> list[RawDetections]:
     """Detections of each of the B images of a batch; `labels` and `images` have one entry per image."""
     anchors = make_anchors(raw.sizes, raw.deltas.device)
     levels = [h * w for h, w in raw.sizes]
@@ -115,40 +119,45 @@ def postprocess(
 
 
 def _one_image(
-    scores: Tensor, centerness: Tensor | None, boxes: Tensor, levels: list[int], image: Geometry, limits: Limits
-) -> Found:
+    scores: Tensor,
+    centerness: Tensor | None,
+    boxes: Tensor,
+    levels: list[int],
+    image: ImageMeta,
+    limits: PostprocessOptions,
+) -> RawDetections:
     """Scores [N, K], centerness [N] and boxes [N, 4] in the network's pixels -> detections of one image."""
-    location, label = _candidates(scores, levels, limits)
+    location, label = _pre_nms(scores, levels, limits)
     ranked = scores[location, label]
     # quirk: ranked by the label's score alone, then weighed by centerness
     weighed = ranked if centerness is None else (ranked * centerness[location]).sqrt()
-    found = Found(_to_original(boxes[location], image), weighed, label)
+    found = RawDetections(_to_original(boxes[location], image), weighed, label)
     width, height = (found.boxes[:, 2:] - found.boxes[:, :2]).unbind(1)
     found = found[(width > 0) & (height > 0)]
     if limits.agnostic:
         keep = nms(found.boxes, found.scores, limits.nms_iou)
     else:
         keep = batched_nms(found.boxes, found.scores, found.labels, limits.nms_iou)
-    kept = found[keep[: limits.per_image]]
+    kept = found[keep[: limits.max_per_image]]
     # quirk: the far corner moves by one pixel at the very end, so a box can pass the image's edge by less than 1 px
-    return Found(kept.boxes + kept.boxes.new_tensor([0.0, 0.0, 1.0, 1.0]), kept.scores, kept.labels)
+    return RawDetections(kept.boxes + kept.boxes.new_tensor([0.0, 0.0, 1.0, 1.0]), kept.scores, kept.labels)
 
 
-def _candidates(scores: Tensor, levels: list[int], limits: Limits) -> tuple[Tensor, Tensor]:
+def _pre_nms(scores: Tensor, levels: list[int], limits: PostprocessOptions) -> tuple[Tensor, Tensor]:
     """The best (location, label) pairs of each level: two int64 tensors."""
     chosen, first = [], 0
     for level in scores.split(levels):
         flat = level.flatten()
-        above = (flat > limits.floor).nonzero().squeeze(1)
-        if len(above) > limits.candidates:
-            above = above[flat[above].topk(limits.candidates).indices]
+        above = (flat > limits.pre_nms_score_threshold).nonzero().squeeze(1)
+        if len(above) > limits.pre_nms_top_k:
+            above = above[flat[above].topk(limits.pre_nms_top_k).indices]
         chosen.append(above + first * scores.shape[1])
         first += len(level)
     pairs = torch.cat(chosen)
     return pairs // scores.shape[1], pairs % scores.shape[1]
 
 
-def _to_original(boxes: Tensor, image: Geometry) -> Tensor:
+def _to_original(boxes: Tensor, image: ImageMeta) -> Tensor:
     """Clip to the resized image, as wide as W - 1, and scale to the original."""
     limit = boxes.new_tensor(image.resized * 2) - 1
     return boxes.clamp(min=0).minimum(limit) / boxes.new_tensor(image.scale * 2)

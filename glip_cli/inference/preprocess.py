@@ -42,13 +42,13 @@ class ImageSize(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """One picture as the model reads it.
+class PreprocessedImage:
+    """One image as the model reads it.
 
     Attributes:
         pixels: float32 [3, h, w], channels BGR, normalised, not padded.
-        size: (width, height) of the picture before resizing.
-        scale: (x, y), resized / original: a box in `pixels` divided by it is a box in the picture.
+        size: (width, height) of the image before resizing.
+        scale: (x, y), resized / original: a box in `pixels` divided by it is a box in the image.
     """
 
     pixels: torch.Tensor
@@ -56,18 +56,18 @@ class Prepared:
     scale: tuple[float, float]
 
 
-def prepare(image: Image.Image, shorter: int = 800, longer: int = 1333, multiple: int = 0) -> Prepared:
+def preprocess(image: Image.Image, shorter: int = 800, longer: int = 1333, multiple: int = 0) -> PreprocessedImage:
     """Resizes to an `ImageSize`; then normalises."""
     width, height = image.size
-    new_width, new_height = fitted_size(image.size, shorter, longer, multiple)
+    new_width, new_height = resized_size(image.size, shorter, longer, multiple)
     resized = image.convert("RGB").resize((new_width, new_height), Image.Resampling.BILINEAR)
     bgr = np.ascontiguousarray(np.asarray(resized)[..., ::-1].transpose(2, 0, 1))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
     pixels = torch.from_numpy(bgr).float().sub_(mean).div_(std)
-    return Prepared(pixels, (width, height), (new_width / width, new_height / height))
+    return PreprocessedImage(pixels, (width, height), (new_width / width, new_height / height))
 
 
-def fitted_size(size: tuple[int, int], shorter: int, longer: int, multiple: int = 0) -> tuple[int, int]:
+def resized_size(size: tuple[int, int], shorter: int, longer: int, multiple: int = 0) -> tuple[int, int]:
     """(width, height) after resizing to an `ImageSize`, at least 1 pixel each.
 
     Truncated as mmdetection's `rescale_size` does, in its order of operations: where the float product falls
@@ -81,10 +81,10 @@ def fitted_size(size: tuple[int, int], shorter: int, longer: int, multiple: int 
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
-def collate(items: Sequence[Prepared]) -> torch.Tensor:
+def collate(items: Sequence[PreprocessedImage]) -> torch.Tensor:
     """Pads right and bottom with zeros (after normalisation: the mean colour) to one [B, 3, H, W].
 
-    H and W are those of the largest picture, rounded up to a multiple of 32 pixels.
+    H and W are those of the largest image, rounded up to a multiple of 32 pixels.
     """
     height, width = (max(sides) for sides in zip(*map(padded_size, items), strict=True))
     batch = items[0].pixels.new_zeros(len(items), 3, height, width)
@@ -93,7 +93,7 @@ def collate(items: Sequence[Prepared]) -> torch.Tensor:
     return batch
 
 
-def padded_size(item: Prepared) -> tuple[int, int]:
-    """(height, width) of the picture alone in a batch."""
+def padded_size(item: PreprocessedImage) -> tuple[int, int]:
+    """(height, width) of the image alone in a batch."""
     height, width = (-(-side // DIVISOR) * DIVISOR for side in item.pixels.shape[1:])
     return height, width

@@ -1,10 +1,10 @@
-"""One picture, looked at several times: in tiles (`--tile`), and larger, smaller and mirrored (`--tta`).
+"""One image, looked at several times: in tiles (`--tile`), and larger, smaller and mirrored (`--tta`).
 
-    picture -> views_of -> cut -> the model -> combine -> boxes of the picture
+    image -> views_of -> cut -> the model -> combine -> boxes of the image
 
-A view is a crop of the picture, the size to which it is resized, and whether it is mirrored. What the views find is
-brought back to the picture and merged per label, before labels compete and thresholds apply. Boxes are (x1, y1, x2, y2)
-as the detector reports them: in the old "+1" convention, with 1 pixel of the picture added to x2 and y2.
+A view is a crop of the image, the size to which it is resized, and whether it is mirrored. What the views find is
+brought back to the image and merged per label, before labels compete and thresholds apply. Boxes are (x1, y1, x2, y2)
+as the detector reports them: in the old "+1" convention, with 1 pixel of the image added to x2 and y2.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from glip_cli.inference.postprocess import Found
-from glip_cli.inference.preprocess import ImageSize, Prepared, fitted_size, prepare
+from glip_cli.inference.postprocess import RawDetections
+from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, preprocess, resized_size
 from glip_cli.model.boxes import area
 from glip_cli.options import DetectOptions
 
@@ -31,37 +31,37 @@ SCALES = (400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800)  # s
 LONGEST = 2500  # longer side, in each scale
 COUNTS = ((96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
           (0, 192), (0, 96))  # fmt: skip
-"""For each scale the range of sqrt(area) of the boxes that count, in pixels of the resized picture."""
+"""For each scale the range of sqrt(area) of the boxes that count, in pixels of the resized image."""
 AREA_SCALES = (5 / 6, 7 / 6, 5 / 3)
 """For models that are given an area (`ImageSize.multiple`): their own sides times these."""
 
 ALL: Range = (0.0, float("inf"))
 
 # When a box that a tile's edge cuts is given up for a larger one of its label. With all cut boxes dropped, AP50 on
-# drawn pictures is as good where the tiles suit the objects, and 5 points worse where they are too small.
+# drawn images is as good where the tiles suit the objects, and 5 points worse where they are too small.
 NEAR_EDGE = 2.0  # pixels of the resized view
-HELD = 0.7  # of the cut box's area lies in the larger one
-LARGER = 1.1  # times its area
-HALF = 0.5  # of its score
+MIN_CONTAINMENT = 0.7  # of the cut box's area lies in the larger one
+MIN_AREA_RATIO = 1.1  # times its area
+MIN_SCORE_RATIO = 0.5  # of its score
 ROWS = 64  # cut boxes compared at a time: 100 000 boxes in all take about 100 MB
 
 
 @dataclass(frozen=True)
-class View:
+class Crop:
     """
     Attributes:
-        box: the crop in pixels of the picture: left, top, and right and bottom one past the last pixel.
+        box: the crop in pixels of the image: left, top, and right and bottom one past the last pixel.
         size: to which it is resized, as `image.prepare` takes it.
         flipped: mirrored left to right.
         counts: the range of sqrt(area), in pixels of the resized view, of the boxes that count.
-        cuts: which of its edges (left, top, right, bottom) run through the picture.
+        cuts: which of its edges (left, top, right, bottom) run through the image.
     """
 
     box: tuple[int, int, int, int]
     size: ImageSize
     flipped: bool = False
-    counts: Range = ALL
-    cuts: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    scale_range: Range = ALL
+    truncated_edges: tuple[bool, bool, bool, bool] = (False, False, False, False)
 
     @property
     def shape(self) -> Size:
@@ -72,7 +72,7 @@ class View:
     @property
     def resized(self) -> Size:
         """(width, height) that the model sees."""
-        return fitted_size(self.shape, *self.size)
+        return resized_size(self.shape, *self.size)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -83,52 +83,54 @@ class View:
 
 @dataclass(frozen=True)
 class Scale:
-    """How every crop is shown once; see `View`."""
+    """How every crop is shown once; see `Crop`."""
 
     size: ImageSize
     flipped: bool
-    counts: Range
+    scale_range: Range
 
 
-def views_of(shape: Size, options: DetectOptions, size: ImageSize, flips: bool = True) -> list[View]:
-    """The views of a picture of (width, height) that `options` ask for; with both kinds each tile comes in each scale.
+def all_crops(shape: Size, options: DetectOptions, size: ImageSize, flips: bool = True) -> list[Crop]:
+    """The views of an image of (width, height) that `options` ask for; with both kinds each tile comes in each scale.
 
-    Those that the model sees in one shape follow each other as far as possible. Without `tta` a picture that fits one
-    tile has one view, which is the picture as it is asked without views.
+    Those that the model sees in one shape follow each other as far as possible. Without `tta` an image that fits one
+    tile has one view, which is the image as it is asked without views.
 
     Args:
-        size: to which a picture is resized without views.
+        size: to which an image is resized without views.
         flips: it may be mirrored.
     """
     if options.tile is None or max(shape) <= options.tile:
-        crops = [View((0, 0, *shape), size)]
+        crops = [Crop((0, 0, *shape), size)]
     else:
-        crops = [*tiles(shape, options.tile, options.overlap or 0.0, size), View((0, 0, *shape), size)]
+        crops = [*tiles(shape, options.tile, options.overlap or 0.0, size), Crop((0, 0, *shape), size)]
     if not options.tta:
         return crops
     return [
-        replace(crop, size=scale.size, flipped=scale.flipped, counts=scale.counts)
+        replace(crop, size=scale.size, flipped=scale.flipped, scale_range=scale.scale_range)
         for scale, crop in product(scales(size, flips), crops)
     ]
 
 
-def tiles(shape: Size, side: int, overlap: float, size: ImageSize) -> Iterator[View]:
-    """Crops of `side` x `side` pixels, or as far as the picture goes, row by row; neighbours share `overlap` * side."""
+def tiles(shape: Size, side: int, overlap: float, size: ImageSize) -> Iterator[Crop]:
+    """Crops of `side` x `side` pixels, or as far as the image goes, row by row; neighbours share `overlap` * side."""
     width, height = shape
     step = max(1, round(side * (1 - overlap)))
     for (top, bottom), (left, right) in product(_spans(height, side, step), _spans(width, side, step)):
-        yield View((left, top, right, bottom), size, cuts=(left > 0, top > 0, right < width, bottom < height))
+        yield Crop(
+            (left, top, right, bottom), size, truncated_edges=(left > 0, top > 0, right < width, bottom < height)
+        )
 
 
 def _spans(length: int, side: int, step: int) -> Iterator[tuple[int, int]]:
-    """[begin, end) of the tiles along one edge of the picture; the last is flush with its end."""
+    """[begin, end) of the tiles along one edge of the image; the last is flush with its end."""
     last = max(length - side, 0)
     for begin in (*range(0, last, step), last):
         yield begin, min(begin + side, length)
 
 
 def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
-    """The official code's twelve scales, each also mirrored, for a model whose pictures have `size` (box_aug.py).
+    """The official code's twelve scales, each also mirrored, for a model whose images have `size` (box_aug.py).
 
     Everything is in proportion to the model's own size, which is 800 to 1333 there. What differs: the official code
     merges what the model gives before its own NMS and keeps the 1000 best boxes; here each view's boxes have been
@@ -146,7 +148,7 @@ def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
             yield Scale(ImageSize(*sides, size.multiple), flipped, (low * shorter, high * shorter))
 
 
-def view_options(options: DetectOptions) -> DetectOptions:
+def crop_options(options: DetectOptions) -> DetectOptions:
     """How a view is asked, for all that post-processing leaves: labels compete and thresholds apply after the merge."""
     return replace(
         options,
@@ -162,44 +164,46 @@ def view_options(options: DetectOptions) -> DetectOptions:
     )
 
 
-def cut(image: Image.Image, view: View) -> Prepared:
-    """What the model gets of an RGB picture."""
-    item = prepare(image.crop(view.box), *view.size)
-    return replace(item, pixels=item.pixels.flip(-1)) if view.flipped else item
+def render_crop(image: Image.Image, crop: Crop) -> PreprocessedImage:
+    """What the model gets of an RGB image."""
+    item = preprocess(image.crop(crop.box), *crop.size)
+    return replace(item, pixels=item.pixels.flip(-1)) if crop.flipped else item
 
 
-def to_picture(boxes: Tensor, view: View) -> Tensor:
-    """Boxes [n, 4] as found in the view, in pixels of its crop -> in pixels of the picture."""
-    return _mirrored(boxes, view) + boxes.new_tensor(view.box[:2] * 2)
+def to_image_coordinates(boxes: Tensor, crop: Crop) -> Tensor:
+    """Boxes [n, 4] as found in the view, in pixels of its crop -> in pixels of the image."""
+    return _mirrored(boxes, crop) + boxes.new_tensor(crop.box[:2] * 2)
 
 
-def to_view(boxes: Tensor, view: View) -> Tensor:
-    """The inverse of `to_picture`."""
-    return _mirrored(boxes - boxes.new_tensor(view.box[:2] * 2), view)
+def to_crop_coordinates(boxes: Tensor, crop: Crop) -> Tensor:
+    """The inverse of `to_image_coordinates`."""
+    return _mirrored(boxes - boxes.new_tensor(crop.box[:2] * 2), crop)
 
 
-def _mirrored(boxes: Tensor, view: View) -> Tensor:
+def _mirrored(boxes: Tensor, crop: Crop) -> Tensor:
     """Turned about the resized view, whose columns are 0 .. W - 1; its own inverse."""
-    if not view.flipped:
+    if not crop.flipped:
         return boxes
-    last = (view.resized[0] - 1) / view.scale[0]  # the last column, in pixels of the crop
+    last = (crop.resized[0] - 1) / crop.scale[0]  # the last column, in pixels of the crop
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack((last + 1 - x2, y1, last + 1 - x1, y2), dim=-1)
 
 
-def combine(views: Sequence[View], found: Iterable[Found], nms_iou: float, agnostic: bool = False) -> Found:
-    """What all views found, as one; best first, in pixels of the picture.
+def combine(
+    crops: Sequence[Crop], found: Iterable[RawDetections], nms_iou: float, agnostic: bool = False
+) -> RawDetections:
+    """What all views found, as one; best first, in pixels of the image.
 
     Args:
         found: for each view its boxes, in pixels of its crop.
         nms_iou: of two boxes that overlap more, the better stays.
         agnostic: boxes of different labels suppress each other too.
     """
-    parts = [_counting(one, view) for view, one in zip(views, found, strict=True)]
+    parts = [_counting(one, crop) for crop, one in zip(crops, found, strict=True)]
     number = torch.cat([torch.full_like(part.labels, i) for i, part in enumerate(parts)])
-    is_cut = torch.cat([_at_cut(part.boxes, view) for view, part in zip(views, parts, strict=True)])
-    moved = torch.cat([to_picture(part.boxes, view) for view, part in zip(views, parts, strict=True)])
-    every = Found(moved, torch.cat([part.scores for part in parts]), torch.cat([part.labels for part in parts]))
+    is_cut = torch.cat([_at_cut(part.boxes, crop) for crop, part in zip(crops, parts, strict=True)])
+    moved = torch.cat([to_image_coordinates(part.boxes, crop) for crop, part in zip(crops, parts, strict=True)])
+    every = RawDetections(moved, torch.cat([part.scores for part in parts]), torch.cat([part.labels for part in parts]))
     every = every[~_outdone(every, number, is_cut)]
     inner = every.boxes - every.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # as post-processing compares them
     if agnostic:
@@ -207,30 +211,31 @@ def combine(views: Sequence[View], found: Iterable[Found], nms_iou: float, agnos
     return every[batched_nms(inner, every.scores, every.labels, nms_iou)]
 
 
-def _counting(found: Found, view: View) -> Found:
-    low, high = view.counts
-    sides = (found.boxes[:, 2:] - found.boxes[:, :2] - 1) * found.boxes.new_tensor(view.scale) + 1
+def _counting(found: RawDetections, crop: Crop) -> RawDetections:
+    low, high = crop.scale_range
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2] - 1) * found.boxes.new_tensor(crop.scale) + 1
     side = sides.clamp(min=0).prod(1).sqrt()
     return found[(side >= low) & (side <= high)]
 
 
-def _at_cut(boxes: Tensor, view: View) -> Tensor:
-    """Boxes [n, 4] in pixels of the crop that end where the crop cuts the picture: bool [n]."""
-    cuts = view.cuts if not view.flipped else (view.cuts[2], view.cuts[1], view.cuts[0], view.cuts[3])
-    distance = torch.cat((boxes[:, :2], boxes.new_tensor(view.shape) - boxes[:, 2:]), dim=1)
-    near = distance * boxes.new_tensor(view.scale * 2) < NEAR_EDGE
-    return (near & torch.tensor(cuts, device=boxes.device)).any(1)
+def _at_cut(boxes: Tensor, crop: Crop) -> Tensor:
+    """Boxes [n, 4] in pixels of the crop that end where the crop cuts the image: bool [n]."""
+    left, top, right, bottom = crop.truncated_edges
+    edges = (right, top, left, bottom) if crop.flipped else (left, top, right, bottom)
+    distance = torch.cat((boxes[:, :2], boxes.new_tensor(crop.shape) - boxes[:, 2:]), dim=1)
+    near = distance * boxes.new_tensor(crop.scale * 2) < NEAR_EDGE
+    return (near & torch.tensor(edges, device=boxes.device)).any(1)
 
 
-def _outdone(found: Found, view: Tensor, is_cut: Tensor) -> Tensor:
-    """Cut boxes of which another view holds more: bool [n]. `view` int64 [n] is the one that a box is from."""
+def _outdone(found: RawDetections, crop: Tensor, is_cut: Tensor) -> Tensor:
+    """Cut boxes of which another view holds more: bool [n]. `crop` int64 [n] is the one that a box is from."""
     gone = torch.zeros_like(is_cut)
     size = area(found.boxes)
     for rows in is_cut.nonzero().squeeze(1).split(ROWS):
         shared = _shared(found.boxes[rows], found.boxes)
-        other = (found.labels == found.labels[rows, None]) & (view != view[rows, None])
-        more = (shared > HELD * size[rows, None]) & (size > LARGER * size[rows, None])
-        gone[rows] = (other & more & (found.scores > HALF * found.scores[rows, None])).any(1)
+        other = (found.labels == found.labels[rows, None]) & (crop != crop[rows, None])
+        more = (shared > MIN_CONTAINMENT * size[rows, None]) & (size > MIN_AREA_RATIO * size[rows, None])
+        gone[rows] = (other & more & (found.scores > MIN_SCORE_RATIO * found.scores[rows, None])).any(1)
     return gone
 
 

@@ -3,7 +3,7 @@ r"""GLIP as an auto-annotation function of CVAT: pre-labels for people, in their
     cvat-cli task auto-annotate 137 --function-module glip_cli.integrations.cvat \
         -p model=str:glip-t -p labels=str:"cat . dog ." -p threshold=float:0.3
 
-CVAT calls `create` with the parameters and then `detect` with every picture of the task. Labels are matched by name
+CVAT calls `create` with the parameters and then `detect` with every image of the task. Labels are matched by name
 with those of the task. Needs the package cvat-sdk: `pip install 'glip-cli[cvat]'`.
 """
 
@@ -36,15 +36,15 @@ class DetectionFunction:
         if len(set(labels)) < len(labels):
             raise UsageError("a label is given twice, and CVAT knows each name once; leave one out")
         self.detector, self.options = detector, options
-        self.plan = detector.plan(list(labels), options)
+        self.compiled = detector.compile_prompt(list(labels), options)
         specs = [cvataa.label_spec(label, number, type="rectangle") for number, label in enumerate(labels)]
         self.spec = cvataa.DetectionFunctionSpec(labels=specs)
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[models.LabeledShapeRequest]:
-        """In pixels of the picture, which CVAT hands over upright. Raises ImageError."""
+        """In pixels of the image, which CVAT hands over upright. Raises ImageError."""
         threshold = self.options.threshold if context.conf_threshold is None else context.conf_threshold
         chosen = DetectOptions(**{**vars(self.options), "threshold": threshold})
-        found = next(self.detector.stream([read_image(image, context.frame_name)], self.plan, chosen))
+        found = next(self.detector.stream([read_image(image, context.frame_name)], self.compiled, chosen))
         return [_rectangle(found, number) for number in range(len(found))]
 
 

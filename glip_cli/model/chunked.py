@@ -17,7 +17,7 @@ from torch import Tensor
 ROWS = 2048
 
 
-def in_blocks(function: Callable[..., Tensor], *inputs: Tensor, rows: int = ROWS) -> Tensor:
+def map_chunks(function: Callable[..., Tensor], *inputs: Tensor, rows: int = ROWS) -> Tensor:
     """`function(*inputs)` for a function that treats each row (of dimension 0) by itself; rows: of a piece."""
     if not inputs[0].is_cpu or len(inputs[0]) <= rows or torch.compiler.is_compiling():
         return function(*inputs)

@@ -33,27 +33,27 @@ class Compiled:
     """
 
     def __init__(self, model: Glip, device: torch.device):
-        def see(pixels: Tensor) -> tuple[Tensor, ...]:
+        def encode(pixels: Tensor) -> tuple[Tensor, ...]:
             return tuple(model.encode_image(pixels))
 
-        def judge(hidden: Tensor, mask: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        def predict(hidden: Tensor, mask: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
             return model.ground(list(maps), hidden, mask).tensors
 
         # what it says is that there is no GPU, wherever there is a folder of CUDA
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        self._see, self._judge = _Step(see, device), _Step(judge, device)
+        self._encode, self._predict = _Step(encode, device), _Step(predict, device)
 
     @property
     def passed(self) -> bool:
-        return self._see.passed or self._judge.passed
+        return self._encode.passed or self._predict.passed
 
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """As `Glip.encode_image`."""
-        return list(self._see(pixels))
+        return list(self._encode(pixels))
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """As `Glip.ground`."""
-        logits, deltas, *centerness = self._judge(hidden, mask, *maps)
+        logits, deltas, *centerness = self._predict(hidden, mask, *maps)
         sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
         return RawOutput(logits, deltas, centerness[0] if centerness else None, sizes)
 

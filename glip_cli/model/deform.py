@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from glip_cli.model.chunked import ROWS, in_blocks
+from glip_cli.model.chunked import ROWS, map_chunks
 from glip_cli.model.onednn_linear import linear
 
 TAPS = 9
 
 
-def reread(offset: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def reinterpret_offsets(offset: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Read the memory of larger maps as if they had the given (h, w), image by image.
 
     Quirk that the released weights depend on: the level above is sampled with this level's offsets, and the original
@@ -49,7 +49,7 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
         return by_torchvision(x, offset, mask, weight, bias, stride)
     batch, channels, height, width = x.shape
     h, w = offset.shape[2:]
-    cells, factors = sampling(offset, mask, (height, width), stride)
+    cells, factors = bilinear_indices(offset, mask, (height, width), stride)
     image = torch.arange(batch, device=x.device).view(batch, 1, 1, 1) * (height * width)
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
     taps = weight.permute(0, 2, 3, 1).flatten(1)
@@ -57,7 +57,7 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     def project(cells: Tensor, factors: Tensor) -> Tensor:
         return linear(_sum_rows(rows, cells.flatten(0, 1), factors.flatten(0, 1)).view(len(cells), -1), taps, bias)
 
-    out = in_blocks(project, (cells + image).flatten(0, 1), factors.flatten(0, 1), rows=ROWS // 2)
+    out = map_chunks(project, (cells + image).flatten(0, 1), factors.flatten(0, 1), rows=ROWS // 2)
     return out.view(batch, h, w, -1).permute(0, 3, 1, 2)
 
 
@@ -68,7 +68,7 @@ def by_torchvision(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias
     return deform_conv2d(x_, offset, weight, bias, stride, 1, 1, mask).to(x.dtype)
 
 
-def sampling(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
+def bilinear_indices(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
     """Where each tap reads, as the four cells around its point and their bilinear factors.
 
     Returns:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_cli.model.deform import TAPS, deform_conv, reread
-from glip_cli.model.swin import start
+from glip_cli.model.deform import TAPS, deform_conv, reinterpret_offsets
+from glip_cli.model.swin import init_weights
 
 GROUPS = 16
 
@@ -45,7 +45,7 @@ class DynamicConv(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, channels) for _ in range(3))
         self.scale_attention = nn.Linear(channels, 1)
         self.relu = DynamicRelu(channels)
-        self.convs.apply(start)
+        self.convs.apply(init_weights)
         nn.init.normal_(self.offset.weight, std=0.01)  # near the regular grid
         assert self.offset.bias is not None
         nn.init.zeros_(self.offset.bias)
@@ -64,7 +64,7 @@ class DynamicConv(nn.Module):
             heard.append(self._branch(2, maps[i - 1], offset, mask, stride=2))
         if i + 1 < len(maps):
             above = maps[i + 1]
-            coarse = self._branch(0, above, *reread(offset, mask, (above.shape[2], above.shape[3])))
+            coarse = self._branch(0, above, *reinterpret_offsets(offset, mask, (above.shape[2], above.shape[3])))
             heard.append(F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=True))
         total = heard[0] * (self._weight(heard[0]) / len(heard))
         for y in heard[1:]:

@@ -65,13 +65,13 @@ class Fusion(nn.Module):
         bias_BC = self.out_v_proj.bias.expand(len(v), -1)
         precise = torch.promote_types(v.dtype, torch.float32)  # of what is summed over all positions
         pads_B11T = torch.zeros_like(mask, dtype=precise).masked_fill(~mask, float("-inf"))[:, None, None]
-        towards_image, towards_text = [], Pool.empty(key_BMC.to(precise))
+        towards_image, towards_text = [], OnlineSoftmax.empty(key_BMC.to(precise))
         for part_BPC in v_BNC.split(self._rows_at_once(v_BNC, mask), dim=1):
             scores_BPM = batched_linear(part_BPC, key_BMC, bias_BM).to(precise).clamp(-CLAMP, CLAMP)
             attention_BPHT = (scores_BPM.unflatten(2, (self.heads, -1)) + pads_B11T).softmax(-1)
             attention_BPM = self._drop(attention_BPHT).flatten(2).to(v_BNC.dtype)
             towards_image.append(batched_linear(attention_BPM, values_BCM, bias_BC))
-            towards_text = towards_text.and_also(scores_BPM, part_BPC, self._drop)
+            towards_text = towards_text.update(scores_BPM, part_BPC, self._drop)
         delta_v, delta_l = torch.cat(towards_image, dim=1), self._to_text(towards_text, l_BTL.dtype)
         return v_BNC + self.gamma_v * delta_v, l_BTL + self.gamma_l * delta_l
 
@@ -101,7 +101,7 @@ class Fusion(nn.Module):
         weight_HDC = self.out_v_proj.weight.t().unflatten(0, (self.heads, self.width))
         return (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
 
-    def _to_text(self, taken: Pool, dtype: torch.dtype) -> Tensor:
+    def _to_text(self, taken: OnlineSoftmax, dtype: torch.dtype) -> Tensor:
         """What each token takes from the positions: [B, T, L]."""
         pooled_BHTC = (taken.rows / taken.total).to(dtype).unflatten(1, (self.heads, -1))
         share_BHT1 = (taken.kept / taken.total).to(dtype).unflatten(1, (self.heads, -1))  # 1 but for dropout
@@ -112,7 +112,7 @@ class Fusion(nn.Module):
 
 
 @dataclass(frozen=True)
-class Pool:
+class OnlineSoftmax:
     """A softmax over positions of which only some have been seen (the online softmax, arXiv 1805.02867).
 
     Attributes:
@@ -127,17 +127,17 @@ class Pool:
     rows: Tensor
 
     @classmethod
-    def empty(cls, key_BMC: Tensor) -> Pool:
+    def empty(cls, key_BMC: Tensor) -> OnlineSoftmax:
         none = torch.zeros_like(key_BMC[..., :1])
         return cls(torch.full_like(none.transpose(1, 2), float("-inf")), none, none, torch.zeros_like(key_BMC))
 
-    def and_also(self, scores_BPM: Tensor, rows_BPC: Tensor, drop: Callable[[Tensor], Tensor]) -> Pool:
+    def update(self, scores_BPM: Tensor, rows_BPC: Tensor, drop: Callable[[Tensor], Tensor]) -> OnlineSoftmax:
         """With some more positions."""
         top = torch.maximum(self.top, scores_BPM.amax(1, keepdim=True)).detach()  # it cancels: it has no gradient
         before = (self.top - top).exp().transpose(1, 2)
         weights = (scores_BPM - top).exp()
         kept = drop(weights)
-        return Pool(
+        return OnlineSoftmax(
             top,
             self.total * before + weights.sum(1).unsqueeze(-1),
             self.kept * before + kept.sum(1).unsqueeze(-1),

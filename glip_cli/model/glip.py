@@ -40,7 +40,7 @@ class Glip(nn.Module):
         Without fusion no text has a part in the rounds of the head, so they belong to this step.
         """
         maps = self.fpn(self.backbone(pixels))
-        return maps if self.config.fusion else self.head.rounds(maps)
+        return maps if self.config.fusion else self.head.encode_without_text(maps)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [B, T], mask bool [B, T] -> token features [B, T, L]."""
@@ -48,7 +48,7 @@ class Glip(nn.Module):
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """What `encode_image` gave, token features [B, T, L], mask bool [B, T] -> RawOutput."""
-        return self.head(maps, hidden, mask) if self.config.fusion else self.head.judge(maps, hidden)
+        return self.head(maps, hidden, mask) if self.config.fusion else self.head.predict(maps, hidden)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
         """Pixels [B, 3, H, W], ids int64 [B, T], mask bool [B, T] -> RawOutput."""

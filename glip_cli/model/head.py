@@ -60,7 +60,7 @@ def precise_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-class Round(nn.Module):
+class FusionLayer(nn.Module):
     """Fusion, a BERT layer, a dynamic convolution; without fusion only the last."""
 
     def __init__(self, config: GlipConfig):
@@ -86,7 +86,7 @@ class Head(nn.Module):
     def __init__(self, config: GlipConfig):
         super().__init__()
         channels, hidden = config.channels, config.text.hidden
-        self.tower = nn.ModuleList(Round(config) for _ in range(config.head_layers))
+        self.tower = nn.ModuleList(FusionLayer(config) for _ in range(config.head_layers))
         self.box = nn.Linear(channels, 4)
         self.centerness = nn.Linear(channels, 1)
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in STRIDES)
@@ -101,22 +101,22 @@ class Head(nn.Module):
 
     def forward(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """P3 .. P7 [B, C, h, w], text features [B, T, L], mask bool [B, T] -> RawOutput."""
-        return self.judge(*self.fuse(maps, hidden, mask))
+        return self.predict(*self.encode(maps, hidden, mask))
 
-    def fuse(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+    def encode(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
         """As `forward` -> P3 .. P7 and text features, as they are after the last round."""
         for round_ in self.tower:
             maps, hidden = round_(maps, hidden, mask)
         return maps, hidden
 
-    def rounds(self, maps: list[Tensor]) -> list[Tensor]:
+    def encode_without_text(self, maps: list[Tensor]) -> list[Tensor]:
         """As `fuse`, of a tower that reads no text."""
         for round_ in self.tower:
-            assert isinstance(round_, Round)
+            assert isinstance(round_, FusionLayer)
             maps = round_.conv(maps)
         return maps
 
-    def judge(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
+    def predict(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
         """What `fuse` gave -> RawOutput, in float32 at least.
 
         These products are small, and bfloat16 would round a logit of 2 by 0.008 and a side of P7's boxes by pixels.

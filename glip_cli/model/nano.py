@@ -85,15 +85,15 @@ class NanoHead(nn.Module):
         for layer in self.box:
             nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]  # of a linear layer
 
-    def rounds(self, maps: list[Tensor]) -> list[Tensor]:
+    def encode_without_text(self, maps: list[Tensor]) -> list[Tensor]:
         """P3, P4, P5 [B, C, h, w] -> features of the same shapes; no text has a part in it."""
         return [conv(x) for conv, x in zip(self.tower, maps, strict=True)]
 
-    def fuse(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+    def encode(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
         """As `rounds`; the text stays what it was."""
-        return self.rounds(maps), hidden
+        return self.encode_without_text(maps), hidden
 
-    def judge(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
+    def predict(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
         """What `rounds` gave, text features [B, T, L] -> RawOutput without centerness, in float32 at least."""
         vectors, biases = precise(hidden).split((hidden.shape[-1] - len(maps), len(maps)), dim=-1)
         levels = [precise(flatten([x])) for x in maps]

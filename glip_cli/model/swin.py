@@ -14,12 +14,12 @@ from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
-from glip_cli.model.chunked import ROWS, in_blocks
+from glip_cli.model.chunked import ROWS, map_chunks
 from glip_cli.model.config import SwinConfig
 from glip_cli.model.onednn_linear import run
 
 PATCH = 4  # pixels per cell of the first stage
-FAR = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
+MASK_VALUE = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
 
 
 class WindowBlock(SwinTransformerBlock):
@@ -32,7 +32,7 @@ class WindowBlock(SwinTransformerBlock):
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H, W, C]."""
         x = x + self.drop_path1(self._attn(self.norm1(x)))
-        widened = in_blocks(lambda rows: self._widen(self.norm2(rows)), x.flatten(0, 2))
+        widened = map_chunks(lambda rows: self._widen(self.norm2(rows)), x.flatten(0, 2))
         return x + self.drop_path2(widened.view_as(x))
 
     def _widen(self, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class WindowBlock(SwinTransformerBlock):
         bias = self._bias(x)
         rows = x.flatten(0, 2)
         # index_select, as the gradient of bias[kind] is summed in an order that changes from run to run
-        attended = in_blocks(
+        attended = map_chunks(
             lambda place, kind: self._attend(
                 rows[place.flatten()].view(*place.shape, channels), bias.index_select(0, kind)
             ),
@@ -91,7 +91,7 @@ class WindowBlock(SwinTransformerBlock):
         beyond = (right >= self.window_size[1] - self.shift_size[1]).repeat(self.window_size[0])
         rows, columns = (side.unsqueeze(0) != side.unsqueeze(1) for side in (below, beyond))
         apart = torch.stack((torch.zeros_like(rows), columns, rows, rows | columns))
-        return relative.permute(2, 0, 1) + FAR * apart.unsqueeze(1).to(x.dtype)
+        return relative.permute(2, 0, 1) + MASK_VALUE * apart.unsqueeze(1).to(x.dtype)
 
     def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
         """Within each window: [windows, cells, C], bias [windows, heads, cells, cells] -> [windows, cells, C]."""
@@ -147,7 +147,7 @@ class Backbone(nn.Module):
             )
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
-        self.apply(start)
+        self.apply(init_weights)
         # a cell of padding must not be exactly zero: each LayerNorm would multiply its gradient by 1 / sqrt(eps)
         nn.init.normal_(self.patch_embed.proj.bias, std=0.02)
 
@@ -161,10 +161,10 @@ class Backbone(nn.Module):
         return outputs
 
 
-def start(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
     """Weights to train from scratch: variance kept from layer to layer, and no constant (`module.apply(start)`).
 
-    A bias that outweighs the picture, or weights so small that the first steps of Adam replace them, leave features
+    A bias that outweighs the image, or weights so small that the first steps of Adam replace them, leave features
     that are the same everywhere, and what tells red from blue is lost for good (docs/log.md).
     """
     if isinstance(module, nn.Linear | nn.Conv2d):
@@ -182,7 +182,7 @@ class FeaturePyramid(nn.Module):
         self.outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
         self.p6 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.apply(start)
+        self.apply(init_weights)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """C3, C4, C5 -> P3 .. P7, each [B, channels, h, w], strides 8 .. 128."""

@@ -1,1 +1,1 @@
-"""What was found, as a picture (`draw`), as one object (`records`), as files (`formats`). Never torch."""
+"""What was found, as an image (`draw`), as one object (`records`), as files (`formats`). Never torch."""

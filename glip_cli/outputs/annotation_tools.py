@@ -1,6 +1,6 @@
 """Records to what tools for annotation and training read: Pascal VOC and Label Studio.
 
-Boxes are clipped to the image, because these tools refuse a corner outside it. Pictures that failed are left out.
+Boxes are clipped to the image, because these tools refuse a corner outside it. Images that failed are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A caption under its picture: each phrase on the colour of its boxes, one without a box on grey.
+"""A caption under its image: each phrase on the colour of its boxes, one without a box on grey.
 
 Limits: words run from left to right, and one font draws all of them (see `fonts`).
 """
@@ -17,10 +17,10 @@ from glip_cli.outputs.fonts import AnyFont, font_for
 from glip_cli.types import Detections
 
 _PAPER, _PLAIN, _NOT_FOUND = (255, 255, 255), (70, 70, 70), (222, 222, 222)
-_NARROWEST = 60  # pixels of a picture's width that still hold words
-_LETTERS_PER_LINE = 20  # at least so many on a narrow picture, as long as they can be read
+_NARROWEST = 60  # pixels of an image's width that still hold words
+_LETTERS_PER_LINE = 20  # at least so many on a narrow image, as long as they can be read
 _LEAST_LETTER = 9  # pixels
-_LINES = 12  # of a caption taller than its picture; the rest is left out
+_LINES = 12  # of a caption taller than its image; the rest is left out
 _TALLEST = 65_000  # pixels: JPEG ends at 65,535
 
 
@@ -51,30 +51,30 @@ class _Pen(NamedTuple):
         return sum(self.width(piece.text) + 2 * self.padding * (piece.phrase is not None) for piece in word)
 
 
-def add_caption(picture: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
-    """`picture` with a strip below it on which stands the caption; as it is where it is too narrow for words.
+def add_caption(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
+    """`image` with a strip below it on which stands the caption; as it is where it is too narrow for words.
 
     Args:
-        picture: RGB, with its boxes drawn.
+        image: RGB, with its boxes drawn.
         detections: those of a caption; `places` says where its labels stand.
         palette: as it was given to `draw.annotate`.
     """
-    if picture.width < _NARROWEST:
-        return picture
-    font_size = _letter(picture.size)
+    if image.width < _NARROWEST:
+        return image
+    font_size = _letter(image.size)
     pen = _Pen(font_for(detections.text, font_size), font_size, max(1, round(0.22 * font_size)))
-    lines = wrap(words_of(detections), pen, picture.width - 2 * pen.padding)
+    lines = wrap(words_of(detections), pen, image.width - 2 * pen.padding)
     step = round(1.5 * font_size)
-    fitting = (_TALLEST - picture.height) // step - 1
-    lines = _cut(lines, min(max(_LINES, picture.height // step), fitting))
+    fitting = (_TALLEST - image.height) // step - 1
+    lines = _cut(lines, min(max(_LINES, image.height // step), fitting))
     if not lines:
-        return picture
-    whole = Image.new("RGB", (picture.width, picture.height + len(lines) * step + 2 * pen.padding), _PAPER)
-    whole.paste(picture)
+        return image
+    whole = Image.new("RGB", (image.width, image.height + len(lines) * step + 2 * pen.padding), _PAPER)
+    whole.paste(image)
     colours = dict(enumerate(palette_colours(palette, len(detections.labels))))
     found = {i: colours[i] for i in set(detections.label_ids.tolist())}
     for number, line in enumerate(lines):
-        _draw_line(ImageDraw.Draw(whole), line, picture.height + pen.padding + number * step, step, pen, found)
+        _draw_line(ImageDraw.Draw(whole), line, image.height + pen.padding + number * step, step, pen, found)
     return whole
 
 
@@ -135,7 +135,7 @@ def _cut(lines: list[list[Word]], limit: int) -> list[list[Word]]:
 
 
 def _letter(size: tuple[int, int]) -> int:
-    """Pixels: as high as the letters at the boxes, and lower on a picture too narrow for them."""
+    """Pixels: as high as the letters at the boxes, and lower on an image too narrow for them."""
     return min(sizes_for(size, 0).letter, max(_LEAST_LETTER, 2 * size[0] // _LETTERS_PER_LINE))
 
 

@@ -1,7 +1,7 @@
-"""Detections onto a picture, and out of it as crops.
+"""Detections onto an image, and out of it as crops.
 
-Sizes follow the picture: on 640x480 pixels lines are 2 and letters 15 pixels high; both grow a little more
-slowly than the picture's sides. Labels stay inside the picture and avoid each other.
+Sizes follow the image: on 640x480 pixels lines are 2 and letters 15 pixels high; both grow a little more
+slowly than the image's sides. Labels stay inside the image and avoid each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs.fonts import AnyFont, font_for
-from glip_cli.outputs.files import safe_name, written
+from glip_cli.outputs.files import safe_name, atomic_write
 from glip_cli.types import Detections
 
 Colour = tuple[int, int, int]
@@ -60,7 +60,7 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     """A copy of `image` in RGB with a box, a label and a score for each detection.
 
     Args:
-        image: the upright picture that `detections.size` speaks of.
+        image: the upright image that `detections.size` speaks of.
         detections: boxes in its pixels; what reaches beyond it is cut.
         palette: see `palette_colours`.
 
@@ -137,7 +137,7 @@ def sizes_for(size: tuple[int, int], count: int) -> Sizes:
 
 
 def _pixels(box: Sequence[float], size: tuple[int, int]) -> Rect:
-    """`box` in whole pixels inside the picture, at least one each way, wherever it lay."""
+    """`box` in whole pixels inside the image, at least one each way, wherever it lay."""
     left, right = (min(max(round(x), 0), size[0]) for x in (box[0], box[2]))
     top, bottom = (min(max(round(y), 0), size[1]) for y in (box[1], box[3]))
     left, top = min(left, size[0] - 1), min(top, size[1] - 1)
@@ -186,13 +186,13 @@ class _Tag:
         return " ".join(part.text for part in self.parts)
 
 
-def _tag(label: str, score: float, sizes: Sizes, picture: tuple[int, int]) -> _Tag:
-    """`label score`, on one line, its label cut with an ellipsis where it is wider than the picture."""
-    label = " ".join(label[: 4 * picture[0]].split())  # no letter is so narrow that more would fit
+def _tag(label: str, score: float, sizes: Sizes, image: tuple[int, int]) -> _Tag:
+    """`label score`, on one line, its label cut with an ellipsis where it is wider than the image."""
+    label = " ".join(label[: 4 * image[0]].split())  # no letter is so narrow that more would fit
     font = font_for(label, sizes.letter)
     top, bottom, space = _line(font)
     number = _letters(f"{score:.2f}", font)
-    label = _cut(label, font, picture[0] - 2 * sizes.padding - space - number.box.right)
+    label = _cut(label, font, image[0] - 2 * sizes.padding - space - number.box.right)
     parts = (_letters(label, font), number) if label else (number,)
     top, bottom = min(top, *(part.box.top for part in parts)), max(bottom, *(part.box.bottom for part in parts))
     left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + number.box.right
@@ -221,11 +221,11 @@ def _line(font: AnyFont) -> tuple[int, int, int]:
     return math.floor(font.getbbox("dl")[1]), math.ceil(font.getbbox("gj")[3]), math.ceil(font.getlength(" "))
 
 
-def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: tuple[int, int]) -> list[Rect | None]:
-    """Where each tag (width, height) goes: at its box, inside the picture, hiding as little as can be.
+def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], image: tuple[int, int]) -> list[Rect | None]:
+    """Where each tag (width, height) goes: at its box, inside the image, hiding as little as can be.
 
     Earlier tags count most, then boxes so small that a tag would hide what is in them. None for a tag that is
-    larger than the picture.
+    larger than the image.
     """
     edges = _columns(boxes)
     areas = (edges[2] - edges[0]) * (edges[3] - edges[1])
@@ -233,7 +233,7 @@ def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], picture: 
     places: list[Rect | None] = []
     count = 0
     for box, tag in zip(boxes, tags, strict=True):
-        candidates = _candidates(box, tag, picture)
+        candidates = _candidates(box, tag, image)
         if not candidates:
             places.append(None)
             continue
@@ -273,14 +273,14 @@ def _hidden(tags: Columns, things: Columns) -> npt.NDArray[np.int64]:
     return hidden
 
 
-def _candidates(box: Rect, tag: tuple[int, int], picture: tuple[int, int]) -> list[Rect]:
+def _candidates(box: Rect, tag: tuple[int, int], image: tuple[int, int]) -> list[Rect]:
     """Above the box, inside at its top, below, inside at its bottom; at its left end, then its right; then higher."""
     width, height = tag
-    room_x, room_y = picture[0] - width, picture[1] - height
+    room_x, room_y = image[0] - width, image[1] - height
     if room_x < 0 or room_y < 0:
         return []
     tops = [box.top - height, box.top, box.bottom, box.bottom - height, box.top + height, box.bottom - 2 * height]
-    # One that would leave the picture is moved to its edge, which comes after those that fit as they are.
+    # One that would leave the image is moved to its edge, which comes after those that fit as they are.
     tops = [y for y in tops if 0 <= y <= room_y] + [min(max(y, 0), room_y) for y in tops if not 0 <= y <= room_y]
     lefts = [min(max(x, 0), room_x) for x in (box.left, box.right - width)]
     return [Rect(x, y, x + width, y + height) for x in lefts for y in tops]
@@ -312,7 +312,7 @@ def ink_on(colour: Colour) -> Colour:
 def save_crops(image: Image.Image, detections: Detections, folder: Path, name: str) -> list[Path]:
     """Each box as `folder/<label>/<name>-<i>.jpg`, i from 0 in the order of the record. Returns the files.
 
-    A box is rounded outwards to whole pixels and cut at the picture's edge; one outside of it gives no file.
+    A box is rounded outwards to whole pixels and cut at the image's edge; one outside of it gives no file.
     """
     paths = []
     for i, (label, box) in enumerate(zip(detections.names, detections.boxes.tolist(), strict=True)):
@@ -320,6 +320,6 @@ def save_crops(image: Image.Image, detections: Detections, folder: Path, name: s
         right, bottom = min(math.ceil(box[2]), image.width), min(math.ceil(box[3]), image.height)
         if right > left and bottom > top:
             paths.append(folder / safe_name(label) / f"{name}-{i}.jpg")
-            with written(paths[-1]) as stream:
+            with atomic_write(paths[-1]) as stream:
                 image.convert("RGB").crop((left, top, right, bottom)).save(stream, "JPEG", quality=95)
     return paths

@@ -1,4 +1,4 @@
-"""What every writer stands on: files that appear whole, JSON, CSV and XML as bytes, and a name for each picture."""
+"""What every writer stands on: files that appear whole, JSON, CSV and XML as bytes, and a name for each image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def json_bytes(value: object, indent: int | None = None) -> bytes:
 
 
 def save_json(path: Path, value: object, indent: int | None = None) -> None:
-    with written(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(json_bytes(value, indent) + b"\n")
 
 
@@ -40,12 +40,12 @@ def xml_text(text: str) -> str:
 def save_xml(path: Path, root: ElementTree.Element) -> None:
     """`root`, indented (it is changed for that), as UTF-8."""
     ElementTree.indent(root)
-    with written(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(ElementTree.tostring(root, encoding="unicode").encode() + b"\n")
 
 
 @contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under `path`, replacing another, only when the block ends well. Makes its folder if missing.
 
     Until then it has a temporary name beside its own, which a block that ends otherwise does not leave behind: no
@@ -74,10 +74,10 @@ def sha256_of(path: Path) -> str:
 
 
 class AtomicFile:
-    """As `written`, for what is written over a long time: it has its name once it is closed, and is gone if dropped."""
+    """As `atomic_write`, for what is written over a long time: it has its name once it is closed, and is gone if dropped."""
 
     def __init__(self, path: Path) -> None:
-        self._written = written(path)
+        self._written = atomic_write(path)
         self._stream = self._written.__enter__()
 
     def write(self, data: bytes) -> None:
@@ -124,15 +124,15 @@ class CsvFile:
 
 
 class FileNames:
-    """Names for what is made from each picture: its path below `root` without suffix, so that folders are mirrored.
+    """Names for what is made from each image: its path below `root` without suffix, so that folders are mirrored.
 
-    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL gives the last part alone. Where two pictures of a
+    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL gives the last part alone. Where two images of a
     folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`, `s-3` ...).
     Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The same
-    pictures in the same order get the same names. No name leads out of the folder that it is used in.
+    images in the same order get the same names. No name leads out of the folder that it is used in.
 
     Remembers a number for each name once given, about 80 bytes; two names whose numbers happen to agree (one chance in
-    a million for a million pictures) cost the later picture a `-2` that it did not need.
+    a million for a million images) cost the later image a `-2` that it did not need.
 
     Attributes:
         kept: how many names have the suffix.
@@ -140,7 +140,7 @@ class FileNames:
 
     def __init__(self, root: str = "") -> None:
         self._root = [part for part in path_parts(root) if part not in ("", ".")]
-        self._given: dict[int, str] = {}  # digest of a name: the suffix of its picture
+        self._given: dict[int, str] = {}  # digest of a name: the suffix of its image
         self._repeats: dict[int, int] = {}
         self.kept, self._example = 0, ""
 
@@ -184,7 +184,7 @@ class FileNames:
 
 
 def _safe_folder(part: str) -> str:
-    """As `safe_name`, and never called as a file that is made from a picture."""
+    """As `safe_name`, and never called as a file that is made from an image."""
     name = safe_name(part)
     return f"{name}_" if name.lower().endswith((".jpg", ".json", ".safetensors", ".txt", ".xml")) else name
 

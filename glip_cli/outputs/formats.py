@@ -1,6 +1,6 @@
 """Records to files: one writer class per `--format`, listed in `WRITERS`. A new format is one more class here.
 
-Writers take records one by one and keep none, so a million pictures stream through; what they remember is the
+Writers take records one by one and keep none, so a million images stream through; what they remember is the
 names of files and classes. Every file is written under a temporary name and renamed: a reader never sees half
 of one. The formats of tools for annotation and training are in `annotation`.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
-from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, JsonList, file_stem, json_bytes, safe_name, save_json, sha256_of, written
+from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, JsonList, file_stem, json_bytes, safe_name, save_json, sha256_of, atomic_write
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners
 from glip_cli.outputs.yolo import YoloWriter
 
@@ -40,7 +40,7 @@ class Writer(Protocol):
 
 
 class JsonWriter:
-    """`preds/<name>.json`: each record as it is, indented; also those of pictures that failed."""
+    """`preds/<name>.json`: each record as it is, indented; also those of images that failed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "preds"
@@ -53,7 +53,7 @@ class JsonWriter:
 
 
 class JsonlWriter:
-    """`results.jsonl`: one record per line; also those of pictures that failed."""
+    """`results.jsonl`: one record per line; also those of images that failed."""
 
     def __init__(self, folder: Path) -> None:
         self._file = AtomicFile(folder / "results.jsonl")
@@ -108,7 +108,7 @@ class CocoWriter:
     An image's id is its file's stem where that is a number not yet taken (COCO's own names); else its place in
     the run, from 1, or the next number that is free. A category's id is `category_ids[label_id]`; by default
     the label's place from 1, where a label given twice counts once. `bbox` is [x, y, width, height] in pixels,
-    without the +1 of GLIP's own evaluation. Pictures that failed are in neither file.
+    without the +1 of GLIP's own evaluation. Images that failed are in neither file.
     """
 
     def __init__(self, folder: Path, category_ids: Sequence[int] | None = None) -> None:
@@ -176,7 +176,7 @@ class CsvWriter:
 
     RFC 4180: UTF-8, lines end in CRLF, and a cell with a comma, a quotation mark or a line end is quoted. Cells
     are data: a name or label that begins with `=`, `+`, `-` or `@` stays as it is, so open a table of names
-    that you do not trust as text, because a spreadsheet would take them for formulas. Pictures without a box,
+    that you do not trust as text, because a spreadsheet would take them for formulas. Images without a box,
     and those that failed, have no row.
     """
 

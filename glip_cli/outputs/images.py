@@ -1,4 +1,4 @@
-"""The pictures that a run saves: each image with its boxes, and what is inside each box."""
+"""The images that a run saves: each image with its boxes, and what is inside each box."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image
 
 from glip_cli.outputs.caption_image import add_caption
 from glip_cli.outputs.draw import annotate, palette_colours, save_crops
-from glip_cli.outputs.files import written
+from glip_cli.outputs.files import atomic_write
 from glip_cli.types import Detections
 
 JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
-class Pictures:
+class AnnotatedImages:
     """Which to save, and where. Raises UsageError for a palette that cannot be meant."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Pictures:
     def save(self, image: Image.Image, detections: Detections, name: str) -> None:
         """Write what is wanted of one image under `name`. Raises OSError."""
         if self.drawn:
-            with written(self.folders[0] / f"{name}.jpg") as stream:
+            with atomic_write(self.folders[0] / f"{name}.jpg") as stream:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
             save_crops(image, detections, self.folders[1], name)

@@ -1,4 +1,4 @@
-"""One JSON object per picture: schema glip/1, the form that every other format is made from."""
+"""One JSON object per image: schema glip/1, the form that every other format is made from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Detection(TypedDict):
 
 @final
 class Record(TypedDict):
-    """What was found in one picture, best first.
+    """What was found in one image, best first.
 
     `spans` is there where the prompt is a caption: for each of `labels` every [begin, end) of the prompt where it
     stands, found or not. A detection's `span` is the first of them.
@@ -50,7 +50,7 @@ class Record(TypedDict):
 
 @final
 class ErrorRecord(TypedDict):
-    """A picture that could not be read, so that a file of results names every picture once.
+    """An image that could not be read, so that a file of results names every image once.
 
     `host` is there where the error may be a machine's or a moment's: the machine that could not have the image.
     """

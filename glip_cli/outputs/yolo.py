@@ -10,12 +10,12 @@ from pathlib import Path
 import yaml
 
 from glip_cli.errors import UsageError
-from glip_cli.outputs.files import AtomicFile, CsvFile, digest, written
+from glip_cli.outputs.files import AtomicFile, CsvFile, digest, atomic_write
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners_inside
 
 _HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"
 _DATA_YAML = f"""\
-{_HEAD}: put the pictures, or links to them, into images/,
+{_HEAD}: put the images, or links to them, into images/,
 # each under the name that yolo_images.csv gives it. Its trainer refuses a sixth column (the score); drop it with
 #   find labels -name '*.txt' -exec perl -pi -e '$_ = join(" ", (split)[0..4]) . "\\n"' {{}} +
 path:  # empty: the folder of this file
@@ -64,7 +64,7 @@ class YoloWriter:
         if digest(name) not in self._taken:
             self._images.add((name, record["image"]))
         lines = (self._line(record, detection) for detection in record["detections"])
-        with written(self._folder / "labels" / f"{name}.txt") as stream:
+        with atomic_write(self._folder / "labels" / f"{name}.txt") as stream:
             stream.write("".join(lines).encode())
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class YoloWriter:
 
     def _write_names(self) -> None:
         self._written = self._classes.names
-        with written(self._folder / "data.yaml") as stream:
+        with atomic_write(self._folder / "data.yaml") as stream:
             stream.write((_DATA_YAML + _yaml_names(self._written)).encode())
 
     def _free(self, name: str, image: str) -> str:

@@ -147,7 +147,7 @@ def notes_of_tokens(
     return (*notes, f"the model cannot tell these labels apart: {listed(same[0])}{more}")
 
 
-def stretches(prompt: Prompt, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+def label_token_ids(prompt: Prompt, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
     """All that is read of each label of a list, as indices: what stands between full stops, which does not interact."""
     encoded = tokenizer.read(prompt).encoded
     inner = [(span[0], index) for span, index in zip(encoded.offsets, encoded.ids, strict=True) if span]
@@ -170,7 +170,7 @@ def explain(chunks: Sequence[Chunk]) -> tuple[LabelRow, ...]:
 
 
 def _token_counts(prompt: Prompt, tokenizer: Tokenizer, limit: int) -> list[int]:
-    counts = [len(ids) for ids in stretches(prompt, tokenizer)]
+    counts = [len(ids) for ids in label_token_ids(prompt, tokenizer)]
     for label, count in zip(prompt.labels, counts, strict=True):
         if count + _FRAME > limit:
             raise PromptError(

@@ -12,8 +12,8 @@ from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
 from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.definitions import knowledge_chunks
 from glip_cli.prompts.labels import parse_texts
-from glip_cli.prompts.prompt import caption_prompt, label_prompt, shown, texts_prompt
-from glip_cli.prompts.sides import names_a_side
+from glip_cli.prompts.prompt import caption_prompt, display_text, label_prompt, texts_prompt
+from glip_cli.prompts.sides import mentions_left_or_right
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import QUOTED, listed, shorten
@@ -26,7 +26,7 @@ PromptLike = str | Sequence[str] | Prompt
 
 
 @dataclass(frozen=True)
-class Plan:
+class CompiledPrompt:
     """A prompt made ready: what to ask the model, and how to report what it says.
 
     Attributes:
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Reader:
+class PromptCompiler:
     """What of a model decides how it is asked.
 
     Attributes:
@@ -54,7 +54,7 @@ class Reader:
         fused: whether text and image meet before the end.
         name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
         use_cls: whether a definition is read by [CLS], else by the tokens of its name.
-        nms_iou: as in `Plan`, unless the options say otherwise.
+        nms_iou: as in `CompiledPrompt`, unless the options say otherwise.
         taught: the labels that the model was tuned for in any way.
     """
 
@@ -62,20 +62,20 @@ class Reader:
     window: int
     fused: bool
     name: str
-    tuned_for: tuple[str, ...] = ()
+    prompt_tuned_labels: tuple[str, ...] = ()
     use_cls: bool = False
     nms_iou: float = GlipConfig.nms_iou
     taught: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, config: Config, name: str, tuned_for: tuple[str, ...] = (),
-           use_cls: bool = False, taught: tuple[str, ...] = ()) -> Reader:  # fmt: skip
+    def of(cls, tokenizer: Tokenizer, config: Config, name: str, prompt_tuned_labels: tuple[str, ...] = (),
+           use_cls: bool = False, taught: tuple[str, ...] = ()) -> PromptCompiler:  # fmt: skip
         fused = config.fusion is not None
-        return cls(tokenizer, config.text.window, fused, name, tuned_for, use_cls, config.nms_iou, taught)
+        return cls(tokenizer, config.text.window, fused, name, prompt_tuned_labels, use_cls, config.nms_iou, taught)
 
-    def plan(self, prompt: PromptLike, options: DetectOptions) -> Plan:
+    def compile_prompt(self, prompt: PromptLike, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError."""
-        asked = as_prompt(prompt)
+        asked = to_prompt(prompt)
         missing = [label for label in options.class_thresholds if label not in asked.labels]
         if missing:
             raise PromptError(
@@ -87,18 +87,18 @@ class Reader:
                 raise PromptError("--negative does not go with a caption; name the labels with --texts")
             full = label_prompt([*asked.labels, *options.negatives])
         chunks = self._chunks(full, options)
-        text, spans = shown(asked)
+        text, spans = display_text(asked)
         # definitions tell names apart
         read = () if options.knowledge else vocabulary_notes(full, self.tokenizer, self.taught)
         notes = (
             *self._tuning_notes(full),
             *gather_notes(full, chunks),
             *read,
-            *mirror_notes(chunks, options),
-            *floor_notes(options),
+            *mirroring_notes(chunks, options),
+            *threshold_notes(options),
         )
         iou = self.nms_iou if options.nms_iou is None else options.nms_iou
-        return Plan(chunks, asked.labels, text, spans, notes, iou)
+        return CompiledPrompt(chunks, asked.labels, text, spans, notes, iou)
 
     def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
         if options.knowledge is None:
@@ -109,13 +109,13 @@ class Reader:
 
     def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
         """An offset belongs to the tokens of one text."""
-        if self.tuned_for in ((), asked.labels):
+        if self.prompt_tuned_labels in ((), asked.labels):
             return ()
-        labels = listed(self.tuned_for)
+        labels = listed(self.prompt_tuned_labels)
         return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
 
 
-def as_prompt(prompt: PromptLike) -> Prompt:
+def to_prompt(prompt: PromptLike) -> Prompt:
     """A text is split into labels; a list is taken as it is. Raises PromptError."""
     if isinstance(prompt, Prompt):
         return prompt
@@ -135,26 +135,26 @@ def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
     return caption_prompt(text, parts=found)
 
 
-def mirrors(chunks: Sequence[Chunk]) -> bool:
+def allows_mirroring(chunks: Sequence[Chunk]) -> bool:
     """Whether a mirrored image may be asked for these texts, definitions included."""
-    return not any(names_a_side(part.prompt.text) for part in chunks)
+    return not any(mentions_left_or_right(part.prompt.text) for part in chunks)
 
 
-def mirror_notes(chunks: Sequence[Chunk], options: DetectOptions) -> tuple[str, ...]:
-    if options.tta and not mirrors(chunks):
+def mirroring_notes(chunks: Sequence[Chunk], options: DetectOptions) -> tuple[str, ...]:
+    if options.tta and not allows_mirroring(chunks):
         return ("the prompt says left or right, which a mirror swaps: --tta goes without mirrored views",)
     return ()
 
 
-def floor_notes(options: DetectOptions) -> tuple[str, ...]:
+def threshold_notes(options: DetectOptions) -> tuple[str, ...]:
     lowest = min([options.threshold, *options.class_thresholds.values()])
     if lowest < PRE_NMS_SCORE_THRESHOLD:
         return (f"threshold {lowest:g}: boxes whose label scores {PRE_NMS_SCORE_THRESHOLD:g} or less are never kept",)
     return ()
 
 
-def every_label(plan: Plan) -> Plan:
+def with_negatives_reported(compiled: CompiledPrompt) -> CompiledPrompt:
     """The same question with its negatives reported too, under names that nobody sees."""
-    labels = max(number for part in plan.chunks for number in part.label_ids) + 1
-    more = labels - len(plan.labels)
-    return replace(plan, labels=(*plan.labels, *[""] * more), spans=(*plan.spans, *[(0, 0)] * more))
+    labels = max(number for part in compiled.chunks for number in part.label_ids) + 1
+    more = labels - len(compiled.labels)
+    return replace(compiled, labels=(*compiled.labels, *[""] * more), spans=(*compiled.spans, *[(0, 0)] * more))

@@ -74,7 +74,7 @@ def sentence_of(texts: Sequence[str]) -> str | None:
     return text if is_stopped or len(parse_texts(texts)) == 1 else None
 
 
-def doubts(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+def ambiguity_notes(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
     """Notes on values of which `labels` were read, and which may have been meant as several, or as a file of labels.
 
     Lines of a file and class lists are taken as they stand; a file of one line may be a list.

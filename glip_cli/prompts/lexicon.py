@@ -43,7 +43,7 @@ _PARTICIPLES = frozenset(
 )
 # "a slice of pizza" is pizza, "a photo of a cat" a cat; a cup of coffee is a cup
 _MEASURES = frozenset(
-    "bunch couple crowd dozen flock group herd image kind lot number pack pair photo photograph picture piece pile row "
+    "bunch couple crowd dozen flock group herd image kind lot number pack pair photo photograph image piece pile row "
     "set slice sort stack swarm type".split()
 )
 _PLURALS = (("people", "person"), ("children", "child"), ("men", "man"), ("mice", "mouse"), ("geese", "goose"),

@@ -19,31 +19,10 @@ from dataclasses import replace
 from itertools import accumulate
 
 from glip_cli.errors import PromptError
-from glip_cli.prompts.chunking import Chunk, LabelRow, Tokens, chunk, explain, gather_notes, tokenize, vocabulary_notes
-from glip_cli.prompts.labels import BRACKETED, check_text, doubts, parse_texts, sentence_of
-from glip_cli.prompts.spans import check_spans, find_phrase, gather_phrases, parse_tokens_positive, read_brackets
+from glip_cli.prompts.labels import BRACKETED, ambiguity_notes, check_text, parse_texts
+from glip_cli.prompts.spans import check_spans, find_phrase, gather_phrases
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import quoted
-
-__all__ = [
-    "Chunk",
-    "LabelRow",
-    "Tokens",
-    "caption_prompt",
-    "chunk",
-    "clean_name",
-    "explain",
-    "gather_notes",
-    "label_prompt",
-    "parse_texts",
-    "parse_tokens_positive",
-    "read_brackets",
-    "sentence_of",
-    "shown",
-    "texts_prompt",
-    "tokenize",
-    "vocabulary_notes",
-]
 
 SEPARATOR = ". "
 """Between two names, as in training; also what ends a caption."""
@@ -74,7 +53,7 @@ def texts_prompt(texts: Sequence[str]) -> Prompt:
     """
     labels = parse_texts(texts)
     prompt = label_prompt(labels)
-    return replace(prompt, notes=(*doubts(texts, labels), *prompt.notes))
+    return replace(prompt, notes=(*ambiguity_notes(texts, labels), *prompt.notes))
 
 
 def caption_prompt(
@@ -128,7 +107,7 @@ def _labels_of(
     return [(" ".join(caption[b:e] for b, e in label), label) for label in check_spans(spans or (), caption)]
 
 
-def shown(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
+def display_text(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
     """The prompt for people, with the first span of each label in it.
 
     Labels as typed, "cat . remote ."; or the caption as the model reads it, less the ". " that was put after it.

@@ -17,7 +17,7 @@ _SIDED = re.compile(
 )
 
 
-def names_a_side(text: str) -> bool:
+def mentions_left_or_right(text: str) -> bool:
     """Whether a text tells left from right: "the left cup", "leftward", "right-handed", "turn_left", "clockwise".
 
     "bright", "copyright", "upright", "leftover" and "rights" do not.

@@ -30,7 +30,7 @@ BAD_STARTS = 3  # in a row
 
 
 @dataclass
-class Group:
+class ImageGroup:
     """Images that are done together.
 
     Attributes:
@@ -48,18 +48,18 @@ class Group:
 
 
 @dataclass
-class Hand:
+class Actor:
     """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
 
     actor: Any
     answer: Any
     node: str = ""
     host: str = ""
-    group: Group | None = None
+    group: ImageGroup | None = None
 
 
 @dataclass
-class Crew:
+class ActorPool:
     """
     Attributes:
         hire: makes an actor with the methods `start` (JSON: node, host, error), `do` (rows in, JSON: records, error,
@@ -78,8 +78,8 @@ class Crew:
     died: Callable[[Item, str], AnyRecord]
     stop: threading.Event
     say: Callable[[str], None]
-    open: list[Group] = field(default_factory=list)
-    hands: list[Hand] = field(default_factory=list)
+    open: list[ImageGroup] = field(default_factory=list)
+    hands: list[Actor] = field(default_factory=list)
     strikes: Counter[str] = field(default_factory=Counter)
     said: set[str] = field(default_factory=set)
     bad_starts: int = 0
@@ -87,7 +87,7 @@ class Crew:
 
     def run(self, groups: Iterator[list[Item]]) -> Iterator[AnyRecord]:
         """The records, in order. Raises GlipError where no worker can go on."""
-        with closing(in_order(Group, groups, 1, self.size, self.stop)) as made:
+        with closing(in_order(ImageGroup, groups, 1, self.size, self.stop)) as made:
             self._fill(made)
             for _ in range(min(self.size, len(self.open))):
                 self._hire()
@@ -100,7 +100,7 @@ class Crew:
                     yield from self._last()
                     return
 
-    def _fill(self, made: Iterator[Group]) -> bool:
+    def _fill(self, made: Iterator[ImageGroup]) -> bool:
         """Take groups as far ahead as is allowed. Is there anything left to do?"""
         while len(self.open) < AHEAD * self.size and (group := next(made, None)):
             self.open.append(group)
@@ -108,7 +108,7 @@ class Crew:
 
     def _hire(self) -> None:
         actor = self.hire()
-        self.hands.append(Hand(actor, actor.start.remote()))
+        self.hands.append(Actor(actor, actor.start.remote()))
 
     def _give(self) -> None:
         for hand in self.hands:
@@ -116,11 +116,11 @@ class Crew:
                 hand.group, group.running = group, True
                 hand.answer = hand.actor.do.remote(json.dumps([self.row(item) for item in group.items]))
 
-    def _next_for(self, node: str) -> Group | None:
+    def _next_for(self, node: str) -> ImageGroup | None:
         waiting = (group for group in self.open if not group.running and group.records is None)
         return next((group for group in waiting if not (node in group.refused and self._elsewhere(group))), None)
 
-    def _elsewhere(self, group: Group) -> bool:
+    def _elsewhere(self, group: ImageGroup) -> bool:
         """Whether a node is left that has not tried it; that of a worker that starts is not known yet."""
         return any(hand.node not in group.refused for hand in self.hands)
 
@@ -138,7 +138,7 @@ class Crew:
             except self.ray.exceptions.RayError:
                 self._died(hand)
 
-    def _answered(self, hand: Hand, answer: dict[str, Any]) -> None:
+    def _answered(self, hand: Actor, answer: dict[str, Any]) -> None:
         for note in answer.get("notes", ()):
             if note not in self.said:
                 self.said.add(note)
@@ -151,7 +151,7 @@ class Crew:
         else:
             hand.node, hand.host, self.bad_starts = answer["node"], answer["host"], 0
 
-    def _take(self, group: Group, records: list[AnyRecord], node: str) -> None:
+    def _take(self, group: ImageGroup, records: list[AnyRecord], node: str) -> None:
         """A result counts unless another node may have what this one has not."""
         pairs = zip(records, group.items, strict=False)
         if any("host" in record and self.doubt(item) for record, item in pairs):
@@ -171,19 +171,19 @@ class Crew:
             for hand in [hand for hand in self.hands if hand.node == node]:
                 self._dismiss(hand, f"{hand.host} does not see images that other nodes see")
 
-    def _dismiss(self, hand: Hand, problem: str) -> None:
+    def _dismiss(self, hand: Actor, problem: str) -> None:
         """It gets no work any more; what it had is waiting again."""
         self.problem = problem
         self.say(f"a worker fewer: {problem}")
         self._lose(hand)
 
-    def _lose(self, hand: Hand) -> None:
+    def _lose(self, hand: Actor) -> None:
         self.hands.remove(hand)
         if hand.group:
             hand.group.running = False
         self.ray.kill(hand.actor)
 
-    def _died(self, hand: Hand) -> None:
+    def _died(self, hand: Actor) -> None:
         self._lose(hand)
         if self.stop.is_set():
             return
@@ -197,17 +197,17 @@ class Crew:
         if self.bad_starts < BAD_STARTS:
             self._hire()
 
-    def _split(self, group: Group, host: str) -> None:
+    def _split(self, group: ImageGroup, host: str) -> None:
         """Find the image at which workers die: each is done for itself, and one that kills again is an error."""
         place = self.open.index(group)
         if len(group.items) > 1:
             self.say(f"{DEATHS} workers died at {group.items[0].source.name} and {len(group.items) - 1} more images; "
                      "they are done one by one")  # fmt: skip
-            self.open[place : place + 1] = [Group([item]) for item in group.items]
+            self.open[place : place + 1] = [ImageGroup([item]) for item in group.items]
         else:
             group.records = [self.died(group.items[0], host)]
 
-    def _result(self, group: Group) -> Iterator[AnyRecord]:
+    def _result(self, group: ImageGroup) -> Iterator[AnyRecord]:
         yield from group.records or ()
         if group.error:
             raise GlipError(group.error)

@@ -15,26 +15,26 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import Reading
+from glip_cli.runs.read_image import ImageReader
 from glip_cli.runs.runner import MOST_WORKERS
-from glip_cli.inference.device import let_go
+from glip_cli.inference.device import free_cached_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
 from glip_cli.inference.feature_extractor import Extractor
 from glip_cli.inference.features import Features
 from glip_cli.inference.feature_files import save
 from glip_cli.inference.feature_extractor import alike
 from glip_cli.inference.feature_files import strings, told_by
-from glip_cli.inference.preprocess import Prepared, padded_size
+from glip_cli.inference.preprocess import PreprocessedImage, padded_size
 
 Watch = Callable[[Mapping[str, Any]], None]
 LOCK, FLIGHT = ".features.lock", ".features.flight"
 
 
 @dataclass(frozen=True)
-class Folder:
+class FeatureFolder:
     """Where the files go.
 
     Attributes:
@@ -90,7 +90,7 @@ class Folder:
 
 
 @dataclass
-class Job:
+class FeatureJob:
     """Does what is not done yet.
 
     Attributes:
@@ -100,7 +100,7 @@ class Job:
     """
 
     extractor: Extractor
-    folder: Folder
+    folder: FeatureFolder
     workers: int | None
     stop: threading.Event = field(default_factory=threading.Event)
     there: int = 0
@@ -109,11 +109,11 @@ class Job:
     bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.flight, self._reading = Flight(), Reading()
+        self.flight, self._reading = InFlight(), ImageReader()
         self.most = self.extractor.options.batch_size  # images at once, as memory allows
 
     def run(self, items: Iterable[Item], watch: Watch) -> None:
-        self.flight = Flight(self.folder.path / FLIGHT, forgive=self.folder.overwrite)
+        self.flight = InFlight(self.folder.path / FLIGHT, forgive=self.folder.overwrite)
         with closing(self.flight):
             self._run(items, watch)
 
@@ -131,7 +131,7 @@ class Job:
                     self.made += 1
                     watch({})
 
-    def _extract(self, batch: list[Prepared]) -> Iterator[Features]:
+    def _extract(self, batch: list[PreprocessedImage]) -> Iterator[Features]:
         """In smaller batches from the first that does not fit into memory on."""
         while batch:
             part = batch[: self.most]
@@ -142,7 +142,7 @@ class Job:
                 if len(part) == 1:
                     raise
             if made is None:
-                let_go(self.extractor.device)
+                free_cached_memory(self.extractor.device)
                 self.most = len(part) // 2
                 continue
             yield from made
@@ -155,7 +155,7 @@ class Job:
             else:
                 yield item
 
-    def _read(self, item: Item) -> tuple[Item, Prepared | ImageError]:
+    def _read(self, item: Item) -> tuple[Item, PreprocessedImage | ImageError]:
         try:
             self.flight.refuse(item.source.name)
             with self.flight.at(item.source.name):
@@ -164,8 +164,8 @@ class Job:
             return item, without_frames(error)
 
     def _readable(
-        self, read: Iterable[tuple[Item, Prepared | ImageError]], watch: Watch
-    ) -> Iterator[tuple[Item, Prepared]]:
+        self, read: Iterable[tuple[Item, PreprocessedImage | ImageError]], watch: Watch
+    ) -> Iterator[tuple[Item, PreprocessedImage]]:
         for item, prepared in read:
             if isinstance(prepared, ImageError):
                 self.failed += 1

@@ -19,7 +19,7 @@ DEATHS = 3  # of the process, each with the image in flight, and no other image 
 WAIT_SECONDS = 60.0  # for another suspect to land; one that hangs must not hold the others for ever
 
 
-class Flight:
+class InFlight:
     """The images that are read or detected at this moment; threads may share it. Without a path nothing is noted.
 
     An image that was in flight at a death is a suspect. Suspects go one at a time, so that the next death, if there is
@@ -52,7 +52,7 @@ class Flight:
     @contextmanager
     def at(self, *names: str) -> Iterator[None]:
         """Work on images that may not come back from it."""
-        waited = any(name in self._deaths for name in names) and self._alone.acquire(timeout=WAIT_SECONDS)
+        data_time = any(name in self._deaths for name in names) and self._alone.acquire(timeout=WAIT_SECONDS)
         with self._lock:
             self._flying += names
             self._write()
@@ -63,7 +63,7 @@ class Flight:
                 for name in names:
                     self._flying.remove(name)
                 self._write()
-            if waited:
+            if data_time:
                 self._alone.release()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What an engine gets and gives: items in, records out, both in the order of the pictures."""
+"""What an engine gets and gives: items in, records out, both in the order of the images."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to do.
+    """An image to do.
 
     Attributes:
-        file_name: what the pictures made from it are called, without suffix; "" where none are made.
+        file_name: what the images made from it are called, without suffix; "" where none are made.
     """
 
-    source: Source
+    source: ImageInput
     file_name: str = ""
 
 
@@ -73,14 +73,14 @@ class Engine(Protocol):
     """
 
     block_size: int
-    flight: Flight
+    flight: InFlight
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """One record per item, in order, each as soon as it is there. Ends early where it was told to stop."""
         ...
 
 
-def name_items(sources: Iterable[Source], names: FileNames | None) -> Iterator[Item]:
-    """Each source, with a name for its pictures where names are given."""
+def name_items(sources: Iterable[ImageInput], names: FileNames | None) -> Iterator[Item]:
+    """Each source, with a name for its images where names are given."""
     for source in sources:
         yield Item(source, names.of(source.name) if names else "")

@@ -1,4 +1,4 @@
-"""`results.jsonl` while it grows: one record per line, in the order of the pictures.
+"""`results.jsonl` while it grows: one record per line, in the order of the images.
 
 A process that is killed at any instant, or a machine that loses power, costs at most the line that was being written:
 it is cut off when the journal is opened again, and every line before it is whole and on the disk.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 from glip_cli.errors import OutputError
-from glip_cli.outputs.files import json_bytes, written
+from glip_cli.outputs.files import json_bytes, atomic_write
 from glip_cli.outputs.records import AnyRecord
 
 
@@ -91,9 +91,9 @@ def read_records(path: Path) -> Iterator[AnyRecord]:
 
 
 @contextmanager
-def lasting(path: Path) -> Iterator[BinaryIO]:
-    """As `written`, and on the disk before it has its name: a machine that loses power leaves the old or the new."""
-    with written(path) as stream:
+def fsynced(path: Path) -> Iterator[BinaryIO]:
+    """As `atomic_write`, and on the disk before it has its name: a machine that loses power leaves the old or the new."""
+    with atomic_write(path) as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())

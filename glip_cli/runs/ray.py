@@ -1,7 +1,7 @@
 """The engine of a cluster: the same road in Ray's actors, each with a detector of its own.
 
 The journal is written by the driver alone, which holds no model. Paths must mean the same on every machine, and
-pictures are saved by the workers, so the folder must be shared.
+images are saved by the workers, so the folder must be shared.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from glip_cli.runs.actors import DEATHS, Crew
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.actors import DEATHS, ActorPool
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
-from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
-from glip_cli.prompts.compile import Reader
-from glip_cli.data.sources import Source
+from glip_cli.prompts.compile import PromptCompiler
+from glip_cli.data.sources import ImageInput
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
-from glip_cli.checkpoints.fetch import Report
+from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_reader_parts
 
 KNOCK_SECONDS = 10.0
@@ -49,7 +49,7 @@ class Job:
     load: Mapping[str, Any]
     prompt: Prompt
     options: DetectOptions
-    pictures: Pictures
+    images: AnnotatedImages
 
     def absolute(self) -> Job:
         """With paths that mean the same in a worker, which runs in another folder."""
@@ -57,12 +57,12 @@ class Job:
                 self.load.items()}  # fmt: skip
         if load.get("model") and os.path.isdir(load["model"]):
             load["model"] = os.path.abspath(load["model"])
-        pictures = replace(self.pictures, folder=Path(os.path.abspath(self.pictures.folder)))
-        return replace(self, load=load, pictures=pictures)
+        images = replace(self.images, folder=Path(os.path.abspath(self.images.folder)))
+        return replace(self, load=load, images=images)
 
 
 class Worker:
-    """An actor: loads the model once, then does groups of pictures. Errors for a person travel as data."""
+    """An actor: loads the model once, then does groups of images. Errors for a person travel as data."""
 
     def __init__(self, job: Job, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
@@ -85,12 +85,12 @@ class Worker:
 
         job = self._job
         detector = Detector.load(**job.load)
-        runner = Runner(detector, detector.plan(job.prompt, job.options), job.options, stop=self._stop)
-        return LocalEngine(runner, job.pictures)
+        runner = Runner(detector, detector.compile_prompt(job.prompt, job.options), job.options, stop=self._stop)
+        return LocalEngine(runner, job.images)
 
     def do(self, rows: str) -> str:
         """One group: its records, the error that ended it early, or "", and remarks for a person."""
-        items = [Item(Source(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
+        items = [Item(ImageInput(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
         done: list[AnyRecord] = []
         error = ""
         try:
@@ -98,11 +98,11 @@ class Worker:
         except GlipError as failed:
             error = str(failed)
         runner = self._engine.runner
-        notes = [*runner.detector.remarks, *runner.remarks]
+        notes = [*runner.detector.notes, *runner.notes]
         return json_bytes({"records": done, "error": error, "notes": notes}).decode()
 
     def stop(self) -> None:
-        """End the group at hand after the pictures in flight."""
+        """End the group at hand after the images in flight."""
         self._stop.set()
 
 
@@ -115,7 +115,7 @@ class RayEngine:
         address: of the cluster; "auto" joins the one of this machine or of RAY_ADDRESS, or else starts one here, and
             "local" always starts one.
         workers: actors; None: one per GPU of the cluster, or one per machine where there is none.
-        stop: once set, no group is begun any more, and the one that is next ends after the pictures in flight.
+        stop: once set, no group is begun any more, and the one that is next ends after the images in flight.
         say: for remarks.
     """
 
@@ -126,7 +126,7 @@ class RayEngine:
     stop: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda text: None
     worker: type = Worker
-    flight: Flight = field(default_factory=Flight)  # none of this process
+    flight: InFlight = field(default_factory=InFlight)  # none of this process
 
     def __post_init__(self) -> None:
         self.job = self.job.absolute()
@@ -145,13 +145,13 @@ class RayEngine:
         finally:
             ray.shutdown()
 
-    def _crew(self, ray: Any, places: Sequence[str]) -> Crew:
+    def _crew(self, ray: Any, places: Sequence[str]) -> ActorPool:
         """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
         witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))
         needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         actor = ray.remote(self.worker).options(max_concurrency=2, scheduling_strategy="SPREAD", **needs)
-        return Crew(
+        return ActorPool(
             ray,
             hire=lambda: actor.remote(self.job, witnesses),
             size=self.workers or gpus or sum(node["Alive"] for node in ray.nodes()),
@@ -173,12 +173,12 @@ class RayEngine:
             yield group
 
 
-def load_reader(load: Mapping[str, Any], report: Report | None) -> Reader:
+def load_reader(load: Mapping[str, Any], report: ProgressCallback | None) -> PromptCompiler:
     """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
     named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
     parts = load_reader_parts(**named, report=report)
-    told = (parts.name, parts.tuned_for, parts.use_cls, parts.labels)
-    return Reader.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *told)
+    told = (parts.name, parts.prompt_tuned_labels, parts.use_cls, parts.labels)
+    return PromptCompiler.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *told)
 
 
 def place_of(item: Item) -> str:

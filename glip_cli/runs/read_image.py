@@ -10,19 +10,19 @@ from PIL import Image
 from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.data.image_io import read_image
 from glip_cli.outputs.records import ErrorRecord, error_record
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 
 PAUSES = (0.5, 2.0)  # seconds before each further try
 GIVE_UP = 8  # images in a row that no further try could get: then there is none; or that hung: then the run ends
 
 
-class Reading:
+class ImageReader:
     """Reads images; threads may share it."""
 
     def __init__(self) -> None:
         self._lost = self._hung = 0  # in a row
 
-    def __call__(self, source: Source) -> Image.Image:
+    def __call__(self, source: ImageInput) -> Image.Image:
         """The image. Raises ImageError; GlipError where no image can be read any more."""
         pauses = list(PAUSES) if self._lost < GIVE_UP else []
         while True:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from glip_cli.runs.items import Place
-from glip_cli.runs.journal import Journal, lasting, read_records
+from glip_cli.runs.journal import Journal, fsynced, read_records
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
 
@@ -52,7 +52,7 @@ def fold(journal: Path) -> bool:
         return False
     new = _numbered(retries)
     following = next(new, None)
-    with lasting(journal) as stream:
+    with fsynced(journal) as stream:
         for number, record in enumerate(read_records(journal)):
             if following and following[0] == number:
                 record = record if "error" in following[1] and "error" not in record else following[1]

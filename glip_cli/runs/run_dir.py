@@ -1,10 +1,10 @@
 """A run that is kept in a folder: killed at any moment, the same command goes on where it was.
 
 DIR/run.json             what was asked; a run with other settings is refused
-DIR/results.jsonl        the journal: one record per picture, in order
+DIR/results.jsonl        the journal: one record per image, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
-DIR/results.retry.jsonl  new records of pictures that failed, until they take the places of the old ones
-DIR/.0-of-1.flight       pictures that the process is at; see flight.py
+DIR/results.retry.jsonl  new records of images that failed, until they take the places of the old ones
+DIR/.0-of-1.flight       images that the process is at; see flight.py
 DIR/.0-of-1.lock         held by the process at work
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
-from glip_cli.runs.journal import Counts, Journal, lasting, read_records
+from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from glip_cli.runs.retry import Retries, fold
 from glip_cli.runs.shards import Listed, Shard, Shards
 from glip_cli.errors import OutputError, UsageError
@@ -49,8 +49,8 @@ class Progress:
     Attributes:
         counts: of this process' share; of the whole run once `complete`.
         before: records that were there when it began.
-        share_done: every picture of this process' share has its record.
-        complete: results.jsonl holds a record of every picture.
+        share_done: every image of this process' share has its record.
+        complete: results.jsonl holds a record of every image.
         speaks: this process is to say so; once `complete`, one of several alone, which makes other formats.
         waits_for: ranks of the processes that are not done, where this one is.
     """
@@ -123,7 +123,7 @@ class RunFolder:
             return _compare(before, {**settings, **same}, self.path)
         elif self.results.exists():
             raise UsageError(f"{self.results} was not made by glip batch; choose another --out-dir, or --overwrite it")
-        with lasting(self._settings) as stream:
+        with fsynced(self._settings) as stream:
             stream.write(json_bytes(settings, indent=2) + b"\n")
 
     def run(
@@ -136,12 +136,12 @@ class RunFolder:
         """Do what is not done yet.
 
         Args:
-            items: all pictures of the run, those included that are done or another process' share.
+            items: all images of the run, those included that are done or another process' share.
             started: told how many records of this share are there already and will stay.
             watch: told each new record, once it is on the disk.
 
         Raises:
-            UsageError: the pictures are not those that the run began with.
+            UsageError: the images are not those that the run began with.
             OutputError: the folder cannot be written.
         """
         if self.shard.world > 1 and self.results.exists():
@@ -149,12 +149,12 @@ class RunFolder:
         with _writing(self.path):
             fold(self._own)  # what a killed process left
             journal, retries = Journal(self._own), Retries(self._own)
-            engine.flight = Flight(self.path / f".{self.shard}.flight", forgive=self._retry)
+            engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
         with closing(journal), closing(retries), closing(engine.flight):
             before = journal.counts.images
             started(before - (journal.counts.failed if self._retry else 0))
-            pictures = Listed(iter(items))
-            share = islice(pictures, self.shard.rank, None, self.shard.world)
+            listed = Listed(iter(items))
+            share = islice(listed, self.shard.rank, None, self.shard.world)
             work = Work(self._pairs(self._own, share, before), share, before, engine.block_size, self._retry)
             with closing(engine(iter(work))) as records:
                 for record in records:
@@ -166,19 +166,19 @@ class RunFolder:
                     else:
                         journal.add(record)
                     watch(record)
-        ended = pictures.ended and all(place is None for place in work.places)
-        share_done = ended and journal.counts.images == self.shard.part_of(pictures.count)
+        ended = listed.ended and all(place is None for place in work.places)
+        share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
         with _writing(self.path):
             counts = _count(self._own) if fold(self._own) else journal.counts
-        return self._ended(counts, before, share_done, pictures.digest)
+        return self._ended(counts, before, share_done, listed.digest)
 
-    def _ended(self, counts: Counts, before: int, share_done: bool, pictures: str) -> Progress:
+    def _ended(self, counts: Counts, before: int, share_done: bool, listed: str) -> Progress:
         """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
         several = self.shard.world > 1
         left: tuple[int, ...] = ()
         with _writing(self.path):
             if share_done and several:
-                left = self._shards.finish(pictures)
+                left = self._shards.finish(listed)
             complete = share_done and not left
             if complete and (several or before):
                 self._sweep()
@@ -193,7 +193,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Iterator[tuple[AnyRecord, Item]]:
-        """The first `count` records, each with its picture. Raises UsageError where they do not belong together."""
+        """The first `count` records, each with its image. Raises UsageError where they do not belong together."""
         items = chain(islice(share, count), repeat(None))
         for number, (record, item) in enumerate(zip(read_records(journal), items, strict=False), 1):
             if item is None or item.source.name != record["image"]:
@@ -202,7 +202,7 @@ class RunFolder:
             yield record, item
 
     def _merged_before(self, items: Iterator[Item]) -> Progress:
-        """Another process did the last of it, now or earlier. Raises UsageError for pictures that have changed."""
+        """Another process did the last of it, now or earlier. Raises UsageError for images that have changed."""
         if self._retry:
             raise UsageError(f"the shards in {self.path} are merged: --retry-failed takes one process from here on")
         shutil.rmtree(self._shards.journal.parent, ignore_errors=True)  # where the merge was killed at its end
@@ -217,7 +217,7 @@ class RunFolder:
 
     def _changed(self, how: str) -> UsageError:
         return UsageError(
-            f"the pictures have changed since the run in {self.path} began: {how}; choose another --out-dir, or "
+            f"the images have changed since the run in {self.path} began: {how}; choose another --out-dir, or "
             "--overwrite to begin anew"
         )
 

@@ -1,6 +1,6 @@
-"""The whole road for many pictures: sources in, one `Outcome` per picture out, in order.
+"""The whole road for many images: sources in, one `ImageResult` per image out, in order.
 
-Pictures are read and resized ahead of the model, and detected together with others of the same padded shape. One that
+Images are read and resized ahead of the model, and detected together with others of the same padded shape. One that
 cannot be read does not stop the others. A batch that does not fit into the device's memory is halved.
 """
 
@@ -19,30 +19,30 @@ import torch
 from PIL import Image
 
 from glip_cli.inference.merge import is_capped
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import Reading
+from glip_cli.runs.read_image import ImageReader
 from glip_cli.detector import Detector
-from glip_cli.inference.device import let_go, out_of_memory
+from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
-from glip_cli.inference.preprocess import Prepared, padded_size, prepare
+from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.compile import Plan
-from glip_cli.data.sources import Source
+from glip_cli.prompts.compile import CompiledPrompt
+from glip_cli.data.sources import ImageInput
 from glip_cli.types import Detections
 
-BLOCK = 8  # batches' worth of pictures among which those of one shape are brought together
+BLOCK = 8  # batches' worth of images among which those of one shape are brought together
 MOST_WORKERS = 16
 CPU = torch.device("cpu")
 
 
 @dataclass
-class Outcome:
-    """What became of one picture: an error, or what was found, and the upright picture where it is kept."""
+class ImageResult:
+    """What became of one image: an error, or what was found, and the upright image where it is kept."""
 
-    source: Source
+    source: ImageInput
     image: Image.Image | None = None
-    prepared: Prepared | None = None
+    prepared: PreprocessedImage | None = None
     detections: Detections | None = None
     error: ImageError | None = None
 
@@ -57,42 +57,42 @@ class Clock:
 
     Attributes:
         model: detecting.
-        waited: waiting for the next picture while there was nothing to detect.
+        waited: waiting for the next image while there was nothing to detect.
     """
 
     model: float = 0.0
-    waited: float = 0.0
+    data_time: float = 0.0
 
     @property
     def waited_share(self) -> float:
-        return self.waited / max(self.model + self.waited, 1e-9)
+        return self.data_time / max(self.model + self.data_time, 1e-9)
 
 
 @dataclass
 class Runner:
-    """Detects in pictures, as `detector(image, prompt)` would in each.
+    """Detects in images, as `detector(image, prompt)` would in each.
 
-    No answer depends on when a run was begun: the pictures are cut into blocks of `block_size` from the first on, and
-    only pictures of one block and one padded shape share a batch.
+    No answer depends on when a run was begun: the images are cut into blocks of `block_size` from the first on, and
+    only images of one block and one padded shape share a batch.
 
     Attributes:
         workers: threads that read; None: as many as the machine has cores, 16 at most.
-        keep_images: outcomes then hold their pictures, for drawing.
-        stop: once set, no new batch is begun, no picture is waited for, and the iteration ends.
-        flight: told which pictures are read and detected at any moment.
+        keep_images: outcomes then hold their images, for drawing.
+        stop: once set, no new batch is begun, no image is waited for, and the iteration ends.
+        flight: told which images are read and detected at any moment.
     """
 
     detector: Detector
-    plan: Plan
+    compiled: CompiledPrompt
     options: DetectOptions
     workers: int | None = None
     keep_images: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Clock = field(default_factory=Clock)
-    flight: Flight = field(default_factory=Flight)
+    flight: InFlight = field(default_factory=InFlight)
 
     def __post_init__(self) -> None:
-        self._reading = Reading()
+        self._reading = ImageReader()
         self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.detector.image_size(self.options.size)
 
@@ -102,10 +102,10 @@ class Runner:
 
     @property
     def _together(self) -> int:
-        """Pictures that the model sees at once; in views it sees parts of one."""
-        return 1 if self.options.views else self.options.batch_size
+        """Images that the model sees at once; in views it sees parts of one."""
+        return 1 if self.options.has_crops else self.options.batch_size
 
-    def __call__(self, sources: Iterable[Source]) -> Iterator[Outcome]:
+    def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
         """Each source's outcome, in order, as soon as those before it are there too."""
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         ahead = 2 * max(workers, self._together)
@@ -116,12 +116,12 @@ class Runner:
                 if self.stop.is_set():
                     return
 
-    def _block(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        waiting: deque[Outcome] = deque()
-        shapes: defaultdict[tuple[int, int], list[Outcome]] = defaultdict(list)
+    def _block(self, outcomes: Iterable[ImageResult]) -> Iterator[ImageResult]:
+        waiting: deque[ImageResult] = deque()
+        shapes: defaultdict[tuple[int, int], list[ImageResult]] = defaultdict(list)
         for outcome in outcomes:
             waiting.append(outcome)
-            if self.options.views and outcome.image is not None:
+            if self.options.has_crops and outcome.image is not None:
                 self._detect([outcome])
             elif outcome.prepared is not None:
                 same = shapes[padded_size(outcome.prepared)]
@@ -137,37 +137,37 @@ class Runner:
                 self._detect(same)
                 yield from _done(waiting)
 
-    def _read(self, source: Source) -> Outcome:
+    def _read(self, source: ImageInput) -> ImageResult:
         try:
             self.flight.refuse(source.name)
             with self.flight.at(source.name):
                 return self._prepared(source, self._reading(source))
         except ImageError as error:
-            return Outcome(source, error=without_frames(error))
+            return ImageResult(source, error=without_frames(error))
 
-    def _prepared(self, source: Source, image: Image.Image) -> Outcome:
-        if self.options.views:
-            return Outcome(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
+    def _prepared(self, source: ImageInput, image: Image.Image) -> ImageResult:
+        if self.options.has_crops:
+            return ImageResult(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
         with out_of_memory(CPU):
-            return Outcome(source, image if self.keep_images else None, prepare(image, *self._size))
+            return ImageResult(source, image if self.keep_images else None, preprocess(image, *self._size))
 
-    def _timed(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _timed(self, outcomes: Iterator[ImageResult]) -> Iterator[ImageResult]:
         while True:
             started = time.perf_counter()
             outcome = next(outcomes, None)
-            self.clock.waited += time.perf_counter() - started
+            self.clock.data_time += time.perf_counter() - started
             if outcome is None:
                 return
             yield outcome
 
-    def _detect(self, outcomes: Sequence[Outcome]) -> None:
+    def _detect(self, outcomes: Sequence[ImageResult]) -> None:
         """Fill in the detections, in smaller batches from the first that does not fit on."""
         started = time.perf_counter()
         todo = list(outcomes)
         while todo:
             names = [outcome.source.name for outcome in todo[: self._batch_size]]
             batch = todo[:1] if self.flight.divides(names) else todo[: self._batch_size]
-            at_once = self._batch_size if self.options.views else len(batch)
+            at_once = self._batch_size if self.options.has_crops else len(batch)
             found = None
             try:
                 with self.flight.at(*names[: len(batch)]):
@@ -176,7 +176,7 @@ class Runner:
                 if at_once == 1:
                     raise
             if found is None:
-                let_go(self.detector.device)
+                free_cached_memory(self.detector.device)
                 self._batch_size = at_once // 2
                 continue
             for outcome, detections in zip(batch, found, strict=True):
@@ -185,34 +185,34 @@ class Runner:
             todo = todo[len(batch) :]
         self.clock.model += time.perf_counter() - started
 
-    def _answers(self, batch: Sequence[Outcome]) -> list[Detections]:
-        """Of pictures of one shape, or of one picture in several views."""
-        if self.options.views:
+    def _answers(self, batch: Sequence[ImageResult]) -> list[Detections]:
+        """Of images of one shape, or of one image in several views."""
+        if self.options.has_crops:
             options = replace(self.options, batch_size=self._batch_size)
             images = [outcome.image for outcome in batch if outcome.image is not None]
-            pairs = [self.detector.in_views(image, self.plan, options) for image in images]
+            pairs = [self.detector.detect_crops(image, self.compiled, options) for image in images]
             self._capped |= any(capped for _, capped in pairs)
             return [found for found, _ in pairs]
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
-        found = self.detector.detect(prepared, self.plan, self.options)
-        self._capped |= any(is_capped(one, self.plan, self.options) for one in found)
+        found = self.detector.detect(prepared, self.compiled, self.options)
+        self._capped |= any(is_capped(one, self.compiled, self.options) for one in found)
         return found
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers."""
         if not self._capped:
             return ()
-        most, what = self.options.per_text, "view" if self.options.views else "image"
+        most, what = self.options.per_text, "view" if self.options.has_crops else "image"
         return (f"{most} boxes are kept per {what}, and one had as many: --top-k N says how many",)
 
     @property
-    def halved_to(self) -> int | None:
+    def effective_batch_size(self) -> int | None:
         """The batch size that memory allowed, where it is not the one that was asked for."""
         return self._batch_size if self._batch_size < self.options.batch_size else None
 
 
-def _done(waiting: deque[Outcome]) -> Iterator[Outcome]:
+def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:
     """Those from the front on of which nothing is awaited any more."""
     while waiting and waiting[0].done:
         yield waiting.popleft()

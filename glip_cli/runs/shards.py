@@ -1,7 +1,7 @@
 """A run that several processes share: a journal for each, brought together by whoever is the last to finish.
 
     DIR/shards/0-of-2.jsonl  the journal of one process
-    DIR/shards/0-of-2.done   it has a record of each of its pictures; holds a digest of the names of all pictures
+    DIR/shards/0-of-2.done   it has a record of each of its images; holds a digest of the names of all images
 
 The processes meet in the folder alone, so they need no network.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from glip_cli.runs.items import Item
-from glip_cli.runs.journal import lasting, read_records
+from glip_cli.runs.journal import fsynced, read_records
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
@@ -27,7 +27,7 @@ from glip_cli.outputs.records import AnyRecord
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of a run this process does: pictures rank, rank + world, rank + 2 world ...
+    """Which part of a run this process does: images rank, rank + world, rank + 2 world ...
 
     Attributes:
         torchrun: it was started by torchrun, which shows what all processes say on one terminal, and ends them all
@@ -54,7 +54,7 @@ class Shard:
         return cls(int(rank), int(world), "TORCHELASTIC_RUN_ID" in environment)
 
     def part_of(self, count: int) -> int:
-        """How many of `count` pictures are its."""
+        """How many of `count` images are its."""
         return len(range(self.rank, count, self.world))
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Shard:
 
 
 class Listed(Iterator[Item]):
-    """All pictures of a run as they are taken.
+    """All images of a run as they are taken.
 
     Attributes:
         count: how many were taken.
@@ -111,30 +111,30 @@ class Shards:
         with FileLock(self._lock):
             self.done.unlink(missing_ok=True)
 
-    def finish(self, pictures: str) -> tuple[int, ...]:
-        """Note that this share of the pictures with that digest is done; if all are, merge.
+    def finish(self, images: str) -> tuple[int, ...]:
+        """Note that this share of the images with that digest is done; if all are, merge.
 
         Returns the ranks of the shares that are not done; none once it was merged. A share that was finished before
-        pictures were added is not done. Raises OSError, OutputError.
+        images were added is not done. Raises OSError, OutputError.
         """
         with FileLock(self._lock):
             if self._results.exists():  # by others, since this process began
                 shutil.rmtree(self._folder, ignore_errors=True)
                 return ()
-            with lasting(self.done) as stream:
-                stream.write(pictures.encode())
+            with fsynced(self.done) as stream:
+                stream.write(images.encode())
             paths = [self._paths(rank) for rank in range(self.shard.world)]
-            left = [rank for rank, (_, done) in enumerate(paths) if not _says(done, pictures)]
+            left = [rank for rank, (_, done) in enumerate(paths) if not _says(done, images)]
             if not left:
-                with lasting(self._results) as stream:
+                with fsynced(self._results) as stream:
                     records = in_turn([journal for journal, _ in paths])
                     stream.writelines(json_bytes(record) + b"\n" for record in records)
                 shutil.rmtree(self._folder)
             return tuple(left)
 
 
-def _says(done: Path, pictures: str) -> bool:
-    return done.exists() and done.read_text() == pictures
+def _says(done: Path, images: str) -> bool:
+    return done.exists() and done.read_text() == images
 
 
 def in_turn(journals: Sequence[Path]) -> Iterator[AnyRecord]:

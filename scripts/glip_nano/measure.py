@@ -27,8 +27,8 @@ from pycocotools.cocoeval import COCOeval
 
 from glip_cli import Detector
 from glip_cli.data.image_io import read_image
-from glip_cli.detector import Seen
-from glip_cli.inference.preprocess import prepare
+from glip_cli.detector import ImageFeatures
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
 
 SYNONYMS = {
@@ -73,12 +73,12 @@ class Images:
                 boxes.append([x, y, x + w, y + h])
         self._seen = {image["id"]: self._look(folder / image["file_name"]) for image in data["images"]}
 
-    def _look(self, path: Path) -> Seen:
-        return self.detector.look([prepare(read_image(path), *self.detector.image_size())])
+    def _look(self, path: Path) -> ImageFeatures:
+        return self.detector.encode_images([preprocess(read_image(path), *self.detector.image_size())])
 
     def ask(self, image: int, labels: Sequence[str], options: DetectOptions = LEAST) -> dict[str, Boxes]:
-        plan = self.detector.plan(list(labels), options)
-        (found,) = self.detector.ask(self._seen[image], plan, options)
+        compiled = self.detector.compile_prompt(list(labels), options)
+        (found,) = self.detector.detect_features(self._seen[image], compiled, options)
         return {
             label: Boxes(found.boxes[found.label_ids == i], found.scores[found.label_ids == i])
             for i, label in enumerate(labels)

@@ -64,7 +64,7 @@ def write_folder(path: Path, rows: Rows, images: Path) -> Path:
 
 
 def write_tar(path: Path, rows: Rows, images: Path, mode: str = "w") -> Path:
-    """webdataset: a json with a list of captions before each picture."""
+    """webdataset: a json with a list of captions before each image."""
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         for image in dict.fromkeys(image for image, _ in rows):
             captions = [caption for name, caption in rows if name == image]

@@ -23,7 +23,7 @@ FORMATS = ("--format", "grounding,coco", "--format", "yolo")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 pictures in photos/, and beside them captions.jsonl with two captions each."""
+    """40 images in photos/, and beside them captions.jsonl with two captions each."""
     folder = tmp_path_factory.mktemp("set")
     write_jsonl(folder / "captions.jsonl", captioned(draw(folder / "photos", 40)))
     return folder / "photos"
@@ -49,7 +49,7 @@ def test_what_it_says_and_leaves(
     output = capsys.readouterr()
     assert output.out == ""
     told = output.err.splitlines()
-    assert told[0] == "captions: 80, of 40 pictures"
+    assert told[0] == "captions: 80, of 40 images"
     assert told[-1] == f"saved in {tmp_path / 'run'}"
     train_set, findings = read_train_set(tmp_path / "run/grounding.json", photos)
     assert len(train_set) == findings.images > 40
@@ -156,7 +156,7 @@ def test_a_tar_is_read_as_it_is(photos: Path, straight: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "--captions PATH is missing; for the same labels in every picture: glip batch"),
+        ([], "--captions PATH is missing; for the same labels in every image: glip batch"),
         (["--captions", "none.jsonl"], "--captions none.jsonl: no such file or folder"),
         (["--captions", "none.jsonl", "--format", "yolov8"], "--format yolov8: there are grounding, labelstudio"),
         (["--captions", "none.jsonl", "--threshold", "7"], "--threshold 7: give a number from 0 to 1"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.annotate.engine import GroundingEngine
-from glip_cli.annotate.grounding import by_picture, class_name, merged, tally, write_formats, write_grounding
+from glip_cli.annotate.grounding import by_image, class_name, merged, tally, write_formats, write_grounding
 from glip_cli.annotate.parts import read_sentence
 from glip_cli.checkpoints.tagger import load_tagger
 from glip_cli.data.captions import read_captions
@@ -104,7 +104,7 @@ def test_a_caption_without_a_phrase_is_a_record_that_says_so(detector: Detector,
 
 
 def test_failures_are_of_one_caption(detector: Detector, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "0.png").write_bytes((photos / "0.png").read_bytes())
     rows = [("none.png", "a [star]"), ("broken.png", "a [star]"), ("broken.png", "a [moon]"),
             ("0.png", "a ]star["), ("0.png", "a [star]")]  # fmt: skip
@@ -122,7 +122,7 @@ def test_parts_behind_the_window_are_left_out(detector: Detector) -> None:
         assert prompt is not None
         assert prompt.labels == labels
         if window == 256:
-            assert detector.plan(prompt, OPTIONS).labels == labels
+            assert detector.compile_prompt(prompt, OPTIONS).labels == labels
 
 
 def test_noun_phrases_by_the_real_tagger(
@@ -198,7 +198,7 @@ def test_classes_are_phrases_without_article() -> None:
     assert [class_name(name) for name in names] == ["red square", "moon", "owl", "the", "theatre", "a"]
 
 
-def test_the_captions_of_a_picture_become_one_record() -> None:
+def test_the_captions_of_a_image_become_one_record() -> None:
     first = found("a.jpg", "A cat", ["A cat"], [[[0, 5]]], detection("A cat", 0, 0.6, 0, 0, 10, 10))
     second = found("a.jpg", "dog, the cat", ["dog", "the cat"], [[[0, 3]], [[5, 12]]],
                    detection("the cat", 1, 0.8, 0, 0, 10, 9), detection("the cat", 1, 0.5, 0, 0, 10, 5),
@@ -210,16 +210,16 @@ def test_the_captions_of_a_picture_become_one_record() -> None:
     assert [(box["label"], box["label_id"], box["score"]) for box in one["detections"]] == [
         ("cat", 0, 0.8), ("dog", 1, 0.7), ("cat", 0, 0.5)]  # fmt: skip
     assert merged([lost]) == lost
-    assert [one["image"] for one in by_picture([lost, first, second, found("b", "", [], [])])] == ["a.jpg", "b"]
+    assert [one["image"] for one in by_image([lost, first, second, found("b", "", [], [])])] == ["a.jpg", "b"]
 
 
-def test_one_task_and_one_image_per_picture(made: list[AnyRecord], tmp_path: Path) -> None:
+def test_one_task_and_one_image_per_image(made: list[AnyRecord], tmp_path: Path) -> None:
     path = journal(tmp_path / "results.jsonl", made)
     write_formats(tmp_path, path, ["labelstudio", "coco", "yolo"])
-    pictures = [cast(Record, one) for one in by_picture(made)]
+    images = [cast(Record, one) for one in by_image(made)]
     tasks = json.loads((tmp_path / "labelstudio.json").read_text())
-    assert len(tasks) == len(pictures) == 6
-    counts = [len(one["detections"]) for one in pictures]
+    assert len(tasks) == len(images) == 6
+    counts = [len(one["detections"]) for one in images]
     assert [len(task["predictions"][0]["result"]) for task in tasks] == counts
     assert len(json.loads((tmp_path / "coco_images.json").read_text())["images"]) == 6
     assert len(json.loads((tmp_path / "coco_results.json").read_text())) == sum(counts)
@@ -227,12 +227,12 @@ def test_one_task_and_one_image_per_picture(made: list[AnyRecord], tmp_path: Pat
     assert lines == counts
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------------------------------- images
 
 
 @pytest.fixture
 def turned(tmp_path: Path) -> Path:
-    """A picture that EXIF turns by 90 degrees."""
+    """An image that EXIF turns by 90 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -241,6 +241,6 @@ def turned(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_sizes_are_of_the_upright_picture(detector: Detector, turned: Path) -> None:
+def test_sizes_are_of_the_upright_image(detector: Detector, turned: Path) -> None:
     (one,) = annotated(detector, write_jsonl(turned / "c.jsonl", [("turned.jpg", WORDS)]))
     assert (cast(Record, one)["width"], cast(Record, one)["height"]) == (40, 80)

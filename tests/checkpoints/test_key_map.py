@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glip_cli.checkpoints.formats import detect_dialect, recognise, shapes, table, to_native
+from glip_cli.checkpoints.formats import detect_dialect, infer_architecture, shapes, table, to_native
 from glip_cli.checkpoints.key_map import as_linear, from_unfold
 from glip_cli.errors import CheckpointError
 from glip_cli.model.config import ARCHITECTURES
@@ -33,7 +33,7 @@ def meta_state(letter: str, dialect: str) -> dict[str, torch.Tensor]:
 def test_every_key_and_shape_of_the_released_files(letter, dialect):
     state = meta_state(letter, dialect)
     assert detect_dialect(state) == dialect
-    assert recognise(state, dialect) == MODELS[letter]
+    assert infer_architecture(state, dialect) == MODELS[letter]
     native = to_native(state, MODELS[letter], dialect, "file")
     assert {key: tensor.shape for key, tensor in native.items()} == shapes(ARCHITECTURES[MODELS[letter]])
 
@@ -114,7 +114,7 @@ def test_other_networks_are_no_glip():
     with pytest.raises(CheckpointError, match=r"keys are like 'layer1.weight'"):
         detect_dialect({"layer1.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="sizes of none"):
-        recognise({"head.tower.0.x": torch.zeros(1)}, "native")
+        infer_architecture({"head.tower.0.x": torch.zeros(1)}, "native")
 
 
 def test_the_recipe_is_the_one_of_the_goldens():

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glip_cli.checkpoints import cache, registry, safetensors_io
-from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.checkpoints.load import Origin, convert, info, load, load_backbone, load_model
 from glip_cli.checkpoints.parts import load_detector_parts, load_tokenizer_folder, tokenizer_folder
 from glip_cli.checkpoints.registry import Checkpoint
@@ -79,7 +79,7 @@ def test_foreign_safetensors_too(tmp_path):
 @pytest.mark.parametrize("name", ["glip-mini", "glip-t-a", pytest.param("glip-l", marks=pytest.mark.long)])
 def test_a_hollow_network_has_the_buffers_of_an_ordinary_one(name):
     config = ARCHITECTURES[name]
-    ordinary, empty = Glip(config), hollow(lambda: Glip(config))
+    ordinary, empty = Glip(config), init_empty(lambda: Glip(config))
     assert all(parameter.is_meta for parameter in empty.parameters())
     buffers, expected = dict(empty.named_buffers()), dict(ordinary.named_buffers())
     assert buffers.keys() == expected.keys() != set()
@@ -98,7 +98,7 @@ def test_networks_built_meanwhile_in_other_threads_stay_real():
         thread.join()
         return torch.nn.Linear(2, 2)
 
-    assert hollow(build).weight.is_meta
+    assert init_empty(build).weight.is_meta
     assert not built[0].weight.is_meta
     assert not torch.nn.Linear(2, 2).weight.is_meta
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
 from glip_cli.checkpoints import cache, registry
-from glip_cli.checkpoints.formats import detect_dialect, recognise, shapes, table, to_native
+from glip_cli.checkpoints.formats import detect_dialect, infer_architecture, shapes, table, to_native
 from glip_cli.checkpoints.key_map import from_unfold
 from glip_cli.checkpoints.load import convert, info, load_if_backbone
 from glip_cli.checkpoints.parts import load_backbone_parts
@@ -98,7 +98,7 @@ def test_every_key_and_shape_of_the_released_extracts(name: str) -> None:
     rows = [(key.removeprefix("module."), shape) for key, _, shape, _ in manifest(f"microsoft-{letter}")]
     state = extracted({key: torch.empty(shape, device="meta") for key, shape in rows})
     assert detect_dialect(state) == "mmpretrain"
-    assert recognise(state, "mmpretrain") == architecture
+    assert infer_architecture(state, "mmpretrain") == architecture
     native = to_native(state, architecture, "mmpretrain", "file")
     every = shapes(ARCHITECTURES[architecture])
     assert {key: x.shape for key, x in native.items()} == {k: v for k, v in every.items() if k.startswith("backbone.")}

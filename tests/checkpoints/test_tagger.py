@@ -19,7 +19,7 @@ import pytest
 
 from glip_cli.checkpoints import tagger as module
 from glip_cli.checkpoints.http import DownloadError
-from glip_cli.checkpoints.tagger import TaggerData, TaggerFile, canonical, load_tagger, present, tagger_data
+from glip_cli.checkpoints.tagger import TaggerData, TaggerFile, canonical, is_cached, load_tagger, tagger_data
 from glip_cli.errors import FetchError
 from tests.checkpoints.support import Server, serving
 from tests.shared import shared
@@ -197,7 +197,7 @@ def test_archives_that_are_refused(server: Server, tmp_path: Path, content: byte
     with pytest.raises(FetchError, match=message):
         load_tagger(data(server.url("small.zip")), cache_dir=tmp_path)
     assert not (tmp_path / "taggers" / "small.zip.part").exists()
-    assert present(data(), tmp_path) is None
+    assert is_cached(data(), tmp_path) is None
 
 
 def test_a_damaged_archive_is_whole_or_refused(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_data_of_nltk_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NLTK_DATA", os.pathsep.join(["/nowhere", str(other)]))
     assert tags(load_tagger(data(), cache_dir=tmp_path / "cache", offline=True)) == TAGS
     monkeypatch.delenv("NLTK_DATA")
-    assert present(data(), tmp_path / "cache"), "it is kept in the cache from then on"
+    assert is_cached(data(), tmp_path / "cache"), "it is kept in the cache from then on"
     monkeypatch.setattr(nltk.data, "path", [str(other)])
     assert tags(load_tagger(data(), cache_dir=tmp_path / "another cache", offline=True)) == TAGS
 

@@ -228,7 +228,7 @@ def test_another_batch_size_goes_on(folder: Path) -> None:
     assert glip("photos/[012].png", "--batch-size", "4", "--workers", "1").exit_code == 0
 
 
-def test_pictures_that_changed_are_refused(folder: Path) -> None:
+def test_images_that_changed_are_refused(folder: Path) -> None:
     assert glip("photos").exit_code == 0
     Path("photos/2.png").unlink()
     result = glip("photos")
@@ -248,7 +248,7 @@ def test_a_detect_folder_is_not_taken_over(folder: Path) -> None:
 
 
 def make_hostile(place: Path) -> int:
-    """A folder of what goes wrong; how many of its names are no pictures."""
+    """A folder of what goes wrong; how many of its names are no images."""
     place.mkdir()
     good = place / "good.png"
     draw_scene(np.random.default_rng(0)).image.save(good)
@@ -375,7 +375,7 @@ def test_a_bar_on_a_terminal(folder: Path) -> None:
 
 
 def test_its_own_drawings_are_no_input(folder: Path) -> None:
-    """`glip batch .` with a folder inside for results: again, and after a kill, the pictures are the same ones."""
+    """`glip batch .` with a folder inside for results: again, and after a kill, the images are the same ones."""
     assert glip(".", "-o", "out", "--save-vis", "--save-crop").exit_code == 0
     once = records("out/results.jsonl")
     assert not [record["image"] for record in once if "vis" in record["image"]]

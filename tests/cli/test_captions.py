@@ -20,7 +20,7 @@ CAPTION = "There is a red square and a Star. The blue ring, a star"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one picture, on a machine without a tagger."""
+    """A folder with one image, on a machine without a tagger."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("NLTK_DATA", raising=False)
@@ -70,18 +70,18 @@ def test_a_number_is_no_part_of_a_phrase() -> None:
     """shared/seeds/article-walkthrough-zh.md: "a cat" is one phrase with its article, "two cat" is not."""
     shared("seeds/article-walkthrough-zh.md")
     for caption, labels in (
-        ("There is a cat and a remote in the picture", ["a cat", "a remote", "the picture"]),
-        ("There is two cat and a remote in the picture", ["cat", "a remote", "the picture"]),
+        ("There is a cat and a remote in the image", ["a cat", "a remote", "the image"]),
+        ("There is two cat and a remote in the image", ["cat", "a remote", "the image"]),
     ):
         assert found("--caption", caption)[0]["labels"] == labels
 
 
 @pytest.mark.usefixtures("tagger")
 def test_texts_that_read_like_a_sentence_are_a_caption() -> None:
-    record, said = found("-t", "There is two square and a star in the picture.")
-    assert record["labels"] == ["square", "a star", "the picture"]
+    record, said = found("-t", "There is two square and a star in the image.")
+    assert record["labels"] == ["square", "a star", "the image"]
     assert "spans" in record
-    assert "a caption, with the parts: 'square', 'a star', 'the picture' (to take it as one label: -c)" in said
+    assert "a caption, with the parts: 'square', 'a star', 'the image' (to take it as one label: -c)" in said
 
 
 @pytest.mark.usefixtures("tagger")
@@ -189,5 +189,5 @@ def test_batch_takes_captions_and_goes_on() -> None:
         assert result.exit_code == 0, result.stderr
     (line,) = Path("run/results.jsonl").read_text().splitlines()
     assert json.loads(line)["spans"] == found("--caption", CAPTION)[0]["spans"]
-    with Image.open("run/vis/0.jpg") as picture:
-        assert picture.height > 160
+    with Image.open("run/vis/0.jpg") as image:
+        assert image.height > 160

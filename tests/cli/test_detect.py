@@ -69,11 +69,11 @@ def test_nothing_found_is_a_result_and_no_error(folder: Path) -> None:
     assert "nothing found" in glip("0.png", "-t", PROMPT, "--threshold", "1").stdout
 
 
-def test_pictures_and_results_are_saved(folder: Path) -> None:
+def test_images_and_results_are_saved(folder: Path) -> None:
     result = glip("0.png", "1.png", "-t", PROMPT, "-o", "out", "--save-crop", "--threshold", "0.05")
     assert result.exit_code == 0, result.stderr
-    with Image.open("out/vis/0.jpg") as picture:
-        assert picture.size == (160, 160)
+    with Image.open("out/vis/0.jpg") as image:
+        assert image.size == (160, 160)
     record = json.loads(Path("out/preds/1.json").read_text())
     assert record["image"] == "1.png"
     assert any(Path("out/crops").rglob("*.jpg"))
@@ -169,7 +169,7 @@ def test_nothing_is_saved_when_told(folder: Path) -> None:
 
 @pytest.mark.parametrize("given", [["."], ["*.png"], ["@list.txt"], ["-"], ["0.png", "1.png"]])
 def test_inputs(folder: Path, given: list[str]) -> None:
-    Path("list.txt").write_text("# pictures\n0.png\n\n1.png\n")
+    Path("list.txt").write_text("# images\n0.png\n\n1.png\n")
     result = glip(*given, "-t", PROMPT, "--json", "--no-save-vis", "--no-save-pred", stdin="0.png\n1.png\n")
     assert result.exit_code == 0, result.stderr
     assert [Path(record["image"]).name for record in records(result)] == ["0.png", "1.png"]
@@ -210,7 +210,7 @@ def test_a_password_in_a_url_and_files_that_are_not_read(folder: Path) -> None:
 
 
 def test_some_failed_is_3_and_all_failed_is_1(folder: Path) -> None:
-    Path("bad.jpg").write_bytes(b"not a picture")
+    Path("bad.jpg").write_bytes(b"not an image")
     some = glip("0.png", "bad.jpg", "gone.jpg", "1.png", "-t", PROMPT, "--json", "--batch-size", "2")
     assert some.exit_code == 3
     assert [record["image"] for record in records(some)] == ["0.png", "bad.jpg", "gone.jpg", "1.png"]

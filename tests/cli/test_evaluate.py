@@ -349,7 +349,7 @@ def test_missing_images_are_refused_or_left_out() -> None:
 
 def test_an_image_that_cannot_be_read_counts_as_nothing_found() -> None:
     gt = draw_scenes(Path("data"), 3, seed=3)
-    Path("data/00001.png").write_bytes(b"not a picture")
+    Path("data/00001.png").write_bytes(b"not an image")
     result = glip("coco", "--gt", gt)
     assert result.exit_code == 3
     assert "00001.png" in result.stderr

@@ -16,7 +16,7 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.parts import fetch_parts
 from glip_cli.checkpoints.registry import find
 from glip_cli.cli import app
-from glip_cli.cli.console import Notes, tell
+from glip_cli.cli.console import Notes, print_line
 from glip_cli.cli.finetune import show_findings
 from glip_cli.finetune.data.readers import read_train_set
 
@@ -57,12 +57,12 @@ def test_the_names_in_a_training_set(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": classes}))
     show_findings(read_train_set(path)[1], Notes(quiet=False))
     printed = capsys.readouterr().err
-    assert "pictures that are not there" in printed
+    assert "images that are not there" in printed
     assert not CONTROL.search(printed)
 
 
 def test_every_line_goes_through_one_function(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(HOSTILE)
+    print_line(HOSTILE)
     Notes(quiet=False).say(HOSTILE)
     Notes(quiet=False).note(HOSTILE)
     printed = capsys.readouterr()

@@ -67,8 +67,8 @@ def test_cats(write: Callable[[str, Path], None], letter: str, tmp_path: Path) -
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
-    with Image.open(photo) as picture:
-        assert (record["width"], record["height"]) == picture.size
+    with Image.open(photo) as image:
+        assert (record["width"], record["height"]) == image.size
     found = [
         (d["label_id"], d["score"], [d["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")])
         for d in record["detections"]

@@ -52,7 +52,7 @@ def test_every_form_says_the_same(texts: list[str], photos: Path, tmp_path: Path
             assert content == (photos / one.name).read_bytes()
 
 
-def test_captions_of_one_picture_share_its_place(photos: Path, tmp_path: Path) -> None:
+def test_captions_of_one_image_share_its_place(photos: Path, tmp_path: Path) -> None:
     """By which it is looked at once."""
     rows = captioned(["0.png", "1.png"])
     for found in every_form(tmp_path, rows, photos):
@@ -98,7 +98,7 @@ def test_texts_may_lie_in_another_folder_than_the_images(photos: Path, tmp_path:
 def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> None:
     rows = [("a", "one [two]"), ("a", "three"), ("b", "four"), ("c", " ")]
     found = survey(write_jsonl(tmp_path / "c.jsonl", rows))
-    assert (found.captions, found.pictures, found.unmarked, found.bare) == (3, 2, 2, 1)
+    assert (found.captions, found.images, found.unmarked, found.bare) == (3, 2, 2, 1)
     for other in ([("a", "one [two]"), ("a", "Three"), ("b", "four")], rows[:2], [rows[1], rows[0], rows[2]],
                   [("a", "one [two]"), ("b", "three"), ("b", "four")]):  # fmt: skip
         assert survey(write_jsonl(tmp_path / "d.jsonl", other)).digest != found.digest
@@ -110,11 +110,11 @@ def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> 
     [
         ("c.jsonl", '{"image": "a", "caption": "b"}\nnonsense\n', r"c\.jsonl, line 2, is no JSON object; write"),
         ("c.jsonl", '["a", "b"]', "line 1, is no JSON object"),
-        ("c.jsonl", '{"caption": "b"}', "line 1: 'image' is None, not the name of a picture"),
+        ("c.jsonl", '{"caption": "b"}', "line 1: 'image' is None, not the name of an image"),
         ("c.jsonl", '{"image": "a", "caption": 3}', "line 1: 'caption' is 3, neither a text nor a list of texts"),
         ("c.jsonl", '{"image": "a", "caption": ["b", null]}', "neither a text nor a list of texts"),
-        ("c.jsonl", '{"image": "a", "caption": " "}', "no picture has a caption"),
-        ("c.jsonl", "", "no picture has a caption"),
+        ("c.jsonl", '{"image": "a", "caption": " "}', "no image has a caption"),
+        ("c.jsonl", "", "no image has a caption"),
         ("c.csv", "image,text\na,b\n", "has no column 'caption'; its first line must name image and caption"),
         ("c.csv", "", "has no column 'caption'"),
         ("c.csv", "image,caption\n,b\n", "line 2: 'image' is"),
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         survey(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="holds no picture"):
+    with pytest.raises(UsageError, match="holds no image"):
         survey(tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_a_sample_is_members_with_one_stem(tmp_path: Path) -> None:
         ("x/1.json", b'{"caption": "no"}'),
         ("y/1.cls", b"7"), ("y/1.PNG", b"two"), ("y/1.json", b'{"caption": "a cow"}'),
         ("2.jpg", b"bare"),
-        ("3.txt", b"no picture"),
+        ("3.txt", b"no image"),
         (".4.jpg", b"hidden"), (".4.txt", b"hidden"),
     )  # fmt: skip
     passed: list[str] = []

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from glip_cli.data.formats import read_tables
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_voc import thing as voc_thing
 from tests.data.test_voc import written, xml
 from tests.data.test_yolo import BOX_160, corners, image
-from tests.evaluation.datasets import two_pictures
+from tests.evaluation.datasets import two_images
 
 CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 
@@ -50,7 +50,7 @@ def test_csv_with_odd_lines(tmp_path: Path) -> None:
     lines = 'sub\\b.png,0,0,"ring, red",0,0,10,10\na.png,160,160,star,40,40,120,120\na.png,160,160,star,40,,120\n'
     (tmp_path / "x.csv").write_text(CSV + lines)
     tables, (row,) = read(tmp_path / "x.csv")
-    assert (row.what, row.count) == (Fault.BOX_FORM.what, 1)
+    assert (row.what, row.count) == (DataIssue.BOX_FORM.what, 1)
     assert "x.csv, line 4: ymin" in row.example
     assert [one["name"] for one in tables.categories] == ["ring, red", "star"]
     assert tables.images[0] == {"id": 1, "file_name": "sub/b.png"}
@@ -78,7 +78,7 @@ def test_a_folder_with_a_folder_for_each_split(tmp_path: Path, split: str, folde
 
 def test_a_folder_with_one_json(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(two_pictures()))
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(two_images()))
     tables, _ = read(tmp_path)
     assert (tables.folder, len(tables.annotations)) == (tmp_path / "train", 3)
 
@@ -86,8 +86,8 @@ def test_a_folder_with_one_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "has_test"),
     [
-        ({"a.json": json.dumps(two_pictures())}, False),
-        ({"test/a.json": json.dumps(two_pictures())}, True),
+        ({"a.json": json.dumps(two_images())}, False),
+        ({"test/a.json": json.dumps(two_images())}, True),
         ({"a.xml": xml("a.png", voc_thing()), "ImageSets/Main/train.txt": "a"}, False),
         ({"a.xml": xml("a.png", voc_thing()), "ImageSets/Main/test.txt": "a"}, True),
         ({"data.yaml": "names: [star]", "images/a.png": ""}, False),

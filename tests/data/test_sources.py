@@ -1,4 +1,4 @@
-"""From INPUT arguments to a stream of pictures: order, laziness, lists, links, and a real server for URLs."""
+"""From INPUT arguments to a stream of images: order, laziness, lists, links, and a real server for URLs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from glip_cli.data import download, image_files_below
 from glip_cli.data.download import fetch
 from glip_cli.data.image_files_below import Passed
 from glip_cli.data.image_io import read_image
-from glip_cli.data.sources import Source, expand
+from glip_cli.data.sources import ImageInput, expand
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.utils.text_format import shown_url
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with `photos/` in it. expand() never opens a picture, so they are empty."""
+    """The current folder, with `photos/` in it. expand() never opens an image, so they are empty."""
     for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deep/d.tif", ".git/e.jpg", "z.jpg"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def test_a_file_keeps_the_name_that_was_typed() -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("folder", ["photos", "photos/", "./photos"])
-def test_a_folder_gives_its_pictures_sorted_and_nothing_hidden(folder: str) -> None:
+def test_a_folder_gives_its_images_sorted_and_nothing_hidden(folder: str) -> None:
     assert names(folder) == EVERYTHING
 
 
@@ -111,7 +111,7 @@ def test_links_that_lead_back_do_no_harm(here: Path) -> None:
     assert names("photos") == names("photos/**/*") == expected
 
 
-def test_a_folder_called_as_a_picture_is_one_that_fails_unless_it_holds_some(here: Path) -> None:
+def test_a_folder_called_as_a_image_is_one_that_fails_unless_it_holds_some(here: Path) -> None:
     for folder in ("w.jpg", "x.jpg/sub", "y.jpg", "plain"):
         (here / "photos" / folder).mkdir(parents=True)
     (here / "photos/x.jpg/notes.txt").touch()
@@ -158,7 +158,7 @@ def test_python_can_end_while_a_thread_waits_for_stdin() -> None:
 
 
 @pytest.mark.parametrize("text", ["empty", "*.nothing", "empty/**", "@empty.txt", "@comments.txt"])
-def test_an_input_without_a_picture_is_said_before_any_work(here: Path, text: str) -> None:
+def test_an_input_without_a_image_is_said_before_any_work(here: Path, text: str) -> None:
     (here / "empty").mkdir()
     (here / "empty.txt").touch()
     (here / "comments.txt").write_text("# nothing\n\n")
@@ -202,7 +202,7 @@ def test_what_a_folder_holds_besides_is_counted_by_suffix(here: Path, inputs: li
 def test_a_folder_of_other_formats_says_so(here: Path) -> None:
     (here / "phone").mkdir()
     (here / "phone/IMG_1.HEIC").touch()
-    with pytest.raises(UsageError, match=r"holds no picture; .* \(1 file of formats that are not read: \.heic 1\)"):
+    with pytest.raises(UsageError, match=r"holds no image; .* \(1 file of formats that are not read: \.heic 1\)"):
         expand(["phone"])
 
 
@@ -305,7 +305,7 @@ def test_a_list_that_cannot_be_read(text: str) -> None:
         expand([text])
 
 
-def test_a_picture_given_as_a_list(here: Path) -> None:
+def test_a_image_given_as_a_list(here: Path) -> None:
     (here / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     with pytest.raises(UsageError, match=r"@a\.png holds binary data"):
         list(expand(["@a.png"]))
@@ -323,7 +323,7 @@ def test_paths_on_stdin() -> None:
 
 
 def test_stdin_without_a_line() -> None:
-    with pytest.raises(UsageError, match="stdin named no picture"):
+    with pytest.raises(UsageError, match="stdin named no image"):
         names("-", stdin=io.BytesIO(b"\n"))
 
 
@@ -354,7 +354,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/garbage":
             self.wfile.write(b"no http at all\r\n\r\n")
             return None
-        bodies = {"/a.jpg": b"picture", "/caf%C3%A9%20(1).jpg": b"coffee", "/page": b" <html>", "/large": b"x" * 2000}
+        bodies = {"/a.jpg": b"image", "/caf%C3%A9%20(1).jpg": b"coffee", "/page": b" <html>", "/large": b"x" * 2000}
         body = bodies.get(self.path)
         if self.path.startswith("/login"):
             body = self.headers.get("Authorization", "nothing").encode()
@@ -389,8 +389,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_url_is_fetched_when_it_is_opened(server: str) -> None:
     (source,) = expand([f"{server}/a.jpg"])
-    assert source == Source(f"{server}/a.jpg", f"{server}/a.jpg")
-    assert source.open() == b"picture"
+    assert source == ImageInput(f"{server}/a.jpg", f"{server}/a.jpg")
+    assert source.open() == b"image"
 
 
 def test_a_url_with_letters_and_spaces(server: str) -> None:
@@ -446,7 +446,7 @@ def test_what_gives_access_is_not_shown(url: str, shown: str) -> None:
 
 
 def test_a_redirect_to_http_is_followed(server: str) -> None:
-    assert fetch(f"{server}/to/{server}/a.jpg") == b"picture"
+    assert fetch(f"{server}/to/{server}/a.jpg") == b"image"
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/a.jpg", "data:,x"])
@@ -469,12 +469,12 @@ def check(url: str, reason: str, **options: float) -> None:
     ("path", "reason"),
     [
         ("/nowhere.jpg", "answers 404 Not Found; check the URL"),
-        ("/page", r"sent text \(text/html\), not a picture"),
+        ("/page", r"sent text \(text/html\), not an image"),
         ("/short", "cut short after 4 of 8 bytes"),
         ("/garbage", "cannot be fetched"),
     ],
 )
-def test_answers_that_are_no_picture(server: str, path: str, reason: str) -> None:
+def test_answers_that_are_no_image(server: str, path: str, reason: str) -> None:
     check(server + path, reason)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_cli.data.issues import Fault, Finding, Tally
+from glip_cli.data.issues import DataIssue, Finding, Tally
 from glip_cli.data.tables import Tables
 from glip_cli.data.voc import read_voc
 from glip_cli.errors import UsageError
@@ -52,7 +52,7 @@ def read(folder: Path, images: Path | None = None, split: str = "train") -> tupl
         ("Annotations/a.xml", "a.png", "JPEGImages/a.jpg"),  # converted since
         ("Annotations/new name.xml", "IMG_1.JPG", "JPEGImages/new name.png"),  # renamed since
         ("Annotations/x.y.xml", "x.y", "JPEGImages/x.y.png"),
-        ("Annotations/a.xml", r"C:\me\pictures\a.png", "JPEGImages/a.png"),
+        ("Annotations/a.xml", r"C:\me\images\a.png", "JPEGImages/a.png"),
         ("Annotations/a.xml", "/home/me/ü b.png", "images/ü b.png"),
         ("Annotations/deep/a.xml", "a.png", "JPEGImages/deep/a.png"),
         ("a.xml", "a.png", "a.png"),
@@ -97,7 +97,7 @@ def test_splits_of_the_devkit(tmp_path: Path, lists: dict[str, str], split: str,
         (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
     tables, found = read(tmp_path, split=split)
     assert [row["file_name"] for row in tables.images] == [f"{name}.png" for name in names]
-    others = [(Fault.IMAGE_OTHER.what, 3 - len(names))] if len(names) < 3 else []
+    others = [(DataIssue.IMAGE_OTHER.what, 3 - len(names))] if len(names) < 3 else []
     assert [(row.what, row.count) for row in found] == others
 
 
@@ -112,7 +112,7 @@ def test_a_split_that_lists_nothing(tmp_path: Path) -> None:
 def test_images_that_are_missing_and_images_without_xml(tmp_path: Path) -> None:
     folder = written(tmp_path, {"Annotations/a.xml": xml("a.png", thing()), "JPEGImages/b.png": b""})
     tables, (row,) = read(folder)
-    assert (row.what, row.count) == (Fault.IMAGE_UNLISTED.what, 1)
+    assert (row.what, row.count) == (DataIssue.IMAGE_UNLISTED.what, 1)
     assert row.example.endswith("b.png")
     assert (tables.paths, tables.images) == ({}, [{"id": 1, "file_name": "a.png"}])
 
@@ -152,8 +152,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     written(tmp_path, {"a.xml": xml("a.png", thing()), "a.png": b""})
     tables, found = read(tmp_path)
     assert [(row.what, row.count) for row in found] == [
-        (Fault.FILE_UNREADABLE.what, 1),
-        (Fault.IMAGE_UNLISTED.what, 1),
+        (DataIssue.FILE_UNREADABLE.what, 1),
+        (DataIssue.IMAGE_UNLISTED.what, 1),
     ]
     assert corners(tables) == [BOX_160]
     assert len(tables.images) == 1
@@ -181,7 +181,7 @@ def test_a_doctype_without_entities_is_no_harm(tmp_path: Path) -> None:
 def test_objects_without_a_box(tmp_path: Path, box: str) -> None:
     things = thing(), thing("ring", box)
     tables, (row,) = read(written(tmp_path, {"a.xml": xml("a.png", *things), "a.png": b""}))
-    assert (row.what, row.count, row.action) == (Fault.BOX_FORM.what, 1, "dropped")
+    assert (row.what, row.count, row.action) == (DataIssue.BOX_FORM.what, 1, "dropped")
     assert "a.xml: object 2: " in row.example
     assert corners(tables) == [BOX_160]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glip_cli.data.issues import KEPT, STOPS, Fault, Finding, Tally
+from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Tally
 from glip_cli.data.tables import Tables
 from glip_cli.data.yolo import read_yolo
 from glip_cli.errors import UsageError
@@ -121,7 +121,7 @@ def test_triangles_among_polygons_end_in_coordinates(tmp_path: Path) -> None:
 def test_lines_that_may_be_two_things_stop(tmp_path: Path, line: str) -> None:
     """Whatever was guessed would be silently wrong for someone: data.yaml must say it."""
     (row,) = yolo(tmp_path, line)[1]
-    assert (row.what, row.count, row.action) == (Fault.LINE_FORM.what, 1, STOPS)
+    assert (row.what, row.count, row.action) == (DataIssue.LINE_FORM.what, 1, STOPS)
     assert "a.txt, line 1: " in row.example
     with pytest.raises(UsageError, match=r"say kpt_shape or task in data\.yaml; first .*a\.txt, line 1") as caught:
         read_ground_truth(tmp_path, split="train")
@@ -146,7 +146,7 @@ def test_lines_that_may_be_two_things_stop(tmp_path: Path, line: str) -> None:
 )
 def test_lines_that_are_none(tmp_path: Path, yaml: str, line: str) -> None:
     tables, (row,) = yolo(tmp_path, f"\n{line}\n0 {BOX}\n", f"names: [star]\n{yaml}")
-    assert (row.what, row.count, row.action) == (Fault.LINE.what, 1, "dropped")
+    assert (row.what, row.count, row.action) == (DataIssue.LINE.what, 1, "dropped")
     assert "a.txt, line 2" in row.example
     assert corners(tables) == [BOX_160]
 
@@ -176,12 +176,12 @@ def test_separators_and_encodings(tmp_path: Path, labels: bytes) -> None:
 
 def test_labels_that_are_no_text(tmp_path: Path) -> None:
     (row,) = yolo(tmp_path, b"\xff\x00\x81")[1]
-    assert (row.what, row.count) == (Fault.LINE.what, 1)
+    assert (row.what, row.count) == (DataIssue.LINE.what, 1)
 
 
 def test_classes_that_there_are_none_of(tmp_path: Path) -> None:
     tables, (row,) = yolo(tmp_path, f"0 {BOX}\n1 {BOX}\n-1 {BOX}\n0.5 {BOX}")
-    assert (row.what, row.count) == (Fault.BOX_CATEGORY.what, 3)
+    assert (row.what, row.count) == (DataIssue.BOX_CATEGORY.what, 3)
     assert "line 2: class 1" in row.example
     assert corners(tables) == [BOX_160]
 
@@ -229,7 +229,7 @@ def test_aliases_unfold_to_nothing_endless(tmp_path: Path) -> None:
 
 def test_the_number_of_classes(tmp_path: Path) -> None:
     (row,) = yolo(tmp_path, "", "names: [a, b]\nnc: 80")[1]
-    assert (row.what, row.action) == (Fault.CATEGORY_COUNT.what, KEPT)
+    assert (row.what, row.action) == (DataIssue.CATEGORY_COUNT.what, KEPT)
     assert 'nc is "80", and there are 2 names' in row.example
     assert yolo(tmp_path, "", "names: [a, b]\nnc: 2")[1] == []
 
@@ -298,7 +298,7 @@ def test_labels_without_their_image(tmp_path: Path) -> None:
     (tmp_path / "images" / "b.png").unlink()
     (tmp_path / "labels" / "classes.txt").write_text("star")
     tables, (row,) = read(tmp_path)
-    assert (row.what, row.count) == (Fault.IMAGE_MISSING.what, 1)
+    assert (row.what, row.count) == (DataIssue.IMAGE_MISSING.what, 1)
     assert row.example.endswith("b.txt has no image")
     assert len(tables.images) == 1
 
@@ -315,5 +315,5 @@ def test_a_damaged_image_has_no_boxes_in_pixels(tmp_path: Path) -> None:
     layout(tmp_path, "train: images", ("images/a.png", "labels/a.txt"), ("images/b.png", "labels/b.txt"))
     (tmp_path / "images" / "a.png").write_bytes(b"")
     tables, (row,) = read(tmp_path)
-    assert (row.what, row.count) == (Fault.BOX_UNPLACED.what, 1)
+    assert (row.what, row.count) == (DataIssue.BOX_UNPLACED.what, 1)
     assert [row["image_id"] for row in tables.annotations] == [2]

@@ -82,7 +82,7 @@ def code_spans(page: str) -> list[str]:
 
 
 def links(page: str) -> list[str]:
-    """Targets of links and pictures."""
+    """Targets of links and images."""
     return re.findall(r"\]\(([^)\s]+)\)", prose(page))
 
 

@@ -1,4 +1,4 @@
-"""Links lead somewhere, pictures are there and light, and paths in backticks exist."""
+"""Links lead somewhere, images are there and light, and paths in backticks exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.pages import DIARY, ROOT, anchors, code_spans, links, pages, text_of
 
-HEAVIEST = 150_000  # bytes of a picture
+HEAVIEST = 150_000  # bytes of an image
 OWN_PATH = re.compile(r"(glip_cli|tests|docs|scripts|benchmarks)/[\w./-]+")
 LONGEST = 145  # lines of a page about a command
 
@@ -33,7 +33,7 @@ def test_paths_in_backticks_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "images").glob("*.[jp][pn]g")), ids=lambda path: path.name)
-def test_pictures_are_light_and_shown(path: Path) -> None:
+def test_images_are_light_and_shown(path: Path) -> None:
     assert path.stat().st_size < HEAVIEST
     assert any(f"images/{path.name}" in text_of(page) for page in pages())
 

@@ -32,8 +32,8 @@ def hit(image: int, category: int, xywh: list[float], score: float) -> dict[str,
     return {"image_id": image, "category_id": category, "bbox": xywh, "score": score}
 
 
-def two_pictures() -> dict[str, Any]:
-    """Two pictures, a cat in each, a dog in the first."""
+def two_images() -> dict[str, Any]:
+    """Two images, a cat in each, a dog in the first."""
     return {
         "images": [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 100} for i in (1, 2)],
         "categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}],
@@ -48,7 +48,7 @@ def two_pictures() -> dict[str, Any]:
 def random_set(
     seed: int, *, crowds: bool = True, federated: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth with gaps in its ids, pictures without boxes and categories without boxes, of all three sizes;
+    """Ground truth with gaps in its ids, images without boxes and categories without boxes, of all three sizes;
     results near the boxes, doubled, of wrong classes and from nowhere, with scores that tie.
     """
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from glip_cli.evaluation.calibrate import (
     write_thresholds,
 )
 from glip_cli.evaluation.ground_truth import GroundTruth
-from tests.evaluation.datasets import box, hit, random_set, read, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, two_images
 
 HERE, ELSEWHERE = [0, 0, 50, 50], [150, 50, 20, 20]
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -36,14 +36,14 @@ def test_by_hand(tmp_path: Path) -> None:
         hit(2, 3, HERE, 0.7),
         hit(2, 3, ELSEWHERE, 0.4),
     ]
-    thresholds = own_thresholds(read(tmp_path, two_pictures()), results)
+    thresholds = own_thresholds(read(tmp_path, two_images()), results)
     assert list(thresholds) == ["cat", "dog"]
     assert thresholds["cat"] == Threshold(0.55, pytest.approx(0.8), pytest.approx(2 / 3), 1.0, 2)
     assert thresholds["dog"] == Threshold(None, 0, 0, 0, 1, "none of its boxes was found")
 
 
 def test_a_label_without_boxes(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"].pop()
     thresholds = own_thresholds(read(tmp_path, content), [hit(1, 5, HERE, 0.9)])
     assert thresholds["dog"] == Threshold(None, 0, 0, 0, 0, "no box in the ground truth")
@@ -51,24 +51,24 @@ def test_a_label_without_boxes(tmp_path: Path) -> None:
 
 def test_a_second_box_on_the_same_object_is_wrong(tmp_path: Path) -> None:
     results = [hit(1, 3, HERE, 0.9), hit(1, 3, HERE, 0.8), hit(2, 3, HERE, 0.3)]
-    cat = own_thresholds(read(tmp_path, two_pictures()), results)["cat"]
+    cat = own_thresholds(read(tmp_path, two_images()), results)["cat"]
     assert (cat.f1, cat.precision, cat.recall) == pytest.approx((0.8, 2 / 3, 1.0))
 
 
 def test_a_score_of_zero_exceeds_no_threshold(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     assert own_thresholds(truth, [hit(1, 3, HERE, 0.0)])["cat"].reason == "none of its boxes was found"
     assert own_thresholds(truth, [hit(1, 3, HERE, 0.5), hit(2, 3, HERE, 0.0)])["cat"].recall == 0.5
 
 
 def test_iou_is_the_one_asked_for(tmp_path: Path) -> None:
-    truth, results = read(tmp_path, two_pictures()), [hit(1, 3, [0, 0, 50, 35], 0.9)]
+    truth, results = read(tmp_path, two_images()), [hit(1, 3, [0, 0, 50, 35], 0.9)]
     assert own_thresholds(truth, results, iou=0.7)["cat"].threshold is not None
     assert own_thresholds(truth, results, iou=0.71)["cat"].threshold is None
 
 
 def test_crowds_count_neither_way(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"][1] = box(2, 2, 3, [0, 0, 100, 100], iscrowd=1)
     results = [hit(2, 3, [10, 10, 10, 10], 0.9), hit(1, 3, HERE, 0.5)]
     cat = own_thresholds(read(tmp_path, content), results)["cat"]
@@ -76,7 +76,7 @@ def test_crowds_count_neither_way(tmp_path: Path) -> None:
 
 
 def test_in_lvis_what_was_not_looked_for_does_not_count(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"] = content["annotations"][:1]
     for image in content["images"]:
         image["neg_category_ids"] = []
@@ -88,13 +88,13 @@ def test_in_lvis_what_was_not_looked_for_does_not_count(tmp_path: Path) -> None:
 
 def test_equal_scores_stand_or_fall_together(tmp_path: Path) -> None:
     results = [hit(1, 3, HERE, 0.5), hit(1, 3, ELSEWHERE, 0.5), hit(2, 3, HERE, 0.5)]
-    cat = own_thresholds(read(tmp_path, two_pictures()), results)["cat"]
+    cat = own_thresholds(read(tmp_path, two_images()), results)["cat"]
     assert (cat.precision, cat.recall) == (pytest.approx(2 / 3), 1)
 
 
 def test_nothing_is_known_below_the_lowest_score(tmp_path: Path) -> None:
     """Results cut at 0.3 say nothing of 0.2: the threshold stays at or above 0.3 where it can, just below else."""
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     above = own_thresholds(truth, [hit(1, 3, HERE, 0.5), hit(1, 5, ELSEWHERE, 0.3)])["cat"].threshold
     assert above == pytest.approx(0.4)
     at = own_thresholds(truth, [hit(1, 3, HERE, 0.3)])["cat"].threshold
@@ -149,7 +149,7 @@ def test_no_other_threshold_is_better(tmp_path: Path, seed: int) -> None:
 
 def boxes_of(cats: int, dogs: int) -> dict[str, Any]:
     """So many cats and dogs, one in each image, and a bird that is in none."""
-    content = two_pictures()
+    content = two_images()
     content["images"] = [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, cats + dogs + 1)]
     content["annotations"] = [box(i, i, 3 if i <= cats else 5, HERE) for i in range(1, cats + dogs + 1)]
     content["categories"].append({"id": 7, "name": "bird"})
@@ -179,7 +179,7 @@ def test_a_label_that_was_not_found_takes_the_pooled_threshold(tmp_path: Path) -
 
 
 def test_nothing_is_found_at_all(tmp_path: Path) -> None:
-    thresholds = best_thresholds(read(tmp_path, two_pictures()), [hit(1, 3, ELSEWHERE, 0.9)])
+    thresholds = best_thresholds(read(tmp_path, two_images()), [hit(1, 3, ELSEWHERE, 0.9)])
     assert {one.threshold for one in thresholds.values()} == {None}
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from glip_cli.evaluation.coco import COCO_KEYS, BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
-from tests.evaluation.datasets import box, hit, random_set, read, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, two_images
 from tests.shared import shared
 
 
@@ -35,7 +35,7 @@ def pycocotools_stats(content: dict[str, Any], results: list[dict[str, Any]]) ->
 
 def test_one_hit_of_two_by_hand(tmp_path: Path) -> None:
     """Of two cats one is found exactly: recall 1/2 with precision 1, so precision is 1 at 51 of 101 recalls."""
-    scores = coco_scores(read(tmp_path, two_pictures()), [hit(1, 3, [0, 0, 50, 50], 0.9)])
+    scores = coco_scores(read(tmp_path, two_images()), [hit(1, 3, [0, 0, 50, 50], 0.9)])
     cat, dog = scores.per_class
     assert (cat.name, cat.boxes, cat.detections) == ("cat", 2, 1)
     assert pytest.approx(51 / 101) == cat.AP
@@ -46,7 +46,7 @@ def test_one_hit_of_two_by_hand(tmp_path: Path) -> None:
 
 def test_iou_decides_which_thresholds_a_box_passes(tmp_path: Path) -> None:
     """50 x 50 against 50 x 40 is IoU 0.8: it passes 0.50 to 0.80, seven of ten."""
-    content = two_pictures()
+    content = two_images()
     content["annotations"] = content["annotations"][:1]
     scores = coco_scores(read(tmp_path, content), [hit(1, 3, [0, 0, 50, 40], 0.9)])
     assert scores.summary["AP"] == pytest.approx(0.7)
@@ -55,8 +55,8 @@ def test_iou_decides_which_thresholds_a_box_passes(tmp_path: Path) -> None:
     assert scores.per_class[1].AP == -1
 
 
-def test_a_picture_without_boxes_counts(tmp_path: Path) -> None:
-    content = two_pictures()
+def test_a_image_without_boxes_counts(tmp_path: Path) -> None:
+    content = two_images()
     content["annotations"] = content["annotations"][:1]
     right, elsewhere = hit(1, 3, [0, 0, 50, 50], 0.8), hit(2, 3, [0, 0, 50, 50], 0.9)
     truth = read(tmp_path, content)
@@ -65,7 +65,7 @@ def test_a_picture_without_boxes_counts(tmp_path: Path) -> None:
 
 
 def test_what_lies_in_a_crowd_is_not_false(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"] = [box(1, 1, 3, [0, 0, 50, 50]), box(2, 1, 3, [60, 0, 100, 100], iscrowd=1)]
     results = [hit(1, 3, [0, 0, 50, 50], 0.5), hit(1, 3, [80, 20, 10, 10], 0.9)]
     scores = coco_scores(read(tmp_path, content), results)
@@ -74,16 +74,16 @@ def test_what_lies_in_a_crowd_is_not_false(tmp_path: Path) -> None:
 
 
 def test_no_result_is_zero_and_no_truth_is_minus_one(tmp_path: Path) -> None:
-    scores = coco_scores(read(tmp_path, two_pictures()), [])
+    scores = coco_scores(read(tmp_path, two_images()), [])
     assert tuple(scores.summary) == COCO_KEYS
     assert (scores.summary["AP"], scores.summary["AR100"], scores.summary["APl"]) == (0, 0, -1)
     assert [score.AP for score in scores.per_class] == [0, 0]
-    empty = coco_scores(read(tmp_path, {**two_pictures(), "annotations": []}), [hit(1, 3, [0, 0, 5, 5], 0.5)])
+    empty = coco_scores(read(tmp_path, {**two_images(), "annotations": []}), [hit(1, 3, [0, 0, 5, 5], 0.5)])
     assert set(empty.summary.values()) == {-1}
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"][1]["id"] = 1
     content["categories"][0]["name"] = None
     coco_scores(read(tmp_path, content), [hit(1, 3, [0, 0, 50, 50], 0.9)])
@@ -125,7 +125,7 @@ def test_as_pycocotools_on_random_sets(tmp_path: Path, seed: int) -> None:
     ids=str,
 )
 def test_as_pycocotools_on_odd_annotations(tmp_path: Path, change: dict[str, Any]) -> None:
-    content = two_pictures()
+    content = two_images()
     content["annotations"][0].update(change)
     results = [hit(i, c, row["bbox"], 0.5 + i / 10) for row in content["annotations"] for i in (1, 2) for c in (3, 5)]
     expected, _ = pycocotools_stats(content, results)
@@ -134,7 +134,7 @@ def test_as_pycocotools_on_odd_annotations(tmp_path: Path, change: dict[str, Any
 
 @pytest.mark.parametrize("table", ["images", "categories"])
 def test_as_pycocotools_where_rows_repeat(tmp_path: Path, table: str) -> None:
-    content = two_pictures()
+    content = two_images()
     content[table] += content[table][:1]
     results = [hit(1, 3, [0, 0, 50, 40], 0.9), hit(2, 5, [0, 0, 50, 50], 0.8)]
     expected, _ = pycocotools_stats(content, results)
@@ -143,7 +143,7 @@ def test_as_pycocotools_where_rows_repeat(tmp_path: Path, table: str) -> None:
 
 def test_annotation_id_0_counts_as_found(tmp_path: Path) -> None:
     """The one number that differs: pycocotools takes a match with the id 0 for none."""
-    content = two_pictures()
+    content = two_images()
     results = [hit(row["image_id"], row["category_id"], row["bbox"], 0.9) for row in content["annotations"]]
     content["annotations"][0]["id"] = 0
     truth = read(tmp_path, content)

@@ -8,7 +8,7 @@ import pytest
 
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
-from glip_cli.evaluation.compare import Comparison, Row, compare_metrics, compare_scores
+from glip_cli.evaluation.compare import Comparison, MetricChange, compare_metrics, compare_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.lvis import lvis_scores
 from tests.evaluation.datasets import box, hit, read
@@ -18,7 +18,7 @@ COUNT = 30
 
 @pytest.fixture
 def truth(tmp_path: Path) -> GroundTruth:
-    """A cat in each of thirty pictures, where a dog was looked for in vain; all cats are medium."""
+    """A cat in each of thirty images, where a dog was looked for in vain; all cats are medium."""
     images = [{"id": i, "neg_category_ids": [4], "not_exhaustive_category_ids": []} for i in range(1, COUNT + 1)]
     return read(
         tmp_path,
@@ -34,8 +34,8 @@ def found(*images: int) -> list[dict[str, object]]:
     return [hit(i, 3, [0, 0, 50, 50], 0.5) for i in images]
 
 
-def test_the_interval_of_a_share_of_pictures(truth: GroundTruth) -> None:
-    """With all boxes right, AR is the share of pictures found, so the interval is a binomial's: 20 of 30 more found,
+def test_the_interval_of_a_share_of_images(truth: GroundTruth) -> None:
+    """With all boxes right, AR is the share of images found, so the interval is a binomial's: 20 of 30 more found,
     standard deviation sqrt(2/9/30) = .086, 95 % within about 2/3 -+ .17.
     """
     a, b = coco_scores(truth, found(*range(1, 6))), coco_scores(truth, found(*range(1, 26)))
@@ -100,7 +100,7 @@ def test_resampling_asks_the_kernel_for_little_memory(tmp_path: Path) -> None:
 def test_lvis_runs(truth: GroundTruth, fixed: bool) -> None:
     a, b = (lvis_scores(truth, found(*images), fixed=fixed) for images in (range(1, 6), range(1, 26)))
     rows = {row.metric: row for row in compare_scores(a, b, samples=200).rows}
-    assert rows["APr"] == Row("APr", -1, -1, None)
+    assert rows["APr"] == MetricChange("APr", -1, -1, None)
     recall = rows["AR"]
     assert recall.difference == pytest.approx(2 / 3)
     assert recall.low is not None
@@ -120,7 +120,11 @@ def test_what_cannot_be_compared(truth: GroundTruth, tmp_path: Path) -> None:
 def test_tables_of_numbers() -> None:
     a = {"AP": 0.5, "APs": -1.0, "model": "glip-t", "AP50": 0.7, "same": True, "bad": float("nan"), "seconds": 3}
     b = {"APs": 0.2, "AP": 0.25, "AP50": None, "model": "glip-l", "same": True, "bad": 1.0, "seconds": 5}
-    rows = (Row("AP", 0.5, 0.25, -0.25), Row("APs", -1.0, 0.2, None), Row("seconds", 3, 5, 2))
+    rows = (
+        MetricChange("AP", 0.5, 0.25, -0.25),
+        MetricChange("APs", -1.0, 0.2, None),
+        MetricChange("seconds", 3, 5, 2),
+    )
     assert compare_metrics(a, b) == Comparison(rows)
     with pytest.raises(UsageError, match="no metric in common"):
         compare_metrics({"AP": 1.0}, {"AP": "high"})

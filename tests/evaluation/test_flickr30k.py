@@ -31,15 +31,15 @@ A dog follows [/EN#1/people The men] .
 
 
 def dataset(root: Path, names: tuple[str, ...] = ("1",), sentences: str = SENTENCES, xml: str = XML) -> Path:
-    """A data set as microsoft/GLIP has it, of pictures that share sentences and boxes."""
-    entities, pictures = root / "flickr30k", root / "flickr30k_images" / "val"
-    for folder in (entities / "Sentences", entities / "Annotations", pictures):
+    """A data set as microsoft/GLIP has it, of images that share sentences and boxes."""
+    entities, images = root / "flickr30k", root / "flickr30k_images" / "val"
+    for folder in (entities / "Sentences", entities / "Annotations", images):
         folder.mkdir(parents=True)
     (entities / "val.txt").write_text("".join(f"{name}\n" for name in names))
     for name in names:
         (entities / "Sentences" / f"{name}.txt").write_text(sentences, encoding="utf-8")
         (entities / "Annotations" / f"{name}.xml").write_text(xml)
-        (pictures / f"{name}.jpg").touch()
+        (images / f"{name}.jpg").touch()
     return root
 
 
@@ -203,7 +203,7 @@ def test_the_order_is_that_of_the_split(tmp_path: Path) -> None:
     assert [item.image_id for item in flickr_items(root, "val")] == ["9", "9", "10", "10", "8", "8"]
 
 
-def test_the_inner_folder_and_named_pictures_will_do(tmp_path: Path) -> None:
+def test_the_inner_folder_and_named_images_will_do(tmp_path: Path) -> None:
     root = dataset(tmp_path / "data")
     assert len(list(flickr_items(root / "flickr30k", "val"))) == 2
     (root / "flickr30k_images").rename(tmp_path / "elsewhere")
@@ -219,18 +219,18 @@ def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
     root = dataset(tmp_path)
     with pytest.raises(UsageError, match=r"there is no test\.txt; splits there: 'val'"):
         flickr_items(root, "test")
-    with pytest.raises(UsageError, match=r"no picture 1\.jpg there"):
+    with pytest.raises(UsageError, match=r"no image 1\.jpg there"):
         flickr_items(root, "val", images=tmp_path)
     (root / "flickr30k" / "val.txt").write_text("1\n../../secret\n")
     with pytest.raises(UsageError, match=r'val\.txt: "\.\./\.\./secret" leads out of the folder'):
         flickr_items(root, "val")
     (root / "flickr30k" / "val.txt").write_text("\n")
-    with pytest.raises(UsageError, match="names no picture"):
+    with pytest.raises(UsageError, match="names no image"):
         flickr_items(root, "val")
 
 
 def test_the_shared_folder(tmp_path: Path) -> None:
-    """Its one picture with both files, by a split of its own; the chains 1, 4 and 6 have boxes."""
+    """Its one image with both files, by a split of its own; the chains 1, 4 and 6 have boxes."""
     source = shared("data/eval/flickr30k")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1000092795.jpg").touch()

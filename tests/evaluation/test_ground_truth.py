@@ -14,18 +14,18 @@ from glip_cli.data.rows import Category, ImageRow
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import find_images, read_ground_truth
-from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_pictures
+from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_images
 from tests.shared import shared
 
 
 def with_annotation(**change: Any) -> dict[str, Any]:
-    content = two_pictures()
+    content = two_images()
     content["annotations"][0].update(change)
     return content
 
 
 def test_what_is_read(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["images"][0].update(neg_category_ids=[5], not_exhaustive_category_ids=[], coco_url="http://x/val2017/1.jpg")
     content["categories"][1]["frequency"] = "r"
     truth = read(tmp_path, content)
@@ -53,7 +53,7 @@ def test_nothing_is_lost_or_changed(tmp_path: Path, seed: int, federated: bool) 
 
 
 def test_ids_in_words_become_numbers(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     expected = read(tmp_path, content)
     for row in content["annotations"]:
         row.update(id=str(row["id"]), image_id=str(row["image_id"]), category_id=float(row["category_id"]))
@@ -99,11 +99,11 @@ def test_annotations_that_cannot_be_are_left_out_and_named(
     (note,) = truth.notes
     assert note.startswith("1 boxes that are not four finite numbers, or of odd ids; first truth.json: annotations[0]")
     assert re.search(message, note)
-    assert truth.annotations == read(tmp_path, two_pictures()).annotations[1:]
+    assert truth.annotations == read(tmp_path, two_images()).annotations[1:]
 
 
 def test_no_annotation_can_be_read(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     for row in content["annotations"]:
         row["bbox"] = None
     with pytest.raises(UsageError, match=r"no annotation of it can be read, first truth\.json: annotations\[0\]\.bbox"):
@@ -112,7 +112,7 @@ def test_no_annotation_can_be_read(tmp_path: Path) -> None:
 
 def test_an_area_that_is_none_is_the_box_s(tmp_path: Path) -> None:
     truth = read(tmp_path, with_annotation(area="big"))
-    assert truth.annotations == read(tmp_path, two_pictures()).annotations
+    assert truth.annotations == read(tmp_path, two_images()).annotations
     assert truth.notes == (
         "1 areas that are no number; the box's is taken; first "
         'truth.json: annotations[0].area is "big"; it must be a finite number, without quotes (kept)',
@@ -121,8 +121,8 @@ def test_an_area_that_is_none_is_the_box_s(tmp_path: Path) -> None:
 
 def test_ids_that_are_text(tmp_path: Path) -> None:
     """Names of images and of classes, or hashes: numbered in the file's order, and given back in results."""
-    expected = read(tmp_path, two_pictures())
-    content = two_pictures()
+    expected = read(tmp_path, two_images())
+    content = two_images()
     for row in content["annotations"]:
         row.update(id=f"box {row['id']}", image_id=f"img_{row['image_id']}", category_id=f"c{row['category_id']}")
     for kind, letter in (("images", "img_"), ("categories", "c")):
@@ -222,7 +222,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
-    path = saved(tmp_path, two_pictures())
+    path = saved(tmp_path, two_images())
     text = path.read_text()
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_ground_truth(path).labels == ("cat", "dog")
@@ -239,7 +239,7 @@ def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
     ],
 )
 def test_the_background_is_left_out(tmp_path: Path, row: dict[str, Any]) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"] = [row, *({**category, "supercategory": "pets"} for category in content["categories"])]
     truth = read(tmp_path, content)
     assert truth.labels == ("cat", "dog")
@@ -255,14 +255,14 @@ def test_a_class_with_the_id_0_stays_where_it_has_boxes(tmp_path: Path, name: st
 
 
 def test_a_class_with_the_id_0_stays_without_boxes_where_its_name_is_its_own(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"].append({"id": 0, "name": "zebra", "supercategory": "animal"})
     assert read(tmp_path, content).labels == ("zebra", "cat", "dog")
 
 
 @pytest.mark.parametrize("name", ["  ", "", None])
 def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name: str | None) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"][0]["name"] = name
     truth = read(tmp_path, content)
     assert [category.id for category in truth.categories] == [3, 5]
@@ -272,7 +272,7 @@ def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name
 
 
 def test_other_names_for_categories(tmp_path: Path) -> None:
-    path = saved(tmp_path, two_pictures())
+    path = saved(tmp_path, two_images())
     assert read_ground_truth(path, names={5: "puppy"}).labels == ("cat", "puppy")
     with pytest.raises(UsageError, match='has no category 4, for which the name "puppy" was given'):
         read_ground_truth(path, names={4: "puppy"})
@@ -284,7 +284,7 @@ def test_crowds_as_exporters_write_them(tmp_path: Path, flag: object, crowd: int
 
 
 def test_numbers_as_names(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"][0]["name"] = 7
     assert read(tmp_path, content).labels == ("7", "dog")
 
@@ -304,25 +304,25 @@ def test_odd_things_are_noted(tmp_path: Path, change: dict[str, Any], note: str)
 
 
 def test_what_may_be_left_out(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     for row in content["annotations"]:
         del row["area"], row["iscrowd"], row["id"]
     for image in content["images"]:
         del image["width"], image["height"]
     truth = read(tmp_path, content)
-    assert truth.annotations == read(tmp_path, two_pictures()).annotations
+    assert truth.annotations == read(tmp_path, two_images()).annotations
     assert truth.images[0].width is None
 
 
 def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"][1]["name"] = "cat"
     assert read(tmp_path, content).notes == ('2 categories are named "cat"',)
 
 
 @pytest.mark.parametrize("value", ["640", "wide", True, 640.5, -640, float("nan")])
 def test_sizes_that_are_none(tmp_path: Path, value: object) -> None:
-    content = two_pictures()
+    content = two_images()
     content["images"][1]["width"] = value
     with pytest.raises(UsageError, match=r"truth\.json: images\[1\]\.width is ") as caught:
         read(tmp_path, content)
@@ -337,16 +337,16 @@ def test_a_box_turned_inside_out_is_named(tmp_path: Path) -> None:
     )
 
 
-# --- pictures
+# --- images
 
 
-def pictures(tmp_path: Path, rows: list[dict[str, Any]], files: list[str]) -> tuple[dict[int, str], dict[int, str]]:
+def images(tmp_path: Path, rows: list[dict[str, Any]], files: list[str]) -> tuple[dict[int, str], dict[int, str]]:
     """Image id -> the file found for it, relative to the folder; and what is missing."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
-    content = copy.deepcopy(two_pictures())
+    content = copy.deepcopy(two_images())
     content["images"] = [{"id": i + 1, **row} for i, row in enumerate(rows)]
     found = find_images(read(tmp_path, content), folder)
     return {number: path.relative_to(folder).as_posix() for number, path in found.paths.items()}, found.missing
@@ -370,26 +370,26 @@ def pictures(tmp_path: Path, rows: list[dict[str, Any]], files: list[str]) -> tu
         ({}, ["1.jpg"], None),
     ],
 )
-def test_the_file_of_a_picture(tmp_path: Path, row: dict[str, Any], files: list[str], expected: str | None) -> None:
-    paths, missing = pictures(tmp_path, [row], files)
+def test_the_file_of_a_image(tmp_path: Path, row: dict[str, Any], files: list[str], expected: str | None) -> None:
+    paths, missing = images(tmp_path, [row], files)
     assert paths.get(1) == expected
     assert (1 in missing) == (expected is None)
 
 
-def test_two_pictures_of_one_name_in_two_folders(tmp_path: Path) -> None:
+def test_two_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
     rows = [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}]
-    assert pictures(tmp_path, rows, ["x/a/1.jpg", "x/b/1.jpg"])[0] == {1: "x/a/1.jpg", 2: "x/b/1.jpg"}
+    assert images(tmp_path, rows, ["x/a/1.jpg", "x/b/1.jpg"])[0] == {1: "x/a/1.jpg", 2: "x/b/1.jpg"}
 
 
-def test_one_file_is_not_taken_for_two_pictures(tmp_path: Path) -> None:
+def test_one_file_is_not_taken_for_two_images(tmp_path: Path) -> None:
     rows = [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}]
-    paths, missing = pictures(tmp_path, rows, ["1.jpg"])
+    paths, missing = images(tmp_path, rows, ["1.jpg"])
     assert paths == {}
     assert set(missing) == {1, 2}
 
 
-def test_missing_pictures_say_why(tmp_path: Path) -> None:
-    _, missing = pictures(tmp_path, [{"file_name": "1.jpg"}, {"file_name": "2.jpg"}], ["a/1.jpg", "b/1.jpg"])
+def test_missing_images_say_why(tmp_path: Path) -> None:
+    _, missing = images(tmp_path, [{"file_name": "1.jpg"}, {"file_name": "2.jpg"}], ["a/1.jpg", "b/1.jpg"])
     assert re.fullmatch(r"1\.jpg: 2 files below .* have this name", missing[1])
     assert re.fullmatch(r"2\.jpg: no such file in .*", missing[2])
 
@@ -401,36 +401,36 @@ def test_missing_pictures_say_why(tmp_path: Path) -> None:
         ("a/../../secret.png", None),
         ("..\\secret.png", None),
         ("{root}/secret.png", None),
-        ("{root}/pictures/../secret.png", None),
+        ("{root}/images/../secret.png", None),
         ("/etc/hostname", None),
         ("a/../1.png", "1.png"),
-        ("../pictures/1.png", "1.png"),
-        ("{root}/pictures/a/2.png", "a/2.png"),
+        ("../images/1.png", "1.png"),
+        ("{root}/images/a/2.png", "a/2.png"),
         ("/somebody/else/2.png", "a/2.png"),  # by its base name, in the folder
         ("../../link.png", "link.png"),
     ],
 )
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str, expected: str | None) -> None:
     (tmp_path / "secret.png").write_bytes(b"")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "link.png").symlink_to(tmp_path / "secret.png")
     row = {"file_name": name.format(root=tmp_path)}
-    paths, missing = pictures(tmp_path, [row], ["1.png", "a/2.png"])
+    paths, missing = images(tmp_path, [row], ["1.png", "a/2.png"])
     assert paths.get(1) == expected
     if expected is None:
-        assert missing[1].endswith(f"the name leads out of {tmp_path / 'pictures'}, and no file in it is called so")
+        assert missing[1].endswith(f"the name leads out of {tmp_path / 'images'}, and no file in it is called so")
 
 
 def test_a_url_leads_not_out_either(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"")
-    assert pictures(tmp_path, [{"coco_url": "http://host/../secret.png"}], ["1.png"])[0] == {}
+    assert images(tmp_path, [{"coco_url": "http://host/../secret.png"}], ["1.png"])[0] == {}
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
-        find_images(read(tmp_path, two_pictures()), tmp_path / "missing")
+        find_images(read(tmp_path, two_images()), tmp_path / "missing")
 
 
-def test_pictures_of_coco128() -> None:
+def test_images_of_coco128() -> None:
     found = find_images(read_ground_truth(shared("data/coco128/all.json")), shared("data/coco128"))
     assert (len(found.paths), found.missing) == (128, {})

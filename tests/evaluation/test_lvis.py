@@ -15,7 +15,7 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.lvis import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from glip_cli.evaluation.results import read_results
-from tests.evaluation.datasets import box, hit, random_set, read, saved, two_pictures
+from tests.evaluation.datasets import box, hit, random_set, read, saved, two_images
 from tests.shared import shared
 
 RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -31,7 +31,7 @@ def lvis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def lvis_stats(lvis: Any, truth: Path, results: list[dict[str, Any]], max_dets: int) -> dict[str, float]:
-    """What the package says; `max_dets` boxes per picture, -1 for all."""
+    """What the package says; `max_dets` boxes per image, -1 for all."""
     ground_truth = lvis.LVIS(str(truth))
     copies = [dict(result) for result in results]
     evaluation = lvis.LVISEval(ground_truth, lvis.LVISResults(ground_truth, copies, max_dets=max_dets), "bbox")
@@ -40,8 +40,8 @@ def lvis_stats(lvis: Any, truth: Path, results: list[dict[str, Any]], max_dets: 
 
 
 def federated() -> dict[str, Any]:
-    """Two pictures with a cat; a dog was looked for in vain in the second only."""
-    content = two_pictures()
+    """Two images with a cat; a dog was looked for in vain in the second only."""
+    content = two_images()
     content["annotations"] = content["annotations"][:2]
     for category, frequency in zip(content["categories"], "fr", strict=True):
         category["frequency"] = frequency
@@ -78,7 +78,7 @@ def test_a_stray_box_where_not_all_are_marked_is_not_false(tmp_path: Path) -> No
     assert lvis_scores(read(tmp_path, content), [stray, *PERFECT], fixed=True).summary["APf"] == pytest.approx(1)
 
 
-def test_the_cap_of_a_picture_cuts_only_where_it_applies(tmp_path: Path) -> None:
+def test_the_cap_of_a_image_cuts_only_where_it_applies(tmp_path: Path) -> None:
     """Of dogs that nobody looked for and that score more than the cat, 299 do no harm, 300 push it out."""
     truth = read(tmp_path, federated())
     dogs = [hit(1, 5, [i % 100, 0, 20, 20], 0.9) for i in range(300)]
@@ -89,7 +89,7 @@ def test_the_cap_of_a_picture_cuts_only_where_it_applies(tmp_path: Path) -> None
     assert (fixed.per_class[0].detections, capped.per_class[0].detections) == (2, 1)
 
 
-def test_the_cap_of_a_category_is_over_all_pictures(tmp_path: Path) -> None:
+def test_the_cap_of_a_category_is_over_all_images(tmp_path: Path) -> None:
     """9,999 false boxes leave room for one of the two cats."""
     strays = [hit(1 + i % 2, 3, [150, 50, 20, 20], 0.9) for i in range(9999)]
     scores = lvis_scores(read(tmp_path, federated()), strays + PERFECT, fixed=True)
@@ -98,8 +98,8 @@ def test_the_cap_of_a_category_is_over_all_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("max_dets", [300, -1])
-def test_many_boxes_of_one_category_in_a_picture(tmp_path: Path, lvis: Any, max_dets: int) -> None:
-    """600 boxes of one category in one picture, the right ones last: without a cap they count."""
+def test_many_boxes_of_one_category_in_a_image(tmp_path: Path, lvis: Any, max_dets: int) -> None:
+    """600 boxes of one category in one image, the right ones last: without a cap they count."""
     content, strays = federated(), [hit(1, 3, [150, 50, 20, 20], 0.9) for _ in range(600)]
     path = saved(tmp_path, content)
     summary = lvis_scores(read_ground_truth(path), strays + PERFECT, fixed=max_dets == -1).summary
@@ -133,7 +133,7 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str], f
 
 def test_coco_ground_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"truth\.json: no neg_category_ids"):
-        lvis_scores(read(tmp_path, two_pictures()), [], fixed=True)
+        lvis_scores(read(tmp_path, two_images()), [], fixed=True)
 
 
 @given(seed=st.integers(0, 2**32))
@@ -151,7 +151,7 @@ def test_as_the_lvis_package_on_random_sets(tmp_path: Path, lvis: Any, seed: int
 
 @pytest.mark.parametrize("max_dets", [300, -1])
 def test_as_the_lvis_package_where_caps_cut(tmp_path: Path, lvis: Any, max_dets: int) -> None:
-    """700 boxes in one picture, many of them of one category, scores that tie."""
+    """700 boxes in one image, many of them of one category, scores that tie."""
     content, _ = random_set(5, crowds=False, federated=True)
     rng = np.random.default_rng(1)
     rows = content["annotations"] * (700 // len(content["annotations"]) + 1)
@@ -173,7 +173,7 @@ def real() -> tuple[Path, list[dict[str, Any]]]:
 
 
 def test_recorded_numbers() -> None:
-    """Of lvis 0.5.3 with 300 boxes per picture; the reference material's README says how they were made."""
+    """Of lvis 0.5.3 with 300 boxes per image; the reference material's README says how they were made."""
     path, results = real()
     (entry,) = json.loads(shared("data/eval/lvis/expected.json").read_text()).values()
     expected = {key.split("@")[0]: value for key, value in entry["stats"].items()}

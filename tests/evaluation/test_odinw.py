@@ -17,7 +17,7 @@ from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, mean_table,
 from glip_cli.evaluation.run import BoxRun
 from glip_cli.evaluation.tables import odinw_table, write_odinw
 from glip_cli.types import Span
-from tests.evaluation.datasets import read, two_pictures
+from tests.evaluation.datasets import read, two_images
 from tests.shared import shared
 
 AQUARIUM = "Aquarium_Aquarium_Combined.v2-raw-1024.coco"
@@ -288,7 +288,7 @@ def test_every_table_has_a_row_for_every_set() -> None:
 def test_a_set_without_a_box_is_a_dash_and_null(tmp_path: Path) -> None:
     """Of three sets one was measured, one has no box to be found, one is not there."""
     sets = odinw_sets(13)[:3]
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     scores = coco_scores(truth, [])
     facts = {"model": "glip-mini@0", "failed": "1 of 2 images, scored as nothing found: 1.jpg"}
     runs = {one.name: BoxRun(truth, [], scores, facts, {"AP": ap}) for one, ap in zip(sets, (0.5, -1.0), strict=False)}

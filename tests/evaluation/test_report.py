@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from glip_cli.evaluation.report.image_files import match_image
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,12 +28,11 @@ from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.report.charts import Frame, mean_curves, steps
 from glip_cli.evaluation.report.confusion import Confusion, confusion_content, confusion_of, reduced
-from glip_cli.evaluation.report.drawing import SIDE, Mark, Outcome, Thumbnail, drawing, read_thumbnail
+from glip_cli.evaluation.report.drawing import SIDE, BoxOutcome, Mark, Thumbnail, drawing, read_thumbnail
 from glip_cli.evaluation.report.html import Html, compact, count, element, escaped, name, percent, shortened
 from glip_cli.evaluation.report.pages import Row, Table, write_report, write_table_report
-from glip_cli.evaluation.report.pictures import judge
 from glip_cli.evaluation.report.tables import name_cell
-from tests.evaluation.datasets import box, hit, read, two_pictures
+from tests.evaluation.datasets import box, hit, read, two_images
 from tests.shared import shared
 
 VOID = {"meta", "input", "br", "img"}
@@ -99,7 +99,7 @@ def perfect(truth: GroundTruth) -> list[dict[str, Any]]:
     return [hit(row["image_id"], row["category_id"], row["bbox"], 0.9) for row in truth.annotations]
 
 
-def pictures(folder: Path, truth: GroundTruth) -> dict[int, Path]:
+def image_files(folder: Path, truth: GroundTruth) -> dict[int, Path]:
     for image in truth.images:
         Image.new("RGB", (image.width or 1, image.height or 1), "grey").save(folder / image.file_name)
     return {image.id: folder / image.file_name for image in truth.images}
@@ -157,10 +157,10 @@ def test_a_cut_name_is_whole_in_its_tooltip() -> None:
 
 
 def test_a_perfect_run_says_so(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     page = report(tmp_path, truth, perfect(truth), notes=["read <this>"])
     header = page.all("header")[0]["text"]
-    assert "2 pictures · 3 boxes · 2 classes · 3 detections" in header
+    assert "2 images · 3 boxes · 2 classes · 3 detections" in header
     assert [e["text"] for e in page.all("dl", class_="tiles")] == [
         "AP100.0mean of IoU .50 to .95AP50100.0at IoU .50AP75100.0at IoU .75"
         "APs–small, under 32²APm100.0mediumAPl–large, over 96²"
@@ -170,8 +170,8 @@ def test_a_perfect_run_says_so(tmp_path: Path) -> None:
 
 
 def test_the_page_fetches_nothing(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
-    page = report(tmp_path, truth, perfect(truth)[:2], images=pictures(tmp_path, truth))
+    truth = read(tmp_path, two_images())
+    page = report(tmp_path, truth, perfect(truth)[:2], images=image_files(tmp_path, truth))
     for found in page.elements:
         for key in ("@src", "@href", "@xlink:href", "@action", "@srcset"):
             assert found.get(key, "#").startswith(("#", "data:image/jpeg;base64,"))
@@ -182,7 +182,7 @@ def test_the_page_fetches_nothing(tmp_path: Path) -> None:
 
 
 def test_the_policy_allows_this_script_and_nothing_else(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     page = report(tmp_path, truth, [])
     (script,) = page.all("script")
     digest = base64.b64encode(hashlib.sha256(script["text"].encode()).digest()).decode()
@@ -192,7 +192,7 @@ def test_the_policy_allows_this_script_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
-    data = two_pictures()
+    data = two_images()
     data["categories"] = [{"id": i + 1, "name": text} for i, text in enumerate(HOSTILE)]
     for i in range(len(HOSTILE)):
         data["annotations"].append(box(10 + i, 1, i + 1, [10.0 * i, 5, 30, 30]))
@@ -218,7 +218,7 @@ def _tooltips(page: Page) -> int:
 
 
 def test_the_table_of_classes_is_sorted_and_sortable(tmp_path: Path) -> None:
-    data = two_pictures()
+    data = two_images()
     data["categories"].append({"id": 9, "name": "unseen"})
     truth = read(tmp_path, data)
     page = report(tmp_path, truth, [hit(1, 5, [100, 0, 40, 40], 0.9), hit(1, 3, [0, 0, 50, 50], 0.8)])
@@ -232,16 +232,16 @@ def test_the_table_of_classes_is_sorted_and_sortable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["one class", "no detections", "no boxes", "neither"])
 def test_small_sets_have_every_section(tmp_path: Path, case: str) -> None:
-    data = two_pictures()
+    data = two_images()
     if case == "one class":
         data["categories"], data["annotations"] = data["categories"][:1], data["annotations"][:2]
     if case in ("no boxes", "neither"):
         data["annotations"] = []
     truth = read(tmp_path, data)
     results = [] if case in ("no detections", "neither") else [hit(1, 3, [0, 0, 50, 50], 0.9)]
-    page = report(tmp_path, truth, results, images=pictures(tmp_path, truth))
+    page = report(tmp_path, truth, results, images=image_files(tmp_path, truth))
     anchors = [e["@id"] for e in page.all("section")]
-    assert anchors == ["run", "classes", "curves", "mistakes", "confusion", "calibration", "pictures"]
+    assert anchors == ["run", "classes", "curves", "mistakes", "confusion", "calibration", "images"]
     assert [e["@href"] for e in page.all("a")] == [f"#{anchor}" for anchor in anchors]
     assert ("There are no detections." in page.section("calibration")) == (not results)
 
@@ -267,13 +267,13 @@ def test_many_federated_classes_stay_small(tmp_path: Path) -> None:
     assert "APr" in page.all("dl", class_="tiles")[0]["text"]
 
 
-def test_a_run_of_eighty_classes_with_pictures(tmp_path: Path) -> None:
+def test_a_run_of_eighty_classes_with_images(tmp_path: Path) -> None:
     truth = read_ground_truth(shared("data/coco128/all.json"))
     results = json.loads(shared("data/eval/coco/coco128_derived_results.json").read_text(encoding="utf-8"))
     images = {row.id: shared("data/coco128/images") / row.file_name for row in truth.images}
     page = report(tmp_path, truth, results, images=images)
     assert len(page.text.encode()) < 2_000_000
-    assert len(page.all("svg", class_="picture")) == 12
+    assert len(page.all("svg", class_="image")) == 12
     assert "Of 80 classes, the 18 most often confused are shown" in page.section("confusion")
     for category in truth.categories:
         assert f">{escaped(category.name)}<" in page.text
@@ -296,21 +296,21 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_comparison_marks_what_is_sure(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     results = perfect(truth)
     this, other = coco_scores(truth, results), coco_scores(truth, results[1:])
     page = report(tmp_path, truth, results, scores=this, comparison=compare_scores(other, this, samples=0))
     # Without one of two cats AP is the mean of 51/101 and 1: 75.2.
     assert re.sub(r"\|+", " ", rows(page, "comparison")[0]).split() == ["AP", "75.2", "100.0", "+24.8"]
     page = report(tmp_path, truth, results, scores=this, comparison=compare_scores(other, this, samples=20))
-    assert "20 resamplings of 2 pictures" in page.section("comparison")
+    assert "20 resamplings of 2 images" in page.section("comparison")
 
 
 # --- curves and mistakes
 
 
 def scored(tmp_path: Path, results: list[dict[str, Any]]) -> tuple[GroundTruth, BoxScores]:
-    truth = read(tmp_path, two_pictures())
+    truth = read(tmp_path, two_images())
     return truth, coco_scores(truth, results)
 
 
@@ -323,7 +323,7 @@ def test_the_area_under_each_curve_is_its_ap(tmp_path: Path) -> None:
 
 
 def test_without_ground_truth_there_is_no_curve(tmp_path: Path) -> None:
-    truth = read(tmp_path, {**two_pictures(), "annotations": []})
+    truth = read(tmp_path, {**two_images(), "annotations": []})
     assert mean_curves(coco_scores(truth, []).evaluation) == []
 
 
@@ -371,11 +371,11 @@ def test_many_classes_show_the_most_confused() -> None:
     assert "c7 → c33: 3 (37.5 %)" in {e.get("@title") for e in page.all("td")}
 
 
-# --- pictures
+# --- images
 
 
 def test_boxes_are_judged_above_the_score_only(tmp_path: Path) -> None:
-    data = two_pictures()
+    data = two_images()
     data["annotations"].append(box(4, 1, 3, [60, 60, 30, 30], iscrowd=1))
     truth = read(tmp_path, data)
     found = [
@@ -385,31 +385,31 @@ def test_boxes_are_judged_above_the_score_only(tmp_path: Path) -> None:
         hit(1, 3, [62, 62, 20, 20], 0.7),  # in a crowd: neither right nor wrong
     ]
     judged = {
-        p.image_id: p for p in judge(coco_scores(truth, found).evaluation, truth, {1: tmp_path, 2: tmp_path}, 0.3)
+        p.image_id: p for p in match_image(coco_scores(truth, found).evaluation, truth, {1: tmp_path, 2: tmp_path}, 0.3)
     }
     assert {(mark.label, mark.outcome, mark.score) for mark in judged[1].marks} == {
-        ("cat", Outcome.MET, None),
-        ("dog", Outcome.MISSED, None),
-        ("cat", Outcome.RIGHT, 0.9),
-        ("dog", Outcome.WRONG, 0.8),
+        ("cat", BoxOutcome.MET, None),
+        ("dog", BoxOutcome.MISSED, None),
+        ("cat", BoxOutcome.RIGHT, 0.9),
+        ("dog", BoxOutcome.WRONG, 0.8),
     }
     assert judged[1].f1 == pytest.approx(0.5)  # 2 / (2 + 1 wrong + 1 missed)
     assert (judged[2].f1, judged[2].mistakes) == (0, 1)
 
 
-def test_best_and_worst_pictures(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
-    page = report(tmp_path, truth, perfect(truth)[:1], images=pictures(tmp_path, truth))
+def test_best_and_worst_images(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_images())
+    page = report(tmp_path, truth, perfect(truth)[:1], images=image_files(tmp_path, truth))
     captions = [e["text"] for e in page.all("figcaption") if "right" in e["text"]]
     assert captions == ["1.jpgF1 0.67: 1 right, 0 wrong, 1 missed", "2.jpgF1 0.00: 0 right, 0 wrong, 1 missed"]
 
 
-def test_pictures_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
-    truth = read(tmp_path, two_pictures())
-    (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff no picture")
+def test_images_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    truth = read(tmp_path, two_images())
+    (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff no image")
     files = {1: tmp_path / "1.jpg", 2: tmp_path / "missing.jpg"}
     page = report(tmp_path, truth, perfect(truth), images=files)
-    assert "No picture of this set was at hand" in page.section("pictures")
+    assert "No image of this set was at hand" in page.section("images")
     (tmp_path / "2.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     assert read_thumbnail(tmp_path / "2.jpg") is None
 
@@ -429,8 +429,8 @@ def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
 def test_a_drawing_has_each_box_in_its_place(size: tuple[int, int]) -> None:
     width, height = size
     marks = [
-        Mark((width / 4, height / 4, width / 2, height / 2), "cat", Outcome.MISSED),
-        Mark((0, 0, width, height), "صندوق", Outcome.WRONG, 0.456),
+        Mark((width / 4, height / 4, width / 2, height / 2), "cat", BoxOutcome.MISSED),
+        Mark((0, 0, width, height), "صندوق", BoxOutcome.WRONG, 0.456),
     ]
     page = Page(drawing(marks, Thumbnail(b"jpeg", size), "label"))
     _, _, *view = (float(x) for x in page.elements[0]["@viewbox"].split())
@@ -451,7 +451,7 @@ def test_a_drawing_has_each_box_in_its_place(size: tuple[int, int]) -> None:
 def test_tables_with_links_and_missing_numbers(tmp_path: Path) -> None:
     table = Table(
         "ODinW",
-        ("set", "AP", "pictures"),
+        ("set", "AP", "images"),
         (Row(("Aquarium", 0.2213, 63), link="Aquarium & co/report.html"), Row(("<Pothole>", None, 0))),
         note="Average over 1 of 2.",
     )
@@ -495,7 +495,7 @@ def test_a_browser_sorts_the_table(tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("needs chromium or google-chrome on the PATH")
-    data = two_pictures()
+    data = two_images()
     data["categories"].append({"id": 9, "name": "ant"})
     truth = read(tmp_path, data)
     page = report(tmp_path, truth, [hit(1, 5, [100, 0, 40, 40], 0.9), hit(1, 3, [0, 0, 50, 50], 0.8)])

@@ -16,7 +16,7 @@ from glip_cli.evaluation.results import read_predictions, read_results
 from glip_cli.outputs.formats import CocoWriter, JsonlWriter
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.types import Detections
-from tests.evaluation.datasets import damaged, hit, random_set, read, saved, two_pictures
+from tests.evaluation.datasets import damaged, hit, random_set, read, saved, two_images
 from tests.evaluation.test_ground_truth import JSON
 
 ONE = hit(1, 3, [1, 2, 30, 40], 0.5)
@@ -24,7 +24,7 @@ ONE = hit(1, 3, [1, 2, 30, 40], 0.5)
 
 @pytest.fixture
 def truth(tmp_path: Path) -> GroundTruth:
-    return read(tmp_path, two_pictures())
+    return read(tmp_path, two_images())
 
 
 def of_words(image: str, label: str, labels: tuple[str, ...] = ("dog", "cat")) -> AnyRecord:
@@ -68,7 +68,7 @@ def test_no_results(tmp_path: Path, truth: GroundTruth) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 9}, r"entry 1: truth\.json has no image 9; these are results of other pictures"),
+        ({"image_id": 9}, r"entry 1: truth\.json has no image 9; these are results of other images"),
         ({"category_id": 1}, r"entry 1: truth\.json has no category 1; these are results of other categories"),
         ({"image_id": "a"}, r'entry 1: image_id is "a"; ids must be whole numbers'),
         ({"score": float("nan")}, r"entry 1: score is NaN; it must be a finite number"),
@@ -122,9 +122,7 @@ def test_a_list_cut_short(tmp_path: Path, truth: GroundTruth) -> None:
 
 
 @pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
-@pytest.mark.parametrize(
-    "image", ["1.jpg", "/data/pictures/1.jpg", "C:\\pictures\\1.jpg", "http://host/a/1.jpg?size=9#x"]
-)
+@pytest.mark.parametrize("image", ["1.jpg", "/data/images/1.jpg", "C:\\images\\1.jpg", "http://host/a/1.jpg?size=9#x"])
 def test_what_glip_writes_is_read_by_names(tmp_path: Path, truth: GroundTruth, writer: type, image: str) -> None:
     """2.jpg comes first and cat second: neither id of the files is the ground truth's."""
     records = [of_words("2.jpg", "dog"), error_record("3.jpg", "cut short", "glip-mini"), of_words(image, "cat")]
@@ -134,7 +132,7 @@ def test_what_glip_writes_is_read_by_names(tmp_path: Path, truth: GroundTruth, w
 
 def test_coco_images_beside_decide_over_ids(tmp_path: Path) -> None:
     """Ids of the run's own, each of which means another thing in the ground truth."""
-    content = two_pictures()
+    content = two_images()
     content["images"][0]["file_name"], content["images"][1]["file_name"] = "first.jpg", "second.jpg"
     path = written(tmp_path / "out", CocoWriter, [of_words("second.jpg", "dog"), of_words("first.jpg", "cat")])
     assert json.loads(path.read_text())[0]["image_id"] == 1
@@ -142,8 +140,8 @@ def test_coco_images_beside_decide_over_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
-def test_pictures_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: type) -> None:
-    content = two_pictures()
+def test_images_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: type) -> None:
+    content = two_images()
     content["images"][0]["file_name"], content["images"][1]["file_name"] = "a/x.jpg", "b/x.jpg"
     truth = read(tmp_path, content)
     path = written(tmp_path / "out", writer, [of_words("in/b/x.jpg", "cat"), of_words("in/a/x.jpg", "cat")])
@@ -153,8 +151,8 @@ def test_pictures_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: 
         read_results(path, truth)
 
 
-def test_lvis_pictures_are_known_by_their_url(tmp_path: Path) -> None:
-    content = two_pictures()
+def test_lvis_images_are_known_by_their_url(tmp_path: Path) -> None:
+    content = two_images()
     content["images"][0].update(file_name="COCO_val2014_1.jpg", coco_url="http://images/val2017/1.jpg")
     path = written(tmp_path / "out", JsonlWriter, [of_words("val2017/1.jpg", "cat")])
     assert read_results(path, read(tmp_path, content)) == [ONE]
@@ -176,13 +174,13 @@ def test_names_that_mean_nothing_or_two_things(
         read_results(written(tmp_path / "out", writer, records), truth)
 
 
-def test_a_picture_without_detections_need_not_be_known(tmp_path: Path, truth: GroundTruth) -> None:
+def test_a_image_without_detections_need_not_be_known(tmp_path: Path, truth: GroundTruth) -> None:
     none: Any = {**of_words("9.jpg", "cat"), "detections": []}
     path = written(tmp_path / "out", JsonlWriter, [none, of_words("1.jpg", "cat")])
     assert read_results(path, truth) == [ONE]
 
 
-def test_a_picture_on_two_lines(tmp_path: Path, truth: GroundTruth) -> None:
+def test_a_image_on_two_lines(tmp_path: Path, truth: GroundTruth) -> None:
     failed, right = error_record("1.jpg", "cut short", "glip-mini"), of_words("1.jpg", "cat")
     assert read_results(written(tmp_path / "out", JsonlWriter, [failed, right]), truth) == [ONE]
     with pytest.raises(UsageError, match=r'line 3: "1\.jpg" is in line 2 too'):
@@ -190,7 +188,7 @@ def test_a_picture_on_two_lines(tmp_path: Path, truth: GroundTruth) -> None:
 
 
 def test_two_categories_of_one_name(tmp_path: Path) -> None:
-    content = two_pictures()
+    content = two_images()
     content["categories"][1]["name"] = "cat"
     truth = read(tmp_path, content)
     with pytest.raises(UsageError, match="has 2 categories of this name"):
@@ -274,7 +272,7 @@ def test_a_run_s_own_results_under_another_name(tmp_path: Path, truth: GroundTru
 
 @pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
 def test_images_that_were_not_looked_at(tmp_path: Path, writer: type) -> None:
-    content = two_pictures()
+    content = two_images()
     content["images"] += [{"id": i, "file_name": f"{i}.jpg"} for i in (3, 4)]
     nothing: Any = {**of_words("2.jpg", "cat"), "detections": []}
     records = [of_words("1.jpg", "cat"), nothing, error_record("3.jpg", "cut short", "glip-mini")]
@@ -286,7 +284,7 @@ def test_images_that_were_not_looked_at(tmp_path: Path, writer: type) -> None:
 @given(place=st.integers(0, 10_000), value=JSON, kind=st.sampled_from(["list", "images", "lines"]))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, value: object, kind: str) -> None:
-    truth = read_ground_truth(saved(tmp_path, two_pictures()))
+    truth = read_ground_truth(saved(tmp_path, two_images()))
     records = [of_words("1.jpg", "cat"), of_words("2.jpg", "dog")]
     if kind == "lines":
         lines = [damaged(records[0], place, value), records[1]]

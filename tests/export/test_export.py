@@ -31,7 +31,7 @@ CLOSE = 1e-4  # float32 summed in another order, of logits up to 15; seen: 1e-5
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("onnx")
     for i in range(3):
         draw_scene(np.random.default_rng(i), 200, 150).image.save(place / f"{i}.png")
@@ -39,15 +39,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(pictures: Path) -> Path:
-    """The pictures, and free.onnx beside them."""
-    return export(pictures, "free")
+def folder(images: Path) -> Path:
+    """The images, and free.onnx beside them."""
+    return export(images, "free")
 
 
 @pytest.fixture(scope="module")
-def folder_of_fixed(pictures: Path) -> Path:
-    """The pictures, and fixed.onnx, whose prompt is PROMPT."""
-    return export(pictures, "fixed", "-t", PROMPT)
+def folder_of_fixed(images: Path) -> Path:
+    """The images, and fixed.onnx, whose prompt is PROMPT."""
+    return export(images, "fixed", "-t", PROMPT)
 
 
 def export(place: Path, name: str, *texts: str) -> Path:
@@ -81,8 +81,8 @@ def glip(*arguments: str) -> Result:
 
 
 def detect(folder: Path, *arguments: str) -> list[dict]:
-    pictures = [str(folder / f"{i}.png") for i in range(3)]
-    result = glip("detect", *pictures, *arguments, "--json", "--no-save-vis", "--no-save-pred", "--threshold", "0.05")
+    images = [str(folder / f"{i}.png") for i in range(3)]
+    result = glip("detect", *images, *arguments, "--json", "--no-save-vis", "--no-save-pred", "--threshold", "0.05")
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -180,8 +180,8 @@ def test_a_fixed_prompt_needs_no_texts_and_takes_no_others(folder_of_fixed: Path
 
 def test_batch_runs_a_file(folder: Path, tmp_path: Path) -> None:
     file, texts = str(folder / "free.onnx"), ("-t", PROMPT)
-    pictures, out = [str(folder / f"{i}.png") for i in range(3)], str(tmp_path / "run")
-    result = glip("batch", *pictures, "--onnx", file, *texts, "-o", out, "--threshold", "0.05", "-b", "3")
+    images, out = [str(folder / f"{i}.png") for i in range(3)], str(tmp_path / "run")
+    result = glip("batch", *images, "--onnx", file, *texts, "-o", out, "--threshold", "0.05", "-b", "3")
     assert result.exit_code == 0, result.stderr
     records = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     for a, b in zip(records, detect(folder, "--onnx", file, *texts), strict=True):

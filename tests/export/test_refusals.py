@@ -94,7 +94,7 @@ LABEL = st.text(min_size=1, max_size=8)
 )
 def test_a_card_comes_back_as_it_was(labels: list[str], tuned: list[str], vocabulary: str, free: bool) -> None:
     fixed = None if free else Fixed(tuple(labels), (1, 5, 2), ((1,),) * len(labels))
-    card = replace(CARD, tuned_for=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
+    card = replace(CARD, prompt_tuned_labels=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
     card = replace(card, tuned_labels=tuple(labels), use_cls=free)
     metadata = to_metadata(card)
     assert all(isinstance(value, str) for value in metadata.values())

@@ -22,7 +22,7 @@ def mini_tokenizer() -> Tokenizer:
     return Tokenizer.from_dir(MINI)
 
 
-def pictures(folder: Path, sizes: dict[str, tuple[int, int]] | None = None) -> Path:
+def images(folder: Path, sizes: dict[str, tuple[int, int]] | None = None) -> Path:
     """Noise of the given sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def pictures(folder: Path, sizes: dict[str, tuple[int, int]] | None = None) -> P
 
 
 def coco(**changes: Any) -> dict[str, Any]:
-    """A COCO file of two pictures, three boxes and two classes, changed as told."""
+    """A COCO file of two images, three boxes and two classes, changed as told."""
     data = {
         "images": [
             {"id": 1, "file_name": "a.png", "width": 100, "height": 50},
@@ -49,8 +49,8 @@ def coco(**changes: Any) -> dict[str, Any]:
 
 
 def written(folder: Path, data: Any) -> Path:
-    """A json in a folder, with the pictures beside it."""
-    pictures(folder)
+    """A json in a folder, with the images beside it."""
+    images(folder)
     path = folder / "train.json"
     path.write_text(json.dumps(data))
     return path

@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from glip_cli.checkpoints.finetuned import Card
+from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.registry import PACKAGE
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.batches import Batch, level_sizes
-from glip_cli.finetune.distributed import Processes
+from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import Target
-from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.parts import Source
 from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.tuning import select
-from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.config import GLIP_MINI, FusionConfig, GlipConfig
 from glip_cli.model.glip import Glip
 from glip_cli.prompts.chunking import tokenize
@@ -70,7 +70,7 @@ def batch_of(drawn: Sequence[Scene]) -> Batch:
     """All of them, asked for all labels."""
     tokens = tokenize(label_prompt(LABELS), Tokenizer.from_dir(TOKENIZER))
     ids = torch.tensor([tokens.ids] * len(drawn))
-    pixels = collate([prepare(scene.image, 128, 128) for scene in drawn])
+    pixels = collate([preprocess(scene.image, 128, 128) for scene in drawn])
     targets = [target(scene, tokens) for scene in drawn]
     matches = [match(level_sizes(pixels), one.boxes) for one in targets]
     return Batch(pixels, ids, torch.ones_like(ids, dtype=torch.bool), targets, matches)
@@ -118,12 +118,12 @@ class Limited:
             yield batch
 
 
-def trainer(folder: Path, recipe: Recipe, dropout: float = 0.0, **more: Any) -> Trainer:
+def trainer(folder: Path, recipe: TrainConfig, dropout: float = 0.0, **more: Any) -> Trainer:
     model = small_model(dropout)
-    tuning = select(model, recipe.mode, Rates.of_recipe(recipe), freeze_backbone_at=recipe.freeze_backbone_at)
+    tuning = select(model, recipe.mode, LearningRates.of_recipe(recipe), freeze_backbone_at=recipe.freeze_backbone_at)
 
     def save(place: Path, facts: Mapping[str, Any]) -> Path:
-        return save_tuned(place, model, Card("full", "small", "glip-mini", labels=LABELS, training=facts))
+        return save_tuned(place, model, RunConfig("full", "small", "glip-mini", labels=LABELS, training=facts))
 
     return Trainer(
         model=model,
@@ -134,7 +134,7 @@ def trainer(folder: Path, recipe: Recipe, dropout: float = 0.0, **more: Any) -> 
     )
 
 
-def train(folder: Path, recipe: Recipe, **more: Any) -> Trainer:
+def train(folder: Path, recipe: TrainConfig, **more: Any) -> Trainer:
     """Train to the end; a folder that holds a training goes on."""
     with TrainingFolder(folder).held(recipe.to_dict(), resume=True):
         one = trainer(folder, recipe, **more)
@@ -146,10 +146,10 @@ def run(folder: Path, given: dict[str, Any]) -> None:
     """Train as `given` says: fields of a recipe, images, dropout, epoch_steps, and a limit of memory in bytes."""
     given = dict(given)
     torch.set_num_threads(1)
-    processes = Processes.join("cpu")
+    processes = Distributed.join("cpu")
     size, limit, dropout = given.pop("images", 2), given.pop("limit", None), given.pop("dropout", 0.1)
     epoch_steps = given.pop("epoch_steps", 2)
-    recipe = Recipe(**{"freeze_backbone_at": -1, **given})
+    recipe = TrainConfig(**{"freeze_backbone_at": -1, **given})
     source: Source = Drawn(size, processes.rank, processes.world)
     source = Limited(source, limit) if limit else source
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 from glip_cli import Detector
 from glip_cli.checkpoints import cache, registry
 from glip_cli.checkpoints.adapters import load_adapter, merge_lora
-from glip_cli.checkpoints.empty_init import hollow
-from glip_cli.checkpoints.finetuned import TENSORS, Card, read_card
+from glip_cli.checkpoints.empty_init import init_empty
+from glip_cli.checkpoints.finetuned import TENSORS, RunConfig, read_run_config
 from glip_cli.checkpoints.load import Loaded, load
 from glip_cli.checkpoints.parts import merge
 from glip_cli.cli import app
@@ -31,13 +31,13 @@ from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.init_model import load_image_side, load_start
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.tuning import Tuning, select
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.compile import as_prompt
+from glip_cli.prompts.compile import to_prompt
 from glip_cli.types import Detections
 from tests import forked
 
@@ -49,8 +49,8 @@ PROMPT = "circle . red square . star ."
 STEPS = 3
 
 
-def card(mode: str, base: Loaded, name: str = "blood") -> Card:
-    return Card(mode, name, base.architecture, base.id, base.sha256, "glip-mini", LABELS, {"lr": 0.01})
+def card(mode: str, base: Loaded, name: str = "blood") -> RunConfig:
+    return RunConfig(mode, name, base.architecture, base.id, base.sha256, "glip-mini", LABELS, {"lr": 0.01})
 
 
 def answer(model: Glip) -> RawOutput:
@@ -84,7 +84,7 @@ def base() -> Loaded:
 @pytest.fixture(scope="module")
 def models() -> dict[str, Glip]:
     """Tuned in memory, as the loop holds them."""
-    rates = {"prompt": Rates(lr=0.05, weight_decay=0.25), "lora": Rates(lr=1e-2, language_lr=1e-2)}
+    rates = {"prompt": LearningRates(lr=0.05, weight_decay=0.25), "lora": LearningRates(lr=1e-2, language_lr=1e-2)}
     tuned = {mode: load(MINI).model for mode in MODES}
     torch.manual_seed(0)  # of LoRA's factors
     return {mode: train(model, select(model, mode, rates.get(mode))) for mode, model in tuned.items()}
@@ -201,11 +201,11 @@ def test_the_offset_is_added_in_every_chunk(folders: dict[str, Path], scene: Ima
 
 def test_another_prompt_than_the_one_it_was_tuned_for_is_said(folders: dict[str, Path]) -> None:
     tuned = Detector.load("glip-mini", adapter=folders["prompt"], device="cpu")
-    assert not any("tuned" in note for note in tuned.plan(as_prompt(PROMPT), DetectOptions()).notes)
-    (note,) = tuned.plan(as_prompt("star . circle ."), DetectOptions()).notes
+    assert not any("tuned" in note for note in tuned.compile_prompt(to_prompt(PROMPT), DetectOptions()).notes)
+    (note,) = tuned.compile_prompt(to_prompt("star . circle ."), DetectOptions()).notes
     assert "'circle', 'red square', 'star'" in note
     other = Detector.load("glip-mini", adapter=folders["lora"], device="cpu")
-    assert not other.plan(as_prompt("star . circle ."), DetectOptions()).notes
+    assert not other.compile_prompt(to_prompt("star . circle ."), DetectOptions()).notes
 
 
 def test_sizes_on_disk(folders: dict[str, Path]) -> None:
@@ -217,11 +217,11 @@ def test_sizes_on_disk(folders: dict[str, Path]) -> None:
 
 
 def test_an_offset_for_20_tokens_of_glip_t_is_under_100_kb(tmp_path: Path) -> None:
-    model = hollow(lambda: Glip(ARCHITECTURES["glip-t"]))
+    model = init_empty(lambda: Glip(ARCHITECTURES["glip-t"]))
     offset = torch.zeros(256, 768)
     offset[:20] = torch.randn(20, 768)
     model.text.offset = torch.nn.Parameter(offset)
-    about = Card("prompt", "small", "glip-t", "glip-t@c24ce662", "c24ce662", "glip-t", LABELS)
+    about = RunConfig("prompt", "small", "glip-t", "glip-t@c24ce662", "c24ce662", "glip-t", LABELS)
     save_tuned(tmp_path, model, about)
     assert (tmp_path / "adapter_model.safetensors").stat().st_size < 100_000
     assert torch.equal(load_file(tmp_path / "adapter_model.safetensors")["text.offset"], offset[:20])
@@ -240,13 +240,13 @@ def test_glip_t_a_has_an_offset_too() -> None:
     torch.manual_seed(0)
     model = Glip(config).eval()
     before = answer(model)
-    train(model, select(model, "prompt", Rates(lr=0.05)))
+    train(model, select(model, "prompt", LearningRates(lr=0.05)))
     assert (answer(model).logits - before.logits).abs().max() > 1e-3
     assert torch.equal(answer(model).deltas, before.deltas)
 
 
 def count_without_peft() -> None:
-    """How many things the adapter and the picture of the command line give, where peft cannot be imported."""
+    """How many things the adapter and the image of the command line give, where peft cannot be imported."""
     assert "peft" not in sys.modules
     sys.modules["peft"] = None  # type: ignore[assignment]
     detector = Detector.load("glip-mini", adapter=sys.argv[1], device="cpu")
@@ -391,7 +391,7 @@ def test_a_folder_holds_nothing_but_what_it_says(folders: dict[str, Path]) -> No
 
 
 def test_a_card_comes_back_as_it_was(folders: dict[str, Path], base: Loaded) -> None:
-    assert read_card(folders["prompt"]) == card("prompt", base, "prompt")
+    assert read_run_config(folders["prompt"]) == card("prompt", base, "prompt")
 
 
 # As a person runs it.

@@ -32,8 +32,8 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def train_set(tmp_path_factory: pytest.TempPathFactory) -> TrainSet:
-    """Seven pictures, each of one grey level."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Seven images, each of one grey level."""
+    folder = tmp_path_factory.mktemp("images")
     items = []
     for i in range(COUNT):
         Image.new("RGB", (60 + i, 50), (20 * i,) * 3).save(folder / f"{i}.png")
@@ -79,7 +79,7 @@ def test_ranks_share_it(train_set: TrainSet) -> None:
         assert all(map(torch.equal, boxes, (target.boxes for target in together.batch(k).targets)))
 
 
-def test_every_round_shows_every_picture_once_in_a_new_order(train_set: TrainSet) -> None:
+def test_every_round_shows_every_image_once_in_a_new_order(train_set: TrainSet) -> None:
     shown = [image for batch in islice(stream(train_set, 1), 3 * COUNT) for image in batch.images]
     rounds = [tuple(shown[i : i + COUNT]) for i in (0, COUNT, 2 * COUNT)]
     assert all(len(set(one)) == COUNT for one in rounds)
@@ -220,7 +220,7 @@ def test_another_image_takes_the_place_of_one_that_cannot_be_read(
 def test_what_cannot_be_meant(train_set: TrainSet, weights: list[float], size: int, seed: int) -> None:
     with pytest.raises(UsageError):
         Batches([train_set], weights, TOKENIZER, GLIP_MINI, size, seed)
-    with pytest.raises(UsageError, match="no picture is left"):
+    with pytest.raises(UsageError, match="no image is left"):
         stream(TrainSet("none", NAMES, (), (1, 2, 3)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glip_cli.data.issues import Fault, Finding, Findings
+from glip_cli.data.issues import DataIssue, Finding, Findings
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import TrainSet
 from tests.finetune.examples import coco, written
@@ -26,7 +26,7 @@ def read(folder: Path, **changes: Any) -> tuple[TrainSet, Findings]:
     return read_train_set(written(folder, coco(**changes)))
 
 
-def only(findings: Findings, fault: Fault) -> Finding:
+def only(findings: Findings, fault: DataIssue) -> Finding:
     """The one row."""
     (row,) = findings.rows
     assert (row.what, row.action) == (fault.what, fault.action)
@@ -36,17 +36,17 @@ def only(findings: Findings, fault: Fault) -> Finding:
 @pytest.mark.parametrize(
     ("wrong", "fault", "example"),
     [
-        (box(200, 0, 30, 30), Fault.BOX_OUTSIDE, "a.png"),
-        (box(-50, 0, 50.5, 30), Fault.BOX_OUTSIDE, "a.png"),
-        (box(10, 10, 0, 20), Fault.BOX_SIZE, "[10.0, 10.0, 0.0, 20.0]"),
-        (box(10, 10, 20, 1), Fault.BOX_SIZE, "a.png"),
-        (box(10, 10, -20, 20), Fault.BOX_SIZE, "a.png"),
-        (box(10, 10, 20, 20, category_id=7), Fault.BOX_CATEGORY, "class 7"),
-        (box(10, 10, 20, 20, image_id=7), Fault.BOX_IMAGE, "image 7"),
-        (box(10, 10, 20, 20, iscrowd=1), Fault.BOX_CROWD, "a.png"),
+        (box(200, 0, 30, 30), DataIssue.BOX_OUTSIDE, "a.png"),
+        (box(-50, 0, 50.5, 30), DataIssue.BOX_OUTSIDE, "a.png"),
+        (box(10, 10, 0, 20), DataIssue.BOX_SIZE, "[10.0, 10.0, 0.0, 20.0]"),
+        (box(10, 10, 20, 1), DataIssue.BOX_SIZE, "a.png"),
+        (box(10, 10, -20, 20), DataIssue.BOX_SIZE, "a.png"),
+        (box(10, 10, 20, 20, category_id=7), DataIssue.BOX_CATEGORY, "class 7"),
+        (box(10, 10, 20, 20, image_id=7), DataIssue.BOX_IMAGE, "image 7"),
+        (box(10, 10, 20, 20, iscrowd=1), DataIssue.BOX_CROWD, "a.png"),
     ],
 )
-def test_boxes_that_are_dropped(tmp_path: Path, wrong: dict[str, Any], fault: Fault, example: str) -> None:
+def test_boxes_that_are_dropped(tmp_path: Path, wrong: dict[str, Any], fault: DataIssue, example: str) -> None:
     train_set, findings = read(tmp_path, annotations=[*BOXES, wrong, {**wrong, "id": 10}])
     row = only(findings, fault)
     assert (row.count, row.action) == (2, "dropped")
@@ -58,7 +58,7 @@ def test_boxes_that_are_dropped(tmp_path: Path, wrong: dict[str, Any], fault: Fa
 def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
     over = [box(-5, 10, 20, 60), box(-0.5, 0, 100.9, 50.5, number=10)]  # the second only by rounding
     train_set, findings = read(tmp_path, annotations=[*BOXES, *over])
-    row = only(findings, Fault.BOX_CLIPPED)
+    row = only(findings, DataIssue.BOX_CLIPPED)
     assert (row.count, row.action) == (1, "kept")
     assert train_set.items[0].boxes[2:].tolist() == [[0, 10, 15, 50], [0, 0, 100, 50]]
 
@@ -66,30 +66,30 @@ def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
 def test_box_ids_may_repeat(tmp_path: Path) -> None:
     """An id of a box means nothing in training; evaluation would lose one of them."""
     train_set, findings = read(tmp_path, annotations=[*BOXES, box(1, 1, 20, 20, number=3)])
-    assert only(findings, Fault.BOX_ID).count == 1
+    assert only(findings, DataIssue.BOX_ID).count == 1
     assert len(train_set.items[0].boxes) == 3
 
 
-def test_missing_and_damaged_pictures(tmp_path: Path) -> None:
+def test_missing_and_damaged_images(tmp_path: Path) -> None:
     images = [*IMAGES, {"id": 3, "file_name": "gone.png"}, {"id": 4, "file_name": "text.png"}]
     path = written(tmp_path, coco(images=images, annotations=[*BOXES, box(1, 1, 9, 9, image_id=3)]))
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     train_set, findings = read_train_set(path)
     assert [(row.what, row.count, row.action) for row in findings.rows] == [
-        (Fault.IMAGE_MISSING.what, 1, "dropped"),
-        (Fault.IMAGE_UNREADABLE.what, 1, "dropped"),
+        (DataIssue.IMAGE_MISSING.what, 1, "dropped"),
+        (DataIssue.IMAGE_UNREADABLE.what, 1, "dropped"),
     ]
     assert "gone.png" in findings.rows[0].example
     assert [item.image.name for item in train_set.items] == ["a.png", "b.png"]
 
 
-def test_no_picture_is_there(tmp_path: Path) -> None:
+def test_no_image_is_there(tmp_path: Path) -> None:
     path = written(tmp_path / "here", coco())
     (tmp_path / "there").mkdir()
     train_set, findings = read_train_set(path, tmp_path / "there")
     assert not train_set.items
     assert findings.stops
-    assert [row.action for row in findings.rows if row.what == Fault.NOTHING.what] == ["stops"]
+    assert [row.action for row in findings.rows if row.what == DataIssue.NOTHING.what] == ["stops"]
 
 
 def test_fractions_instead_of_pixels_stop(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_fractions_instead_of_pixels_stop(tmp_path: Path) -> None:
     assert findings.stops
 
 
-def test_sizes_are_the_picture_s_own(tmp_path: Path) -> None:
+def test_sizes_are_the_image_s_own(tmp_path: Path) -> None:
     images = [{**IMAGES[0], "width": 50, "height": 100}, IMAGES[1]]
     train_set, findings = read(tmp_path, images=images)
-    assert only(findings, Fault.IMAGE_SIZE).count == 1
+    assert only(findings, DataIssue.IMAGE_SIZE).count == 1
     assert train_set.items[0].boxes[1].tolist() == [50, 20, 100, 50]
 
 
@@ -116,13 +116,13 @@ def test_boxes_of_resized_and_turned_images_are_moved_to_their_pixels(tmp_path: 
     exif[0x0112] = 6
     Image.new("RGB", (100, 50)).save(tmp_path / "turned.jpg", exif=exif)
     train_set, findings = read_train_set(path)
-    row = only(findings, Fault.IMAGE_SCALED)
+    row = only(findings, DataIssue.IMAGE_SCALED)
     assert (row.count, row.example) == (2, f"{tmp_path / 'a.png'}: 100 x 50, stated 200 x 100")
     assert train_set.items[0].boxes.tolist() == [[50, 10, 75, 40]]
     assert train_set.items[1].boxes.tolist() == [[20, 10, 30, 40]]  # 50 x 100 upright
 
 
-def test_turned_pictures_are_measured_upright(tmp_path: Path) -> None:
+def test_turned_images_are_measured_upright(tmp_path: Path) -> None:
     path = written(tmp_path, coco(images=[{**IMAGES[0], "file_name": "turned.jpg"}, IMAGES[1]]))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,32 +130,36 @@ def test_turned_pictures_are_measured_upright(tmp_path: Path) -> None:
     assert read_train_set(path)[1].rows == ()
 
 
-def test_picture_ids(tmp_path: Path) -> None:
+def test_image_ids(tmp_path: Path) -> None:
     _, findings = read(tmp_path, images=[*IMAGES, IMAGES[0]])
-    assert only(findings, Fault.IMAGE_REPEATED).action == "dropped"
+    assert only(findings, DataIssue.IMAGE_REPEATED).action == "dropped"
     assert not findings.stops
     _, findings = read(tmp_path, images=[*IMAGES, {**IMAGES[0], "file_name": "c.png"}])
-    assert only(findings, Fault.IMAGE_ID).count == 1
+    assert only(findings, DataIssue.IMAGE_ID).count == 1
     assert findings.stops
 
 
-def test_pictures_without_a_box_stay(tmp_path: Path) -> None:
+def test_images_without_a_box_stay(tmp_path: Path) -> None:
     train_set, findings = read(tmp_path, images=[*IMAGES, {"id": 3, "file_name": "c.png"}])
-    assert only(findings, Fault.IMAGE_EMPTY).action == "kept"
+    assert only(findings, DataIssue.IMAGE_EMPTY).action == "kept"
     assert train_set.items[2].boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
     ("more", "others", "fault"),
     [
-        ({"id": 0, "name": "__background__"}, {}, Fault.CATEGORY_BACKGROUND),
-        ({"id": 9, "name": "Background"}, {}, Fault.CATEGORY_BACKGROUND),
-        ({"id": 0, "name": "shapes", "supercategory": "none"}, {"supercategory": "shapes"}, Fault.CATEGORY_BACKGROUND),
-        ({"id": 0, "name": "ring"}, {}, Fault.CATEGORY_EMPTY),
-        ({"id": 5, "name": "  "}, {}, Fault.CATEGORY_UNNAMED),
+        ({"id": 0, "name": "__background__"}, {}, DataIssue.CATEGORY_BACKGROUND),
+        ({"id": 9, "name": "Background"}, {}, DataIssue.CATEGORY_BACKGROUND),
+        (
+            {"id": 0, "name": "shapes", "supercategory": "none"},
+            {"supercategory": "shapes"},
+            DataIssue.CATEGORY_BACKGROUND,
+        ),
+        ({"id": 0, "name": "ring"}, {}, DataIssue.CATEGORY_EMPTY),
+        ({"id": 5, "name": "  "}, {}, DataIssue.CATEGORY_UNNAMED),
     ],
 )
-def test_classes(tmp_path: Path, more: dict[str, Any], others: dict[str, Any], fault: Fault) -> None:
+def test_classes(tmp_path: Path, more: dict[str, Any], others: dict[str, Any], fault: DataIssue) -> None:
     train_set, findings = read(tmp_path, categories=[more, *({**row, **others} for row in CLASSES)])
     row = only(findings, fault)
     assert row.count == 1
@@ -181,10 +185,10 @@ def test_a_background_that_boxes_use_is_a_class(tmp_path: Path) -> None:
 
 def test_names_that_repeat(tmp_path: Path) -> None:
     _, findings = read(tmp_path, categories=[*CLASSES, {"id": 8, "name": "Disk"}])
-    assert {row.what for row in findings.rows} == {Fault.CATEGORY_SAME.what, Fault.CATEGORY_EMPTY.what}
+    assert {row.what for row in findings.rows} == {DataIssue.CATEGORY_SAME.what, DataIssue.CATEGORY_EMPTY.what}
     assert not findings.stops
     _, findings = read(tmp_path, categories=[*CLASSES, {"id": 3, "name": "ring"}])
-    assert only(findings, Fault.CATEGORY_ID).count == 1
+    assert only(findings, DataIssue.CATEGORY_ID).count == 1
     assert findings.stops
 
 
@@ -192,7 +196,7 @@ def test_boxes_of_an_unnamed_class(tmp_path: Path) -> None:
     train_set, findings = read(
         tmp_path, categories=[*CLASSES, {"id": 5}], annotations=[*BOXES, box(1, 1, 9, 9, category_id=5)]
     )
-    assert {row.what for row in findings.rows} == {Fault.BOX_UNNAMED.what, Fault.CATEGORY_UNNAMED.what}
+    assert {row.what for row in findings.rows} == {DataIssue.BOX_UNNAMED.what, DataIssue.CATEGORY_UNNAMED.what}
     assert train_set.labels == ("star", "disk")
 
 
@@ -201,7 +205,7 @@ def test_unknown_yolo_class(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2\n4 .5 .5 .2 .2\n-1 .5 .5 .2 .2\n0.5 .5 .5 .2 .2\n")
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: .")
     _, findings = read_train_set(tmp_path)
-    row = next(row for row in findings.rows if row.what == Fault.BOX_CATEGORY.what)
+    row = next(row for row in findings.rows if row.what == DataIssue.BOX_CATEGORY.what)
     assert row.count == 3
     assert "a.txt, line 2" in row.example
 
@@ -211,7 +215,7 @@ def test_captions_that_are_none(tmp_path: Path, caption: object) -> None:
     images = [{**IMAGES[0], "caption": "a disk"}, {**IMAGES[1], "caption": caption}]
     boxes = [{**BOXES[0], "tokens_positive": [[2, 6]]}, {**BOXES[2], "tokens_positive": [[0, 1]]}]
     train_set, findings = read(tmp_path, images=images, annotations=boxes)
-    assert only(findings, Fault.CAPTION).action == "dropped"
+    assert only(findings, DataIssue.CAPTION).action == "dropped"
     assert len(train_set) == 1
 
 
@@ -220,5 +224,5 @@ def test_spans_that_are_none(tmp_path: Path, spans: object) -> None:
     images = [{**row, "caption": "a disk"} for row in IMAGES]
     boxes = [{**BOXES[0], "tokens_positive": [[2, 6]]}, {**BOXES[1], "tokens_positive": spans}]
     _, findings = read(tmp_path, images=images[:1], annotations=boxes)
-    assert only(findings, Fault.SPAN).action == "dropped"
+    assert only(findings, DataIssue.SPAN).action == "dropped"
     assert findings.boxes == 1

@@ -17,7 +17,7 @@ from glip_cli.cli.app import app
 from glip_cli.cli.finetune import Follower
 from glip_cli.evaluation.scenes import draw_scenes
 from glip_cli.finetune.metrics_log import read_rows
-from glip_cli.finetune.validation import Measuring
+from glip_cli.finetune.validation import Evaluator
 
 runner = CliRunner()
 
@@ -115,7 +115,7 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
         (("--init", "zero"), "--init zero: say random, or give the name or file of a model whose image side is taken"),
         (("--init", "random", "--mode", "head"), "--init random trains a new network: it goes with --mode full"),
         (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in --train scenes:1000"),
-        (("--train", "scenes:8", "--shots", 2), "--shots counts pictures per class; scenes:8 has no end of them"),
+        (("--train", "scenes:8", "--shots", 2), "--shots counts images per class; scenes:8 has no end of them"),
         (("--optimizer", "muon", "--mode", "lora"), "--optimizer muon: the other modes train few matrices"),
         (("--size", "big"), "--size big: give shorter sides in pixels, as 480,560,640"),
         (("--images", "a", "--images", "b"), "2 --images for 1 --train; give one, or one for each"),
@@ -287,7 +287,7 @@ def test_stopped_it_says_the_best_so_far_and_how_to_go_on(
 def test_stopped_before_the_first_step_it_ends_at_once(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Measuring, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(Evaluator, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     done = finetune(scenes, tmp_path / "out", "--val", scenes)
     assert done.exit_code == 130
     assert not (tmp_path / "out" / "state.pt").exists()

@@ -56,11 +56,11 @@ def test_without_validation_there_is_no_empty_chart() -> None:
     assert "AP on --val" not in titles
 
 
-def test_no_rows_are_a_picture_too() -> None:
+def test_no_rows_are_a_image_too() -> None:
     assert ElementTree.fromstring(draw_curves([])).tag == f"{SVG}svg"
 
 
-def test_the_picture_is_made_again_at_the_end(tmp_path: Path) -> None:
+def test_the_image_is_made_again_at_the_end(tmp_path: Path) -> None:
     one = history(tmp_path)
     one.add({"step": 1, "loss": 1.0})
     one.close()

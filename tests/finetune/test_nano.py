@@ -17,12 +17,12 @@ from glip_cli.checkpoints.parts import load_tokenizer_folder
 from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.finetune.assign import match
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.init_model import Origin
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.memory import blocks, checkpoint_activations
-from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.tuning import select
 from glip_cli.inference.postprocess import label_scores
 from glip_cli.model.boxes import anchors as make_anchors
@@ -76,8 +76,8 @@ def test_lora_is_refused_before_anything_is_measured() -> None:
 
 
 def test_the_text_side_has_a_rate_of_its_own_and_names_that_are_not_asked_for_do_not_fade(model: Glip) -> None:
-    recipe = Recipe.of("full", watched=False, architecture="glip-nano")
-    rates = Rates.of_recipe(recipe)
+    recipe = TrainConfig.of("full", watched=False, architecture="glip-nano")
+    rates = LearningRates.of_recipe(recipe)
     kinds = {name: rates.of(name, parameter) for name, parameter in model.named_parameters()}
     assert kinds["text.concepts.weight"][1:3] == (recipe.language_lr, 0.0)
     assert kinds["text.projection.weight"][1:3] == (recipe.language_lr, recipe.weight_decay)
@@ -107,7 +107,7 @@ def test_labels_of_no_name_and_of_the_same_name_are_told_apart(
     mode: str, model: Glip, tokens: tuple[Tensor, tuple[tuple[int, ...], ...]]
 ) -> None:
     ids, places = tokens
-    rates = Rates(lr=5e-3, language_lr=5e-3, weight_decay=0)
+    rates = LearningRates(lr=5e-3, language_lr=5e-3, weight_decay=0)
     tuning = select(model, mode, rates)
     optimizer = torch.optim.AdamW(tuning.groups)
     tuning.train(model)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.schedule import set_rates
 from glip_cli.finetune.tuning import select
 from tests.finetune.networks import small_model
@@ -25,7 +25,7 @@ def one_step(gradients: dict[bool, torch.Tensor], share: float = 1.0) -> dict[bo
     """What a first step of the highest rate times `share` changes, by whether Muon does it."""
     parameters = {muon: torch.nn.Parameter(torch.zeros_like(gradient)) for muon, gradient in gradients.items()}
     both = Optimizers([group(parameter, muon) for muon, parameter in parameters.items()])
-    set_rates(both.param_groups, Recipe(schedule="constant", warmup=1000), round(share * 1000), 1, 0)
+    set_rates(both.param_groups, TrainConfig(schedule="constant", warmup=1000), round(share * 1000), 1, 0)
     for muon, parameter in parameters.items():
         parameter.grad = gradients[muon].clone()
     both.step()
@@ -59,7 +59,7 @@ def test_both_follow_the_schedule() -> None:
 def test_every_parameter_is_in_one_group_and_matrices_between_features_are_muons() -> None:
     model = small_model()
     tuning = select(
-        model, "full", Rates(lr=1e-3, language_lr=1e-4, muon_lr=5e-3, level_factor=20), freeze_backbone_at=-1
+        model, "full", LearningRates(lr=1e-3, language_lr=1e-4, muon_lr=5e-3, level_factor=20), freeze_backbone_at=-1
     )
     groups = {one["name"]: one for one in tuning.groups}
     assert sum(len(one["params"]) for one in tuning.groups) == len(tuning.names)

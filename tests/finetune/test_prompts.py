@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
-from glip_cli.finetune.data.prompts import Asked, Asker
+from glip_cli.finetune.data.prompts import PromptSampler, SampledPrompt
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.prompts.chunking import tokenize
 from glip_cli.prompts.prompt import label_prompt
@@ -27,17 +27,17 @@ WORDS = tuple("circle square triangle star ring cross heart moon".split())
 IMAGE = Path("a.png")
 
 
-def asked_about(names: tuple[str, ...], labels: list[int], window: int = 256, seed: int = 0) -> Asked:
+def asked_about(names: tuple[str, ...], labels: list[int], window: int = 256, seed: int = 0) -> SampledPrompt:
     train_set = detection_set(IMAGE, [[0, 0, 9, 9]] * len(labels), labels, names)
-    return Asker(train_set, MINI, window).ask(train_set.items[0], np.random.default_rng(seed))
+    return PromptSampler(train_set, MINI, window).ask(train_set.items[0], np.random.default_rng(seed))
 
 
-def about_caption(caption: str, spans: list[list[Span]], window: int = 256) -> Asked:
+def about_caption(caption: str, spans: list[list[Span]], window: int = 256) -> SampledPrompt:
     item = grounding_item(IMAGE, caption, spans)
-    return Asker(TrainSet("made", (), (item,)), MINI, window).ask(item, np.random.default_rng(0))
+    return PromptSampler(TrainSet("made", (), (item,)), MINI, window).ask(item, np.random.default_rng(0))
 
 
-def words(asked: Asked, row: int) -> str:
+def words(asked: SampledPrompt, row: int) -> str:
     """The word pieces that name a box, put together."""
     hit = np.flatnonzero(asked.token_map(len(asked.tokens.ids))[row])
     return " ".join(asked.tokens.tokens[i] for i in hit).replace(" ##", "")
@@ -58,7 +58,7 @@ def test_tokens_counted_by_hand() -> None:
     assert asked.token_map(10).astype(int).tolist() == [[0, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]]
 
 
-def test_a_picture_without_boxes_is_asked_too() -> None:
+def test_a_image_without_boxes_is_asked_too() -> None:
     asked = asked_about(("star", "moon"), [])
     assert asked.positive == ()
     assert asked.token_map(8).shape == (0, 8)
@@ -97,14 +97,14 @@ def test_shuffled_and_drawn_anew() -> None:
     assert prompts == [asked_about(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
 
 
-def lvis() -> Iterator[tuple[TrainSet, Asker]]:
+def lvis() -> Iterator[tuple[TrainSet, PromptSampler]]:
     tokenizer = Tokenizer.from_dir(registry.BERT)
     names = json.loads(shared("data/names/lvis_v1.json").read_text())
     rng = np.random.default_rng(1)
     for count in (0, 1, 20, 60):
         labels = rng.choice(len(names), count, replace=False).tolist()
         train_set = detection_set(IMAGE, [[0, 0, 9, 9]] * count, labels, names)
-        yield train_set, Asker(train_set, tokenizer, 256)
+        yield train_set, PromptSampler(train_set, tokenizer, 256)
 
 
 def test_lvis_names_fill_the_window_of_the_real_vocabulary() -> None:

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_cli.data.issues import Fault
+from glip_cli.data.issues import DataIssue
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
 from glip_cli.outputs.annotation_tools import VocWriter
-from tests.finetune.examples import coco, pictures, written
-from tests.outputs.examples import picture
+from tests.finetune.examples import coco, images, written
+from tests.outputs.examples import image
 from tests.shared import shared
 
 BOXES = {"a.png": [(1, [10, 5, 30, 35]), (0, [50, 20, 100, 50])], "b.png": [(1, [0, 0, 60, 80])]}
-"""What all these files say: picture -> (class, corners), x2 and y2 one past the last pixel."""
+"""What all these files say: image -> (class, corners), x2 and y2 one past the last pixel."""
 
 
 def said(train_set: TrainSet) -> dict[str, list[tuple[int, list[float]]]]:
@@ -44,10 +44,10 @@ def test_coco(tmp_path: Path) -> None:
     assert (findings.images, findings.boxes, findings.stops) == (2, 3, False)
 
 
-def test_pictures_elsewhere(tmp_path: Path) -> None:
+def test_images_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text(json.dumps(coco()))
-    train_set, _ = read_train_set(path, pictures(tmp_path / "somewhere" / "else"))
+    train_set, _ = read_train_set(path, images(tmp_path / "somewhere" / "else"))
     assert said(train_set) == BOXES
 
 
@@ -56,7 +56,7 @@ def test_pictures_elsewhere(tmp_path: Path) -> None:
     ["names: [star, disk]", "names:\n- star\n- disk", "names:\n  1: disk\n  0: 'star'", "names: {0: star, 1: disk}"],
 )
 def test_yolo_in_all_spellings(tmp_path: Path, names: str) -> None:
-    pictures(tmp_path / "images" / "train")
+    images(tmp_path / "images" / "train")
     yolo_labels(tmp_path / "labels" / "train")
     (tmp_path / "data.yaml").write_text(f"{names}\ntrain: images/train\nval: images/val\n")
     train_set, findings = read_train_set(tmp_path)
@@ -72,7 +72,7 @@ def yolo_labels(folder: Path) -> None:
 
 
 def test_yolo_as_roboflow_and_glip_lay_it_out(tmp_path: Path) -> None:
-    pictures(tmp_path / "train" / "images")
+    images(tmp_path / "train" / "images")
     yolo_labels(tmp_path / "train" / "labels")
     (tmp_path / "data.yaml").write_text("names: [star, disk]\ntrain: ../train/images\n")
     assert said(read_train_set(tmp_path / "data.yaml")[0])["a.png"] == BOXES["a.png"]
@@ -85,8 +85,8 @@ def test_yolo_as_roboflow_and_glip_lay_it_out(tmp_path: Path) -> None:
 
 def test_yolo_splits_are_never_mixed_up(tmp_path: Path) -> None:
     """What is validated on must not be what was trained on, whatever is missing."""
-    pictures(tmp_path / "train" / "images")
-    pictures(tmp_path / "valid" / "images", {"v.png": (20, 20)})
+    images(tmp_path / "train" / "images")
+    images(tmp_path / "valid" / "images", {"v.png": (20, 20)})
     (tmp_path / "train" / "images" / "a.txt").write_text("0 .5 .5 .5 .5")
     (tmp_path / "valid" / "images" / "v.txt").write_text("0 .5 .5 .5 .5")
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: train/images\nval: ../valid/images")
@@ -94,20 +94,20 @@ def test_yolo_splits_are_never_mixed_up(tmp_path: Path) -> None:
     assert set(said(read_train_set(tmp_path, tmp_path, "val")[0])) == {"v.png"}
     for val in ("", "val: nowhere"):
         (tmp_path / "data.yaml").write_text(f"names: [star]\ntrain: train/images\n{val}")
-        with pytest.raises(UsageError, match="no picture for 'val'"):
+        with pytest.raises(UsageError, match="no image for 'val'"):
             read_train_set(tmp_path, None, "val")
     assert len(read_train_set(tmp_path, tmp_path / "valid", "val")[0]) == 1  # stated, but only --images leads there
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: train/images")
-    with pytest.raises(UsageError, match="no picture for 'val'"):
+    with pytest.raises(UsageError, match="no image for 'val'"):
         read_train_set(tmp_path, tmp_path, "val")
     (tmp_path / "list.txt").write_text("valid/images/v.png\n\ntrain/images/a.png\n")
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: list.txt")
     assert set(said(read_train_set(tmp_path)[0])) == {"a.png", "v.png"}
 
 
-def test_yolo_scores_polygons_and_turned_pictures(tmp_path: Path) -> None:
-    """Polygons become the boxes around them; fractions are of the upright picture (60 x 80 here)."""
-    pictures(tmp_path / "images", {"a.png": (100, 50)})
+def test_yolo_scores_polygons_and_turned_images(tmp_path: Path) -> None:
+    """Polygons become the boxes around them; fractions are of the upright image (60 x 80 here)."""
+    images(tmp_path / "images", {"a.png": (100, 50)})
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (80, 60)).save(tmp_path / "images" / "turned.jpg", exif=exif)
@@ -132,7 +132,7 @@ OBJECT = (
 
 def test_voc(tmp_path: Path) -> None:
     """Corners count from 1 and are pixels of the box: 11 .. 30 is twenty wide."""
-    pictures(tmp_path / "JPEGImages")
+    images(tmp_path / "JPEGImages")
     (tmp_path / "Annotations").mkdir()
     things = OBJECT.format("disk &amp; ring", 0, 11, 6, 30, 35) + OBJECT.format("a &lt;star&gt;", 0, 51, 21, 100, 50)
     (tmp_path / "Annotations" / "a.xml").write_text(VOC.format("a.png", 100, 50, things))
@@ -142,18 +142,18 @@ def test_voc(tmp_path: Path) -> None:
     assert train_set.labels == ("a <star>", "disk & ring")
     assert said(train_set) == BOXES
     assert [(row.what, row.count, row.action) for row in findings.rows] == [
-        (Fault.IMAGE_UNLISTED.what, 1, "dropped"),  # c.png
-        (Fault.BOX_CROWD.what, 1, "dropped"),  # the difficult one
+        (DataIssue.IMAGE_UNLISTED.what, 1, "dropped"),  # c.png
+        (DataIssue.BOX_CROWD.what, 1, "dropped"),  # the difficult one
     ]
 
 
 @pytest.mark.parametrize("older", [False, True])
 def test_voc_that_glip_wrote_comes_back(older: bool, tmp_path: Path) -> None:
     """Older files of glip count from 0; they name it, but do not say where their pixels begin."""
-    pictures(tmp_path)
+    images(tmp_path)
     wanted = [[10, 5, 30, 35], [0, 0, 100, 50]]
     writer = VocWriter(tmp_path)
-    writer.add(picture("a.png", wanted, size=(100, 50)), "a")
+    writer.add(image("a.png", wanted, size=(100, 50)), "a")
     if older:
         (xml,) = (tmp_path / "Annotations").glob("*.xml")
         text = re.sub(r"<annotation>glip.*?</annotation>", "", xml.read_text())
@@ -163,7 +163,7 @@ def test_voc_that_glip_wrote_comes_back(older: bool, tmp_path: Path) -> None:
 
 def test_voc_with_many_classes_and_a_list_of_them(tmp_path: Path) -> None:
     """Eleven: as text, "10" stands before "2"; labels.txt gives the order, also of a class that no box has."""
-    pictures(tmp_path)
+    images(tmp_path)
     names = [f"thing {letter}" for letter in "kjihgfedcba"]
     things = "".join(OBJECT.format(name, 0, 1, 1, 10 + i, 20) for i, name in enumerate(names))
     (tmp_path / "a.xml").write_text(VOC.format("a.png", 100, 50, things))
@@ -179,7 +179,7 @@ def test_voc_with_many_classes_and_a_list_of_them(tmp_path: Path) -> None:
 
 
 def test_grounding(tmp_path: Path) -> None:
-    """MDETR's format: one row of `images` per caption, so a picture comes again with another."""
+    """MDETR's format: one row of `images` per caption, so an image comes again with another."""
     caption, other = "a red disk, left of two stars", "the disk"
     images = [
         {"id": 4, "file_name": "a.png", "caption": caption, "width": 100, "height": 50, "tokens_negative": [[0, 29]]},
@@ -240,7 +240,7 @@ def test_real_photographs() -> None:
         ("x.json", '{"images": [{"id": 1}', "not a whole JSON file"),
         ("x.yaml", "names: 5", "'names' is \"5\""),
         ("x.yaml", "names: [a", "no YAML"),
-        ("x.yaml", "names: [a]\ntrain: nowhere", "no picture for 'train'"),
+        ("x.yaml", "names: [a]\ntrain: nowhere", "no image for 'train'"),
     ],
 )
 def test_what_is_no_training_set(tmp_path: Path, name: str, content: str, message: str) -> None:

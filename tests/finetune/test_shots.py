@@ -20,7 +20,7 @@ NAMES = ("star", "disk", "ring")
 
 
 def made(classes: list[list[int]]) -> TrainSet:
-    """One picture per list of classes."""
+    """One image per list of classes."""
     items = [
         DetectionItem(Path(f"{i}.png"), np.ones((len(row), 4), np.float32), np.array(row, np.int64), i)
         for i, row in enumerate(classes, 1)
@@ -28,8 +28,8 @@ def made(classes: list[list[int]]) -> TrainSet:
     return TrainSet("made", NAMES, tuple(items), (1, 2, 3))
 
 
-def pictures_of(train_set: TrainSet) -> list[int]:
-    """For each class the number of pictures with it."""
+def images_of(train_set: TrainSet) -> list[int]:
+    """For each class the number of images with it."""
     items = [item for item in train_set.items if isinstance(item, DetectionItem)]
     return [sum(number in item.labels for item in items) for number in range(len(train_set.labels))]
 
@@ -38,11 +38,11 @@ def pictures_of(train_set: TrainSet) -> list[int]:
 def test_every_class_has_its_shots_or_all_there_are(classes: list[list[int]], shots: int, seed: int) -> None:
     whole = made(classes)
     chosen = few_shot(whole, shots, seed)
-    for had, has in zip(pictures_of(whole), pictures_of(chosen.train_set), strict=True):
+    for had, has in zip(images_of(whole), images_of(chosen.train_set), strict=True):
         assert has >= min(shots, had)
     assert chosen.image_ids == tuple(item.image_id for item in chosen.train_set.items)
     assert list(chosen.image_ids) == sorted(chosen.image_ids)  # in the order of the file
-    assert len(chosen.image_ids) <= shots * len(NAMES)  # each picture was wanted by a class
+    assert len(chosen.image_ids) <= shots * len(NAMES)  # each image was wanted by a class
     assert chosen.train_set.labels == whole.labels
 
 
@@ -67,7 +67,7 @@ def test_real_cells(shots: int) -> None:
     assert [one.image_ids for one in chosen] == [few_shot(whole, shots, seed).image_ids for seed in (3, 30, 300)]
     assert len({one.image_ids for one in chosen}) == 3
     for one in chosen:
-        assert min(pictures_of(one.train_set)) >= shots
+        assert min(images_of(one.train_set)) >= shots
         assert shots <= len(one.image_ids) <= 3 * shots
 
 

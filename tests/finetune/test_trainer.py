@@ -23,14 +23,14 @@ from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.evaluation.boxes import COCO_RULES, box_task
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.finetune.checkpoint import TrainingFolder
-from glip_cli.finetune.config import Recipe
+from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data.batches import Batch, level_sizes
-from glip_cli.finetune.distributed import Processes
+from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.metrics_log import read_rows
-from glip_cli.finetune.parts import Ending, cut
+from glip_cli.finetune.parts import TrainResult, cut
 from glip_cli.finetune.trainer import Trainer
-from glip_cli.finetune.validation import Check, Measuring
+from glip_cli.finetune.validation import Check, Evaluator
 from glip_cli.prompts.tokenizer import Tokenizer
 from tests.finetune.networks import (
     LABELS,
@@ -104,13 +104,13 @@ def check_of(drawn: Sequence[Scene], folder: Path) -> Check:
 @pytest.mark.long
 def test_it_learns_four_scenes_by_heart(tmp_path: Path) -> None:
     drawn = scenes(4)
-    recipe = Recipe(lr=3e-3, language_lr=3e-3, weight_decay=0, batch_size=4, warmup=10, epochs=1,
+    recipe = TrainConfig(lr=3e-3, language_lr=3e-3, weight_decay=0, batch_size=4, warmup=10, epochs=1,
                     schedule="steps", steps=(0.8,), **ALL)  # fmt: skip
     check = check_of(drawn, tmp_path)
-    alone = Processes(0, 1, torch.device("cpu"))
+    alone = Distributed(0, 1, torch.device("cpu"))
 
     def measured(one: Trainer) -> dict[str, float]:
-        return Measuring()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone)
+        return Evaluator()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone)
 
     assert measured(trainer(tmp_path / "not", recipe))["AP50"] < 0.2
     one = train(tmp_path / "run", recipe, source=Same(batch_of(drawn)), epoch_steps=180)
@@ -160,8 +160,8 @@ def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
             yield from cut(batch_of(scenes(4)), 2)
 
     one = {"epochs": 1, "schedule": "constant", **ALL}
-    train(tmp_path / "great", Recipe(batch_size=4, **one), source=Same(batch_of(scenes(4))), epoch_steps=1)
-    train(tmp_path / "small", Recipe(batch_size=2, accumulation=2, **one), source=Halves(), epoch_steps=1)
+    train(tmp_path / "great", TrainConfig(batch_size=4, **one), source=Same(batch_of(scenes(4))), epoch_steps=1)
+    train(tmp_path / "small", TrainConfig(batch_size=2, accumulation=2, **one), source=Halves(), epoch_steps=1)
     great, small = momenta(tmp_path / "great"), momenta(tmp_path / "small")
     assert (great - small).norm() < 1e-5 * great.norm()
 
@@ -180,7 +180,7 @@ def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path:
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=3, **ALL)
+    recipe = TrainConfig(epochs=3, **ALL)
     one = trainer(tmp_path, recipe, told=lambda row: row["step"] == 4 and spoil())
 
     def spoil() -> None:
@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: 
 
 
 def test_a_gradient_that_is_no_number_ends_it_too(tmp_path: Path) -> None:
-    one = trainer(tmp_path, Recipe(epochs=1, **ALL))
+    one = trainer(tmp_path, TrainConfig(epochs=1, **ALL))
     one.model.head.box.weight.register_hook(lambda gradient: gradient * float("inf"))
     tmp_path.mkdir(exist_ok=True)
     with pytest.raises(GlipError, match="the gradient of step 1 is not a number"):
@@ -230,7 +230,7 @@ def test_one_image_that_does_not_fit_ends_it(tmp_path: Path) -> None:
 def test_auto_step_and_early_stop_on_scripted_aps(tmp_path: Path) -> None:
     """Rates fall after 2 validations that are no better; the end comes after 3 below the best."""
     script = iter([0.1, 0.4, 0.3, 0.3, 0.2])
-    one = trainer(tmp_path, Recipe(step_patience=1, patience=3, epochs=50, lr=1e-3, **ALL),
+    one = trainer(tmp_path, TrainConfig(step_patience=1, patience=3, epochs=50, lr=1e-3, **ALL),
                   validate=lambda: {"AP": next(script)}, epoch_steps=1)  # fmt: skip
     tmp_path.mkdir(exist_ok=True)
     ending = one.run()
@@ -245,7 +245,7 @@ def test_auto_step_and_early_stop_on_scripted_aps(tmp_path: Path) -> None:
 
 def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
-    one = trainer(tmp_path, Recipe(ema=0.75, epochs=1, lr=1e-2, **ALL), epoch_steps=1,
+    one = trainer(tmp_path, TrainConfig(ema=0.75, epochs=1, lr=1e-2, **ALL), epoch_steps=1,
                   validate=lambda: seen.append(weight.detach().clone()) or {"AP": 0.1})  # fmt: skip
     tmp_path.mkdir(exist_ok=True)
     weight = one.model.head.box.weight
@@ -260,7 +260,7 @@ def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
 
 def test_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     for name, checkpointing in (("all", False), ("few", True)):
-        recipe = Recipe(epochs=1, checkpointing=checkpointing, schedule="constant", **ALL)
+        recipe = TrainConfig(epochs=1, checkpointing=checkpointing, schedule="constant", **ALL)
         train(tmp_path / name, recipe, dropout=0.1, epoch_steps=1)
     expected, found = momenta(tmp_path / "all"), momenta(tmp_path / "few")
     assert (found - expected).norm() < 1e-5 * expected.norm()
@@ -268,7 +268,7 @@ def test_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
 
 def test_bfloat16_is_near(tmp_path: Path) -> None:
     for name, bf16 in (("full", False), ("half", True)):
-        train(tmp_path / name, Recipe(epochs=1, bf16=bf16, schedule="constant", **ALL), epoch_steps=1)
+        train(tmp_path / name, TrainConfig(epochs=1, bf16=bf16, schedule="constant", **ALL), epoch_steps=1)
     full, half = (read_rows(tmp_path / name / "metrics.jsonl")[0]["loss"] for name in ("full", "half"))
     assert half == pytest.approx(full, rel=0.02)
     assert half != full
@@ -276,14 +276,14 @@ def test_bfloat16_is_near(tmp_path: Path) -> None:
 
 def test_frozen_weights_stay(tmp_path: Path) -> None:
     before = {name: p.detach().clone() for name, p in small_model().named_parameters()}
-    one = train(tmp_path, Recipe(mode="head", epochs=1, lr=1e-2))
+    one = train(tmp_path, TrainConfig(mode="head", epochs=1, lr=1e-2))
     changed = {name for name, p in one.model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == set(one.tuning.names)
 
 
 def test_muon_leaves_alone_what_is_frozen_and_moves_the_rest(tmp_path: Path) -> None:
     before = {name: p.detach().clone() for name, p in small_model().named_parameters()}
-    one = train(tmp_path, Recipe(optimizer="muon", epochs=1, lr=1e-3, weight_decay=0, freeze_backbone_at=2))
+    one = train(tmp_path, TrainConfig(optimizer="muon", epochs=1, lr=1e-3, weight_decay=0, freeze_backbone_at=2))
     changed = {name for name, p in one.model.named_parameters() if not torch.equal(p, before[name])}
     assert "backbone.layers.0.blocks.0.attn.qkv.weight" not in one.trained
     assert "backbone.layers.1.blocks.0.attn.qkv.weight" in changed
@@ -294,7 +294,7 @@ def test_muon_leaves_alone_what_is_frozen_and_moves_the_rest(tmp_path: Path) -> 
 
 def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
     stop = threading.Event()
-    recipe = Recipe(epochs=3, **ALL)
+    recipe = TrainConfig(epochs=3, **ALL)
 
     def stop_at_three(row: dict[str, Any]) -> None:
         if row["step"] == 4:
@@ -322,7 +322,7 @@ class Damaged(Drawn):
 
 def test_images_that_could_not_be_read_are_counted(tmp_path: Path) -> None:
     """Each is said once, and all stand in the last row, also where the training was stopped in between."""
-    recipe = Recipe(epochs=3, **ALL)
+    recipe = TrainConfig(epochs=3, **ALL)
     stop, said = threading.Event(), list[str]()
 
     def stop_at_four(row: dict[str, Any]) -> None:
@@ -342,9 +342,9 @@ def test_images_that_could_not_be_read_are_counted(tmp_path: Path) -> None:
 def test_more_epochs_go_on_after_the_end(tmp_path: Path) -> None:
     """To the weights of a training that was asked for all of them at once."""
     more = {"schedule": "constant", **ALL}
-    train(tmp_path / "run", Recipe(epochs=1, **more), dropout=0.1)
-    again = train(tmp_path / "run", Recipe(epochs=2, **more), dropout=0.1)
-    straight = train(tmp_path / "straight", Recipe(epochs=2, **more), dropout=0.1)
+    train(tmp_path / "run", TrainConfig(epochs=1, **more), dropout=0.1)
+    again = train(tmp_path / "run", TrainConfig(epochs=2, **more), dropout=0.1)
+    straight = train(tmp_path / "straight", TrainConfig(epochs=2, **more), dropout=0.1)
     assert again.step == straight.step == 4
     assert all(torch.equal(again.trained[name], straight.trained[name]) for name in straight.trained)
 
@@ -352,8 +352,8 @@ def test_more_epochs_go_on_after_the_end(tmp_path: Path) -> None:
 def test_more_epochs_go_on_after_ap_had_fallen(tmp_path: Path) -> None:
     script = iter([0.4, 0.3, 0.2, 0.5, 0.1, 0.6])
 
-    def trained(epochs: int) -> Ending:
-        recipe = Recipe(patience=2, epochs=epochs, **ALL)
+    def trained(epochs: int) -> TrainResult:
+        recipe = TrainConfig(patience=2, epochs=epochs, **ALL)
         with TrainingFolder(tmp_path).held(recipe.to_dict(), resume=True):
             return trainer(tmp_path, recipe, validate=lambda: {"AP": next(script)}, epoch_steps=1).run()
 
@@ -365,7 +365,7 @@ def test_more_epochs_go_on_after_ap_had_fallen(tmp_path: Path) -> None:
 def test_an_undefined_ap_is_no_number(tmp_path: Path) -> None:
     """It chooses no state, lowers no rate and ends nothing; the last state is kept."""
     (tmp_path / "run").mkdir()
-    recipe = Recipe(patience=1, step_patience=0, epochs=3, **ALL)
+    recipe = TrainConfig(patience=1, step_patience=0, epochs=3, **ALL)
     ending = trainer(tmp_path / "run", recipe, validate=lambda: {"AP": None}, epoch_steps=1).run()
     assert (ending.step, ending.early, ending.best, ending.best_step) == (3, False, 0.0, 0)
     assert [row["AP"] for row in read_rows(tmp_path / "run" / "metrics.jsonl") if "AP" in row] == [None] * 3

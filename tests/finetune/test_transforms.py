@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.transforms import Augmentation, flipped, sub_one, view
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.preprocess import preprocess
 from tests.shared import golden
 
 SIZE = st.tuples(st.integers(8, 300), st.integers(8, 300))
@@ -29,7 +29,7 @@ def corners(rows: list[list[float]]) -> np.ndarray:
 @given(SIZE, st.sampled_from([16, 50, 97]), st.sampled_from([80, 200]), st.booleans())
 def test_pixels_are_those_of_inference(size: tuple[int, int], shorter: int, longer: int, flip: bool) -> None:
     image = noise(*size)
-    mine, known = view(image, corners([]), shorter, longer, flip).prepared, prepare(image, shorter, longer)
+    mine, known = view(image, corners([]), shorter, longer, flip).prepared, preprocess(image, shorter, longer)
     assert torch.equal(mine.pixels.flip(2) if flip else mine.pixels, known.pixels)
     assert (mine.size, mine.scale) == (known.size, known.scale)
 
@@ -143,7 +143,7 @@ def test_sizes_that_a_person_chose() -> None:
         Augmentation.chosen(size, (800, 1600))
 
 
-def test_pictures_get_the_sides_that_were_chosen() -> None:
+def test_images_get_the_sides_that_were_chosen() -> None:
     one, rng = Augmentation.chosen((800, 1333), (64, 96), 120), np.random.default_rng(0)
     views = [one.view(Image.new("RGB", (200, 100)), np.zeros((0, 4), np.float32), "a cat", rng) for _ in range(20)]
     assert {tuple(view.prepared.pixels.shape) for view in views} == {(3, 60, 120)}  # the longer side decides

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.errors import UsageError
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.param_groups import Rates
+from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.tuning import Tuning, select
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
@@ -145,7 +145,7 @@ def test_a_step_moves_only_what_trains(mode: str) -> None:
 
 def test_groups_are_the_official_rates() -> None:
     model = small()
-    tuning = select(model, "full", Rates(lr=1e-3, language_lr=1e-5, weight_decay=0.05), freeze_backbone_at=-1)
+    tuning = select(model, "full", LearningRates(lr=1e-3, language_lr=1e-5, weight_decay=0.05), freeze_backbone_at=-1)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {
         names[id(parameter)]: (group["lr"], group["weight_decay"])
@@ -171,7 +171,7 @@ def test_groups_are_the_official_rates() -> None:
 
 
 def test_the_offset_learns_at_the_rate_of_the_head() -> None:
-    (group,) = select(small(), "prompt", Rates(lr=0.05, weight_decay=0.25)).groups
+    (group,) = select(small(), "prompt", LearningRates(lr=0.05, weight_decay=0.25)).groups
     assert (group["lr"], group["weight_decay"]) == (0.05, 0.25)
 
 
@@ -198,7 +198,7 @@ def test_lora_of_glip_t_is_a_few_megabytes() -> None:
     """Per layer 4 (in + out): 18 BERT layers, 6 fusions, 12 Swin blocks, 3 mergings, counted by hand."""
     from glip_cli.finetune.lora import lora_targets
 
-    model = hollow(lambda: Glip(ARCHITECTURES["glip-t"]))
+    model = init_empty(lambda: Glip(ARCHITECTURES["glip-t"]))
     shapes = [model.get_parameter(f"{name}.weight").shape for name in lora_targets(model)]
     bert = 18 * (4 * (768 + 768) + 2 * (768 + 3072))
     fusion = 6 * (3 * (256 + 2048) + 3 * (768 + 2048))

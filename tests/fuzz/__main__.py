@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 FOLLOWED = ["glip_cli", "PIL"]
-"""Modules whose branches guide the search: ours, and what reads pictures in Python."""
+"""Modules whose branches guide the search: ours, and what reads images in Python."""
 FOUND = 77  # the exit code, as libFuzzer's
 
 

@@ -16,7 +16,7 @@ FINDS: list[tuple[str, bytes]] = [
     ("card", b'{"format": "glip-tuned/1", "\\u001b[2J": 1}'),
     # classes, and none of them has a name: ValueError
     ("coco", json.dumps({"images": _IMAGES, "annotations": [], "categories": [{"id": 1, "name": ""}]}).encode()),
-    # a picture wider than hotcoco's numbers: ValueError
+    # an image wider than hotcoco's numbers: ValueError
     ("coco", json.dumps({"images": _LARGE, "annotations": [], "categories": _NAMED}).encode()),
     # a class called by half a character: UnicodeEncodeError
     ("coco", json.dumps({"images": _IMAGES, "annotations": [], "categories": _HALF}).encode()),

@@ -89,7 +89,7 @@ def _asked(asked: Prompt) -> None:
     chunks = prompt.chunk(asked, _tokenizer(), limit=LIMIT)
     rows = prompt.explain(chunks)
     prompt.gather_notes(asked, chunks)
-    _, places = prompt.shown(asked)
+    _, places = prompt.display_text(asked)
     assert [row.label for row in rows] == list(asked.labels)
     assert all(row.tokens for row in rows)
     assert len(places) == len(asked.labels)
@@ -136,7 +136,7 @@ def caption(data: bytes) -> None:
 
 
 @contextmanager
-def _small_pictures() -> Iterator[None]:
+def _small_images() -> Iterator[None]:
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS
     try:
         yield
@@ -144,9 +144,9 @@ def _small_pictures() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def picture(data: bytes) -> None:
-    """A picture, with a name that says nothing."""
-    with answering(), _small_pictures():
+def image(data: bytes) -> None:
+    """An image, with a name that says nothing."""
+    with answering(), _small_images():
         read = image_io.read_image(data, "x")
         assert read.mode == "RGB"
         assert min(read.size) > 0
@@ -164,7 +164,7 @@ def checkpoint(data: bytes) -> None:
 def card(data: bytes) -> None:
     """What a folder of glip finetune says of itself."""
     with answering():
-        finetuned.read_card(file(f"tuned/{finetuned.CARD}", data).parent)
+        finetuned.read_run_config(file(f"tuned/{finetuned.CARD}", data).parent)
     with answering():
         adapters.find_adapter(file(f"tuned/{finetuned.CARD}", data).parent)
 
@@ -232,7 +232,7 @@ def listed(data: bytes) -> None:
     if any(_ELSEWHERE.search(line) for line in text.splitlines()):
         return
     path = file("lists/list.txt", data)
-    with answering(), _in(path.parent), _small_pictures():
+    with answering(), _in(path.parent), _small_images():
         for source in islice(sources.expand([f"@{path}"], offline=True), MOST_SOURCES):
             assert is_line(source.name), f"a name that is not one line: {source.name!r}"
             with answering():
@@ -261,7 +261,7 @@ def captioned(data: bytes) -> None:
 
 
 HARNESSES: dict[str, Harness] = {
-    "texts": texts, "labels": labels, "caption": caption, "image": picture, "checkpoint": checkpoint, "card": card,
+    "texts": texts, "labels": labels, "caption": caption, "image": image, "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
     "captions": captioned,
 }  # fmt: skip

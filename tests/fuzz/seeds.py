@@ -22,7 +22,7 @@ def _json(value: object) -> bytes:
 def _tar() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in {"x/1.png": robustness.PICTURES["PNG"], "x/1.txt": b"a cat\n", "2.jpg": b"?"}.items():
+        for name, content in {"x/1.png": robustness.IMAGES["PNG"], "x/1.txt": b"a cat\n", "2.jpg": b"?"}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -30,16 +30,16 @@ def _tar() -> bytes:
 
 
 def _list() -> bytes:
-    """A list, with a picture that it names beside it."""
-    file("lists/0.png", robustness.PICTURES["PNG"])
-    file("lists/a b/é.jpg", robustness.PICTURES["JPEG"])
+    """A list, with an image that it names beside it."""
+    file("lists/0.png", robustness.IMAGES["PNG"])
+    file("lists/a b/é.jpg", robustness.IMAGES["JPEG"])
     return "# mine\n0.png\na b\\é.jpg\nnone.png\n\nhttps://example.org/x.png\nftp://x/y.png\n".encode()
 
 
 def _truth() -> bytes:
-    """Annotations, with the pictures that they name beside them."""
+    """Annotations, with the images that they name beside them."""
     for number in (1, 2):
-        file(f"{number}.png", robustness.PICTURES["PNG"])
+        file(f"{number}.png", robustness.IMAGES["PNG"])
     return _json(robustness.COCO)
 
 
@@ -60,7 +60,7 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _joined('a [cat] and the U.S. Army\'s "dog"', "[[3,6]]", "dog"),
         _joined("ßtraße İ e\u0301", "((0,2),(3,4))", "STRASSE"),
     ],
-    "image": list(robustness.PICTURES.values()),
+    "image": list(robustness.IMAGES.values()),
     "checkpoint": list(robustness.CHECKPOINTS.values()),
     "card": [_json(robustness.CARD)],
     "coco": [

@@ -17,7 +17,7 @@ from tests.runs.examples import made_record
 
 CANARY = "GLIP_CANARY"  # set by code of a file that was run
 
-# ------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------- images
 
 _OPTIONS = {"TIFF": {"compression": "tiff_lzw"}, "TGA": {"compression": "tga_rle"}, "MPO": {"save_all": True}}
 _KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS", "QOI", "MPO"]
@@ -39,10 +39,10 @@ def _encoded(kind: str) -> bytes:
     return stream.getvalue()
 
 
-PICTURES = {}
+IMAGES = {}
 for _kind in [*_KINDS, *(kind for kind, part in _PARTS if features.check(part))]:
     try:
-        PICTURES[_kind] = _encoded(_kind)
+        IMAGES[_kind] = _encoded(_kind)
     except (KeyError, OSError):  # this Pillow does not write it
         continue
 

@@ -89,14 +89,14 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: 
 def test_cards_of_tuned_folders(tmp_path_factory: pytest.TempPathFactory, card: Any) -> None:
     path = tmp_path_factory.getbasetemp() / finetuned.CARD
     text = json.dumps(card).encode("utf-8", "surrogatepass")
-    attempt(lambda file: finetuned.read_card(file.parent), path, text)
+    attempt(lambda file: finetuned.read_run_config(file.parent), path, text)
 
 
 @given(damaged(json.dumps(CARD).encode()))
 @settings(max_examples=100, derandomize=True)
 def test_damaged_cards(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / finetuned.CARD
-    attempt(lambda file: finetuned.read_card(file.parent), path, content)
+    attempt(lambda file: finetuned.read_run_config(file.parent), path, content)
 
 
 # --------------------------------------------------------------------------------------------- whole small models

@@ -1,4 +1,4 @@
-"""Damaged pictures of every format that Pillow can write: a picture or an ImageError, soon, and never a bomb."""
+"""Damaged images of every format that Pillow can write: an image or an ImageError, soon, and never a bomb."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from PIL import Image, ImageFile
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError
 from tests.hardening.mutate import damaged
-from tests.hardening.robustness import PICTURES as WHOLE
+from tests.hardening.robustness import IMAGES as WHOLE
 
-SECONDS = 20  # for one small picture: more is a hang
+SECONDS = 20  # for one small image: more is a hang
 MOST_PIXELS = 500_000  # an altered size may be an honest gigabyte, which is slow and no fault
 
 
@@ -38,14 +38,14 @@ def soon() -> Iterator[None]:
 
 
 def read(data: bytes) -> bool:
-    """True where it is a picture; any other exception than ImageError goes through."""
+    """True where it is an image; any other exception than ImageError goes through."""
     with soon():
         try:
-            picture = read_image(data, "x.png")
+            image = read_image(data, "x.png")
         except ImageError as error:
             return not is_one_line(error)
-    assert picture.mode == "RGB"
-    assert picture.width * picture.height > 0
+    assert image.mode == "RGB"
+    assert image.width * image.height > 0
     return True
 
 
@@ -65,7 +65,7 @@ def fuzz(kind: str, count: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def small_pictures_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MOST_PIXELS)
 
 

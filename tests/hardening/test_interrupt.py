@@ -24,7 +24,7 @@ from tests.hardening.support import MINI
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 
-PICTURES = 500
+IMAGES = 500
 MODEL = MINI[2:6]
 # the words of each command, and the file that tells that it is at work
 COMMANDS: dict[str, tuple[Sequence[str], str]] = {
@@ -41,10 +41,10 @@ EXPORT = ("export", *MODEL[:2], "-o", "out/mini.onnx")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands read: pictures, a list of them for minutes, boxes and captions."""
+    """What the commands read: images, a list of them for minutes, boxes and captions."""
     folder = tmp_path_factory.mktemp("made")
     draw_scene(np.random.default_rng(0)).image.save(folder / "0.png")
-    names = [f"photos/{number}.png" for number in range(PICTURES)]
+    names = [f"photos/{number}.png" for number in range(IMAGES)]
     (folder / "photos").mkdir()
     for name in names:
         (folder / name).symlink_to("../0.png")
@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
         "categories": [{"id": 1, "name": "circle"}, {"id": 2, "name": "star"}],
         "annotations": [
-            {"id": i + 1, "image_id": i, "category_id": 1, "bbox": [10, 10, 40, 40]} for i in range(PICTURES)
+            {"id": i + 1, "image_id": i, "category_id": 1, "bbox": [10, 10, 40, 40]} for i in range(IMAGES)
         ],
     }
     few = {"images": truth["images"][:8], "annotations": truth["annotations"][:8], "categories": truth["categories"]}
@@ -95,8 +95,8 @@ def whole(out: Path) -> None:
             with safe_open(path, framework="np") as file:
                 assert list(file.keys())
         elif path.suffix in (".jpg", ".png"):
-            with Image.open(path) as picture:
-                picture.load()
+            with Image.open(path) as image:
+                image.load()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

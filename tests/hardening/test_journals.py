@@ -69,7 +69,7 @@ def test_damaged_for_long(tmp_path: Path, content: bytes) -> None:
 @given(damaged(WHOLE))
 @settings(max_examples=80, derandomize=True, suppress_health_check=QUIET)
 def test_a_run_goes_on_or_is_refused(tmp_path: Path, content: bytes) -> None:
-    """With one record per picture at its end, of that picture."""
+    """With one record per image at its end, of that image."""
     run = tmp_path / "run"
     shutil.rmtree(run, ignore_errors=True)
     do(run, NAMES)

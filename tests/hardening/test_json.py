@@ -27,7 +27,7 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures, and room for one file."""
+    """Two images, and room for one file."""
     folder = tmp_path_factory.mktemp("json")
     for number in (1, 2):
         draw_scene(np.random.default_rng(number)).image.save(folder / f"{number}.png")
@@ -108,7 +108,7 @@ def test_damaged(folder: Path, case: str) -> None:
     fuzz(damaged(json.dumps(whole).encode()), read, folder / "case.json", 40)
 
 
-def test_a_name_that_no_file_can_have_is_a_picture_that_is_missing(folder: Path) -> None:
+def test_a_name_that_no_file_can_have_is_a_image_that_is_missing(folder: Path) -> None:
     rows = [{**COCO["images"][0], "file_name": "a" * 300}, COCO["images"][1]]
     found, findings = read_train_set(write(folder / "case.json", COCO | {"images": rows}))
     assert len(found) == 1
@@ -129,7 +129,7 @@ def test_damaged_thresholds(folder: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One picture as YOLO and as VOC have it."""
+    """One image as YOLO and as VOC have it."""
     root = tmp_path_factory.mktemp("others")
     files = {"yolo/data.yaml": YAML, "yolo/labels/1.txt": YOLO, "voc/Annotations/1.xml": VOC, "csv/x.csv": CSV}
     for name, content in files.items():

@@ -167,7 +167,7 @@ def test_lists_from_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enc
         path = tmp_path / "lists" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    lines = ["# my pictures", "a b\\é 图.png", "  .\\a b\\x.png  ", "", "y.png", "C:\\no\\such.png"]
+    lines = ["# my images", "a b\\é 图.png", "  .\\a b\\x.png  ", "", "y.png", "C:\\no\\such.png"]
     (tmp_path / "lists" / "list.txt").write_bytes(end.join([*lines, ""]).encode(encoding))
     found = list(expand(["@lists/list.txt"]))
     assert [os.path.normpath(source.location) for source in found[:3]] == [f"lists/{name}" for name in names]

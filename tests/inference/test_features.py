@@ -24,7 +24,7 @@ from glip_cli.inference.feature_extractor import Extractor, alike
 from glip_cli.inference.feature_files import read, save, tensors_of
 from glip_cli.inference.feature_options import KINDS, FeatureOptions
 from glip_cli.inference.features import Features, Placement
-from glip_cli.inference.preprocess import collate, fitted_size, prepare
+from glip_cli.inference.preprocess import collate, preprocess, resized_size
 from glip_cli.options import DetectOptions
 from glip_cli.runs import features as bulk
 from tests import forked
@@ -64,10 +64,10 @@ def test_they_are_what_the_stages_of_the_network_give(detector: Detector, scene:
         module.register_forward_hook(lambda _m, _i, output, kind=kind: seen.__setitem__(kind, output))
         for kind, module in modules.items()
     ]
-    ids = detector.plan(PROMPT, DetectOptions()).chunks[0].tokens.ids
+    ids = detector.compile_prompt(PROMPT, DetectOptions()).chunks[0].tokens.ids
     row = torch.tensor([[*ids, 0, 0, 0]])
     with torch.no_grad():
-        raw = model(collate([prepare(scene, 160, 320)]), row, torch.arange(row.shape[1])[None] < len(ids))
+        raw = model(collate([preprocess(scene, 160, 320)]), row, torch.arange(row.shape[1])[None] < len(ids))
     for hook in hooks:
         hook.remove()
     seen["fused"], hidden = seen["fused"]
@@ -160,7 +160,7 @@ def test_pooling_is_the_mean_over_the_images_cells(detector: Detector, scene: Im
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_every_cell_holds_some_of_the_image_and_none_is_missing(width: int, height: int) -> None:
-    resized = fitted_size((width, height), 160, 320)
+    resized = resized_size((width, height), 160, 320)
     place = Placement((width, height), resized, (320, 320), (resized[0] / width, resized[1] / height))
     for stride, (h, w) in zip((8, 16, 32, 64, 128), place.sizes, strict=True):
         assert (w - 1) * stride < resized[0] <= w * stride
@@ -359,11 +359,11 @@ def test_a_file_made_otherwise_is_not_taken_for_this_runs(folder: Path) -> None:
     assert read(Path("out/0.safetensors")).labels == ("red circle",)
 
 
-def test_what_is_no_picture_is_named(folder: Path) -> None:
-    Path("photos/bad.png").write_text("no picture")
+def test_what_is_no_image_is_named(folder: Path) -> None:
+    Path("photos/bad.png").write_text("no image")
     result = glip("photos", "-o", "out")
     assert result.exit_code == 3
-    assert "glip: error: photos/bad.png: not a picture" in result.stderr
+    assert "glip: error: photos/bad.png: not an image" in result.stderr
     assert "5 images, 1 failed" in result.stderr
     assert glip("photos/bad.png", "-o", "out").exit_code == 1
 
@@ -403,7 +403,7 @@ def test_a_batch_that_does_not_fit_is_halved(detector: Detector, scene: Image.Im
 
     whole = detector.extractor(FeatureOptions(which=("backbone",), batch_size=5))
     small = Small(whole.backbone, whole.options, whole.device, whole.dtype, whole.image_size, whole.model)
-    job = bulk.Job(small, bulk.Folder(tmp_path, {}, "float32", False), None)
+    job = bulk.FeatureJob(small, bulk.FeatureFolder(tmp_path, {}, "float32", False), None)
     made = list(job._extract([small.prepare(scene)] * 5))
     assert len(made) == 5
     assert job.most == 2

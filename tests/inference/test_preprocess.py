@@ -1,4 +1,4 @@
-"""From file to tensor: every kind of picture, every kind of damage, and mmdetection's own numbers."""
+"""From file to tensor: every kind of image, every kind of damage, and mmdetection's own numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from PIL import Image, features
 from glip_cli.data.image_io import read_image
 from glip_cli.data.pillow import quiet
 from glip_cli.errors import ImageError, without_frames
-from glip_cli.inference.preprocess import STD_BGR, Prepared, collate, fitted_size, prepare
+from glip_cli.inference.preprocess import STD_BGR, PreprocessedImage, collate, preprocess, resized_size
 from tests.shared import SHARED
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "image.npz")
@@ -71,14 +71,14 @@ def small(mode: str = "RGB") -> Image.Image:
 
 
 @pytest.mark.parametrize(("name", "shorter", "step"), [("synthetic256", 240, 16), ("synthetic200", 200, 16)])
-def test_the_synthetic_picture_is_prepared_as_mmdetection_does(name: str, shorter: int, step: int) -> None:
-    check_golden(name, collate([prepare(read_image(synthetic()), shorter)]), step)
+def test_the_synthetic_image_is_prepared_as_mmdetection_does(name: str, shorter: int, step: int) -> None:
+    check_golden(name, collate([preprocess(read_image(synthetic()), shorter)]), step)
 
 
 def test_a_photograph_is_prepared_as_mmdetection_does() -> None:
     if not CATS.exists():
         pytest.skip(f"needs the photograph {CATS.name} of the shared folder")
-    check_golden("cats", collate([prepare(read_image(CATS))]), 32)
+    check_golden("cats", collate([preprocess(read_image(CATS))]), 32)
 
 
 def check_golden(name: str, batch: torch.Tensor, step: int) -> None:
@@ -105,44 +105,44 @@ def check_golden(name: str, batch: torch.Tensor, step: int) -> None:
     ],
 )
 def test_sizes(size: tuple[int, int], shorter: int, expected: tuple[int, int]) -> None:
-    assert fitted_size(size, shorter, 1333) == expected
+    assert resized_size(size, shorter, 1333) == expected
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 1000), st.integers(1, 2000))
 def test_no_side_exceeds_its_limit_and_none_vanishes(width: int, height: int, shorter: int, longer: int) -> None:
-    fitted = fitted_size((width, height), shorter, longer)
+    fitted = resized_size((width, height), shorter, longer)
     assert 1 <= min(fitted) <= shorter
     assert 1 <= max(fitted) <= longer
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
 @settings(max_examples=30, deadline=None)
-def test_the_scale_leads_back_to_the_whole_picture(width: int, height: int) -> None:
-    prepared = prepare(Image.new("RGB", (width, height)), 64, 128)
+def test_the_scale_leads_back_to_the_whole_image(width: int, height: int) -> None:
+    prepared = preprocess(Image.new("RGB", (width, height)), 64, 128)
     assert prepared.size == (width, height)
     assert prepared.pixels.shape[2] / prepared.scale[0] == pytest.approx(width)
     assert prepared.pixels.shape[1] / prepared.scale[1] == pytest.approx(height)
 
 
 def test_channels_are_bgr_and_mean_colour_is_zero() -> None:
-    pixels = prepare(Image.new("RGB", (40, 40), (124, 116, 104)), 40, 40).pixels
+    pixels = preprocess(Image.new("RGB", (40, 40), (124, 116, 104)), 40, 40).pixels
     assert pixels.dtype == torch.float32
     assert pixels.is_contiguous()
     assert pixels.abs().max() < 0.02
-    red = prepare(Image.new("RGB", (40, 40), (255, 0, 0)), 40, 40).pixels
+    red = preprocess(Image.new("RGB", (40, 40), (255, 0, 0)), 40, 40).pixels
     assert red[2].mean().item() == pytest.approx((255 - 123.675) / STD_BGR[2])
 
 
-def test_a_picture_that_already_fits_keeps_its_pixels() -> None:
+def test_a_image_that_already_fits_keeps_its_pixels() -> None:
     image = Image.fromarray(synthetic())
-    pixels = prepare(image, 240, 1333).pixels
+    pixels = preprocess(image, 240, 1333).pixels
     back = pixels * torch.tensor(STD_BGR).view(3, 1, 1) + torch.tensor((103.53, 116.28, 123.675)).view(3, 1, 1)
     assert np.array_equal(back.round().byte().numpy().transpose(1, 2, 0)[..., ::-1], synthetic())
 
 
 def test_collate_pads_right_and_bottom_with_zero() -> None:
     shapes = [(40, 50), (64, 33), (1, 1)]
-    items = [Prepared(torch.full((3, h, w), 7.0), (w, h), (1.0, 1.0)) for h, w in shapes]
+    items = [PreprocessedImage(torch.full((3, h, w), 7.0), (w, h), (1.0, 1.0)) for h, w in shapes]
     batch = collate(items)
     assert batch.shape == (3, 3, 64, 64)
     for row, (h, w) in zip(batch, shapes, strict=True):
@@ -150,8 +150,8 @@ def test_collate_pads_right_and_bottom_with_zero() -> None:
         assert row.sum() == 7 * 3 * h * w
 
 
-def test_a_batch_is_its_pictures() -> None:
-    items = [prepare(Image.fromarray(synthetic()), side, 400) for side in (100, 150)]
+def test_a_batch_is_its_images() -> None:
+    items = [preprocess(Image.fromarray(synthetic()), side, 400) for side in (100, 150)]
     batch = collate(items)
     for row, item in zip(batch, items, strict=True):
         assert torch.equal(row[:, : item.pixels.shape[1], : item.pixels.shape[2]], item.pixels)
@@ -397,7 +397,7 @@ def test_a_large_file_is_known_by_its_head(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "sparse.png"
     for head, size, words in (
         (b"\0", 3_000_000_000, "3.0 GB, too large"),
-        (b"\0", 20_000_000, "not a picture in a known"),
+        (b"\0", 20_000_000, "not an image in a known"),
     ):
         path.write_bytes(head)
         os.truncate(path, size)
@@ -432,8 +432,8 @@ def test_an_empty_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"\0", b"<html></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8", b"%PDF"]
 )
-def test_what_is_no_picture(data: bytes) -> None:
-    with pytest.raises(ImageError, match=r"^it: not a picture") as caught:
+def test_what_is_no_image(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"^it: not an image") as caught:
         read_image(data, name="it")
     assert "\n" not in str(caught.value)
 
@@ -463,7 +463,7 @@ def test_postscript_inside_another_format_is_not_reached() -> None:
 
     layers = field(3, 60, b"\1\0") + field(3, 20, b"\0\x0c") + field(3, 30, b"\0\x07") + field(3, 120, b"\0\5")
     for iptc in (layers + field(8, 10, eps), field(3, 60, b"\1\0") + field(8, 10, eps)):
-        with pytest.raises(ImageError, match="not a picture in a known format"):
+        with pytest.raises(ImageError, match="not an image in a known format"):
             read_image(iptc)
 
 
@@ -519,13 +519,13 @@ def test_a_decompression_bomb_is_refused_by_its_size(monkeypatch: pytest.MonkeyP
         read_image(encoded(small(), "PNG"))
 
 
-def test_a_merely_big_picture_is_read_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merely_big_image_is_read_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
     assert read_image(encoded(small(), "PNG")).size == (12, 7)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_cut_at_every_length_it_is_a_picture_or_an_image_error(kind: str) -> None:
+def test_cut_at_every_length_it_is_a_image_or_an_image_error(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(small(), kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
@@ -534,7 +534,7 @@ def test_cut_at_every_length_it_is_a_picture_or_an_image_error(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_with_bytes_altered_it_is_a_picture_or_an_image_error(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_bytes_altered_it_is_a_image_or_an_image_error(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)  # an altered size may be a slow, honest gigabyte
     data, rng = encoded(small(), kind), random.Random(0)
     for _ in range(200):
@@ -554,7 +554,7 @@ def fails(data: bytes) -> bool:
 
 @given(st.binary(max_size=200))
 @settings(max_examples=100, deadline=None)
-def test_any_bytes_are_a_picture_or_an_image_error(data: bytes) -> None:
+def test_any_bytes_are_a_image_or_an_image_error(data: bytes) -> None:
     fails(data)
 
 
@@ -610,7 +610,7 @@ def test_threads_leave_the_warning_filters_as_they_were() -> None:
 
 @given(st.integers(40, 4000), st.integers(40, 4000), st.sampled_from([320, 384, 640]))
 def test_an_image_of_an_area_keeps_its_shape_and_needs_no_padding(width: int, height: int, side: int) -> None:
-    new_width, new_height = fitted_size((width, height), side, side, 32)
+    new_width, new_height = resized_size((width, height), side, side, 32)
     assert new_width % 32 == new_height % 32 == 0
     scale = side / (width * height) ** 0.5
     for old, new in ((width, new_width), (height, new_height)):

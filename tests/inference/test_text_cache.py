@@ -17,7 +17,7 @@ import torch
 from glip_cli import detector as module
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
 from glip_cli.options import DetectOptions
@@ -48,9 +48,9 @@ def encoded(detector: Detector, labels: list[str], images: int) -> int:
 
     with_hook = detector.model.text.register_forward_hook(count)
     try:
-        plan = detector.plan(labels, OPTIONS)
-        assert len(plan.chunks) == len(labels)
-        list(detector.stream(IMAGES[:images], plan, OPTIONS))
+        compiled = detector.compile_prompt(labels, OPTIONS)
+        assert len(compiled.chunks) == len(labels)
+        list(detector.stream(IMAGES[:images], compiled, OPTIONS))
     finally:
         with_hook.remove()
     return runs
@@ -84,12 +84,17 @@ def hasty() -> Iterator[None]:
 def test_threads_get_what_one_thread_gets(small: Detector, hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The texts of all do not fit: what one thread makes is pushed out by the others."""
     monkeypatch.setattr(module, "CACHED_TEXTS", 2)
-    plans = [small.plan([f"star {4 * thread + i}" for i in range(2)], OPTIONS) for thread in range(6)]
-    seen = small.look([prepare(IMAGES[0], 32, 32)])
-    alone = [small.ask(seen, plan, OPTIONS) for plan in plans]
-    with ThreadPoolExecutor(len(plans)) as pool:
+    compiled_prompts = [
+        small.compile_prompt([f"star {4 * thread + i}" for i in range(2)], OPTIONS) for thread in range(6)
+    ]
+    seen = small.encode_images([preprocess(IMAGES[0], 32, 32)])
+    alone = [small.detect_features(seen, compiled, OPTIONS) for compiled in compiled_prompts]
+    with ThreadPoolExecutor(len(compiled_prompts)) as pool:
         for _ in range(8):
-            assert list(pool.map(lambda plan: small.ask(seen, plan, OPTIONS), plans)) == alone
+            assert (
+                list(pool.map(lambda compiled: small.detect_features(seen, compiled, OPTIONS), compiled_prompts))
+                == alone
+            )
 
 
 def test_a_store_that_threads_share_keeps_to_its_room(hasty: None) -> None:

@@ -1,4 +1,4 @@
-"""Views of a picture: tiles cover it, boxes come back to where they were, and the merge keeps the right ones."""
+"""Views of an image: tiles cover it, boxes come back to where they were, and the merge keeps the right ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ from glip_cli.cli import app
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import OutOfMemoryError, UsageError
-from glip_cli.inference.postprocess import Found
+from glip_cli.inference.postprocess import RawDetections
 from glip_cli.inference.preprocess import ImageSize
-from glip_cli.inference.tiling import View, combine, cut, scales, tiles, to_picture, to_view, view_options, views_of
+from glip_cli.inference.tiling import (
+    Crop,
+    all_crops,
+    combine,
+    crop_options,
+    render_crop,
+    scales,
+    tiles,
+    to_crop_coordinates,
+    to_image_coordinates,
+)
 from glip_cli.options import DetectOptions
 from glip_cli.runs.runner import Runner
 from glip_cli.types import Detections
@@ -57,14 +67,14 @@ def wide(large: tuple) -> Image.Image:
 
 
 @st.composite
-def views(draw: st.DrawFn) -> View:
+def views(draw: st.DrawFn) -> Crop:
     left, top, width, height = draw(sides), draw(sides), draw(sides), draw(sides)
     size = draw(st.tuples(sides, sides))
-    return View((left, top, left + width, top + height), (min(size), max(size)), draw(st.booleans()))
+    return Crop((left, top, left + width, top + height), (min(size), max(size)), draw(st.booleans()))
 
 
 @given(shape=st.tuples(sides, sides), side=st.integers(64, 200), overlap=st.floats(0, 0.9))
-def test_tiles_cover_the_picture_and_overlap(shape: tuple[int, int], side: int, overlap: float) -> None:
+def test_tiles_cover_the_image_and_overlap(shape: tuple[int, int], side: int, overlap: float) -> None:
     made = list(tiles(shape, side, overlap, SIZE))
     assert len({view.box for view in made}) == len(made)
     for axis in (0, 1):
@@ -75,23 +85,25 @@ def test_tiles_cover_the_picture_and_overlap(shape: tuple[int, int], side: int, 
         assert all(a_end - b_begin >= side * overlap - 0.5 for (_, a_end), (b_begin, _) in pairwise(spans))
     assert len(made) == len({view.box[0] for view in made}) * len({view.box[1] for view in made})
     for view in made:
-        assert view.cuts == tuple(edge not in (0, end) for edge, end in zip(view.box, (-1, -1, *shape), strict=True))
+        assert view.truncated_edges == tuple(
+            edge not in (0, end) for edge, end in zip(view.box, (-1, -1, *shape), strict=True)
+        )
 
 
 def test_tiles_by_hand() -> None:
-    made = views_of((1000, 500), DetectOptions(tile=400, overlap=0.25), (800, 1333))
+    made = all_crops((1000, 500), DetectOptions(tile=400, overlap=0.25), (800, 1333))
     assert [view.box for view in made] == [
         (0, 0, 400, 400), (300, 0, 700, 400), (600, 0, 1000, 400),
         (0, 100, 400, 500), (300, 100, 700, 500), (600, 100, 1000, 500),
         (0, 0, 1000, 500),
     ]  # fmt: skip
-    assert [view.cuts for view in made[:3]] == [
+    assert [view.truncated_edges for view in made[:3]] == [
         (False, False, True, True), (True, False, True, True), (True, False, False, True)
     ]  # fmt: skip
-    assert made[-1].cuts == (False,) * 4
+    assert made[-1].truncated_edges == (False,) * 4
     assert {view.size for view in made} == {(800, 1333)}
-    assert len(views_of((400, 300), DetectOptions(tile=400), SIZE)) == 1
-    assert len(views_of((401, 300), DetectOptions(tile=400), SIZE)) == 3
+    assert len(all_crops((400, 300), DetectOptions(tile=400), SIZE)) == 1
+    assert len(all_crops((401, 300), DetectOptions(tile=400), SIZE)) == 3
 
 
 def test_scales_of_a_model_that_is_given_an_area() -> None:
@@ -108,64 +120,66 @@ def test_scales_are_the_official_ones_for_a_model_of_800_pixels() -> None:
     ]  # fmt: skip
     assert {scale.size[1] for scale in made} == {2500}
     assert [scale.flipped for scale in made] == [False, True] * 12
-    assert [scale.counts for scale in made[::2]] == [
+    assert [scale.scale_range for scale in made[::2]] == [
         (96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
         (0, 192), (0, 96),
     ]  # fmt: skip
     assert not any(scale.flipped for scale in scales(ImageSize(800, 1333), flips=False))
     small = list(scales(ImageSize(*SIZE)))
-    assert (small[0].size, small[0].counts) == (ImageSize(80, 600), pytest.approx((19.2, 2000)))
-    both = views_of((1000, 500), DetectOptions(tile=400, tta=True), ImageSize(*SIZE))
-    assert len(both) == len(views_of((1000, 500), DetectOptions(tile=400), ImageSize(*SIZE))) * 24
-    assert {view.cuts for view in both} > {(False, False, True, True)}
+    assert (small[0].size, small[0].scale_range) == (ImageSize(80, 600), pytest.approx((19.2, 2000)))
+    both = all_crops((1000, 500), DetectOptions(tile=400, tta=True), ImageSize(*SIZE))
+    assert len(both) == len(all_crops((1000, 500), DetectOptions(tile=400), ImageSize(*SIZE))) * 24
+    assert {view.truncated_edges for view in both} > {(False, False, True, True)}
 
 
 @given(view=views(), rows=st.lists(st.tuples(*[st.floats(0, 800, width=32)] * 4), min_size=1, max_size=5))
-def test_mapping_back_is_the_inverse_of_mapping_forward(view: View, rows: list[tuple[float, ...]]) -> None:
+def test_mapping_back_is_the_inverse_of_mapping_forward(view: Crop, rows: list[tuple[float, ...]]) -> None:
     boxes = torch.tensor(rows)
-    for there, back in ((to_view, to_picture), (to_picture, to_view)):
+    for there, back in ((to_crop_coordinates, to_image_coordinates), (to_image_coordinates, to_crop_coordinates)):
         torch.testing.assert_close(back(there(boxes, view), view), boxes, rtol=0, atol=5e-4)  # of numbers up to 1600
 
 
 def test_mirrored_boxes_by_hand() -> None:
     """Columns 2, 3, 4 of ten are 5, 6, 7 in the mirror: the box that ends at 5 ends at 8."""
-    view = View((100, 50, 110, 60), (10, 10), flipped=True)
-    assert to_picture(torch.tensor([[2.0, 1, 5, 4]]), view).tolist() == [[105, 51, 108, 54]]
-    half = View((0, 0, 10, 10), (5, 5), flipped=True)  # columns 0 .. 4 are reported as 0, 2, .. 8, and 8 + 1 at the end
-    assert to_picture(torch.tensor([[0.0, 0, 9, 9]]), half).tolist() == [[0, 0, 9, 9]]
-    assert to_picture(torch.tensor([[0.0, 0, 3, 9]]), half).tolist() == [[6, 0, 9, 9]]
+    view = Crop((100, 50, 110, 60), (10, 10), flipped=True)
+    assert to_image_coordinates(torch.tensor([[2.0, 1, 5, 4]]), view).tolist() == [[105, 51, 108, 54]]
+    half = Crop((0, 0, 10, 10), (5, 5), flipped=True)  # columns 0 .. 4 are reported as 0, 2, .. 8, and 8 + 1 at the end
+    assert to_image_coordinates(torch.tensor([[0.0, 0, 9, 9]]), half).tolist() == [[0, 0, 9, 9]]
+    assert to_image_coordinates(torch.tensor([[0.0, 0, 3, 9]]), half).tolist() == [[6, 0, 9, 9]]
 
 
 @given(data=st.data())
 @settings(max_examples=50)
 def test_what_a_view_shows_is_where_its_boxes_say(data: st.DataObject) -> None:
-    """A white rectangle in a black picture, found again among the pixels that the model gets."""
+    """A white rectangle in a black image, found again among the pixels that the model gets."""
     left, top = data.draw(st.integers(0, 20)), data.draw(st.integers(0, 20))
-    view = View((left, top, left + 30, top + 20), (20, 30), data.draw(st.booleans()))  # at its own size
+    view = Crop((left, top, left + 30, top + 20), (20, 30), data.draw(st.booleans()))  # at its own size
     x1, y1 = data.draw(st.integers(left, left + 29)), data.draw(st.integers(top, top + 19))
     x2, y2 = data.draw(st.integers(x1 + 1, left + 30)), data.draw(st.integers(y1 + 1, top + 20))
-    picture = np.zeros((45, 55, 3), np.uint8)
-    picture[y1:y2, x1:x2] = 255
-    rows, columns = np.nonzero(cut(Image.fromarray(picture), view).pixels[0].numpy() > 0)
+    image = np.zeros((45, 55, 3), np.uint8)
+    image[y1:y2, x1:x2] = 255
+    rows, columns = np.nonzero(render_crop(Image.fromarray(image), view).pixels[0].numpy() > 0)
     shown = torch.tensor([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]).float()
-    assert to_picture(shown, view).tolist() == [[x1, y1, x2, y2]]
+    assert to_image_coordinates(shown, view).tolist() == [[x1, y1, x2, y2]]
 
 
-def found(*rows: tuple[tuple[float, ...], float, int]) -> Found:
+def found(*rows: tuple[tuple[float, ...], float, int]) -> RawDetections:
     boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
-    return Found(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
+    return RawDetections(
+        torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64)
+    )
 
 
 def merged(
-    made: list[View], *parts: Found, nms_iou: float = 0.6, agnostic: bool = False
+    made: list[Crop], *parts: RawDetections, nms_iou: float = 0.6, agnostic: bool = False
 ) -> list[tuple[list[float], float, int]]:
     every = combine(made, parts, nms_iou, agnostic)
     scores = [round(score, 4) for score in every.scores.tolist()]
     return list(zip(every.boxes.tolist(), scores, every.labels.tolist(), strict=True))
 
 
-LEFT = View((0, 0, 100, 100), (100, 100), cuts=(False, False, True, False))
-RIGHT = View((80, 0, 180, 100), (100, 100), cuts=(True, False, False, False))
+LEFT = Crop((0, 0, 100, 100), (100, 100), truncated_edges=(False, False, True, False))
+RIGHT = Crop((80, 0, 180, 100), (100, 100), truncated_edges=(True, False, False, False))
 
 
 def test_an_object_that_two_views_see_is_one() -> None:
@@ -180,7 +194,7 @@ def test_labels_suppress_each_other_only_when_asked_to() -> None:
     assert [label for _, _, label in merged([LEFT, RIGHT], *parts, agnostic=True)] == [0]
 
 
-WHOLE_ONE = ((1.0, 10, 40, 20), 0.5, 0)  # in the right tile: 81 .. 120 of the picture
+WHOLE_ONE = ((1.0, 10, 40, 20), 0.5, 0)  # in the right tile: 81 .. 120 of the image
 CUT_ONE = ((81.0, 10, 100, 20), 0.9, 0)  # in the left tile: its left half, which IoU does not give up
 
 
@@ -198,14 +212,14 @@ def test_a_cut_box_loses_against_a_larger_one_of_another_view() -> None:
         found(((0.0, 10, 20, 20), 0.8, 0)),  # not larger
     ],
 )
-def test_a_cut_box_stays_where_no_view_knows_better(other: Found) -> None:
+def test_a_cut_box_stays_where_no_view_knows_better(other: RawDetections) -> None:
     assert ([81, 10, 100, 20], 0.9, 0) in [
         (box, score, label) for box, score, label in merged([LEFT, RIGHT], found(CUT_ONE), other)
     ]
 
 
-def test_a_box_is_cut_only_by_an_edge_inside_the_picture() -> None:
-    alone = View((0, 0, 100, 100), (100, 100))
+def test_a_box_is_cut_only_by_an_edge_inside_the_image() -> None:
+    alone = Crop((0, 0, 100, 100), (100, 100))
     assert len(merged([alone, RIGHT], found(CUT_ONE), found(WHOLE_ONE))) == 2
     clear = ((81.0, 10, 97, 20), 0.9, 0)
     assert len(merged([LEFT, RIGHT], found(clear), found(WHOLE_ONE))) == 2
@@ -214,17 +228,17 @@ def test_a_box_is_cut_only_by_an_edge_inside_the_picture() -> None:
 
 
 def test_the_edge_of_a_mirrored_tile_is_on_the_other_side() -> None:
-    mirrored = View(LEFT.box, LEFT.size, flipped=True, cuts=LEFT.cuts)
+    mirrored = Crop(LEFT.box, LEFT.size, flipped=True, truncated_edges=LEFT.truncated_edges)
     parts = found(((0.0, 10, 19, 20), 0.9, 0)), found(WHOLE_ONE)
     assert merged([mirrored, RIGHT], *parts) == [([81, 10, 120, 20], 0.5, 0)]
 
 
 @pytest.mark.parametrize(("side", "counted"), [(9.0, False), (10.0, True), (20.0, True), (21.0, False)])
 def test_only_boxes_of_the_scale_count(side: float, counted: bool) -> None:
-    """Measured with the +1 of the resized picture: 9 columns from 10 to 18, at twice the size, span 10 .. 37 - 1."""
-    view = View((0, 0, 100, 100), (100, 100), counts=(10, 20))
+    """Measured with the +1 of the resized image: 9 columns from 10 to 18, at twice the size, span 10 .. 37 - 1."""
+    view = Crop((0, 0, 100, 100), (100, 100), scale_range=(10, 20))
     assert len(merged([view], found(((10.0, 10, 10 + side, 10 + side), 0.9, 0)))) == counted
-    double = View((0, 0, 100, 100), (200, 200), counts=(2 * side - 1, 2 * side - 1))
+    double = Crop((0, 0, 100, 100), (200, 200), scale_range=(2 * side - 1, 2 * side - 1))
     assert len(merged([double], found(((10.0, 10, 10 + side, 10 + side), 0.9, 0)))) == 1
 
 
@@ -237,9 +251,9 @@ def test_a_view_is_asked_for_everything() -> None:
     asked = {"chunked_size": 3, "nms_iou": 0.5, "size": (64, 128), "batch_size": 4}
     later = {"threshold": 0.4, "class_thresholds": {"cat": 0.5}, "negatives": ("dog",), "agnostic_nms": True}
     options = DetectOptions(**asked, **later, tile=100, tta=True)
-    assert view_options(options) == DetectOptions(threshold=0.0, **asked)
-    assert view_options(DetectOptions(top_k=7, tile=100)) == DetectOptions(threshold=0.0)
-    assert view_options(DetectOptions(top_k=300, tile=100)) == DetectOptions(threshold=0.0, per_text=300)
+    assert crop_options(options) == DetectOptions(threshold=0.0, **asked)
+    assert crop_options(DetectOptions(top_k=7, tile=100)) == DetectOptions(threshold=0.0)
+    assert crop_options(DetectOptions(top_k=300, tile=100)) == DetectOptions(threshold=0.0, per_text=300)
 
 
 def same(a: Detections, b: Detections, atol: float = 0) -> None:
@@ -248,7 +262,7 @@ def same(a: Detections, b: Detections, atol: float = 0) -> None:
     np.testing.assert_allclose(a.boxes, b.boxes, rtol=0, atol=20 * atol)
 
 
-def test_a_picture_that_fits_one_tile_gets_the_ordinary_answer(detector: Detector, large: tuple) -> None:
+def test_a_image_that_fits_one_tile_gets_the_ordinary_answer(detector: Detector, large: tuple) -> None:
     image = large[0].crop((0, 0, 160, 160))
     plain = detector(image, PROMPT, threshold=0.05)
     assert len(plain)
@@ -256,15 +270,15 @@ def test_a_picture_that_fits_one_tile_gets_the_ordinary_answer(detector: Detecto
     same(detector(image, PROMPT, threshold=0.05, tile=1000), plain)
 
 
-def test_the_model_answers_a_mirrored_view_as_the_mirrored_picture(detector: Detector, large: tuple) -> None:
-    """The picture has the model's own size, where a mirror is x -> 160 - x."""
+def test_the_model_answers_a_mirrored_view_as_the_mirrored_image(detector: Detector, large: tuple) -> None:
+    """The image has the model's own size, where a mirror is x -> 160 - x."""
     image = large[0].crop((160, 0, 320, 160))
     turned = detector(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), PROMPT, threshold=0.3)
     options = DetectOptions(threshold=0.3)
-    view = View((160, 0, 320, 160), SIZE, flipped=True)
-    (answer,) = detector.detect([cut(large[0], view)], detector.plan(PROMPT, options), options)
+    view = Crop((160, 0, 320, 160), SIZE, flipped=True)
+    (answer,) = detector.detect([render_crop(large[0], view)], detector.compile_prompt(PROMPT, options), options)
     same(answer, turned)
-    back = to_picture(torch.tensor(answer.boxes), view).numpy()
+    back = to_image_coordinates(torch.tensor(answer.boxes), view).numpy()
     assert len(back)
     expected = 160 + np.stack((160 - turned.boxes[:, 2], 160 - turned.boxes[:, 0]), axis=1)
     np.testing.assert_allclose(back[:, [0, 2]], expected, atol=1e-4)
@@ -344,12 +358,12 @@ def test_several_texts_are_merged_in_every_view(detector: Detector, wide: Image.
 
 def test_a_prompt_with_a_side_is_asked_without_mirrors(detector: Detector, wide: Image.Image) -> None:
     with_views = DetectOptions(tta=True)
-    assert any("left or right" in note for note in detector.plan("left star .", with_views).notes)
-    assert not any("left or right" in note for note in detector.plan("left star .", DetectOptions()).notes)
-    assert not any("left or right" in note for note in detector.plan("star .", with_views).notes)
+    assert any("left or right" in note for note in detector.compile_prompt("left star .", with_views).notes)
+    assert not any("left or right" in note for note in detector.compile_prompt("left star .", DetectOptions()).notes)
+    assert not any("left or right" in note for note in detector.compile_prompt("star .", with_views).notes)
     looked: list[torch.Tensor] = []
-    look = detector.look
-    detector.look = lambda batch: (looked.append(batch[0].pixels), look(batch))[1]  # type: ignore[method-assign]
+    encode = detector.encode_images
+    detector.encode_images = lambda batch: (looked.append(batch[0].pixels), encode(batch))[1]  # type: ignore[method-assign]
     try:
         image = wide.crop((0, 0, 160, 160))
         detector(image, "left star .", tta=True, size=(64, 128))
@@ -357,7 +371,7 @@ def test_a_prompt_with_a_side_is_asked_without_mirrors(detector: Detector, wide:
         detector(image, "star .", tta=True, size=(64, 128))
         assert len(looked) == 12 + 24
     finally:
-        del detector.look  # type: ignore[method-assign]
+        del detector.encode_images  # type: ignore[method-assign]
     torch.testing.assert_close(looked[12].flip(-1), looked[13], rtol=0, atol=0)
 
 
@@ -384,14 +398,14 @@ def folder(wide: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     wide.save("in/a.png")
     wide.crop((0, 0, 200, 160)).save("in/b.png")
     wide.crop((0, 0, 160, 160)).save("in/c.png")
-    Path("in/d.png").write_bytes(b"no picture")
+    Path("in/d.png").write_bytes(b"no image")
     return tmp_path
 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_run_gives_the_answers_of_a_plain_loop(detector: Detector, folder: Path, keep: bool) -> None:
     options = DetectOptions(threshold=0.05, **TILES)
-    runner = Runner(detector, detector.plan(PROMPT, options), options, workers=2, keep_images=keep)
+    runner = Runner(detector, detector.compile_prompt(PROMPT, options), options, workers=2, keep_images=keep)
     outcomes = list(runner(expand(["in"])))
     assert [Path(outcome.source.name).name for outcome in outcomes] == ["a.png", "b.png", "c.png", "d.png"]
     assert outcomes[3].error
@@ -412,7 +426,7 @@ class Small:
     def image_size(self, size: tuple[int, int] | None) -> ImageSize:
         return ImageSize(*(size or SIZE))
 
-    def in_views(self, image: Image.Image, plan: object, options: DetectOptions) -> tuple[Detections, bool]:
+    def detect_crops(self, image: Image.Image, compiled: object, options: DetectOptions) -> tuple[Detections, bool]:
         self.asked.append(options.batch_size)
         if options.batch_size > self.fits:
             raise OutOfMemoryError("out of memory")
@@ -425,7 +439,7 @@ def test_fewer_views_at_once_where_memory_is_short(folder: Path) -> None:
     runner = Runner(Small(2), None, options, workers=1)  # type: ignore[arg-type]
     assert sum(outcome.detections is not None for outcome in runner(expand(["in"]))) == 3
     assert runner.detector.asked == [8, 4, 2, 2, 2]  # type: ignore[attr-defined]
-    assert runner.halved_to == 2
+    assert runner.effective_batch_size == 2
     with pytest.raises(OutOfMemoryError):
         list(Runner(Small(0), None, options, workers=1)(expand(["in"])))  # type: ignore[arg-type]
 

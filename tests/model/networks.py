@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from glip_cli.checkpoints.empty_init import fill, hollow
+from glip_cli.checkpoints.empty_init import init_empty, load_assign
 from glip_cli.checkpoints.formats import to_native
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
@@ -22,5 +22,5 @@ def recipe_state(letter: str) -> dict[str, torch.Tensor]:
 
 
 def recipe_model(letter: str) -> Glip:
-    model = hollow(lambda: Glip(ARCHITECTURES[ARCHITECTURE[letter]]))
-    return fill(model, to_native(recipe_state(letter), ARCHITECTURE[letter], "mmdet", "the recipe")).eval()
+    model = init_empty(lambda: Glip(ARCHITECTURES[ARCHITECTURE[letter]]))
+    return load_assign(model, to_native(recipe_state(letter), ARCHITECTURE[letter], "mmdet", "the recipe")).eval()

@@ -18,7 +18,7 @@ from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.checkpoints.empty_init import hollow
+from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.model import compiled
 from glip_cli.model.compiled import Compiled
@@ -80,7 +80,7 @@ def test_what_a_gpu_runs_is_two_graphs_too(monkeypatch: pytest.MonkeyPatch) -> N
         torch, "compile", lambda step, mode, **how: modes.append(mode) or compile(step, backend="eager", **how)
     )
     torch.compiler.reset()
-    model, half = hollow(lambda: Glip(GLIP_MINI)).eval(), {"dtype": torch.bfloat16, "device": "cuda"}
+    model, half = init_empty(lambda: Glip(GLIP_MINI)).eval(), {"dtype": torch.bfloat16, "device": "cuda"}
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         move(model, torch.bfloat16)
         steps = Compiled(model, torch.device("cuda"))

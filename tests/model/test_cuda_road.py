@@ -8,8 +8,8 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close
 
-from glip_cli.checkpoints.empty_init import hollow
-from glip_cli.inference.postprocess import Found, on_cpu
+from glip_cli.checkpoints.empty_init import init_empty
+from glip_cli.inference.postprocess import RawDetections, on_cpu
 from glip_cli.model.boxes import anchors
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.deform import by_torchvision, deform_conv
@@ -31,7 +31,7 @@ def move(model: nn.Module, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_of_the_network_is_left_on_the_cpu(dtype: torch.dtype) -> None:
     """Fake tensors refuse an operation on two devices, as a GPU would."""
-    model = hollow(lambda: Glip(GLIP_MINI)).eval()
+    model = init_empty(lambda: Glip(GLIP_MINI)).eval()
     with FakeTensorMode(allow_non_fake_inputs=False), torch.inference_mode():
         move(model, dtype)
         maps = model.encode_image(torch.empty(2, 3, 96, 160, dtype=dtype, device="cuda"))
@@ -69,7 +69,7 @@ def test_in_half_precision_a_far_pixel_is_still_found(dtype: torch.dtype) -> Non
 
 
 def test_what_is_brought_home_together_is_what_was_found() -> None:
-    found = [Found(torch.rand(n, 4), torch.rand(n), torch.arange(n)) for n in (2, 0, 3)]
+    found = [RawDetections(torch.rand(n, 4), torch.rand(n), torch.arange(n)) for n in (2, 0, 3)]
     home = on_cpu(found)
     assert [len(one.scores) for one in home] == [2, 0, 3]
     for before, after in zip(found, home, strict=True):

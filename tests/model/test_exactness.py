@@ -14,9 +14,9 @@ from torch.testing import assert_close
 
 from glip_cli.model import chunked, deform, fusion, swin
 from glip_cli.model.config import ARCHITECTURES, FusionConfig
-from glip_cli.model.deform import deform_conv, reread
+from glip_cli.model.deform import deform_conv, reinterpret_offsets
 from glip_cli.model.dyhead import DynamicConv
-from glip_cli.model.fusion import Fusion, Pool
+from glip_cli.model.fusion import Fusion, OnlineSoftmax
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import WindowBlock
 from tests.model import textbook
@@ -33,7 +33,7 @@ def pieces(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(fusion, "CPU_CELLS", 30)
             patch.setattr(deform, "ROWS", 6)
             patch.setattr(swin, "ROWS", 25)
-            patch.setattr(chunked.in_blocks, "__kwdefaults__", {"rows": 7})
+            patch.setattr(chunked.map_chunks, "__kwdefaults__", {"rows": 7})
         yield
 
 
@@ -75,7 +75,7 @@ def test_fusion_with_dropout_keeps_the_bias_exact() -> None:
     torch.nn.init.normal_(module.values_v_proj.bias)
     rows, scores = leaf(1, 7, 6), leaf(1, 7, 2 * 3)
     torch.manual_seed(1)
-    pool = Pool.empty(torch.zeros(1, 2 * 3, 6, dtype=torch.float64)).and_also(scores, rows, module._drop)
+    pool = OnlineSoftmax.empty(torch.zeros(1, 2 * 3, 6, dtype=torch.float64)).update(scores, rows, module._drop)
     mine = module._to_text(pool, torch.float64)
     torch.manual_seed(1)
     attention = (scores.softmax(1) * module._drop(torch.ones_like(scores))).transpose(1, 2).unflatten(1, (2, 3))
@@ -151,6 +151,6 @@ def test_dynamic_conv(seed: int, batch: int, height: int, width: int) -> None:
 
 def test_reread_is_of_memory_and_neither_a_crop_nor_a_resize() -> None:
     offset, mask = torch.arange(18.0 * 6).view(1, 18, 2, 3), torch.arange(9.0 * 6).view(1, 9, 2, 3)
-    small_offset, small_mask = reread(offset, mask, (1, 2))
+    small_offset, small_mask = reinterpret_offsets(offset, mask, (1, 2))
     assert small_offset.flatten().tolist() == list(range(36))
     assert small_mask.flatten().tolist() == list(range(18))

@@ -22,8 +22,8 @@ from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.formats import table
 from glip_cli.detector import Detector
 from glip_cli.finetune.loss import grounding_loss
-from glip_cli.inference.postprocess import Found, Geometry, Limits, label_scores, postprocess
-from glip_cli.inference.preprocess import collate, prepare
+from glip_cli.inference.postprocess import ImageMeta, PostprocessOptions, RawDetections, label_scores, postprocess
+from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.prompts.labels import parse_texts
@@ -54,7 +54,7 @@ class Run:
     fpn: list[Tensor]
     tower: list[Tensor]
     raw: RawOutput
-    found: Found
+    found: RawDetections
 
 
 def source_image(name: str) -> Image.Image:
@@ -66,7 +66,7 @@ def source_image(name: str) -> Image.Image:
 @torch.inference_mode()
 def run(model: Glip, stored: Any, name: str) -> Run:
     size = {"synthetic200": (200, 1333), "synthetic256": (240, 1333), "cats": (800, 1333)}[name.split("-")[0]]
-    item = prepare(source_image(name), *size)
+    item = preprocess(source_image(name), *size)
     pixels = collate([item])
     count = len(stored["input_ids"])
     ids = torch.zeros(1, -(-count // 8) * 8, dtype=torch.long)
@@ -81,8 +81,10 @@ def run(model: Glip, stored: Any, name: str) -> Run:
     handle.remove()
     places = json.loads(str(stored["positive_map"]))
     matrix = label_scores("mean", [places[key] for key in sorted(places, key=int)], ids.shape[1])
-    image = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
-    return Run(stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [image], Limits())[0])
+    image = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
+    return Run(
+        stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [image], PostprocessOptions())[0]
+    )
 
 
 def test_without_fusion_the_image_alone_goes_through_the_rounds(network: tuple[str, Glip]) -> None:
@@ -121,7 +123,7 @@ def check_heads(run: Run) -> None:
         np.testing.assert_allclose(centerness.numpy()[None, ::locations], run.stored[f"ctr{i}"], atol=LOGIT, rtol=0)
 
 
-def check_detections(found: Found, stored: Any) -> None:
+def check_detections(found: RawDetections, stored: Any) -> None:
     """The same detections; equal scores may swap places."""
     boxes, scores, labels = found.boxes.numpy(), found.scores.numpy(), found.labels.numpy()
     assert len(scores) == len(stored["scores"])
@@ -161,7 +163,7 @@ def test_chunks(network: tuple[str, Glip]) -> None:
     detector = Detector(model, Tokenizer.from_dir(registry.BERT), "recipe", device="cpu")
     names = parse_texts(["$: coco"])
     found = detector(source_image("synthetic256"), names, chunked_size=40, threshold=0.0, size=(240, 1333))
-    result = Found(torch.tensor(found.boxes), torch.tensor(found.scores), torch.tensor(found.label_ids))
+    result = RawDetections(torch.tensor(found.boxes), torch.tensor(found.scores), torch.tensor(found.label_ids))
     check_detections(result, np.load(path))
 
 
@@ -172,8 +174,8 @@ def test_gradients(network: tuple[str, Glip]) -> None:
     """
     letter, model = network
     stored = np.load(golden(f"losses/loss-golden-{letter}-oneclass.npz"))
-    picture = recipe.synthetic()
-    pixels = collate([prepare(Image.fromarray(image), 240, 1333) for image in (picture, picture[:, ::-1].copy())])
+    photo = recipe.synthetic()
+    pixels = collate([preprocess(Image.fromarray(image), 240, 1333) for image in (photo, photo[:, ::-1].copy())])
     ids = torch.from_numpy(np.stack([stored["input_ids0"], stored["input_ids1"]]))
     mask = torch.ones_like(ids, dtype=torch.bool)
     losses = grounding_loss(model(pixels, ids, mask), mask, targets(stored), matches(targets(stored)))

@@ -92,7 +92,7 @@ def test_the_image_side_is_the_published_graph(model: Glip) -> None:
     assert isinstance(model.head, NanoHead)
     with torch.inference_mode():
         maps = model.encode_image(pixels)
-        raw = model.head.judge(maps, model.encode_text(NAMES, NAMES >= 0))
+        raw = model.head.predict(maps, model.encode_text(NAMES, NAMES >= 0))
         rows = [layer(flatten([x])) for layer, x in zip(model.head.box, maps, strict=True)]
     shift = raw.logits[..., PLACES] - flatten(levels)
     assert_close(shift, shift.mean().expand_as(shift), rtol=0, atol=2e-3)  # weights are kept in half precision

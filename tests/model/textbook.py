@@ -29,7 +29,7 @@ def network(model: Glip, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput
             rows, hidden = fusion(layer.fusion, flatten(maps), hidden, mask)
             hidden, maps = layer.text(hidden, mask), unflatten(rows, sizes)
         maps = dynamic_conv(layer.conv, maps)
-    return model.head.judge(maps, hidden)
+    return model.head.predict(maps, hidden)
 
 
 def backbone(module: Backbone, pixels: Tensor) -> list[Tensor]:

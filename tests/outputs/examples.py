@@ -47,7 +47,7 @@ on_disk = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8"), min_size=1, max_size=12))
 
 
-def picture(
+def image(
     name: str,
     boxes: Sequence[Sequence[float]],
     labels: Sequence[str] = ("cat",),
@@ -69,15 +69,15 @@ def picture(
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Record:
-    """Any name, labels and boxes that lie in the picture; some boxes have no width or height."""
+def images(draw: st.DrawFn) -> Record:
+    """Any name, labels and boxes that lie in the image; some boxes have no width or height."""
     size = draw(st.integers(1, 5000)), draw(st.integers(1, 5000))
     labels = draw(st.lists(texts, min_size=1, max_size=4))
     corner = st.tuples(*(st.floats(0, side, width=32) for side in size))
     spread = draw(st.lists(st.tuples(corner, corner), max_size=5))
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for (a, b), (c, d) in spread]
     ids = [draw(st.integers(0, len(labels) - 1)) for _ in boxes]
-    return picture(draw(texts), boxes, labels, ids, size)
+    return image(draw(texts), boxes, labels, ids, size)
 
 
 def write(writer: Callable[[Path], Writer], folder: Path, *records: AnyRecord) -> dict[str, str]:

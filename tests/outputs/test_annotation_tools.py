@@ -23,16 +23,16 @@ from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
 from glip_cli.outputs.files import xml_text
 from glip_cli.outputs.records import Record, error_record
 from glip_cli.outputs.yolo import YoloWriter
-from tests.outputs.examples import HOSTILE, corners, on_disk, picture, pictures, texts, write, written_by
+from tests.outputs.examples import HOSTILE, corners, on_disk, image, images, texts, write, written_by
 
 QUARTER = [[64, 48, 320, 240]]  # of 640 x 480: centre (0.3, 0.3), size (0.4, 0.4)
 BEYOND = [[-5, -7.5, 700, 481]]
-ALL_HOSTILE = picture("x.jpg", [[0, 0, 9, 9]] * len(HOSTILE), HOSTILE, range(len(HOSTILE)))
+ALL_HOSTILE = image("x.jpg", [[0, 0, 9, 9]] * len(HOSTILE), HOSTILE, range(len(HOSTILE)))
 RUN = [
-    picture("a/x.jpg", QUARTER, ["cat", "dog"], [1]),
-    picture("b/x.png", BEYOND, ["cat", "dog"], [0]),
+    image("a/x.jpg", QUARTER, ["cat", "dog"], [1]),
+    image("b/x.png", BEYOND, ["cat", "dog"], [0]),
     error_record("bad.jpg", "bad.jpg: cannot be read", "m"),
-    picture("none.jpg", [], ["cat", "dog"]),
+    image("none.jpg", [], ["cat", "dog"]),
 ]
 
 
@@ -59,7 +59,7 @@ def test_yolo(tmp_path: Path) -> None:
 
 
 @on_disk
-@given(pictures())
+@given(images())
 def test_yolo_boxes_come_back(made: Record) -> None:
     files = written_by(YoloWriter, made)
     ((name, image),) = list(csv.reader(io.StringIO(files["yolo_images.csv"], newline="")))[1:]
@@ -76,15 +76,15 @@ def test_yolo_boxes_come_back(made: Record) -> None:
 
 
 def test_yolo_of_labels_given_twice_and_of_labels_that_change(tmp_path: Path) -> None:
-    repeated = picture("1.jpg", QUARTER * 3, ["cat", "dog", "cat"], [0, 1, 2])
-    changed = picture("2.jpg", QUARTER * 2, ["fox", "dog"], [0, 1])
+    repeated = image("1.jpg", QUARTER * 3, ["cat", "dog", "cat"], [0, 1, 2])
+    changed = image("2.jpg", QUARTER * 2, ["fox", "dog"], [0, 1])
     files = write(YoloWriter, tmp_path, repeated, changed)
     assert [line[0] for line in files["labels/1.txt"].splitlines()] == ["0", "1", "0"]
     assert [line[0] for line in files["labels/2.txt"].splitlines()] == ["2", "1"]
     assert yaml_names(files["data.yaml"]) == ["cat", "dog", "fox"]
 
 
-def test_yolo_names_are_an_empty_mapping_where_every_picture_failed(tmp_path: Path) -> None:
+def test_yolo_names_are_an_empty_mapping_where_every_image_failed(tmp_path: Path) -> None:
     files = write(YoloWriter, tmp_path, error_record("a.jpg", "bad", "m"))
     assert sorted(files) == ["data.yaml", "yolo_images.csv"]
     assert files["data.yaml"].endswith("\nnames: {}\n")
@@ -95,7 +95,7 @@ def test_yolo_names_are_an_empty_mapping_where_every_picture_failed(tmp_path: Pa
 @example(list(HOSTILE))
 def test_a_yaml_reader_gets_the_labels_as_typed(labels: list[str]) -> None:
     yaml = pytest.importorskip("yaml")  # not a dependency of its own; most environments have it
-    read = yaml.safe_load(written_by(YoloWriter, picture("x.jpg", [], labels))["data.yaml"])
+    read = yaml.safe_load(written_by(YoloWriter, image("x.jpg", [], labels))["data.yaml"])
     assert read == {"path": None, "train": "images", "val": "images", "names": dict(enumerate(dict.fromkeys(labels)))}
 
 
@@ -148,7 +148,7 @@ def voc_boxes(xml: str) -> list[list[int]]:
 
 
 @on_disk
-@given(pictures())
+@given(images())
 def test_voc_boxes_come_back(made: Record) -> None:
     (xml,) = written_by(VocWriter, made).values()
     root = ElementTree.fromstring(xml)
@@ -177,7 +177,7 @@ def test_voc_boxes_come_back(made: Record) -> None:
     ],
 )
 def test_voc_pixels(box: list[float], pixels: list[int], tmp_path: Path) -> None:
-    (xml,) = write(VocWriter, tmp_path, picture("x.jpg", [box])).values()
+    (xml,) = write(VocWriter, tmp_path, image("x.jpg", [box])).values()
     assert voc_boxes(xml) == [pixels]
 
 
@@ -191,7 +191,7 @@ def test_voc_pixels(box: list[float], pixels: list[int], tmp_path: Path) -> None
     ],
 )
 def test_voc_says_where_the_image_is(name: str, folder: str, filename: str, tmp_path: Path) -> None:
-    (xml,) = write(VocWriter, tmp_path, picture(name, [])).values()
+    (xml,) = write(VocWriter, tmp_path, image(name, [])).values()
     root = ElementTree.fromstring(xml)
     assert [root.findtext(tag) for tag in ("folder", "filename", "path")] == [folder, filename, name]
 
@@ -240,7 +240,7 @@ def test_labelstudio_configuration(tmp_path: Path) -> None:
 
 
 @on_disk
-@given(pictures())
+@given(images())
 @example(ALL_HOSTILE)
 def test_labelstudio_boxes_come_back_under_labels_of_the_configuration(made: Record) -> None:
     files = written_by(LabelStudioWriter, made)
@@ -265,7 +265,7 @@ def test_labelstudio_boxes_come_back_under_labels_of_the_configuration(made: Rec
 
 
 def test_labelstudio_score_is_the_mean(tmp_path: Path) -> None:
-    files = write(LabelStudioWriter, tmp_path, picture("x.jpg", QUARTER * 3))  # scores 0.9, 0.5, 0.1
+    files = write(LabelStudioWriter, tmp_path, image("x.jpg", QUARTER * 3))  # scores 0.9, 0.5, 0.1
     assert json.loads(files["labelstudio.json"])[0]["predictions"][0]["score"] == 0.5
 
 
@@ -281,13 +281,13 @@ def test_labelstudio_score_is_the_mean(tmp_path: Path) -> None:
     ],
 )
 def test_labelstudio_finds_the_image(name: str, served: str, tmp_path: Path) -> None:
-    (task,) = json.loads(write(LabelStudioWriter, tmp_path, picture(name, []))["labelstudio.json"])
+    (task,) = json.loads(write(LabelStudioWriter, tmp_path, image(name, []))["labelstudio.json"])
     assert task["data"]["image"] == served
 
 
 @on_disk
 @given(st.text(st.characters(codec="utf-8", exclude_characters="/\\\0"), min_size=1).filter(lambda text: text != "."))
 def test_labelstudio_reads_the_path_back_from_the_query(name: str) -> None:
-    (task,) = json.loads(written_by(LabelStudioWriter, picture(f"a/{name}", []))["labelstudio.json"])
+    (task,) = json.loads(written_by(LabelStudioWriter, image(f"a/{name}", []))["labelstudio.json"])
     (path,) = parse_qs(urlsplit(task["data"]["image"]).query)["d"]
     assert path == (f"a/{name}" if name != ".." else ".")

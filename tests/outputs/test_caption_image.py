@@ -1,4 +1,4 @@
-"""The caption under a picture: every letter of it, inside the picture's width, each phrase on its box's colour."""
+"""The caption under an image: every letter of it, inside the image's width, each phrase on its box's colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from glip_cli.outputs import caption_image
 from glip_cli.outputs.caption_image import Piece, add_caption, words_of, wrap
 from glip_cli.outputs.draw import annotate, palette_colours
-from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import record
 from glip_cli.types import Detections, Span
 
@@ -50,7 +50,7 @@ def pixels(area: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((area == np.array(colour, np.uint8)).all(-1).sum())
 
 
-# ----------------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------------------- images
 
 
 def test_phrases_stand_on_the_colour_of_their_boxes() -> None:
@@ -71,7 +71,7 @@ def test_the_palette_is_that_of_the_boxes() -> None:
     assert pixels(below, (0, 0, 128)) == 0
 
 
-def test_the_picture_stays_as_it_was() -> None:
+def test_the_image_stays_as_it_was() -> None:
     image = annotate(Image.new("RGB", (400, 60), "grey"), found([0, 1]))
     whole = add_caption(image, found([0, 1]))
     assert whole.width == image.width
@@ -106,9 +106,9 @@ def test_a_book_is_cut_and_a_jpeg_can_hold_the_rest() -> None:
 def test_only_captions_are_written_below() -> None:
     image, labels = Image.new("RGB", (400, 60)), found([0])
     plain = Detections(labels.boxes, labels.scores, labels.label_ids, labels.labels, labels.spans, CAPTION, (400, 60))
-    pictures = Pictures(folder=Path("x"))
-    assert pictures.draw(image, labels).height > 60
-    assert np.array_equal(np.asarray(pictures.draw(image, plain)), np.asarray(annotate(image, plain)))
+    images = AnnotatedImages(folder=Path("x"))
+    assert images.draw(image, labels).height > 60
+    assert np.array_equal(np.asarray(images.draw(image, plain)), np.asarray(annotate(image, plain)))
 
 
 # ------------------------------------------------------------------------------------------------------- layout

@@ -1,4 +1,4 @@
-"""Pictures: nothing crashes on odd sizes and boxes, labels stay inside and apart, colours can be told apart."""
+"""Images: nothing crashes on odd sizes and boxes, labels stay inside and apart, colours can be told apart."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def same(a: Image.Image, b: Image.Image) -> bool:
 # --- annotate
 
 
-def test_without_detections_the_picture_is_as_it_was() -> None:
+def test_without_detections_the_image_is_as_it_was() -> None:
     image = blank((64, 48))
     drawn = annotate(image, detections([], image.size))
     assert same(drawn, image)
     assert drawn is not image
 
 
-def test_the_given_picture_is_not_drawn_on() -> None:
+def test_the_given_image_is_not_drawn_on() -> None:
     image = blank((64, 48))
     annotate(image, detections([[5, 20, 40, 40]], image.size))
     assert same(image, blank((64, 48)))
@@ -58,7 +58,7 @@ def test_the_given_picture_is_not_drawn_on() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (10, 12), (100, 80), (640, 480), (4000, 100)])
 @pytest.mark.parametrize("ground", ["white", "black"])
-def test_boxes_show_on_pictures_of_any_size(size: tuple[int, int], ground: str) -> None:
+def test_boxes_show_on_images_of_any_size(size: tuple[int, int], ground: str) -> None:
     width, height = size
     box = [0.2 * width, 0.3 * height, 0.8 * width, 0.9 * height]
     drawn = annotate(blank(size, ground), detections([box], size))
@@ -92,7 +92,7 @@ def test_a_box_shows_on_its_own_colour(colour: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_a_picture_of_another_mode_becomes_rgb(mode: str) -> None:
+def test_a_image_of_another_mode_becomes_rgb(mode: str) -> None:
     assert annotate(blank((64, 48)).convert(mode), detections([[5, 5, 40, 40]], (64, 48))).mode == "RGB"
 
 
@@ -140,19 +140,19 @@ def test_any_boxes_are_drawn(boxes: Boxes, width: int, height: int) -> None:
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_labels_stay_inside_the_picture(data: st.DataObject) -> None:
-    picture = data.draw(st.tuples(st.integers(1, 500), st.integers(1, 500)))
+def test_labels_stay_inside_the_image(data: st.DataObject) -> None:
+    image = data.draw(st.tuples(st.integers(1, 500), st.integers(1, 500)))
     boxes, tags = [], []
     for _ in range(data.draw(st.integers(0, 15))):
-        x, y = data.draw(st.integers(0, picture[0] - 1)), data.draw(st.integers(0, picture[1] - 1))
-        boxes.append(Rect(x, y, data.draw(st.integers(x + 1, picture[0])), data.draw(st.integers(y + 1, picture[1]))))
+        x, y = data.draw(st.integers(0, image[0] - 1)), data.draw(st.integers(0, image[1] - 1))
+        boxes.append(Rect(x, y, data.draw(st.integers(x + 1, image[0])), data.draw(st.integers(y + 1, image[1]))))
         tags.append((data.draw(st.integers(1, 200)), data.draw(st.integers(1, 40))))
-    for place, tag in zip(place_tags(boxes, tags, picture), tags, strict=True):
+    for place, tag in zip(place_tags(boxes, tags, image), tags, strict=True):
         if place is None:
-            assert tag[0] > picture[0] or tag[1] > picture[1]
+            assert tag[0] > image[0] or tag[1] > image[1]
         else:
-            assert 0 <= place.left < place.right <= picture[0]
-            assert 0 <= place.top < place.bottom <= picture[1]
+            assert 0 <= place.left < place.right <= image[0]
+            assert 0 <= place.top < place.bottom <= image[1]
             assert (place.right - place.left, place.bottom - place.top) == tag
 
 
@@ -199,16 +199,16 @@ def test_a_label_without_end_is_cut_before_it_is_measured() -> None:
 @settings(max_examples=40, deadline=None)
 def test_places_hide_the_least_of_those_there_are(rects: list[tuple[int, int, int, int]]) -> None:
     """What only looks at things nearby finds what counting every pixel of every thing finds."""
-    picture, tag = (150, 150), (30, 12)
+    image, tag = (150, 150), (30, 12)
     boxes = [Rect(x, y, x + w, y + h) for x, y, w, h in rects]
     taken: list[Rect] = []
-    for box, place in zip(boxes, place_tags(boxes, [tag] * len(boxes), picture), strict=True):
+    for box, place in zip(boxes, place_tags(boxes, [tag] * len(boxes), image), strict=True):
         small = [other for other in boxes if (other.right - other.left) * (other.bottom - other.top) < 4 * 30 * 12]
         costs = [
             4 * sum(hidden(one, other) for other in taken) + sum(hidden(one, other) for other in small)
-            for one in draw._candidates(box, tag, picture)
+            for one in draw._candidates(box, tag, image)
         ]
-        assert place == draw._candidates(box, tag, picture)[costs.index(min(costs))]
+        assert place == draw._candidates(box, tag, image)[costs.index(min(costs))]
         taken.append(place)
 
 

@@ -15,15 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glip_cli.outputs import files
-from glip_cli.outputs.files import AtomicFile, FileNames, file_stem, path_parts, safe_name, written, xml_text
+from glip_cli.outputs.files import AtomicFile, FileNames, file_stem, path_parts, safe_name, atomic_write, xml_text
 from tests.outputs.examples import HOSTILE
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.json"
-    with written(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"old")
-    with pytest.raises(TypeError), written(path) as stream:
+    with pytest.raises(TypeError), atomic_write(path) as stream:
         stream.writelines([b"new, but", None])  # type: ignore[list-item]
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("a.json", b"old")]
 
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def _in_a_block(path: Path) -> None:
-    with written(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"new")
 
 
@@ -188,7 +188,7 @@ def test_no_name_leads_out_of_its_folder(root: str, image: str) -> None:
     assert ".." not in name.split("/")
 
 
-def test_pictures_of_one_stem_keep_their_suffix() -> None:
+def test_images_of_one_stem_keep_their_suffix() -> None:
     names = FileNames()
     assert names.notes == ()
     images = ["a/s.jpg", "a/s.png", "b/s.png", "a/S.JPG", "a/s.webp", "a/s.jpg"]
@@ -201,7 +201,7 @@ def test_pictures_of_one_stem_keep_their_suffix() -> None:
 @given(
     st.lists(st.sampled_from(["x.jpg", "a/x.png", "X.jpg", "x.png", "x-2.jpg", "x.png.jpg", "x-3.jpg"]), max_size=15)
 )
-def test_no_two_pictures_share_a_name(images: list[str]) -> None:
+def test_no_two_images_share_a_name(images: list[str]) -> None:
     names, again = FileNames(), FileNames()
     given_names = [names.of(image) for image in images]
     assert len({name.casefold() for name in given_names}) == len(images)
@@ -231,7 +231,7 @@ def test_remembering_digests_gives_the_names_that_remembering_names_gives(images
     assert [digests.of(image) for image in images] == [texts.of(image) for image in images]
 
 
-def test_many_pictures_of_one_name_do_not_count_from_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_of_one_name_do_not_count_from_one_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     digest = files.digest
     monkeypatch.setattr(files, "digest", lambda name: asked.append(name) or digest(name))

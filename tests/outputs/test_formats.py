@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from glip_cli.outputs.formats import WRITERS, CocoWriter, CsvWriter, JsonWriter
 from glip_cli.outputs.records import Record, error_record, record
-from tests.outputs.examples import FOUND, HOSTILE, NOTHING, corners, left_in, on_disk, picture, pictures, write, written_by
+from tests.outputs.examples import FOUND, HOSTILE, NOTHING, corners, left_in, on_disk, image, images, write, written_by
 
 # --- records
 
@@ -49,7 +49,7 @@ def test_a_record_is_schema_glip_1() -> None:
     }
 
 
-def test_floats_stay_floats_and_an_empty_picture_has_an_empty_list() -> None:
+def test_floats_stay_floats_and_an_empty_image_has_an_empty_list() -> None:
     assert '"ymax": 480.0}' in json.dumps(record("a.jpg", FOUND, "m"))
     assert record("a.jpg", NOTHING, "m")["detections"] == []
 
@@ -131,16 +131,16 @@ def test_coco_image_ids_are_never_shared(names: list[str]) -> None:
 
 
 def test_coco_gives_a_label_that_repeats_one_category(tmp_path: Path) -> None:
-    repeated = picture("1.jpg", [[0, 0, 1, 1]] * 3, ["cat", "dog", "cat"], [0, 1, 2])
+    repeated = image("1.jpg", [[0, 0, 1, 1]] * 3, ["cat", "dog", "cat"], [0, 1, 2])
     files = write(WRITERS["coco"], tmp_path, repeated)
     assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
     assert json.loads(files["coco_images.json"])["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
 
 
-def test_coco_keeps_categories_apart_where_pictures_have_labels_of_their_own(tmp_path: Path) -> None:
+def test_coco_keeps_categories_apart_where_images_have_labels_of_their_own(tmp_path: Path) -> None:
     first, second = (
-        picture("1.jpg", [[0, 0, 1, 1]], ["cat"]),
-        picture("2.jpg", [[0, 0, 1, 1]] * 2, ["dog", "cat"], [0, 1]),
+        image("1.jpg", [[0, 0, 1, 1]], ["cat"]),
+        image("2.jpg", [[0, 0, 1, 1]] * 2, ["dog", "cat"], [0, 1]),
     )
     files = write(WRITERS["coco"], tmp_path, first, second)
     assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
@@ -171,13 +171,13 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_csv_quotes_what_needs_it_and_changes_nothing(tmp_path: Path) -> None:
-    made = picture("=a,b.jpg", [[0, 0, 1, 1]] * 2, ['say "hi"', "-x"], [0, 1])
+    made = image("=a,b.jpg", [[0, 0, 1, 1]] * 2, ['say "hi"', "-x"], [0, 1])
     lines = write(CsvWriter, tmp_path, made)["results.csv"].splitlines()
     assert lines[1:] == ['"=a,b.jpg","say ""hi""",0.9,0.0,0.0,1.0,1.0', '"=a,b.jpg",-x,0.1,0.0,0.0,1.0,1.0']
 
 
 @on_disk
-@given(st.lists(pictures(), max_size=3))
+@given(st.lists(images(), max_size=3))
 def test_csv_round_trip(made: list[Record]) -> None:
     text = written_by(CsvWriter, *made)["results.csv"]
     rows = [
@@ -200,7 +200,7 @@ def test_csv_round_trip(made: list[Record]) -> None:
 
 
 @pytest.mark.parametrize("form", WRITERS)
-def test_a_run_without_a_picture_leaves_files_that_can_be_read(form: str, tmp_path: Path) -> None:
+def test_a_run_without_a_image_leaves_files_that_can_be_read(form: str, tmp_path: Path) -> None:
     of_nothing = hashlib.sha256(b"[]\n").hexdigest()
     empty: tuple[object, ...] = ([], {"images": [], "categories": [], "results_sha256": of_nothing})
     for name, text in write(WRITERS[form], tmp_path).items():
@@ -209,7 +209,7 @@ def test_a_run_without_a_picture_leaves_files_that_can_be_read(form: str, tmp_pa
 
 @pytest.mark.parametrize("form", WRITERS)
 def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: str, tmp_path: Path) -> None:
-    everything = picture("x", [[0, 0, 9, 9]] * len(HOSTILE), HOSTILE, range(len(HOSTILE)))
+    everything = image("x", [[0, 0, 9, 9]] * len(HOSTILE), HOSTILE, range(len(HOSTILE)))
     files = write(WRITERS[form], tmp_path, *(Record({**everything, "image": name}) for name in HOSTILE))
     assert files
     assert not [name for name in files if name.endswith(".tmp")]
@@ -219,10 +219,10 @@ def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: s
 def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> None:
     boxes = [[x, x, x + 9, x + 9] for x in range(100)]
     writer = WRITERS[form](tmp_path)
-    writer.add(picture("first.jpg", boxes), "first")
+    writer.add(image("first.jpg", boxes), "first")
     tracemalloc.start()
     for i in range(200):
-        writer.add(picture(f"{i}.jpg", boxes), str(i))
+        writer.add(image(f"{i}.jpg", boxes), str(i))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     writer.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompts import concepts
-from glip_cli.prompts.chunking import chunk, explain, label_ids, stretches, tokenize, vocabulary_notes
+from glip_cli.prompts.chunking import chunk, explain, label_ids, label_token_ids, tokenize, vocabulary_notes
 from glip_cli.prompts.concepts import NOTHING, ConceptTokenizer
 from glip_cli.prompts.definitions import knowledge_chunks
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
@@ -81,12 +81,14 @@ def test_chunks_say_the_same_as_one_text(labels: list[str], limit: int) -> None:
     parts = chunk(prompt, TOKENIZER, limit)
     assert [number for part in parts for number in part.label_ids] == list(range(len(labels)))
     assert all(len(part.tokens.ids) <= limit for part in parts)
-    assert [ids for part in parts for ids in stretches(part.prompt, TOKENIZER)] == stretches(prompt, TOKENIZER)
+    assert [ids for part in parts for ids in label_token_ids(part.prompt, TOKENIZER)] == label_token_ids(
+        prompt, TOKENIZER
+    )
     assert [row.label for row in explain(parts)] == labels
 
 
 def test_training_can_tell_labels_of_the_same_names_apart() -> None:
-    assert stretches(label_prompt(["couch", "sofa", "tuba"]), TOKENIZER) == [
+    assert label_token_ids(label_prompt(["couch", "sofa", "tuba"]), TOKENIZER) == [
         (30580, 6411),
         (30580, 10682),
         (30522, 29242),

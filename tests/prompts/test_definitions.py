@@ -17,9 +17,9 @@ from glip_cli.cli.app import run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.inference.merge import limits
-from glip_cli.inference.postprocess import Geometry, label_scores, postprocess
-from glip_cli.inference.preprocess import prepare
+from glip_cli.inference.merge import postprocess_options
+from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
+from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
 from glip_cli.options import DetectOptions
@@ -154,12 +154,12 @@ def test_a_long_definition_is_cut_and_its_name_stays(mini: Detector) -> None:
 
 def test_captions_have_no_definitions(plain: Detector) -> None:
     with pytest.raises(PromptError, match="--knowledge does not go with a caption"):
-        plain.plan(caption_prompt("a moon", parts=[(2, 6)]), DetectOptions(knowledge=KNOWLEDGE))
+        plain.compile_prompt(caption_prompt("a moon", parts=[(2, 6)]), DetectOptions(knowledge=KNOWLEDGE))
 
 
 def test_fusion_has_no_place_for_it(mini: Detector) -> None:
     with pytest.raises(UsageError, match="without fusion, such as glip-t-a, not for glip-mini@"):
-        mini.plan(list(LABELS), DetectOptions(knowledge=KNOWLEDGE))
+        mini.compile_prompt(list(LABELS), DetectOptions(knowledge=KNOWLEDGE))
 
 
 # ------------------------------------------------------------------------------------------------------------ scores
@@ -192,20 +192,20 @@ def test_the_oracle_is_the_official_arithmetic(trained: Detector) -> None:
     Without fusion a token's logit depends on its own vector, so texts asked one after the other must say the same.
     """
     options = DetectOptions(threshold=0.0, knowledge=KNOWLEDGE)
-    item = prepare(draw_scene(np.random.default_rng(1)).image, 160, 320)
-    plan = trained.plan(list(LABELS), options)
-    assert {part.tokens.label_tokens for part in plan.chunks} == {((0,),)}
-    seen = trained.look([item])
+    item = preprocess(draw_scene(np.random.default_rng(1)).image, 160, 320)
+    compiled = trained.compile_prompt(list(LABELS), options)
+    assert {part.tokens.label_tokens for part in compiled.chunks} == {((0,),)}
+    seen = trained.encode_images([item])
     vectors = []
-    for part in plan.chunks:
+    for part in compiled.chunks:
         ids = torch.tensor([part.tokens.ids])
         vectors.append(trained.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0])
     hidden = torch.stack(vectors, dim=1)
     raw = trained.model.ground(seen.maps, hidden, torch.ones(1, len(LABELS), dtype=torch.bool))
     matrix = label_scores("mean", [(0,), (1,), (2,)], len(LABELS))
-    geometry = Geometry((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
-    (joint,) = postprocess(raw, [matrix], [geometry], limits(plan, options))
-    (ours,) = trained.ask(seen, plan, options)
+    geometry = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
+    (joint,) = postprocess(raw, [matrix], [geometry], postprocess_options(compiled, options))
+    (ours,) = trained.detect_features(seen, compiled, options)
     count = len(joint.scores)
     assert count == options.per_text
     assert_close(torch.tensor(ours.scores[:count]), joint.scores, atol=1e-5, rtol=0)

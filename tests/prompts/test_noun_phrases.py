@@ -150,8 +150,8 @@ def test_tags_are_the_references(case: dict[str, Any], tagger: Any) -> None:
 def test_a_cat_is_a_phrase_and_two_cat_is_not(tagger: Any) -> None:
     """The walk-through in shared/seeds/article-walkthrough-zh.md: "two" is no adjective, so "cat" alone is found."""
     shared("seeds/article-walkthrough-zh.md")
-    assert words("There is a cat and a remote in the picture", tagger) == ["a cat", "a remote", "the picture"]
-    assert words("There is two cat and a remote in the picture", tagger) == ["cat", "a remote", "the picture"]
+    assert words("There is a cat and a remote in the image", tagger) == ["a cat", "a remote", "the image"]
+    assert words("There is two cat and a remote in the image", tagger) == ["cat", "a remote", "the image"]
 
 
 @pytest.mark.parametrize(

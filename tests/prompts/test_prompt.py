@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
 from glip_cli.prompts.chunking import chunk, explain, gather_notes, tokenize, vocabulary_notes
-from glip_cli.prompts.labels import doubts, parse_texts, sentence_of
-from glip_cli.prompts.prompt import caption_prompt, clean_name, label_prompt, shown
+from glip_cli.prompts.labels import ambiguity_notes, parse_texts, sentence_of
+from glip_cli.prompts.prompt import caption_prompt, clean_name, display_text, label_prompt
 from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
@@ -106,7 +106,7 @@ def test_texts_are_read_as_labels(texts: list[str], labels: tuple[str, ...]) -> 
 
 
 def noted(texts: list[str]) -> tuple[str, ...]:
-    return doubts(texts, parse_texts(texts))
+    return ambiguity_notes(texts, parse_texts(texts))
 
 
 def test_one_label_that_looks_like_several_is_noted() -> None:
@@ -239,7 +239,7 @@ def test_labels_come_back_as_typed_and_spans_hold_their_names(labels: list[str])
 
 @given(label_lists)
 def test_labels_are_shown_as_typed(labels: list[str]) -> None:
-    text, spans = shown(label_prompt(labels))
+    text, spans = display_text(label_prompt(labels))
     assert text == " . ".join(labels) + " ."
     assert [text[begin:end] for begin, end in spans] == labels
 
@@ -341,7 +341,7 @@ def test_notes_say_what_the_model_cannot_tell_apart(tokenizer: Tokenizer) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        "There is a cat and a remote in the picture",
+        "There is a cat and a remote in the image",
         " two cats on a couch. ",
         "The Cat",
         'a "cat"',
@@ -384,7 +384,7 @@ def test_class_names_are_no_sentences(name: str) -> None:
 
 # ------------------------------------------------------------------------------------------------------- captions
 
-CAPTION = "There is two cat and a remote in the picture"
+CAPTION = "There is two cat and a remote in the image"
 
 
 def test_spans_of_a_caption_are_its_labels(tokenizer: Tokenizer) -> None:
@@ -394,17 +394,17 @@ def test_spans_of_a_caption_are_its_labels(tokenizer: Tokenizer) -> None:
     assert (prompt.text, prompt.labels, prompt.is_caption) == (CAPTION + ". ", ("cat", "remote"), True)
     assert tokens.ids == (101, 2045, 2003, 2048, 4937, 1998, 1037, 6556, 1999, 1996, 3861, 1012, 102)
     assert tokens.label_tokens == ((4,), (7,))
-    assert shown(prompt) == (CAPTION, ((13, 16), (23, 29)))
+    assert display_text(prompt) == (CAPTION, ((13, 16), (23, 29)))
 
 
 def test_a_caption_that_ends_with_a_full_stop_stays_as_it_is() -> None:
     prompt = caption_prompt("A cat.", phrases=["cat"])
-    assert prompt.text == shown(prompt)[0] == "A cat."
+    assert prompt.text == display_text(prompt)[0] == "A cat."
 
 
 def test_several_spans_are_one_label_in_reading_order() -> None:
     prompt = caption_prompt(CAPTION, spans=[[(33, 44), (9, 12), (9, 12)]])
-    assert prompt.labels == ("two the picture",)
+    assert prompt.labels == ("two the image",)
     assert prompt.spans == (((9, 12), (33, 44)),)
 
 

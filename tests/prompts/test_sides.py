@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glip_cli.prompts.sides import names_a_side
+from glip_cli.prompts.sides import mentions_left_or_right
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from glip_cli.prompts.sides import names_a_side
      "left-side mirror", "a right-winger", "clockwise arrow", "counter-clockwise", "anticlockwise"],
 )  # fmt: skip
 def test_texts_that_a_mirror_makes_wrong(text: str) -> None:
-    assert names_a_side(text)
+    assert mentions_left_or_right(text)
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ def test_texts_that_a_mirror_makes_wrong(text: str) -> None:
      "civil rights sign", "a righteous man", "leftist", "clock", "alright", "Wright", "BRIGHT", "théâtre"],
 )  # fmt: skip
 def test_texts_that_stay_true(text: str) -> None:
-    assert not names_a_side(text)
+    assert not mentions_left_or_right(text)

@@ -1,4 +1,4 @@
-"""Pictures that need no file, and an engine that needs no model: what is kept does not depend on either."""
+"""Images that need no file, and an engine that needs no model: what is kept does not depend on either."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from glip_cli.runs.in_flight import Flight
+from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.run_dir import Progress, RunFolder
 from glip_cli.runs.shards import Shard
 from glip_cli.runs.items import Item
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 
 SETTINGS = {"model": "made@0", "labels": ["cat"], "threshold": 0.3}
 
 
 def items(names: Iterable[str]) -> Iterator[Item]:
-    return (Item(Source(name, name)) for name in names)
+    return (Item(ImageInput(name, name)) for name in names)
 
 
 def made_record(name: str, block: list[str], away: Collection[str] = ()) -> AnyRecord:
@@ -45,7 +45,7 @@ class MadeEngine:
     away: Collection[str] = ()
     asked: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
-    flight: Flight = field(default_factory=Flight)
+    flight: InFlight = field(default_factory=InFlight)
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         source, left = iter(items), self.most

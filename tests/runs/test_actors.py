@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from glip_cli.runs.actors import Crew
+from glip_cli.runs.actors import ActorPool
 from glip_cli.runs.items import Item
 from tests.runs.workers import MadeWorker
 from tests.runs.examples import items
@@ -36,10 +36,10 @@ def ray() -> Iterator[Any]:
 
 
 @pytest.fixture
-def crew(ray: Any, tmp_path: Path) -> Callable[..., Crew]:
+def crew(ray: Any, tmp_path: Path) -> Callable[..., ActorPool]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def made(size: int = 2, blind: str = "", node: str = "") -> Crew:
+    def made(size: int = 2, blind: str = "", node: str = "") -> ActorPool:
         nodes = cycle([node] if node else [found["NodeID"] for found in ray.nodes()])
         actor = ray.remote(MadeWorker)
 
@@ -48,7 +48,7 @@ def crew(ray: Any, tmp_path: Path) -> Callable[..., Crew]:
             options = {"max_concurrency": 2, "num_cpus": 1, "scheduling_strategy": where}
             return actor.options(**options).remote(str(tmp_path), blind)
 
-        return Crew(ray, hire, size, lambda item: item.source.name,
+        return ActorPool(ray, hire, size, lambda item: item.source.name,
                     doubt=lambda item: True, died=died, stop=threading.Event(), say=lambda text: None)  # fmt: skip
 
     return made
@@ -58,7 +58,7 @@ def died(item: Item, host: str) -> Any:
     return {"image": item.source.name, "error": "died"}
 
 
-def records(crew: Crew, names: Sequence[str]) -> list[dict[str, str]]:
+def records(crew: ActorPool, names: Sequence[str]) -> list[dict[str, str]]:
     """Of groups of four."""
     return list(crew.run(groups(names, 4)))  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ def groups(names: Sequence[str], size: int) -> Iterator[list[Item]]:
     return (list(items(names[i : i + size])) for i in range(0, len(names), size))
 
 
-def test_the_image_that_kills_is_found_and_the_rest_goes_on(crew: Callable[..., Crew], tmp_path: Path) -> None:
+def test_the_image_that_kills_is_found_and_the_rest_goes_on(crew: Callable[..., ActorPool], tmp_path: Path) -> None:
     names = [str(i) for i in range(40)]
     names[3], names[17], names[22] = "kill3", "once17", "kill22"
     assert records(crew(), names) == [
@@ -77,7 +77,7 @@ def test_the_image_that_kills_is_found_and_the_rest_goes_on(crew: Callable[..., 
     assert 10 <= starts <= 11, "two, and one for each death: however many groups there are"
 
 
-def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew: Callable[..., Crew]) -> None:
+def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew: Callable[..., ActorPool]) -> None:
     """It fails fast, so without that it would draw most of the work."""
     names = ["meet", *(f"slow{i}" if i % 4 == 0 else str(i) for i in range(1, 60))]
     blind = ray.nodes()[0]["NodeID"]
@@ -88,13 +88,13 @@ def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew
     assert said == [f"a worker fewer: {blind[:4]} does not see images that other nodes see"]
 
 
-def test_what_no_node_has_is_an_error(ray: Any, crew: Callable[..., Crew]) -> None:
+def test_what_no_node_has_is_an_error(ray: Any, crew: Callable[..., ActorPool]) -> None:
     node = ray.nodes()[0]["NodeID"]
     found = records(crew(1, node, node), ["a", "b"])
     assert [record["error"] for record in found] == ["a: no such file", "b: no such file"]
 
 
-def test_told_to_stop_it_ends_in_the_midst_of_a_group(crew: Callable[..., Crew]) -> None:
+def test_told_to_stop_it_ends_in_the_midst_of_a_group(crew: Callable[..., ActorPool]) -> None:
     one = crew()
     names = [f"slow{i}" for i in range(40)]
     run = one.run(groups(names, 20))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.runs.in_flight import DEATHS, Flight
+from glip_cli.runs.in_flight import DEATHS, InFlight
 from glip_cli.errors import UnavailableError
 from tests.runs.examples import MadeEngine, do
 
@@ -70,13 +70,13 @@ def test_a_real_process_that_one_of_its_images_kills(tmp_path: Path) -> None:
 
 def die(path: Path, *groups: tuple[str, ...]) -> None:
     """A process that ends in the midst of it all, with each group read or detected by a thread of its own."""
-    flight, stack = Flight(path), ExitStack()
+    flight, stack = InFlight(path), ExitStack()
     for names in groups:
         stack.enter_context(flight.at(*names))
     cut(flight)
 
 
-def cut(flight: Flight) -> None:
+def cut(flight: InFlight) -> None:
     """From now on nothing is written down, as of a process that is dead."""
     assert flight._file is not None
     flight._file.close()
@@ -84,7 +84,7 @@ def cut(flight: Flight) -> None:
 
 
 def refused(path: Path, *names: str) -> Iterator[str]:
-    flight = Flight(path)
+    flight = InFlight(path)
     for name in names:
         try:
             flight.refuse(name)
@@ -109,7 +109,7 @@ def test_a_batch_that_dies_together_is_divided(tmp_path: Path) -> None:
     path = tmp_path / "note"
     for _ in range(DEATHS):
         die(path, ("a", "kill", "b"))
-    flight = Flight(path)
+    flight = InFlight(path)
     assert flight.divides(["a", "kill", "b"])
     assert not flight.divides(["kill"])
     with flight.at("a"):
@@ -122,7 +122,7 @@ def test_a_batch_that_dies_together_is_divided(tmp_path: Path) -> None:
 def test_a_run_that_ends_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "note"
     die(path, ("a",))
-    flight = Flight(path)
+    flight = InFlight(path)
     with flight.at("b"):
         flight.close()
     assert not path.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glip_cli.runs.journal import Counts, Journal, lasting, read_records
+from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from glip_cli.errors import OutputError
 from tests.runs.examples import do, made_record
 
@@ -104,7 +104,7 @@ def test_short_writes_and_a_full_disk(tmp_path: Path) -> None:
 def test_a_lasting_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, seen = tmp_path / "run.json", []
     monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, path.exists())))
-    with lasting(path) as stream:
+    with fsynced(path) as stream:
         stream.write(b"settings")
     assert seen == [(8, False)]
     assert path.read_bytes() == b"settings"

@@ -53,7 +53,7 @@ def test_twenty_kills_at_random_moments(scenes: Path, tmp_path: Path) -> None:
     assert journal.read_bytes() == (tmp_path / "straight/results.jsonl").read_bytes()
 
 
-def test_kills_among_batches_of_mixed_shapes_with_pictures(mixed: Path, tmp_path: Path) -> None:
+def test_kills_among_batches_of_mixed_shapes_with_images(mixed: Path, tmp_path: Path) -> None:
     """Answers of a batch differ in their last digits from those of one: the same batches must come again."""
     chance, journal = random.Random(4), tmp_path / "killed/results.jsonl"
     more = ("--batch-size", "4", "--save-vis", "--save-crop", "--format", "coco", "--format", "csv")

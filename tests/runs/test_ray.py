@@ -20,7 +20,7 @@ from glip_cli.cli.app import run as glip
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.images import Pictures
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.prompt import label_prompt
 from tests.runs.process import ASKED, batch, finish, lines, start
 from tests.forked import CLEAN, wait_until
@@ -73,7 +73,7 @@ def test_the_driver_knows_the_name_without_the_model(detector: Detector) -> None
     load = {"model": "glip-mini", "weights": None, "bert": None, "adapter": None, "offline": True}
     reader = load_reader(load, None)
     assert (reader.name, reader.window, reader.fused) == (
-        detector.name, detector.reader.window, detector.reader.fused
+        detector.name, detector.prompt_compiler.window, detector.prompt_compiler.fused
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_two_workers_one_killed_give_what_one_process_does(scenes: Path, tmp_pat
 @pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_goes_on_without_ray(mixed: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    """With batches of mixed shapes, and pictures that are saved by the workers."""
+    """With batches of mixed shapes, and images that are saved by the workers."""
     straight, out = tmp_path / "straight", tmp_path / "ray"
     more = ("--batch-size", "2", "--save-vis")
     assert finish(batch(mixed, "-o", straight, *more))[0] == 3
@@ -116,7 +116,7 @@ def test_stopped_it_goes_on_without_ray(mixed: Path, tmp_path: Path, sent: signa
 
 @pytest.mark.long
 def test_an_error_in_a_worker_is_one_line(scenes: Path, tmp_path: Path) -> None:
-    """Workers save the pictures: here into a folder that is a file."""
+    """Workers save the images: here into a folder that is a file."""
     (tmp_path / "vis").touch()
     code, output = finish(batch(scenes / "0*.png", "-o", tmp_path, "--save-vis", "--ray=local"))
     assert code == 1, output
@@ -181,7 +181,7 @@ def test_a_job_means_the_same_in_another_folder(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tuned").mkdir()
     load = {"model": "tuned", "weights": Path("a.pth"), "bert": None, "device": "cpu", "offline": True}
-    job = Job(load, label_prompt(["cat"]), DetectOptions(), Pictures(Path("out"))).absolute()
+    job = Job(load, label_prompt(["cat"]), DetectOptions(), AnnotatedImages(Path("out"))).absolute()
     assert job.load == load | {"model": str(tmp_path / "tuned"), "weights": tmp_path / "a.pth"}
-    assert job.pictures.folder == tmp_path / "out"
-    assert Job({"model": "glip-t"}, job.prompt, job.options, job.pictures).absolute().load == {"model": "glip-t"}
+    assert job.images.folder == tmp_path / "out"
+    assert Job({"model": "glip-t"}, job.prompt, job.options, job.images).absolute().load == {"model": "glip-t"}

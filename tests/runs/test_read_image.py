@@ -10,9 +10,9 @@ from PIL import Image
 
 from glip_cli.data import image_io
 from glip_cli.runs import read_image
-from glip_cli.runs.read_image import GIVE_UP, Reading, failed_record
+from glip_cli.runs.read_image import GIVE_UP, ImageReader, failed_record
 from glip_cli.errors import GlipError, ImageError, UnavailableError
-from glip_cli.data.sources import Source
+from glip_cli.data.sources import ImageInput
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Source:
+def photo(tmp_path: Path) -> ImageInput:
     Image.new("RGB", (4, 4)).save(path := tmp_path / "a.png")
-    return Source("a.png", str(path))
+    return ImageInput("a.png", str(path))
 
 
 class Disk:
@@ -41,16 +41,16 @@ class Disk:
 
 
 @pytest.mark.parametrize(("failures", "tries"), [(0, 1), (1, 2), (2, 3)])
-def test_what_passes_is_tried_again(photo: Source, monkeypatch: pytest.MonkeyPatch, failures: int, tries: int) -> None:
+def test_what_passes_is_tried_again(photo: ImageInput, monkeypatch: pytest.MonkeyPatch, failures: int, tries: int) -> None:
     disk = Disk(monkeypatch, failures, OSError(5, "Input/output error"))
-    assert Reading()(photo).size == (4, 4)
+    assert ImageReader()(photo).size == (4, 4)
     assert disk.tries == tries
 
 
 def test_a_disk_that_fails_for_good_is_not_asked_thrice_for_each(
-    photo: Source, monkeypatch: pytest.MonkeyPatch
+    photo: ImageInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, read = Disk(monkeypatch, 10**6, OSError(5, "Input/output error")), Reading()
+    disk, read = Disk(monkeypatch, 10**6, OSError(5, "Input/output error")), ImageReader()
     for _ in range(GIVE_UP + 5):
         with pytest.raises(UnavailableError, match="Input/output error"):
             read(photo)
@@ -59,19 +59,19 @@ def test_a_disk_that_fails_for_good_is_not_asked_thrice_for_each(
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError()])
 def test_what_a_moment_does_not_change_is_not_tried_again(
-    photo: Source, monkeypatch: pytest.MonkeyPatch, error: OSError
+    photo: ImageInput, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     disk = Disk(monkeypatch, 9, error)
     with pytest.raises(UnavailableError) as caught:
-        Reading()(photo)
+        ImageReader()(photo)
     assert disk.tries == 1
     assert failed_record("a.png", caught.value, "m")["host"]
     assert "host" not in failed_record("a.png", ImageError("a.png: damaged"), "m")
 
 
-def test_a_dead_disk_ends_the_run(photo: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_disk_ends_the_run(photo: ImageInput, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image would take two minutes, and each would be called a failed one."""
-    hold, read = threading.Event(), Reading()
+    hold, read = threading.Event(), ImageReader()
     monkeypatch.setattr(image_io, "READ_SECONDS", 0.01)
     monkeypatch.setattr(image_io, "_read_file", lambda path, name: hold.wait())
     for _ in range(GIVE_UP - 1):

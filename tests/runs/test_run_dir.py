@@ -50,7 +50,7 @@ def test_what_is_done_is_not_done_again_beyond_its_block(tmp_path: Path) -> None
     assert engine.asked == NAMES[8:]
     engine = MadeEngine(4)
     do(tmp_path, NAMES, engine)
-    assert engine.asked == NAMES[20:]  # the last block is not full: more pictures would have joined it
+    assert engine.asked == NAMES[20:]  # the last block is not full: more images would have joined it
     engine = MadeEngine()
     do(tmp_path, NAMES, engine)
     assert engine.asked == []
@@ -65,7 +65,7 @@ def test_the_watcher_is_told_of_new_records_only(tmp_path: Path) -> None:
     assert told == NAMES[10:]
 
 
-def test_pictures_added_at_the_end_are_done_too(tmp_path: Path) -> None:
+def test_images_added_at_the_end_are_done_too(tmp_path: Path) -> None:
     do(tmp_path, NAMES[:10])
     progress = do(tmp_path, NAMES)
     assert (progress.before, progress.counts.images, progress.complete) == (10, 23, True)
@@ -80,10 +80,10 @@ def test_pictures_added_at_the_end_are_done_too(tmp_path: Path) -> None:
         ([], "number 1 was 0.jpg and is nothing now"),
     ],
 )
-def test_pictures_that_have_changed_are_refused(tmp_path: Path, now: list[str], told: str) -> None:
+def test_images_that_have_changed_are_refused(tmp_path: Path, now: list[str], told: str) -> None:
     do(tmp_path, NAMES, MadeEngine(most=10))
     before = (tmp_path / "results.jsonl").read_bytes()
-    with pytest.raises(UsageError, match="the pictures have changed") as caught:
+    with pytest.raises(UsageError, match="the images have changed") as caught:
         do(tmp_path, now)
     assert told in str(caught.value)
     assert (tmp_path / "results.jsonl").read_bytes() == before
@@ -144,7 +144,7 @@ def test_another_process_at_work(tmp_path: Path) -> None:
     assert do(tmp_path, NAMES).complete, "the lock of a killed process is free"
 
 
-def test_a_million_pictures_are_not_listed(tmp_path: Path) -> None:
+def test_a_million_images_are_not_listed(tmp_path: Path) -> None:
     taken = 0
 
     def endless() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The road for many pictures, with the embedded model: the answers of one at a time, in order, in bounded memory."""
+"""The road for many images, with the embedded model: the answers of one at a time, in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from PIL import Image
 from glip_cli.runs import runner as runner_module
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
-from glip_cli.runs.runner import BLOCK, Clock, Outcome, Runner
+from glip_cli.runs.runner import BLOCK, Clock, ImageResult, Runner
 from glip_cli.detector import Detector
-from glip_cli.inference.device import let_go
+from glip_cli.inference.device import free_cached_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
-from glip_cli.inference.preprocess import ImageSize, Prepared
+from glip_cli.inference.preprocess import ImageSize, PreprocessedImage
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.images import Pictures
-from glip_cli.data.sources import Source, expand
+from glip_cli.outputs.images import AnnotatedImages
+from glip_cli.data.sources import ImageInput, expand
 from glip_cli.types import Detections
 
 PROMPT = "circle . red square . star ."
@@ -35,14 +35,14 @@ PROMPT = "circle . red square . star ."
 
 def make(detector: Detector, batch_size: int = 1, workers: int = 2) -> Runner:
     options = DetectOptions(threshold=0.05, batch_size=batch_size)
-    return Runner(detector, detector.plan(PROMPT, options), options, workers)
+    return Runner(detector, detector.compile_prompt(PROMPT, options), options, workers)
 
 
 def paths(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def sources(folder: Path) -> list[Source]:
+def sources(folder: Path) -> list[ImageInput]:
     return list(expand([str(folder)]))
 
 
@@ -88,7 +88,7 @@ def test_begun_at_a_block_it_gives_the_same_digits(detector: Detector, mixed: Pa
             np.testing.assert_array_equal(one.detections.scores, other.detections.scores)
 
 
-def test_pictures_are_freed_once_detected(detector: Detector, mixed: Path) -> None:
+def test_images_are_freed_once_detected(detector: Detector, mixed: Path) -> None:
     for outcome in make(detector, 4)(sources(mixed)):
         assert outcome.prepared is None
         assert outcome.image is None
@@ -106,7 +106,7 @@ class Recorder:
     def image_size(self, size: tuple[int, int]) -> ImageSize:
         return ImageSize(*size)
 
-    def detect(self, batch: list[Prepared], plan: object, options: object) -> list[Detections]:
+    def detect(self, batch: list[PreprocessedImage], compiled: object, options: object) -> list[Detections]:
         if len(batch) > self.fits:
             raise OutOfMemoryError("out of memory")
         self.batches.append([item.size for item in batch])
@@ -115,27 +115,27 @@ class Recorder:
 
 
 def made_runner(recorder: Recorder, batch_size: int, shapes: list[int], monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """A runner whose picture number i has the shape 32 x 32 * shapes[i]; 0 is one that cannot be read."""
+    """A runner whose image number i has the shape 32 x 32 * shapes[i]; 0 is one that cannot be read."""
 
-    def read(self: Runner, source: Source) -> Outcome:
+    def read(self: Runner, source: ImageInput) -> ImageResult:
         shape = shapes[int(source.name)]
         if shape == 0:
-            return Outcome(source, error=ImageError(source.name))
+            return ImageResult(source, error=ImageError(source.name))
         pixels = torch.zeros(3, 32, 32 * shape)
-        return Outcome(source, prepared=Prepared(pixels, (int(source.name), 1), (1.0, 1.0)))
+        return ImageResult(source, prepared=PreprocessedImage(pixels, (int(source.name), 1), (1.0, 1.0)))
 
     monkeypatch.setattr(Runner, "_read", read)
     options = DetectOptions(batch_size=batch_size, size=(32, 32))
     return Runner(recorder, None, options, workers=2)  # type: ignore[arg-type]
 
 
-def numbered(count: int) -> Iterator[Source]:
-    return (Source(str(number), str(number)) for number in range(count))
+def numbered(count: int) -> Iterator[ImageInput]:
+    return (ImageInput(str(number), str(number)) for number in range(count))
 
 
 @given(shapes=st.lists(st.integers(0, 3), max_size=90), batch_size=st.integers(1, 4), fits=st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
-def test_each_picture_is_detected_once_among_its_like(shapes: list[int], batch_size: int, fits: int) -> None:
+def test_each_image_is_detected_once_among_its_like(shapes: list[int], batch_size: int, fits: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         recorder = Recorder(fits)
         runner = made_runner(recorder, batch_size, shapes, patch)
@@ -148,7 +148,7 @@ def test_each_picture_is_detected_once_among_its_like(shapes: list[int], batch_s
         assert len({shapes[number] for number in batch}) == 1
         assert len({number // runner.block_size for number in batch}) == 1
     full = max((len(same) for same in _per_block(shapes, runner.block_size)), default=0)
-    assert (runner.halved_to is not None) == (fits < min(batch_size, full))
+    assert (runner.effective_batch_size is not None) == (fits < min(batch_size, full))
 
 
 def _per_block(shapes: list[int], block: int) -> list[list[int]]:
@@ -161,14 +161,14 @@ class Tangled(Recorder):
 
     def __init__(self) -> None:
         super().__init__(fits=2)
-        self.left: list[weakref.ref[Prepared]] = []
+        self.left: list[weakref.ref[PreprocessedImage]] = []
 
-    def detect(self, batch: list[Prepared], plan: object, options: object) -> list[Detections]:
+    def detect(self, batch: list[PreprocessedImage], compiled: object, options: object) -> list[Detections]:
         assert not any(one() for one in self.left), "what did not fit before is still there"
-        large = Prepared(torch.zeros(3, 32, 32), (1, 1), (1.0, 1.0))
+        large = PreprocessedImage(torch.zeros(3, 32, 32), (1, 1), (1.0, 1.0))
         self.left.append(weakref.ref(large))
         try:
-            return super().detect(batch, plan, options)
+            return super().detect(batch, compiled, options)
         except OutOfMemoryError as error:
             cycle: list[object] = [error, large]
             cycle.append(cycle)
@@ -183,7 +183,7 @@ def test_what_did_not_fit_is_gone_before_less_is_tried(monkeypatch: pytest.Monke
         assert len(list(runner(numbered(8)))) == 8
     finally:
         gc.enable()
-    assert runner.halved_to == 2
+    assert runner.effective_batch_size == 2
     assert len(recorder.left) == 6
 
 
@@ -209,27 +209,27 @@ def test_what_did_not_fit_is_let_go_while_another_thread_collects() -> None:
         cycle.append(cycle)
         left = weakref.ref(large)
         del cycle, large
-        let_go(torch.device("cpu"))
+        free_cached_memory(torch.device("cpu"))
         assert left() is None
     finally:
         gc.enable()
     thread.join()
 
 
-def test_one_picture_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_image_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = made_runner(Recorder(fits=0), 4, [1] * 9, monkeypatch)
     with pytest.raises(OutOfMemoryError):
         list(runner(numbered(9)))
 
 
-def test_a_million_pictures_are_taken_as_they_are_needed(detector: Detector, scenes: Path) -> None:
+def test_a_million_images_are_taken_as_they_are_needed(detector: Detector, scenes: Path) -> None:
     taken = 0
 
-    def million() -> Iterator[Source]:
+    def million() -> Iterator[ImageInput]:
         nonlocal taken
         while taken < 1_000_000:
             taken += 1
-            yield Source("00.png", str(scenes / "00.png"))
+            yield ImageInput("00.png", str(scenes / "00.png"))
 
     outcomes = make(detector)(million())
     assert len(list(islice(outcomes, 10))) == 10
@@ -248,41 +248,41 @@ def test_told_to_stop_it_ends_after_the_batch_at_hand(detector: Detector, scenes
 
 
 def test_the_share_of_time_that_the_model_waited(detector: Detector, scenes: Path) -> None:
-    def slow() -> Iterator[Source]:
+    def slow() -> Iterator[ImageInput]:
         for source in sources(scenes)[:4]:
             time.sleep(0.4)
             yield source
 
     runner = make(detector)
     assert len(list(runner(slow()))) == 4
-    assert runner.clock.waited > 0.3  # for the first image at least, when there is nothing else to do
+    assert runner.clock.data_time > 0.3  # for the first image at least, when there is nothing else to do
     assert 0 < runner.clock.waited_share < 1
-    assert Clock(model=3, waited=1).waited_share == 0.25
+    assert Clock(model=3, data_time=1).waited_share == 0.25
     assert Clock().waited_share == 0
 
 
-def test_memory_that_a_reader_lacks_is_no_fault_of_the_picture(
+def test_memory_that_a_reader_lacks_is_no_fault_of_the_image(
     detector: Detector, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def starved(*_: object) -> Prepared:
+    def starved(*_: object) -> PreprocessedImage:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 7 bytes")
 
-    monkeypatch.setattr(runner_module, "prepare", starved)
+    monkeypatch.setattr(runner_module, "preprocess", starved)
     with pytest.raises(OutOfMemoryError, match="out of memory on cpu"):
         list(make(detector)(sources(scenes)))
 
 
-def test_pictures_are_saved_before_their_record(detector: Detector, mixed: Path, tmp_path: Path) -> None:
-    engine = LocalEngine(make(detector), Pictures(tmp_path, drawn=True))
+def test_images_are_saved_before_their_record(detector: Detector, mixed: Path, tmp_path: Path) -> None:
+    engine = LocalEngine(make(detector), AnnotatedImages(tmp_path, drawn=True))
     items = (Item(source, f"name{number}") for number, source in enumerate(sources(mixed)))
     for number, record in enumerate(engine(items)):
         assert (tmp_path / f"vis/name{number}.jpg").exists() == ("detections" in record)
     assert threading.active_count() < 10
 
 
-def test_pictures_that_cannot_be_saved_end_the_run(detector: Detector, mixed: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_saved_end_the_run(detector: Detector, mixed: Path, tmp_path: Path) -> None:
     (tmp_path / "vis").touch()
-    engine = LocalEngine(make(detector), Pictures(tmp_path, drawn=True))
+    engine = LocalEngine(make(detector), AnnotatedImages(tmp_path, drawn=True))
     with pytest.raises(OutputError, match="make room, then the same command goes on"):
         list(engine(Item(source, "name") for source in sources(mixed)))
 
@@ -291,7 +291,7 @@ def test_an_image_that_fails_keeps_nothing_of_what_was_read(detector: Detector, 
     path = tmp_path / "cut.png"
     Image.new("RGB", (64, 64)).save(path)
     path.write_bytes(path.read_bytes()[:60])
-    (outcome,) = make(detector)([Source(str(path), str(path))])
+    (outcome,) = make(detector)([ImageInput(str(path), str(path))])
     assert str(outcome.error).startswith(f"{path}: damaged or cut short")
     assert outcome.error is not None
     assert outcome.error.__traceback__ is outcome.error.__cause__ is outcome.error.__context__ is None

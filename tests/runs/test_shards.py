@@ -117,14 +117,14 @@ def test_nothing_is_detected_again_once_merged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("now", [NAMES[:-1], [*NAMES, "more.jpg"], ["new.jpg", *NAMES[1:]]])
-def test_merged_results_of_other_pictures_are_refused(tmp_path: Path, now: list[str]) -> None:
+def test_merged_results_of_other_images_are_refused(tmp_path: Path, now: list[str]) -> None:
     for rank in range(2):
         do(tmp_path, NAMES, shard=Shard(rank, 2))
-    with pytest.raises(UsageError, match="the pictures have changed"):
+    with pytest.raises(UsageError, match="the images have changed"):
         do(tmp_path, now, shard=Shard(0, 2))
 
 
-def test_pictures_added_between_two_starts_are_waited_for(tmp_path: Path, alone: bytes) -> None:
+def test_images_added_between_two_starts_are_waited_for(tmp_path: Path, alone: bytes) -> None:
     """A share that was done before they came is not done: merging it would leave them out."""
     do(tmp_path, NAMES[:20], shard=Shard(1, 2))
     assert not do(tmp_path, NAMES, shard=Shard(0, 2)).complete

@@ -163,12 +163,12 @@ def starved_batch() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and limits the address space")
 def test_out_of_memory_halves_the_batch(scenes: Path, tmp_path: Path) -> None:
     """For real: torch on the CPU asks the system for more than it may have."""
-    pictures = sorted(scenes.iterdir())[:16]
+    images = sorted(scenes.iterdir())[:16]
 
     def words(count: int, out: str) -> list[str]:
         side = 640 if count > 1 else 1600  # one that does not fit is large, whatever the processor's kernels need
         more = ("--size", f"{side},{side}", "--workers", "1", "--batch-size", str(count))
-        return batch(*pictures[:count], *more, "-o", tmp_path / out)
+        return batch(*images[:count], *more, "-o", tmp_path / out)
 
     def starved(room: int, count: int, out: str) -> tuple[int, str]:
         return finish(words(count, out), starved_batch, env=CLEAN | {"STARVED_OF": str(room)})

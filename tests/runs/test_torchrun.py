@@ -48,10 +48,10 @@ def test_two_processes_one_killed_give_what_one_does(scenes: Path, tmp_path: Pat
 @pytest.mark.long
 def test_three_processes_and_a_number_that_three_does_not_divide(mixed: Path, tmp_path: Path) -> None:
     """Under the real torchrun. Images that failed: whoever finishes the run ends with 3, which torchrun reports."""
-    pictures = (mixed / "[01]*.png", mixed / "20.png", mixed / "21.png")  # 22, of which two are none
-    assert finish(batch(*pictures, "-o", tmp_path / "one"))[0] == 3
+    images = (mixed / "[01]*.png", mixed / "20.png", mixed / "21.png")  # 22, of which two are none
+    assert finish(batch(*images, "-o", tmp_path / "one"))[0] == 3
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    command = [*launcher, "-m", "glip_cli", "batch", *pictures, "-o", tmp_path / "three", *ASKED]
+    command = [*launcher, "-m", "glip_cli", "batch", *images, "-o", tmp_path / "three", *ASKED]
     done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "exitcode  : 3" in done.stderr

@@ -23,10 +23,10 @@ def calibration_figure(calibration: dict[str, Any]) -> Html:
     base = element("path", d=f"M52 {below.y(0):g}H452", class_="axis")
     label = f"Reliability diagram; expected calibration error {percent(calibration['ece'])} points"
     parts = (axes(frame, "score", "share that is right"), columns, diagonal, counts, base)
-    picture = element("svg", *parts, viewBox="0 0 464 452", role="img", aria_label=label, class_="chart narrow")
+    image = element("svg", *parts, viewBox="0 0 464 452", role="img", aria_label=label, class_="chart narrow")
     promises = (("column", "right"), ("gap over", "promised too much"), ("gap under", "promised too little"))
     legend = element("ul", *(element("li", _patch(kind), f" {text}") for kind, text in promises), class_="legend")
-    return element("figure", picture, legend)
+    return element("figure", image, legend)
 
 
 def _patch(kind: str) -> Html:

@@ -27,7 +27,7 @@ _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Frame:
-    """The square from (0, 0) to (1, 1) of a chart, and where it lies in the picture."""
+    """The square from (0, 0) to (1, 1) of a chart, and where it lies in the image."""
 
     left: float
     top: float
@@ -92,8 +92,8 @@ def curves_chart(curves: Sequence[Curve]) -> Html:
     )
     label = "Precision over recall: " + ", ".join(f"{curve.title} {percent(curve.area)}" for curve in curves)
     parts = (axes(frame, "recall", "precision"), *lines)
-    picture = element("svg", *parts, viewBox="0 0 620 392", role="img", aria_label=label, class_="chart")
-    return element("figure", picture, _legend(curves))
+    image = element("svg", *parts, viewBox="0 0 620 392", role="img", aria_label=label, class_="chart")
+    return element("figure", image, _legend(curves))
 
 
 def _legend(curves: Sequence[Curve]) -> Html:
@@ -159,6 +159,6 @@ def _small_chart(score: ClassScore, precision: Floats) -> Html:
     frame = Frame(1, 1, 118, 68)
     lines = (element("path", d=steps(frame, curve), class_=f"line series{i + 1}") for i, curve in enumerate(precision))
     box = element("path", d="M1 1V69H119", class_="axis")
-    picture = element("svg", box, *lines, viewBox="0 0 120 70", class_="chart small", aria_hidden="true")
+    image = element("svg", box, *lines, viewBox="0 0 120 70", class_="chart small", aria_hidden="true")
     caption = element("figcaption", name(score.name, 40), " ", element("b", percent(score.AP50)))
-    return element("figure", picture, caption)
+    return element("figure", image, caption)

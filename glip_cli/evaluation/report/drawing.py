@@ -1,6 +1,6 @@
-"""One picture with its boxes, as SVG.
+"""One image with its boxes, as SVG.
 
-The picture is a small JPEG within the page, the boxes and labels over it are SVG: sharp at every size, in the
+The image is a small JPEG within the page, the boxes and labels over it are SVG: sharp at every size, in the
 browser's own fonts (any script), and each kind can be hidden.
 """
 
@@ -21,14 +21,14 @@ from glip_cli.evaluation.report.html import Html, element, shortened
 from glip_cli.outputs.draw import Rect, place_tags
 from glip_cli.outputs.fonts import font_for
 
-SIDE = 480  # pixels of an embedded picture's longer side, at most
-MAX_TAGS = 16  # on one picture; more would hide it
-_HEIGHT, _WIDEST = 360, 1080  # units of a drawing: pictures stand in rows of one height, so letters are of one size
+SIDE = 480  # pixels of an embedded image's longer side, at most
+MAX_TAGS = 16  # on one image; more would hide it
+_HEIGHT, _WIDEST = 360, 1080  # units of a drawing: images stand in rows of one height, so letters are of one size
 _LETTER, _PADDING, _NAME_LETTERS = 14, 4, 22
 _QUALITY = 80
 
 
-class Outcome(Enum):
+class BoxOutcome(Enum):
     """What became of a box; the value is its class in the style sheet."""
 
     MET = "met"  # ground truth that was found
@@ -39,11 +39,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Mark:
-    """A box: xywh in pixels of the upright picture; `score` of a detection, None of ground truth."""
+    """A box: xywh in pixels of the upright image; `score` of a detection, None of ground truth."""
 
     box: tuple[float, float, float, float]
     label: str
-    outcome: Outcome
+    outcome: BoxOutcome
     score: float | None = None
 
     @property
@@ -61,14 +61,14 @@ class Mark:
 
 
 class Thumbnail(NamedTuple):
-    """`data` is a JPEG of at most SIDE pixels, `size` the upright picture's own (width, height)."""
+    """`data` is a JPEG of at most SIDE pixels, `size` the upright image's own (width, height)."""
 
     data: bytes
     size: tuple[int, int]
 
 
 def read_thumbnail(path: Path) -> Thumbnail | None:
-    """None where there is no picture, or none that can be read."""
+    """None where there is no image, or none that can be read."""
     try:
         upright = read_image(path)
     except ImageError:
@@ -85,7 +85,7 @@ def shape(thumbnail: Thumbnail) -> float:
 
 
 def drawing(marks: Sequence[Mark], thumbnail: Thumbnail, label: str) -> Html:
-    """The picture under its boxes: ground truth solid, detections dashed, labels on all but what was met."""
+    """The image under its boxes: ground truth solid, detections dashed, labels on all but what was met."""
     scale = min(_HEIGHT / thumbnail.size[1], _WIDEST / thumbnail.size[0])
     width, height = (max(1.0, side * scale) for side in thumbnail.size)
     address = f"data:image/jpeg;base64,{base64.b64encode(thumbnail.data).decode()}"
@@ -94,12 +94,12 @@ def drawing(marks: Sequence[Mark], thumbnail: Thumbnail, label: str) -> Html:
     boxes = (_box(mark, scale) for mark in ordered)
     tags = _tags(sorted(marks, key=_importance), scale, (math.ceil(width), math.ceil(height)))
     view = f"0 0 {width:.0f} {height:.0f}"
-    return element("svg", photo, *boxes, *tags, viewBox=view, role="img", aria_label=label, class_="picture")
+    return element("svg", photo, *boxes, *tags, viewBox=view, role="img", aria_label=label, class_="image")
 
 
 def _importance(mark: Mark) -> tuple[int, float]:
     """Mistakes first, then right detections, ground truth that was met last; in each the higher score first."""
-    order = (Outcome.WRONG, Outcome.MISSED, Outcome.RIGHT, Outcome.MET)
+    order = (BoxOutcome.WRONG, BoxOutcome.MISSED, BoxOutcome.RIGHT, BoxOutcome.MET)
     return order.index(mark.outcome), -(mark.score or 0.0)
 
 
@@ -115,7 +115,7 @@ def _class(mark: Mark) -> str:
 
 
 def _tags(marks: Sequence[Mark], scale: float, size: tuple[int, int]) -> list[Html]:
-    labelled = [mark for mark in marks if mark.outcome is not Outcome.MET][:MAX_TAGS]
+    labelled = [mark for mark in marks if mark.outcome is not BoxOutcome.MET][:MAX_TAGS]
     boxes = [_rect(mark, scale) for mark in labelled]
     places = place_tags(boxes, [_tag_size(mark.name + mark.number) for mark in labelled], size)
     pairs = [(mark, place) for mark, place in zip(labelled, places, strict=True) if place is not None]
@@ -148,7 +148,7 @@ def _tag(mark: Mark, place: Rect) -> Html:
 
 
 def swatch(class_: str) -> Html:
-    """A box as the pictures have it, for their legend."""
+    """A box as the images have it, for their legend."""
     place: dict[str, float] = {"x": 3.0, "y": 3.0, "width": 22.0, "height": 12.0}
     box = element("g", element("rect", **place, class_="edge"), element("rect", **place), class_=class_)
-    return element("svg", box, viewBox="0 0 28 18", class_="sample picture", aria_hidden="true")
+    return element("svg", box, viewBox="0 0 28 18", class_="sample image", aria_hidden="true")

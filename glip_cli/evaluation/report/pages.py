@@ -16,7 +16,7 @@ from glip_cli.errors import OutputError
 from glip_cli.evaluation.report.html import Html, Section, facts_list, fragment, notes_list, page, paragraph, plural
 from glip_cli.evaluation.report.sections import comparison_content, headline, run_sections
 from glip_cli.evaluation.report.tables import count_cell, name_cell, share_cell, table
-from glip_cli.outputs.files import written
+from glip_cli.outputs.files import atomic_write
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.coco import BoxScores
@@ -37,7 +37,7 @@ def write_report(
     comparison: Comparison | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """A run's numbers, curves, mistakes and pictures. Appears under `path` only when it is whole.
+    """A run's numbers, curves, mistakes and images. Appears under `path` only when it is whole.
 
     Args:
         path: the file; its folder is made.
@@ -46,7 +46,7 @@ def write_report(
         scores: the numbers and the evaluation they come from.
         ground_truth: what was evaluated against.
         results: the detections, for their number.
-        images: image id -> file; pictures without one are not among the examples.
+        images: image id -> file; images without one are not among the examples.
         frames: the images of another size than their annotations, and where the boxes lie in them.
         comparison: from another run, its `a`, to this one, its `b`.
         notes: what the reader has to know, one line each.
@@ -55,7 +55,7 @@ def write_report(
         OutputError: the file cannot be written.
     """
     size = [
-        plural(len(ground_truth.images), "picture"),
+        plural(len(ground_truth.images), "image"),
         plural(len(ground_truth.annotations), "box", "boxes"),
         plural(len(ground_truth.categories), "class", "classes"),
         plural(len(results), "detection"),
@@ -122,7 +122,7 @@ def _cell(value: str | int | float | None, link: str | None, bar: bool) -> Html:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with written(path) as stream:
+        with atomic_write(path) as stream:
             stream.write(text.encode("utf-8"))
     except OSError as failure:
         raise OutputError(f"{path}: cannot be written ({failure.strerror or failure}); choose another") from failure

@@ -10,7 +10,7 @@ from glip_cli.evaluation.report.calibration import calibration_figure
 from glip_cli.evaluation.report.charts import class_curves, curves_chart, mean_curves
 from glip_cli.evaluation.report.confusion import confusion_content, confusion_of
 from glip_cli.evaluation.report.html import Html, Section, element, fragment, paragraph, percent, plural
-from glip_cli.evaluation.report.pictures import pictures_content
+from glip_cli.evaluation.report.images import images_content
 from glip_cli.evaluation.report.tables import count_cell, difference_cell, name_cell, share_cell, table, text_cell
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glip_cli.data.frames import Frames
     from glip_cli.evaluation.coco import BoxScores, ClassScore
     from glip_cli.evaluation.compare import Comparison
-    from glip_cli.evaluation.compare import Row as ComparedRow
+    from glip_cli.evaluation.compare import MetricChange as ComparedRow
     from glip_cli.evaluation.ground_truth import GroundTruth
 
 SCORE = 0.3
@@ -60,7 +60,7 @@ def run_sections(
         Section("mistakes", "Kinds of mistakes", _errors(evaluation)),
         Section("confusion", "Confusion", _confusion(evaluation, ground_truth)),
         Section("calibration", "Can scores be believed?", _calibration(evaluation)),
-        Section("pictures", "Pictures", _pictures(evaluation, ground_truth, images, frames)),
+        Section("images", "Images", _images(evaluation, ground_truth, images, frames)),
     ]
 
 
@@ -149,9 +149,9 @@ def _calibration(evaluation: COCOeval) -> Html:
     return fragment([about, calibration_figure(calibration)])
 
 
-def _pictures(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames) -> Html:
-    content = pictures_content(evaluation, ground_truth, images, frames, SCORE)
-    return content or paragraph("No picture of this set was at hand to draw on.")
+def _images(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames) -> Html:
+    content = images_content(evaluation, ground_truth, images, frames, SCORE)
+    return content or paragraph("No image of this set was at hand to draw on.")
 
 
 def comparison_content(comparison: Comparison) -> Html:
@@ -160,7 +160,7 @@ def comparison_content(comparison: Comparison) -> Html:
     columns = ["metric", "other run", "this run", "difference", *(["from", "to", ""] if sampled else [])]
     about = (
         f"In points. With 95 % confidence the difference lies between “from” and “to” "
-        f"({plural(comparison.samples, 'resampling')} of {plural(comparison.images, 'picture')})."
+        f"({plural(comparison.samples, 'resampling')} of {plural(comparison.images, 'image')})."
     )
     rows = [_compared(row, sampled) for row in comparison.rows]
     about = about if sampled else "In points."

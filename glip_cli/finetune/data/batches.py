@@ -4,7 +4,7 @@ What the stream holds at a place hangs on the seed, the place and the files alon
 processes, or of images per batch, nor on where it began. So a run goes on where it was killed, and a batch that was too
 large for the device is gone through again in halves. Where an image cannot be read, another takes its place.
 
-    place -> round and number in it -> picture (every round is a new order) -> its view and its prompt -> batch
+    place -> round and number in it -> image (every round is a new order) -> its view and its prompt -> batch
     place -> the scene that is drawn for it, where drawn scenes are trained on
 """
 
@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, ImageError, UsageError
 from glip_cli.finetune.assign import Match, match
-from glip_cli.finetune.data.prompts import Asked
-from glip_cli.finetune.data.sample_source import shower
+from glip_cli.finetune.data.prompts import SampledPrompt
+from glip_cli.finetune.data.sample_source import sample_source
 from glip_cli.finetune.data.sets import TrainSet
 from glip_cli.finetune.data.synthetic import DrawnScenes
-from glip_cli.finetune.data.transforms import Augmentation, View
+from glip_cli.finetune.data.transforms import Augmentation, Resized
 from glip_cli.finetune.loss import Target
 from glip_cli.inference.preprocess import collate
 from glip_cli.model.config import STRIDES, Config
@@ -67,15 +67,15 @@ class Batch:
 class Sample(NamedTuple):
     """One row of a batch."""
 
-    view: View
-    asked: Asked
+    view: Resized
+    asked: SampledPrompt
     name: str
 
 
 class Batches(IterableDataset[Batch]):
     """The stream. Iterating yields batch `first`, `first` + 1, ... without end; `feed` does so with workers.
 
-    A round goes through every set as often as its weight says: 2 shows each picture twice, 0.5 another half of them
+    A round goes through every set as often as its weight says: 2 shows each image twice, 0.5 another half of them
     every time. Where `world` processes share the stream, batch k of rank r is number k * world + r of one process.
     """
 
@@ -99,15 +99,15 @@ class Batches(IterableDataset[Batch]):
         self.first, self.rank, self.world = first, rank, world
         self.augmentation = augmentation or Augmentation.of_size(config.image_size, config.size_multiple)
         self._strides = config.strides
-        self._showers = [shower(one, tokenizer, config.text.window, seed) for one in sets]
+        self._showers = [sample_source(one, tokenizer, config.text.window, seed) for one in sets]
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
         self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
         if not self.round_length:
-            raise UsageError(f"{sets[0].name}: no picture is left to train on; see the table of what was dropped")
+            raise UsageError(f"{sets[0].name}: no image is left to train on; see the table of what was dropped")
 
     @property
     def per_round(self) -> int:
-        """Batches of one process in which every picture had its turn, the last of them perhaps into the next round."""
+        """Batches of one process in which every image had its turn, the last of them perhaps into the next round."""
         return -(-self.round_length // (self.batch_size * self.world))
 
     def starting(self, first: int) -> Batches:
@@ -216,7 +216,7 @@ def level_sizes(pixels: Tensor, strides: Sequence[int] = STRIDES) -> tuple[tuple
     return tuple((-(-height // stride), -(-width // stride)) for stride in strides)
 
 
-def make_target(view: View, asked: Asked, length: int) -> Target:
+def make_target(view: Resized, asked: SampledPrompt, length: int) -> Target:
     """The boxes of a view that are named in its prompt; one whose name did not fit is background, as in GLIP."""
     tokens = torch.from_numpy(asked.token_map(length))[view.kept]
     named = tokens.any(dim=1)
@@ -224,7 +224,7 @@ def make_target(view: View, asked: Asked, length: int) -> Target:
 
 
 def _times(count: int, weight: float) -> int:
-    """Pictures of a set in a round."""
+    """Images of a set in a round."""
     return round(count * weight)
 
 
@@ -235,4 +235,4 @@ def _check(sets: Sequence[TrainSet | DrawnScenes], weights: Sequence[float], bat
     if wrong:
         raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")
     if batch_size < 1 or seed < 0:
-        raise UsageError(f"a batch of {batch_size} pictures and the seed {seed} cannot be; take 1 or more, 0 or more")
+        raise UsageError(f"a batch of {batch_size} images and the seed {seed} cannot be; take 1 or more, 0 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import shown
 from glip_cli.data.rows import category_name
 from glip_cli.data.tables import Tables
@@ -20,9 +20,9 @@ def class_names(tables: Tables, used: Collection[int], tally: Tally) -> dict[int
     for row in tables.categories:
         number = row["id"]
         if category_name(rows.setdefault(number, row)) != category_name(row):
-            tally.add(Fault.CATEGORY_ID, f"{shown(row.get('name'))}, id {number}")
+            tally.add(DataIssue.CATEGORY_ID, f"{shown(row.get('name'))}, id {number}")
     for number in [number for number, row in rows.items() if number not in used and _is_background(number, rows)]:
-        tally.add(Fault.CATEGORY_BACKGROUND, f"{shown(rows.pop(number).get('name'))}, id {number}")
+        tally.add(DataIssue.CATEGORY_BACKGROUND, f"{shown(rows.pop(number).get('name'))}, id {number}")
     names = {number: category_name(row) for number, row in rows.items()}
     _remark_names(names, tally)
     return names
@@ -39,9 +39,9 @@ def _remark_names(names: Mapping[int, str], tally: Tally) -> None:
     read: set[str] = set()
     for number, name in names.items():
         if not name.strip():
-            tally.add(Fault.CATEGORY_UNNAMED, f"id {number}")
+            tally.add(DataIssue.CATEGORY_UNNAMED, f"id {number}")
         elif (alike := read_as(name)) in read:
-            tally.add(Fault.CATEGORY_SAME, f"{shown(name)}, id {number}")
+            tally.add(DataIssue.CATEGORY_SAME, f"{shown(name)}, id {number}")
         else:
             read.add(alike)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from glip_cli.data.collector import collector_paused
 from glip_cli.data.formats import read_tables
-from glip_cli.data.image_files import Picture, open_pictures
+from glip_cli.data.image_files import ImageFile, open_images
 from glip_cli.data.image_search import search
-from glip_cli.data.issues import Fault, Findings, Tally
+from glip_cli.data.issues import DataIssue, Findings, Tally
 from glip_cli.data.reading import shown
 from glip_cli.data.rows import ImageRow, read_annotations
 from glip_cli.data.tables import Tables
@@ -29,11 +29,11 @@ from glip_cli.types import Span
 
 @collector_paused()
 def read_train_set(path: Path, images: Path | None = None, split: str = "train") -> tuple[TrainSet, Findings]:
-    """Read a training set and check all of it: every row, and that every picture is there and is one.
+    """Read a training set and check all of it: every row, and that every image is there and is one.
 
     Args:
         path: any kind of `glip_cli.data.formats`.
-        images: the folder of the pictures; by default where such a set has them, or beside the file, however deep.
+        images: the folder of the images; by default where such a set has them, or beside the file, however deep.
         split: which part, of a set that has several.
 
     Returns:
@@ -45,17 +45,17 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
     tally = Tally()
     tables = read_tables(path, images, split, tally)
     rows = image_rows(tables, tally)
-    pictures = open_pictures(rows, search(rows, tables.folder, tables.paths), tally, tables.sizes)
+    files = open_images(rows, search(rows, tables.folder, tables.paths), tally, tables.sizes)
     annotations = read_annotations(tables, tally)
-    boxes = boxes_of(tables, in_pixels(annotations, rows, pictures, tally), rows, pictures, tally)
+    boxes = boxes_of(tables, in_pixels(annotations, rows, files, tally), rows, files, tally)
     if tables.is_grounding:
-        train_set = _grounding_set(tables, rows, pictures, boxes, tally)
+        train_set = _grounding_set(tables, rows, files, boxes, tally)
     else:
         names = class_names(tables, {row["category_id"] for _, row in annotations}, tally)
-        train_set = _detection_set(tables, names, rows, pictures, boxes, tally)
+        train_set = _detection_set(tables, names, rows, files, boxes, tally)
     for item in train_set.items:
         if not len(item.boxes):
-            tally.add(Fault.IMAGE_EMPTY, str(item.image))
+            tally.add(DataIssue.IMAGE_EMPTY, str(item.image))
     return train_set, tally.findings(tables.name, (len(item.boxes) for item in train_set.items))
 
 
@@ -63,7 +63,7 @@ def _detection_set(
     tables: Tables,
     listed: Mapping[int, str],
     rows: Sequence[ImageRow],
-    pictures: Mapping[int, Picture],
+    files: Mapping[int, ImageFile],
     boxes: Mapping[int, list[Box]],
     tally: Tally,
 ) -> TrainSet:
@@ -73,15 +73,15 @@ def _detection_set(
     place = {number: i for i, number in enumerate(kept)}
     items, used = [], set()
     for row in rows:
-        if row.id in pictures:
+        if row.id in files:
             mine = [box for box in boxes.get(row.id, ()) if _is_of(listed, kept, box, row.file_name, tally)]
             mine = once(mine, row.file_name, tally)
             labels = np.array([place[box.row["category_id"]] for box in mine], np.int64)
-            items.append(DetectionItem(pictures[row.id].path, as_array(mine), labels, row.id))
+            items.append(DetectionItem(files[row.id].path, as_array(mine), labels, row.id))
             used.update(labels.tolist())
     for i, (number, name) in enumerate(kept.items()):
         if i not in used:
-            tally.add(Fault.CATEGORY_EMPTY, f"{shown(name)}, id {number}")
+            tally.add(DataIssue.CATEGORY_EMPTY, f"{shown(name)}, id {number}")
     return TrainSet(tables.name, tuple(kept.values()), tuple(items), tuple(kept))
 
 
@@ -89,7 +89,7 @@ def _is_of(listed: Mapping[int, str], kept: Mapping[int, str], box: Box, image: 
     """Whether the class of a box can be asked for."""
     number = box.row["category_id"]
     if number not in kept:
-        fault = Fault.BOX_UNNAMED if number in listed else Fault.BOX_CATEGORY
+        fault = DataIssue.BOX_UNNAMED if number in listed else DataIssue.BOX_CATEGORY
         tally.add(fault, f"{image}: box {shown(box.row['bbox'])}, class {number}")
     return number in kept
 
@@ -97,7 +97,7 @@ def _is_of(listed: Mapping[int, str], kept: Mapping[int, str], box: Box, image: 
 def _grounding_set(
     tables: Tables,
     rows: Sequence[ImageRow],
-    pictures: Mapping[int, Picture],
+    files: Mapping[int, ImageFile],
     boxes: Mapping[int, list[Box]],
     tally: Tally,
 ) -> TrainSet:
@@ -106,13 +106,11 @@ def _grounding_set(
     for row in rows:
         caption = _caption(captions[row.id])
         if caption is None:
-            tally.add(Fault.CAPTION, f"{row.file_name}, id {row.id}: {shown(captions[row.id])}")
-        elif row.id in pictures:
+            tally.add(DataIssue.CAPTION, f"{row.file_name}, id {row.id}: {shown(captions[row.id])}")
+        elif row.id in files:
             named = list(_named(tables, caption, row.file_name, boxes.get(row.id, ()), tally))
             spans = tuple(spans for _, spans in named)
-            items.append(
-                GroundingItem(pictures[row.id].path, as_array([box for box, _ in named]), caption, spans, row.id)
-            )
+            items.append(GroundingItem(files[row.id].path, as_array([box for box, _ in named]), caption, spans, row.id))
     return TrainSet(tables.name, (), tuple(items))
 
 
@@ -133,4 +131,4 @@ def _named(
         try:
             yield box, check_spans([spans], caption)[0]  # type: ignore[list-item]  # it checks that they are some
         except PromptError:
-            tally.add(Fault.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")
+            tally.add(DataIssue.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")

@@ -1,4 +1,4 @@
-"""The rows of a training set, checked one by one: pictures with an id of their own, boxes that lie in them."""
+"""The rows of a training set, checked one by one: images with an id of their own, boxes that lie in them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from glip_cli.data.frames import frames_of
-from glip_cli.data.image_files import Picture
-from glip_cli.data.issues import Fault, Tally
+from glip_cli.data.image_files import ImageFile
+from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.reading import shown
 from glip_cli.data.rows import Annotation, ImageRow, read_image_row
 from glip_cli.data.tables import Tables
@@ -20,7 +20,7 @@ _ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools 
 
 
 class Box(NamedTuple):
-    """A box that survived: its row, its corners within the picture, and its place among the annotations."""
+    """A box that survived: its row, its corners within the image, and its place among the annotations."""
 
     row: Annotation
     corners: tuple[float, float, float, float]
@@ -37,7 +37,7 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
         known = by_id.setdefault(row.id, row)
         if known is not row:
             same = known.file_name == row.file_name and captions[row.id] == raw.get("caption")
-            tally.add(Fault.IMAGE_REPEATED if same else Fault.IMAGE_ID, f"{row.file_name}, id {row.id}")
+            tally.add(DataIssue.IMAGE_REPEATED if same else DataIssue.IMAGE_ID, f"{row.file_name}, id {row.id}")
         captions.setdefault(row.id, raw.get("caption"))
     return list(by_id.values())
 
@@ -45,15 +45,18 @@ def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
 def in_pixels(
     annotations: list[tuple[int, Annotation]],
     rows: Sequence[ImageRow],
-    pictures: Mapping[int, Picture],
+    images: Mapping[int, ImageFile],
     tally: Tally,
 ) -> list[tuple[int, Annotation]]:
     """Annotations with their boxes in pixels of the upright images, where these are of another size than stated."""
-    sizes = {number: (picture.width, picture.height) for number, picture in pictures.items()}
-    files = {number: picture.path for number, picture in pictures.items()}
+    sizes = {number: (file.width, file.height) for number, file in images.items()}
+    files = {number: file.path for number, file in images.items()}
     frames = frames_of(rows, (row for _, row in annotations), sizes, files)
     for row in frames.odd:
-        (width, height), fault = sizes[row.id], Fault.IMAGE_SCALED if row.id in frames.by_id else Fault.IMAGE_SIZE
+        (width, height), fault = (
+            sizes[row.id],
+            DataIssue.IMAGE_SCALED if row.id in frames.by_id else DataIssue.IMAGE_SIZE,
+        )
         tally.add(fault, f"{files[row.id]}: {width} x {height}, stated {row.width} x {row.height}")
     if not frames.by_id:
         return annotations
@@ -64,7 +67,7 @@ def boxes_of(
     tables: Tables,
     annotations: Sequence[tuple[int, Annotation]],
     rows: Sequence[ImageRow],
-    pictures: Mapping[int, Picture],
+    images: Mapping[int, ImageFile],
     tally: Tally,
 ) -> dict[int, list[Box]]:
     """Image id -> its boxes that can be learnt from; `annotations` are those of the tables, with their places."""
@@ -74,17 +77,17 @@ def boxes_of(
     repeated: set[int] = set()
     for place, row in annotations:
         image = names.get(row["image_id"])
-        picture = pictures.get(row["image_id"])
+        file = images.get(row["image_id"])
         if (number := row["id"]) not in ids:
             ids.add(number)
         elif number not in repeated:
             repeated.add(number)
-            tally.add(Fault.BOX_ID, _example(row, image))
+            tally.add(DataIssue.BOX_ID, _example(row, image))
         if image is None:
-            tally.add(Fault.BOX_IMAGE, _example(row, f"image {shown(tables.annotations[place].get('image_id'))}"))
+            tally.add(DataIssue.BOX_IMAGE, _example(row, f"image {shown(tables.annotations[place].get('image_id'))}"))
         elif row["iscrowd"]:
-            tally.add(Fault.BOX_CROWD, _example(row, image))
-        elif picture and (corners := _inside(row, picture, image, tally)):
+            tally.add(DataIssue.BOX_CROWD, _example(row, image))
+        elif file and (corners := _inside(row, file, image, tally)):
             found[row["image_id"]].append(Box(row, corners, place))
     return found
 
@@ -94,7 +97,7 @@ def once(boxes: Sequence[Box], image: str, tally: Tally) -> list[Box]:
     first: dict[tuple[int, tuple[float, ...]], Box] = {}
     for box in boxes:
         if first.setdefault((box.row["category_id"], box.corners), box) is not box:
-            tally.add(Fault.BOX_REPEATED, _example(box.row, image))
+            tally.add(DataIssue.BOX_REPEATED, _example(box.row, image))
     return list(first.values())
 
 
@@ -102,22 +105,22 @@ def _example(row: Annotation, image: str | None) -> str:
     return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 
-def _inside(row: Annotation, picture: Picture, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
-    """The corners of the part of a box that lies in its picture; None where there is not enough of it."""
+def _inside(row: Annotation, file: ImageFile, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
+    """The corners of the part of a box that lies in its image; None where there is not enough of it."""
     x, y, width, height = row["bbox"]
     right, bottom = x + width, y + height
-    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= picture.width and bottom <= picture.height:
+    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= file.width and bottom <= file.height:
         return x, y, right, bottom
     if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
-        tally.add(Fault.BOX_SIZE, _example(row, image))
+        tally.add(DataIssue.BOX_SIZE, _example(row, image))
         return None
     x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(right, float(picture.width)), min(bottom, float(picture.height))
+    x2, y2 = min(right, float(file.width)), min(bottom, float(file.height))
     if min(x2 - x1, y2 - y1) <= 1:
-        tally.add(Fault.BOX_OUTSIDE, f"{_example(row, image)} in {picture.width} x {picture.height}")
+        tally.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {file.width} x {file.height}")
         return None
     if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
-        tally.add(Fault.BOX_CLIPPED, f"{_example(row, image)} in {picture.width} x {picture.height}")
+        tally.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {file.width} x {file.height}")
     return x1, y1, x2, y2
 
 

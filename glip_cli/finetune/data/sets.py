@@ -1,4 +1,4 @@
-"""What there is to learn from: pictures with boxes, each box of a class or of words of a caption.
+"""What there is to learn from: images with boxes, each box of a class or of words of a caption.
 
 Nothing here reads a file: `readers` makes a `TrainSet`, `batches` turns it into tensors.
 """
@@ -18,11 +18,11 @@ FloatBoxes = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class DetectionItem:
-    """A picture and the things of known classes in it; M may be 0.
+    """An image and the things of known classes in it; M may be 0.
 
     Attributes:
         image: the file.
-        boxes: float32 [M, 4], (x1, y1, x2, y2) in pixels of the upright picture, x2 and y2 one past the last.
+        boxes: float32 [M, 4], (x1, y1, x2, y2) in pixels of the upright image, x2 and y2 one past the last.
         labels: int64 [M], places in the set's `labels`.
         image_id: of the file that the set was read from.
     """
@@ -38,7 +38,7 @@ class DetectionItem:
 
 @dataclass(frozen=True, eq=False)
 class GroundingItem:
-    """A picture, a sentence about it, and the things that parts of the sentence name; M may be 0.
+    """An image, a sentence about it, and the things that parts of the sentence name; M may be 0.
 
     Attributes:
         image, boxes, image_id: as in `DetectionItem`.

@@ -1,4 +1,4 @@
-"""Few-shot sets: as few pictures as show every class often enough."""
+"""Few-shot sets: as few images as show every class often enough."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 
 @dataclass(frozen=True)
 class FewShot:
-    """The chosen part of a set, in the set's order, and the ids of its pictures."""
+    """The chosen part of a set, in the set's order, and the ids of its images."""
 
     train_set: TrainSet
     image_ids: tuple[int, ...]
 
 
 def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
-    """Choose pictures until every class is in `shots` of them, or in all that it has.
+    """Choose images until every class is in `shots` of them, or in all that it has.
 
-    microsoft/GLIP's rule (data/datasets/modulated_coco.py:62-79): pictures come one by one, one is taken if any class
+    microsoft/GLIP's rule (data/datasets/modulated_coco.py:62-79): images come one by one, one is taken if any class
     in it is still wanted, and then counts for all its classes. There they come by id, whatever the seed; here in an
     order that hangs on the seed and the ids alone, so that no version of any library changes the choice.
 
@@ -31,9 +31,9 @@ def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
         UsageError: `shots` is below one, or the set has captions, and so no classes.
     """
     if shots < 1:
-        raise UsageError(f"--shots is {shots}; at least 1 picture per class is needed")
+        raise UsageError(f"--shots is {shots}; at least 1 image per class is needed")
     if not train_set.labels:
-        raise UsageError(f"--shots counts pictures per class; {train_set.name} has captions and no classes")
+        raise UsageError(f"--shots counts images per class; {train_set.name} has captions and no classes")
     items = [item for item in train_set.items if isinstance(item, DetectionItem)]
     seen: Counter[int] = Counter()
     chosen: set[int] = set()

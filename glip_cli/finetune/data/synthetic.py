@@ -17,7 +17,7 @@ import numpy as np
 
 from glip_cli.data.synthetic import SEEN, Phrase, Rng, Scene, Thing, draw_prompt, draw_scene
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.prompts import Asked
+from glip_cli.finetune.data.prompts import SampledPrompt
 from glip_cli.finetune.data.sets import FloatBoxes
 from glip_cli.prompts.chunking import tokenize
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
@@ -58,7 +58,7 @@ class Sample(NamedTuple):
     """A scene and what is asked about it."""
 
     scene: Scene
-    asked: Asked
+    asked: SampledPrompt
 
     @property
     def boxes(self) -> FloatBoxes:
@@ -85,7 +85,7 @@ def draw_sample(seed: int, number: int, tokenizer: Tokenizer, window: int) -> Sa
     scene = draw_scene(rng, width, height, SEEN)
     phrases = draw_list(rng) if long else draw_prompt(rng, scene, SEEN)
     prompt = write_prompt(rng, phrases)
-    return Sample(scene, Asked(prompt, named_by(scene.things, phrases), tokenize(prompt, tokenizer, window)))
+    return Sample(scene, SampledPrompt(prompt, named_by(scene.things, phrases), tokenize(prompt, tokenizer, window)))
 
 
 def draw_list(rng: Rng) -> tuple[Phrase, ...]:

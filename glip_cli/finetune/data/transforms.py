@@ -1,7 +1,7 @@
-"""Pictures and boxes in the sizes of training, some of them mirrored; by torchvision's transforms v2.
+"""Images and boxes in the sizes of training, some of them mirrored; by torchvision's transforms v2.
 
 The order of mmdetection's pipeline (GTBoxSubOne_GLIP, RandomChoiceResize, RandomFlip_GLIP, FilterAnnotations): the far
-corner becomes the last pixel in the picture as it is, then everything is scaled, then mirrored as x' = W - 1 - x, and
+corner becomes the last pixel in the image as it is, then everything is scaled, then mirrored as x' = W - 1 - x, and
 what is not more than one pixel wide and high is left out. Colours are never changed, nothing is cropped.
 """
 
@@ -18,16 +18,16 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.data.sets import FloatBoxes
-from glip_cli.inference.preprocess import Prepared, fitted_size, prepare
-from glip_cli.prompts.sides import names_a_side
+from glip_cli.inference.preprocess import PreprocessedImage, preprocess, resized_size
+from glip_cli.prompts.sides import mentions_left_or_right
 
 TENTHS = (6, 7, 8, 9, 10)
 """Of the shorter side that the model is used with: 480, 560, 640, 720, 800, as in both references."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A picture as the model reads it in training.
+class Resized:
+    """An image as the model reads it in training.
 
     Attributes:
         prepared: the pixels, and what was done to get them.
@@ -36,7 +36,7 @@ class View:
         flipped: whether it is mirrored.
     """
 
-    prepared: Prepared
+    prepared: PreprocessedImage
     boxes: Tensor
     kept: Tensor
     flipped: bool
@@ -44,13 +44,13 @@ class View:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How pictures vary.
+    """How images vary.
 
     Attributes:
         sides: the shorter side in pixels, one of these at random.
         longer: limit of the longer side in pixels.
-        flip: how probably a picture is mirrored, where its text allows it.
-        multiple: as in `image.ImageSize`; where it is not 0, a side is that of a square of the picture's area.
+        flip: how probably an image is mirrored, where its text allows it.
+        multiple: as in `image.ImageSize`; where it is not 0, a side is that of a square of the image's area.
     """
 
     sides: tuple[int, ...]
@@ -67,7 +67,7 @@ class Augmentation:
     def chosen(
         cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
     ) -> Augmentation:
-        """The usual one, but for what a person chose. Raises UsageError where no picture could have such sides."""
+        """The usual one, but for what a person chose. Raises UsageError where no image could have such sides."""
         if multiple and longer is not None:
             raise UsageError(f"--max-size {longer}: this model reads images by their area, which --size alone says")
         usual = cls.of_size((size[0], max(size[1], *sides)) if multiple and sides else size)
@@ -81,10 +81,10 @@ class Augmentation:
 
     @property
     def largest(self) -> tuple[int, int]:
-        """(height, width) that a picture may get, lying."""
+        """(height, width) that an image may get, lying."""
         return max(self.sides), self.longer
 
-    def view(self, image: Image.Image, boxes: FloatBoxes, text: str, rng: np.random.Generator) -> View:
+    def view(self, image: Image.Image, boxes: FloatBoxes, text: str, rng: np.random.Generator) -> Resized:
         """One random view.
 
         Args:
@@ -94,25 +94,29 @@ class Augmentation:
             rng: draws twice, whatever the text.
         """
         side = self.sides[rng.integers(len(self.sides))]
-        flip = bool(rng.random() < self.flip) and not names_a_side(text)
+        flip = bool(rng.random() < self.flip) and not mentions_left_or_right(text)
         return view(image, boxes, side, side if self.multiple else self.longer, flip, self.multiple)
 
 
-def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0) -> View:
-    """The picture resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
-    width, height = fitted_size(image.size, shorter, longer, multiple)
+def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0) -> Resized:
+    """The image resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
+    width, height = resized_size(image.size, shorter, longer, multiple)
     resized = F.resize(image, [height, width])
     scaled = F.clamp_bounding_boxes(F.resize(sub_one(boxes, image.size), [height, width]))
     if flip:
         resized, scaled = F.horizontal_flip(resized), flipped(scaled)
     plain = scaled.as_subclass(Tensor)
     kept = ((plain[:, 2:] - plain[:, :2]) > 1).all(dim=1).nonzero().squeeze(1)
-    normalised = prepare(resized, min(width, height), max(width, height))  # its size already: only the colours change
-    return View(Prepared(normalised.pixels, image.size, _scale(image.size, (width, height))), plain[kept], kept, flip)
+    normalised = preprocess(
+        resized, min(width, height), max(width, height)
+    )  # its size already: only the colours change
+    return Resized(
+        PreprocessedImage(normalised.pixels, image.size, _scale(image.size, (width, height))), plain[kept], kept, flip
+    )
 
 
 def sub_one(boxes: FloatBoxes, size: tuple[int, int]) -> BoundingBoxes:
-    """Boxes [M, 4] of a picture of `size` (width, height) with the far corner on the last pixel."""
+    """Boxes [M, 4] of an image of `size` (width, height) with the far corner on the last pixel."""
     shifted = torch.from_numpy(boxes.astype(np.float32)) - torch.tensor([0.0, 0.0, 1.0, 1.0])
     return BoundingBoxes(shifted, format="XYXY", canvas_size=(size[1], size[0]))
 
