@@ -1,20 +1,21 @@
-"""`Detector`: a model that was loaded once and stays on its device; images and a prompt in, `Detections` out.
-Threads may share one.
+"""`Detector`: a loaded model on its device; images and a prompt in, `Detections` out. Threads may share one.
 
-Every command walks through here:
+Every command detects through it:
 
     detector = Detector.load("glip-t")
-    found = detector("photo.jpg", "cat . remote .")            # one image: Detections
-    found = detector(["a.jpg", "b.jpg"], ["cat", "remote"])    # several: a list of them
+    found = detector("photo.jpg", "cat . remote .", threshold=0.4)    # one image: Detections
+    found = detector(["a.jpg", "b.jpg"], ["cat", "remote"])           # several: a list of them
+    for found in detector.predict(paths, "cat"): ...                  # any number, one at a time
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, Literal, Unpack, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from torch import Tensor
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.data.image_io import ImageSource, read_image
-from glip_cli.errors import FetchError, PromptError
+from glip_cli.errors import FetchError, ImageError, PromptError
 from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.feature_options import FeatureOptions
@@ -42,7 +43,6 @@ from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate,
 from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
-from glip_cli.options import DetectOptions
 from glip_cli.prompts.chunking import Chunk
 from glip_cli.prompts.compile import (
     CompiledPrompt,
@@ -54,7 +54,7 @@ from glip_cli.prompts.compile import (
 )
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.tokenizer import Tokenizer
-from glip_cli.types import Detections, Prompt
+from glip_cli.types import Detections, DetectKeywords, DetectOptions, Prompt
 from glip_cli.utils.lru_cache import LastUsed
 from glip_cli.utils.text_format import quoted
 
@@ -158,14 +158,19 @@ class Detector:
         )
 
     @overload
-    def __call__(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Detections: ...
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
+        self, images: ImageSource, prompt: PromptLike | None = None, **options: Unpack[DetectKeywords]
+    ) -> Detections: ...
     @overload
     def __call__(
-        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Unpack[DetectKeywords]
     ) -> list[Detections]: ...
 
     def __call__(
-        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        prompt: PromptLike | None = None,
+        **options: Unpack[DetectKeywords],
     ) -> Detections | list[Detections]:
         """Detect in one image or in several.
 
@@ -176,13 +181,49 @@ class Detector:
             options: the fields of `DetectOptions`.
 
         Raises:
-            ImageError, PromptError, UsageError.
+            ImageError, PromptError, OptionError, UsageError.
+        """
+        if isinstance(images, list | tuple):
+            return list(self.predict(images, prompt, **options))
+        return next(self.predict([cast(ImageSource, images)], prompt, **options))
+
+    def predict(
+        self,
+        images: Iterable[ImageSource],
+        prompt: PromptLike | None = None,
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+        **options: Unpack[DetectKeywords],
+    ) -> Iterator[Detections]:
+        """Detect in any number of images, in order, read as they are needed.
+
+        Args:
+            images, prompt, options: as for a call.
+            on_error: "skip" passes over an image that cannot be read, with a warning.
+
+        Raises:
+            As a call; ImageError for an image, when its turn comes.
         """
         chosen = DetectOptions(**options)
         compiled = self.compile_prompt(prompt, chosen)
-        if isinstance(images, list | tuple):
-            return list(self.stream(map(read_image, images), compiled, chosen))
-        return next(self.stream([read_image(cast(ImageSource, images))], compiled, chosen))
+        read: deque[tuple[Image.Image, str]] = deque()
+
+        def reading() -> Iterator[Image.Image]:
+            for source in images:
+                try:
+                    image = read_image(source)
+                except ImageError as error:
+                    if on_error != "skip":
+                        raise
+                    warnings.warn(f"skipped {error}", stacklevel=2)
+                    continue
+                read.append((image, str(source) if isinstance(source, str | Path) else ""))
+                yield image
+
+        return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, chosen))
+
+    def _named(self, found: Detections, image: Image.Image, name: str) -> Detections:
+        return replace(found, image=image, name=name, model=self.name)
 
     @overload
     def features(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Features: ...

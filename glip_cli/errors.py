@@ -1,40 +1,59 @@
-"""Every error a person can cause, as one tree.
+"""Every error that a user can cause, as one tree. `str(error)` is one line: what, where, and the way out.
 
-    GlipError                    exit code 1: one line that says what, where, and the way out
-    ├── UsageError               exit code 2: flags or arguments that cannot be meant
+    GlipError
+    ├── UsageError               arguments that cannot be meant
+    │   ├── OptionError          a value that an option cannot have
     │   └── PromptError          labels, captions or spans that the model cannot read
-    ├── ImageError               an image that cannot be read; other images go on (exit code 3)
-    │   └── UnavailableError     an image that cannot be had here and now; elsewhere or later it may be
+    ├── DataError                annotations, captions or results that cannot be used
+    ├── ImageError               an image that cannot be read; other images go on
+    │   └── UnavailableError     an image that is out of reach here and now; elsewhere or later it may be read
     ├── OutputError              a place where results cannot be written
     ├── DeviceError              a device or dtype that this machine does not have
     │   └── OutOfMemoryError     work that does not fit into the device's memory
-    └── WeightsError             a model that cannot be had
+    └── WeightsError             a model that cannot be loaded
         ├── UnknownModelError    no such name in weights.toml
-        ├── FetchError           a download that failed, or that --offline forbids
+        ├── FetchError           a download that failed, or that is forbidden offline
         ├── UnsafeFileError      a pickle that would run code; nothing of it was run
         └── CheckpointError      a file that is truncated, altered, or of another model
 
-Only `glip_cli.cli` catches `GlipError`; everything below raises it.
+Only `glip_cli.cli` catches `GlipError` and gives it an exit code; everything below raises it.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
 
 class GlipError(Exception):
-    """The root. `str(error)` is the one line that the person sees."""
-
-    exit_code = 1
+    pass
 
 
 class UsageError(GlipError):
-    exit_code = 2
+    pass
+
+
+class OptionError(UsageError):
+    """An option has a value that cannot be meant.
+
+    Attributes:
+        option: its name in Python, "batch_size"; the command line says --batch-size.
+    """
+
+    def __init__(self, option: str, value: object, advice: str):
+        super().__init__(f"{option} {value}: {advice}")
+        self.option, self.value, self.advice = option, value, advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.option, self.value, self.advice)
 
 
 class PromptError(UsageError):
+    pass
+
+
+class DataError(GlipError):
     pass
 
 
@@ -72,7 +91,7 @@ class WeightsError(GlipError):
 
 
 class UnknownModelError(WeightsError):
-    exit_code = 2
+    pass
 
 
 class FetchError(WeightsError):

@@ -1,18 +1,35 @@
-"""The two things that travel the whole road: what was asked (`Prompt`) and what was found (`Detections`).
+"""What is passed along: what was asked (`Prompt`, `DetectOptions`) and what was found (`Detections`).
 
-Both check themselves at birth, so nothing downstream has to. Neither knows torch.
+They validate themselves on construction. None of them needs torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from glip_cli.errors import OptionError, UsageError
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+    from PIL import Image
+
 Span = tuple[int, int]
 """Characters [begin, end) of a text."""
+
+OVERLAP = 0.2
+SMALLEST_TILE = 64  # the side of the smallest anchor
+PRE_NMS_SCORE_THRESHOLD = 0.05
+"""As published: a label's score at a location must exceed it, before centerness."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +38,10 @@ class Prompt:
 
     Attributes:
         text: what the tokenizer gets, character for character.
-        labels: the labels exactly as the person typed them; a label's id is its place here.
+        labels: the labels exactly as typed; a label's id is its place here.
         spans: for each label its spans in `text`, in reading order; never empty.
-        is_caption: True when `text` is a sentence of the person's own, of which the labels are parts.
-        notes: remarks for the person (a label given twice, a character the vocabulary lacks ...).
+        is_caption: True where `text` is a sentence, of which the labels are parts.
+        notes: remarks for the user (a label given twice, a character that the vocabulary lacks ...).
     """
 
     text: str
@@ -43,11 +60,22 @@ class Prompt:
                 raise ValueError(f"label {label!r} has no span inside the text: {spans}")
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What was found in one image, best first.
+class Detection(NamedTuple):
+    """One box: `box` is (x1, y1, x2, y2) in pixels of the upright original image."""
 
-    Compared and hashed by value. The arrays are copies that cannot be written to: `found.boxes.copy()` can.
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    label_id: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """What was found in one image, best first: a sequence of `Detection`.
+
+    `found[0]` is the best one; `found[:3]`, `found[found.scores > 0.5]` and `found[[0, 2]]` are `Detections` again.
+    Compared and hashed by value, without the image. The arrays are copies that cannot be written to:
+    `found.boxes.copy()` can.
 
     Attributes:
         boxes: float32 [n, 4], (x1, y1, x2, y2) in absolute pixels of the upright original image.
@@ -55,9 +83,11 @@ class Detections:
         label_ids: int64 [n], indices into `labels`.
         labels: every label of the prompt, as typed, found or not.
         spans: for each label its first span in `text`.
-        text: the prompt as it is shown to a person ("cat . remote ."), or the caption.
+        text: the prompt as it is shown ("cat . remote ."), or the caption.
         size: (width, height) of the upright original image.
         places: for a caption, every span of each label in `text`; () where the prompt is a list of labels.
+        image: the upright RGB image, where `Detector` detected in one; copies in other processes have none.
+        name: what the image is called, and model: what found the boxes; both for `to_dict`.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -68,6 +98,9 @@ class Detections:
     text: str
     size: tuple[int, int]
     places: tuple[tuple[Span, ...], ...] = ()
+    image: Image.Image | None = None
+    name: str = ""
+    model: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -86,6 +119,28 @@ class Detections:
             own.flags.writeable = False
             object.__setattr__(self, name, own)
 
+    # ------------------------------------------------------------------------------------------------- as a sequence
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[Any]) -> Detections: ...
+
+    def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> Detection | Detections:
+        """One detection; or, by a slice, a bool array [n] or positions, some of them in that order."""
+        if isinstance(index, int | np.integer):
+            label_id = int(self.label_ids[index])
+            x1, y1, x2, y2 = map(float, self.boxes[index])
+            return Detection(self.labels[label_id], float(self.scores[index]), (x1, y1, x2, y2), label_id)
+        chosen = index if isinstance(index, slice | np.ndarray) else np.array(index, dtype=np.int64)
+        return replace(self, boxes=self.boxes[chosen], scores=self.scores[chosen], label_ids=self.label_ids[chosen])
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
@@ -94,9 +149,17 @@ class Detections:
     def __hash__(self) -> int:
         return hash((len(self), *self._words()))
 
+    def __repr__(self) -> str:
+        """Detections(3 in photo.jpg, 640 x 480: 2 cat (0.91), 1 remote (0.60))."""
+        best = {label: f"{score:.2f}" for label, score, *_ in reversed(list(self))}
+        counts = ", ".join(f"{count} {label} ({best[label]})" for label, count in Counter(self.names).most_common())
+        where = f"{self.name}, " if self.name else ""
+        width, height = self.size
+        return f"Detections({len(self)} in {where}{width} x {height}{f': {counts}' if counts else ''})"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies, and what another process gets, cannot be written to either."""
-        return type(self), (*self._arrays(), *self._words())
+        """Copies, and what another process gets, cannot be written to either; they come without the image."""
+        return type(self), (*self._arrays(), *self._words(), None, self.name, self.model)
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
         return self.boxes, self.scores, self.label_ids
@@ -104,10 +167,155 @@ class Detections:
     def _words(self) -> tuple[Any, ...]:
         return self.labels, self.spans, self.text, self.size, self.places
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
     @property
     def names(self) -> list[str]:
         """The label of each detection, as typed."""
         return [self.labels[i] for i in self.label_ids]
+
+    # ----------------------------------------------------------------------------------------------------- as an image
+
+    def plot(self, image: Image.Image | None = None, *, palette: str | Sequence[str] = "bright") -> Image.Image:
+        """The image with its boxes, RGB; below it the caption, where the prompt was one.
+
+        `image` is the upright original, needed only where these detections have none. Raises UsageError without one.
+        """
+        from glip_cli.outputs.images import plot
+
+        if (image := image or self.image) is None:
+            raise UsageError("these detections came without their image: give it, as in found.plot(image)")
+        return plot(image, self, palette)
+
+    def show(self) -> None:
+        """Open the image with its boxes in a window."""
+        self.plot().show()
+
+    def save(self, path: str | Path) -> None:
+        """Write the image with its boxes; or, where `path` ends in .json, `to_dict`."""
+        if Path(path).suffix.lower() == ".json":
+            Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+        else:
+            self.plot().save(path)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows."""
+        if self.image is None:
+            return None
+        stream = io.BytesIO()
+        self.plot().save(stream, "PNG")
+        return stream.getvalue()
+
+    # --------------------------------------------------------------------------------------------- for other libraries
+
+    def to_dict(self) -> dict[str, Any]:
+        """The glip/1 object that `glip detect --json` prints."""
+        from glip_cli.outputs.records import record
+
+        return dict(record(self.name, self, self.model))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each detection: label, score, x1, y1, x2, y2, label_id. Raises UsageError without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("to_pandas needs pandas: pip install pandas") from None
+        columns = {"label": self.names, "score": self.scores}
+        corners = {name: self.boxes[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+        return pandas.DataFrame({**columns, **corners, "label_id": self.label_ids})
+
+    def to_supervision(self) -> supervision.Detections:
+        """With the labels as `class_name`. Raises UsageError without supervision."""
+        try:
+            import supervision
+        except ImportError:
+            raise UsageError("to_supervision needs supervision: pip install supervision") from None
+        return supervision.Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.label_ids.copy(),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """How to detect. Raises OptionError for a value that cannot be meant."""
+
+    threshold: float = 0.3  # a detection's score must exceed it
+    # label as typed -> its own threshold
+    class_thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    negatives: str | Sequence[str] = ()  # labels that compete for boxes but are not reported
+    chunked_size: int | None = None  # labels per text; None: as many as fit
+    top_k: int | None = None  # detections per image; None: all that its texts give
+    per_text: int = 100  # detections per image and text, as published; LVIS takes 300
+    nms_iou: float | None = None  # of two boxes that overlap more, the better stays; None: the model's own, 0.6
+    agnostic_nms: bool = False  # boxes of different labels suppress each other too
+    size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
+    batch_size: int = 1  # images at once
+    tta: bool = False  # ask at several scales and mirrored too, and merge
+    tile: int | None = None  # side in pixels of the tiles that are asked besides the whole image; None: no tiles
+    overlap: float | None = None  # of neighbouring tiles, as a share of `tile`; 0.2 where there are tiles
+    # definitions of labels, for models without fusion; None: none
+    knowledge: Mapping[str, str] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "negatives", as_tuple(self.negatives))
+        _check_share("threshold", self.threshold)
+        _check_share("nms_iou", self.nms_iou)
+        for label, threshold in self.class_thresholds.items():
+            _check_share("class_threshold", threshold, f"{label} ")
+        for name in ("chunked_size", "top_k", "per_text", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise OptionError(name, value, "give a number of at least 1")
+        if self.size is not None:
+            shorter, longer = self.size
+            if not 32 <= shorter <= longer <= 10_000:
+                raise OptionError(
+                    "size", f"{shorter},{longer}", "give the shorter side, then the longer, 32 .. 10000 px"
+                )
+        self._check_tiles()
+
+    @property
+    def has_crops(self) -> bool:
+        """Each image is detected in several crops or sizes."""
+        return self.tta or self.tile is not None
+
+    def _check_tiles(self) -> None:
+        if self.tile is None:
+            if self.overlap is not None:
+                raise OptionError("overlap", f"{self.overlap:g}", "it is of tiles; give a tile size too")
+            return
+        if self.tile < SMALLEST_TILE:
+            raise OptionError("tile", self.tile, f"give a side of at least {SMALLEST_TILE} pixels, such as 800")
+        if self.overlap is None:
+            object.__setattr__(self, "overlap", OVERLAP)
+        elif not 0 <= self.overlap <= 0.9:
+            raise OptionError("overlap", f"{self.overlap:g}", "give a share of the tile from 0 to 0.9")
+
+
+class DetectKeywords(TypedDict, total=False):
+    """The fields of `DetectOptions` as keyword arguments."""
+
+    threshold: float
+    class_thresholds: Mapping[str, float]
+    negatives: str | Sequence[str]
+    chunked_size: int | None
+    top_k: int | None
+    per_text: int
+    nms_iou: float | None
+    agnostic_nms: bool
+    size: tuple[int, int] | None
+    batch_size: int
+    tta: bool
+    tile: int | None
+    overlap: float | None
+    knowledge: Mapping[str, str] | None
+
+
+def as_tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """Several texts; a single str is one of them, not its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _check_share(name: str, value: float | None, of: str = "") -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise OptionError(name, f"{of}{value:g}", "give a number from 0 to 1")

@@ -15,9 +15,8 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import note_dtype
+from glip_cli.cli.parse import note_dtype, parse_size
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.options import DetectOptions, parse_size
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def annotate(
     shard = Shard.of_environment()
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
+    from glip_cli.types import DetectOptions
+
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
     check_earlier(out_dir, formats, (), going.overwrite)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded

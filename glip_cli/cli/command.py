@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import typer
 
 from glip_cli.cli.console import say_error
-from glip_cli.errors import GlipError, OutputError
+from glip_cli.errors import DataError, GlipError, OptionError, OutputError, UnknownModelError, UsageError
 from glip_cli.utils.interrupt import INTERRUPTED
 
 
@@ -78,8 +78,10 @@ def _ended(error: Exception) -> int:
 
 def fail(error: GlipError) -> int:
     """Say the one line; return the exit code."""
+    if isinstance(error, OptionError):  # as a flag
+        error = UsageError(f"--{error.option.replace('_', '-')} {error.value}: {error.advice}")
     say_error(error)
-    return error.exit_code
+    return 2 if isinstance(error, UsageError | DataError | UnknownModelError) else 1
 
 
 def reader_is_gone() -> int:

@@ -23,10 +23,9 @@ from glip_cli.cli.parse import (
     threshold_notes,
 )
 from glip_cli.errors import UsageError
-from glip_cli.options import DetectOptions
 
 if TYPE_CHECKING:
-    from glip_cli.types import Prompt
+    from glip_cli.types import DetectOptions, Prompt
 
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
 

@@ -15,7 +15,6 @@ from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
 from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions, read_views
 from glip_cli.errors import UsageError
-from glip_cli.options import DetectOptions
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
@@ -61,6 +60,7 @@ def evaluate(
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
     from glip_cli.runs.shards import Shard
+    from glip_cli.types import DetectOptions
 
     shard = Shard.of_environment()
     notes = Notes(manner.quiet or not shard.speaks)

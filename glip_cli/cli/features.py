@@ -12,9 +12,16 @@ from glip_cli.cli import options
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.parse import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt, split_values
+from glip_cli.cli.parse import (
+    check_inputs,
+    note_dtype,
+    own_labels,
+    parse_size,
+    read_batch_size,
+    read_prompt,
+    split_values,
+)
 from glip_cli.errors import UsageError
-from glip_cli.options import parse_size
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -124,7 +131,7 @@ def load_extractor(
     from glip_cli.checkpoints.parts import load_backbone_parts
     from glip_cli.detector import Detector
     from glip_cli.inference.feature_extractor import backbone_extractor
-    from glip_cli.options import DetectOptions
+    from glip_cli.types import DetectOptions
 
     report = DownloadBar(notes)
     source = {key: load[key] for key in ("model", "weights", "offline")}

@@ -11,13 +11,34 @@ from rich.table import Table
 from glip_cli.cli.console import DownloadBar, Notes, stderr
 from glip_cli.cli.options import DetectPromptFlags, FilterFlags, ModelFlags, ModelSourceFlags, PromptFlags, ResizeFlags
 from glip_cli.errors import FetchError, UsageError
-from glip_cli.options import DetectOptions, parse_class_thresholds, parse_size
 from glip_cli.utils.text_format import listed, quoted
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector
     from glip_cli.prompts.chunking import Chunk
-    from glip_cli.types import Prompt, Span
+    from glip_cli.types import DetectOptions, Prompt, Span
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'800,1333' -> (800, 1333); one number is both sides' limit. Raises UsageError."""
+    parts = text.replace("x", ",").split(",")
+    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333")
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_class_thresholds(items: list[str]) -> dict[str, float]:
+    """['cat=0.5'] -> {'cat': 0.5}; the last '=' counts, so a label may hold one. Raises UsageError."""
+    thresholds = {}
+    for item in items:
+        label, equals, value = item.rpartition("=")
+        try:
+            thresholds[label] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not label:
+            raise UsageError(f"--class-threshold {item}: write LABEL=SCORE, as in --class-threshold cat=0.5")
+    return thresholds
 
 
 def check_inputs(inputs: Sequence[str] | None) -> list[str]:
@@ -126,6 +147,7 @@ def read_options(
 ) -> DetectOptions:
     """What the flags of `detect` and `batch` ask for besides the prompt. Raises UsageError."""
     from glip_cli.prompts.labels import parse_texts
+    from glip_cli.types import DetectOptions
 
     return DetectOptions(
         threshold=keeping.threshold,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glip_cli.errors import UsageError
-from glip_cli.options import DetectOptions, as_tuple
+from glip_cli.errors import OptionError
+from glip_cli.types import DetectOptions, as_tuple
 
 KINDS = ("backbone", "fpn", "fused", "similarity", "logits", "text")
 """All there is, in the order in which the network makes it."""
@@ -18,7 +18,7 @@ POOLS = ("none", "mean")
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """What to take out of the network. Raises UsageError, naming the flag, for a value that cannot be meant."""
+    """What to take out of the network. Raises OptionError for a value that cannot be meant."""
 
     which: str | Sequence[str] | None = None  # of KINDS; None: the first four, as far as there is a head and a text
     pool: str = "none"  # "mean": each map averaged over its cells
@@ -30,16 +30,16 @@ class FeatureOptions:
             object.__setattr__(self, "which", as_tuple(self.which))
         for kind in self.which or ():
             if kind not in KINDS:
-                raise UsageError(f"--which {kind}: there are {', '.join(KINDS)}")
+                raise OptionError("which", kind, f"there are {', '.join(KINDS)}")
         if self.which == ():
-            raise UsageError(f"--which names nothing: there are {', '.join(KINDS)}")
+            raise OptionError("which", "()", f"it names nothing: there are {', '.join(KINDS)}")
         if self.pool not in POOLS:
-            raise UsageError(f"--pool {self.pool}: there are {', '.join(POOLS)}")
+            raise OptionError("pool", self.pool, f"there are {', '.join(POOLS)}")
         DetectOptions(size=self.size, batch_size=self.batch_size)  # checks both
 
 
 def choose(options: FeatureOptions, has_head: bool, has_text: bool) -> tuple[str, ...]:
-    """The kinds to make, in the order of KINDS. Raises UsageError for one that cannot be had."""
+    """The kinds to make, in the order of KINDS. Raises OptionError for one that is not available."""
     there: Sequence[str] = KINDS[: 1 if not has_head else len(KINDS) if has_text else 2]
     if options.which is None:
         return tuple(kind for kind in USUAL if kind in there)
@@ -47,8 +47,8 @@ def choose(options: FeatureOptions, has_head: bool, has_text: bool) -> tuple[str
         if kind in there:
             continue
         if not has_head:
-            raise UsageError(
-                f"--which {kind}: the model is an image backbone alone and gives backbone; name a whole one"
+            raise OptionError(
+                "which", kind, "the model is an image backbone alone and gives backbone; name a whole one"
             )
-        raise UsageError(f"--which {kind} depends on a text: say what to look for with --texts")
+        raise OptionError("which", kind, "it depends on a text: say what to look for")
     return tuple(kind for kind in KINDS if kind in options.which)

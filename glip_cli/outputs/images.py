@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,10 @@ class AnnotatedImages:
             save_crops(image, detections, self.folders[1], name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
-        """The image with its boxes; under it the caption, where the prompt was one."""
-        drawn = annotate(image, detections, self.palette)
-        return add_caption(drawn, detections, self.palette) if detections.places else drawn
+        return plot(image, detections, self.palette)
+
+
+def plot(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
+    """The image with its boxes; below it the caption, where the prompt was one."""
+    drawn = annotate(image, detections, palette)
+    return add_caption(drawn, detections, palette) if detections.places else drawn

@@ -327,8 +327,8 @@ def test_ctrl_c_is_one_line(folder: Path) -> None:
 def test_bfloat16_that_a_processor_emulates_is_said_to_be_slow() -> None:
     """For real: torch and oneDNN held to instructions that do not know it."""
     code = (
-        "import torch; from glip_cli.inference.device import half_notes; "
-        "print(*half_notes('--bf16', torch.device('cpu')))"
+        "import torch; from glip_cli.inference.device import dtype_notes; "
+        "print(*dtype_notes('--bf16', torch.device('cpu')))"
     )
     held = {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run(

@@ -25,8 +25,8 @@ from glip_cli.inference.feature_files import read, save, tensors_of
 from glip_cli.inference.feature_options import KINDS, FeatureOptions
 from glip_cli.inference.features import Features, Placement
 from glip_cli.inference.preprocess import collate, preprocess, resized_size
-from glip_cli.options import DetectOptions
 from glip_cli.runs import features as bulk
+from glip_cli.types import DetectOptions
 from tests import forked
 from tests.test_photographs import FOLDER
 
@@ -211,12 +211,12 @@ def test_only_what_is_asked_for(detector: Detector, scene: Image.Image) -> None:
 @pytest.mark.parametrize(
     ("options", "prompt", "message"),
     [
-        ({"which": ("fpm",)}, None, "--which fpm: there are backbone, fpn, fused"),
-        ({"which": ()}, None, "--which names nothing"),
-        ({"which": ("fpn", "fused")}, None, "--which fused depends on a text: say what to look for with --texts"),
-        ({"pool": "max"}, None, "--pool max: there are none, mean"),
-        ({"size": (9, 9)}, None, "--size 9,9"),
-        ({"batch_size": 0}, None, "--batch-size 0"),
+        ({"which": ("fpm",)}, None, "which fpm: there are backbone, fpn, fused"),
+        ({"which": ()}, None, r"which \(\): it names nothing"),
+        ({"which": ("fpn", "fused")}, None, "which fused: it depends on a text: say what to look for"),
+        ({"pool": "max"}, None, "pool max: there are none, mean"),
+        ({"size": (9, 9)}, None, "size 9,9"),
+        ({"batch_size": 0}, None, "batch_size 0"),
         ({}, [f"{colour} thing number {i}" for i in range(60) for colour in ("red", "blue")], r"take \d+ texts"),
     ],
 )
@@ -372,7 +372,7 @@ def test_what_is_no_image_is_named(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("-o", "out"), "no INPUT"),
-        (("photos", "--which", "fused"), "--which fused depends on a text"),
+        (("photos", "--which", "fused"), "--which fused: it depends on a text"),
         (("photos", "--which", "fpn,maps"), "--which maps: there are"),
         (("photos", "--save-dtype", "int8"), "--save-dtype int8: there are float32, float16"),
         (("photos", "--phrases", "red"), "--texts"),

@@ -33,9 +33,8 @@ from glip_cli.inference.tiling import (
     to_crop_coordinates,
     to_image_coordinates,
 )
-from glip_cli.options import DetectOptions
 from glip_cli.runs.runner import Runner
-from glip_cli.types import Detections
+from glip_cli.types import Detections, DetectOptions
 
 SIZE = (160, 320)
 PROMPT = "circle . red square . star . triangle . heart . ring . moon . cross ."
@@ -377,9 +376,9 @@ def test_a_prompt_with_a_side_is_asked_without_mirrors(detector: Detector, wide:
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"tile": 10}, "--tile 10"), ({"tile": 0}, "--tile 0"), ({"overlap": 0.3}, "--overlap 0.3 .*--tile N"),
-     ({"tile": 100, "overlap": 1.0}, "--overlap 1"), ({"tile": 100, "overlap": -0.1}, "--overlap -0.1"),
-     ({"tile": 100, "overlap": float("nan")}, "--overlap nan")],
+    [({"tile": 10}, "tile 10"), ({"tile": 0}, "tile 0"), ({"overlap": 0.3}, "overlap 0.3: .* tile size"),
+     ({"tile": 100, "overlap": 1.0}, "overlap 1"), ({"tile": 100, "overlap": -0.1}, "overlap -0.1"),
+     ({"tile": 100, "overlap": float("nan")}, "overlap nan")],
 )  # fmt: skip
 def test_options_that_cannot_be_meant(wrong: dict, says: str) -> None:
     with pytest.raises(UsageError, match=says):
