@@ -54,7 +54,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """All detections of a label that count, best first: scores (n,), whether each is right (n,); its boxes."""
 
     scores: npt.NDArray[np.float64]
@@ -90,21 +90,21 @@ def best_thresholds(
     kept = [result for result in results if result["score"] > 0]
     judged = _judge(ground_truth, kept, iou)
     floor = min((float(result["score"]) for result in kept), default=0.0)
-    own = {label: _best(judged[label], floor) for label in dict.fromkeys(ground_truth.labels)}
-    pooled = _best(_pooled(judged.values()), floor).threshold if few else None
+    own = {label: best_threshold(judged[label], floor) for label in dict.fromkeys(ground_truth.labels)}
+    pooled = best_threshold(_pooled(judged.values()), floor).threshold if few else None
     if pooled is None:
         return own
     return {label: _leaning(judged[label], best, pooled, few) for label, best in own.items()}
 
 
-def _pooled(judged: Iterable[_Judged]) -> _Judged:
+def _pooled(judged: Iterable[Judged]) -> Judged:
     """Those of all labels as if they were of one."""
     rows = list(judged)
     scores = [score for one in rows for score in one.scores.tolist()]
     return _sorted(scores, [right for one in rows for right in one.right.tolist()], sum(one.boxes for one in rows))
 
 
-def _leaning(judged: _Judged, best: Threshold, pooled: float, few: float) -> Threshold:
+def _leaning(judged: Judged, best: Threshold, pooled: float, few: float) -> Threshold:
     """The threshold between a label's own and the pooled one, with what it keeps."""
     own = best.threshold
     weight = 0.0 if own is None else judged.boxes / (judged.boxes + few)
@@ -126,7 +126,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> dict[str, _Judged]:
+def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> dict[str, Judged]:
     names = {category.id: category.name for category in ground_truth.categories}
     scores: dict[str, list[float]] = {name: [] for name in names.values()}
     right: dict[str, list[bool]] = {name: [] for name in names.values()}
@@ -156,13 +156,13 @@ def _matched(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: 
     yield from filter(None, evaluation.eval_imgs)
 
 
-def _sorted(scores: Sequence[float], right: Sequence[bool], boxes: int) -> _Judged:
+def _sorted(scores: Sequence[float], right: Sequence[bool], boxes: int) -> Judged:
     values = np.asarray(scores, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
-    return _Judged(values[order], np.asarray(right, dtype=np.bool_)[order], boxes)
+    return Judged(values[order], np.asarray(right, dtype=np.bool_)[order], boxes)
 
 
-def _best(judged: _Judged, floor: float) -> Threshold:
+def best_threshold(judged: Judged, floor: float) -> Threshold:
     """`floor` is the lowest score of all the results: nothing is known of what lies below."""
     if not judged.boxes:
         return Threshold(None, 0.0, 0.0, 0.0, 0, "no box in the ground truth")

@@ -15,7 +15,7 @@ from glip_cli.evaluation.earlier import compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics, write_results
 from glip_cli.evaluation.predictions import Predictions, Results, image_names, unread
-from glip_cli.evaluation.report.pages import write_report
+from glip_cli.evaluation.report.sections import write_report
 from glip_cli.evaluation.session import Session
 from glip_cli.runs.journal import read_records
 from glip_cli.types import PRE_NMS_SCORE_THRESHOLD

@@ -8,7 +8,7 @@ from pathlib import Path
 from glip_cli.evaluation.flickr30k import Recalls
 from glip_cli.evaluation.odinw import MeanRow, OdinwSet, PublishedAP, evalai_json, mean_table, odinw_sets, published
 from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_json, write_metrics
-from glip_cli.evaluation.report.pages import Row, Table, write_table_report
+from glip_cli.evaluation.report.page import Row, Table, write_table_report
 from glip_cli.evaluation.run import BoxRun
 
 EVALAI = "evalai.json"

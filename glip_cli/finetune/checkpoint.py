@@ -27,8 +27,8 @@ from glip_cli.outputs.files import json_bytes
 from glip_cli.runs.journal import fsynced
 
 FORMAT = "glip-training/2"
-LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "bad-batch.pt", "before.json", "before_after.json",
-        "before_after.md", "shots.json", "val.json")  # fmt: skip
+LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "report.html", "bad-batch.pt", "before.json",
+        "before_after.json", "before_after.md", "shots.json", "val.json")  # fmt: skip
 
 
 class TrainingFolder:
@@ -43,6 +43,7 @@ class TrainingFolder:
         self.run, self.state = path / "run.json", path / "state.pt"
         self.best, self.last = path / "best", path / "last"
         self.metrics, self.curves = path / "metrics.jsonl", path / "curves.svg"
+        self.report = path / "report.html"
         self.bad_batch = path / "bad-batch.pt"
 
     @contextmanager

@@ -3,7 +3,7 @@
 metrics.jsonl   a row per `log_every` steps: {"step", "epoch", "lr", "loss", "token", "box", "centerness", ...};
                 a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}; null where an AP is undefined;
                 a row at the end, where images could not be read in training: {"step", "epoch", "unread": {why: times}}
-curves.svg      the losses above, AP below, over the steps
+curves.svg      losses, AP and the learning rate over the epochs
 tensorboard/    the same numbers, where tensorboard is installed
 """
 
@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from glip_cli.evaluation.report.html import Html, element
+from glip_cli.evaluation.report.charts import INK, SERIES, STYLES, figure, to_svg
 from glip_cli.outputs.files import atomic_write, json_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Row = dict[str, Any]
+Points = tuple[list[float], list[float]]
 LOSSES = ("loss", "token", "box", "centerness")
 SCORES = ("AP", "AP50")
-COLOURS = ("#222222", "#0072b2", "#d55e00", "#009e73")  # of Okabe and Ito: told apart by everyone
-WIDTH, HEIGHT, LEFT, TOP, GAP = 640, 200, 56, 26, 62  # of the drawing, in pixels: each of two panels is HEIGHT high
+DRAW_EVERY = 10.0  # seconds between two drawings of curves.svg
 _NOT_DRAWN = ("step", "epoch", "best", "halved", "unread")
 
 
@@ -40,6 +44,7 @@ class History:
         self.rows = [row for row in read_rows(metrics) if row["step"] <= until]
         with atomic_write(metrics) as stream:
             stream.writelines(json_bytes(row) + b"\n" for row in self.rows)
+        self._drawn = time.monotonic()
         self._board = _tensorboard(metrics.parent / "tensorboard", until)
 
     def add(self, row: Row) -> None:
@@ -53,12 +58,21 @@ class History:
                     self._board.add_scalar(name, value, row["step"])
 
     def draw(self) -> None:
-        """Write the curves. Raises OSError."""
+        """Write the curves, but not too often. Raises OSError."""
+        if time.monotonic() - self._drawn > DRAW_EVERY:
+            self._draw()
+
+    def _draw(self) -> None:
+        with figure(6.4, 6.4) as drawn:
+            draw_curves(drawn, self.rows)
+            svg = to_svg(drawn, ground="white")
         with atomic_write(self._curves) as stream:
-            stream.write(draw_curves(self.rows).encode())
+            stream.write(svg.encode())
+        self._drawn = time.monotonic()
 
     def close(self) -> None:
-        self.draw()
+        """Write the curves. Raises OSError."""
+        self._draw()
         if self._board:
             self._board.close()
 
@@ -82,54 +96,64 @@ def _tensorboard(folder: Path, until: int) -> Any:
     return SummaryWriter(str(folder), purge_step=until + 1)
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]]) -> str:
-    """An SVG image, whole in itself: the losses, and below them AP where it was measured."""
-    last = max([row["step"] for row in rows], default=1)
-    panels = [_panel(_lines(rows, LOSSES), "Losses", TOP, last, None)]
-    if scores := _lines(rows, SCORES):
-        panels.append(_panel(scores, "AP on --val", TOP + HEIGHT + GAP, last, 1.0))
-    size = {"width": LEFT + WIDTH + 24, "height": TOP + len(panels) * (HEIGHT + GAP)}
-    ground = element("rect", fill="white", **size)
-    font = "font-family:sans-serif;font-size:12px"
-    box = f"0 0 {size['width']} {size['height']}"
-    return element("svg", ground, *panels, xmlns="http://www.w3.org/2000/svg", viewBox=box, style=font, **size) + "\n"
+def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Losses, AP in percent where it was measured, and the learning rate, over the epochs."""
+    panels = [("Losses", LOSSES, 1.0), ("AP on --val, %", SCORES, 100.0), ("Learning rate", ("lr",), 1.0)]
+    lines = [{name: points(rows, name) for name in names} for _, names, _ in panels]
+    kept = [i for i in range(len(panels)) if any(x for x, _ in lines[i].values())] or [0]
+    heights = [(2, 2, 1)[i] for i in kept]
+    for i, axes in zip(
+        kept, drawn.subplots(len(kept), sharex=True, squeeze=False, height_ratios=heights)[:, 0], strict=True
+    ):
+        title, _, factor = panels[i]
+        _draw_lines(axes, lines[i], factor)
+        axes.set(title=title, ylim=(0, _top([y for _, y in lines[i].values()]) * factor))
+    steps = [(row["step"], row["epoch"]) for row in rows if row.get("epoch")]
+    axes.set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
+    if 1 in kept:
+        _mark_best(drawn.axes[kept.index(1)], rows)
 
 
-Line = tuple[str, list[tuple[float, float]]]
+def _draw_lines(axes: Axes, lines: Mapping[str, Points], factor: float) -> None:
+    for (name, (x, y)), colour, style in zip(lines.items(), SERIES, STYLES, strict=False):
+        if x:
+            marker = "." if len(x) <= 40 else None
+            axes.plot(x, [factor * value for value in y], color=colour, linestyle=style, marker=marker, label=name)
+    if len(lines) > 1 and axes.lines:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0)
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Line]:
-    """Name and (step, value) points, of what the rows have."""
-    lines = ((name, [(row["step"], row[name]) for row in rows if row.get(name) is not None]) for name in names)
-    return [(name, points) for name, points in lines if points]
+def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The state that is kept."""
+    best = next((row for row in reversed(rows) if row.get("best") and row.get("AP") is not None), None)
+    if best:
+        axes.axvline(best["epoch"], color=INK, linewidth=0.8, linestyle=":")
+        axes.plot([best["epoch"]], [100 * best["AP"]], "o", color=SERIES[0])
+        axes.annotate(f"best {100 * best['AP']:.1f}", (best["epoch"], 100 * best["AP"]), (4, 5), color=INK,
+                      textcoords="offset points")  # fmt: skip
 
 
-def _panel(lines: Sequence[Line], title: str, top: float, last: int, highest: float | None) -> Html:
-    """Curves over steps 0 .. `last`, from 0 to `highest` or to a round number above all values."""
-    high = highest or _rounded_up(max((value for _, points in lines for _, value in points), default=1.0))
+def points(rows: Sequence[Mapping[str, Any]], name: str) -> Points:
+    """Epochs and values of what the rows have.
 
-    def place(step: float, value: float) -> str:
-        return f"{LEFT + WIDTH * step / last:.1f},{top + HEIGHT * (1 - value / high):.1f}"
-
-    parts: list[str] = [element("text", title, x=LEFT, y=top - 9, font_weight="bold")]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y, x = top + HEIGHT * (1 - share), LEFT + WIDTH * share
-        parts.append(element("path", d=f"M{LEFT} {y:.1f}h{WIDTH}", stroke="#dddddd"))
-        parts.append(element("text", f"{high * share:.3g}", x=LEFT - 8, y=y + 4, text_anchor="end"))
-        parts.append(element("text", f"{last * share:.0f}", x=x, y=top + HEIGHT + 18, text_anchor="middle"))
-    for i, (name, points) in enumerate(lines):
-        corners = " ".join(place(*point) for point in points)
-        parts.append(element("polyline", points=corners, fill="none", stroke=COLOURS[i], stroke_width=2))
-        parts += [element("circle", cx=p.split(",")[0], cy=p.split(",")[1], r=2.5, fill=COLOURS[i])
-                  for p in corners.split() if len(points) <= 40]  # fmt: skip
-        parts.append(element("text", name, x=LEFT + 120 + 90 * i, y=top - 9, fill=COLOURS[i]))
-    parts.append(element("text", "step", x=LEFT + WIDTH, y=top + HEIGHT + 34, text_anchor="end"))
-    return element("g", *parts)
+    A row of losses is a mean over the steps since the one before. One of few steps, as at an epoch's end, is noise:
+    it joins the one before, each weighted by its steps.
+    """
+    found = [row for row in rows if row.get(name) is not None]
+    if name in SCORES:
+        return [row["epoch"] for row in found], [row[name] for row in found]
+    steps = [row["step"] - before for row, before in zip(found, [0, *(row["step"] for row in found)], strict=False)]
+    merged: list[tuple[float, float, int]] = []
+    for row, count in zip(found, steps, strict=True):
+        value = row[name]
+        if merged and count < max(steps) / 2:
+            _, last, more = merged.pop()
+            value, count = (value * count + last * more) / (count + more), count + more
+        merged.append((row["epoch"], value, count))
+    return [x for x, _, _ in merged], [y for _, y, _ in merged]
 
 
-def _rounded_up(value: float) -> float:
-    """To a number that has short quarters; 1 for 0."""
-    if value <= 0:
-        return 1.0
-    unit = 10.0 ** math.floor(math.log10(value))
-    return next(unit * digit for digit in (1, 2, 4, 6, 8, 10) if value <= unit * digit)
+def _top(lines: Sequence[Sequence[float]]) -> float:
+    """Just above all values but the first tenth, whose losses would set the scale alone."""
+    values = [value for line in lines for value in line[-(-len(line) // 10) if len(line) > 3 else 0 :]]
+    return 1.08 * max(values, default=1.0) or 1.0

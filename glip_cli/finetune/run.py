@@ -29,14 +29,15 @@ from glip_cli.finetune.data_args import AnySet, Data
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.init_model import Start
-from glip_cli.finetune.metrics_log import Row
+from glip_cli.finetune.metrics_log import Row, read_rows
 from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.parts import TrainResult
+from glip_cli.finetune.report import TrainingReport
 from glip_cli.finetune.schedule import Left
 from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.tuning import select
-from glip_cli.finetune.validation import KEPT, NEW, Evaluator, Scores, compare, write_table
+from glip_cli.finetune.validation import KEPT, NEW, Evaluation, Evaluator, Scores, compare, write_table
 from glip_cli.finetune.validation import ValidationRow as Compared
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.prompts.chunking import vocabulary_notes
@@ -90,6 +91,7 @@ class FinetuneJob:
     def __post_init__(self) -> None:
         self.folder = TrainingFolder(self.out)
         self._seconds: dict[str, float] = {}  # that each check took
+        self._latest: dict[str, Evaluation] = {}  # of each check
 
     @property
     def data(self) -> Data:
@@ -112,23 +114,41 @@ class FinetuneJob:
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
         self._compare(digests)
         shown = self._shots(sets)
-        self._say_what_is_odd([one for one in shown if isinstance(one, TrainSet)])
+        odd = self._say_what_is_odd([one for one in shown if isinstance(one, TrainSet)])
         batches = self._batches(shown)
         before = self._before()
         trainer = self._trainer(batches)
         self._go_on(trainer)
         if self.processes.first:
             self.folder.keep({**self._asked(), "digests": digests})
+        report = self._report(batches, odd)
+        self._write(report)
         with self.stopping(trainer.stop):
             ending = trainer.run()
         names = {name: check.name for name, check in self.checks.items()}
         if not ending.complete:
-            return Result(ending, compare(names, before, {NEW: trainer.best_scores()}))
+            table = compare(names, before, {NEW: trainer.best_scores()})
+            self._write(report, table)
+            return Result(ending, table)
         table = compare(names, before, self._after())
         if self.processes.first:
             with self.folder.writing():
                 write_table(self.out, table)
+        self._write(report, table, self._latest.get(NEW))
         return Result(ending, table)
+
+    def _report(self, batches: Batches, notes: Sequence[str]) -> TrainingReport:
+        facts = {
+            "begins with": self.start.name,
+            "settings": str(self.recipe),
+            "data": ", ".join(one.name for one in batches.sets),
+        }
+        title = f"{self.out.resolve().name}: {self.start.name} tuned"
+        return TrainingReport(self.folder.report, title, facts, notes, batches, self.checks.get(NEW))
+
+    def _write(self, report: TrainingReport, table: Sequence[Compared] = (), final: Evaluation | None = None) -> None:
+        if self.processes.first:
+            report.write(read_rows(self.folder.metrics), table, final)
 
     def _say_how_labels_are_read(self, sets: Sequence[AnySet]) -> None:
         """Class names that the vocabulary lacks, or that the model cannot tell apart."""
@@ -139,11 +159,13 @@ class FinetuneJob:
             for note in vocabulary_notes(label_prompt(labels), tokenizer):
                 self.told.note(f"note: {note}")
 
-    def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> None:
+    def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> list[str]:
         """About what is measured on."""
-        for check in self.checks.values() if self.processes.first else ():
-            for note in check.notes(sets):
-                self.told.note(f"note: {check.task.name}: {note}")
+        checks = self.checks.values() if self.processes.first else ()
+        odd = [f"{check.task.name}: {note}" for check in checks for note in check.notes(sets)]
+        for note in odd:
+            self.told.note(f"note: {note}")
+        return odd
 
     def _compare(self, digests: Mapping[str, Digest]) -> None:
         """Raises UsageError where a training that goes on began with other data."""
@@ -236,7 +258,9 @@ class FinetuneJob:
 
     def _measure(self, name: str, detector: Detector) -> Scores:
         size = 1 if self.processes.device.type == "cpu" else 8
-        return Evaluator(size, notes=self.told.note)(self.checks[name], detector, self.processes)
+        found = Evaluator(size, notes=self.told.note)(self.checks[name], detector, self.processes)
+        self._latest[name] = found
+        return found.numbers
 
     def _validate(self) -> Scores:
         return self._measure(NEW, self._live())

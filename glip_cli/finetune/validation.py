@@ -13,8 +13,9 @@ from pathlib import Path
 from glip_cli.data.frames import frames_of_files
 from glip_cli.detector import Detector
 from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task, names_of
-from glip_cli.evaluation.coco import coco_scores
+from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.predictions import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.distributed import Distributed
@@ -66,6 +67,22 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What a model found in the images of a check, scored."""
+
+    check: Check
+    scores: BoxScores
+    predictions: Predictions
+
+    @property
+    def numbers(self) -> Scores:
+        """COCO's numbers."""
+        shown = {key: self.scores.summary[key] for key in KEYS}
+        shown |= composition(self.scores) if self.check.drawn else {}
+        return {name: value if value >= 0 else None for name, value in shown.items()}
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """How to measure: images at once, threads that read, and who to tell of images that cannot be read."""
 
@@ -73,11 +90,8 @@ class Evaluator:
     workers: int | None = None
     notes: Callable[[str], None] = lambda note: None
 
-    def __call__(self, check: Check, detector: Detector, processes: Distributed) -> Scores:
-        """COCO's numbers, the same in all processes.
-
-        Each process asks its share of the images.
-        """
+    def __call__(self, check: Check, detector: Detector, processes: Distributed) -> Evaluation:
+        """The same in all processes; each detects in its share of the images."""
         options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
         runner = Runner(detector, detector.compile_prompt(check.task.question.prompt, options), options, self.workers)
         engine = LocalEngine(runner, AnnotatedImages(Path()))
@@ -88,9 +102,8 @@ class Evaluator:
                 self.notes(f"{check.task.name}: {record['error']}")
         shares = processes.gather(records)
         ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
-        scores = coco_scores(check.task.truth, check.task.results(ordered))
-        numbers = {key: scores.summary[key] for key in KEYS} | (composition(scores) if check.drawn else {})
-        return {name: value if value >= 0 else None for name, value in numbers.items()}
+        predictions = check.task.predictions(ordered)
+        return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions)
 
 
 def new_check(annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False) -> Check:

@@ -102,6 +102,7 @@ def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> No
     folder.save({"step": 3})
     (tmp_path / "best").mkdir()
     (tmp_path / "before_after.md").touch()
+    (tmp_path / "report.html").touch()
     (tmp_path / "mine.txt").touch()
     with folder.held({"lr": 0.1}, overwrite=True):
         assert folder.load() is None

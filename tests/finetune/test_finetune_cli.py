@@ -59,6 +59,20 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
     assert table["new data", "APl"] == {"check": "new data", "name": "instances.json, 8 images", "metric": "APl",
                                         "before": None, "after": None}  # fmt: skip
     assert re.search(r"APl +- +- +-$", done.stdout, re.MULTILINE)
+    page = (out / "report.html").read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[:5] == [
+        "The training",
+        "Before and after",
+        "Losses, AP and learning rate",
+        "Classes",
+        "First batches",
+    ]
+    assert titles[5:] == ["AP of each class", "Precision and recall", "Score threshold", "Kinds of mistakes",
+                          "Can scores be believed?", "Confusion", "Images"]  # fmt: skip
+    assert f"<dd>{100 * table['new data', 'AP']['after']:.1f}</dd>" in page
+    assert page.count("data:image/jpeg;base64,") >= 8 + 6  # in the first batches, and on --val
+    assert both.removeprefix("note: ") in page
     assert not list(out.rglob("*.png"))
     (tmp_path / "plain").touch()  # of the mode that the umask gives
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -7,8 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.axes import Axes
 
-from glip_cli.finetune.metrics_log import History, draw_curves, read_rows
+from glip_cli.evaluation.report.charts import figure, to_svg
+from glip_cli.finetune.metrics_log import History, Row, draw_curves, points, read_rows
 from glip_cli.finetune.validation import KEPT, NEW, cells, compare, write_table
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -33,38 +35,58 @@ def test_rows_after_the_last_state_and_a_torn_line_are_forgotten(tmp_path: Path)
     ]
 
 
+ROWS = [
+    {"step": 10, "epoch": 10 / 12, "loss": 4.0, "lr": 0.01},
+    {"step": 12, "epoch": 1.0, "loss": 1.0, "lr": 0.01},
+    {"step": 12, "epoch": 1.0, "AP": 0.5, "AP50": None, "best": True},
+    {"step": 22, "epoch": 22 / 12, "loss": 2.0, "lr": 0.001},
+    {"step": 24, "epoch": 2.0, "AP": 0.25, "AP50": None, "best": False},
+]
+
+
+def drawn(rows: list[Row]) -> list[Axes]:
+    with figure(6.4, 6.4) as whole:
+        draw_curves(whole, rows)
+        ElementTree.fromstring(to_svg(whole))
+        return whole.axes
+
+
 def test_curves_go_where_the_numbers_are() -> None:
-    """Two rows of loss 4 and 2, one AP of 0.5 at the middle: corners by hand, in pixels."""
-    rows = [{"step": 50, "loss": 4.0}, {"step": 50, "AP": 0.5, "AP50": None}, {"step": 100, "loss": 2.0}]
-    root = ElementTree.fromstring(draw_curves(rows))
-    lines = [line.get("points") for line in root.iter(f"{SVG}polyline")]
-    assert lines == ["376.0,26.0 696.0,126.0", "376.0,388.0"]
-    names = [text.text for text in root.iter(f"{SVG}text")]
-    assert "AP50" not in names  # of which there is nothing
-    assert {"loss", "AP", "100", "4", "0.5"} <= set(names)
+    losses, scores, rates = drawn(ROWS)
+    assert [(line.get_label(), *line.get_xydata()[-1]) for line in losses.lines] == [("loss", 22 / 12, 2.0)]
+    ap, _, best = scores.lines
+    assert ap.get_xydata().tolist() == [[1.0, 50.0], [2.0, 25.0]]
+    assert best.get_xydata().tolist() == [[1.0, 50.0]]
+    assert [text.get_text() for text in scores.texts] == ["best 50.0"]
+    assert rates.get_xlabel() == "epoch of 12 steps"
 
 
-@pytest.mark.parametrize(("value", "top"), [(4.51, 6), (4.0, 4), (0.013, 0.02), (9.3, 10), (0, 1)])
-def test_the_axis_ends_at_a_round_number(value: float, top: float) -> None:
-    root = ElementTree.fromstring(draw_curves([{"step": 5, "loss": value}]))
-    assert f"{top:.3g}" in [text.text for text in root.iter(f"{SVG}text")]
+def test_a_mean_over_few_steps_joins_the_one_before() -> None:
+    assert points(ROWS, "loss") == ([1.0, 22 / 12], [(10 * 4.0 + 2 * 1.0) / 12, 2.0])
+    assert points(ROWS, "AP") == ([1.0, 2.0], [0.5, 0.25])
+
+
+def test_the_first_losses_do_not_set_the_scale() -> None:
+    rows = [{"step": 10 * i, "epoch": i, "loss": 50.0 if i == 1 else 2.0} for i in range(1, 12)]
+    assert drawn(rows)[0].get_ylim() == pytest.approx((0, 2.16))
 
 
 def test_without_validation_there_is_no_empty_chart() -> None:
-    titles = [text.text for text in ElementTree.fromstring(draw_curves([{"step": 5, "loss": 1.0}])).iter(f"{SVG}text")]
-    assert "Losses" in titles
-    assert "AP on --val" not in titles
+    assert [axes.get_title(loc="left") for axes in drawn([ROWS[0]])] == ["Losses", "Learning rate"]
 
 
-def test_no_rows_are_a_image_too() -> None:
-    assert ElementTree.fromstring(draw_curves([])).tag == f"{SVG}svg"
+@pytest.mark.parametrize("rows", [[], [{"step": 5, "epoch": 1.0, "unread": {"a": 1}}], [{**ROWS[0], "loss": 0.0}]])
+def test_few_rows_are_an_image_too(rows: list[Row]) -> None:
+    assert drawn(rows)[0].get_title(loc="left") == "Losses"
 
 
-def test_the_image_is_made_again_at_the_end(tmp_path: Path) -> None:
+def test_the_image_is_drawn_at_the_end(tmp_path: Path) -> None:
     one = history(tmp_path)
-    one.add({"step": 1, "loss": 1.0})
+    one.add(ROWS[0])
+    one.draw()
+    assert not (tmp_path / "curves.svg").exists()  # it has only begun
     one.close()
-    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
+    assert ElementTree.fromstring((tmp_path / "curves.svg").read_bytes()).tag == f"{SVG}svg"
 
 
 def test_before_and_after_by_hand(tmp_path: Path) -> None:

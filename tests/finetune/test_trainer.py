@@ -110,7 +110,7 @@ def test_it_learns_four_scenes_by_heart(tmp_path: Path) -> None:
     alone = Distributed(0, 1, torch.device("cpu"))
 
     def measured(one: Trainer) -> dict[str, float]:
-        return Evaluator()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone)
+        return Evaluator()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone).numbers
 
     assert measured(trainer(tmp_path / "not", recipe))["AP50"] < 0.2
     one = train(tmp_path / "run", recipe, source=Same(batch_of(drawn)), epoch_steps=180)

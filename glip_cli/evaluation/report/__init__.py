@@ -1,7 +1,7 @@
-"""`report.html`: what a run of `glip eval` found, in one file to look at.
+"""`report.html`: what a run of `glip eval` or `glip finetune` found, in one file that fetches nothing.
 
-pages.py    the two kinds of page: of one evaluation, and of tables
-sections.py what each part says in words
-charts.py, calibration.py, confusion.py, tables.py, images.py, drawing.py   the parts
-html.py     text that is escaped, and the frame: report.html, report.css, report.js
+page.py      a page from its sections, by the jinja2 templates in templates/
+sections.py  the sections of one evaluation
+charts.py    curves, by matplotlib
+examples.py  images with their boxes
 """

@@ -1,48 +1,73 @@
-"""Precision over recall as SVG within the page, and the frame that charts share.
+"""Curves of a page as SVG, by matplotlib, in the page's own colours and fonts: light, dark or in print.
 
-Everything here is in the units of the SVG's view box, y downwards; colours are the style sheet's.
+No chart holds a text of a data set, so matplotlib's fonts have every letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from glip_cli.evaluation.report.html import Html, element, fragment, name, percent
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval
-
-    from glip_cli.evaluation.coco import ClassScore
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
-MAX_CLASS_CURVES = 80
-_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+INK, SOFT, RULE = "#1d1f21", "#5c6166", "#dcdcd6"
+SERIES = ("#0072b2", "#c65300", "#00805f", "#8a5a9e")  # after Okabe and Ito: told apart with any colour vision
+BAR = "#9fc9e6"
+_VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", BAR: "bar", **{c: f"series{i}" for i, c in enumerate(SERIES, 1)}}
+STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), "-.")
+_UNUSED = re.compile(
+    r' id="[a-z][a-z_0-9.]*_\d+"'  # of groups; clip paths have hashes
+    r'| width="[^"]*pt"| height="[^"]*pt"| xmlns:xlink="[^"]*"| version="1.1"'
+    r"|<metadata>.*?</metadata>|<style.*?</style>",
+    re.DOTALL,
+)
+_RC: Any = {
+    "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "axes.titlecolor": INK,
+    "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.grid": True, "grid.color": RULE,
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "axes.titlesize": 9,
+    "axes.titleweight": "bold", "axes.titlelocation": "left",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The square from (0, 0) to (1, 1) of a chart, and where it lies in the image."""
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of so many inches, with this module's style while it is drawn on."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that cannot be written
+    import matplotlib
+    from matplotlib.figure import Figure
 
-    left: float
-    top: float
-    width: float
-    height: float
+    with matplotlib.rc_context(_RC):
+        yield Figure(figsize=(width, height), layout="constrained")
 
-    def x(self, value: float) -> float:
-        return self.left + value * self.width
 
-    def y(self, value: float) -> float:
-        return self.top + (1 - value) * self.height
+def to_svg(figure: Figure, salt: str = "", ground: str = "none") -> str:
+    """The text of an SVG file on a ground of this colour; `salt` keeps its ids apart from those of other charts."""
+    from matplotlib import rcParams
 
-    def path(self, points: Sequence[tuple[float, float]]) -> str:
-        """Straight lines through (x, y) in [0, 1]."""
-        return "M" + "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points) if points else ""
+    rcParams["svg.hashsalt"], stream = f"glip {salt}", io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor=ground)
+    return stream.getvalue()
+
+
+def to_markup(figure: Figure, label: str) -> Markup:
+    """The SVG for a page: colours are its variables, and `label` says to a screen reader what is shown."""
+    svg = _UNUSED.sub("", to_svg(figure, label).partition("<svg")[2])
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return Markup('<svg class="chart" role="img" aria-label="{}"{}').format(label, Markup(svg))
 
 
 class Curve(NamedTuple):
@@ -60,11 +85,14 @@ class Curve(NamedTuple):
 def precision_table(evaluation: COCOeval) -> Floats:
     """[T, R, K]: precision at each IoU threshold, recall and class, all sizes, most detections; -1 without truth."""
     params = evaluation.params
-    all_sizes = list(params.area_rng_lbl).index("all")
-    most = int(np.argmax(params.max_dets))
+    all_sizes, most = list(params.area_rng_lbl).index("all"), int(np.argmax(params.max_dets))
     assert evaluation.eval is not None, "the evaluation was not accumulated"
     table: Floats = np.asarray(evaluation.eval["precision"])[:, :, :, all_sizes, most]
     return table
+
+
+def nearest_iou(evaluation: COCOeval, iou: float) -> int:
+    return int(np.abs(np.asarray(evaluation.params.iou_thrs) - iou).argmin())
 
 
 def mean_curves(evaluation: COCOeval) -> list[Curve]:
@@ -75,90 +103,66 @@ def mean_curves(evaluation: COCOeval) -> list[Curve]:
         return []
     means, thresholds = used.mean(axis=2), np.asarray(evaluation.params.iou_thrs)
     span = f"mean of IoU {thresholds.min():.2f} to {thresholds.max():.2f}"
-    at = [(f"IoU {iou:.2f}", means[_nearest(thresholds, iou)]) for iou in (0.5, 0.75)]
+    at = [(f"IoU {iou:.2f}", means[nearest_iou(evaluation, iou)]) for iou in (0.5, 0.75)]
     return [Curve(title, curve) for title, curve in [*at, (span, means.mean(axis=0))]]
 
 
-def _nearest(values: Floats, wanted: float) -> int:
-    return int(np.abs(values - wanted).argmin())
+def precision_chart(curves: Sequence[Curve]) -> Markup:
+    """Precision over recall, with the area under each curve."""
+    with figure(5.2, 3.4) as drawn:
+        axes = _unit_axes(drawn, "recall", "precision")
+        for i, curve in enumerate(curves):
+            recall = np.linspace(0, 1, len(curve.precision))
+            label = f"{curve.title}: {100 * curve.area:.1f}"
+            axes.plot(recall, curve.precision, color=SERIES[i], linestyle=STYLES[i], label=label)
+        drawn.legend(loc="outside upper left", ncols=3)
+        areas = ", ".join(f"{curve.title} {100 * curve.area:.1f}" for curve in curves)
+        return to_markup(drawn, f"Precision over recall: {areas}")
 
 
-def curves_chart(curves: Sequence[Curve]) -> Html:
-    """Precision over recall, one line per curve, its area under the curve in the legend."""
-    frame = Frame(52, 12, 556, 330)
-    lines = (
-        element("path", d=frame.path(_points(curve.precision)), class_=f"line series{i + 1}")
-        for i, curve in enumerate(curves)
-    )
-    label = "Precision over recall: " + ", ".join(f"{curve.title} {percent(curve.area)}" for curve in curves)
-    parts = (axes(frame, "recall", "precision"), *lines)
-    image = element("svg", *parts, viewBox="0 0 620 392", role="img", aria_label=label, class_="chart")
-    return element("figure", image, _legend(curves))
+def threshold_chart(thresholds: Floats, lines: Mapping[str, Floats], best: float) -> Markup:
+    """Lines [n] over score thresholds [n], and where F1 is best."""
+    with figure(5.2, 3.4) as drawn:
+        axes = _unit_axes(drawn, "score threshold", "share")
+        for i, (name, values) in enumerate(lines.items()):
+            axes.plot(thresholds, values, color=SERIES[i], linestyle=STYLES[i], label=name)
+        axes.axvline(best, color=INK, linewidth=0.8)
+        axes.annotate(f" {best:.3f}", (best, 1), color=INK, va="top")
+        drawn.legend(loc="outside upper left", ncols=3)
+        return to_markup(drawn, f"{', '.join(lines)} over the score threshold; F1 is best at {best:.3f}")
 
 
-def _legend(curves: Sequence[Curve]) -> Html:
-    items = (element("li", _sample(i), f" {c.title} ", element("b", percent(c.area))) for i, c in enumerate(curves))
-    return element("ul", *items, class_="legend")
+def calibration_chart(calibration: Mapping[str, Any]) -> Markup:
+    """The share of right detections in each tenth of the scores (Guo et al., arXiv 1706.04599), and their numbers.
+
+    Args:
+        calibration: hotcoco's, with `bins` of bin_lower, bin_upper, avg_confidence, avg_accuracy, count.
+    """
+    bins = [item for item in calibration["bins"] if item["count"]]
+    middle = [(item["bin_lower"] + item["bin_upper"]) / 2 for item in bins]
+    width = 0.9 * (bins[0]["bin_upper"] - bins[0]["bin_lower"])
+    with figure(5.2, 3.4) as drawn:
+        axes = _unit_axes(drawn, "score", "share that is right")
+        axes.bar(middle, [item["avg_accuracy"] for item in bins], width, color=BAR, label="right")
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
+        scores = [item["avg_confidence"] for item in bins]
+        axes.plot(scores, scores, "o", color=SERIES[1], markersize=4, label="mean score")
+        for x, item in zip(middle, bins, strict=True):
+            top = max(item["avg_accuracy"], item["avg_confidence"])
+            axes.annotate(f"{item['count']}", (x, top), (0, 5), textcoords="offset points", ha="center", color=SOFT)
+        drawn.legend(loc="outside upper left", ncols=3)
+        return to_markup(drawn, f"Reliability; expected calibration error {100 * calibration['ece']:.1f} points")
 
 
-def _sample(index: int) -> Html:
-    line = element("path", d="M1 5H27", class_=f"line series{index + 1}")
-    return element("svg", line, viewBox="0 0 28 10", class_="sample", aria_hidden="true")
+def _unit_axes(drawn: Figure, x_title: str, y_title: str) -> Axes:
+    """Both from 0 to 1."""
+    axes = drawn.subplots()
+    axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.05))
+    return axes
 
 
-def _points(precision: Floats) -> list[tuple[float, float]]:
-    recall = np.linspace(0, 1, len(precision))
-    return list(zip(recall.tolist(), precision.tolist(), strict=True))
-
-
-def steps(frame: Frame, precision: Floats) -> str:
-    """The same as stairs with a corner only where the value changes: a tenth of the letters of all points."""
-    points = _points(precision.clip(0, 1).round(3))
-    kept = [points[0]]
-    for before, after in pairwise(points):
-        if after[1] != before[1]:
-            kept += [before, after]
-    return frame.path([*kept, points[-1]])
-
-
-def axes(frame: Frame, x_title: str, y_title: str) -> Html:
-    """Lines and numbers at the quarters, and what they measure."""
-    parts = []
-    for tick in _TICKS:
-        x, y = frame.x(tick), frame.y(tick)
-        parts.append(element("path", d=f"M{frame.left:g} {y:g}H{frame.left + frame.width:g}", class_="grid"))
-        parts.append(chart_text(f"{tick:g}", frame.left - 8, y + 4, "end"))
-        parts.append(chart_text(f"{tick:g}", x, frame.top + frame.height + 18, "middle"))
-    middle = frame.top + frame.height / 2
-    parts.append(chart_text(x_title, frame.x(0.5), frame.top + frame.height + 40, "middle", "title"))
-    turned = f"rotate(-90 12 {middle:g})"
-    parts.append(element("text", y_title, x=12, y=middle, text_anchor="middle", class_="title", transform=turned))
-    return fragment(parts)
-
-
-def chart_text(text: str, x: float, y: float, anchor: str, class_: str | None = None) -> Html:
-    """`anchor` is start, middle or end."""
-    return element("text", text, x=x, y=y, text_anchor=anchor, class_=class_)
-
-
-def class_curves(evaluation: COCOeval, scores: Sequence[ClassScore]) -> Html:
-    """A small chart for each class with ground truth, by name; of the most frequent ones where they are many."""
-    precision = precision_table(evaluation)
-    if precision.shape[2] != len(scores):
-        return Html("")
-    halves = [_nearest(np.asarray(evaluation.params.iou_thrs), iou) for iou in (0.5, 0.75)]
-    seen = [k for k in range(len(scores)) if (precision[:, :, k] > -1).all()]
-    shown = sorted(seen, key=lambda k: -scores[k].boxes)[:MAX_CLASS_CURVES]
-    small = (_small_chart(scores[k], precision[halves, :, k]) for k in sorted(shown, key=lambda k: scores[k].name))
-    which = f"the {MAX_CLASS_CURVES} classes with most boxes" if len(shown) < len(seen) else "each class"
-    summary = element("summary", f"Curves of {which}")
-    return element("details", summary, element("div", *small, class_="curves")) if shown else Html("")
-
-
-def _small_chart(score: ClassScore, precision: Floats) -> Html:
-    frame = Frame(1, 1, 118, 68)
-    lines = (element("path", d=steps(frame, curve), class_=f"line series{i + 1}") for i, curve in enumerate(precision))
-    box = element("path", d="M1 1V69H119", class_="axis")
-    image = element("svg", box, *lines, viewBox="0 0 120 70", class_="chart small", aria_hidden="true")
-    caption = element("figcaption", name(score.name, 40), " ", element("b", percent(score.AP50)))
-    return element("figure", image, caption)
+def sparkline(precision: Floats) -> str:
+    """Points of an SVG polyline in a box of 100 by 30, of precision [R] over recall."""
+    y = 30 * (1 - precision[::5].clip(0, 1))
+    x = np.linspace(0, 100, len(y))
+    return " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, y, strict=True))

@@ -1,41 +1,38 @@
-"""The parts of a run's report: what each says in words, around its tables and charts."""
+"""The report of one evaluation: its numbers, curves, mistakes and images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from glip_cli.evaluation.report.calibration import calibration_figure
-from glip_cli.evaluation.report.charts import class_curves, curves_chart, mean_curves
-from glip_cli.evaluation.report.confusion import confusion_content, confusion_of
-from glip_cli.evaluation.report.html import Html, Section, element, fragment, paragraph, percent, plural
-from glip_cli.evaluation.report.images import images_content
-from glip_cli.evaluation.report.tables import count_cell, difference_cell, name_cell, share_cell, table, text_cell
+import numpy as np
+import numpy.typing as npt
+
+from glip_cli.data.frames import Frames
+from glip_cli.evaluation.report.charts import (
+    calibration_chart,
+    mean_curves,
+    nearest_iou,
+    precision_chart,
+    precision_table,
+    sparkline,
+    threshold_chart,
+)
+from glip_cli.evaluation.report.examples import MAX_TAGS, Matches, examples
+from glip_cli.evaluation.report.page import Section, plural, write_page
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval
 
-    from glip_cli.data.frames import Frames
-    from glip_cli.evaluation.coco import BoxScores, ClassScore
+    from glip_cli.evaluation.coco import BoxScores
     from glip_cli.evaluation.compare import Comparison
-    from glip_cli.evaluation.compare import MetricChange as ComparedRow
     from glip_cli.evaluation.ground_truth import GroundTruth
 
-SCORE = 0.3
-"""Detections below it are not drawn and not in the confusion matrix, as they would not be shown to a person."""
-
-_MEANING = {
-    "AP": "mean of IoU .50 to .95",
-    "AP50": "at IoU .50",
-    "AP75": "at IoU .75",
-    "APs": "small, under 32²",
-    "APm": "medium",
-    "APl": "large, over 96²",
-    "APr": "rare classes",
-    "APc": "common classes",
-    "APf": "frequent classes",
-}
+DEFAULT_THRESHOLD = 0.3  # where no detection is right
+MAX_CLASSES = 30  # of a confusion matrix that is shown whole
+_MOST_CONFUSED, _MAX_PAIRS = 18, 15
 _FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
 _ERRORS = {
     "Cls": ("wrong class", "The box is right, the class is not."),
@@ -43,133 +40,162 @@ _ERRORS = {
     "Both": ("wrong class and place", "Overlaps an object of another class too little."),
     "Dupe": ("found twice", "Right, but a detection with a higher score has this object."),
     "Bkg": ("nothing there", "Overlaps no object (IoU under 0.1)."),
-    "Miss": ("missed", "An object that no detection and no other error accounts for."),
+    "Miss": ("missed", "An object that no detection of any score and no other error accounts for."),
     "FP": ("any false detection", "All detections that are wrong, taken away at once."),
     "FN": ("any missed object", "All objects that were not found, taken away at once."),
 }
+Counts = npt.NDArray[np.int64]
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    scores: BoxScores,
+    ground_truth: GroundTruth,
+    results: Sequence[Mapping[str, Any]],
+    images: Mapping[int, Path],
+    frames: Frames | None = None,
+    comparison: Comparison | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page, whole or not at all; its folder is made.
+
+    Args:
+        path: of the file.
+        title: the page's heading.
+        facts: name -> value: the model and its hash, the settings ...
+        scores: the numbers and the evaluation they come from.
+        ground_truth: what was evaluated against.
+        results: the detections.
+        images: image id -> file; images without one are not among the examples.
+        frames: the images of another size than their annotations, and where the boxes lie in them.
+        comparison: from another run, its `a`, to this one, its `b`.
+        notes: what the reader has to know, one line each.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    sections = [Section("run", "The run", {"facts": facts, "notes": notes})] if facts or notes else []
+    if comparison is not None:
+        sections.append(Section("comparison", "Comparison", comparison))
+    sections += run_sections(scores, ground_truth, images, frames or Frames())
+    write_page(path, title, sections, lead=lead(scores, ground_truth, len(results)), summary=scores.summary)
+
+
+def lead(scores: BoxScores, ground_truth: GroundTruth, detections: int) -> list[str]:
+    """The protocol and the size of the data."""
+    images, boxes = len(ground_truth.images), len(ground_truth.annotations)
+    classes = plural(len(ground_truth.categories), "class", "es")
+    counts = [plural(images, "image"), plural(boxes, "box", "es"), classes, plural(detections, "detection")]
+    return [scores.protocol, *counts]
 
 
 def run_sections(
     scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames
 ) -> list[Section]:
     """All that one evaluation gives; `images` is image id -> file, `frames` where the boxes lie in it."""
-    evaluation = scores.evaluation
-    return [
-        Section("classes", "AP of each class", _classes(scores.per_class, ground_truth)),
-        Section("curves", "Precision and recall", _curves(evaluation, scores.per_class)),
-        Section("mistakes", "Kinds of mistakes", _errors(evaluation)),
-        Section("confusion", "Confusion", _confusion(evaluation, ground_truth)),
-        Section("calibration", "Can scores be believed?", _calibration(evaluation)),
-        Section("images", "Images", _images(evaluation, ground_truth, images, frames)),
-    ]
-
-
-def headline(summary: Mapping[str, float]) -> Html:
-    """AP and its parts large, what remains (recall) in one line."""
-    tiles = (
-        element("div", element("dt", key), element("dd", percent(summary[key])), element("dd", _MEANING[key]))
-        for key in summary
-        if key in _MEANING
-    )
-    rest = [f"{key} {percent(value)}" for key, value in summary.items() if key not in _MEANING]
-    small = paragraph("Recall: " + " · ".join(rest)) if rest else Html("")
-    hint = paragraph("All in percent; – where there is no such ground truth.")
-    return fragment([element("dl", *tiles, class_="tiles"), element("div", small, hint, class_="small")])
-
-
-def _classes(scores: Sequence[ClassScore], ground_truth: GroundTruth) -> Html:
-    """Best first; classes without ground truth last."""
-    frequency = {category.name: category.frequency for category in ground_truth.categories if category.frequency}
-    columns = ["class", "AP", "AP50", "boxes", "detections", *(["frequency"] if frequency else [])]
-    rows = [
-        [
-            name_cell(score.name),
-            share_cell(score.AP, bar=True),
-            share_cell(score.AP50, bar=True),
-            count_cell(score.boxes),
-            count_cell(score.detections),
-            *([text_cell(_FREQUENCIES.get(frequency.get(score.name) or "", ""))] if frequency else []),
-        ]
-        for score in sorted(scores, key=lambda score: -score.AP)
-    ]
-    return table(columns, rows)
-
-
-def _curves(evaluation: COCOeval, scores: Sequence[ClassScore]) -> Html:
+    evaluation, matches = scores.evaluation, Matches(scores.evaluation, ground_truth)
+    best = matches.best()
+    threshold = DEFAULT_THRESHOLD if best.threshold is None else best.threshold
+    chart = None if best.threshold is None else threshold_chart(*matches.curves(), best.threshold)
     curves = mean_curves(evaluation)
-    if not curves:
-        return paragraph("There is no ground truth to recall.")
-    about = paragraph("Means over the classes that have ground truth. The number is the area under the curve: AP.")
-    return fragment([about, curves_chart(curves), class_curves(evaluation, scores)])
+    drawn = examples(matches, ground_truth, images, frames, threshold)
+    return [
+        Section("classes", "AP of each class", [*_class_rows(scores, ground_truth)]),
+        Section("curves", "Precision and recall", precision_chart(curves) if curves else "", wide=False),
+        Section("thresholds", "Score threshold", {"best": best, "chart": chart}, wide=False),
+        Section("mistakes", "Kinds of mistakes", _mistakes(evaluation), wide=False),
+        Section("calibration", "Can scores be believed?", _calibration(evaluation), wide=False),
+        Section("confusion", "Confusion", confusion_content(evaluation, ground_truth, threshold)),
+        Section("images", "Images", {"groups": drawn, "threshold": threshold, "tags": MAX_TAGS}),
+    ]
 
 
-def _errors(evaluation: COCOeval) -> Html:
-    """TIDE (Bolya et al., arXiv 2008.08115): by how much AP50 would rise if one kind of mistake were mended."""
+def _class_rows(scores: BoxScores, ground_truth: GroundTruth) -> Iterator[dict[str, Any]]:
+    """Best first, classes without ground truth last; with curves of precision at IoU 0.5 and 0.75."""
+    precision = precision_table(scores.evaluation)
+    curves = precision[[nearest_iou(scores.evaluation, iou) for iou in (0.5, 0.75)]]
+    frequency = {category.name: category.frequency for category in ground_truth.categories}
+    for i in sorted(range(len(scores.per_class)), key=lambda i: -scores.per_class[i].AP):
+        score = scores.per_class[i]
+        defined = i < curves.shape[2] and (curves[:, :, i] > -1).all()
+        rare = frequency.get(score.name)
+        yield {
+            "score": score,
+            "curves": [sparkline(curve) for curve in curves[:, :, i]] if defined else [],
+            "frequency": _FREQUENCIES.get(rare, "") if rare else None,
+        }
+
+
+def _mistakes(evaluation: COCOeval) -> dict[str, Any]:
+    """TIDE (Bolya et al., arXiv 2008.08115): by how much AP50 would rise without one kind of mistake."""
     errors = evaluation.tide_errors(pos_thr=0.5, bg_thr=0.1)
     gains, counts = errors["delta_ap"], errors["counts"]
-    full = max(*gains.values(), 0.01)
-    rows = [
-        (
-            text_cell(title, meaning),
-            share_cell(max(gains[kind], 0.0), bar=True, full=full),
-            count_cell(counts.get(kind)),
-        )
-        for kind, (title, meaning) in _ERRORS.items()
-    ]
-    about = paragraph(
-        f"By how many points AP50 ({percent(errors['ap_base'])}) would rise if one kind were mended and all else "
-        "stayed (TIDE, arXiv 2008.08115); the gains do not add up."
-    )
-    return fragment([about, table(("kind", "gain", "count"), rows)])
+    kinds = [(*_ERRORS[kind], max(gains[kind], 0.0), counts.get(kind)) for kind in _ERRORS]
+    return {"base": errors["ap_base"], "kinds": kinds, "full": max(*gains.values(), 0.01)}
 
 
-def _confusion(evaluation: COCOeval, ground_truth: GroundTruth) -> Html:
-    if ground_truth.is_federated:
-        return paragraph(
-            "Left out: in a federated data set not every object has its box, so a detection without one may be right."
-        )
-    crowds = any(row["iscrowd"] for row in ground_truth.annotations)
-    names = [category.name for category in ground_truth.categories]
-    about = paragraph(f"Detections with a score of at least {SCORE:g}, matched at IoU 0.5 whatever their class.")
-    return fragment([about, confusion_content(confusion_of(evaluation, names, SCORE), crowds)])
-
-
-def _calibration(evaluation: COCOeval) -> Html:
+def _calibration(evaluation: COCOeval) -> dict[str, Any]:
     calibration = evaluation.calibration(n_bins=10, iou_threshold=0.5)
-    if not calibration["num_detections"]:
-        return paragraph("There are no detections.")
-    about = paragraph(
-        "How many detections of a score are right (IoU 0.5). On the diagonal a score of 0.7 means right in 7 of 10. "
-        "Expected calibration error ",
-        element("b", percent(calibration["ece"])),
-        " points, greatest ",
-        element("b", percent(calibration["mce"])),
-        f", of {plural(calibration['num_detections'], 'detection')}; their number by score is below the diagram.",
-    )
-    return fragment([about, calibration_figure(calibration)])
+    return {**calibration, "chart": calibration_chart(calibration) if calibration["num_detections"] else ""}
 
 
-def _images(evaluation: COCOeval, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames) -> Html:
-    content = images_content(evaluation, ground_truth, images, frames, SCORE)
-    return content or paragraph("No image of this set was at hand to draw on.")
+def confusion_content(evaluation: COCOeval, ground_truth: GroundTruth, threshold: float) -> dict[str, Any]:
+    """Boxes matched at IoU 0.5 whatever their class; nothing where not every object has its box."""
+    if ground_truth.is_federated:
+        return {"pairs": [], "federated": True}
+    found = evaluation.confusion_matrix(iou_thr=0.5, min_score=threshold)
+    names = [category.name for category in ground_truth.categories]
+    confusion = Confusion(np.asarray(found["matrix"]).astype(np.int64), tuple(names))
+    matrix, shown = confusion.reduced(confusion.shown())
+    return {
+        "matrix": matrix.tolist(),
+        "names": shown,
+        "classes": len(names),
+        "pairs": [*confusion.pairs()],
+        "threshold": threshold,
+        "has_crowds": any(row["iscrowd"] for row in ground_truth.annotations),
+        "federated": False,
+    }
 
 
-def comparison_content(comparison: Comparison) -> Html:
-    """Each metric of both runs; with resampling also the interval of the difference, and whether it leaves out 0."""
-    sampled = comparison.samples > 0
-    columns = ["metric", "other run", "this run", "difference", *(["from", "to", ""] if sampled else [])]
-    about = (
-        f"In points. With 95 % confidence the difference lies between “from” and “to” "
-        f"({plural(comparison.samples, 'resampling')} of {plural(comparison.images, 'image')})."
-    )
-    rows = [_compared(row, sampled) for row in comparison.rows]
-    about = about if sampled else "In points."
-    return fragment([paragraph(f"{about} {comparison.note}".strip()), table(columns, rows)])
+@dataclass(frozen=True)
+class Confusion:
+    """`matrix[i, j]`, int64 [K + 1, K + 1]: boxes of class i taken for class j; the last stands for "nothing there"."""
 
+    matrix: Counts
+    names: tuple[str, ...]
 
-def _compared(row: ComparedRow, sampled: bool) -> list[Html]:
-    cells = [text_cell(row.metric), share_cell(row.a), share_cell(row.b), difference_cell(row.difference)]
-    if not sampled:
-        return cells
-    clear = row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
-    return [*cells, difference_cell(row.low), difference_cell(row.high), text_cell("clear" if clear else "")]
+    @property
+    def mistakes(self) -> Counts:
+        """[K, K] without the diagonal."""
+        between = self.matrix[:-1, :-1].copy()
+        np.fill_diagonal(between, 0)
+        return between
+
+    def shown(self) -> list[int]:
+        """All classes where they are few, else those that are most often confused, in the data set's order."""
+        if len(self.names) <= MAX_CLASSES:
+            return list(range(len(self.names)))
+        mistakes = self.mistakes.sum(axis=0) + self.mistakes.sum(axis=1)
+        worst = np.argsort(-mistakes, kind="stable")[:_MOST_CONFUSED]
+        return sorted(int(i) for i in worst if mistakes[i])
+
+    def reduced(self, shown: Sequence[int]) -> tuple[Counts, list[str]]:
+        """Rows and columns of `shown`, of the other classes together (where there are any), and of nothing."""
+        rest = sorted(set(range(len(self.names))) - set(shown))
+        groups = [*([i] for i in shown), *([rest] if rest else []), [len(self.names)]]
+        rows = np.stack([self.matrix[group].sum(axis=0) for group in groups])
+        names = [*(self.names[i] for i in shown), *(["other"] if rest else []), "nothing"]
+        return np.stack([rows[:, group].sum(axis=1) for group in groups], axis=1), names
+
+    def pairs(self) -> Iterator[tuple[str, str, int, float]]:
+        """The most frequent mistakes: class, what it was taken for, boxes, and their share of the class's boxes."""
+        between, boxes = self.mistakes, self.matrix[:-1].sum(axis=1)
+        shares = between / boxes.clip(min=1)[:, None]
+        for flat in np.lexsort((-shares.ravel(), -between.ravel()))[:_MAX_PAIRS]:
+            i, j = divmod(int(flat), len(between))
+            if between[i, j]:
+                yield self.names[i], self.names[j], int(between[i, j]), float(shares[i, j])

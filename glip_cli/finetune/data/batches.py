@@ -125,15 +125,21 @@ class Batches(IterableDataset[Batch]):
 
     def batch(self, number: int) -> Batch:
         """Batch `number` of this process, from 0. Raises ImageError where too many images cannot be read any more."""
-        begin = (number * self.world + self.rank) * self.batch_size
-        places = range(begin, begin + self.batch_size)
         unread: list[str] = []
-        samples = [self._sample(place, *self._item(place), unread) for place in places]
+        samples = self._samples(number, unread)
         ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
         pixels = collate([sample.view.prepared for sample in samples])
         targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
         matches = [match(level_sizes(pixels, self._strides), target.boxes) for target in targets]
         return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples), tuple(unread))
+
+    def samples(self, number: int) -> list[Sample]:
+        """What batch `number` of this process is made of. Raises ImageError as `batch` does."""
+        return self._samples(number, [])
+
+    def _samples(self, number: int, unread: list[str]) -> list[Sample]:
+        begin = (number * self.world + self.rank) * self.batch_size
+        return [self._sample(place, *self._item(place), unread) for place in range(begin, begin + self.batch_size)]
 
     def _item(self, place: int) -> tuple[int, int]:
         """The set, and the number in it."""

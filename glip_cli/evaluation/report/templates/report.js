@@ -40,3 +40,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.parentElement.before(field);
   }
 }
+
+// A table that goes on to the right fades there.
+const areas = [...document.querySelectorAll(".scroll")];
+const fade = (area) => area.classList.toggle("more", area.scrollLeft + area.clientWidth < area.scrollWidth - 1);
+areas.forEach((area) => area.addEventListener("scroll", () => fade(area)));
+const fadeAll = () => areas.forEach(fade);
+addEventListener("resize", fadeAll);
+fadeAll();

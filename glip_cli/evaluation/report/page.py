@@ -1,0 +1,180 @@
+"""A page that fetches nothing, from sections; and tables of numbers as such a page.
+
+Templates escape every text, so a class called `<script>` stays a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from glip_cli.errors import OutputError
+from glip_cli.outputs.files import atomic_write
+from glip_cli.utils.text_format import valid_unicode
+
+UNDEFINED = "–"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        kind: the macro of templates/sections.html that renders it.
+        content: what the macro takes.
+        wide: over the whole width, where there is room for two columns.
+        anchor: the id of the section; its kind by default.
+    """
+
+    kind: str
+    title: str
+    content: object
+    wide: bool = True
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of a table. A float is a share of one, shown in percent; None a number that does not exist.
+
+    `link` is where the first cell leads to: a path relative to the report.
+    """
+
+    cells: tuple[str | int | float | None, ...]
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Raises ValueError for a row that has not as many cells as there are columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(f"{len(row.cells)} cells but {len(self.columns)} columns: {row.cells!r}")
+
+
+def write_page(
+    path: Path,
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: Sequence[str] = (),
+    summary: Mapping[str, float] | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a page under `path`, whole or not at all; its folder is made.
+
+    Args:
+        title: the heading.
+        lead: below the heading, on one line.
+        summary: metric -> share of one or -1, shown large.
+        facts: name -> value, at the top.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = environment().get_template("report.html")
+    text = page.render(title=title, sections=sections, lead=lead, summary=summary or {}, facts=facts or {})
+    try:
+        with atomic_write(path) as stream:
+            stream.write(text.encode("utf-8"))
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another") from error
+
+
+def write_table_report(path: Path, *, title: str, facts: Mapping[str, str], tables: Sequence[Table]) -> None:
+    """Sortable tables of numbers as a page.
+
+    Raises:
+        ValueError: a row's link is not relative.
+        OutputError: the file cannot be written.
+    """
+    sections = [Section("table", one.title, one, anchor=f"table{i}") for i, one in enumerate(tables, 1)]
+    write_page(path, title, sections, facts=facts)
+
+
+@cache
+def environment() -> Environment:
+    """The templates, with the filters that they use."""
+    made = Environment(
+        loader=PackageLoader("glip_cli.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    made.filters |= {"percent": percent, "points": points, "count": count, "plural": plural, "sortable": sortable}
+    made.filters |= {"shortened": shortened, "relative": relative, "sha256": _sha256}
+    return made
+
+
+def _printable(value: object) -> object:
+    """A text with escapes for what UTF-8 or HTML cannot hold."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", valid_unicode(value))
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` on one line in at most `limit` characters, with an ellipsis where it was longer."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def is_defined(share: float | None) -> bool:
+    """False for None, NaN and the evaluators' -1, which means that there is no ground truth."""
+    return share is not None and not math.isnan(share) and share > -1
+
+
+def percent(share: float | None) -> str:
+    """0.5128 -> "51.3"; a dash where there is no number."""
+    return f"{100 * share:.1f}" if share is not None and is_defined(share) else UNDEFINED
+
+
+def sortable(value: float | None) -> str:
+    """What a column of numbers is sorted by; nothing where there is no number."""
+    return f"{value:.6f}" if value is not None and is_defined(value) else ""
+
+
+def points(share: float | None) -> str:
+    """A difference in percent points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−") if share is not None else ""
+
+
+def count(number: int) -> str:
+    """With thin spaces between thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def plural(number: int, noun: str, ending: str = "s") -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else ending}"
+
+
+def relative(link: str) -> str:
+    """`quote` turns the colon of a scheme into `%3A`. Raises ValueError for a path that leads out of the folder."""
+    link = link.replace("\\", "/")
+    if link.startswith("/"):
+        raise ValueError(f"a link of a report must be relative: {link!r}")
+    return f"./{quote(link)}"
