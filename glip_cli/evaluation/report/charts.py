@@ -34,7 +34,7 @@ _UNUSED = re.compile(
     re.DOTALL,
 )
 _RC: Any = {
-    "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
+    "svg.fonttype": "none", "axes.facecolor": "none", "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.grid": True, "grid.color": RULE,
     "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "axes.titlesize": 9,
