@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,20 +68,43 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     Raises:
         UsageError: `palette` names no palette and no colour.
     """
-    colours = palette_colours(palette, len(detections.labels))
+    colours = box_colours(detections, palette)
     canvas = image.convert("RGB")
     sizes = sizes_for(canvas.size, len(detections))
     boxes = [_pixels(box, canvas.size) for box in detections.boxes.tolist()]
     pen = ImageDraw.Draw(canvas, "RGBA")  # for boxes; tags are pasted, since most letters come again and again
     for i in reversed(range(len(detections))):  # the best comes last, on top
-        _draw_box(pen, boxes[i], colours[detections.label_ids[i]], sizes.line)
+        _draw_box(pen, boxes[i], colours[i], sizes.line)
     texts = zip(detections.names, detections.scores.tolist(), strict=True)
     tags = [_tag(label, score, sizes, canvas.size) for label, score in texts]
     places = place_tags(boxes, [tag.size for tag in tags], canvas.size)
-    for tag, place, label_id in reversed([*zip(tags, places, detections.label_ids, strict=True)]):
+    for tag, place, colour in reversed([*zip(tags, places, colours, strict=True)]):
         if place is not None:
-            _draw_tag(canvas, tag, place, colours[label_id], sizes.padding)
+            _draw_tag(canvas, tag, place, colour, sizes.padding)
     return canvas
+
+
+def box_colours(detections: Detections, palette: str | Sequence[str]) -> list[Colour]:
+    """A colour per detection, for its box and its tag: that of its label.
+
+    Of several boxes of a label, from left to right, the colour, a lighter and a darker shade take turns, so that one
+    sees whose a tag is. Colours that a user lists stay the same.
+    """
+    by_label = palette_colours(palette, len(detections.labels))
+    colours = [by_label[label_id] for label_id in detections.label_ids]
+    if isinstance(palette, str) and palette in PALETTES:
+        seen: Counter[int] = Counter()
+        for i in np.argsort(detections.boxes[:, 0] + detections.boxes[:, 2], kind="stable").tolist():
+            label_id = int(detections.label_ids[i])
+            colours[i] = _shade(colours[i], seen[label_id])
+            seen[label_id] += 1
+    return colours
+
+
+def _shade(colour: Colour, turn: int) -> Colour:
+    other, share = ((0, 0.0), (255, 0.5), (0, 0.4))[turn % 3]
+    red, green, blue = (round(value + share * (other - value)) for value in colour)
+    return red, green, blue
 
 
 def palette_colours(palette: str | Sequence[str], count: int) -> list[Colour]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs import draw, fonts
-from glip_cli.outputs.draw import PALETTES, Rect, annotate, palette_colours, place_tags, save_crops
+from glip_cli.outputs.draw import PALETTES, Rect, annotate, box_colours, palette_colours, place_tags, save_crops
 from glip_cli.types import Detections
 
 Boxes = list[list[float]]
@@ -133,6 +133,24 @@ def test_any_label_is_drawn(label: str) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_boxes_are_drawn(boxes: Boxes, width: int, height: int) -> None:
     annotate(blank((width, height)), detections(boxes, (width, height)))
+
+
+def test_neighbours_of_a_label_are_told_apart() -> None:
+    """Three shades from left to right, whatever the scores; the label's own where it is alone; a tag is as its box."""
+    size = (600, 200)
+    boxes = [[210, 50, 300, 150], [10, 50, 100, 150], [410, 50, 500, 150]]
+    found = detections(boxes, size, ("person",))
+    (red,) = palette_colours("bright", 1)
+    middle, left, right = colours = box_colours(found, "bright")
+    assert left == red
+    assert len({left, middle, right}) == 3
+    assert box_colours(detections(boxes[:1], size), "bright") == [red]
+    assert box_colours(found, "red") == box_colours(found, ["red"]) == [(255, 0, 0)] * 3
+    pixels = np.asarray(annotate(blank(size), found))
+    for (x1, y1, x2, y2), colour in zip(boxes, colours, strict=True):
+        tag = pixels[y1 - 15 : y1 - 4, x1 + 4 : x1 + 40].reshape(-1, 3)
+        assert (pixels[y2 - 1, x1 + 20 : x2 - 20] == colour).all()
+        assert (tag == colour).all(axis=1).mean() > 0.4
 
 
 # --- places of labels
