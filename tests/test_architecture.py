@@ -59,7 +59,7 @@ def test_layers_without_torch(start: str) -> None:
 
 @pytest.mark.parametrize("module", ["glip_cli.cli", "glip_cli"])
 def test_starting_imports_nothing_heavy(module: str) -> None:
-    heavy = ("torch", "timm", "transformers", "numpy", "PIL")
+    heavy = ("torch", "timm", "transformers", "numpy", "PIL", "jinja2", "matplotlib")
     code = f"import {module}, sys; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

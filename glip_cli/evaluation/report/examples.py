@@ -140,7 +140,7 @@ def _boxes(table: Any, image_id: int) -> list[dict[str, Any]]:
 
 
 class Tag(NamedTuple):
-    """A label beside its box: a mark's text and where it stands, in units of the drawing."""
+    """The text of a mark, and where it stands in the drawing."""
 
     mark: Mark
     place: Rect
@@ -148,21 +148,14 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image and its boxes, as the page draws them.
-
-    Attributes:
-        jpeg: base64.
-        size: (width, height) of the drawing.
-        scale: units of the drawing per pixel of the image.
-        marks: the one on top last.
-    """
+    """An image and its boxes, as the page draws them."""
 
     title: str
     caption: str
-    jpeg: str
-    size: tuple[float, float]
-    scale: float
-    marks: tuple[Mark, ...]
+    jpeg: str  # base64
+    size: tuple[float, float]  # (width, height) of the drawing
+    scale: float  # units of the drawing per pixel of the image
+    marks: tuple[Mark, ...]  # the one on top last
     tags: tuple[Tag, ...]
 
     @property

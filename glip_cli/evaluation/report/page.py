@@ -28,20 +28,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """A part of a page."""
 
-    Attributes:
-        kind: the macro of templates/sections.html that renders it.
-        content: what the macro takes.
-        wide: over the whole width, where there is room for two columns.
-        anchor: the id of the section; its kind by default.
-    """
-
-    kind: str
+    kind: str  # the macro of templates/sections.html that renders it
     title: str
-    content: object
-    wide: bool = True
-    anchor: str = ""
+    content: object  # what the macro takes
+    wide: bool = True  # over the whole width, where there is room for two columns
+    anchor: str = ""  # the id in the page; its kind by default
 
 
 @dataclass(frozen=True)
@@ -81,11 +74,7 @@ def write_page(
 ) -> None:
     """Write a page under `path`, whole or not at all; its folder is made.
 
-    Args:
-        title: the heading.
-        lead: below the heading, on one line.
-        summary: metric -> share of one or -1, shown large.
-        facts: name -> value, at the top.
+    At the top stand `title`, `lead` on one line, `summary` (metric -> share of one, or -1) large, and `facts`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -121,8 +110,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    made.filters |= {"percent": percent, "points": points, "count": count, "plural": plural, "sortable": sortable}
-    made.filters |= {"shortened": shortened, "relative": relative, "sha256": _sha256}
+    filters = (percent, points, count, plural, sortable, shortened, relative, sha256)
+    made.filters |= {one.__name__: one for one in filters}
     return made
 
 
@@ -133,7 +122,7 @@ def _printable(value: object) -> object:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", valid_unicode(value))
 
 
-def _sha256(text: str) -> str:
+def sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

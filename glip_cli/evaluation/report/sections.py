@@ -11,15 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.data.frames import Frames
-from glip_cli.evaluation.report.charts import (
-    calibration_chart,
-    mean_curves,
-    nearest_iou,
-    precision_chart,
-    precision_table,
-    sparkline,
-    threshold_chart,
-)
+from glip_cli.evaluation.report import charts
 from glip_cli.evaluation.report.examples import MAX_TAGS, Matches, examples
 from glip_cli.evaluation.report.page import Section, plural, write_page
 
@@ -63,16 +55,10 @@ def write_report(
     """Write the page, whole or not at all; its folder is made.
 
     Args:
-        path: of the file.
-        title: the page's heading.
         facts: name -> value: the model and its hash, the settings ...
-        scores: the numbers and the evaluation they come from.
-        ground_truth: what was evaluated against.
-        results: the detections.
         images: image id -> file; images without one are not among the examples.
         frames: the images of another size than their annotations, and where the boxes lie in them.
         comparison: from another run, its `a`, to this one, its `b`.
-        notes: what the reader has to know, one line each.
 
     Raises:
         OutputError: the file cannot be written.
@@ -99,12 +85,12 @@ def run_sections(
     evaluation, matches = scores.evaluation, Matches(scores.evaluation, ground_truth)
     best = matches.best()
     threshold = DEFAULT_THRESHOLD if best.threshold is None else best.threshold
-    chart = None if best.threshold is None else threshold_chart(*matches.curves(), best.threshold)
-    curves = mean_curves(evaluation)
+    chart = None if best.threshold is None else charts.threshold_chart(*matches.curves(), best.threshold)
+    curves = charts.mean_curves(evaluation)
     drawn = examples(matches, ground_truth, images, frames, threshold)
     return [
         Section("classes", "AP of each class", [*_class_rows(scores, ground_truth)]),
-        Section("curves", "Precision and recall", precision_chart(curves) if curves else "", wide=False),
+        Section("curves", "Precision and recall", charts.precision_chart(curves) if curves else "", wide=False),
         Section("thresholds", "Score threshold", {"best": best, "chart": chart}, wide=False),
         Section("mistakes", "Kinds of mistakes", _mistakes(evaluation), wide=False),
         Section("calibration", "Can scores be believed?", _calibration(evaluation), wide=False),
@@ -115,18 +101,14 @@ def run_sections(
 
 def _class_rows(scores: BoxScores, ground_truth: GroundTruth) -> Iterator[dict[str, Any]]:
     """Best first, classes without ground truth last; with curves of precision at IoU 0.5 and 0.75."""
-    precision = precision_table(scores.evaluation)
-    curves = precision[[nearest_iou(scores.evaluation, iou) for iou in (0.5, 0.75)]]
+    precision = charts.precision_table(scores.evaluation)
+    curves = precision[[charts.nearest_iou(scores.evaluation, iou) for iou in (0.5, 0.75)]]
     frequency = {category.name: category.frequency for category in ground_truth.categories}
     for i in sorted(range(len(scores.per_class)), key=lambda i: -scores.per_class[i].AP):
         score = scores.per_class[i]
         defined = i < curves.shape[2] and (curves[:, :, i] > -1).all()
-        rare = frequency.get(score.name)
-        yield {
-            "score": score,
-            "curves": [sparkline(curve) for curve in curves[:, :, i]] if defined else [],
-            "frequency": _FREQUENCIES.get(rare, "") if rare else None,
-        }
+        lines = [charts.sparkline(curve) for curve in curves[:, :, i]] if defined else []
+        yield {"score": score, "curves": lines, "frequency": _FREQUENCIES.get(frequency[score.name] or "")}
 
 
 def _mistakes(evaluation: COCOeval) -> dict[str, Any]:
@@ -139,7 +121,7 @@ def _mistakes(evaluation: COCOeval) -> dict[str, Any]:
 
 def _calibration(evaluation: COCOeval) -> dict[str, Any]:
     calibration = evaluation.calibration(n_bins=10, iou_threshold=0.5)
-    return {**calibration, "chart": calibration_chart(calibration) if calibration["num_detections"] else ""}
+    return {**calibration, "chart": charts.calibration_chart(calibration) if calibration["num_detections"] else ""}
 
 
 def confusion_content(evaluation: COCOeval, ground_truth: GroundTruth, threshold: float) -> dict[str, Any]:
