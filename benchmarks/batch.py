@@ -16,8 +16,8 @@ from benchmarks.timing import interleaved, markdown
 from glip_cli import Detector
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
+from glip_cli.options import DetectOptions
 from glip_cli.runs.runner import Clock, Runner
-from glip_cli.types import DetectOptions
 
 PROMPT = "circle . red square . star ."
 

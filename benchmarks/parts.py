@@ -21,7 +21,7 @@ from glip_cli.model.bert import TextLayer
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import Fusion
 from glip_cli.model.glip import Glip
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 
 
 def measure(architecture: str, size: tuple[int, int], dtype: str, device: str, repeats: int) -> dict[str, object]:

@@ -22,9 +22,9 @@ from glip_cli.inference.merge import postprocess_options, to_detections
 from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model import onednn_linear
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.tokenizer import Tokenizer
-from glip_cli.types import DetectOptions
 from tests.model import textbook
 from tests.model.networks import ARCHITECTURE, recipe_model
 

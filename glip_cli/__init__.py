@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector as Detector
+    from glip_cli.options import DetectOptions as DetectOptions
     from glip_cli.prompts.prompt import caption_prompt as caption_prompt
     from glip_cli.prompts.prompt import label_prompt as label_prompt
     from glip_cli.types import Detection as Detection
     from glip_cli.types import Detections as Detections
-    from glip_cli.types import DetectOptions as DetectOptions
     from glip_cli.types import Prompt as Prompt
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ PUBLIC = {
     "Detector": "detector",
     "Detection": "types",
     "Detections": "types",
-    "DetectOptions": "types",
+    "DetectOptions": "options",
     "Prompt": "types",
     "caption_prompt": "prompts.prompt",
     "label_prompt": "prompts.prompt",

@@ -28,7 +28,6 @@ from glip_cli.data.image_io import ImageSource, read_image
 from glip_cli.errors import FetchError, ImageError, PromptError
 from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.feature_extractor import Extractor, Text
-from glip_cli.inference.feature_options import FeatureOptions
 from glip_cli.inference.features import Features
 from glip_cli.inference.merge import is_capped, merge, postprocess_options, to_detections, to_raw
 from glip_cli.inference.postprocess import (
@@ -43,6 +42,7 @@ from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate,
 from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
+from glip_cli.options import DetectKeywords, DetectOptions, FeatureOptions
 from glip_cli.prompts.chunking import Chunk
 from glip_cli.prompts.compile import (
     CompiledPrompt,
@@ -54,7 +54,7 @@ from glip_cli.prompts.compile import (
 )
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.tokenizer import Tokenizer
-from glip_cli.types import Detections, DetectKeywords, DetectOptions, Prompt
+from glip_cli.types import Detections, Prompt
 from glip_cli.utils.lru_cache import LastUsed
 from glip_cli.utils.text_format import quoted
 

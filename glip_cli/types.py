@@ -1,6 +1,6 @@
-"""What is passed along: what was asked (`Prompt`, `DetectOptions`) and what was found (`Detections`).
+"""What is passed along: what was asked (`Prompt`) and what was found (`Detections`).
 
-They validate themselves on construction. None of them needs torch.
+Both validate themselves on construction. Neither needs torch.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.errors import OptionError, UsageError
+from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 """Characters [begin, end) of a text."""
-
-OVERLAP = 0.2
-SMALLEST_TILE = 64  # the side of the smallest anchor
-PRE_NMS_SCORE_THRESHOLD = 0.05
-"""As published: a label's score at a location must exceed it, before centerness."""
 
 
 @dataclass(frozen=True)
@@ -234,88 +229,3 @@ class Detections:
             class_id=self.label_ids.copy(),
             data={"class_name": np.array(self.names, dtype=str)},
         )
-
-
-@dataclass(frozen=True)
-class DetectOptions:
-    """How to detect. Raises OptionError for a value that cannot be meant."""
-
-    threshold: float = 0.3  # a detection's score must exceed it
-    # label as typed -> its own threshold
-    class_thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
-    negatives: str | Sequence[str] = ()  # labels that compete for boxes but are not reported
-    chunked_size: int | None = None  # labels per text; None: as many as fit
-    top_k: int | None = None  # detections per image; None: all that its texts give
-    per_text: int = 100  # detections per image and text, as published; LVIS takes 300
-    nms_iou: float | None = None  # of two boxes that overlap more, the better stays; None: the model's own, 0.6
-    agnostic_nms: bool = False  # boxes of different labels suppress each other too
-    size: tuple[int, int] | None = None  # shorter and longer side in pixels; None: the model's own
-    batch_size: int = 1  # images at once
-    tta: bool = False  # ask at several scales and mirrored too, and merge
-    tile: int | None = None  # side in pixels of the tiles that are asked besides the whole image; None: no tiles
-    overlap: float | None = None  # of neighbouring tiles, as a share of `tile`; 0.2 where there are tiles
-    # definitions of labels, for models without fusion; None: none
-    knowledge: Mapping[str, str] | None = field(default=None, hash=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "negatives", as_tuple(self.negatives))
-        _check_share("threshold", self.threshold)
-        _check_share("nms_iou", self.nms_iou)
-        for label, threshold in self.class_thresholds.items():
-            _check_share("class_threshold", threshold, f"{label} ")
-        for name in ("chunked_size", "top_k", "per_text", "batch_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise OptionError(name, value, "give a number of at least 1")
-        if self.size is not None:
-            shorter, longer = self.size
-            if not 32 <= shorter <= longer <= 10_000:
-                raise OptionError(
-                    "size", f"{shorter},{longer}", "give the shorter side, then the longer, 32 .. 10000 px"
-                )
-        self._check_tiles()
-
-    @property
-    def has_crops(self) -> bool:
-        """Each image is detected in several crops or sizes."""
-        return self.tta or self.tile is not None
-
-    def _check_tiles(self) -> None:
-        if self.tile is None:
-            if self.overlap is not None:
-                raise OptionError("overlap", f"{self.overlap:g}", "it is of tiles; give a tile size too")
-            return
-        if self.tile < SMALLEST_TILE:
-            raise OptionError("tile", self.tile, f"give a side of at least {SMALLEST_TILE} pixels, such as 800")
-        if self.overlap is None:
-            object.__setattr__(self, "overlap", OVERLAP)
-        elif not 0 <= self.overlap <= 0.9:
-            raise OptionError("overlap", f"{self.overlap:g}", "give a share of the tile from 0 to 0.9")
-
-
-class DetectKeywords(TypedDict, total=False):
-    """The fields of `DetectOptions` as keyword arguments."""
-
-    threshold: float
-    class_thresholds: Mapping[str, float]
-    negatives: str | Sequence[str]
-    chunked_size: int | None
-    top_k: int | None
-    per_text: int
-    nms_iou: float | None
-    agnostic_nms: bool
-    size: tuple[int, int] | None
-    batch_size: int
-    tta: bool
-    tile: int | None
-    overlap: float | None
-    knowledge: Mapping[str, str] | None
-
-
-def as_tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
-    """Several texts; a single str is one of them, not its letters."""
-    return (texts,) if isinstance(texts, str) else tuple(texts)
-
-
-def _check_share(name: str, value: float | None, of: str = "") -> None:
-    if value is not None and not 0 <= value <= 1:
-        raise OptionError(name, f"{of}{value:g}", "give a number from 0 to 1")

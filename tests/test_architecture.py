@@ -14,10 +14,10 @@ import glip_cli
 PACKAGE = Path(glip_cli.__file__).parent
 LAYERS = (
     "__main__ cli integrations doctor finetune annotate evaluation export runs detector inference checkpoints data "
-    "outputs prompts model types utils errors __init__"
+    "outputs prompts model options types utils errors __init__"
 ).split()
 """From top to bottom: a file imports from its own layer and from those below it."""
-WITHOUT_TORCH = ["outputs", "prompts", "types", "utils", "errors", "data/sources.py", "data/download.py"]
+WITHOUT_TORCH = ["outputs", "prompts", "options", "types", "utils", "errors", "data/sources.py", "data/download.py"]
 UPWARD = {("types.py", f"glip_cli.outputs.{name}") for name in ("images.plot", "records.record")}
 """What `Detections` draws and writes itself with, imported when it does."""
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -16,18 +16,17 @@ from PIL import Image
 from torch.testing import assert_close
 
 from glip_cli import Detector
-from glip_cli.cli.parse import parse_class_thresholds, parse_size
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DeviceError, OptionError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
-from glip_cli.inference.feature_options import FeatureOptions
 from glip_cli.inference.merge import merge, postprocess_options
 from glip_cli.inference.postprocess import RawDetections
 from glip_cli.inference.preprocess import preprocess
+from glip_cli.options import DetectOptions, FeatureOptions, parse_class_thresholds, parse_size
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.prompt import caption_prompt
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 from tests.shared import shared
 
 PROMPT = "circle . red square . small blue heart . star ."

@@ -15,7 +15,8 @@ from PIL import Image
 
 import glip_cli
 from glip_cli.errors import UsageError
-from glip_cli.types import Detections, DetectKeywords, DetectOptions
+from glip_cli.options import DetectKeywords, DetectOptions
+from glip_cli.types import Detections
 
 IMAGE = Image.new("RGB", (64, 48), "white")
 FOUND = Detections(

@@ -21,6 +21,7 @@ from glip_cli.detector import Detector, ImageFeatures
 from glip_cli.errors import ImageError, PromptError, without_frames
 from glip_cli.inference.device import out_of_memory
 from glip_cli.inference.preprocess import PreprocessedImage, preprocess
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.prompts.chunking import label_ids, notes_of_tokens
 from glip_cli.prompts.noun_phrases import Tagger
@@ -29,7 +30,7 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader, failed_record
 from glip_cli.runs.runner import MOST_WORKERS
-from glip_cli.types import Detections, DetectOptions, Prompt
+from glip_cli.types import Detections, Prompt
 
 Read = tuple[list[Captioned], PreprocessedImage | ImageError]
 """An image with all its sentences."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import note_dtype, parse_size
+from glip_cli.cli.parse import note_dtype
 from glip_cli.errors import OutputError, UsageError
+from glip_cli.options import DetectOptions
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ Images = Annotated[
 ]  # fmt: skip
 Threshold = Annotated[
     float,
-    typer.Option("--threshold", metavar="SCORE", rich_help_panel=options.KEEP, help="Keep boxes that score higher."),
+    typer.Option("--threshold", metavar="SCORE", rich_help_panel=flags.KEEP, help="Keep boxes that score higher."),
 ]  # fmt: skip
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
                  help="grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas."),
 ]  # fmt: skip
 
@@ -56,13 +57,13 @@ def annotate(
     captions: Captions = None,
     images: Images = None,
     threshold: Threshold = 0.5,
-    nms_iou: options.NmsIou = None,
-    loading: options.ModelFlags,
-    size: options.Size = None,
-    out_dir: options.OutDir = Path("annotated"),
+    suppression: flags.NmsIou,
+    loading: flags.ModelFlags,
+    resizing: flags.Size,
+    out_dir: flags.OutDir = Path("annotated"),
     format: Format = None,
-    going: options.RunFlags,
-    manner: options.CommonFlags,
+    going: flags.RunFlags,
+    manner: flags.CommonFlags,
 ) -> None:
     """Ground the phrases of captions: data to train on, or pre-labels for people."""
     if captions is None:
@@ -78,9 +79,7 @@ def annotate(
     shard = Shard.of_environment()
     notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
-    from glip_cli.types import DetectOptions
-
-    options = DetectOptions(threshold=threshold, nms_iou=nms_iou, size=parse_size(size) if size else None)
+    options = DetectOptions(threshold=threshold, **suppression, **resizing)
     check_earlier(out_dir, formats, (), going.overwrite)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
     say_survey(found, notes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes, print_line
 from glip_cli.cli.exit import end_run, stopping
@@ -35,23 +35,23 @@ EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run 
 
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
                  help="Besides results.jsonl: coco, mmdet, yolo, voc, labelstudio, csv, json; repeatable."),
 ]  # fmt: skip
 SaveVis = Annotated[
-    bool, typer.Option("--save-vis", rich_help_panel=options.OUTPUT, help="Save each image with its boxes.")
+    bool, typer.Option("--save-vis", rich_help_panel=flags.OUTPUT, help="Save each image with its boxes.")
 ]
 Ray = Annotated[
     str | None,
-    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=options.HOW, show_default=False,
+    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=flags.HOW, show_default=False,
                  help="Run on a Ray cluster: the one that is there, or --ray=ADDRESS."),
 ]  # fmt: skip
 Status = Annotated[
-    bool, typer.Option("--status", rich_help_panel=options.HOW, help="Say what --out-dir holds, and do nothing.")
+    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Say what --out-dir holds, and do nothing.")
 ]
 RayWorkers = Annotated[
     int | None,
-    typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=options.HOW, show_default=False,
+    typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
                  help="Models on the cluster; else one per GPU or machine."),
 ]  # fmt: skip
 
@@ -59,24 +59,26 @@ RayWorkers = Annotated[
 @command
 def batch(
     *,
-    inputs: options.Inputs = None,
-    question: options.DetectPromptFlags,
-    keeping: options.FilterFlags,
-    loading: options.ModelFlags,
-    onnx: options.Onnx = None,
-    compile: options.Compile = False,
-    viewing: options.ResizeFlags,
-    batch_size: options.AutoBatchSize = None,
-    out_dir: options.OutDir = Path("outputs"),
+    inputs: flags.Inputs = None,
+    asked: flags.PromptFlags,
+    beside: flags.Beside,
+    filters: flags.Filters,
+    thresholds: flags.Thresholds = None,
+    loading: flags.ModelFlags,
+    onnx: flags.Onnx = None,
+    compile: flags.Compile = False,
+    resizing: flags.Resizing,
+    batch_size: flags.AutoBatchSize = None,
+    out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
     save_vis: SaveVis = False,
-    save_crop: options.SaveCrop = False,
-    palette: options.Palette = "bright",
-    going: options.RunFlags,
+    save_crop: flags.SaveCrop = False,
+    palette: flags.Palette = "bright",
+    going: flags.RunFlags,
     ray: Ray = None,
     ray_workers: RayWorkers = None,
     status: Status = False,
-    manner: options.CommonFlags,
+    manner: flags.CommonFlags,
 ) -> None:
     """Detect in many images. Run it again to resume."""
     if status:
@@ -99,8 +101,9 @@ def batch(
     formats = read_formats(format, "jsonl", WRITERS)
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette)
     served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
-    prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
-    options = read_options(question, keeping, viewing, prompt, read_batch_size(batch_size, loading.device))
+    prompt = read_prompt(asked, notes, offline, own_labels(asked, loading, served))
+    size = read_batch_size(batch_size, loading.device)
+    options = read_options(beside | filters | resizing, prompt, thresholds, size)
     # refuses what names no image, before the model is loaded
     passed = Passed()
     sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
@@ -127,7 +130,7 @@ def batch(
         compiled = detector.compile_prompt(prompt, options)
         runner = Runner(detector, compiled, options, going.workers)
         engine = LocalEngine(runner, annotated)
-    notes.note(*compiled.notes, *threshold_notes(keeping, engine.model))
+    notes.note(*compiled.notes, *threshold_notes(thresholds, engine.model))
     settings = settings_of(engine.model, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],

@@ -6,30 +6,51 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from glip_cli.cli.console import say_error
 from glip_cli.errors import DataError, GlipError, OptionError, OutputError, UnknownModelError, UsageError
 from glip_cli.utils.interrupt import INTERRUPTED
+from glip_cli.utils.option import Option
+
+Values = dict[str, Any]
+"""Of flags, by the names of their fields."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """`Annotated[Values, Fields(Options, ...)]` is an argument that stands for flags, made of fields of `Options`.
+
+    Attributes:
+        names: which fields, in the order of the help; () for all that are options.
+        given: only what is typed is in the dict, as other defaults depend on what is not known yet.
+    """
+
+    options: type
+    names: tuple[str, ...] = ()
+    given: bool = False
+
+    def chosen(self) -> dict[str, Field[Any]]:
+        there = {one.name: one for one in fields(self.options) if "option" in one.metadata}
+        return {name: there[name] for name in self.names or there}
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """The function as typer can take it.
 
-    An argument whose type is a dataclass stands for the flags that are its fields. It ends with one line for what a
-    person can mend, and without a traceback, unless there is a flag --debug, which was given.
+    An argument whose type is a dataclass stands for the flags that are its fields; see also `Fields`. An error that
+    the user can correct ends it with one line and an exit code, or with a traceback under --debug.
     """
-    kinds = get_type_hints(function, include_extras=True)
-    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
+    types = get_type_hints(function, include_extras=True)
 
     @functools.wraps(function)
     def run(**flags: Any) -> None:
         try:
-            function(**_gathered(groups, flags))
+            function(**{name: _argument(kind, name, flags) for name, kind in types.items() if name != "return"})
         except (GlipError, OSError, UnicodeEncodeError) as error:
             if flags.get("debug") and not isinstance(error, BrokenPipeError):
                 raise
@@ -38,30 +59,60 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             print("glip: interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
-    parameters = list(_spread(function, kinds, groups))
+    parameters = [flag for one in signature(function).parameters.values() for flag in _flags(one, types[one.name])]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
-def _spread(function: Callable[..., None], kinds: Mapping[str, Any], groups: Mapping[str, Any]) -> Iterator[Parameter]:
-    """The parameters of a function, the fields of a dataclass in its place."""
-    for name, parameter in signature(function).parameters.items():
-        if name not in groups:
-            yield parameter.replace(annotation=kinds[name], kind=Parameter.KEYWORD_ONLY)
-            continue
-        types = get_type_hints(groups[name], include_extras=True)
-        for field in fields(groups[name]):
-            default = Parameter.empty if field.default is MISSING else field.default
-            yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[field.name])
+def _fields_in(kind: Any) -> Fields | None:
+    return next((mark for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Fields)), None)
 
 
-def _gathered(groups: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the function: flags of a group as its dataclass, the others by themselves."""
-    members = {name: [field.name for field in fields(group)] for name, group in groups.items()}
-    gathered = {name: group(**{field: flags[field] for field in members[name]}) for name, group in groups.items()}
-    within = {field for names in members.values() for field in names}
-    return gathered | {name: value for name, value in flags.items() if name not in within}
+def _flags(argument: Parameter, kind: Any) -> Iterator[Parameter]:
+    """The flags that one argument of a command stands for."""
+    if group := _fields_in(kind):
+        types = get_type_hints(group.options)
+        for name, one in group.chosen().items():
+            yield _flag(one, types[name], group.given)
+    elif is_dataclass(kind):
+        types = get_type_hints(kind, include_extras=True)
+        for one in fields(kind):
+            default = Parameter.empty if one.default is MISSING else one.default
+            yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[one.name])
+    else:
+        yield argument.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY)
+
+
+def _flag(one: Field[Any], kind: Any, given: bool) -> Parameter:
+    """A field with an `Option` as typer's parameter."""
+    about: Option = one.metadata["option"]
+    default = None if given or one.default is MISSING or about.parse or about.typed else one.default
+    kind = about.typed or kind
+    flag = typer.Option(
+        *(about.flags or (f"--{one.name.replace('_', '-')}",)),
+        metavar=about.metavar, rich_help_panel=about.panel, help=about.help, show_default=about.show_default,
+    )  # fmt: skip
+    annotation: Any = Annotated[kind | None if default is None else kind, flag]
+    return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _argument(kind: Any, name: str, flags: Mapping[str, Any]) -> Any:
+    """The value of one argument of the command, of the flags that stand for it."""
+    if group := _fields_in(kind):
+        values = {name: _value(one, flags[name]) for name, one in group.chosen().items()}
+        return {name: value for name, value in values.items() if value is not None}
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return kind(**{one.name: flags[one.name] for one in fields(kind)})
+    return flags[name]
+
+
+def _value(one: Field[Any], typed: Any) -> Any:
+    parse = one.metadata["option"].parse
+    if typed is None or typed == []:
+        return None
+    return parse(typed) if parse else typed
 
 
 def _ended(error: Exception) -> int:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from glip_cli.cli.options import ALIASES, OPTIONAL_VALUES
+from glip_cli.cli.flags import ALIASES, OPTIONAL_VALUES
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, image_bar
 from glip_cli.cli.exit import interruptible
@@ -25,56 +25,54 @@ from glip_cli.cli.parse import (
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from glip_cli.types import DetectOptions, Prompt
+    from glip_cli.options import DetectOptions
+    from glip_cli.types import Prompt
 
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
 
 Explain = Annotated[
-    bool, typer.Option("--explain", rich_help_panel=options.WHAT, help="Show how the model reads each label.")
-]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=options.MODEL, help="Images at once.")
+    bool, typer.Option("--explain", rich_help_panel=flags.WHAT, help="Show how the model reads each label.")
 ]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=options.OUTPUT, show_default=False,
+    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
                  help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
 ]  # fmt: skip
 NoSaveVis = Annotated[
-    bool, typer.Option("--no-save-vis", rich_help_panel=options.OUTPUT, help="Save no annotated images.")
+    bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Save no annotated images.")
 ]
-NoSavePred = Annotated[
-    bool, typer.Option("--no-save-pred", rich_help_panel=options.OUTPUT, help="Save no result files.")
-]
+NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Save no result files.")]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", rich_help_panel=options.OUTPUT, help="Remove what formats wrote in --out-dir before."),
+    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove what formats wrote in --out-dir before."),
 ]
-Show = Annotated[bool, typer.Option("--show", rich_help_panel=options.OUTPUT, help="Open each image in a window.")]
+Show = Annotated[bool, typer.Option("--show", rich_help_panel=flags.OUTPUT, help="Open each image in a window.")]
 
 
 @command
 def detect(
     *,
-    inputs: options.Inputs = None,
-    question: options.DetectPromptFlags,
+    inputs: flags.Inputs = None,
+    asked: flags.PromptFlags,
+    beside: flags.Beside,
     explain: Explain = False,
-    keeping: options.FilterFlags,
-    loading: options.ModelFlags,
-    onnx: options.Onnx = None,
-    compile: options.Compile = False,
-    viewing: options.ResizeFlags,
-    batch_size: BatchSize = 1,
-    out_dir: options.OutDir = Path("outputs"),
+    filters: flags.Filters,
+    thresholds: flags.Thresholds = None,
+    loading: flags.ModelFlags,
+    onnx: flags.Onnx = None,
+    compile: flags.Compile = False,
+    resizing: flags.Resizing,
+    batch: flags.BatchSize,
+    out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
-    json_: options.Json = False,
+    json_: flags.Json = False,
     no_save_vis: NoSaveVis = False,
     no_save_pred: NoSavePred = False,
-    save_crop: options.SaveCrop = False,
+    save_crop: flags.SaveCrop = False,
     overwrite: Overwrite = False,
     show: Show = False,
-    palette: options.Palette = "bright",
-    manner: options.CommonFlags,
+    palette: flags.Palette = "bright",
+    manner: flags.CommonFlags,
 ) -> None:
     """Detect what you name in images."""
     from glip_cli.data.image_files_below import Passed
@@ -85,8 +83,8 @@ def detect(
     notes, offline = Notes(manner.quiet), manner.offline
     bar = DownloadBar(notes)
     served = open_onnx(onnx, **vars(loading), compile=compile)
-    prompt = read_prompt(question, notes, offline, own_labels(question, loading, served))
-    options = read_options(question, keeping, viewing, prompt, batch_size)
+    prompt = read_prompt(asked, notes, offline, own_labels(asked, loading, served))
+    options = read_options(beside | filters | resizing | batch, prompt, thresholds)
     formats = read_formats(format, "json", WRITERS)
     formats = [] if no_save_pred else formats
     if explain and not inputs and served:
@@ -114,7 +112,7 @@ def detect(
     note_dtype(loading, notes)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
     compiled = detector.compile_prompt(prompt, options)
-    notes.note(*compiled.notes, *threshold_notes(keeping, detector.name))
+    notes.note(*compiled.notes, *threshold_notes(thresholds, detector.name))
     if explain:
         print_explanation(compiled.chunks)
     runner = Runner(detector, compiled, options, keep_images=True)
@@ -135,7 +133,7 @@ def detect(
     summary.close(files)
 
 
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: options.ModelFlags, notes: Notes) -> None:
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.ModelFlags, notes: Notes) -> None:
     """`--explain` without an image needs a tokenizer, and no weights of a named model."""
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import print_json, print_line
 from glip_cli.utils.text_format import counted
@@ -26,10 +26,10 @@ Verify = Annotated[bool, typer.Option("--verify", help="Read all of the cache an
 @command
 def doctor(
     context: typer.Context,
-    offline: options.Offline = False,
+    offline: flags.Offline = False,
     verify: Verify = False,
     json_: AsJson = False,
-    debug: options.Debug = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Tell what works here, and how to mend what does not; exit code 1 where there is something to mend."""
     from glip_cli.doctor import examine, problems

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glip_cli.cli import evaluate_options as own
-from glip_cli.cli import options
-from glip_cli.cli.command import command
+from glip_cli.cli import evaluate_flags as own
+from glip_cli.cli import flags
+from glip_cli.cli.command import Values, command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
-from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions, read_views
+from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,24 +43,24 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 def evaluate(
     *,
     chosen: own.DatasetFlags,
-    loading: options.ModelFlags,
-    compile: options.Compile = False,
-    viewing: options.ResizeFlags,
-    knowledge: options.Knowledge = None,
-    batch_size: options.AutoBatchSize = None,
-    out_dir: options.OutDir = Path("outputs"),
+    loading: flags.ModelFlags,
+    compile: flags.Compile = False,
+    resizing: flags.Resizing,
+    knowledge: flags.Knowledge,
+    batch_size: flags.AutoBatchSize = None,
+    out_dir: flags.OutDir = Path("outputs"),
     report: own.ReportFlags,
-    going: options.RunFlags,
-    manner: options.CommonFlags,
+    going: flags.RunFlags,
+    manner: flags.CommonFlags,
 ) -> None:
     """Score a model on a data set, or a file of results."""
-    check(chosen.dataset, viewing, knowledge)
+    check(chosen.dataset, resizing, knowledge)
     check_flags(chosen.dataset, {**vars(chosen), **vars(report)})
 
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
+    from glip_cli.options import DetectOptions
     from glip_cli.runs.shards import Shard
-    from glip_cli.types import DetectOptions
 
     shard = Shard.of_environment()
     notes = Notes(manner.quiet or not shard.speaks)
@@ -74,9 +74,7 @@ def evaluate(
         out=out_dir,
         load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(notes)},
         base=DetectOptions(
-            knowledge=read_definitions(knowledge),
-            batch_size=read_batch_size(batch_size, loading.device),
-            **read_views(viewing),
+            batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing
         ),
         follow=lambda total: BatchBar(notes, lambda: total, noun),
         note=notes.note,
@@ -96,11 +94,11 @@ def evaluate(
     finish(session, notes)
 
 
-def check(dataset: str, viewing: options.ResizeFlags, knowledge: Path | None) -> None:
+def check(dataset: str, resizing: Values, knowledge: Values) -> None:
     """Raises UsageError for what no data set is, and for what does not go with one."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")
-    if dataset == "flickr30k" and (viewing.tile or viewing.tta):
+    if dataset == "flickr30k" and ("tile" in resizing or resizing["tta"]):
         raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
     if dataset == "flickr30k" and knowledge:
         raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glip_cli.cli.console import Notes, print_line
-from glip_cli.cli.evaluate_options import DatasetFlags, ReportFlags
+from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
 from glip_cli.evaluation.boxes import (

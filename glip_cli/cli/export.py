@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, print_json
 from glip_cli.errors import UsageError
@@ -19,30 +19,30 @@ EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=options.OUTPUT, show_default=False,
+    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
                  help="The file to write; else MODEL.onnx here."),
 ]  # fmt: skip
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=options.WHAT, show_default=False,
+    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=flags.WHAT, show_default=False,
                  help="A prompt that becomes part of the file, which then takes pixels only. Else any prompt."),
 ]  # fmt: skip
 Opset = Annotated[
     int,
-    typer.Option("--opset", metavar="N", rich_help_panel=options.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
+    typer.Option("--opset", metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=options.OUTPUT, help="Say on stdout what was written.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Say on stdout what was written.")]
 
 
 @command
 def export(
     *,
     texts: Texts = None,
-    source: options.ModelSourceFlags,
+    source: flags.ModelSourceFlags,
     out: Out = None,
     opset: Opset = 20,
     json: Json = False,
-    manner: options.CommonFlags,
+    manner: flags.CommonFlags,
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
     from glip_cli.prompts.labels import ambiguity_notes, parse_texts

@@ -8,65 +8,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glip_cli.cli import options
-from glip_cli.cli.command import command
+from glip_cli.cli import flags
+from glip_cli.cli.command import Fields, Values, command
 from glip_cli.cli.console import BatchBar, DownloadBar, Notes
 from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.parse import (
-    check_inputs,
-    note_dtype,
-    own_labels,
-    parse_size,
-    read_batch_size,
-    read_prompt,
-    split_values,
-)
+from glip_cli.cli.parse import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt
 from glip_cli.errors import UsageError
+from glip_cli.options import FeatureOptions
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     from glip_cli.inference.feature_extractor import Extractor
-    from glip_cli.inference.feature_options import FeatureOptions
     from glip_cli.runs.features import FeatureJob
     from glip_cli.types import Prompt
 
 EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
 
-Which = Annotated[
-    list[str] | None,
-    typer.Option("--which", metavar="KINDS", rich_help_panel=options.WHAT, show_default=False,
-                 help="backbone, fpn, and with a text fused, similarity, logits, text; else the first four."),
-]  # fmt: skip
-Pool = Annotated[
-    str,
-    typer.Option("--pool", metavar="HOW", rich_help_panel=options.WHAT, show_default=False,
-                 help="mean: one vector per map; else none."),
-]  # fmt: skip
+Features = Annotated[Values, Fields(FeatureOptions, ("which", "pool"))]
 SaveDtype = Annotated[
     str,
-    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=options.OUTPUT, show_default=False,
+    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=flags.OUTPUT, show_default=False,
                  help="float16 halves the files; else float32."),
 ]  # fmt: skip
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=options.HOW, help="Write files anew that are there.")
+    bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write files anew that are there.")
 ]
 
 
 @command
 def features(
     *,
-    inputs: options.Inputs = None,
-    words: options.PromptFlags,
-    which: Which = None,
-    pool: Pool = "none",
-    loading: options.ModelFlags,
-    size: options.Size = None,
-    batch_size: options.AutoBatchSize = None,
-    out_dir: options.OutDir = Path("features"),
+    inputs: flags.Inputs = None,
+    words: flags.PromptFlags,
+    features: Features,
+    loading: flags.ModelFlags,
+    resizing: flags.Size,
+    batch_size: flags.AutoBatchSize = None,
+    out_dir: flags.OutDir = Path("features"),
     save_dtype: SaveDtype = "float32",
     overwrite: Overwrite = False,
-    workers: options.Workers = None,
-    manner: options.CommonFlags,
+    workers: flags.Workers = None,
+    manner: flags.CommonFlags,
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.data.image_files_below import Passed
@@ -76,24 +58,17 @@ def features(
 
     inputs = check_inputs(inputs)
     notes, offline = Notes(manner.quiet), manner.offline
-    kinds = split_values(which) if which is not None else None
-    own = () if words.given or not kinds else labels_for(kinds, words, loading)
+    own = () if words.given else labels_for(features.get("which", ()), words, loading)
     prompt = read_prompt(words, notes, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
 
     from glip_cli.inference.feature_files import DTYPES
-    from glip_cli.inference.feature_options import FeatureOptions
     from glip_cli.runs.features import FeatureFolder, FeatureJob
 
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
-    chosen = FeatureOptions(
-        which=kinds,
-        pool=pool,
-        size=parse_size(size) if size else None,
-        batch_size=read_batch_size(batch_size, loading.device),
-    )
+    chosen = FeatureOptions(**features, **resizing, batch_size=read_batch_size(batch_size, loading.device))
     note_dtype(loading, notes)
     extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, notes)
     told: dict[str, Any] = {
@@ -101,7 +76,7 @@ def features(
         "prompt": prompt.text if prompt else "",
         "labels": prompt.labels if prompt else (),
     }
-    told |= {"which": extractor.which, "pool": pool, "saved": save_dtype}
+    told |= {"which": extractor.which, "pool": chosen.pool, "saved": save_dtype}
     told |= {"asked_size": tuple(extractor.image_size[:2]), "dtype": str(extractor.dtype).split(".")[-1]}
     folder = FeatureFolder(out_dir, told, save_dtype, overwrite)
     job = FeatureJob(extractor, folder, workers)
@@ -117,9 +92,9 @@ def features(
     finish(job, bar, notes)
 
 
-def labels_for(kinds: Sequence[str], words: options.PromptFlags, source: options.ModelSourceFlags) -> tuple[str, ...]:
+def labels_for(kinds: Sequence[str], words: flags.PromptFlags, source: flags.ModelSourceFlags) -> tuple[str, ...]:
     """The labels that the model was tuned for, where features of a text are wanted and no text is given."""
-    from glip_cli.inference.feature_options import OF_A_TEXT
+    from glip_cli.options import OF_A_TEXT
 
     return () if set(kinds).isdisjoint(OF_A_TEXT) else own_labels(words, source)
 
@@ -131,7 +106,7 @@ def load_extractor(
     from glip_cli.checkpoints.parts import load_backbone_parts
     from glip_cli.detector import Detector
     from glip_cli.inference.feature_extractor import backbone_extractor
-    from glip_cli.types import DetectOptions
+    from glip_cli.options import DetectOptions
 
     report = DownloadBar(notes)
     source = {key: load[key] for key in ("model", "weights", "offline")}

@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli import finetune_options as own
-from glip_cli.cli import options
+from glip_cli.cli import finetune_flags as own
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
 from glip_cli.cli.exit import interruptible, stopping
@@ -39,17 +39,17 @@ MOST_WORKERS = 4
 def finetune(
     *,
     data: own.DataFlags,
-    model: options.Model = None,
-    weights: options.Weights = None,
+    model: flags.Model = None,
+    weights: flags.Weights = None,
     init: own.Init = None,
-    bert: options.Bert = None,
-    device: options.Device = "auto",
-    tuning: own.TuningFlags,
-    out_dir: options.OutDir = Path("tuned"),
-    overwrite: options.Overwrite = False,
+    bert: flags.Bert = None,
+    device: flags.Device = "auto",
+    tuning: own.Tuning,
+    out_dir: flags.OutDir = Path("tuned"),
+    overwrite: flags.Overwrite = False,
     resume: own.GoOn = False,
     workers: own.Loaders = None,
-    manner: options.CommonFlags,
+    manner: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
     from glip_cli.finetune.checkpoint import TrainingFolder
@@ -58,7 +58,7 @@ def finetune(
     from glip_cli.finetune.settings import Settings, going_on
     from glip_cli.inference.device import dtype_notes
 
-    given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning.given()
+    given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning
     if resume and not overwrite:
         given = going_on(TrainingFolder(out_dir), given)
     settings = Settings.of(given)  # refuses what cannot be meant before anything is loaded

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from glip_cli.cli.console import Notes, print_json, print_line, say_error
 from glip_cli.cli.exit import leave_if_failed
-from glip_cli.cli.parse import split_values
 from glip_cli.errors import OutputError, UsageError
+from glip_cli.options import split_values
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:

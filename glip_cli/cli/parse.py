@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from glip_cli.cli.command import Values
 from glip_cli.cli.console import DownloadBar, Notes, stderr
-from glip_cli.cli.options import DetectPromptFlags, FilterFlags, ModelFlags, ModelSourceFlags, PromptFlags, ResizeFlags
+from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
 from glip_cli.errors import FetchError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.prompts.labels import parse_texts
 from glip_cli.utils.text_format import listed, quoted
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector
     from glip_cli.prompts.chunking import Chunk
-    from glip_cli.types import DetectOptions, Prompt, Span
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """'800,1333' -> (800, 1333); one number is both sides' limit. Raises UsageError."""
-    parts = text.replace("x", ",").split(",")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() for part in parts):
-        raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333")
-    return int(parts[0]), int(parts[-1])
-
-
-def parse_class_thresholds(items: list[str]) -> dict[str, float]:
-    """['cat=0.5'] -> {'cat': 0.5}; the last '=' counts, so a label may hold one. Raises UsageError."""
-    thresholds = {}
-    for item in items:
-        label, equals, value = item.rpartition("=")
-        try:
-            thresholds[label] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals or not label:
-            raise UsageError(f"--class-threshold {item}: write LABEL=SCORE, as in --class-threshold cat=0.5")
-    return thresholds
+    from glip_cli.types import Prompt, Span
 
 
 def check_inputs(inputs: Sequence[str] | None) -> list[str]:
@@ -46,11 +27,6 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     if not inputs:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
     return list(inputs)
-
-
-def split_values(values: Sequence[str]) -> tuple[str, ...]:
-    """The values of a flag that is repeated or has commas between them."""
-    return tuple(value.strip() for text in values for value in text.split(",") if value.strip())
 
 
 def own_labels(words: PromptFlags, source: ModelSourceFlags, served: Detector | None = None) -> tuple[str, ...]:
@@ -142,37 +118,24 @@ def _noun_phrases(text: str, notes: Notes, offline: bool) -> tuple[Span, ...]:
     return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(notes)))
 
 
-def read_options(
-    question: DetectPromptFlags, keeping: FilterFlags, viewing: ResizeFlags, prompt: Prompt, batch_size: int
-) -> DetectOptions:
-    """What the flags of `detect` and `batch` ask for besides the prompt. Raises UsageError."""
-    from glip_cli.prompts.labels import parse_texts
-    from glip_cli.types import DetectOptions
+def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None, batch_size: int = 1) -> DetectOptions:
+    """What the flags ask for besides the prompt; `thresholds` is a file, which --class-threshold beats.
 
-    return DetectOptions(
-        threshold=keeping.threshold,
-        class_thresholds=_class_thresholds(keeping, prompt),
-        negatives=parse_texts(question.negative) if question.negative else (),
-        chunked_size=question.chunked_size,
-        top_k=keeping.top_k,
-        nms_iou=keeping.nms_iou,
-        agnostic_nms=keeping.agnostic_nms,
-        knowledge=read_definitions(question.knowledge),
-        batch_size=batch_size,
-        **read_views(viewing),
-    )
+    Raises UsageError.
+    """
+    values = {"batch_size": batch_size, **values, **read_definitions(values)}
+    if negatives := values.get("negatives"):
+        values["negatives"] = parse_texts(negatives)
+    if thresholds:
+        values["class_thresholds"] = _thresholds_of(thresholds, prompt) | values.get("class_thresholds", {})
+    return DetectOptions(**values)
 
 
-def read_views(viewing: ResizeFlags) -> dict[str, Any]:
-    """As fields of DetectOptions. Raises UsageError."""
-    return {**vars(viewing), "size": parse_size(viewing.size) if viewing.size else None}
-
-
-def read_definitions(knowledge: Path | None) -> Mapping[str, str] | None:
-    """Raises UsageError."""
+def read_definitions(values: Values) -> Values:
+    """The definitions in the file of --knowledge, if it is given. Raises UsageError."""
     from glip_cli.prompts.definitions import read_knowledge
 
-    return read_knowledge(knowledge) if knowledge else None
+    return {"knowledge": read_knowledge(values["knowledge"])} if "knowledge" in values else {}
 
 
 def read_batch_size(asked: int | None, device: str) -> int:
@@ -192,27 +155,23 @@ def note_dtype(loading: ModelFlags, notes: Notes) -> None:
         notes.note(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
 
 
-def _class_thresholds(keeping: FilterFlags, prompt: Prompt) -> dict[str, float]:
-    """Those of --thresholds FILE for labels of the prompt, and over them those of --class-threshold."""
-    chosen: dict[str, float] = {}
-    if keeping.thresholds:
-        from glip_cli.evaluation.calibrate import read_thresholds
+def _thresholds_of(file: Path, prompt: Prompt) -> dict[str, float]:
+    """Those for labels of the prompt. Raises UsageError where there are none."""
+    from glip_cli.evaluation.calibrate import read_thresholds
 
-        chosen = {
-            label: value for label, value in read_thresholds(keeping.thresholds).items() if label in prompt.labels
-        }
-        if not chosen:
-            raise UsageError(f"--thresholds {keeping.thresholds}: none of its labels is asked for")
-    return chosen | parse_class_thresholds(keeping.class_threshold or [])
+    chosen = {label: value for label, value in read_thresholds(file).items() if label in prompt.labels}
+    if not chosen:
+        raise UsageError(f"--thresholds {file}: none of its labels is asked for")
+    return chosen
 
 
-def threshold_notes(keeping: FilterFlags, model: str) -> list[str]:
+def threshold_notes(file: Path | None, model: str) -> list[str]:
     """What is odd about --thresholds FILE, now that the model is known."""
-    if keeping.thresholds is None:
+    if file is None:
         return []
     from glip_cli.evaluation.calibrate import of_another_model
 
-    return list(filter(None, [of_another_model(keeping.thresholds, model)]))
+    return list(filter(None, [of_another_model(file, model)]))
 
 
 def print_explanation(chunks: Sequence[Chunk]) -> None:

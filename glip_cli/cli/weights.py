@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli import options
+from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import DownloadBar, Notes, print_json, print_line
 
@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per l
 
 @app.command("list", epilog="Example: glip weights list --json")
 @command
-def list_(json: Json = False, debug: options.Debug = False) -> None:
+def list_(json: Json = False, debug: flags.Debug = False) -> None:
     """Show every model that has a name, and which are here."""
     from glip_cli.checkpoints import registry
 
@@ -54,9 +54,7 @@ def list_(json: Json = False, debug: options.Debug = False) -> None:
 
 @app.command(epilog="Example: glip weights fetch glip-t")
 @command
-def fetch(
-    name: Name, quiet: options.Quiet = False, offline: options.Offline = False, debug: options.Debug = False
-) -> None:
+def fetch(name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False, debug: flags.Debug = False) -> None:
     """Download a model, verify it and keep it converted; print where it lies."""
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.parts import fetch_parts
@@ -66,7 +64,7 @@ def fetch(
 
 @app.command(epilog="Example: glip weights info glip_tiny_mmdet-c24ce662.pth")
 @command
-def info(file: File, json: Json = False, debug: options.Debug = False) -> None:
+def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
     """Tell what a checkpoint file is, without building the model."""
     from glip_cli.checkpoints.load import info as read_info
 
@@ -97,8 +95,8 @@ def convert(
         typer.Argument(metavar="FILE", help="A checkpoint of any kind; with --adapter a name too.", show_default=False),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
-    adapter: options.Adapter = None,
-    debug: options.Debug = False,
+    adapter: flags.Adapter = None,
+    debug: flags.Debug = False,
 ) -> None:
     """Write a checkpoint of any kind as safetensors in this package's names; with what tuning added to it."""
     from glip_cli.checkpoints.load import convert as write

@@ -19,11 +19,11 @@ from glip_cli.errors import ImageError
 from glip_cli.evaluation.flickr30k import Item as Sentence
 from glip_cli.evaluation.flickr30k import item_prompt
 from glip_cli.inference.preprocess import preprocess
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, record
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.read_image import ImageReader, failed_record
-from glip_cli.types import DetectOptions
 
 OPTIONS: Mapping[str, Any] = {"threshold": 0.0}
 """Fields of `DetectOptions`: the protocol takes every box that post-processing leaves."""

@@ -17,8 +17,8 @@ from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write
 from glip_cli.evaluation.predictions import Predictions, Results, image_names, unread
 from glip_cli.evaluation.report.sections import write_report
 from glip_cli.evaluation.session import Session
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
 from glip_cli.runs.journal import read_records
-from glip_cli.types import PRE_NMS_SCORE_THRESHOLD
 
 DETECTIONS = "detections"
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.chunking import vocabulary_notes
@@ -23,7 +24,7 @@ from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.run_dir import Progress, RunFolder, settings_of
 from glip_cli.runs.runner import Runner
 from glip_cli.runs.shards import Shard
-from glip_cli.types import DetectOptions, Prompt
+from glip_cli.types import Prompt
 
 
 class Follower(AbstractContextManager["Follower"], Protocol):

@@ -20,9 +20,10 @@ from glip_cli.export.pieces import OUTPUTS, output_names
 from glip_cli.inference.preprocess import DIVISOR, resized_size
 from glip_cli.model.config import LabelConfig
 from glip_cli.model.head import RawOutput
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.concepts import ConceptTokenizer
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 
 RAW = 1e-3
 """How much raw numbers may differ.

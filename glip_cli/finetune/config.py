@@ -8,12 +8,12 @@ are divided by the whole step's positives.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from glip_cli.checkpoints.finetuned import MODES
-from glip_cli.errors import UsageError
+from glip_cli.errors import OptionError, UsageError
+from glip_cli.utils.option import HOW, POSITIVE, TUNING, Constraint, as_typed, at_least, check_options, one_of, option
 
 EPOCHS, EPOCHS_UNWATCHED = 200, 12  # officially 200 are an upper limit, and validation stops far earlier
 OF_MODE: dict[str, dict[str, float]] = {
@@ -43,59 +43,106 @@ OPTIMIZERS = ("adamw", "muon")
 SMALLEST, LARGEST = 32, 10_000  # sides of an image in pixels
 
 
+def parse_steps(text: str) -> tuple[float, ...]:
+    """ "0.67,0.89" -> (0.67, 0.89). Raises UsageError."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--steps {text}: give shares of the training, as 0.67,0.89") from None
+
+
+def parse_sides(text: str) -> tuple[int, ...]:
+    """ "480,560,640" -> (480, 560, 640). Raises UsageError."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--size {text}: give shorter sides in pixels, as 480,560,640; the longer one is --max-size")
+    return tuple(map(int, parts))
+
+
+def _is_side(pixels: int) -> bool:
+    return SMALLEST <= pixels <= LARGEST
+
+
+_SIDES = Constraint(
+    lambda sides: all(map(_is_side, sides)), f"give sides of {SMALLEST} to {LARGEST} pixels, as 480,560,640"
+)
+_LIMIT = Constraint(_is_side, f"give a limit of {SMALLEST} to {LARGEST} pixels")
+_DECAY = Constraint(lambda decay: 0 <= decay < 1, "give a decay from 0 to below 1, as 0.999")
+_RISING = Constraint(
+    lambda steps: all(0 < a < b < 1 for a, b in zip((1e-9, *steps), steps, strict=False)),
+    "give rising shares of the training, as 0.67,0.89",
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """Raises UsageError, naming the flag, for a value that cannot be meant."""
+    """Each field is a flag. Raises OptionError for a value that is not allowed."""
 
-    mode: str = "full"
-    optimizer: str = "adamw"  # "muon" for the matrices between features, then with adamw for the rest
-    lr: float = 1e-4  # of all but the text side
-    language_lr: float = 1e-5  # of the text side: BERT; glip-nano's names and word pieces
-    muon_lr: float | None = None  # of what Muon moves; None: lr
-    level_factor: float = 2.0  # by which the levels of the logits learn faster, as biases do
-    weight_decay: float = 0.05  # biases have none
-    freeze_backbone_at: int = 2  # mode full: -1 freezes nothing, 2 the patch embedding and the first stage
-    lora_rank: int | None = None
-    lora_alpha: float | None = None
-    epochs: int = EPOCHS
-    batch_size: int = 4  # images per process and batch
-    accumulation: int = 1  # batches per step
-    warmup: int = 0  # steps in which the rates rise from a thousandth
-    schedule: str = "auto"  # "auto": x0.1 when AP stands still; "steps": at `steps`; "cosine": to 1 %; "constant"
-    steps: tuple[float, ...] = (0.67, 0.89)  # shares of the training
-    step_patience: int = 3  # validations without a better AP before the rates fall
-    patience: int = 8  # validations worse than the best before the end
-    clip: float = 1.0  # largest norm of all gradients together
-    size: tuple[int, ...] = ()  # shorter sides, one of them at random; (): from 6 to 10 tenths of the model's
-    max_size: int | None = None  # limit of the longer side; None: the model's
-    bf16: bool = False
-    ema: float = 0.0  # decay of the average of the weights that is validated and kept; 0: none
-    checkpointing: bool = False  # forget activations and compute them again: slower, far less memory
-    seed: int = 10
-    save_every: int = 500  # steps between two states to resume from; each epoch ends with one too
+    mode: str = option(
+        "full", "What trains: full (default), head, prompt (an offset to the text) or lora.", TUNING, "MODE",
+        allowed=one_of(MODES),
+    )  # fmt: skip
+    optimizer: str = option(
+        "adamw", "adamw; or muon for matrices, adamw for the rest.", TUNING, "NAME", allowed=one_of(OPTIMIZERS)
+    )
+    lr: float = option(
+        1e-4, "Learning rate: 1e-4; prompt 0.05, lora 1e-3; glip-mini, -nano: docs.", TUNING, "RATE", allowed=POSITIVE
+    )
+    language_lr: float = option(
+        1e-5, "Learning rate of the text side: 1e-5; lora 1e-4; more: docs.", TUNING, "RATE", allowed=POSITIVE
+    )
+    muon_lr: float | None = option(
+        None, "Learning rate of what Muon trains; else --lr.", TUNING, "RATE", allowed=POSITIVE
+    )
+    level_factor: float = option(2.0, "How much faster the logits' level learns: 2.", TUNING, "X", allowed=POSITIVE)
+    weight_decay: float = option(0.05, "0.05; prompt 0.25. Biases have none.", TUNING, "X", allowed=at_least(0))
+    freeze_backbone_at: int = option(
+        2, "Full: 2 keeps the patches and the first stage, 5 all stages, -1 none.", TUNING, "N"
+    )
+    lora_rank: int | None = option(None, "LoRA rank: 4.", TUNING, "N")
+    lora_alpha: float | None = option(None, "LoRA alpha: twice the rank.", TUNING, "X")
+    epochs: int = option(EPOCHS, "At most 200 with --val, 12 without.", TUNING, "N", allowed=at_least(1))
+    size: tuple[int, ...] = option(
+        (), "Shorter sides, one at random; else 480,560,...,800, for glip-mini 96 to 160.", TUNING, "S,S",
+        typed=str, parse=parse_sides, allowed=_SIDES,
+    )  # fmt: skip
+    max_size: int | None = option(
+        None, "Limit of the longer side: 1333; glip-mini 320.", TUNING, "PIXELS", allowed=_LIMIT
+    )
+    batch_size: int = option(
+        4, "Images at once, 4; halved where memory is short.", TUNING, "N",
+        flags=("--batch-size", "-b"), allowed=at_least(1),
+    )  # fmt: skip
+    accumulation: int = option(1, "Batches per step.", TUNING, "N", allowed=at_least(1))
+    warmup: int = option(0, "Steps in which the rates rise.", TUNING, "STEPS", allowed=at_least(0))
+    schedule: str = option(
+        "auto", "auto: rates fall when AP stands still; steps; cosine; constant.", TUNING, "NAME",
+        allowed=one_of(SCHEDULES),
+    )  # fmt: skip
+    steps: tuple[float, ...] = option(
+        (0.67, 0.89), "Shares of the training at which rates fall: 0.67,0.89.", TUNING, "X,Y",
+        typed=str, parse=parse_steps, allowed=_RISING,
+    )  # fmt: skip
+    step_patience: int = option(3, "Epochs without a better AP before rates fall: 3.", TUNING, "N", allowed=at_least(0))
+    patience: int = option(8, "Epochs below the best AP before the end: 8.", TUNING, "N", allowed=at_least(1))
+    clip: float = option(1.0, "Largest norm of the gradients: 1.", TUNING, "X", allowed=POSITIVE)
+    bf16: bool = option(
+        False, "bfloat16 where it suffices; the default on GPUs that have it.", TUNING, flags=("--bf16/--no-bf16",)
+    )
+    ema: float = option(0.0, "Keep a moving average of the weights, as 0.999.", TUNING, "DECAY", allowed=_DECAY)
+    checkpointing: bool = option(False, "Compute activations twice: far less memory.", TUNING)
+    seed: int = option(10, "Of all that is random: 10.", TUNING, "N", allowed=at_least(0))
+    save_every: int = option(
+        500, "Steps between states to resume from: 500, and each epoch's end.", HOW, "STEPS", allowed=at_least(1)
+    )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation", "patience", "save_every"):
-            _check(getattr(self, name) >= 1, self, name, "give a number of at least 1")
-        for name in ("warmup", "step_patience", "seed", "weight_decay"):
-            value = getattr(self, name)
-            _check(math.isfinite(value) and value >= 0, self, name, "give a number of at least 0")
-        for name in ("lr", "language_lr", "muon_lr", "level_factor", "clip"):
-            value = getattr(self, name)
-            _check(value is None or (math.isfinite(value) and value > 0), self, name, "give a number greater than 0")
-        _check(self.mode in MODES, self, "mode", f"there are {', '.join(MODES)}")
-        _check(0 <= self.ema < 1, self, "ema", "give a decay from 0 to below 1, as 0.999")
-        _check(self.schedule in SCHEDULES, self, "schedule", f"there are {', '.join(SCHEDULES)}")
-        _check(self.optimizer in OPTIMIZERS, self, "optimizer", f"there are {', '.join(OPTIMIZERS)}")
-        small = self.optimizer == "adamw" or self.mode == "full"
-        _check(small, self, "optimizer", "the other modes train few matrices; it goes with --mode full")
-        _check(self.muon_lr is None or self.optimizer == "muon", self, "muon_lr", "it goes with --optimizer muon")
-        good = all(SMALLEST <= side <= LARGEST for side in self.size)
-        _check(good, self, "size", f"give sides of {SMALLEST} to {LARGEST} pixels, as 480,560,640")
-        good = self.max_size is None or SMALLEST <= self.max_size <= LARGEST
-        _check(good, self, "max_size", f"give a limit of {SMALLEST} to {LARGEST} pixels")
-        rising = all(0 < a < b < 1 for a, b in zip((1e-9, *self.steps), self.steps, strict=False))
-        _check(rising, self, "steps", "give rising shares of the training, as 0.67,0.89")
+        check_options(self)
+        if self.optimizer != "adamw" and self.mode != "full":
+            advice = "the other modes train few matrices; it goes with --mode full"
+            raise OptionError("optimizer", self.optimizer, advice)
+        if self.muon_lr is not None and self.optimizer != "muon":
+            raise OptionError("muon_lr", as_typed(self.muon_lr), "it goes with --optimizer muon")
 
     @classmethod
     def of(cls, mode: str = "full", *, watched: bool, architecture: str = "", **given: Any) -> TrainConfig:
@@ -120,32 +167,7 @@ class TrainConfig:
         plain, own = vars(TrainConfig()), vars(self)
         shown = [*SHOWN[:2], *SHOWN_OF_MODE.get(self.mode, ()), *SHOWN[2:]]
         shown += [name for name in FIELDS if own[name] != plain[name] and name not in shown]
-        return ", ".join(f"{name.replace('_', '-')} {_as_typed(own[name])}" for name in shown)
-
-
-def parse_steps(text: str) -> tuple[float, ...]:
-    """ "0.67,0.89" -> (0.67, 0.89). Raises UsageError."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--steps {text}: give shares of the training, as 0.67,0.89") from None
-
-
-def parse_sides(text: str) -> tuple[int, ...]:
-    """ "480,560,640" -> (480, 560, 640). Raises UsageError."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise UsageError(f"--size {text}: give shorter sides in pixels, as 480,560,640; the longer one is --max-size")
-    return tuple(map(int, parts))
-
-
-def _check(good: bool, recipe: TrainConfig, name: str, way_out: str) -> None:
-    if not good:
-        raise UsageError(f"--{name.replace('_', '-')} {_as_typed(getattr(recipe, name))}: {way_out}")
-
-
-def _as_typed(value: Any) -> Any:
-    return ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
+        return ", ".join(f"{name.replace('_', '-')} {as_typed(own[name])}" for name in shown)
 
 
 FIELDS = tuple(field.name for field in fields(TrainConfig))

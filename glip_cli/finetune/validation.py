@@ -19,12 +19,12 @@ from glip_cli.evaluation.predictions import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.distributed import Distributed
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import Runner
-from glip_cli.types import DetectOptions
 from glip_cli.utils.text_format import counted
 
 Scores = dict[str, float | None]

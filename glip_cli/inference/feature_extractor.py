@@ -12,7 +12,6 @@ from torch import Tensor
 
 from glip_cli.errors import PromptError
 from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype
-from glip_cli.inference.feature_options import FeatureOptions, choose
 from glip_cli.inference.features import LEVELS, Features, Placement
 from glip_cli.inference.postprocess import label_scores
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
@@ -22,6 +21,7 @@ from glip_cli.model.csp import CspBackbone
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.model.swin import Backbone
+from glip_cli.options import FeatureOptions, choose_features
 from glip_cli.prompts.chunking import Chunk
 
 Thing = TypeVar("Thing")
@@ -83,7 +83,7 @@ class Extractor:
     @property
     def which(self) -> tuple[str, ...]:
         """The kinds that are made."""
-        return choose(self.options, self.model is not None, self.text is not None)
+        return choose_features(self.options, self.model is not None, self.text is not None)
 
     def prepare(self, image: Image.Image) -> PreprocessedImage:
         """An upright RGB image, resized for the network."""

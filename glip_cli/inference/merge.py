@@ -8,8 +8,9 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from glip_cli.inference.postprocess import PostprocessOptions, RawDetections
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 
 
 def postprocess_options(compiled: CompiledPrompt, options: DetectOptions) -> PostprocessOptions:

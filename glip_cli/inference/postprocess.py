@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, nms
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.boxes import decode
 from glip_cli.model.head import RawOutput
-from glip_cli.types import PRE_NMS_SCORE_THRESHOLD
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torchvision.ops import batched_nms, nms
 from glip_cli.inference.postprocess import RawDetections
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, preprocess, resized_size
 from glip_cli.model.boxes import area
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 
 Size = tuple[int, int]
 Range = tuple[float, float]

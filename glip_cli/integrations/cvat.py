@@ -19,8 +19,9 @@ from PIL import Image
 from glip_cli.data.image_io import read_image
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.labels import parse_texts
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 
 
 class DetectionFunction:

@@ -26,7 +26,7 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.errors import GlipError, UsageError
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record

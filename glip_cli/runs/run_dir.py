@@ -28,7 +28,7 @@ from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from glip_cli.runs.retry import Retries, fold
 from glip_cli.runs.shards import Listed, Shard, Shards
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.earlier import clear_earlier
 from glip_cli.outputs.formats import NAMED, WRITERS
 from glip_cli.outputs.files import FileNames, json_bytes

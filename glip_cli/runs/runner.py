@@ -26,7 +26,7 @@ from glip_cli.detector import Detector
 from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.data.sources import ImageInput
 from glip_cli.types import Detections

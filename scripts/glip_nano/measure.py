@@ -29,7 +29,7 @@ from glip_cli import Detector
 from glip_cli.data.image_io import read_image
 from glip_cli.detector import ImageFeatures
 from glip_cli.inference.preprocess import preprocess
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 
 SYNONYMS = {
     "automobile": "car", "kitten": "cat", "puppy": "dog", "sofa": "couch", "television": "tv", "bike": "bicycle",

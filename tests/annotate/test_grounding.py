@@ -19,11 +19,11 @@ from glip_cli.data.captions import read_captions
 from glip_cli.detector import Detector
 from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data.sets import GroundingItem
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, Record, error_record, record
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.prompts.spans import read_brackets
 from glip_cli.runs.items import Item
-from glip_cli.types import DetectOptions
 from tests.annotate.examples import WORDS, captioned, draw, write_jsonl, write_tar
 from tests.shared import shared
 

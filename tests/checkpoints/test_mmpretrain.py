@@ -24,8 +24,8 @@ from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.inference.feature_extractor import backbone_extractor
 from glip_cli.inference.feature_files import read
-from glip_cli.inference.feature_options import FeatureOptions
 from glip_cli.model.config import ARCHITECTURES
+from glip_cli.options import FeatureOptions
 from tests import recipe
 from tests.checkpoints.support import foreign, manifest, small_state
 from tests.shared import golden

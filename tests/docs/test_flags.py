@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from glip_cli.cli.app import app
-from glip_cli.cli.options import ALIASES
+from glip_cli.cli.flags import ALIASES
 from tests.docs.pages import ROOT, code_spans, pages, text_of
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")

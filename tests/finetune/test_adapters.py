@@ -36,8 +36,9 @@ from glip_cli.finetune.tuning import Tuning, select
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import to_prompt
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 from tests import forked
 
 MINI = registry.find("glip-mini")

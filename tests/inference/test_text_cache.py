@@ -20,7 +20,7 @@ from glip_cli.detector import Detector
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.utils.lru_cache import LastUsed
 
 IMAGES = [draw_scene(np.random.default_rng(seed), 64, 64).image for seed in range(2)]

@@ -33,8 +33,9 @@ from glip_cli.inference.tiling import (
     to_crop_coordinates,
     to_image_coordinates,
 )
+from glip_cli.options import DetectOptions
 from glip_cli.runs.runner import Runner
-from glip_cli.types import Detections, DetectOptions
+from glip_cli.types import Detections
 
 SIZE = (160, 320)
 PROMPT = "circle . red square . star . triangle . heart . ring . moon . cross ."

@@ -22,9 +22,9 @@ from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.definitions import knowledge_chunks, read_knowledge
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
-from glip_cli.types import DetectOptions
 
 KNOWLEDGE = {"red star": "a star with five points that is red", "moon": "part of a circle, white or yellow"}
 LABELS = ("red star", "square", "moon")

@@ -19,7 +19,7 @@ from glip_cli.runs.ray import Job, _started, load_reader
 from glip_cli.cli.app import run as glip
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.prompt import label_prompt
 from tests.runs.process import ASKED, batch, finish, lines, start

@@ -17,7 +17,7 @@ from glip_cli.runs.run_dir import RunFolder, settings_of
 from glip_cli.runs.journal import Counts
 from glip_cli.runs.shards import Shard
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.prompts.prompt import label_prompt
 from tests.runs.examples import SETTINGS, MadeEngine, do, items
 

@@ -25,7 +25,7 @@ from glip_cli.detector import Detector
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage
-from glip_cli.types import DetectOptions
+from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.types import Detections

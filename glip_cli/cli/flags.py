@@ -11,6 +11,10 @@ from typing import Annotated
 
 import typer
 
+from glip_cli.cli.command import Fields, Values
+from glip_cli.options import DetectOptions
+from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT
+
 ALIASES = {
     "--text": "--texts",
     "--labels": "--texts",
@@ -27,10 +31,6 @@ ALIASES = {
 OPTIONAL_VALUES = {"--ray": "auto"}
 """Flags that may stand alone, and what they mean then; a value of theirs needs the equals sign."""
 
-WHAT, KEEP = "What to find", "What to keep"
-MODEL, OUTPUT, HOW = "Model", "Output", "How to run"
-
-
 # --- flags that a command takes by themselves
 
 
@@ -38,16 +38,6 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
                    help="Image, folder (recursive), glob, URL, @list.txt, or - for paths on stdin."),
-]  # fmt: skip
-Knowledge = Annotated[
-    Path | None,
-    typer.Option("--knowledge", metavar="FILE", rich_help_panel=WHAT, show_default=False,
-                 help="What labels mean, json or toml: for glip-t-a."),
-]  # fmt: skip
-NmsIou = Annotated[
-    float | None,
-    typer.Option("--nms-iou", metavar="IOU", rich_help_panel=KEEP, show_default=False,
-                 help="Of boxes overlapping more, keep the best: 0.6; glip-nano 0.45."),
 ]  # fmt: skip
 Model = Annotated[
     str | None,
@@ -83,11 +73,6 @@ Compile = Annotated[
     bool,
     typer.Option("--compile", rich_help_panel=MODEL,
                  help="By torch.compile: minutes at first, for many images of few shapes."),
-]  # fmt: skip
-Size = Annotated[
-    str | None,
-    typer.Option("--size", metavar="SHORT,LONG", rich_help_panel=MODEL, show_default=False,
-                 help="Resize to these sides, not the model's."),
 ]  # fmt: skip
 AutoBatchSize = Annotated[
     int | None,
@@ -159,50 +144,20 @@ class PromptFlags:
         return bool(self.texts or self.caption is not None or self.phrases or self.tokens_positive)
 
 
-@dataclass(frozen=True)
-class DetectPromptFlags(PromptFlags):
-    """What to find, beside what, and how it is put to the model."""
-
-    negative: Annotated[
-        list[str] | None,
-        typer.Option("--negative", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
-                     help="Labels that compete for boxes but are not reported."),
-    ] = None  # fmt: skip
-    chunked_size: Annotated[
-        int | None,
-        typer.Option("--chunked-size", "-s", metavar="N", rich_help_panel=WHAT, show_default=False,
-                     help="Labels per text; else as many as fit."),
-    ] = None  # fmt: skip
-    knowledge: Knowledge = None
-
-
-@dataclass(frozen=True)
-class FilterFlags:
-    """Which of the boxes that were found are reported."""
-
-    threshold: Annotated[
-        float, typer.Option("--threshold", metavar="SCORE", rich_help_panel=KEEP,
-                            help="Keep detections that score higher."),
-    ] = 0.3  # fmt: skip
-    class_threshold: Annotated[
-        list[str] | None,
-        typer.Option("--class-threshold", metavar="LABEL=SCORE", rich_help_panel=KEEP, show_default=False,
-                     help="For one label; repeatable."),
-    ] = None  # fmt: skip
-    thresholds: Annotated[
-        Path | None,
-        typer.Option("--thresholds", metavar="FILE", rich_help_panel=KEEP, show_default=False,
-                     help="For each label, as glip eval --calibrate wrote it."),
-    ] = None  # fmt: skip
-    top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", metavar="N", rich_help_panel=KEEP, show_default=False,
-                     help="The best N of each image."),
-    ] = None  # fmt: skip
-    nms_iou: NmsIou = None
-    agnostic_nms: Annotated[
-        bool, typer.Option("--agnostic-nms", rich_help_panel=KEEP, help="Also among boxes of different labels.")
-    ] = False
+Beside = Annotated[Values, Fields(DetectOptions, ("negatives", "chunked_size", "knowledge"))]
+Filters = Annotated[
+    Values, Fields(DetectOptions, ("threshold", "class_thresholds", "top_k", "nms_iou", "agnostic_nms"))
+]
+NmsIou = Annotated[Values, Fields(DetectOptions, ("nms_iou",))]
+BatchSize = Annotated[Values, Fields(DetectOptions, ("batch_size",))]
+Knowledge = Annotated[Values, Fields(DetectOptions, ("knowledge",))]
+Size = Annotated[Values, Fields(DetectOptions, ("size",))]
+Resizing = Annotated[Values, Fields(DetectOptions, ("size", "tile", "overlap", "tta"))]
+Thresholds = Annotated[
+    Path | None,
+    typer.Option("--thresholds", metavar="FILE", rich_help_panel=KEEP, show_default=False,
+                 help="For each label, as glip eval --calibrate wrote it."),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,26 +180,6 @@ class ModelFlags(ModelSourceFlags):
         typer.Option("--dtype", metavar="DTYPE", rich_help_panel=MODEL, show_default=False,
                      help="auto (float32), bfloat16 or float16."),
     ] = "auto"  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ResizeFlags:
-    """At which sizes, and in which parts, the model sees an image."""
-
-    size: Size = None
-    tile: Annotated[
-        int | None,
-        typer.Option("--tile", metavar="N", rich_help_panel=MODEL, show_default=False,
-                     help="Also ask in tiles of N x N pixels."),
-    ] = None  # fmt: skip
-    overlap: Annotated[
-        float | None,
-        typer.Option("--overlap", metavar="SHARE", rich_help_panel=MODEL, show_default=False,
-                     help="Shared by neighbouring tiles; else 0.2."),
-    ] = None  # fmt: skip
-    tta: Annotated[
-        bool, typer.Option("--tta", rich_help_panel=MODEL, help="Ask at 12 scales (glip-nano: 3), also mirrored: slow.")
-    ] = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glip_cli.cli.options import OUTPUT
+from glip_cli.utils.option import OUTPUT
 
 DATA = "Data"
 

@@ -1,0 +1,97 @@
+"""The flags of `glip finetune` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glip_cli.cli.command import Fields, Values
+from glip_cli.finetune.config import TrainConfig
+from glip_cli.utils.option import HOW, MODEL, TRAIN
+
+Init = Annotated[
+    str | None,
+    typer.Option("--init", metavar="random|FILE", rich_help_panel=MODEL, show_default=False,
+                 help="Begin with random weights, or with the image side of FILE and all else random."),
+]  # fmt: skip
+GoOn = Annotated[
+    bool,
+    typer.Option(
+        "--resume", rich_help_panel=HOW, help="Go on with the training in --out-dir; --epochs N may be added."
+    ),
+]
+Loaders = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=0, rich_help_panel=HOW, show_default=False,
+                 help="Processes that prepare batches; 0: none but this."),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """What is trained and measured on."""
+
+    train: Annotated[
+        list[Path] | None,
+        typer.Option("--train", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
+                     help="COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N; repeatable."),
+    ] = None  # fmt: skip
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
+                     help="The folder of the images, for all --train or for each; else beside them."),
+    ] = None  # fmt: skip
+    share: Annotated[
+        list[float] | None,
+        typer.Option("--share", metavar="X", rich_help_panel=TRAIN, show_default=False,
+                     help="How often an epoch goes through a --train: one for each."),
+    ] = None  # fmt: skip
+    val: Annotated[
+        Path | None,
+        typer.Option("--val", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
+                     help="Validate on it after each epoch: keep the best, end when it falls."),
+    ] = None  # fmt: skip
+    val_images: Annotated[
+        Path | None,
+        typer.Option("--val-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
+                     help="The folder of its images; else that of --images."),
+    ] = None  # fmt: skip
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
+                     help="Train on N images per class."),
+    ] = None  # fmt: skip
+    shot_seed: Annotated[
+        int | None,
+        typer.Option("--shot-seed", metavar="N", min=0, rich_help_panel=TRAIN, show_default=False,
+                     help="Which of them, 3 by default; 30 and 300 are usual too."),
+    ] = None  # fmt: skip
+    keep_check: Annotated[
+        str | None,
+        typer.Option("--keep-check", metavar="FILE|scenes", rich_help_panel=TRAIN, show_default=False,
+                     help="COCO json that shows what is forgotten; or scenes, drawn ones, which glip-mini knows."),
+    ] = None  # fmt: skip
+    keep_images: Annotated[
+        Path | None,
+        typer.Option("--keep-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
+                     help="The folder of its images; else beside it."),
+    ] = None  # fmt: skip
+    keep_limit: Annotated[
+        int | None,
+        typer.Option("--keep-limit", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
+                     help="Only its first N images."),
+    ] = None  # fmt: skip
+
+    def given(self) -> dict[str, Any]:
+        return given(**vars(self))
+
+
+Tuning = Annotated[Values, Fields(TrainConfig, given=True)]
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in flags.items() if value is not None and value != []}

@@ -1,0 +1,82 @@
+"""An option is defined once, as a field of a dataclass: its type, default, help and constraint.
+
+`glip_cli.cli.command` makes the flag of it, and with the flag the key of --config and the GLIP_ variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import OptionError
+
+WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
+TRAIN, TUNING = "Training data", "Tuning"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Which values are allowed, and the advice for all others."""
+
+    allows: Callable[[Any], bool]
+    advice: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a flag needs besides the field's name, type and default.
+
+    Attributes:
+        panel: the heading of the help under which it stands.
+        flags: its spellings; () for the name of the field.
+        typed: the type of its values on the command line, where that is not the field's.
+        parse: from such a value to the field's.
+    """
+
+    help: str
+    panel: str
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+    typed: Any = None
+    parse: Callable[[Any], Any] | None = None
+    show_default: bool = False
+    allowed: Constraint | None = None
+
+
+def option(default: Any, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
+    """A field with an `Option`; `more` are its other attributes. A mapping, which has no hash, is not hashed."""
+    metadata = {"option": Option(help, panel, metavar, **more)}
+    if default == {}:
+        return field(default_factory=dict, hash=False, metadata=metadata)
+    return field(default=default, hash=False if more.get("typed") is Path else None, metadata=metadata)
+
+
+def check_options(options: Any) -> None:
+    """Raise OptionError for the first field whose value is not None and not allowed."""
+    for one in fields(options):
+        allowed = one.metadata["option"].allowed if "option" in one.metadata else None
+        value = getattr(options, one.name)
+        if allowed and value is not None and not allowed.allows(value):
+            raise OptionError(one.name, as_typed(value), allowed.advice)
+
+
+def as_typed(value: Any) -> Any:
+    """(0.67, 0.89) -> "0.67,0.89"; a float without needless digits."""
+    if isinstance(value, tuple | list):
+        return ",".join(str(as_typed(item)) for item in value)
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def at_least(least: float) -> Constraint:
+    return Constraint(lambda value: math.isfinite(value) and value >= least, f"give a number of at least {least:g}")
+
+
+def one_of(names: Sequence[str]) -> Constraint:
+    return Constraint(lambda value: value in names, f"there are {', '.join(names)}")
+
+
+POSITIVE = Constraint(lambda value: math.isfinite(value) and value > 0, "give a number greater than 0")
+SHARE = Constraint(lambda value: 0 <= value <= 1, "give a number from 0 to 1")
