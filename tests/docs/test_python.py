@@ -16,6 +16,7 @@ from tests.shared import shared
 CASES = blocks("python")
 
 
+@pytest.mark.filterwarnings("ignore:skipped .*broken.jpg")  # which a page passes over on purpose
 @pytest.mark.parametrize("block", CASES, ids=lambda block: block.name)
 def test_it_runs(block: Block, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if "load_tagger" in block.text:

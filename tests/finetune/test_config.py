@@ -72,8 +72,7 @@ def test_glip_nano_has_lower_rates() -> None:
 
 def test_settings_in_words() -> None:
     assert str(TrainConfig.of("prompt", watched=False, size=(96, 160), clip=2.0)) == (
-        "mode prompt, lr 0.05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, "
-        "size 96,160, clip 2"
+        "mode prompt, lr 0.05, weight-decay 0.25, batch-size 4, epochs 12, schedule steps, seed 10, size 96,160, clip 2"
     )
 
 
