@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -135,17 +136,26 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 NODE = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
 
 
+@contextmanager
+def node(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A node of a cluster; at the end all of its processes are killed, since on a busy machine Ray may never stop."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster that asks for a token, as Ray starts them."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-enough-length-for-ray-to-take-it")
     start = [*RAY, "start", "--head", "--port=6398", "--include-dashboard=false", "--block", *NODE]
-    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
+    with node(start) as process:
         assert process.stdout is not None
         assert any("Ray runtime started" in line for line in process.stdout)
         yield "127.0.0.1:6398"
-        process.terminate()
 
 
 @pytest.mark.long
@@ -165,12 +175,11 @@ def test_a_node_that_does_not_see_the_images_gets_none(scenes: Path, tmp_path: P
     if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("needs the right to mount")
     mounted = 'mount --bind "$0" "$1" && shift 1 && exec "$@"'
-    node = ["unshare", "-m", "sh", "-c", mounted, str(tmp_path / "empty"), str(scenes)]
-    with subprocess.Popen([*node, *RAY, "start", f"--address={head}", "--block", *NODE]) as blind:
+    blind = ["unshare", "-m", "sh", "-c", mounted, str(tmp_path / "empty"), str(scenes)]
+    with node([*blind, *RAY, "start", f"--address={head}", "--block", *NODE]):
         many = [scenes] * 8  # the second worker may start long after the first
         command = batch(*many, "-o", tmp_path / "run", f"--ray={head}", "--ray-workers", "2")
         code, output = finish(command, env=dict(os.environ))
-        blind.terminate()
     assert code == 0, output
     assert "does not see" in output
     assert lines(tmp_path / "run/results.jsonl") == 8 * len(list(scenes.glob("*.png")))
