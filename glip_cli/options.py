@@ -70,7 +70,7 @@ class DetectOptions:
         0.3, "Keep detections that score higher.", KEEP, "SCORE", show_default=True, allowed=SHARE
     )
     class_thresholds: Mapping[str, float] = option(
-        {}, "For one label; repeatable.", KEEP, "LABEL=SCORE",
+        {}, "Threshold of one label; repeatable.", KEEP, "LABEL=SCORE",
         flags=("--class-threshold",), typed=list[str], parse=parse_class_thresholds,
     )  # fmt: skip
     negatives: str | Sequence[str] = option(
@@ -78,23 +78,36 @@ class DetectOptions:
         flags=("--negative",), typed=list[str],
     )  # fmt: skip
     chunked_size: int | None = option(
-        None, "Labels per text; else as many as fit.", WHAT, "N", flags=("--chunked-size", "-s"), allowed=at_least(1)
+        None,
+        "Labels per text (default: as many as fit).",
+        WHAT,
+        "N",
+        flags=("--chunked-size", "-s"),
+        allowed=at_least(1),
     )
-    top_k: int | None = option(None, "The best N of each image.", KEEP, "N", allowed=at_least(1))
+    top_k: int | None = option(None, "Keep the best N of each image.", KEEP, "N", allowed=at_least(1))
     per_text: int = 100
     nms_iou: float | None = option(
-        None, "Of boxes overlapping more, keep the best: 0.6; glip-nano 0.45.", KEEP, "IOU", allowed=SHARE
+        None, "IoU above which only the best box stays: 0.6; glip-nano 0.45.", KEEP, "IOU", allowed=SHARE
     )
-    agnostic_nms: bool = option(False, "Also among boxes of different labels.", KEEP)
+    agnostic_nms: bool = option(False, "Suppress boxes of different labels too.", KEEP)
     size: tuple[int, int] | None = option(
-        None, "Resize to these sides, not the model's.", MODEL, "SHORT,LONG", typed=str, parse=parse_size, allowed=_SIZE
+        None,
+        "Resize to these sides (default: the model's).",
+        MODEL,
+        "SHORT,LONG",
+        typed=str,
+        parse=parse_size,
+        allowed=_SIZE,
     )
     batch_size: int = option(
         1, "Images at once.", MODEL, "N", flags=("--batch-size", "-b"), show_default=True, allowed=at_least(1)
     )
     tta: bool = option(False, "Detect at 12 scales (glip-nano: 3), also mirrored: slow.", MODEL)
     tile: int | None = option(None, "Also detect in tiles of N x N pixels.", MODEL, "N", allowed=_TILE)
-    overlap: float | None = option(None, "Shared by neighbouring tiles; else 0.2.", MODEL, "SHARE", allowed=_OVERLAP)
+    overlap: float | None = option(
+        None, "Overlap of neighbouring tiles (default 0.2).", MODEL, "SHARE", allowed=_OVERLAP
+    )
     knowledge: Mapping[str, str] | None = option(
         None, "Definitions of labels, json or toml: for glip-t-a.", WHAT, "FILE", typed=Path
     )

@@ -12,7 +12,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes
+from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import note_dtype
@@ -33,12 +33,12 @@ PANEL = "Captions"
 Captions = Annotated[
     Path | None,
     typer.Option("--captions", metavar="PATH", rich_help_panel=PANEL, show_default=False,
-                 help="jsonl or csv of image and caption, a folder of .txt beside images, or a webdataset tar."),
+                 help="Captions: jsonl or csv, a folder of .txt beside images, or a webdataset tar."),
 ]  # fmt: skip
 Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", rich_help_panel=PANEL, show_default=False,
-                 help="The folder of the images; else that of the captions."),
+                 help="Folder of the images (default: that of the captions)."),
 ]  # fmt: skip
 Threshold = Annotated[
     float,
@@ -65,7 +65,7 @@ def annotate(
     going: flags.RunFlags,
     manner: flags.CommonFlags,
 ) -> None:
-    """Ground the phrases of captions: data to train on, or pre-labels for people."""
+    """Ground the phrases of captions: data to train on, or pre-labels to correct."""
     if captions is None:
         raise UsageError(
             "--captions PATH is missing; for the same labels in every image: "
@@ -77,24 +77,24 @@ def annotate(
     from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
-    notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
+    console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
     options = DetectOptions(threshold=threshold, **suppression, **resizing)
     check_earlier(out_dir, formats, (), going.overwrite)
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
-    say_survey(found, notes)
+    say_survey(found, console)
 
     from glip_cli.annotate.engine import GroundingEngine
     from glip_cli.detector import Detector
     from glip_cli.runs.items import Item
 
-    bar = DownloadBar(notes)
+    bar = DownloadBar(console)
     tagger = None
     if found.unmarked:
         from glip_cli.checkpoints.tagger import load_tagger
 
         tagger = load_tagger(offline=offline, report=bar)
-    note_dtype(loading, notes)
+    note_dtype(loading, console)
     detector = Detector.load(**vars(loading), offline=offline, report=bar)
     chosen = asdict(options)
     del chosen["batch_size"]
@@ -107,22 +107,22 @@ def annotate(
     }
     engine = GroundingEngine(detector, options, tagger, going.workers, threading.Event())
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        follower = BatchBar(notes, lambda: shard.part_of(found.captions), "caption")
+        follower = BatchBar(console, lambda: shard.part_of(found.captions), "caption")
         with follower, stopping(engine.stop):
             items = map(Item, read_captions(captions, images, offline=offline))
             progress = folder.run(items, engine, follower.started, follower.add)
-        notes.note(*engine.notes)
+        console.warn(*engine.notes)
         if progress.complete and progress.speaks:
-            write(out_dir, folder.results, formats, notes)
-    finish(progress, follower, out_dir, Notes(manner.quiet or not progress.speaks), shard)
+            write(out_dir, folder.results, formats, console)
+    finish(progress, follower, out_dir, Console(manner.quiet or not progress.speaks), shard)
 
 
-def say_survey(found: Survey, notes: Notes) -> None:
+def say_survey(found: Survey, console: Console) -> None:
     bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
-    notes.say(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
+    console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
 
 
-def write(out_dir: Path, journal: Path, formats: Sequence[str], notes: Notes) -> None:
+def write(out_dir: Path, journal: Path, formats: Sequence[str], console: Console) -> None:
     """Make the files, and say what is in them."""
     from glip_cli.annotate.grounding import tally, write_formats
 
@@ -131,20 +131,20 @@ def write(out_dir: Path, journal: Path, formats: Sequence[str], notes: Notes) ->
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"cannot write to {out_dir}: {why}; make room, and run it again") from None
-    say_tally(tally(journal), notes)
+    say_tally(tally(journal), console)
 
 
-def say_tally(total: Tally, notes: Notes) -> None:
+def say_tally(total: Tally, console: Console) -> None:
     bare = f"; {total.without_phrase} have no noun phrase" if total.without_phrase else ""
-    notes.say(f"{total.grounded} of {counted(total.captions, 'caption')} have boxes, "
+    console.info(f"{total.grounded} of {counted(total.captions, 'caption')} have boxes, "
               f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
 
 
-def finish(progress: Progress, follower: BatchBar, out_dir: Path, notes: Notes, shard: Shard) -> None:
+def finish(progress: Progress, follower: BatchBar, out_dir: Path, console: Console, shard: Shard) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all failed, 3 when some did."""
     counts, new = progress.counts, follower.done
     failed = f", {counts.failed} failed" if counts.failed else ""
-    notes.say(f"{counted(counts.detections, 'box', 'es')}{failed}")
+    console.info(f"{counted(counts.detections, 'box', 'es')}{failed}")
     if new:
-        notes.say(f"{follower.seconds:.1f} s, {new / follower.seconds:.1f} captions/s")
-    end_run(progress, out_dir, notes, shard)
+        console.info(f"{follower.seconds:.1f} s, {new / follower.seconds:.1f} captions/s")
+    end_run(progress, out_dir, console, shard)

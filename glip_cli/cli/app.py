@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find in images what you name, with GLIP: the published models' exact answers.",
+    help="Open-vocabulary object detection with GLIP.",
     epilog="Example: glip detect photo.jpg --texts 'cat . remote .'",
 )
 app.command("detect", epilog=detect.EPILOG)(detect.detect)
@@ -79,6 +79,6 @@ def _misused(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return int(error.exit_code)
-    told = " ".join(error.format_message().split()).rstrip(".")
-    see = " See" if told.endswith("?") else "; see"
-    return fail(UsageError(f"{told}{see} {error.ctx.command_path if error.ctx else 'glip'} --help"))
+    text = " ".join(error.format_message().split()).rstrip(".")
+    see = " See" if text.endswith("?") else "; see"
+    return fail(UsageError(f"{text}{see} {error.ctx.command_path if error.ctx else 'glip'} --help"))

@@ -9,7 +9,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes, print_line
+from glip_cli.cli.console import BatchBar, Console, DownloadBar, print_line
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.onnx import open_onnx
 from glip_cli.cli.outputs import read_formats
@@ -44,15 +44,15 @@ SaveVis = Annotated[
 Ray = Annotated[
     str | None,
     typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=flags.HOW, show_default=False,
-                 help="Run on a Ray cluster: the one that is there, or --ray=ADDRESS."),
+                 help="Run on a Ray cluster: a local one, or --ray=ADDRESS."),
 ]  # fmt: skip
 Status = Annotated[
-    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Say what --out-dir holds, and do nothing.")
+    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Show how far the run in --out-dir is, and exit.")
 ]
 RayWorkers = Annotated[
     int | None,
     typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
-                 help="Models on the cluster; else one per GPU or machine."),
+                 help="Models on the cluster (default: one per GPU or machine)."),
 ]  # fmt: skip
 
 
@@ -97,11 +97,11 @@ def batch(
     shard = Shard.of_environment()
     if ray and shard.world > 1:
         raise UsageError("--ray and torchrun each spread the work; take one of them")
-    notes, offline = Notes(manner.quiet or not shard.speaks), manner.offline
+    console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, "jsonl", WRITERS)
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette)
     served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
-    prompt = read_prompt(asked, notes, offline, own_labels(asked, loading, served))
+    prompt = read_prompt(asked, console, offline, own_labels(asked, loading, served))
     size = read_batch_size(batch_size, loading.device)
     options = read_options(beside | filters | resizing, prompt, thresholds, size)
     # refuses what names no image, before the model is loaded
@@ -117,20 +117,20 @@ def batch(
     if ray:
         from glip_cli.runs.ray import Job, RayEngine, load_reader
 
-        reader = load_reader(load, DownloadBar(notes))
+        reader = load_reader(load, DownloadBar(console))
         compiled = reader.compile_prompt(prompt, options)
-        engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=notes.note)
+        engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=console.warn)
     else:
         from glip_cli.detector import Detector
         from glip_cli.runs.local import LocalEngine
         from glip_cli.runs.runner import Runner
 
-        note_dtype(loading, notes)
-        detector = served or Detector.load(**load, report=DownloadBar(notes))
+        note_dtype(loading, console)
+        detector = served or Detector.load(**load, report=DownloadBar(console))
         compiled = detector.compile_prompt(prompt, options)
         runner = Runner(detector, compiled, options, going.workers)
         engine = LocalEngine(runner, annotated)
-    notes.note(*compiled.notes, *threshold_notes(thresholds, engine.model))
+    console.warn(*compiled.notes, *threshold_notes(thresholds, engine.model))
     settings = settings_of(engine.model, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],
@@ -140,31 +140,33 @@ def batch(
     }
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
         count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=annotated.folders)))
-        bar = BatchBar(notes, count)
+        bar = BatchBar(console, count)
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats, names)
     met = passed.notes if progress.share_done else ()
-    notes.note(*((*runner.detector.notes, *runner.notes) if runner else ()), *met, *(drawn or names).notes)
-    finish(progress, bar, runner, out_dir, Notes(manner.quiet or not progress.speaks), shard)
+    console.warn(*((*runner.detector.notes, *runner.notes) if runner else ()), *met, *(drawn or names).notes)
+    finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)
 
 
-def finish(progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Path, notes: Notes, shard: Shard) -> None:
+def finish(
+    progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Path, console: Console, shard: Shard
+) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
-    notes.say(f"{counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
+    console.info(f"{counted(counts.images, 'image')}{f' ({new} now)' if progress.before else ''}, "
               f"{counts.detections} found{f', {counts.failed} failed' if counts.failed else ''}")  # fmt: skip
     if new:
         clock = runner.clock if runner else None
         waited = f"; the model waited for images {clock.waited_share:.0%} of the time" if clock and clock.model else ""
-        notes.say(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited}")
+        console.info(f"{bar.seconds:.1f} s, {new / bar.seconds:.1f} images/s{waited}")
     if runner and runner.effective_batch_size:
         size = runner.effective_batch_size
-        notes.say(f"memory allowed {counted(size, 'image')} at once: --batch-size {size}")
+        console.info(f"memory allowed {counted(size, 'image')} at once: --batch-size {size}")
     if counts.unavailable:
-        notes.say(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
-    end_run(progress, out_dir, notes, shard)
+        console.info(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
+    end_run(progress, out_dir, console, shard)
 
 
 def say_status(run: Path) -> None:

@@ -124,7 +124,7 @@ def _ended(error: Exception) -> int:
     if isinstance(error, UnicodeEncodeError):
         return fail(_unwritable(error))
     assert isinstance(error, OSError)
-    return fail(refused(error))  # a place that nobody foresaw would refuse
+    return fail(refused(error))  # from anywhere
 
 
 def fail(error: GlipError) -> int:

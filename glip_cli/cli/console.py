@@ -1,4 +1,4 @@
-"""What a person sees besides the results: notes and progress, on stderr; and JSON on stdout."""
+"""What the user sees: messages and progress on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+import rich.console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from glip_cli.errors import GlipError
@@ -31,7 +32,7 @@ from glip_cli.utils.text_format import counted, message, one_line
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -51,21 +52,26 @@ def print_line(text: str) -> None:
     print(one_line(text))
 
 
-class Notes:
-    """Remarks for the person, silenced by --quiet; errors are not."""
+class Console:
+    """Messages for the user on stderr, silenced by --quiet; errors are not."""
 
     def __init__(self, quiet: bool):
         self.quiet = quiet
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """One line, as `print_line`."""
         if not self.quiet:
             print(one_line(text), file=sys.stderr)
 
-    def note(self, *notes: str) -> None:
-        """A line for each thing that a person may want to know of the answers."""
+    def warn(self, *notes: str) -> None:
+        """A line for each thing that the user should know of the results."""
         for remark in notes:
-            self.say(f"note: {message(remark)}")
+            self.info(f"note: {message(remark)}")
+
+
+def print_table(table: Table, *, error: bool = False, soft_wrap: bool = True) -> None:
+    """A table on stdout, or on stderr; brackets in it are no markup."""
+    rich.console.Console(stderr=error, soft_wrap=soft_wrap, highlight=False, markup=False).print(table)
 
 
 def say_error(error: object) -> None:
@@ -76,14 +82,14 @@ def say_error(error: object) -> None:
 class DownloadBar:
     """Shows a download: a bar on a terminal, a line at its start and end elsewhere."""
 
-    def __init__(self, notes: Notes):
-        self._notes = notes
+    def __init__(self, console: Console):
+        self._console = console
         self._progress: Progress | None = None
 
     def started(self, name: str, url: str, total: int | None) -> None:
         size = f"{total / 1e6:,.0f} MB" if total else "size unknown"
-        self._notes.say(f"downloading {name} ({size}) from {url}")
-        if not self._notes.quiet and stderr.is_terminal:
+        self._console.info(f"downloading {name} ({size}) from {url}")
+        if not self._console.quiet and stderr.is_terminal:
             columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
             self._progress = Progress(*columns, TimeRemainingColumn(), console=stderr, transient=True)
             self._progress.start()
@@ -100,9 +106,9 @@ class DownloadBar:
 
 
 @contextmanager
-def image_bar(notes: Notes, total: int | None) -> Iterator[Callable[[], None]]:
+def image_bar(console: Console, total: int | None) -> Iterator[Callable[[], None]]:
     """A function to call after each image: a bar on a terminal, nothing elsewhere (each image has its own line)."""
-    if notes.quiet or not stderr.is_terminal or (total is not None and total < 3):
+    if console.quiet or not stderr.is_terminal or (total is not None and total < 3):
         yield lambda: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
@@ -119,10 +125,10 @@ class BatchBar:
         seconds: how long it watched.
     """
 
-    def __init__(self, notes: Notes, count: Callable[[], int] | None, noun: str = "image"):
+    def __init__(self, console: Console, count: Callable[[], int] | None, noun: str = "image"):
         """`count` tells how many there are in all; it may take long, so a thread calls it. `noun`: what is counted."""
         self.done, self.seconds = 0, 0.0
-        self._notes, self._count, self._noun = notes, count, noun
+        self._console, self._count, self._noun = console, count, noun
         self._total: int | None = None
         self._before = self._failed = 0
         self._begin = self._first = self._said = time.monotonic()
@@ -133,10 +139,10 @@ class BatchBar:
         self._before, self._begin = before, time.monotonic()
         self._said = self._begin
         if before:
-            self._notes.say(f"going on after {counted(before, self._noun)}")
-        if self._count and not self._notes.quiet:
+            self._console.info(f"going on after {counted(before, self._noun)}")
+        if self._count and not self._console.quiet:
             threading.Thread(target=self._learn_total, daemon=True).start()
-        if not self._notes.quiet and stderr.is_terminal:
+        if not self._console.quiet and stderr.is_terminal:
             nouns = TextColumn(f"{self._noun}s")
             columns = (BarColumn(), MofNCompleteColumn(), nouns, _Rate(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=stderr, transient=True)
@@ -155,7 +161,7 @@ class BatchBar:
             self._progress.update(self._task, completed=self._before + self.done, total=self._total)
         elif self.done > 1 and time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
-            self._notes.say(self._line((self.done - 1) / (self._said - self._first)))
+            self._console.info(self._line((self.done - 1) / (self._said - self._first)))
 
     def _line(self, rate: float) -> str:
         failed = f", {self._failed} failed" if self._failed else ""

@@ -9,7 +9,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import DownloadBar, Notes, image_bar
+from glip_cli.cli.console import Console, DownloadBar, image_bar
 from glip_cli.cli.exit import interruptible
 from glip_cli.cli.onnx import open_onnx
 from glip_cli.cli.outputs import Files, Summary, read_formats
@@ -39,12 +39,14 @@ Format = Annotated[
                  help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
 ]  # fmt: skip
 NoSaveVis = Annotated[
-    bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Save no annotated images.")
+    bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Do not save annotated images.")
 ]
-NoSavePred = Annotated[bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Save no result files.")]
+NoSavePred = Annotated[
+    bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Do not save result files.")
+]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove what formats wrote in --out-dir before."),
+    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove earlier results from --out-dir first."),
 ]
 Show = Annotated[bool, typer.Option("--show", rich_help_panel=flags.OUTPUT, help="Open each image in a window.")]
 
@@ -80,10 +82,10 @@ def detect(
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import WRITERS
 
-    notes, offline = Notes(manner.quiet), manner.offline
-    bar = DownloadBar(notes)
+    console, offline = Console(manner.quiet), manner.offline
+    bar = DownloadBar(console)
     served = open_onnx(onnx, **vars(loading), compile=compile)
-    prompt = read_prompt(asked, notes, offline, own_labels(asked, loading, served))
+    prompt = read_prompt(asked, console, offline, own_labels(asked, loading, served))
     options = read_options(beside | filters | resizing | batch, prompt, thresholds)
     formats = read_formats(format, "json", WRITERS)
     formats = [] if no_save_pred else formats
@@ -91,7 +93,7 @@ def detect(
         print_explanation(served.compile_prompt(prompt, options).chunks)
         return
     if explain and not inputs:
-        explain_alone(prompt, options, loading, notes)
+        explain_alone(prompt, options, loading, console)
         return
 
     inputs = check_inputs(inputs)
@@ -109,31 +111,31 @@ def detect(
     from glip_cli.detector import Detector
     from glip_cli.runs.runner import Runner
 
-    note_dtype(loading, notes)
+    note_dtype(loading, console)
     detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
     compiled = detector.compile_prompt(prompt, options)
-    notes.note(*compiled.notes, *threshold_notes(thresholds, detector.name))
+    console.warn(*compiled.notes, *threshold_notes(thresholds, detector.name))
     if explain:
         print_explanation(compiled.chunks)
     runner = Runner(detector, compiled, options, keep_images=True)
     files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)))
-    summary = Summary(notes)
+    summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
-    with interruptible(), files, image_bar(notes, total) as advance:
+    with interruptible(), files, image_bar(console, total) as advance:
         for outcome in runner(sources):
             summary.add(outcome, files.save(outcome, detector.name), json_)
             if show and not files.show(outcome):
                 show = False
                 place = f"look at {annotated.folders[0]}" if annotated.drawn else "leave out --no-save-vis"
-                notes.note(f"--show: no window can be opened here (is DISPLAY set?); {place}")
+                console.warn(f"--show: no window can be opened here (is DISPLAY set?); {place}")
             advance()
-    notes.note(*detector.notes, *runner.notes, *passed.notes, *files.names.notes)
+    console.warn(*detector.notes, *runner.notes, *passed.notes, *files.names.notes)
     summary.close(files)
 
 
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.ModelFlags, notes: Notes) -> None:
+def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.ModelFlags, console: Console) -> None:
     """`--explain` without an image needs a tokenizer, and no weights of a named model."""
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels
@@ -144,7 +146,7 @@ def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.ModelFl
     folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
     tokenizer = Tokenizer.from_dir(folder)
     tuned = tuned_labels(loading.model, weights=loading.weights, adapter=loading.adapter)
-    notes.note(*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
+    console.warn(*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
     if options.knowledge is not None:
         use_cls = registry.uses_cls(loading.model)
         print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip doctor --offline"
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read all of the cache and compare hashes; this may take long.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Hash every file of the cache (slow).")]
 
 
 @command
@@ -31,7 +31,7 @@ def doctor(
     json_: AsJson = False,
     debug: flags.Debug = False,
 ) -> None:
-    """Tell what works here, and how to mend what does not; exit code 1 where there is something to mend."""
+    """Check the installation and suggest fixes; exit code 1 where something needs one."""
     from glip_cli.doctor import examine, problems
 
     sections = examine(offline, verify, set(flags_of(context.find_root().command)))

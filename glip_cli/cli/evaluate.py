@@ -11,7 +11,7 @@ import typer
 from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import Values, command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes
+from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
 from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions
 from glip_cli.errors import UsageError
@@ -63,21 +63,21 @@ def evaluate(
     from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
-    notes = Notes(manner.quiet or not shard.speaks)
-    asked = EvalRequest(chosen, report, out_dir, notes)
+    console = Console(manner.quiet or not shard.speaks)
+    asked = EvalRequest(chosen, report, out_dir, console)
     if chosen.dt:
         score_file(asked, chosen.dt)
         return
-    note_dtype(loading, notes)
+    note_dtype(loading, console)
     noun = "sentence" if chosen.dataset == "flickr30k" else "image"
     session = Session(
         out=out_dir,
-        load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(notes)},
+        load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(console)},
         base=DetectOptions(
             batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing
         ),
-        follow=lambda total: BatchBar(notes, lambda: total, noun),
-        note=notes.note,
+        follow=lambda total: BatchBar(console, lambda: total, noun),
+        note=console.warn,
         shard=shard,
         overwrite=going.overwrite,
         retry_failed=going.retry_failed,
@@ -90,8 +90,8 @@ def evaluate(
             flickr(asked, session)
         else:
             boxes(asked, session)
-    notes.note(*session.detector.notes)
-    finish(session, notes)
+    console.warn(*session.detector.notes)
+    finish(session, console)
 
 
 def check(dataset: str, resizing: Values, knowledge: Values) -> None:
@@ -115,10 +115,10 @@ def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
         raise UsageError("--skip-missing does not go with --dt, for which no image need be there: leave it out")
 
 
-def finish(session: Session, notes: Notes) -> None:
+def finish(session: Session, console: Console) -> None:
     """Leave with 130 when stopped, 3 when images failed."""
     runs = session.progress.values()
     if any(not run.share_done for run in runs):
-        leave_stopped(notes)
+        leave_stopped(console)
     if any(run.counts.failed and not is_spared(run, session.shard) for run in runs):
         raise typer.Exit(SOME_FAILED)

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from glip_cli.cli.console import Notes, print_line
+from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
@@ -50,7 +49,7 @@ class EvalRequest:
     flags: DatasetFlags
     report: ReportFlags
     out: Path
-    notes: Notes
+    console: Console
 
     @property
     def dataset(self) -> str:
@@ -126,14 +125,14 @@ def score_file(asked: EvalRequest, dt: Path) -> None:
 
 
 def conclude(run: BoxRun, asked: EvalRequest, published: Sequence[PublishedValue]) -> None:
-    asked.notes.note(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
+    asked.console.warn(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
     show(run, published)
     files = list(run.files)
     if asked.report.calibrate:
         chosen, facts = best_thresholds(run.truth, run.results), run.facts
         write_thresholds(asked.report.calibrate, chosen, source=facts["dataset"], model=facts.get("model", ""))
         files.append(asked.report.calibrate)
-    asked.notes.say(f"saved {', '.join(map(str, files))}")
+    asked.console.info(f"saved {', '.join(map(str, files))}")
 
 
 def published_as(dataset: str, truth: GroundTruth) -> str:
@@ -164,7 +163,7 @@ def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) ->
         table.add_column(heading, justify="right" if heading else "left")
     for column in columns:
         table.add_row(column, *(row.get(column, "") for row in rows.values()))
-    Console(soft_wrap=True, highlight=False).print(table)
+    print_table(table)
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
@@ -193,7 +192,7 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
         raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(asked.split)}")
     runs: dict[str, BoxRun] = {}
     for one, path in there.items():
-        asked.notes.say(one.title)
+        asked.console.info(one.title)
         run = odinw_set(asked, session, one, path)
         if session.stop.is_set():
             return
@@ -205,7 +204,7 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
         show_facts(facts)
         show_rows(table)
         files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)
-        asked.notes.say(f"saved {', '.join(map(str, files))}")
+        asked.console.info(f"saved {', '.join(map(str, files))}")
 
 
 def failed_in(runs: Mapping[str, BoxRun]) -> dict[str, str]:
@@ -231,7 +230,7 @@ def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: P
     facts = {"model": session.detector.name, "settings": settings_in_words(session, COCO_RULES)}
     wanted = OutputOptions(asked.wanted.out / one.name, asked.wanted.report)
     run = score_boxes(task.truth, found, COCO_RULES.score, facts, wanted, task.images)
-    asked.notes.note(*run.truth.notes)
+    asked.console.warn(*run.truth.notes)
     return run
 
 
@@ -262,7 +261,7 @@ def flickr(asked: EvalRequest, session: Session) -> None:
     show_facts(facts)
     show_rows(recall_table(recalls))
     files = write_recalls(asked.wanted.out, recalls, facts, asked.wanted.report)
-    asked.notes.say(f"saved {', '.join(map(str, files))}")
+    asked.console.info(f"saved {', '.join(map(str, files))}")
 
 
 def show_rows(table: ReportTable) -> None:
@@ -272,5 +271,5 @@ def show_rows(table: ReportTable) -> None:
         shown.add_column(column, justify="right" if i else "left")
     for row in table.rows:
         shown.add_row(*(percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells))
-    Console(soft_wrap=True, highlight=False).print(shown)
+    print_table(shown)
     print_line(table.note)

@@ -25,22 +25,22 @@ class DatasetFlags:
     gt: Annotated[
         Path | None,
         typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="The annotations: COCO json, or a folder of YOLO or Pascal VOC, or a csv."),
+                     help="Annotations: COCO json, a folder of YOLO or Pascal VOC, or a csv."),
     ] = None  # fmt: skip
     images: Annotated[
         Path | None,
         typer.Option("--images", metavar="DIR", rich_help_panel=DATA, show_default=False,
-                     help="The folder of the images; else beside the annotations."),
+                     help="Folder of the images (default: beside the annotations)."),
     ] = None  # fmt: skip
     dt: Annotated[
         Path | None,
         typer.Option("--dt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="Score these results instead of a model."),
+                     help="Score this file of results; no model is loaded."),
     ] = None  # fmt: skip
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", rich_help_panel=DATA, show_default=False,
-                     help="The folder of ODinW or Flickr30k."),
+                     help="Folder of ODinW or Flickr30k."),
     ] = None  # fmt: skip
     split: Annotated[
         str | None,
@@ -53,7 +53,7 @@ class DatasetFlags:
                      help="Only the first N images."),
     ] = None  # fmt: skip
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that are not there.")
+        bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that do not exist.")
     ] = False
     capped: Annotated[
         bool, typer.Option("--capped", rich_help_panel=DATA, help="LVIS: 300 boxes per image instead of Fixed AP.")
@@ -75,16 +75,16 @@ class ReportFlags:
     compare: Annotated[
         Path | None,
         typer.Option("--compare", metavar="DIR", rich_help_panel=OUTPUT, show_default=False,
-                     help="Another eval's --out-dir: show what changed."),
+                     help="--out-dir of an earlier eval: show what changed."),
     ] = None  # fmt: skip
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
-                     help="Write each label's best threshold, for --thresholds."),
+                     help="Write the best threshold of each label, for --thresholds."),
     ] = None  # fmt: skip
     evalai: Annotated[bool, typer.Option("--evalai", rich_help_panel=OUTPUT, help="ODinW: also write evalai.json.")] = (
         False
     )
-    no_report: Annotated[bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Write no report.html.")] = (
-        False
-    )
+    no_report: Annotated[
+        bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Do not write report.html.")
+    ] = False

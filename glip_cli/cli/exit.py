@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from glip_cli.cli.console import Notes
+from glip_cli.cli.console import Console
 from glip_cli.utils.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_run(progress: Progress, out_dir: Path, notes: Notes, shard: Shard) -> None:
+def end_run(progress: Progress, out_dir: Path, console: Console, shard: Shard) -> None:
     """Say where the results of a batch run are, or who will merge them; leave as its ending asks."""
     if not progress.share_done:
-        leave_stopped(notes)
-    notes.say(f"saved in {out_dir}" if progress.complete else waiting(progress.waits_for, shard.world))
+        leave_stopped(console)
+    console.info(f"saved in {out_dir}" if progress.complete else waiting(progress.waits_for, shard.world))
     if not is_spared(progress, shard):
         leave_if_failed(progress.counts.failed, progress.counts.images)
 
@@ -80,9 +80,9 @@ def is_spared(progress: Progress, shard: Shard) -> bool:
     return shard.torchrun and not progress.complete
 
 
-def leave_stopped(notes: Notes) -> NoReturn:
+def leave_stopped(console: Console) -> NoReturn:
     """Leave with 130 a run that goes on when its command is given again."""
-    notes.say("stopped; the same command goes on where it was")
+    console.info("stopped; the same command goes on where it was")
     raise typer.Exit(INTERRUPTED)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import DownloadBar, Notes, print_json
+from glip_cli.cli.console import Console, DownloadBar, print_json
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="The file to write; else MODEL.onnx here."),
+                 help="Output file (default: MODEL.onnx)."),
 ]  # fmt: skip
 Texts = Annotated[
     list[str] | None,
     typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=flags.WHAT, show_default=False,
-                 help="A prompt that becomes part of the file, which then takes pixels only. Else any prompt."),
+                 help="Fix this prompt in the file (default: any prompt at run time)."),
 ]  # fmt: skip
 Opset = Annotated[
     int,
     typer.Option("--opset", metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Say on stdout what was written.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Print what was written as JSON.")]
 
 
 @command
@@ -48,8 +48,8 @@ def export(
     from glip_cli.prompts.labels import ambiguity_notes, parse_texts
 
     labels = parse_texts(texts) if texts else None
-    notes = Notes(manner.quiet)
-    notes.note(*(ambiguity_notes(texts, labels) if texts and labels else ()))
+    console = Console(manner.quiet)
+    console.warn(*(ambiguity_notes(texts, labels) if texts and labels else ()))
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"--out {out}: name a file that ends in .onnx")
 
@@ -61,19 +61,19 @@ def export(
     from glip_cli.checkpoints.parts import load_detector_parts
     from glip_cli.export.export import export as write
 
-    parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(notes))
+    parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(console))
     place = out or Path(f"{parts.name.split('@')[0]}.onnx")
-    done = write(parts, place, labels, opset, notes.say)
+    done = write(parts, place, labels, opset, console.info)
     if json:
         print_json(as_dict(done))
     else:
         print(done.path)
-    for line in told(done):
-        notes.say(line)
+    for line in summary(done):
+        console.info(line)
 
 
-def told(done: Exported) -> list[str]:
-    """What a person wants to know of it."""
+def summary(done: Exported) -> list[str]:
+    """The lines about what was exported."""
     checked = done.checked
     differences = ", ".join(f"{name} {value:.1e}" for name, value in checked.difference.items())
     height, width = checked.pixels

@@ -10,7 +10,7 @@ import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import Fields, Values, command
-from glip_cli.cli.console import BatchBar, DownloadBar, Notes
+from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
 from glip_cli.cli.parse import check_inputs, note_dtype, own_labels, read_batch_size, read_prompt
 from glip_cli.errors import UsageError
@@ -28,11 +28,9 @@ Features = Annotated[Values, Fields(FeatureOptions, ("which", "pool"))]
 SaveDtype = Annotated[
     str,
     typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="float16 halves the files; else float32."),
+                 help="float32 (default) or float16, half the size."),
 ]  # fmt: skip
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write files anew that are there.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write existing files again.")]
 
 
 @command
@@ -57,9 +55,9 @@ def features(
     from glip_cli.runs.items import name_items
 
     inputs = check_inputs(inputs)
-    notes, offline = Notes(manner.quiet), manner.offline
+    console, offline = Console(manner.quiet), manner.offline
     own = () if words.given else labels_for(features.get("which", ()), words, loading)
-    prompt = read_prompt(words, notes, offline, own) if words.given or own else None
+    prompt = read_prompt(words, console, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
 
@@ -69,27 +67,27 @@ def features(
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
     chosen = FeatureOptions(**features, **resizing, batch_size=read_batch_size(batch_size, loading.device))
-    note_dtype(loading, notes)
-    extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, notes)
-    told: dict[str, Any] = {
+    note_dtype(loading, console)
+    extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, console)
+    settings: dict[str, Any] = {
         "model": name,
         "prompt": prompt.text if prompt else "",
         "labels": prompt.labels if prompt else (),
     }
-    told |= {"which": extractor.which, "pool": chosen.pool, "saved": save_dtype}
-    told |= {"asked_size": tuple(extractor.image_size[:2]), "dtype": str(extractor.dtype).split(".")[-1]}
-    folder = FeatureFolder(out_dir, told, save_dtype, overwrite)
+    settings |= {"which": extractor.which, "pool": chosen.pool, "saved": save_dtype}
+    settings |= {"asked_size": tuple(extractor.image_size[:2]), "dtype": str(extractor.dtype).split(".")[-1]}
+    folder = FeatureFolder(out_dir, settings, save_dtype, overwrite)
     job = FeatureJob(extractor, folder, workers)
     root = common_folder(inputs)
     names = FileNames(root)
     count = None if "-" in inputs else lambda: sum(
         not folder.has(item) for item in name_items(expand(inputs), FileNames(root)))  # fmt: skip
-    bar = BatchBar(notes, count)
+    bar = BatchBar(console, count)
     with folder.held(), bar, stopping(job.stop):
         bar.started(0)
         job.run(name_items(sources, names), bar.add)
-    notes.note(*(() if job.stop.is_set() else passed.notes), *names.notes)
-    finish(job, bar, notes)
+    console.warn(*(() if job.stop.is_set() else passed.notes), *names.notes)
+    finish(job, bar, console)
 
 
 def labels_for(kinds: Sequence[str], words: flags.PromptFlags, source: flags.ModelSourceFlags) -> tuple[str, ...]:
@@ -100,7 +98,7 @@ def labels_for(kinds: Sequence[str], words: flags.PromptFlags, source: flags.Mod
 
 
 def load_extractor(
-    load: Mapping[str, Any], options: FeatureOptions, prompt: Prompt | None, notes: Notes
+    load: Mapping[str, Any], options: FeatureOptions, prompt: Prompt | None, console: Console
 ) -> tuple[Extractor, str]:
     """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
     from glip_cli.checkpoints.parts import load_backbone_parts
@@ -108,7 +106,7 @@ def load_extractor(
     from glip_cli.inference.feature_extractor import backbone_extractor
     from glip_cli.options import DetectOptions
 
-    report = DownloadBar(notes)
+    report = DownloadBar(console)
     source = {key: load[key] for key in ("model", "weights", "offline")}
     if not load["adapter"] and (alone := load_backbone_parts(**source, report=report)):
         if prompt:
@@ -116,23 +114,23 @@ def load_extractor(
         place = {key: load[key] for key in ("device", "dtype")}
         return backbone_extractor(alone.backbone, alone.image_size, options, **place), alone.name
     detector = Detector.load(**load, report=report)
-    notes.note(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
+    console.warn(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name
 
 
-def finish(job: FeatureJob, bar: BatchBar, notes: Notes) -> None:
+def finish(job: FeatureJob, bar: BatchBar, console: Console) -> None:
     """Say how it went; leave with 130 when stopped, 1 when every image failed, 3 when some did."""
     count = job.made + job.there + job.failed
     before = f", {job.there} of them there already" if job.there else ""
     failed = f", {job.failed} failed" if job.failed else ""
-    notes.say(f"{counted(count, 'image')}{before}{failed}")
+    console.info(f"{counted(count, 'image')}{before}{failed}")
     if job.made:
         each = bar.seconds / job.made
         rate = f"{1 / each:.1f} images/s" if each < 1 else f"{each:.1f} s per image"
-        notes.say(f"{bar.seconds:.1f} s, {rate}; {_shown(job.bytes)} written")
+        console.info(f"{bar.seconds:.1f} s, {rate}; {_shown(job.bytes)} written")
     if job.stop.is_set():
-        leave_stopped(notes)
-    notes.say(f"saved in {job.folder.path}")
+        leave_stopped(console)
+    console.info(f"saved in {job.folder.path}")
     leave_if_failed(job.failed, count)
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import LINE_SECONDS, DownloadBar, Notes
+from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_table
 from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.errors import UsageError
 from glip_cli.utils.interrupt import INTERRUPTED
@@ -67,18 +66,20 @@ def finetune(
             f"--overwrite would remove the model in {out_dir} that training begins with: choose another --out-dir"
         )
     processes = Distributed.join(device)
-    notes = Notes(manner.quiet or not processes.first)
-    start = settings.load(offline=manner.offline, report=DownloadBar(notes))
+    console = Console(manner.quiet or not processes.first)
+    start = settings.load(offline=manner.offline, report=DownloadBar(console))
     recipe = replace(settings.recipe(start.architecture), bf16=has_bf16(processes.device, given.get("bf16")))
     if recipe.bf16:
-        notes.note(*dtype_notes("--bf16", processes.device))
+        console.warn(*dtype_notes("--bf16", processes.device))
     job = FinetuneJob(
         start=start,
         settings=settings,
         recipe=recipe,
         out=out_dir,
         processes=processes,
-        told=Callbacks(note=notes.say, findings=lambda found: show_findings(found, notes), row=Follower(notes).row),
+        told=Callbacks(
+            note=console.info, findings=lambda found: show_findings(found, console), row=Follower(console).row
+        ),
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,
@@ -88,7 +89,7 @@ def finetune(
         result = job.run()
     if processes.first:
         again = command_to_go_on(out_dir, processes.world, own.given(device=device, workers=workers))
-        finish(result, out_dir, recipe.mode, again, notes)
+        finish(result, out_dir, recipe.mode, again, console)
 
 
 def has_bf16(device: torch.device, asked: bool | None) -> bool:
@@ -105,8 +106,8 @@ def default_workers() -> int:
 class Follower:
     """Says how a training goes: every validation, and the losses from time to time."""
 
-    def __init__(self, notes: Notes):
-        self._notes = notes
+    def __init__(self, console: Console):
+        self._console = console
         self._said = 0.0
 
     def row(self, row: dict[str, Any], total: int, left: Left) -> None:
@@ -115,12 +116,12 @@ class Follower:
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
             best = ", the best so far" if row["best"] else ""
-            self._notes.say(f"{place}: AP {percent(row['AP'])}, AP50 {percent(row['AP50'])}{best}")
+            self._console.info(f"{place}: AP {percent(row['AP'])}, AP50 {percent(row['AP50'])}{best}")
         elif time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness"))
             memory = f", {row['memory'] / 1e9:.1f} GB" if "memory" in row else ""
-            self._notes.say(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step{memory}; "
+            self._console.info(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step{memory}; "
                             f"{said(left)}")  # fmt: skip
 
 
@@ -139,17 +140,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def show_findings(found: Findings, notes: Notes) -> None:
+def show_findings(found: Findings, console: Console) -> None:
     """What is in a training set, and what was wrong with it."""
-    notes.say(f"{found.name}: {found.images} images, {found.boxes} boxes")
-    if notes.quiet or not found.rows:
+    console.info(f"{found.name}: {found.images} images, {found.boxes} boxes")
+    if console.quiet or not found.rows:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column, justify in (("found", "left"), ("count", "right"), ("is", "left"), ("first", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in found.rows:
         table.add_row(row.what, str(row.count), row.action, one_line(row.example))
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(table)
+    print_table(table, error=True)
 
 
 def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
@@ -159,7 +160,7 @@ def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) ->
     return f"{program} finetune --resume -o {shlex.quote(str(out_dir))}{options}"
 
 
-def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -> None:
+def finish(result: Result, out_dir: Path, mode: str, again: str, console: Console) -> None:
     """Say how it ended and where things are; leave with 130 when stopped."""
     from glip_cli.finetune.validation import percent
 
@@ -168,16 +169,16 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, notes: Notes) -
     best = f"; best AP {percent(ending.best)} at step {ending.best_step}" if ending.best_step else ""
     if not ending.complete:
         show_table(result.table, "at the best")
-        notes.say(f"stopped {place}{best}; to go on: {again}")
+        console.info(f"stopped {place}{best}; to go on: {again}")
         raise typer.Exit(INTERRUPTED)
     why = ": AP has fallen for too long" if ending.early else ""
-    notes.say(f"ended {place}{why}{best}")
+    console.info(f"ended {place}{why}{best}")
     if ending.unread:
         first, missed = next(iter(ending.unread)), counted(len(ending.unread), "image")
-        notes.say(f"{missed} could not be read in training, all listed in metrics.jsonl; first {first}")
+        console.info(f"{missed} could not be read in training, all listed in metrics.jsonl; first {first}")
     show_table(result.table, "after")
     flag = "--model" if mode == "full" else "--adapter"
-    notes.say(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")
+    console.info(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")
 
 
 def show_table(rows: list[Compared], last: str) -> None:
@@ -191,4 +192,4 @@ def show_table(rows: list[Compared], last: str) -> None:
         table.add_column(column, justify="right" if i > 1 else "left")
     for row in rows:
         table.add_row(*map(one_line, cells(row)))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    print_table(table)

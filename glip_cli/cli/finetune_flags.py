@@ -15,18 +15,16 @@ from glip_cli.utils.option import HOW, MODEL, TRAIN
 Init = Annotated[
     str | None,
     typer.Option("--init", metavar="random|FILE", rich_help_panel=MODEL, show_default=False,
-                 help="Begin with random weights, or with the image side of FILE and all else random."),
+                 help="Start from random weights, or from the image side of FILE and random others."),
 ]  # fmt: skip
 GoOn = Annotated[
     bool,
-    typer.Option(
-        "--resume", rich_help_panel=HOW, help="Go on with the training in --out-dir; --epochs N may be added."
-    ),
+    typer.Option("--resume", rich_help_panel=HOW, help="Resume the training in --out-dir; --epochs N may extend it."),
 ]
 Loaders = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=0, rich_help_panel=HOW, show_default=False,
-                 help="Processes that prepare batches; 0: none but this."),
+                 help="Processes that load batches; 0: the main process."),
 ]  # fmt: skip
 
 
@@ -42,47 +40,47 @@ class DataFlags:
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="The folder of the images, for all --train or for each; else beside them."),
+                     help="Folder of the images, for all --train or one for each (default: beside them)."),
     ] = None  # fmt: skip
     share: Annotated[
         list[float] | None,
         typer.Option("--share", metavar="X", rich_help_panel=TRAIN, show_default=False,
-                     help="How often an epoch goes through a --train: one for each."),
+                     help="Passes through each --train per epoch, one for each."),
     ] = None  # fmt: skip
     val: Annotated[
         Path | None,
         typer.Option("--val", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
-                     help="Validate on it after each epoch: keep the best, end when it falls."),
+                     help="Validate on it after each epoch; keep the best, stop early."),
     ] = None  # fmt: skip
     val_images: Annotated[
         Path | None,
         typer.Option("--val-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="The folder of its images; else that of --images."),
+                     help="Folder of its images (default: that of --images)."),
     ] = None  # fmt: skip
     shots: Annotated[
         int | None,
         typer.Option("--shots", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
-                     help="Train on N images per class."),
+                     help="Few-shot: train on N images per class."),
     ] = None  # fmt: skip
     shot_seed: Annotated[
         int | None,
         typer.Option("--shot-seed", metavar="N", min=0, rich_help_panel=TRAIN, show_default=False,
-                     help="Which of them, 3 by default; 30 and 300 are usual too."),
+                     help="Seed of the few-shot choice: 3; 30 and 300 are usual too."),
     ] = None  # fmt: skip
     keep_check: Annotated[
         str | None,
         typer.Option("--keep-check", metavar="FILE|scenes", rich_help_panel=TRAIN, show_default=False,
-                     help="COCO json that shows what is forgotten; or scenes, drawn ones, which glip-mini knows."),
+                     help="COCO json that shows what is forgotten; or scenes (drawn, for glip-mini)."),
     ] = None  # fmt: skip
     keep_images: Annotated[
         Path | None,
         typer.Option("--keep-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="The folder of its images; else beside it."),
+                     help="Folder of its images (default: beside it)."),
     ] = None  # fmt: skip
     keep_limit: Annotated[
         int | None,
         typer.Option("--keep-limit", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
-                     help="Only its first N images."),
+                     help="Use its first N images only."),
     ] = None  # fmt: skip
 
     def given(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ALIASES = {
     "--iou": "--nms-iou",
     "--print-result": "--json",
 }
-"""Names that people know from mmdetection, GroundingDINO and ultralytics. Accepted, and kept out of the help."""
+"""Names known from mmdetection, GroundingDINO and ultralytics. Accepted, and kept out of the help."""
 
 OPTIONAL_VALUES = {"--ray": "auto"}
 """Flags that may stand alone, and what they mean then; a value of theirs needs the equals sign."""
@@ -52,7 +52,7 @@ Weights = Annotated[
 Adapter = Annotated[
     Path | None,
     typer.Option("--adapter", metavar="DIR", rich_help_panel=MODEL, show_default=False,
-                 help="What glip finetune added to the model, as it left it."),
+                 help="Folder that glip finetune wrote for the model."),
 ]  # fmt: skip
 Bert = Annotated[
     Path | None,
@@ -72,36 +72,36 @@ Device = Annotated[
 Compile = Annotated[
     bool,
     typer.Option("--compile", rich_help_panel=MODEL,
-                 help="By torch.compile: minutes at first, for many images of few shapes."),
+                 help="Use torch.compile: slow start, for many images of few shapes."),
 ]  # fmt: skip
 AutoBatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, show_default=False,
-                 help="Images at once; else 1 on a CPU, 8 on a GPU. Halved where memory is short."),
+                 help="Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short."),
 ]  # fmt: skip
 OutDir = Annotated[
-    Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Where results go.")
+    Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Folder of the results.")
 ]
 Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT,
-                 help="One JSON line per image on stdout, nothing else there."),
+                 help="Print one JSON line per image on stdout, and nothing else."),
 ]  # fmt: skip
-SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save each box's content.")]
+SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save a crop of each box.")]
 Palette = Annotated[
     str,
     typer.Option("--palette", metavar="NAME", rich_help_panel=OUTPUT, show_default=False,
                  help="bright, okabe-ito, or red,#00ff00."),
 ]  # fmt: skip
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=HOW, help="Begin anew in a folder that holds another run.")
+    bool, typer.Option("--overwrite", rich_help_panel=HOW, help="Start over in a folder that holds another run.")
 ]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
-                 help="Threads that read images; else one per core."),
+                 help="Threads that read images (default: one per core)."),
 ]  # fmt: skip
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Print errors only.")]
 Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=HOW, help="Never use the network.")]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show the traceback of an error.")]
 
@@ -121,7 +121,7 @@ class PromptFlags:
     custom_entities: Annotated[
         bool,
         typer.Option("--custom-entities", "-c", rich_help_panel=WHAT,
-                     help="--texts are labels, also where they read like a caption."),
+                     help="Read --texts as labels even if they look like a caption."),
     ] = False  # fmt: skip
     caption: Annotated[
         str | None,
@@ -131,12 +131,12 @@ class PromptFlags:
     phrases: Annotated[
         list[str] | None,
         typer.Option("--phrases", metavar="WORDS", rich_help_panel=WHAT, show_default=False,
-                     help="A part of the caption, by its words, as a label; repeatable."),
+                     help="Words of the caption that are a label; repeatable."),
     ] = None  # fmt: skip
     tokens_positive: Annotated[
         str | None,
         typer.Option("--tokens-positive", "-p", metavar="SPANS", rich_help_panel=WHAT, show_default=False,
-                     help="Parts of the caption by characters: [[[0,5]],[[9,15]]]."),
+                     help="Character spans of the labels: [[[0,5]],[[9,15]]]."),
     ] = None  # fmt: skip
 
     @property
@@ -156,7 +156,7 @@ Resizing = Annotated[Values, Fields(DetectOptions, ("size", "tile", "overlap", "
 Thresholds = Annotated[
     Path | None,
     typer.Option("--thresholds", metavar="FILE", rich_help_panel=KEEP, show_default=False,
-                 help="For each label, as glip eval --calibrate wrote it."),
+                 help="Thresholds of labels, from glip eval --calibrate."),
 ]  # fmt: skip
 
 
@@ -187,24 +187,22 @@ class RunFlags:
     """How a run that is kept in a folder goes on."""
 
     overwrite: Overwrite = False
-    resume: Annotated[
-        bool, typer.Option("--resume", hidden=True, help="Accepted: an unfinished run always goes on.")
-    ] = False
+    resume: Annotated[bool, typer.Option("--resume", hidden=True, help="Accepted: a run always resumes.")] = False
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", rich_help_panel=HOW, help="Try images again whose record is an error.")
+        bool, typer.Option("--retry-failed", rich_help_panel=HOW, help="Retry images whose record is an error.")
     ] = False
     workers: Workers = None
 
 
 @dataclass(frozen=True)
 class CommonFlags:
-    """What every command that works with a model can be told of how it behaves."""
+    """Flags of every command that uses a model."""
 
     quiet: Quiet = False
     offline: Offline = False
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", rich_help_panel=HOW, show_default=False,
-                     help="TOML with any of these flags; GLIP_... variables beat it."),
+                     help="TOML with any of these flags; GLIP_... variables override it."),
     ] = None  # fmt: skip
     debug: Debug = False

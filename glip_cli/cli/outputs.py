@@ -1,4 +1,4 @@
-"""Where the results of a run go: files for each image, lines for the person, and the exit code."""
+"""Where the results of a run go: files for each image, lines on the terminal, and the exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.cli.console import Notes, print_json, print_line, say_error
+from glip_cli.cli.console import Console, print_json, print_line, say_error
 from glip_cli.cli.exit import leave_if_failed
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import split_values
@@ -109,7 +109,7 @@ def _cannot_write(folder: Path, error: OSError) -> OutputError:
 class Summary:
     """Says what was found, counts, and owns the exit code."""
 
-    notes: Notes
+    console: Console
     images: int = 0
     detections: int = 0
     failed: int = 0
@@ -123,7 +123,7 @@ class Summary:
             self.detections += len(outcome.detections)
         if as_json:
             print_json(record)
-        elif outcome.detections is not None and not self.notes.quiet:
+        elif outcome.detections is not None and not self.console.quiet:
             self._list(outcome)
 
     def _list(self, outcome: ImageResult) -> None:
@@ -141,5 +141,5 @@ class Summary:
         saved = files.formats or (files.annotated.any and self.failed < self.images)
         place = f"; saved in {files.folder}" if saved else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        self.notes.say(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
+        self.console.info(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
         leave_if_failed(self.failed, self.images)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from glip_cli.cli.command import Values
-from glip_cli.cli.console import DownloadBar, Notes, stderr
+from glip_cli.cli.console import Console, DownloadBar, stderr
 from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
 from glip_cli.errors import FetchError, UsageError
 from glip_cli.options import DetectOptions
@@ -43,7 +43,7 @@ def own_labels(words: PromptFlags, source: ModelSourceFlags, served: Detector | 
     return tuned_labels(source.model, weights=source.weights, adapter=source.adapter)
 
 
-def read_prompt(words: PromptFlags, notes: Notes, offline: bool, own: Sequence[str] = ()) -> Prompt:
+def read_prompt(words: PromptFlags, console: Console, offline: bool, own: Sequence[str] = ()) -> Prompt:
     """The prompt that the flags describe, else that of the model's `own` labels; which it is goes to stderr.
 
     A single --texts that reads like a sentence is a caption, unless --custom-entities says that it is a label.
@@ -54,23 +54,23 @@ def read_prompt(words: PromptFlags, notes: Notes, offline: bool, own: Sequence[s
 
     texts = words.texts or []
     if own and not words.given:
-        notes.say(f"labels of the model: {listed(own)}")
+        console.info(f"labels of the model: {listed(own)}")
         return label_prompt(own)
     if bool(texts) == (words.caption is not None):
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
     if words.caption is not None:
-        return _caption(words.caption, words, notes, offline)
+        return _caption(words.caption, words, console, offline)
     if words.phrases or words.tokens_positive:
         raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
     sentence = None if words.custom_entities else sentence_of(texts)
-    if sentence and (prompt := _sentence(sentence, notes, offline)):
+    if sentence and (prompt := _sentence(sentence, console, offline)):
         return prompt
     prompt = texts_prompt(texts)
-    notes.say(f"labels: {listed(prompt.labels)}")
+    console.info(f"labels: {listed(prompt.labels)}")
     return prompt
 
 
-def _caption(caption: str, words: PromptFlags, notes: Notes, offline: bool) -> Prompt:
+def _caption(caption: str, words: PromptFlags, console: Console, offline: bool) -> Prompt:
     """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
     from glip_cli.prompts.prompt import caption_prompt
     from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
@@ -84,17 +84,17 @@ def _caption(caption: str, words: PromptFlags, notes: Notes, offline: bool) -> P
         text, parts = read_brackets(caption)
         prompt = caption_prompt(text, parts=parts)
     else:
-        found = _noun_phrases(caption, notes, offline)
+        found = _noun_phrases(caption, console, offline)
         if not found:
             raise UsageError(
                 f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
             )
         prompt = caption_prompt(caption, parts=found)
-    notes.say(f"parts of the caption: {listed(prompt.labels)}")
+    console.info(f"parts of the caption: {listed(prompt.labels)}")
     return prompt
 
 
-def _sentence(text: str, notes: Notes, offline: bool) -> Prompt | None:
+def _sentence(text: str, console: Console, offline: bool) -> Prompt | None:
     """The prompt of --texts that reads like a sentence; None where it is labels after all."""
     from glip_cli.checkpoints.tagger import load_tagger
     from glip_cli.prompts.compile import sentence_prompt
@@ -102,20 +102,20 @@ def _sentence(text: str, notes: Notes, offline: bool) -> Prompt | None:
 
     otherwise = "one label" if len(parse_texts([text])) == 1 else "labels"
     try:
-        prompt = sentence_prompt(text, load_tagger(offline=offline, report=DownloadBar(notes)))
+        prompt = sentence_prompt(text, load_tagger(offline=offline, report=DownloadBar(console)))
     except FetchError as error:
-        notes.note(f"{quoted(text)} is taken as {otherwise}, because {error}")
+        console.warn(f"{quoted(text)} is taken as {otherwise}, because {error}")
         return None
     if prompt:
-        notes.say(f"a caption, with the parts: {listed(prompt.labels)} (to take it as {otherwise}: -c)")
+        console.info(f"a caption, with the parts: {listed(prompt.labels)} (to take it as {otherwise}: -c)")
     return prompt
 
 
-def _noun_phrases(text: str, notes: Notes, offline: bool) -> tuple[Span, ...]:
+def _noun_phrases(text: str, console: Console, offline: bool) -> tuple[Span, ...]:
     from glip_cli.checkpoints.tagger import load_tagger
     from glip_cli.prompts.noun_phrases import noun_phrases
 
-    return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(notes)))
+    return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(console)))
 
 
 def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None, batch_size: int = 1) -> DetectOptions:
@@ -147,12 +147,12 @@ def read_batch_size(asked: int | None, device: str) -> int:
     return 1 if pick_device(device).type == "cpu" else 8
 
 
-def note_dtype(loading: ModelFlags, notes: Notes) -> None:
+def note_dtype(loading: ModelFlags, console: Console) -> None:
     """Say so where the number format that was asked for is slow. Raises DeviceError."""
     if loading.dtype == "bfloat16":
         from glip_cli.inference.device import dtype_notes, pick_device
 
-        notes.note(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
+        console.warn(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
 
 
 def _thresholds_of(file: Path, prompt: Prompt) -> dict[str, float]:

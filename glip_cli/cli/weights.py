@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import DownloadBar, Notes, print_json, print_line
+from glip_cli.cli.console import Console, DownloadBar, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from glip_cli.checkpoints.registry import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert checkpoints.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As in glip weights list.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of glip weights list.", show_default=False)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -47,7 +46,7 @@ def list_(json: Json = False, debug: flags.Debug = False) -> None:
             checkpoint.licence,
             "gone" if checkpoint.unavailable else "yes" if _is_here(checkpoint) else "",
         )
-    Console(soft_wrap=False).print(table)
+    print_table(table, soft_wrap=False)
     print("AP: as published by the makers. here: in the cache or built in; gone: withdrawn.")
     print("glip weights fetch NAME gets one, and --json has all that is known of each.")
 
@@ -59,7 +58,7 @@ def fetch(name: Name, quiet: flags.Quiet = False, offline: flags.Offline = False
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.parts import fetch_parts
 
-    print(fetch_parts(registry.find(name), offline=offline, report=DownloadBar(Notes(quiet))))
+    print(fetch_parts(registry.find(name), offline=offline, report=DownloadBar(Console(quiet))))
 
 
 @app.command(epilog="Example: glip weights info glip_tiny_mmdet-c24ce662.pth")

@@ -92,48 +92,54 @@ class TrainConfig:
         1e-5, "Learning rate of the text side: 1e-5; lora 1e-4; more: docs.", TUNING, "RATE", allowed=POSITIVE
     )
     muon_lr: float | None = option(
-        None, "Learning rate of what Muon trains; else --lr.", TUNING, "RATE", allowed=POSITIVE
+        None, "Learning rate of the parameters that Muon trains (default: --lr).", TUNING, "RATE", allowed=POSITIVE
     )
-    level_factor: float = option(2.0, "How much faster the logits' level learns: 2.", TUNING, "X", allowed=POSITIVE)
-    weight_decay: float = option(0.05, "0.05; prompt 0.25. Biases have none.", TUNING, "X", allowed=at_least(0))
+    level_factor: float = option(
+        2.0, "Learning rate factor of the logits' biases (default 2).", TUNING, "X", allowed=POSITIVE
+    )
+    weight_decay: float = option(
+        0.05, "Weight decay: 0.05; prompt 0.25. Biases have none.", TUNING, "X", allowed=at_least(0)
+    )
     freeze_backbone_at: int = option(
-        2, "Full: 2 keeps the patches and the first stage, 5 all stages, -1 none.", TUNING, "N"
+        2, "Mode full: 2 freezes the patches and the first stage, 5 all, -1 none.", TUNING, "N"
     )
-    lora_rank: int | None = option(None, "LoRA rank: 4.", TUNING, "N")
-    lora_alpha: float | None = option(None, "LoRA alpha: twice the rank.", TUNING, "X")
-    epochs: int = option(EPOCHS, "At most 200 with --val, 12 without.", TUNING, "N", allowed=at_least(1))
+    lora_rank: int | None = option(None, "LoRA rank (default 4).", TUNING, "N")
+    lora_alpha: float | None = option(None, "LoRA alpha (default: twice the rank).", TUNING, "X")
+    epochs: int = option(EPOCHS, "Epochs: at most 200 with --val, 12 without.", TUNING, "N", allowed=at_least(1))
     size: tuple[int, ...] = option(
         (), "Shorter sides, one at random; else 480,560,...,800, for glip-mini 96 to 160.", TUNING, "S,S",
         typed=str, parse=parse_sides, allowed=_SIDES,
     )  # fmt: skip
-    max_size: int | None = option(
-        None, "Limit of the longer side: 1333; glip-mini 320.", TUNING, "PIXELS", allowed=_LIMIT
-    )
+    max_size: int | None = option(None, "Largest longer side: 1333; glip-mini 320.", TUNING, "PIXELS", allowed=_LIMIT)
     batch_size: int = option(
-        4, "Images at once, 4; halved where memory is short.", TUNING, "N",
+        4, "Images at once (default 4); halved when memory is short.", TUNING, "N",
         flags=("--batch-size", "-b"), allowed=at_least(1),
     )  # fmt: skip
-    accumulation: int = option(1, "Batches per step.", TUNING, "N", allowed=at_least(1))
-    warmup: int = option(0, "Steps in which the rates rise.", TUNING, "STEPS", allowed=at_least(0))
+    accumulation: int = option(1, "Batches per optimizer step.", TUNING, "N", allowed=at_least(1))
+    warmup: int = option(0, "Steps in which the learning rates rise.", TUNING, "STEPS", allowed=at_least(0))
     schedule: str = option(
-        "auto", "auto: rates fall when AP stands still; steps; cosine; constant.", TUNING, "NAME",
+        "auto", "auto (falls when AP stands still), steps, cosine or constant.", TUNING, "NAME",
         allowed=one_of(SCHEDULES),
     )  # fmt: skip
     steps: tuple[float, ...] = option(
         (0.67, 0.89), "Shares of the training at which rates fall: 0.67,0.89.", TUNING, "X,Y",
         typed=str, parse=parse_steps, allowed=_RISING,
     )  # fmt: skip
-    step_patience: int = option(3, "Epochs without a better AP before rates fall: 3.", TUNING, "N", allowed=at_least(0))
-    patience: int = option(8, "Epochs below the best AP before the end: 8.", TUNING, "N", allowed=at_least(1))
-    clip: float = option(1.0, "Largest norm of the gradients: 1.", TUNING, "X", allowed=POSITIVE)
+    step_patience: int = option(
+        3, "Epochs without a better AP before the rates fall (default 3).", TUNING, "N", allowed=at_least(0)
+    )
+    patience: int = option(
+        8, "Epochs without a better AP before training stops (default 8).", TUNING, "N", allowed=at_least(1)
+    )
+    clip: float = option(1.0, "Largest gradient norm (default 1).", TUNING, "X", allowed=POSITIVE)
     bf16: bool = option(
-        False, "bfloat16 where it suffices; the default on GPUs that have it.", TUNING, flags=("--bf16/--no-bf16",)
+        False, "Train in bfloat16 where it suffices (default on GPUs with it).", TUNING, flags=("--bf16/--no-bf16",)
     )
     ema: float = option(0.0, "Keep a moving average of the weights, as 0.999.", TUNING, "DECAY", allowed=_DECAY)
-    checkpointing: bool = option(False, "Compute activations twice: far less memory.", TUNING)
-    seed: int = option(10, "Of all that is random: 10.", TUNING, "N", allowed=at_least(0))
+    checkpointing: bool = option(False, "Gradient checkpointing: slower, far less memory.", TUNING)
+    seed: int = option(10, "Random seed (default 10).", TUNING, "N", allowed=at_least(0))
     save_every: int = option(
-        500, "Steps between states to resume from: 500, and each epoch's end.", HOW, "STEPS", allowed=at_least(1)
+        500, "Steps between checkpoints to resume from (default 500).", HOW, "STEPS", allowed=at_least(1)
     )
 
     def __post_init__(self) -> None:

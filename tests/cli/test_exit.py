@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from glip_cli.cli.console import Notes
+from glip_cli.cli.console import Console
 from glip_cli.cli.exit import end_run
 from glip_cli.runs.journal import Counts
 from glip_cli.runs.run_dir import Progress
@@ -16,7 +16,7 @@ from glip_cli.runs.shards import Shard
 
 def code_of(progress: Progress, shard: Shard) -> int:
     try:
-        end_run(progress, Path("run"), Notes(False), shard)
+        end_run(progress, Path("run"), Console(False), shard)
     except typer.Exit as end:
         return end.exit_code
     return 0

@@ -16,7 +16,7 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.parts import fetch_parts
 from glip_cli.checkpoints.registry import find
 from glip_cli.cli import app
-from glip_cli.cli.console import Notes, print_line
+from glip_cli.cli.console import Console, print_line
 from glip_cli.cli.finetune import show_findings
 from glip_cli.finetune.data.readers import read_train_set
 
@@ -55,7 +55,7 @@ def test_the_names_in_a_training_set(tmp_path: Path, capsys: pytest.CaptureFixtu
     classes = [{"id": 1, "name": f"cat{HOSTILE}"}, {"id": 2, "name": f"dog{HOSTILE}"}]
     path = tmp_path / "set.json"
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": classes}))
-    show_findings(read_train_set(path)[1], Notes(quiet=False))
+    show_findings(read_train_set(path)[1], Console(quiet=False))
     printed = capsys.readouterr().err
     assert "images that are not there" in printed
     assert not CONTROL.search(printed)
@@ -63,8 +63,8 @@ def test_the_names_in_a_training_set(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_every_line_goes_through_one_function(capsys: pytest.CaptureFixture[str]) -> None:
     print_line(HOSTILE)
-    Notes(quiet=False).say(HOSTILE)
-    Notes(quiet=False).note(HOSTILE)
+    Console(quiet=False).info(HOSTILE)
+    Console(quiet=False).warn(HOSTILE)
     printed = capsys.readouterr()
     assert printed.out == r"\x1b[31mred\x07\r\nline\x9b2J\u2028" + "\n"
     assert printed.err == printed.out + "note: " + printed.out

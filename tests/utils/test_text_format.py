@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from glip_cli.cli import app
-from glip_cli.cli.console import Notes, say_error
+from glip_cli.cli.console import Console, say_error
 from glip_cli.utils.text_format import LIST, listed, message, open_text, quoted
 
 
@@ -38,7 +38,7 @@ def test_a_message_is_one_short_line(text: str) -> None:
 def test_errors_and_notes_are_short_and_keep_both_ends(capsys: pytest.CaptureFixture[str]) -> None:
     text = f"{'a/' * 3000}x.jpg: no such file;\n check the path"
     say_error(text)
-    Notes(False).note(text)
+    Console(False).warn(text)
     error, note = capsys.readouterr().err.splitlines()
     assert error.startswith("glip: error: a/a/")
     assert note.startswith("note: a/a/")
