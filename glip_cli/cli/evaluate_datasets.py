@@ -36,7 +36,7 @@ from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
 from glip_cli.runs.journal import read_records
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, percent
 
 COCO_VAL = "instances_val2017.json", 5000
 """How COCO's val2017 is known, for which values are published."""
@@ -170,10 +170,6 @@ def show_facts(facts: Mapping[str, str]) -> None:
     longest = max(map(len, facts))
     for name, value in facts.items():
         print_line(f"{name:<{longest}}  {value}")
-
-
-def percent(share: float) -> str:
-    return "-" if share < 0 else f"{100 * share:.1f}"
 
 
 def change(row: Compared) -> str:

@@ -20,7 +20,7 @@ from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_table
 from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.errors import UsageError
 from glip_cli.utils.interrupt import INTERRUPTED
-from glip_cli.utils.text_format import counted, one_line
+from glip_cli.utils.text_format import counted, one_line, percent
 
 if TYPE_CHECKING:
     import torch
@@ -111,8 +111,6 @@ class Follower:
         self._said = 0.0
 
     def row(self, row: dict[str, Any], total: int, left: Left) -> None:
-        from glip_cli.finetune.validation import percent
-
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
             best = ", the best so far" if row["best"] else ""
@@ -162,8 +160,6 @@ def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) ->
 
 def finish(result: Result, out_dir: Path, mode: str, again: str, console: Console) -> None:
     """Say how it ended and where things are; leave with 130 when stopped."""
-    from glip_cli.finetune.validation import percent
-
     ending = result.ending
     place = f"after step {ending.step}, epoch {ending.epoch:.3g}"
     best = f"; best AP {percent(ending.best)} at step {ending.best_step}" if ending.best_step else ""

@@ -10,8 +10,7 @@ from typing import Any
 
 from glip_cli.checkpoints import registry
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.predictions import Results
-from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.outputs.files import save_json
 from glip_cli.outputs.formats import COCO_RESULTS
 
 METRICS, RESULTS, REPORT = "metrics.json", COCO_RESULTS, "report.html"
@@ -41,21 +40,12 @@ def published_values(model: str, dataset: str) -> list[PublishedValue]:
 
 def write_metrics(path: Path, facts: Mapping[str, str], metrics: Mapping[str, float], extra: Mapping[str, Any]) -> None:
     """Flat: numbers in [0, 1] (null: nothing of that kind in the ground truth), then facts in words, then tables."""
-    write_json(path, {**{key: defined(value) for key, value in metrics.items()}, **facts, **extra}, indent=2)
+    save_json(path, {**{key: defined(value) for key, value in metrics.items()}, **facts, **extra}, indent=2)
 
 
 def defined(share: float) -> float | None:
     """None for `UNDEFINED`."""
     return None if share < 0 else share
-
-
-def write_results(path: Path, results: Results) -> None:
-    write_json(path, results)
-
-
-def write_json(path: Path, value: object, indent: int | None = None) -> None:
-    with atomic_write(path) as stream:
-        stream.write(json_bytes(value, indent) + b"\n")
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from glip_cli.evaluation.coco_images import write_coco_images
 from glip_cli.evaluation.compare import Comparison
 from glip_cli.evaluation.earlier import compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics, write_results
+from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
 from glip_cli.evaluation.predictions import Predictions, Results, image_names, unread
 from glip_cli.evaluation.report.sections import write_report
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
+from glip_cli.outputs.files import save_json
 from glip_cli.runs.journal import read_records
 
 DETECTIONS = "detections"
@@ -82,7 +83,7 @@ def score_boxes(
     if wanted.compare:
         comparison = compare_with(wanted.compare, truth, predictions, about | metrics, score, more)
     write_metrics(wanted.out / METRICS, about, metrics, tables_of(truth, predictions, scores))
-    write_results(wanted.out / RESULTS, truth.as_given(predictions.results))
+    save_json(wanted.out / RESULTS, truth.as_given(predictions.results))
     write_coco_images(wanted.out / RESULTS, truth, {*predictions.failed, *predictions.absent})
     files = [wanted.out / METRICS, wanted.out / RESULTS]
     if wanted.report:

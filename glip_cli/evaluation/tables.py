@@ -7,9 +7,10 @@ from pathlib import Path
 
 from glip_cli.evaluation.flickr30k import Recalls
 from glip_cli.evaluation.odinw import MeanRow, OdinwSet, PublishedAP, evalai_json, mean_table, odinw_sets, published
-from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_json, write_metrics
+from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_metrics
 from glip_cli.evaluation.report.page import Row, Table, write_table_report
 from glip_cli.evaluation.run import BoxRun
+from glip_cli.outputs.files import save_json
 
 EVALAI = "evalai.json"
 
@@ -47,7 +48,7 @@ def write_odinw(
         write_table_report(out / REPORT, title=f"{facts['model']} on {table.title}", facts=facts, tables=[table])
         files.append(out / REPORT)
     if evalai:
-        write_json(out / EVALAI, evalai_json({name: run.results for name, run in runs.items()}))
+        save_json(out / EVALAI, evalai_json({name: run.results for name, run in runs.items()}))
         files.append(out / EVALAI)
     return files
 

@@ -39,7 +39,7 @@ from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.tuning import select
 from glip_cli.finetune.validation import KEPT, NEW, Evaluation, Evaluator, Scores, compare, write_table
 from glip_cli.finetune.validation import ValidationRow as Compared
-from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.outputs.files import save_json
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
@@ -204,8 +204,8 @@ class FinetuneJob:
             )
             chosen.append(few)
         if self.processes.first:
-            with self.folder.writing(), atomic_write(self.out / "shots.json") as stream:
-                stream.write(json_bytes(shots_table(chosen), indent=2) + b"\n")
+            with self.folder.writing():
+                save_json(self.out / "shots.json", shots_table(chosen), indent=2)
         return [*chosen]
 
     def _read_checks(self, scenes: Path) -> None:
@@ -279,8 +279,8 @@ class FinetuneJob:
         scores = self._measured("before the training", self._live())
         self.processes.wait()  # all have looked for the file
         if self.processes.first:
-            with self.folder.writing(), atomic_write(file) as stream:
-                stream.write(json_bytes(scores, indent=2) + b"\n")
+            with self.folder.writing():
+                save_json(file, scores, indent=2)
         return scores
 
     def _after(self) -> dict[str, Scores]:

@@ -20,12 +20,12 @@ from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.finetune.data.sets import DetectionItem, TrainSet
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.outputs.files import atomic_write, save_json
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import Runner
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, percent
 
 Scores = dict[str, float | None]
 """Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
@@ -150,8 +150,7 @@ def compare(
 
 def write_table(folder: Path, rows: Sequence[ValidationRow]) -> tuple[Path, Path]:
     """before_after.json for programs, before_after.md for people. Raises OSError."""
-    with atomic_write(folder / "before_after.json") as stream:
-        stream.write(json_bytes([vars(row) for row in rows], indent=2) + b"\n")
+    save_json(folder / "before_after.json", [vars(row) for row in rows], indent=2)
     lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
     lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
     with atomic_write(folder / "before_after.md") as stream:
@@ -165,16 +164,10 @@ def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:
     return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change
 
 
-def percent(value: float | None) -> str:
-    """ "46.9"; a dash for what is undefined."""
-    return "-" if value is None else f"{value * 100:.1f}"
-
-
 def set_check(train_set: TrainSet, file: Path) -> Check:
     """The same of a set that was read from another format; its COCO annotations are left in `file`."""
     content, images = as_coco(train_set)
-    with atomic_write(file) as stream:
-        stream.write(json_bytes(content))
+    save_json(file, content)
     truth = replace(read_ground_truth(file), name=train_set.name)
     return Check(BoxTask(train_set.name, truth, images, names_of(truth), COCO_RULES))
 

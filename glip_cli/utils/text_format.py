@@ -74,6 +74,11 @@ def listed(values: Iterable[object], room: int = LIST) -> str:
     return ", ".join(shown[:fits]) + more
 
 
+def percent(share: float | None) -> str:
+    """0.469 as "46.9"; a dash for what is undefined: None, NaN, or the evaluators' -1."""
+    return f"{100 * share:.1f}" if share is not None and share >= 0 else "-"
+
+
 def counted(number: int, noun: str, plural: str = "s") -> str:
     """ "1 image", "2 images", "2 boxes" with "es" as its plural."""
     return f"{number} {noun}{'' if number == 1 else plural}"

@@ -32,13 +32,13 @@ from glip_cli.evaluation.report.page import (
     Table,
     count,
     environment,
-    percent,
     points,
     relative,
     shortened,
     write_table_report,
 )
 from glip_cli.evaluation.report.sections import Confusion, confusion_content, write_report
+from glip_cli.utils.text_format import percent
 from tests.evaluation.datasets import box, hit, read, two_images
 from tests.shared import shared
 
@@ -143,7 +143,7 @@ def test_what_utf8_cannot_hold_is_written_as_an_escape() -> None:
 
 
 def test_numbers_are_short() -> None:
-    assert [percent(x) for x in (0.5128, 0.0, 1.0, -1.0, None, float("nan"))] == ["51.3", "0.0", "100.0", "–", "–", "–"]
+    assert [percent(x) for x in (0.5128, 0.0, 1.0, -1.0, None, float("nan"))] == ["51.3", "0.0", "100.0", "-", "-", "-"]
     assert [points(x) for x in (0.5, -0.25, None)] == ["+50.0", "−25.0", ""]
     assert count(1234567) == "1\u202f234\u202f567"
 
@@ -170,7 +170,7 @@ def test_a_perfect_run_says_so(tmp_path: Path) -> None:
     assert "2 images · 3 boxes · 2 classes · 3 detections" in header
     assert [e["text"] for e in page.all("dl", class_="tiles")] == [
         "AP100.0mean of IoU .50 to .95AP50100.0at IoU .50AP75100.0at IoU .75"
-        "APs–small, under 32²APm100.0mediumAPl–large, over 96²"
+        "APs-small, under 32²APm100.0mediumAPl-large, over 96²"
     ]
     assert "read <this>" in page.section("run")
     assert "No box was taken for another class." in page.section("confusion")
@@ -486,7 +486,7 @@ def test_tables_with_links_and_missing_numbers(tmp_path: Path) -> None:
     assert [e["@href"] for e in page.all("a")] == ["#table1", "./Aquarium%20%26%20co/report.html"]
     cells = [(e["text"], e["@data-value"]) for e in page.all("td")]
     assert cells[:3] == [("Aquarium", "Aquarium"), ("22.1", "0.221300"), ("63", "63")]
-    assert cells[3:] == [("<Pothole>", "<Pothole>"), ("–", ""), ("0", "0")]
+    assert cells[3:] == [("<Pothole>", "<Pothole>"), ("-", ""), ("0", "0")]
     assert "Average over 1 of 2." in page.section("table1")
 
 

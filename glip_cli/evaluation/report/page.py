@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ from markupsafe import Markup
 
 from glip_cli.errors import OutputError
 from glip_cli.outputs.files import atomic_write
-from glip_cli.utils.text_format import valid_unicode
+from glip_cli.utils.text_format import percent, valid_unicode
 
-UNDEFINED = "–"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
 
 
@@ -132,19 +130,9 @@ def shortened(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def is_defined(share: float | None) -> bool:
-    """False for None, NaN and the evaluators' -1, which means that there is no ground truth."""
-    return share is not None and not math.isnan(share) and share > -1
-
-
-def percent(share: float | None) -> str:
-    """0.5128 -> "51.3"; a dash where there is no number."""
-    return f"{100 * share:.1f}" if share is not None and is_defined(share) else UNDEFINED
-
-
 def sortable(value: float | None) -> str:
     """What a column of numbers is sorted by; nothing where there is no number."""
-    return f"{value:.6f}" if value is not None and is_defined(value) else ""
+    return f"{value:.6f}" if value is not None and value >= 0 else ""
 
 
 def points(share: float | None) -> str:
