@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 
-from glip_cli.annotate.parts import read_sentence
-from glip_cli.data.captions import Captioned
+from glip_cli.data.captions import Captioned, is_marked
 from glip_cli.detector import Detector, ImageFeatures
 from glip_cli.errors import ImageError, PromptError, without_frames
 from glip_cli.inference.device import out_of_memory
@@ -24,13 +23,16 @@ from glip_cli.inference.preprocess import PreprocessedImage, preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.prompts.chunking import label_ids, notes_of_tokens
-from glip_cli.prompts.noun_phrases import Tagger
+from glip_cli.prompts.noun_phrases import Tagger, noun_phrases
+from glip_cli.prompts.prompt import caption_prompt
+from glip_cli.prompts.spans import read_brackets
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader, failed_record
 from glip_cli.runs.runner import MOST_WORKERS
-from glip_cli.types import Detections, Prompt
+from glip_cli.types import Detections, Prompt, Span
 
 Read = tuple[list[Captioned], PreprocessedImage | ImageError]
 """An image with all its sentences."""
@@ -116,3 +118,31 @@ def nothing(text: str, size: tuple[int, int]) -> Detections:
     """Of a sentence without a phrase."""
     none = np.zeros(0, np.float32)
     return Detections(np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64), (), (), text, size)
+
+
+class Sentence(NamedTuple):
+    """A caption without brackets, and its prompt; None where it has no noun phrase."""
+
+    text: str
+    prompt: Prompt | None
+
+
+def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, window: int) -> Sentence:
+    """Args:
+        tagger: finds noun phrases; None where every caption has brackets.
+        window: tokens that the model reads; parts behind them are left out, as in training.
+
+    Raises PromptError, for brackets that do not match.
+    """
+    if is_marked(caption) or tagger is None:
+        text, parts = read_brackets(caption)
+    else:
+        text, parts = caption, noun_phrases(caption, tagger)
+    read = _within(parts, text, tokenizer, window)
+    return Sentence(text, caption_prompt(text, parts=read) if read else None)
+
+
+def _within(parts: Sequence[Span], text: str, tokenizer: Tokenizer, window: int) -> list[Span]:
+    """Those that the model reads to their end."""
+    end = tokenizer.end(text, parts, window)
+    return [part for part in parts if part[1] <= end]

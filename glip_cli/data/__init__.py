@@ -1,11 +1,12 @@
-"""Files of boxes, read once for eval and finetune alike.
+"""Images and annotations of users, read once for eval, finetune and annotate alike.
 
-formats.py                       which kind a file or folder is -> tables.py, the rows of a COCO file
-coco.py, box_csv.py              json and csv
-yolo.py, yolo_lines.py           YOLO's folders and lines
-voc.py, voc_xml.py               Pascal VOC's folders and files
-reading.py, ids.py, rows.py      values that people hand over, ids of any kind, one row at a time
-image_search.py, image_files.py  where the images lie; their sizes, and whether they are whole
-frames.py                        boxes of images that are of another size than stated
-issues.py                        what is wrong with a set: how often, the first example, what happens to it
+sources, image_files_below    what an INPUT names -> images: files, folders, globs, URLs, lists
+image_io, pillow, download    one image: bytes -> pixels
+formats                       which kind a data set is; TensorFlow's csv
+coco, yolo, voc               one reader for each kind
+values, dataset               ids and numbers of a file; its rows, checked
+image_files, frames           where images lie, their sizes; boxes of images of another size than stated
+issues                        what is wrong with a set: how often, the first example, what happens to it
+captions, webdataset          images with sentences
+synthetic                     drawn scenes
 """

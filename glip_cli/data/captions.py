@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.image_search import inside
+from glip_cli.data.image_files import inside
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import UsageError

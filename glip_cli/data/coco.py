@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.ids import Ids
-from glip_cli.data.reading import read_json, shown
-from glip_cli.data.tables import Tables
+from glip_cli.data.dataset import Tables
+from glip_cli.data.values import Ids, read_json, shown
 from glip_cli.errors import UsageError
 
 

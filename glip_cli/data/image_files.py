@@ -1,26 +1,106 @@
-"""Whether the images of a data set are there and whole, and how large: mostly without decoding them.
-
-The header says the size, and the end of a file whether it is cut short. Where the end is not as it should be, or of a
-kind that is not known here, the image is decoded: what `read_image` takes is an image, and nothing else is.
-"""
+"""Where the images of an annotation file lie."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image, TiffImagePlugin
 
+from glip_cli.data.dataset import ImageRow, url_parts
 from glip_cli.data.image_io import no_answer, read_image
-from glip_cli.data.image_search import FoundImages
 from glip_cli.data.issues import DataIssue, Tally
 from glip_cli.data.pillow import open_image, quiet
-from glip_cli.data.rows import ImageRow
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, UsageError
 from glip_cli.utils.threads import READ_SECONDS, within
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Image id -> its file; and for each that has none, image id -> one line that names it and says why."""
+
+    paths: dict[int, Path]
+    missing: dict[int, str]
+
+
+def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] | None = None) -> FoundImages:
+    """The file of each image: folder/file_name; else as its coco_url ends; else by its base name below the folder.
+
+    `known` are those of which the file is known already. A base name counts only where one file and one image have
+    it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that, and no name leads
+    out of the folder.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give the one that holds the images")
+    known = known or {}
+    paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
+    lost = [image for image in images if image.id not in paths]
+    below = _files_below(folder) if lost else {}
+    shared_names = Counter(_base(image) for image in images)
+    missing: dict[int, str] = {}
+    for image in lost:
+        match = _matches(image, below, shared_names)
+        if len(match) == 1:
+            paths[image.id] = match[0]
+        else:
+            missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, image, folder)}"
+    return FoundImages(paths, missing)
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The place in a folder that a file of somebody else names; None where the name leads out of it.
+
+    Absolute names and `..` may lead anywhere and are followed only where they stay inside. A link that lies in the
+    folder is followed wherever it leads: whoever has the folder made it.
+    """
+    root = os.path.abspath(folder)
+    path = os.path.normpath(os.path.join(root, name))
+    return folder / os.path.relpath(path, root) if path.startswith(os.path.join(root, "")) else None
+
+
+def _direct(image: ImageRow, folder: Path) -> Path | None:
+    url = url_parts(image.coco_url)
+    names = [image.file_name, "/".join(url[-2:]), "/".join(url[-1:])]
+    candidates = (path for name in names if name and (path := inside(folder, name)))
+    # os.path's takes a name that no file can have for absent; Path's raises
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+def _base(image: ImageRow) -> str:
+    return PurePosixPath(image.file_name).name
+
+
+def _files_below(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found.setdefault(name, []).append(Path(place, name))
+    return found
+
+
+def _matches(image: ImageRow, below: Mapping[str, list[Path]], shared_names: Mapping[str, int]) -> list[Path]:
+    files = below.get(_base(image), [])
+    parts = PurePosixPath(image.file_name).parts
+    exact = [path for path in files if path.parts[-len(parts) :] == parts]
+    if len(exact) == 1:
+        return exact
+    return files if shared_names[_base(image)] == 1 or len(files) != 1 else []
+
+
+def _why_missing(match: Sequence[Path], image: ImageRow, folder: Path) -> str:
+    if match:
+        return f"{len(match)} files below {folder} have this name"
+    if image.file_name and inside(folder, image.file_name) is None:
+        return f"the name leads out of {folder}, and no file in it is called so"
+    return f"no such file in {folder}"
+
 
 T = TypeVar("T")
 Size = tuple[int, int]

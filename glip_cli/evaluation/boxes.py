@@ -13,7 +13,7 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images
 from glip_cli.evaluation.lvis import lvis_scores
-from glip_cli.evaluation.predictions import Predictions, Results, image_name, place
+from glip_cli.evaluation.results import Predictions, Results, image_name, place
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.types import Prompt

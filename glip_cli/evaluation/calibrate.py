@@ -13,7 +13,7 @@ import hotcoco
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.reading import read_text, shown
+from glip_cli.data.values import read_text, shown
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.outputs.files import atomic_write

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.ids import spelling_of
+from glip_cli.data.values import spelling_of
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.boxes import More, Score, only
-from glip_cli.evaluation.coco_images import images_beside, read_coco_images
 from glip_cli.evaluation.compare import Comparison, compare_metrics, compare_scores, row_of
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import Names
+from glip_cli.evaluation.names import Names, images_beside, read_coco_images
 from glip_cli.evaluation.outputs import RESULTS, read_metrics
-from glip_cli.evaluation.predictions import Predictions, Results
-from glip_cli.evaluation.results import as_result, read_entries
+from glip_cli.evaluation.results import Predictions, Results, as_result, read_entries
 from glip_cli.utils.text_format import QUOTED, one_line, shorten
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.image_search import inside
-from glip_cli.data.reading import shown
+from glip_cli.data.image_files import inside
+from glip_cli.data.values import shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompts.prompt import caption_prompt

@@ -14,13 +14,7 @@ from typing import Any
 
 import hotcoco
 
-from glip_cli.data.collector import collector_paused
-from glip_cli.data.formats import read_tables
-from glip_cli.data.ids import Ids
-from glip_cli.data.image_search import FoundImages, search
-from glip_cli.data.issues import STOPS, Tally
-from glip_cli.data.reading import shown
-from glip_cli.data.rows import (
+from glip_cli.data.dataset import (
     Annotation,
     Category,
     ImageRow,
@@ -29,6 +23,10 @@ from glip_cli.data.rows import (
     read_category,
     read_image_row,
 )
+from glip_cli.data.formats import collector_paused, read_tables
+from glip_cli.data.image_files import FoundImages, search
+from glip_cli.data.issues import STOPS, Tally
+from glip_cli.data.values import Ids, shown
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import valid_unicode
 

@@ -7,19 +7,20 @@ results.jsonl, one glip/1 record per line               names of images and labe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.frames import frames_of_files
-from glip_cli.data.reading import as_number, as_sized_box, read_json, shown
+from glip_cli.data.dataset import ImageRow
+from glip_cli.data.frames import Frames, frames_of, frames_of_files
+from glip_cli.data.image_files import Size
+from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.coco_images import CocoImages, Lookup, images_beside, read_coco_images
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import Names
-from glip_cli.evaluation.predictions import Predictions, Results, place
-from glip_cli.evaluation.record_results import SUFFIXES, read_record_results
+from glip_cli.evaluation.names import CocoImages, Lookup, Names, images_beside, read_coco_images, size_of
+from glip_cli.utils.text_format import counted, one_line, shorten
 
 
 def read_results(path: Path, ground_truth: GroundTruth) -> Results:
@@ -115,3 +116,147 @@ def _unmoved(truth: GroundTruth, files: Mapping[int, Path]) -> Any:
     """The frames of the images at hand, to draw by; the results stay where they are."""
     frames = frames_of_files(truth.images, truth.annotations, files)
     return replace(frames, done="the results are taken as pixels of the stated size")
+
+
+SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass
+class RecordResults:
+    """What the records of a file say.
+
+    Attributes:
+        results: COCO results, boxes in pixels of the images.
+        sizes: image id -> (width, height), for each image that was looked at.
+        looked_at: ids of the images that were.
+        failed: ids of the images that could not be read.
+    """
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    sizes: dict[int, Size] = field(default_factory=dict)
+    looked_at: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+
+
+def read_record_results(path: Path, names: Names) -> RecordResults:
+    """Raises UsageError for a line that is no record, or whose detections are of no image or label of `names`."""
+    found = RecordResults()
+    lines: dict[str, int] = {}
+    for i, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = _record(line, f"{path}: line {i}")
+        if "detections" in record and lines.setdefault(record["image"], i) != i:
+            first = f"line {lines[record['image']]}"
+            raise UsageError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
+        _add(found, record, f"{path}: line {i}", names)
+    found.failed -= found.looked_at
+    return found
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise UsageError(f"{where} is no JSON (cut short?); leave it out or run again") from None
+    if not isinstance(record, dict) or record.get("schema") != "glip/1" or not isinstance(record.get("image"), str):
+        raise UsageError(f"{where} is no glip/1 record; give what `glip --format jsonl` writes")
+    return record
+
+
+def _add(found: RecordResults, record: dict[str, Any], where: str, names: Names) -> None:
+    """An image without detections need not be one of the ground truth's."""
+    detections = record.get("detections", [])
+    if not isinstance(detections, list):
+        raise UsageError(f"{where}: its detections are no list but {shown(detections)}; write the file again")
+    image_id = names.image(record["image"], where) if detections else names.known_image(record["image"], where)
+    if image_id is None:
+        return
+    (found.looked_at if "detections" in record else found.failed).add(image_id)
+    if size := size_of(record):
+        found.sizes[image_id] = size
+    for i, detection in enumerate(detections):
+        found.results.append({"image_id": image_id, **_from_detection(detection, f"{where}: detection {i}", names)})
+
+
+def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
+    try:
+        label, score, box = detection["label"], detection["score"], detection["box"]
+        corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
+    except (KeyError, TypeError):
+        raise UsageError(f"{where} lacks a label, score or box; write the file again") from None
+    xmin, ymin, xmax, ymax = (as_number(corner, f"{where}: box") for corner in corners)
+    return {
+        "category_id": names.category(str(label), where),
+        "bbox": as_sized_box([xmin, ymin, xmax - xmin, ymax - ymin], f"{where}: box"),
+        "score": as_number(score, f"{where}: score"),
+    }
+
+
+Results = list[dict[str, Any]]
+
+_LONGEST = 80  # characters of a name, in a line
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """COCO results and what is known of their images.
+
+    Attributes:
+        results: boxes in pixels of the size that the annotations state.
+        frames: the images whose size is another one.
+        failed: ids of the images that could not be read.
+        absent: ids of the images that a file of results does not have.
+        notes: what was odd about the file, one line each.
+    """
+
+    results: Results
+    frames: Frames = field(default_factory=Frames)
+    failed: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, truth: GroundTruth) -> Predictions:
+        """Of some of the images alone."""
+        ids = {image.id for image in truth.images}
+        results = [row for row in self.results if row["image_id"] in ids]
+        failed, absent = (tuple(i for i in some if i in ids) for some in (self.failed, self.absent))
+        return replace(self, results=results, failed=failed, absent=absent)
+
+
+def place(
+    truth: GroundTruth, results: Iterable[dict[str, Any]], sizes: Mapping[int, Size], files: Mapping[int, Path]
+) -> tuple[Results, Frames]:
+    """Results in pixels of the upright images -> in pixels of the sizes that the annotations state.
+
+    Args:
+        truth: states the sizes.
+        results: COCO results.
+        sizes: image id -> size of the upright image, where it is known.
+        files: image id -> file, where it is known.
+    """
+    frames = frames_of(truth.images, truth.annotations, sizes, files)
+    if not frames.by_id:
+        return list(results), frames
+    return [{**row, "bbox": frames.to_stated(row["image_id"], row["bbox"])} for row in results], frames
+
+
+def unread(truth: GroundTruth, predictions: Predictions) -> dict[str, str]:
+    """Facts about the images that were not looked at, in words; empty where all were."""
+    facts = {"failed": predictions.failed, "absent": predictions.absent}
+    return {key: skipped(image_names(truth, ids), len(truth.images)) for key, ids in facts.items() if ids}
+
+
+def skipped(names: Sequence[str], total: int, noun: str = "image") -> str:
+    """ "2 of 20 images, scored as nothing found: a.png ..." """
+    first, more = shorten(one_line(names[0]), _LONGEST), " ..." if len(names) > 1 else ""
+    return f"{len(names)} of {counted(total, noun)}, scored as nothing found: {first}{more}"
+
+
+def image_names(truth: GroundTruth, ids: Iterable[int]) -> list[str]:
+    wanted = set(ids)
+    return [image_name(image) for image in truth.images if image.id in wanted]
+
+
+def image_name(image: ImageRow) -> str:
+    return image.file_name or str(image.id)

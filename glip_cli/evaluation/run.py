@@ -9,13 +9,13 @@ from typing import Any
 
 from glip_cli.evaluation.boxes import BoxTask, More, Score, ScoringProtocol
 from glip_cli.evaluation.coco import BoxScores
-from glip_cli.evaluation.coco_images import write_coco_images
 from glip_cli.evaluation.compare import Comparison
 from glip_cli.evaluation.earlier import compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.names import write_coco_images
 from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
-from glip_cli.evaluation.predictions import Predictions, Results, image_names, unread
 from glip_cli.evaluation.report.sections import write_report
+from glip_cli.evaluation.results import Predictions, Results, image_names, unread
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
 from glip_cli.outputs.files import save_json

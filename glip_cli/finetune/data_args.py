@@ -9,9 +9,8 @@ from typing import Any
 
 from glip_cli.data.issues import Findings
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.finetune.data.synthetic import DrawnScenes, parse_scenes
+from glip_cli.finetune.dataset import TrainSet, read_train_set
+from glip_cli.finetune.sampler import DrawnScenes, parse_scenes
 from glip_cli.finetune.validation import Check, drawn_check, new_check, set_check
 from glip_cli.utils.text_format import counted
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from glip_cli.errors import UnavailableError
-from glip_cli.finetune.data.sets import DetectionItem, Item, TrainSet
+from glip_cli.finetune.dataset import DetectionItem, Item, TrainSet
 from glip_cli.finetune.validation import Check
 from glip_cli.utils.text_format import why_unreadable
 

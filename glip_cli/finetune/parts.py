@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glip_cli.finetune.data.batches import Batch
+from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.loss import Target
 
 

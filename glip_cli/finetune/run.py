@@ -18,14 +18,11 @@ from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.finetune.adapters import save_tuned
+from glip_cli.finetune.batches import Batch, Batches, feed
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.data.batches import Batch, Batches, feed
-from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.finetune.data.shots import few_shot, shots_table
-from glip_cli.finetune.data.synthetic import DrawnScenes
-from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.data_args import AnySet, Data
+from glip_cli.finetune.dataset import TrainSet, few_shot, shots_table
 from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.init_model import Start
@@ -33,9 +30,11 @@ from glip_cli.finetune.metrics_log import Row, read_rows
 from glip_cli.finetune.param_groups import LearningRates
 from glip_cli.finetune.parts import TrainResult
 from glip_cli.finetune.report import TrainingReport
+from glip_cli.finetune.sampler import DrawnScenes
 from glip_cli.finetune.schedule import Left
 from glip_cli.finetune.settings import Settings
 from glip_cli.finetune.trainer import Trainer
+from glip_cli.finetune.transforms import Augmentation
 from glip_cli.finetune.tuning import select
 from glip_cli.finetune.validation import KEPT, NEW, Evaluation, Evaluator, Scores, compare, write_table
 from glip_cli.finetune.validation import ValidationRow as Compared

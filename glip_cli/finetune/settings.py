@@ -14,9 +14,9 @@ from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.errors import UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import FIELDS, TrainConfig
-from glip_cli.finetune.data.synthetic import parse_scenes
 from glip_cli.finetune.data_args import NOTHING, SCENES, Data
 from glip_cli.finetune.init_model import RANDOM, Origin, Start
+from glip_cli.finetune.sampler import parse_scenes
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from glip_cli.errors import GlipError, OutOfMemoryError
+from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.data.batches import Batch
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.ema import ExponentialMovingAverage
 from glip_cli.finetune.loss import grounding_loss, normalisers

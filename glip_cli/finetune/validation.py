@@ -17,7 +17,7 @@ from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.predictions import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
-from glip_cli.finetune.data.sets import DetectionItem, TrainSet
+from glip_cli.finetune.dataset import DetectionItem, TrainSet
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import atomic_write, save_json

@@ -12,7 +12,7 @@ import pytest
 
 from glip_cli.cli import console
 from glip_cli.cli.app import run
-from glip_cli.finetune.data.readers import read_train_set
+from glip_cli.finetune.dataset import read_train_set
 from tests.annotate.examples import captioned, draw, write_jsonl, write_tar
 from tests.forked import wait_until
 from tests.runs.process import finish, kept, lines, start

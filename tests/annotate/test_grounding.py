@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_cli.annotate.engine import GroundingEngine
+from glip_cli.annotate.engine import GroundingEngine, read_sentence
 from glip_cli.annotate.grounding import by_image, class_name, merged, tally, write_formats, write_grounding
-from glip_cli.annotate.parts import read_sentence
 from glip_cli.checkpoints.tagger import load_tagger
 from glip_cli.data.captions import read_captions
 from glip_cli.detector import Detector
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import GroundingItem
+from glip_cli.finetune.dataset import GroundingItem, read_train_set
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, Record, error_record, record
 from glip_cli.prompts.prompt import caption_prompt

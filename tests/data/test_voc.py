@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from glip_cli.data.dataset import Tables
 from glip_cli.data.issues import DataIssue, Finding, Tally
-from glip_cli.data.tables import Tables
 from glip_cli.data.voc import read_voc
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth

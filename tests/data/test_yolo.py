@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from glip_cli.data.dataset import Tables
 from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Tally
-from glip_cli.data.tables import Tables
 from glip_cli.data.yolo import read_yolo
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth

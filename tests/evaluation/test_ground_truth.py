@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.data.ids import Ids
-from glip_cli.data.rows import Category, ImageRow
+from glip_cli.data.dataset import Category, ImageRow
+from glip_cli.data.values import Ids
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import find_images, read_ground_truth

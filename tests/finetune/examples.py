@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
+from glip_cli.finetune.dataset import DetectionItem, GroundingItem, TrainSet
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Span
 

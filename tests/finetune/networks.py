@@ -22,9 +22,9 @@ from glip_cli.checkpoints.registry import PACKAGE
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.assign import match
+from glip_cli.finetune.batches import Batch, level_sizes
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.data.batches import Batch, level_sizes
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import Target
 from glip_cli.finetune.param_groups import LearningRates

@@ -16,11 +16,10 @@ from glip_cli.checkpoints.load import load_model
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.finetune import loss
 from glip_cli.finetune.assign import match
-from glip_cli.finetune.data.batches import Batch, Batches, feed, level_sizes, pad_ids
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import DetectionItem, TrainSet
-from glip_cli.finetune.data.transforms import Augmentation
+from glip_cli.finetune.batches import Batch, Batches, feed, level_sizes, pad_ids
+from glip_cli.finetune.dataset import DetectionItem, TrainSet, read_train_set
 from glip_cli.finetune.loss import grounding_loss
+from glip_cli.finetune.transforms import Augmentation
 from glip_cli.model.config import GLIP_MINI
 from tests.finetune.examples import MINI, detection_set, grounding_item, mini_tokenizer
 from tests.shared import shared

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.data.issues import DataIssue, Finding, Findings
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import TrainSet
+from glip_cli.finetune.dataset import TrainSet, read_train_set
 from tests.finetune.examples import coco, written
 
 IMAGES: list[dict[str, Any]] = coco()["images"]

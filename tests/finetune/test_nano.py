@@ -18,11 +18,11 @@ from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.data.transforms import Augmentation
 from glip_cli.finetune.init_model import Origin
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.memory import blocks, checkpoint_activations
 from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.transforms import Augmentation
 from glip_cli.finetune.tuning import select
 from glip_cli.inference.postprocess import label_scores
 from glip_cli.model.boxes import anchors as make_anchors

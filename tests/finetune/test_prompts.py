@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
-from glip_cli.finetune.data.prompts import PromptSampler, SampledPrompt
-from glip_cli.finetune.data.sets import TrainSet
+from glip_cli.finetune.dataset import TrainSet
+from glip_cli.finetune.sampler import PromptSampler, SampledPrompt
 from glip_cli.prompts.chunking import tokenize
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer

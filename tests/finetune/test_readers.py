@@ -13,8 +13,7 @@ from PIL import Image
 
 from glip_cli.data.issues import DataIssue
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import DetectionItem, GroundingItem, TrainSet
+from glip_cli.finetune.dataset import DetectionItem, GroundingItem, TrainSet, read_train_set
 from glip_cli.outputs.annotation_tools import VocWriter
 from tests.finetune.examples import coco, images, written
 from tests.outputs.examples import image

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.readers import read_train_set
-from glip_cli.finetune.data.sets import DetectionItem, TrainSet
-from glip_cli.finetune.data.shots import few_shot
+from glip_cli.finetune.dataset import DetectionItem, TrainSet, few_shot, read_train_set
 from tests.finetune.examples import grounding_item
 from tests.shared import shared
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from glip_cli.data.synthetic import COLOURS, HELD_OUT, PATTERNS, SHAPES, SIZES, Thing
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.batches import Batch, Batches, feed
-from glip_cli.finetune.data.synthetic import ALIKE, DrawnScenes, draw_sample, parse_scenes
-from glip_cli.finetune.data.transforms import Augmentation
+from glip_cli.finetune.batches import Batch, Batches, feed
+from glip_cli.finetune.sampler import ALIKE, DrawnScenes, draw_sample, parse_scenes
+from glip_cli.finetune.transforms import Augmentation
 from glip_cli.model.config import GLIP_MINI
 from tests.finetune.examples import MINI, detection_set, image_files, mini_tokenizer
 

@@ -22,9 +22,9 @@ from glip_cli.detector import Detector
 from glip_cli.errors import GlipError, OutOfMemoryError
 from glip_cli.evaluation.boxes import COCO_RULES, box_task
 from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.finetune.batches import Batch, level_sizes
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.data.batches import Batch, level_sizes
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.metrics_log import read_rows

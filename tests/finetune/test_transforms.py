@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.transforms import Augmentation, flipped, sub_one, view
+from glip_cli.finetune.transforms import Augmentation, flipped, sub_one, view
 from glip_cli.inference.preprocess import preprocess
 from tests.shared import golden
 

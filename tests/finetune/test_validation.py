@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from glip_cli.finetune.data.readers import read_train_set
 from glip_cli.finetune.data_args import Data
+from glip_cli.finetune.dataset import read_train_set
 from glip_cli.finetune.validation import new_check
 from tests.data.test_voc import thing, xml
 from tests.data.test_voc import written as voc

@@ -24,7 +24,7 @@ from glip_cli.cli import app, config
 from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
-from glip_cli.finetune.data import readers
+from glip_cli.finetune.dataset import read_train_set
 from glip_cli.prompts import noun_phrases, prompt, tokenizer
 from glip_cli.runs import journal
 from glip_cli.types import Prompt
@@ -174,7 +174,7 @@ def coco(data: bytes) -> None:
     truth, _, found = data.partition(BETWEEN)
     path = file("truth.json", truth)
     with answering():
-        readers.read_train_set(path)
+        read_train_set(path)
     with answering():
         read = ground_truth.read_ground_truth(path)
         read.to_coco()

@@ -1,18 +1,42 @@
-"""One row of an annotation file -> one frozen value, or an error of one line that names its place."""
+"""The rows of a data set before they are checked: those of a COCO file, whatever they came from."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 from urllib.parse import unquote
 
 from glip_cli.data.issues import DataIssue, Tally
-from glip_cli.data.reading import as_box, as_id, as_number, shown
-from glip_cli.data.tables import Tables
+from glip_cli.data.values import Ids, as_box, as_id, as_number, shown
 from glip_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Tables:
+    """`images`, `annotations` and `categories` as in COCO; `folder` is where the images are looked for.
+
+    Attributes:
+        image_ids, category_ids: the file's own ids, for the numbers that stand in the rows.
+        paths: image id -> its file, where the reader knows it.
+        is_part: it is the split that was asked for; else there are none, and it is all.
+        sizes: file -> (width, height) in pixels of the upright image, or why it has none, where the reader opened it.
+    """
+
+    name: str
+    folder: Path
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    is_grounding: bool = False
+    image_ids: Ids = field(default_factory=Ids)
+    category_ids: Ids = field(default_factory=Ids)
+    is_part: bool = False
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    sizes: Mapping[Path, tuple[int, int] | str] = field(default_factory=dict)
+
 
 _FREQUENCIES = ("r", "c", "f")
 _MAX_SIDE = 2**31 - 1

@@ -24,12 +24,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.errors import GlipError, ImageError, UsageError
 from glip_cli.finetune.assign import Match, match
-from glip_cli.finetune.data.prompts import SampledPrompt
-from glip_cli.finetune.data.sample_source import sample_source
-from glip_cli.finetune.data.sets import TrainSet
-from glip_cli.finetune.data.synthetic import DrawnScenes
-from glip_cli.finetune.data.transforms import Augmentation, Resized
+from glip_cli.finetune.dataset import TrainSet
 from glip_cli.finetune.loss import Target
+from glip_cli.finetune.sampler import DrawnScenes, SampledPrompt, sample_source
+from glip_cli.finetune.transforms import Augmentation, Resized
 from glip_cli.inference.preprocess import collate
 from glip_cli.model.config import STRIDES, Config
 from glip_cli.prompts.tokenizer import Tokenizer

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
 from glip_cli.errors import UsageError
-from glip_cli.finetune.data.sets import FloatBoxes
+from glip_cli.finetune.dataset import FloatBoxes
 from glip_cli.inference.preprocess import PreprocessedImage, preprocess, resized_size
 from glip_cli.prompts.sides import mentions_left_or_right
 
