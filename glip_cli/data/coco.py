@@ -1,4 +1,4 @@
-"""COCO and grounding json -> its rows, with whole numbers for ids."""
+"""COCO and LVIS annotations, and grounding json as MDETR writes it (`caption`, `tokens_positive`) -> `Dataset`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.dataset import Tables
-from glip_cli.data.values import Ids, read_json, shown
+from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, url_parts
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.values import Ids, as_box, as_id, as_number, read_json, shown
 from glip_cli.errors import UsageError
 
+_FREQUENCIES = ("r", "c", "f")
+_MAX_SIDE = 2**31 - 1
+_TEXT_IDS = 2**52
+_NO_CROWD = (None, False, 0, "", "0")
 
-def read_coco(path: Path, images: Path | None) -> Tables:
-    """The rows of a file; grounding data, with captions and `tokens_positive`, may have no categories.
+
+def read_coco(path: Path, images: Path | None, issues: Issues) -> Dataset:
+    """Grounding data may have no categories.
 
     Raises:
         UsageError: it is no such file; names the place in it.
     """
     data = _object(path)
-    rows, annotations = _objects(_rows(data, "images", path), f"{path}: images"), _rows(data, "annotations", path)
-    is_grounding = any("caption" in row for row in rows) and any(map(_is_named, annotations))
-    listed = [] if is_grounding and not isinstance(data.get("categories"), list) else _rows(data, "categories", path)
-    categories = _objects(listed, f"{path}: categories")
-    if not rows or not (categories or is_grounding):
+    image_rows, annotation_rows = _objects(data, "images", path), _rows(data, "annotations", path)
+    is_grounding = any("caption" in row for row in image_rows) and any(map(_is_named, annotation_rows))
+    is_unlisted = is_grounding and not isinstance(data.get("categories"), list)
+    category_rows = [] if is_unlisted else _objects(data, "categories", path)
+    if not image_rows or not (category_rows or is_grounding):
         raise UsageError(f"{path}: names no image or no category; give a COCO annotation file that does")
-    image_ids, category_ids = (Ids.of(row.get("id") for row in one) for one in (rows, categories))
-    return Tables(
+    image_ids, category_ids = (Ids.of(row.get("id") for row in rows) for rows in (image_rows, category_rows))
+    listed = _images(image_rows, image_ids, f"{path}: images", issues)
+    categories = tuple(
+        _category(row, category_ids.number(row.get("id"), f"{path}: categories[{i}].id"))
+        for i, row in enumerate(category_rows)
+    )
+    rows = _Annotations(path.name, image_ids, category_ids, issues)
+    read = rows.read(annotation_rows, {row.id for row in listed}, None if is_grounding else {c.id for c in categories})
+    return Dataset(
         path.name,
+        listed,
+        categories,
+        tuple(annotation for _, annotation in read),
         images or path.parent,
-        _numbered(rows, image_ids, f"{path}: images"),
-        annotations,
-        _numbered(categories, category_ids, f"{path}: categories"),
-        is_grounding,
-        image_ids,
-        category_ids,
+        issues,
+        image_ids=image_ids,
+        category_ids=category_ids,
+        spans=tuple(annotation_rows[i].get("tokens_positive") for i, _ in read) if is_grounding else None,
     )
 
 
@@ -59,12 +73,135 @@ def _rows(data: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return rows
 
 
-def _objects(rows: Sequence[Any], where: str) -> list[dict[str, Any]]:
+def _objects(data: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    rows = _rows(data, key, path)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise UsageError(f"{where}[{i}] is {shown(row)}, not an object; the file is damaged")
-    return list(rows)
+            raise UsageError(f"{path}: {key}[{i}] is {shown(row)}, not an object; the file is damaged")
+    return rows
 
 
-def _numbered(rows: Sequence[dict[str, Any]], ids: Ids, where: str) -> list[dict[str, Any]]:
-    return [{**row, "id": ids.number(row.get("id"), f"{where}[{i}].id")} for i, row in enumerate(rows)]
+def _category(row: Mapping[str, Any], number: int) -> Category:
+    name, frequency, above = row.get("name"), row.get("frequency"), row.get("supercategory")
+    return Category(
+        number,
+        "" if name is None else str(name),
+        frequency if frequency in _FREQUENCIES else None,
+        None if above is None else str(above),
+    )
+
+
+def _images(rows: Sequence[Mapping[str, Any]], ids: Ids, where: str, issues: Issues) -> tuple[ImageRow, ...]:
+    """Each id once: the last one counts, as in pycocotools."""
+    table: dict[int, ImageRow] = {}
+    for i, raw in enumerate(rows):
+        row = _image(raw, ids.number(raw.get("id"), f"{where}[{i}].id"), f"{where}[{i}]")
+        if (known := table.setdefault(row.id, row)) is not row:
+            same = (known.file_name, known.caption) == (row.file_name, row.caption)
+            issues.add(DataIssue.IMAGE_REPEATED if same else DataIssue.IMAGE_ID, f"{row.file_name}, id {row.id}")
+            table[row.id] = row
+    return tuple(table.values())
+
+
+def _image(row: Mapping[str, Any], number: int, where: str) -> ImageRow:
+    """Raises UsageError for a name, size or list that cannot be one."""
+    url = row["coco_url"] if isinstance(row.get("coco_url"), str) else None
+    return ImageRow(
+        number,
+        _file_name(row.get("file_name"), url, where),
+        _pixels(row.get("width"), where, "width"),
+        _pixels(row.get("height"), where, "height"),
+        _ids(row, "neg_category_ids", where),
+        _ids(row, "not_exhaustive_category_ids", where),
+        url,
+        row.get("caption"),
+    )
+
+
+def _file_name(name: object, url: str | None, where: str) -> str:
+    if name is None or name == "":
+        return "/".join(url_parts(url)[-2:])
+    if not isinstance(name, str) or "\0" in name:
+        raise UsageError(f"{where}.file_name is {shown(name)}; it must be a path")
+    return name.replace("\\", "/")
+
+
+def _pixels(value: object, where: str, side: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise UsageError(f"{where}.{side} is {shown(value)}; it must be a whole number of pixels, without quotes")
+    number = as_id(value, f"{where}.{side}")
+    if number > _MAX_SIDE:
+        raise UsageError(f"{where}.{side} is {shown(value)}; no image has so many pixels")
+    return number
+
+
+def _ids(row: Mapping[str, Any], key: str, where: str) -> tuple[int, ...] | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise UsageError(f"{where}.{key} is {shown(value)}; it must be a list of category ids")
+    return tuple(as_id(item, f"{where}.{key}") for item in value)
+
+
+class _Annotations:
+    """Reads the rows of a file one by one; those that cannot be read are counted."""
+
+    def __init__(self, name: str, image_ids: Ids, category_ids: Ids, issues: Issues) -> None:
+        self._name, self._image_ids, self._category_ids, self._issues = name, image_ids, category_ids, issues
+        self._texts: dict[str, int] = {}
+
+    def read(self, rows: Sequence[Any], images: set[int], categories: set[int] | None) -> list[tuple[int, Annotation]]:
+        """Each with its place among the rows. `categories` are None where those of boxes do not matter."""
+        read: list[tuple[int, Annotation]] = []
+        ids: set[int] = set()
+        for i, raw in enumerate(rows):
+            try:
+                row = self._annotation(raw, i)
+            except UsageError as error:
+                self._add(DataIssue.BOX_FORM, i, str(error))
+                continue
+            read.append((i, row))
+            if row["id"] in ids:
+                self._add(DataIssue.BOX_ID, i, f".id is {shown(raw.get('id'))}")
+            ids.add(row["id"])
+            if row["image_id"] not in images:
+                self._add(DataIssue.BOX_IMAGE, i, f": image {shown(raw['image_id'])}")
+            elif categories is not None and row["category_id"] not in categories:
+                self._add(DataIssue.BOX_CATEGORY, i, f": class {shown(raw['category_id'])}")
+        return read
+
+    def _annotation(self, raw: object, place: int) -> Annotation:
+        """Raises UsageError for an id that is none, a box that is not four finite numbers."""
+        if not isinstance(raw, dict):
+            raise UsageError(f" is {shown(raw)}, not an object")
+        box = as_box(raw.get("bbox"), ".bbox")
+        return {
+            "id": self._own_id(raw.get("id"), place),
+            "image_id": self._image_ids.number(raw.get("image_id"), ".image_id"),
+            "category_id": self._category_ids.number(raw.get("category_id"), ".category_id"),
+            "bbox": box,
+            "area": self._area(raw.get("area"), place, box),
+            "iscrowd": int(raw.get("iscrowd") not in _NO_CROWD),
+        }
+
+    def _own_id(self, value: object, place: int) -> int:
+        """Text, which some files have, gets numbers that no file has; a row without an id gets its place, from 1."""
+        if value is None:
+            return place + 1
+        if isinstance(value, str) and not value.strip().isdecimal():
+            return self._texts.setdefault(value, _TEXT_IDS + len(self._texts))
+        return as_id(value, ".id")
+
+    def _area(self, value: object, place: int, box: Sequence[float]) -> float:
+        if value is not None:
+            try:
+                return as_number(value, ".area")
+            except UsageError as error:
+                self._add(DataIssue.AREA, place, str(error))
+        return box[2] * box[3]
+
+    def _add(self, issue: DataIssue, place: int, what: str) -> None:
+        self._issues.add(issue, f"{self._name}: annotations[{place}]{what}")

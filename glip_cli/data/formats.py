@@ -1,9 +1,9 @@
-"""A file or folder of somebody's boxes -> `Tables`.
+"""A file or folder of boxes, of any kind -> `Dataset`.
 
 x.json                                       COCO, or grounding data (MDETR's format)          `coco`
 folder with data.yaml, or that file          YOLO                                              `yolo`
 folder with Annotations/*.xml, or with xml   Pascal VOC                                        `voc`
-x.csv with filename, class, xmin, ...        TensorFlow's csv                                  `box_csv`
+x.csv with filename, class, xmin, ...        TensorFlow's csv                                  here
 folder with one json or csv of boxes         as that file
 folder with train/, valid/, test/            as the one of the split that is asked for
 """
@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import csv
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from glip_cli.data.coco import read_coco
-from glip_cli.data.dataset import Tables
-from glip_cli.data.issues import DataIssue, Tally
+from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, check_categories, new_annotation
+from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown, stated_size, text_numbers
 from glip_cli.data.voc import is_voc, read_voc
 from glip_cli.data.yolo import data_yaml, read_yolo
@@ -28,33 +27,64 @@ from glip_cli.errors import UsageError
 
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _FILES = (".json", ".csv")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_COLUMNS = ("filename", "class", *_CORNERS)
 
 
-def read_tables(path: Path, images: Path | None, split: str, tally: Tally) -> Tables:
-    """The rows of a data set, of whatever kind; see above.
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No collection of cycles while millions of objects are made that all stay: it takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@collector_paused()
+def read_dataset(
+    path: Path, images: Path | None = None, split: str = "train", names: Mapping[int, str] | None = None
+) -> Dataset:
+    """A data set of any kind; see above.
 
     Args:
         images: the folder of the images; by default where such a set has them, or beside the file.
         split: "train", "val" or "test", of a set that has several.
+        names: category id -> the name to take instead of the file's.
 
     Raises:
         UsageError: it is none; says what it is instead, and what to give.
     """
+    dataset = _read(path, images, split, Issues())
+    used = {row["category_id"] for row in dataset.annotations}
+    renamed = _renamed(dataset.categories, names or {}, path)
+    return replace(dataset, categories=check_categories(renamed, used, dataset.issues))
+
+
+def _renamed(categories: tuple[Category, ...], names: Mapping[int, str], path: Path) -> Iterator[Category]:
+    for number in names.keys() - {category.id for category in categories}:
+        raise UsageError(f"{path}: has no category {number}, for which the name {shown(names[number])} was given")
+    return (replace(one, name=names[one.id]) if one.id in names else one for one in categories)
+
+
+def _read(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
     if (described := data_yaml(path)) is not None:
-        return read_yolo(described, images, split, tally)
+        return read_yolo(described, images, split, issues)
     if not path.is_dir():
-        return _read_file(path, images, tally)
+        return _read_file(path, images, issues)
     if is_voc(path):
-        return read_voc(path, images, split, tally)
+        return read_voc(path, images, split, issues)
     if len(files := _annotation_files(path)) == 1:
-        return _read_file(files[0], images, tally)
+        return _read_file(files[0], images, issues)
     if part := next((path / name for name in _SPLITS.get(split, (split,)) if (path / name).is_dir()), None):
-        return replace(read_tables(part, images, split, tally), is_part=True)
+        return replace(_read(part, images, split, issues), is_part=True)
     raise UsageError(f"{path}: {_what_is_in(path, split)}")
 
 
-def _read_file(path: Path, images: Path | None, tally: Tally) -> Tables:
-    return read_box_csv(path, images, tally) if path.suffix.lower() == ".csv" else read_coco(path, images)
+def _read_file(path: Path, images: Path | None, issues: Issues) -> Dataset:
+    return (_read_csv if path.suffix.lower() == ".csv" else read_coco)(path, images, issues)
 
 
 def _annotation_files(folder: Path) -> list[Path]:
@@ -72,37 +102,34 @@ def _what_is_in(path: Path, split: str) -> str:
     return "neither data.yaml (YOLO) nor xml files (VOC) nor one json or csv of boxes in it; give a data set"
 
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_COLUMNS = ("filename", "class", *_CORNERS)
+# ----------------------------------------------------------------------------------------------------- TensorFlow's csv
 
 
-def read_box_csv(path: Path, images: Path | None, tally: Tally) -> Tables:
-    """The rows of all lines; corners are edges in pixels, as TensorFlow divides them by the size.
+def _read_csv(path: Path, images: Path | None, issues: Issues) -> Dataset:
+    """Columns filename,width,height,class,xmin,ymin,xmax,ymax in any order; corners are edges in pixels.
 
-    Such a file has no line for an image without a box. Classes are in alphabetical order.
-
-    Raises:
-        UsageError: it has other columns, or is no text.
+    Such a file has no line for an image without a box. Classes are in alphabetical order. Raises UsageError where it
+    has other columns, or is no text.
     """
     lines = _lines(path)
-    rows = {line["filename"]: stated_size(line["width"], line["height"]) for line in lines}
-    image_ids = {name: i for i, name in enumerate(rows, 1)}
+    sizes = {line["filename"]: stated_size(line["width"], line["height"]) for line in lines}
+    image_ids = {name: i for i, name in enumerate(sizes, 1)}
     class_ids = {name: i for i, name in enumerate(sorted({line["class"] for line in lines}), 1)}
-    annotations: list[dict[str, Any]] = []
+    annotations: list[Annotation] = []
     for i, line in enumerate(lines, 2):
+        image_id, class_id, number = image_ids[line["filename"]], class_ids[line["class"]], len(annotations) + 1
         try:
             x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
+            annotations.append(new_annotation(number, image_id, class_id, [x1, y1, x2 - x1, y2 - y1]))
         except UsageError as error:
-            tally.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
-            continue
-        ids = {"image_id": image_ids[line["filename"]], "category_id": class_ids[line["class"]]}
-        annotations.append({**ids, "bbox": [x1, y1, x2 - x1, y2 - y1]})
-    return Tables(
+            issues.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
+    return Dataset(
         path.name,
+        tuple(ImageRow(image_ids[name], name, *size) for name, size in sizes.items()),
+        tuple(Category(i, name) for name, i in class_ids.items()),
+        tuple(annotations),
         images or path.parent,
-        [{"id": image_ids[name], "file_name": name, **size} for name, size in rows.items()],
-        annotations,
-        [{"id": i, "name": name} for name, i in class_ids.items()],
+        issues,
     )
 
 
@@ -120,15 +147,3 @@ def _lines(path: Path) -> list[dict[str, str]]:
     blank = dict.fromkeys((*_COLUMNS, "width", "height"), "")
     read = [{**blank, **dict(zip(columns, map(str.strip, line), strict=False))} for line in lines]
     return [{**line, "filename": line["filename"].replace("\\", "/")} for line in read]
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No collection of cycles meanwhile: a third of the time of reading 60,000 boxes."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from glip_cli.data.dataset import Annotation, ImageRow
-from glip_cli.data.image_files import TURNED, Header, Size, read_headers
+from glip_cli.data.dataset import Annotation, ImageRow, Size
+from glip_cli.data.image_files import TURNED, Header, read_headers
 from glip_cli.utils.text_format import counted, one_line, shorten
 
 _Interval = tuple[float, float]

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from PIL import Image, TiffImagePlugin
 
-from glip_cli.data.dataset import ImageRow, url_parts
+from glip_cli.data.dataset import Dataset, ImageRow, Size, url_parts
 from glip_cli.data.image_io import no_answer, read_image
-from glip_cli.data.issues import DataIssue, Tally
+from glip_cli.data.issues import DataIssue
 from glip_cli.data.pillow import open_image, quiet
 from glip_cli.errors import ImageError, UsageError
 from glip_cli.utils.threads import READ_SECONDS, within
@@ -103,8 +103,6 @@ def _why_missing(match: Sequence[Path], image: ImageRow, folder: Path) -> str:
 
 
 T = TypeVar("T")
-Size = tuple[int, int]
-"""(width, height) in pixels."""
 _ORIENTATION_TAG = 0x0112
 TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
 _TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
@@ -123,29 +121,24 @@ class ImageFile:
     height: int
 
 
-def open_images(
-    rows: Sequence[ImageRow], found: FoundImages, tally: Tally, known: Mapping[Path, Size | str] | None = None
-) -> dict[int, ImageFile]:
-    """Image id -> image, for those that are there and whole.
-
-    Args:
-        known: of `whole_sizes`, which need not be measured again.
+def open_images(dataset: Dataset) -> dict[int, ImageFile]:
+    """Image id -> image, for those that are there and whole; the others are issues of the set.
 
     Raises:
+        UsageError: there is no folder of images.
         UnavailableError: the disk of an image does not answer.
     """
-    known = known or {}
-    sizes = {**known, **whole_sizes(path for path in found.paths.values() if path not in known)}
+    found = search(dataset.images, dataset.folder, dataset.paths)
+    sizes = {**dataset.sizes, **whole_sizes(path for path in found.paths.values() if path not in dataset.sizes)}
     images: dict[int, ImageFile] = {}
-    for row in rows:
+    for row in dataset.images:
         path = found.paths.get(row.id)
         if path is None:
-            tally.add(DataIssue.IMAGE_MISSING, found.missing[row.id])
-            continue
-        if isinstance(size := sizes[path], str):
-            tally.add(DataIssue.IMAGE_UNREADABLE, size)
-            continue
-        images[row.id] = ImageFile(path, *size)
+            dataset.issues.add(DataIssue.IMAGE_MISSING, found.missing[row.id])
+        elif isinstance(size := sizes[path], str):
+            dataset.issues.add(DataIssue.IMAGE_UNREADABLE, size)
+        else:
+            images[row.id] = ImageFile(path, *size)
     return images
 
 

@@ -1,16 +1,17 @@
-"""What is wrong with a training set, found before training starts: how much of it, where, and what becomes of it."""
+"""What is wrong with a data set: how much of it, where, and what happens to it in training and in evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 DROPPED, KEPT, STOPS = "dropped", "kept", "stops"
+_LAST = "the last of each counts"
 
 
 class DataIssue(Enum):
-    """What may be wrong, and what is done about it."""
+    """(what may be wrong, what happens to it in training, the same in evaluation where it is something else)."""
 
     FILE_UNREADABLE = ("annotation files that cannot be read; their images are left out too", DROPPED)
     IMAGE_MISSING = ("images that are not there", DROPPED)
@@ -20,7 +21,7 @@ class DataIssue(Enum):
     IMAGE_OTHER = ("annotation files of other splits, as ImageSets/Main says", DROPPED)
     IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
     IMAGE_REPEATED = ("images listed more than once", DROPPED)
-    IMAGE_ID = ("image ids that stand for several images", STOPS)
+    IMAGE_ID = ("image ids that stand for several images", STOPS, _LAST)
     IMAGE_EMPTY = ("images without a box; all in them is background", KEPT)
     LINE = ("lines that are no box, polygon or keypoints as data.yaml says", DROPPED)
     LINE_FORM = ("lines that may be two things; say kpt_shape or task in data.yaml", STOPS)
@@ -28,7 +29,9 @@ class DataIssue(Enum):
     AREA = ("areas that are no number; the box's is taken", KEPT)
     BOX_IMAGE = ("boxes of an image that is not listed", DROPPED)
     BOX_CATEGORY = ("boxes of a class that is not listed", DROPPED)
-    BOX_ID = ("box ids used more than once", KEPT)
+    BOX_ID = ("box ids used more than once", KEPT, f"{_LAST}, as often as its id is there, as in pycocotools")
+    BOX_ID_0 = ("boxes with the id 0, whose match pycocotools counts as false", KEPT, "a match counts as found")
+    BOX_FLAT = ("boxes without width or height", DROPPED, "counted, but nothing can match them")
     BOX_OUTSIDE = ("boxes outside their image", DROPPED)
     BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
     BOX_UNPLACED = ("boxes of images that cannot be opened, so that their pixels are not known", DROPPED)
@@ -36,12 +39,12 @@ class DataIssue(Enum):
     BOX_REPEATED = ("boxes given twice with one class", DROPPED)
     BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)
     BOX_UNNAMED = ("boxes of a class without a name", DROPPED)
-    CATEGORY_ID = ("class ids that stand for several names", STOPS)
+    CATEGORY_ID = ("class ids that stand for several names", STOPS, _LAST)
     CATEGORY_COUNT = ("counts of classes (nc) that are not the number of names", KEPT)
     CATEGORY_BACKGROUND = ("classes that mean the background", DROPPED)
-    CATEGORY_UNNAMED = ("classes without a name", DROPPED)
+    CATEGORY_UNNAMED = ("classes without a name", DROPPED, "scored, but nothing can be found for them")
     CATEGORY_SAME = ("classes named as another is; the model cannot tell them apart", KEPT)
-    CATEGORY_EMPTY = ("classes without a box; only ever asked in vain", KEPT)
+    CATEGORY_EMPTY = ("classes without a box; the model only learns where they are not", KEPT)
     CAPTION = ("captions that are blank or no text", DROPPED)
     SPAN = ("boxes that no part of their caption names", DROPPED)
     NOTHING = ("no box is left to learn from", STOPS)
@@ -52,8 +55,12 @@ class DataIssue(Enum):
 
     @property
     def action(self) -> str:
-        """ "dropped", "kept" or "stops"."""
+        """In training: "dropped", "kept" or "stops"."""
         return self.value[1]
+
+    @property
+    def action_in_evaluation(self) -> str:
+        return self.value[-1]
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a set.
+    """What was found in a training set.
 
     Attributes:
-        name: of the set.
         images, boxes: how many are left to train on.
         rows: in the order of `DataIssue`; nothing for what did not occur.
     """
@@ -90,33 +96,40 @@ class Findings:
 
     @property
     def stops(self) -> bool:
-        """Whether something is wrong that only its author can mend."""
+        """Whether something is wrong that only the author of the set can correct."""
         return any(row.action == STOPS for row in self.rows)
 
 
-class Tally:
-    """Counts faults while a set is read."""
+class Issues:
+    """The issues of a set, counted while it is read."""
 
     def __init__(self) -> None:
         self._counts: dict[DataIssue, int] = {}
         self._examples: dict[DataIssue, str] = {}
 
-    def add(self, fault: DataIssue, example: str) -> None:
+    def add(self, issue: DataIssue, example: str) -> None:
         """`example` names the place."""
-        self._counts[fault] = self._counts.get(fault, 0) + 1
-        self._examples.setdefault(fault, example)
+        self._counts[issue] = self._counts.get(issue, 0) + 1
+        self._examples.setdefault(issue, example)
+
+    def __contains__(self, issue: object) -> bool:
+        return issue in self._counts
+
+    def example(self, issue: DataIssue) -> str:
+        """The first of them."""
+        return self._examples[issue]
+
+    def rows(self, evaluation: bool = False) -> list[Finding]:
+        """In the order of `DataIssue`."""
+        return [
+            Finding(one.what, count, self._examples[one], one.action_in_evaluation if evaluation else one.action)
+            for one in DataIssue
+            if (count := self._counts.get(one))
+        ]
 
     def findings(self, name: str, box_counts: Iterable[int]) -> Findings:
-        """The table of a set, from the number of boxes in each image that is left."""
-        left: Sequence[int] = tuple(box_counts)
+        """The table of a training set, from the number of boxes in each image that is left."""
+        left = tuple(box_counts)
         if not any(left):
             self.add(DataIssue.NOTHING, name)
         return Findings(name, len(left), sum(left), tuple(self.rows()))
-
-    def rows(self) -> list[Finding]:
-        """What was counted, in the order of `DataIssue`."""
-        return [
-            Finding(fault.what, self._counts[fault], self._examples[fault], fault.action)
-            for fault in DataIssue
-            if fault in self._counts
-        ]

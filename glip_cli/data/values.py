@@ -109,11 +109,11 @@ def _is_finite(text: str | None) -> bool:
         return False
 
 
-def stated_size(width: str, height: str) -> dict[str, int]:
-    """The `width` and `height` of an image row; nothing where one of them is missing, 0 or no number."""
-    sides = {"width": width.strip(), "height": height.strip()}
-    numbers = {side: int(text) for side, text in sides.items() if text.isascii() and text.isdecimal() and len(text) < 8}
-    return numbers if len(numbers) == 2 and all(numbers.values()) else {}
+def stated_size(width: str, height: str) -> tuple[int, int] | tuple[None, None]:
+    """(width, height) in pixels; (None, None) where one of them is missing, 0 or no number."""
+    texts = [text for text in (width.strip(), height.strip()) if text.isascii() and text.isdecimal() and len(text) < 8]
+    numbers = [number for text in texts if (number := int(text))]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (None, None)
 
 
 def as_box(value: object, where: str) -> list[float]:

@@ -1,19 +1,22 @@
-"""Folders of Pascal VOC: one xml per image (`voc_xml`), in Annotations/ or in the folder itself, at any depth."""
+"""Folders of Pascal VOC: one xml per image, in Annotations/ or in the folder itself, at any depth.
+
+The xml may be in any encoding. No DTD is fetched, and a file that declares entities is not read.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
-from glip_cli.data.dataset import Tables
+from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, new_annotation
 from glip_cli.data.image_files_below import images_below
-from glip_cli.data.issues import DataIssue, Tally
+from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_bytes, read_text, stated_size, text_numbers
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import encoding_of
@@ -39,8 +42,8 @@ def _is_xml(file: Path) -> bool:
     return file.suffix.lower() == ".xml" and not file.name.startswith(".")
 
 
-def read_voc(path: Path, images: Path | None, split: str, tally: Tally) -> Tables:
-    """The rows of the xml files that ImageSets/Main lists for the split, or of all where it has no such list.
+def read_voc(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    """The boxes of the xml files that ImageSets/Main lists for the split, or of all where it has no such list.
 
     Classes are in alphabetical order, or as labels.txt lists them.
 
@@ -48,25 +51,24 @@ def read_voc(path: Path, images: Path | None, split: str, tally: Tally) -> Table
         UsageError: the list has none of the files, or none can be read; says why not the first.
     """
     files, listed = _files(path), _list_of(path, split)
-    chosen = _listed(files, listed, tally) if listed else files
+    chosen = _listed(files, listed, issues) if listed else files
     if not chosen:
         raise UsageError(f"{path}: ImageSets/Main lists none of the xml files for '{split}'; correct the list")
-    read = _read(chosen, tally)
+    read = _read(chosen, issues)
     places = _Places(images or _image_folder(path), read)
     named = [places.of(one) for one in read]
     if images is None and len(chosen) == len(files):
-        places.count_unused({file for _, file in named if file}, tally)
+        places.count_unused({file for _, file in named if file}, issues)
     numbers = {name: i for i, name in enumerate(_names(path, read), 1)}
-    pairs = enumerate(zip(read, named, strict=True), 1)
-    rows = [{"id": i, "file_name": name, **one.size} for i, (one, (name, _)) in pairs]
-    return Tables(
+    return Dataset(
         path.name,
+        tuple(ImageRow(i, name, *one.size) for i, (one, (name, _)) in enumerate(zip(read, named, strict=True), 1)),
+        tuple(Category(number, name) for name, number in numbers.items()),
+        tuple(_annotations(read, numbers, issues)),
         places.folder,
-        rows,
-        [row for i, one in enumerate(read, 1) for row in _annotations(one, i, numbers)],
-        [{"id": number, "name": name} for name, number in numbers.items()],
-        is_part=listed is not None,
+        issues,
         paths={i: file for i, (_, file) in enumerate(named, 1) if file},
+        is_part=listed is not None,
     )
 
 
@@ -75,22 +77,22 @@ def _list_of(path: Path, split: str) -> Path | None:
     return next((file for file in lists if file.is_file()), None)
 
 
-def _listed(files: Sequence[Path], listed: Path, tally: Tally) -> Sequence[Path]:
+def _listed(files: Sequence[Path], listed: Path, issues: Issues) -> Sequence[Path]:
     stems = {line.split()[0] for line in read_text(listed).splitlines() if line.strip()}
     for file in files:
         if file.stem not in stems:
-            tally.add(DataIssue.IMAGE_OTHER, f"{file}: not in {listed}")
+            issues.add(DataIssue.IMAGE_OTHER, f"{file}: not in {listed}")
     return [file for file in files if file.stem in stems]
 
 
-def _read(files: Sequence[Path], tally: Tally) -> list[VocFile]:
+def _read(files: Sequence[Path], issues: Issues) -> list[VocFile]:
     read, unread = [], []
     for file in files:
         try:
-            read.append(read_voc_xml(file, tally))
+            read.append(read_voc_xml(file, issues))
         except UsageError as error:
             unread.append(str(error))
-            tally.add(DataIssue.FILE_UNREADABLE, unread[0])
+            issues.add(DataIssue.FILE_UNREADABLE, unread[0])
     if not read:
         raise UsageError(unread[0])
     return read
@@ -103,11 +105,15 @@ def _names(path: Path, read: Sequence[VocFile]) -> list[str]:
     return [*dict.fromkeys(given), *sorted(used - set(given))]
 
 
-def _annotations(one: VocFile, image_id: int, numbers: dict[str, int]) -> list[dict[str, Any]]:
-    return [
-        {"image_id": image_id, "category_id": numbers[name], "bbox": bbox, "iscrowd": int(is_difficult)}
-        for name, bbox, is_difficult in one.objects
-    ]
+def _annotations(read: Sequence[VocFile], numbers: Mapping[str, int], issues: Issues) -> Iterator[Annotation]:
+    count = 0
+    for image_id, one in enumerate(read, 1):
+        for name, bbox, is_difficult in one.objects:
+            try:
+                yield new_annotation(count + 1, image_id, numbers[name], bbox, is_difficult)
+                count += 1
+            except UsageError as error:
+                issues.add(DataIssue.BOX_FORM, f"{one.file}: {error}")
 
 
 def _image_folder(path: Path) -> Path:
@@ -146,10 +152,10 @@ class _Places:
         alike = [file for file in files if file.parent.relative_to(self.folder).parts == inner]
         return alike[0] if len(alike) == 1 else None
 
-    def count_unused(self, used: set[Path], tally: Tally) -> None:
+    def count_unused(self, used: set[Path], issues: Issues) -> None:
         for path in chain.from_iterable(self._stems.values()):
             if path not in used:
-                tally.add(DataIssue.IMAGE_UNLISTED, str(path))
+                issues.add(DataIssue.IMAGE_UNLISTED, str(path))
 
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*?(?:encoding\s*=\s*[\"']([\w.:-]+)[\"'][^>]*?)?\?>")
@@ -170,21 +176,21 @@ class VocFile:
     """
     Attributes:
         image: the name of the image as the xml gives it, without folders, which may be those of another computer.
-        size: `width` and `height` of the image as the xml states them; empty where it states none, or 0 x 0.
+        size: (width, height) of the image as the xml states it; (None, None) where it states none, or 0 x 0.
     """
 
     file: Path
     image: str
-    size: dict[str, int]
+    size: tuple[int, int] | tuple[None, None]
     objects: tuple[VocObject, ...]
 
 
-def read_voc_xml(file: Path, tally: Tally) -> VocFile:
+def read_voc_xml(file: Path, issues: Issues) -> VocFile:
     """Objects without four corners are counted. Raises UsageError where it is no xml."""
     root = _root(file)
     name = _text_of(root, "filename").replace("\\", "/").rstrip("/").rpartition("/")[2]
     size = stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
-    return VocFile(file, name, size, tuple(_objects(root, file, tally)))
+    return VocFile(file, name, size, tuple(_objects(root, file, issues)))
 
 
 def _root(file: Path) -> ElementTree.Element:
@@ -207,7 +213,7 @@ def _text(data: bytes) -> str:
     return text[declaration.end() :] if declaration else text
 
 
-def _objects(root: ElementTree.Element, file: Path, tally: Tally) -> Iterator[VocObject]:
+def _objects(root: ElementTree.Element, file: Path, issues: Issues) -> Iterator[VocObject]:
     """Corners count from 1, and xmax and ymax are the last pixel: one past it is as many from 0."""
     origin = 0 if _counts_from_0(root) else 1
     for i, thing in enumerate(root.iter("object"), 1):
@@ -215,7 +221,7 @@ def _objects(root: ElementTree.Element, file: Path, tally: Tally) -> Iterator[Vo
         try:
             x1, y1, x2, y2 = text_numbers({key: None if box is None else box.findtext(key) for key in _CORNERS})
         except UsageError as error:
-            tally.add(DataIssue.BOX_FORM, f"{file}: object {i}: {error}")
+            issues.add(DataIssue.BOX_FORM, f"{file}: object {i}: {error}")
             continue
         bbox = [x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin]
         yield VocObject(_text_of(thing, "name"), bbox, _text_of(thing, "difficult").lower() not in _FALSE)

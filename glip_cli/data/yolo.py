@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from glip_cli.data.dataset import Tables
-from glip_cli.data.image_files import Size, whole_sizes
+from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, Size, new_annotation
+from glip_cli.data.image_files import whole_sizes
 from glip_cli.data.image_files_below import has_image_suffix, images_below
-from glip_cli.data.issues import DataIssue, Tally
+from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown
 from glip_cli.errors import UsageError
 
@@ -40,8 +40,8 @@ class _File:
     labels: Path | None
 
 
-def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) -> Tables:
-    """The rows of one split.
+def read_yolo(described: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    """The boxes of one split.
 
     Images are where data.yaml says, or else in `images`; where it names no split at all, in images/ or beside it.
     Labels are in the folder whose path has "labels" for the last "images", beside the image, or in labels/ beside
@@ -52,26 +52,24 @@ def read_yolo(described: Path, images: Path | None, split: str, tally: Tally) ->
     """
     described = described.absolute()
     content = _yaml(described)
-    names = _names(content, described, tally)
+    names = _names(content, described, issues)
     form = _form(content, described)
-    listed = _image_files(content, described, images, split, tally)
+    listed = _image_files(content, described, images, split, issues)
     files = {i: file.image for i, file in enumerate(listed, 1)}
-    lines = [line for i, file in enumerate(listed, 1) for line in _lines(file, i, tally)]
+    lines = [line for i, file in enumerate(listed, 1) for line in _lines(file, i, issues)]
     sizes = whole_sizes(files[i] for i in {line.image_id for line in lines})
-    return Tables(
+    root = f"{described.parent.as_posix()}/"
+    return Dataset(
         described.parent.name,
+        tuple(ImageRow(i, image.as_posix().removeprefix(root)) for i, image in files.items()),
+        tuple(Category(number, name) for number, name in names),
+        tuple(_annotations(lines, form, files, sizes, {number for number, _ in names}, issues)),
         described.parent,
-        [{"id": i, "file_name": _relative(image, described.parent)} for i, image in files.items()],
-        list(_annotations(lines, form, files, sizes, {number for number, _ in names}, tally)),
-        [{"id": number, "name": name} for number, name in names],
-        is_part=content.get(split, "") not in _NOTHING,
+        issues,
         paths={i: image for i, image in files.items() if image.is_file()},
         sizes=sizes,
+        is_part=content.get(split, "") not in _NOTHING,
     )
-
-
-def _relative(image: Path, folder: Path) -> str:
-    return image.as_posix().removeprefix(f"{folder.as_posix()}/")
 
 
 # ---------------------------------------------------------------------------------------------------------- data.yaml
@@ -103,14 +101,14 @@ def _content(node: yaml.Node, depth: int = 0) -> Any:
     return dict(pairs) if not depth or len({key for key, _ in pairs}) == len(pairs) else pairs
 
 
-def _names(content: Mapping[str, Any], path: Path, tally: Tally) -> list[tuple[int, str]]:
+def _names(content: Mapping[str, Any], path: Path, issues: Issues) -> list[tuple[int, str]]:
     """(class number, name), from a list or a map; a number that comes twice comes twice."""
     names = content.get("names")
     pairs = _numbered(list(names.items()) if isinstance(names, dict) else names if isinstance(names, list) else [])
     if not pairs:
         raise UsageError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
     if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
-        tally.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
+        issues.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
     return sorted(pairs)
 
 
@@ -143,7 +141,7 @@ def _form(content: Mapping[str, Any], path: Path) -> Form:
 # ------------------------------------------------------------------------------------------------------------- images
 
 
-def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, split: str, tally: Tally) -> list[_File]:
+def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, split: str, issues: Issues) -> list[_File]:
     """Those of a split, sorted; one that data.yaml leaves out is never filled from the others."""
     value = content.get(split)
     places = [str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)]
@@ -158,7 +156,7 @@ def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, spl
         raise UsageError(f"{path}: no image for '{split}' ({shown(value)}); correct it or give --images")
     labels = _Labels(path.parent, [path.parent / "images", *([given.absolute()] if given else [])])
     files = [_File(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
-    labels.count_unused({file.labels for file in files if file.labels}, tally)
+    labels.count_unused({file.labels for file in files if file.labels}, issues)
     return files
 
 
@@ -213,12 +211,12 @@ class _Labels:
             if images.is_relative_to(folder):
                 yield self._root / "labels" / images.relative_to(folder)
 
-    def count_unused(self, used: set[Path], tally: Tally) -> None:
+    def count_unused(self, used: set[Path], issues: Issues) -> None:
         """Labels of images that are not there, in folders that hold nothing but labels."""
         for folder in sorted({path.parent for path in used if "labels" in path.parent.parts}):
             for path in self._texts(folder).values():
                 if path not in used and path.stem.lower() != "classes":
-                    tally.add(DataIssue.IMAGE_MISSING, f"{path} has no image")
+                    issues.add(DataIssue.IMAGE_MISSING, f"{path} has no image")
 
 
 def _texts(folder: Path) -> dict[str, Path]:
@@ -233,16 +231,16 @@ def _texts(folder: Path) -> dict[str, Path]:
 # -------------------------------------------------------------------------------------------------------------- boxes
 
 
-def _lines(file: _File, image_id: int, tally: Tally) -> Iterator[Line]:
+def _lines(file: _File, image_id: int, issues: Issues) -> Iterator[Line]:
     if file.labels is None:
         return
     try:
         text = read_text(file.labels)
     except UsageError as error:
-        tally.add(DataIssue.LINE, str(error))
+        issues.add(DataIssue.LINE, str(error))
         return
     for number, row in enumerate(text.splitlines(), 1):
-        if row.strip() and (line := parse_line(row, image_id, file.labels, number, tally)):
+        if row.strip() and (line := parse_line(row, image_id, file.labels, number, issues)):
             yield line
 
 
@@ -252,17 +250,22 @@ def _annotations(
     files: Mapping[int, Path],
     sizes: Mapping[Path, Size | str],
     classes: set[int],
-    tally: Tally,
-) -> Iterator[dict[str, Any]]:
-    for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, tally):
+    issues: Issues,
+) -> Iterator[Annotation]:
+    count = 0
+    for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, issues):
         if line.category not in classes:
-            tally.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
+            issues.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
         elif isinstance(size := sizes[files[line.image_id]], str):
-            tally.add(DataIssue.BOX_UNPLACED, line.where)
+            issues.add(DataIssue.BOX_UNPLACED, line.where)
         else:
             width, height = size
             bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
-            yield {"image_id": line.image_id, "category_id": int(line.category), "bbox": bbox}
+            try:
+                yield new_annotation(count + 1, line.image_id, int(line.category), bbox)
+                count += 1
+            except UsageError as error:
+                issues.add(DataIssue.BOX_FORM, f"{line.where}: {error}")
 
 
 TASKS = ("detect", "segment", "pose", "obb")
@@ -296,26 +299,26 @@ class Line(NamedTuple):
         return f"{self.file}, line {self.number}"
 
 
-def parse_line(text: str, image_id: int, file: Path, number: int, tally: Tally) -> Line | None:
+def parse_line(text: str, image_id: int, file: Path, number: int, issues: Issues) -> Line | None:
     """None for what is not a class and four or more numbers; it is counted."""
     try:
         numbers = list(map(float, text.split(",") if "," in text else text.split()))
     except ValueError:
         numbers = []
     if len(numbers) <= _BOX or not all(map(math.isfinite, numbers)):
-        tally.add(DataIssue.LINE, f"{file}, line {number} is {shown(text.strip())}")
+        issues.add(DataIssue.LINE, f"{file}, line {number} is {shown(text.strip())}")
         return None
     return Line(image_id, numbers[0], numbers[1:], file, number)
 
 
-def boxes_of_lines(lines: Sequence[Line], form: Form, tally: Tally) -> list[tuple[Line, Corners]]:
+def boxes_of_lines(lines: Sequence[Line], form: Form, issues: Issues) -> list[tuple[Line, Corners]]:
     """The lines that say a box, with it; what fits no form is counted."""
-    read = _reader(lines, form, tally)
+    read = _reader(lines, form, issues)
     found = []
     for line in lines:
         corners = _from_center(line.values) if len(line.values) == _BOX else read(line.values)
         if corners is None:
-            tally.add(DataIssue.LINE, f"{line.where} has {len(line.values) + 1} numbers")
+            issues.add(DataIssue.LINE, f"{line.where} has {len(line.values) + 1} numbers")
         else:
             found.append((line, corners))
     return found
@@ -325,7 +328,7 @@ Reader = Callable[[Sequence[float]], Corners | None]
 """The numbers after the class -> the box; None where they are none."""
 
 
-def _reader(lines: Sequence[Line], form: Form, tally: Tally) -> Reader:
+def _reader(lines: Sequence[Line], form: Form, issues: Issues) -> Reader:
     if form.keypoints is not None:
         counts = {base + extra for base in (_BOX, _BOX + form.keypoints) for extra in _EXTRAS}
         return lambda values: _from_center(values) if len(values) in counts else None
@@ -337,7 +340,7 @@ def _reader(lines: Sequence[Line], form: Form, tally: Tally) -> Reader:
         return lambda values: _around(values[:8]) if len(values) in (8, 9, 10) else _detected(values)
     if form.task == "detect":
         return lambda values: _detected(values) or _with_extras(values, ends=(0,), least=8)
-    return _undeclared(lines, tally)
+    return _undeclared(lines, issues)
 
 
 def _detected(values: Sequence[float]) -> Corners | None:
@@ -352,15 +355,15 @@ def _with_extras(values: Sequence[float], ends: Sequence[int], least: int) -> Co
     return _around(values[: len(values) - odd]) if odd in ends else None
 
 
-def _undeclared(lines: Sequence[Line], tally: Tally) -> Reader:
+def _undeclared(lines: Sequence[Line], issues: Issues) -> Reader:
     """Where data.yaml does not say what a line is."""
     short = [line for line in lines if len(line.values) == _TRIANGLE]
     long = [line for line in lines if len(line.values) > _TRIANGLE]
     ids = _end_in_ids([*short, *long])
     if short and not long and not ids and all(line.values[-1].is_integer() for line in short):
-        return _undecided(short, "a triangle, or a box with confidence and id", tally)
+        return _undecided(short, "a triangle, or a box with confidence and id", issues)
     if long and _fit_keypoints(long):
-        return _undecided(long, "a polygon, or a box with keypoints", tally)
+        return _undecided(long, "a polygon, or a box with keypoints", issues)
 
     def read(values: Sequence[float]) -> Corners | None:
         if len(values) == _BOX + 1:
@@ -372,9 +375,9 @@ def _undeclared(lines: Sequence[Line], tally: Tally) -> Reader:
     return read
 
 
-def _undecided(lines: Sequence[Line], what: str, tally: Tally) -> Reader:
+def _undecided(lines: Sequence[Line], what: str, issues: Issues) -> Reader:
     for line in lines:
-        tally.add(DataIssue.LINE_FORM, f"{line.where}: {what}")
+        issues.add(DataIssue.LINE_FORM, f"{line.where}: {what}")
     return _from_center  # not used: the issue stops the command
 
 

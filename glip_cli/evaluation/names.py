@@ -8,8 +8,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from glip_cli.data.dataset import ImageRow, url_parts
-from glip_cli.data.image_files import Size
+from glip_cli.data.dataset import ImageRow, Size, url_parts
 from glip_cli.data.values import Ids, read_json, shown, spelling_of
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from glip_cli.data.dataset import ImageRow
+from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.frames import Frames, frames_of, frames_of_files
-from glip_cli.data.image_files import Size
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth

@@ -11,7 +11,7 @@ from glip_cli.data.issues import Findings
 from glip_cli.errors import UsageError
 from glip_cli.finetune.dataset import TrainSet, read_train_set
 from glip_cli.finetune.sampler import DrawnScenes, parse_scenes
-from glip_cli.finetune.validation import Check, drawn_check, new_check, set_check
+from glip_cli.finetune.validation import Check, drawn_check, new_check
 from glip_cli.utils.text_format import counted
 
 AnySet = TrainSet | DrawnScenes
@@ -86,20 +86,14 @@ class Data:
             sets.append(train_set)
         return sets
 
-    def validation(self, folder: Path, show: Callable[[Findings], None]) -> Check | None:
-        """Annotations of another format are left in `folder` as COCO has them. Raises UsageError."""
+    def validation(self) -> Check | None:
+        """Raises UsageError."""
         if self.val is None:
             return None
         images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
-        if self.val.is_file() and self.val.suffix == ".json":
-            return _with_boxes(new_check(self.val, images), f"--val {self.val}")
-        val_set, findings = read_train_set(self.val, images, "val")
-        show(findings)
-        if not val_set.labels:
-            raise UsageError(f"--val {self.val} holds captions; AP needs boxes of classes")
-        if findings.boxes and findings.stops:
-            raise UsageError(f"--val {self.val} cannot be measured on as it is: correct what the table says")
-        return _with_boxes(set_check(val_set, folder / "val.json"), f"--val {self.val}")
+        return _with_boxes(
+            new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json"), f"--val {self.val}"
+        )
 
     def kept(self, scenes: Path) -> Check | None:
         """Scenes are drawn into the folder `scenes`. Raises UsageError."""
@@ -114,6 +108,8 @@ class Data:
 def _with_boxes(check: Check, flag: str) -> Check:
     """The same. Raises UsageError where no AP is defined on it."""
     truth = check.task.truth
+    if truth.spans is not None:
+        raise UsageError(f"{flag} holds captions; AP needs boxes of classes")
     if all(row["iscrowd"] for row in truth.annotations):
         raise UsageError(f"{flag} has no box in its {counted(len(truth.images), 'image')}, and AP needs some: give "
                          "annotations with boxes, or leave the flag out")  # fmt: skip

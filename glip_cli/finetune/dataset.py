@@ -1,13 +1,13 @@
-"""What there is to learn from: images with boxes, each box of a class or of words of a caption.
+"""Training data: images with boxes, each box of a class or of words of a caption.
 
-Nothing here reads a file: `readers` makes a `TrainSet`, `batches` turns it into tensors.
+A `Dataset` becomes a `TrainSet` here, whose boxes all lie in their images; `sampler` and `batches` make tensors of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.dataset import Annotation, ImageRow, Tables, category_name, read_annotations, read_image_row
-from glip_cli.data.formats import collector_paused, read_tables
-from glip_cli.data.frames import frames_of
-from glip_cli.data.image_files import ImageFile, open_images, search
-from glip_cli.data.issues import DataIssue, Findings, Tally
+from glip_cli.data.dataset import Annotation, Dataset
+from glip_cli.data.formats import collector_paused, read_dataset
+from glip_cli.data.frames import Frames, frames_of
+from glip_cli.data.image_files import ImageFile, open_images
+from glip_cli.data.issues import DataIssue, Findings, Issues
 from glip_cli.data.values import shown
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompts.labels import check_text
-from glip_cli.prompts.prompt import clean_name
 from glip_cli.prompts.spans import check_spans
 from glip_cli.types import Span
 
 FloatBoxes = npt.NDArray[np.float32]
+_ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,76 +132,123 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
     Raises:
         UsageError: it is no training set, or a row of it cannot be read at all; names the place.
     """
-    tally = Tally()
-    tables = read_tables(path, images, split, tally)
-    rows = image_rows(tables, tally)
-    files = open_images(rows, search(rows, tables.folder, tables.paths), tally, tables.sizes)
-    annotations = read_annotations(tables, tally)
-    boxes = boxes_of(tables, in_pixels(annotations, rows, files, tally), rows, files, tally)
-    if tables.is_grounding:
-        train_set = _grounding_set(tables, rows, files, boxes, tally)
+    dataset = read_dataset(path, images, split)
+    files = open_images(dataset)
+    if dataset.spans is None and not dataset.labels:
+        raise UsageError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
+    boxes = _boxes_by_image(dataset, files)
+    items: tuple[Item, ...]
+    if dataset.spans is None:
+        items = tuple(_detection_items(dataset, files, boxes))
     else:
-        names = class_names(tables, {row["category_id"] for _, row in annotations}, tally)
-        train_set = _detection_set(tables, names, rows, files, boxes, tally)
-    for item in train_set.items:
+        items = tuple(_grounding_items(dataset, files, boxes))
+    for item in items:
         if not len(item.boxes):
-            tally.add(DataIssue.IMAGE_EMPTY, str(item.image))
-    return train_set, tally.findings(tables.name, (len(item.boxes) for item in train_set.items))
+            dataset.issues.add(DataIssue.IMAGE_EMPTY, str(item.image))
+    classes = dataset.promptable if dataset.spans is None else ()
+    train_set = TrainSet(dataset.name, tuple(one.name for one in classes), items, tuple(one.id for one in classes))
+    return train_set, dataset.issues.findings(dataset.name, (len(item.boxes) for item in items))
 
 
-def _detection_set(
-    tables: Tables,
-    listed: Mapping[int, str],
-    rows: Sequence[ImageRow],
-    files: Mapping[int, ImageFile],
-    boxes: Mapping[int, list[Box]],
-    tally: Tally,
-) -> TrainSet:
-    kept = {number: name for number, name in sorted(listed.items()) if name.strip()}
-    if not kept:
-        raise UsageError(f"{tables.name}: none of its classes has a name to ask for; name the classes")
-    place = {number: i for i, number in enumerate(kept)}
-    items, used = [], set()
-    for row in rows:
-        if row.id in files:
-            mine = [box for box in boxes.get(row.id, ()) if _is_of(listed, kept, box, row.file_name, tally)]
-            mine = once(mine, row.file_name, tally)
-            labels = np.array([place[box.row["category_id"]] for box in mine], np.int64)
-            items.append(DetectionItem(files[row.id].path, as_array(mine), labels, row.id))
-            used.update(labels.tolist())
-    for i, (number, name) in enumerate(kept.items()):
-        if i not in used:
-            tally.add(DataIssue.CATEGORY_EMPTY, f"{shown(name)}, id {number}")
-    return TrainSet(tables.name, tuple(kept.values()), tuple(items), tuple(kept))
+class Box(NamedTuple):
+    """A box that can be learned from: its row, its corners within the image, and its place among the annotations."""
+
+    row: Annotation
+    corners: tuple[float, float, float, float]
+    place: int
 
 
-def _is_of(listed: Mapping[int, str], kept: Mapping[int, str], box: Box, image: str, tally: Tally) -> bool:
-    """Whether the class of a box can be asked for."""
-    number = box.row["category_id"]
-    if number not in kept:
-        fault = DataIssue.BOX_UNNAMED if number in listed else DataIssue.BOX_CATEGORY
-        tally.add(fault, f"{image}: box {shown(box.row['bbox'])}, class {number}")
-    return number in kept
+def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[int, list[Box]]:
+    """Image id -> its boxes that can be learned from; the others are issues."""
+    found: dict[int, list[Box]] = defaultdict(list)
+    names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
+    frames = _frames(dataset, files)
+    for place, row in enumerate(dataset.annotations):
+        name, file = names.get(row["image_id"]), files.get(row["image_id"])
+        if name is None or (dataset.spans is None and row["category_id"] not in classes):
+            continue  # an issue already
+        if row["iscrowd"]:
+            dataset.issues.add(DataIssue.BOX_CROWD, _example(row, name))
+        elif file:
+            if row["image_id"] in frames.by_id:
+                row = {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}
+            if corners := _inside(row, file, name, dataset.issues):
+                found[row["image_id"]].append(Box(row, corners, place))
+    return found
 
 
-def _grounding_set(
-    tables: Tables,
-    rows: Sequence[ImageRow],
-    files: Mapping[int, ImageFile],
-    boxes: Mapping[int, list[Box]],
-    tally: Tally,
-) -> TrainSet:
-    captions = {raw["id"]: raw.get("caption") for raw in reversed(tables.images)}
-    items = []
-    for row in rows:
-        caption = _caption(captions[row.id])
+def _frames(dataset: Dataset, files: Mapping[int, ImageFile]) -> Frames:
+    """The images of another size than stated, whose boxes have to be moved."""
+    sizes = {number: (file.width, file.height) for number, file in files.items()}
+    paths = {number: file.path for number, file in files.items()}
+    frames = frames_of(dataset.images, dataset.annotations, sizes, paths)
+    for row in frames.odd:
+        (width, height), is_moved = sizes[row.id], row.id in frames.by_id
+        dataset.issues.add(
+            DataIssue.IMAGE_SCALED if is_moved else DataIssue.IMAGE_SIZE,
+            f"{paths[row.id]}: {width} x {height}, stated {row.width} x {row.height}",
+        )
+    return frames
+
+
+def _inside(row: Annotation, file: ImageFile, image: str, issues: Issues) -> tuple[float, float, float, float] | None:
+    """The corners of the part of a box that lies in its image; None where there is not enough of it."""
+    x, y, width, height = row["bbox"]
+    right, bottom = x + width, y + height
+    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= file.width and bottom <= file.height:
+        return x, y, right, bottom
+    if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
+        issues.add(DataIssue.BOX_SIZE, _example(row, image))
+        return None
+    x1, y1 = max(x, 0.0), max(y, 0.0)
+    x2, y2 = min(right, float(file.width)), min(bottom, float(file.height))
+    if min(x2 - x1, y2 - y1) <= 1:
+        issues.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {file.width} x {file.height}")
+        return None
+    if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
+        issues.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {file.width} x {file.height}")
+    return x1, y1, x2, y2
+
+
+def _example(row: Annotation, image: str) -> str:
+    return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
+
+
+def _detection_items(
+    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[Box]]
+) -> Iterator[DetectionItem]:
+    place = {category.id: i for i, category in enumerate(dataset.promptable)}
+    unused = {category.id: category.name for category in dataset.promptable}
+    unnamed = {category.id for category in dataset.categories} - place.keys()
+    for image in dataset.images:
+        if image.id not in files:
+            continue
+        kept: dict[tuple[int, tuple[float, ...]], Box] = {}
+        for box in boxes.get(image.id, ()):
+            number = box.row["category_id"]
+            if number in unnamed:
+                dataset.issues.add(DataIssue.BOX_UNNAMED, f"{_example(box.row, image.file_name)}, class {number}")
+            elif kept.setdefault((number, box.corners), box) is not box:
+                dataset.issues.add(DataIssue.BOX_REPEATED, _example(box.row, image.file_name))
+        labels = np.array([place[number] for number, _ in kept], np.int64)
+        yield DetectionItem(files[image.id].path, as_array(kept.values()), labels, image.id)
+        for number, _ in kept:
+            unused.pop(number, None)
+    for number, name in unused.items():
+        dataset.issues.add(DataIssue.CATEGORY_EMPTY, f"{shown(name)}, id {number}")
+
+
+def _grounding_items(
+    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[Box]]
+) -> Iterator[GroundingItem]:
+    for image in dataset.images:
+        caption = _caption(image.caption)
         if caption is None:
-            tally.add(DataIssue.CAPTION, f"{row.file_name}, id {row.id}: {shown(captions[row.id])}")
-        elif row.id in files:
-            named = list(_named(tables, caption, row.file_name, boxes.get(row.id, ()), tally))
+            dataset.issues.add(DataIssue.CAPTION, f"{image.file_name}, id {image.id}: {shown(image.caption)}")
+        elif image.id in files:
+            named = list(_named(dataset, caption, image.file_name, boxes.get(image.id, ())))
             spans = tuple(spans for _, spans in named)
-            items.append(GroundingItem(files[row.id].path, as_array([box for box, _ in named]), caption, spans, row.id))
-    return TrainSet(tables.name, (), tuple(items))
+            yield GroundingItem(files[image.id].path, as_array([box for box, _ in named]), caption, spans, image.id)
 
 
 def _caption(value: object) -> str | None:
@@ -212,168 +259,19 @@ def _caption(value: object) -> str | None:
     return caption if caption.strip() else None
 
 
-def _named(
-    tables: Tables, caption: str, image: str, boxes: Sequence[Box], tally: Tally
-) -> Iterator[tuple[Box, tuple[Span, ...]]]:
+def _named(dataset: Dataset, caption: str, image: str, boxes: Sequence[Box]) -> Iterator[tuple[Box, tuple[Span, ...]]]:
     """The boxes with the spans that name them; those that nothing names are left out."""
+    assert dataset.spans is not None
     for box in boxes:
-        spans = tables.annotations[box.place].get("tokens_positive")
+        spans = dataset.spans[box.place]
         try:
             yield box, check_spans([spans], caption)[0]  # type: ignore[list-item]  # it checks that they are some
         except PromptError:
-            tally.add(DataIssue.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")
+            dataset.issues.add(DataIssue.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")
 
 
-_ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
-
-
-class Box(NamedTuple):
-    """A box that survived: its row, its corners within the image, and its place among the annotations."""
-
-    row: Annotation
-    corners: tuple[float, float, float, float]
-    place: int
-
-
-def image_rows(tables: Tables, tally: Tally) -> list[ImageRow]:
-    """Each id once."""
-    by_id: dict[int, ImageRow] = {}
-    captions: dict[int, object] = {}
-    for i, raw in enumerate(tables.images):
-        where = f"{tables.name}: images[{i}]"
-        row = read_image_row(raw, where)
-        known = by_id.setdefault(row.id, row)
-        if known is not row:
-            same = known.file_name == row.file_name and captions[row.id] == raw.get("caption")
-            tally.add(DataIssue.IMAGE_REPEATED if same else DataIssue.IMAGE_ID, f"{row.file_name}, id {row.id}")
-        captions.setdefault(row.id, raw.get("caption"))
-    return list(by_id.values())
-
-
-def in_pixels(
-    annotations: list[tuple[int, Annotation]],
-    rows: Sequence[ImageRow],
-    images: Mapping[int, ImageFile],
-    tally: Tally,
-) -> list[tuple[int, Annotation]]:
-    """Annotations with their boxes in pixels of the upright images, where these are of another size than stated."""
-    sizes = {number: (file.width, file.height) for number, file in images.items()}
-    files = {number: file.path for number, file in images.items()}
-    frames = frames_of(rows, (row for _, row in annotations), sizes, files)
-    for row in frames.odd:
-        (width, height), fault = (
-            sizes[row.id],
-            DataIssue.IMAGE_SCALED if row.id in frames.by_id else DataIssue.IMAGE_SIZE,
-        )
-        tally.add(fault, f"{files[row.id]}: {width} x {height}, stated {row.width} x {row.height}")
-    if not frames.by_id:
-        return annotations
-    return [(place, {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}) for place, row in annotations]
-
-
-def boxes_of(
-    tables: Tables,
-    annotations: Sequence[tuple[int, Annotation]],
-    rows: Sequence[ImageRow],
-    images: Mapping[int, ImageFile],
-    tally: Tally,
-) -> dict[int, list[Box]]:
-    """Image id -> its boxes that can be learnt from; `annotations` are those of the tables, with their places."""
-    names = {row.id: row.file_name for row in rows}
-    found: dict[int, list[Box]] = defaultdict(list)
-    ids: set[int] = set()
-    repeated: set[int] = set()
-    for place, row in annotations:
-        image = names.get(row["image_id"])
-        file = images.get(row["image_id"])
-        if (number := row["id"]) not in ids:
-            ids.add(number)
-        elif number not in repeated:
-            repeated.add(number)
-            tally.add(DataIssue.BOX_ID, _example(row, image))
-        if image is None:
-            tally.add(DataIssue.BOX_IMAGE, _example(row, f"image {shown(tables.annotations[place].get('image_id'))}"))
-        elif row["iscrowd"]:
-            tally.add(DataIssue.BOX_CROWD, _example(row, image))
-        elif file and (corners := _inside(row, file, image, tally)):
-            found[row["image_id"]].append(Box(row, corners, place))
-    return found
-
-
-def once(boxes: Sequence[Box], image: str, tally: Tally) -> list[Box]:
-    """Without those that an image has of the same class already."""
-    first: dict[tuple[int, tuple[float, ...]], Box] = {}
-    for box in boxes:
-        if first.setdefault((box.row["category_id"], box.corners), box) is not box:
-            tally.add(DataIssue.BOX_REPEATED, _example(box.row, image))
-    return list(first.values())
-
-
-def _example(row: Annotation, image: str | None) -> str:
-    return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
-
-
-def _inside(row: Annotation, file: ImageFile, image: str, tally: Tally) -> tuple[float, float, float, float] | None:
-    """The corners of the part of a box that lies in its image; None where there is not enough of it."""
-    x, y, width, height = row["bbox"]
-    right, bottom = x + width, y + height
-    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= file.width and bottom <= file.height:
-        return x, y, right, bottom
-    if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
-        tally.add(DataIssue.BOX_SIZE, _example(row, image))
-        return None
-    x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(right, float(file.width)), min(bottom, float(file.height))
-    if min(x2 - x1, y2 - y1) <= 1:
-        tally.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {file.width} x {file.height}")
-        return None
-    if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
-        tally.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {file.width} x {file.height}")
-    return x1, y1, x2, y2
-
-
-def as_array(boxes: Sequence[Box]) -> FloatBoxes:
+def as_array(boxes: Iterable[Box]) -> FloatBoxes:
     return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)
-
-
-_BACKGROUND = frozenset({"background", "__background__", "_background_"})
-
-
-def class_names(tables: Tables, used: Collection[int], tally: Tally) -> dict[int, str]:
-    """Class id -> name, those left out that mean the background and are not `used`."""
-    rows: dict[int, dict[str, Any]] = {}
-    for row in tables.categories:
-        number = row["id"]
-        if category_name(rows.setdefault(number, row)) != category_name(row):
-            tally.add(DataIssue.CATEGORY_ID, f"{shown(row.get('name'))}, id {number}")
-    for number in [number for number, row in rows.items() if number not in used and _is_background(number, rows)]:
-        tally.add(DataIssue.CATEGORY_BACKGROUND, f"{shown(rows.pop(number).get('name'))}, id {number}")
-    names = {number: category_name(row) for number, row in rows.items()}
-    _remark_names(names, tally)
-    return names
-
-
-def _is_background(number: int, rows: Mapping[int, Mapping[str, Any]]) -> bool:
-    """Named so, or id 0 named as the others' supercategory (Roboflow); an id 0 with a name of its own is a class."""
-    name = category_name(rows[number])
-    above = {str(row.get("supercategory")) for other, row in rows.items() if other != 0}
-    return name.strip().lower() in _BACKGROUND or (number == 0 and name in above)
-
-
-def _remark_names(names: Mapping[int, str], tally: Tally) -> None:
-    read: set[str] = set()
-    for number, name in names.items():
-        if not name.strip():
-            tally.add(DataIssue.CATEGORY_UNNAMED, f"id {number}")
-        elif (alike := read_as(name)) in read:
-            tally.add(DataIssue.CATEGORY_SAME, f"{shown(name)}, id {number}")
-        else:
-            read.add(alike)
-
-
-def read_as(name: str) -> str:
-    """What the model reads of a class name: equal for those that it cannot tell apart."""
-    return " ".join(clean_name(name).lower().split()) or name
 
 
 @dataclass(frozen=True)

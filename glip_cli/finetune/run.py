@@ -211,7 +211,7 @@ class FinetuneJob:
         """The first process makes the files of the checks; the others then find them."""
         for turn in (True, False):
             if self.processes.first is turn:
-                made = {NEW: self.data.validation(self.out, self.told.findings), KEPT: self.data.kept(scenes)}
+                made = {NEW: self.data.validation(), KEPT: self.data.kept(scenes)}
                 self.checks = {name: check for name, check in made.items() if check is not None}
             self.processes.wait()
 

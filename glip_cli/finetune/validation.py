@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from glip_cli.data.frames import frames_of_files
 from glip_cli.detector import Detector
-from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task, names_of
+from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.predictions import Predictions
+from glip_cli.evaluation.results import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
-from glip_cli.finetune.dataset import DetectionItem, TrainSet
+from glip_cli.finetune.dataset import TrainSet
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import atomic_write, save_json
@@ -107,9 +107,10 @@ class Evaluator:
 
 
 def new_check(annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False) -> Check:
-    """COCO annotations and their images, beside them where no folder is given. Raises UsageError."""
-    truth, folder = read_ground_truth(annotations), images or annotations.parent
-    return Check(box_task(annotations.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+    """A data set of any kind, read as `glip eval` reads it. Raises UsageError."""
+    truth = read_ground_truth(annotations, images=images)
+    folder = images or truth.folder
+    return Check(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
 
 
 def drawn_check(folder: Path, count: int = SCENES) -> Check:
@@ -162,26 +163,3 @@ def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:
     """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
     change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
     return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change
-
-
-def set_check(train_set: TrainSet, file: Path) -> Check:
-    """The same of a set that was read from another format; its COCO annotations are left in `file`."""
-    content, images = as_coco(train_set)
-    save_json(file, content)
-    truth = replace(read_ground_truth(file), name=train_set.name)
-    return Check(BoxTask(train_set.name, truth, images, names_of(truth), COCO_RULES))
-
-
-def as_coco(train_set: TrainSet) -> tuple[dict[str, object], dict[int, Path]]:
-    """COCO annotations of a detection set, and image id -> file."""
-    images: list[dict[str, object]] = []
-    boxes: list[dict[str, object]] = []
-    for number, item in enumerate(train_set.items, 1):
-        images.append({"id": number, "file_name": str(item.image)})
-        assert isinstance(item, DetectionItem)
-        for (x1, y1, x2, y2), label in zip(item.boxes.tolist(), item.labels.tolist(), strict=True):
-            row = {"image_id": number, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0}
-            boxes.append(row | {"id": len(boxes) + 1, "area": (x2 - x1) * (y2 - y1)})
-    categories = [{"id": i, "name": name} for i, name in enumerate(train_set.labels, 1)]
-    files = {number: item.image for number, item in enumerate(train_set.items, 1)}
-    return {"images": images, "annotations": boxes, "categories": categories}, files

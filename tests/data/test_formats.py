@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from glip_cli.data.formats import read_tables
-from glip_cli.data.issues import DataIssue, Tally
+from glip_cli.data.dataset import Category, ImageRow
+from glip_cli.data.formats import read_dataset
+from glip_cli.data.issues import DataIssue
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_voc import thing as voc_thing
@@ -20,8 +21,8 @@ CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 
 
 def read(path: Path, split: str = "train"):  # type: ignore[no-untyped-def]
-    tally = Tally()
-    return read_tables(path, None, split, tally), tally.rows()
+    dataset = read_dataset(path, None, split)
+    return dataset, dataset.issues.rows()
 
 
 @pytest.mark.parametrize(
@@ -39,22 +40,22 @@ def test_csv(tmp_path: Path, text: str, encoding: str) -> None:
     (tmp_path / "x.csv").write_bytes(text.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
     image(tmp_path / "a.png")
     for path in (tmp_path / "x.csv", tmp_path):
-        tables, found = read(path)
+        dataset, found = read(path)
         assert found == []
-        assert tables.categories == [{"id": 1, "name": "star"}]
-        assert [row["file_name"] for row in tables.images] == ["a.png"]
-        assert corners(tables) == [BOX_160]
+        assert dataset.categories == (Category(1, "star"),)
+        assert [row.file_name for row in dataset.images] == ["a.png"]
+        assert corners(dataset) == [BOX_160]
 
 
 def test_csv_with_odd_lines(tmp_path: Path) -> None:
     lines = 'sub\\b.png,0,0,"ring, red",0,0,10,10\na.png,160,160,star,40,40,120,120\na.png,160,160,star,40,,120\n'
     (tmp_path / "x.csv").write_text(CSV + lines)
-    tables, (row,) = read(tmp_path / "x.csv")
+    dataset, (row,) = read(tmp_path / "x.csv")
     assert (row.what, row.count) == (DataIssue.BOX_FORM.what, 1)
     assert "x.csv, line 4: ymin" in row.example
-    assert [one["name"] for one in tables.categories] == ["ring, red", "star"]
-    assert tables.images[0] == {"id": 1, "file_name": "sub/b.png"}
-    assert len(tables.annotations) == 2
+    assert [one.name for one in dataset.categories] == ["ring, red", "star"]
+    assert dataset.images[0] == ImageRow(1, "sub/b.png")
+    assert len(dataset.annotations) == 2
 
 
 @pytest.mark.parametrize("text", ["", "a.png,1,2,3,4,star\n", "filename,class\na,b\n"])
@@ -72,15 +73,15 @@ def test_a_folder_with_a_folder_for_each_split(tmp_path: Path, split: str, folde
     """As Roboflow packs every format."""
     for name in {folder, "other"}:
         written(tmp_path / name, {"a.xml": xml("a.png", voc_thing(name)), "a.png": b""})
-    tables, _ = read(tmp_path, split)
-    assert tables.categories == [{"id": 1, "name": folder}]
+    dataset, _ = read(tmp_path, split)
+    assert dataset.categories == (Category(1, folder),)
 
 
 def test_a_folder_with_one_json(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(two_images()))
-    tables, _ = read(tmp_path)
-    assert (tables.folder, len(tables.annotations)) == (tmp_path / "train", 3)
+    dataset, _ = read(tmp_path)
+    assert (dataset.folder, len(dataset.annotations)) == (tmp_path / "train", 3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from glip_cli.data import image_files
-from glip_cli.data.image_files import Size, read_headers, whole_sizes
+from glip_cli.data.dataset import Size
+from glip_cli.data.image_files import read_headers, whole_sizes
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError, UnavailableError
 

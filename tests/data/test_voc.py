@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from glip_cli.data.dataset import Tables
-from glip_cli.data.issues import DataIssue, Finding, Tally
+from glip_cli.data.dataset import Category, Dataset, ImageRow
+from glip_cli.data.issues import DataIssue, Finding, Issues
 from glip_cli.data.voc import read_voc
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
@@ -37,9 +37,9 @@ def written(folder: Path, files: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Tables, list[Finding]]:
-    tally = Tally()
-    return read_voc(folder, images, split, tally), tally.rows()
+def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Dataset, list[Finding]]:
+    issues = Issues()
+    return read_voc(folder, images, split, issues), issues.rows()
 
 
 @pytest.mark.parametrize(
@@ -59,24 +59,24 @@ def read(folder: Path, images: Path | None = None, split: str = "train") -> tupl
     ],
 )
 def test_the_image_of_an_xml(tmp_path: Path, file: str, stated: str, where: str) -> None:
-    tables, found = read(written(tmp_path, {file: xml(stated, thing()), where: b""}))
+    dataset, found = read(written(tmp_path, {file: xml(stated, thing()), where: b""}))
     assert found == []
-    assert tables.paths == {1: tmp_path / where}
-    assert corners(tables) == [BOX_160]
+    assert dataset.paths == {1: tmp_path / where}
+    assert corners(dataset) == [BOX_160]
 
 
 def test_names_that_several_give(tmp_path: Path) -> None:
     """Copies of one xml: the images are those of their own names."""
     files: dict[str, str | bytes] = {f"Annotations/{name}.xml": xml("a.png", thing()) for name in "ab"}
-    tables, found = read(written(tmp_path, files | {"JPEGImages/a.png": b"", "JPEGImages/b.png": b""}))
+    dataset, found = read(written(tmp_path, files | {"JPEGImages/a.png": b"", "JPEGImages/b.png": b""}))
     assert found == []
-    assert [path.name for path in tables.paths.values()] == ["a.png", "b.png"]
+    assert [path.name for path in dataset.paths.values()] == ["a.png", "b.png"]
 
 
 def test_one_name_in_two_folders(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {f"Annotations/{at}/a.xml": xml("a.png", thing()) for at in "xy"}
-    tables, _ = read(written(tmp_path, files | {"JPEGImages/x/a.png": b"", "JPEGImages/y/a.png": b""}))
-    assert [row["file_name"] for row in tables.images] == ["x/a.png", "y/a.png"]
+    dataset, _ = read(written(tmp_path, files | {"JPEGImages/x/a.png": b"", "JPEGImages/y/a.png": b""}))
+    assert [row.file_name for row in dataset.images] == ["x/a.png", "y/a.png"]
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_splits_of_the_devkit(tmp_path: Path, lists: dict[str, str], split: str,
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     for name, text in lists.items():
         (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
-    tables, found = read(tmp_path, split=split)
-    assert [row["file_name"] for row in tables.images] == [f"{name}.png" for name in names]
+    dataset, found = read(tmp_path, split=split)
+    assert [row.file_name for row in dataset.images] == [f"{name}.png" for name in names]
     others = [(DataIssue.IMAGE_OTHER.what, 3 - len(names))] if len(names) < 3 else []
     assert [(row.what, row.count) for row in found] == others
 
@@ -111,10 +111,10 @@ def test_a_split_that_lists_nothing(tmp_path: Path) -> None:
 
 def test_images_that_are_missing_and_images_without_xml(tmp_path: Path) -> None:
     folder = written(tmp_path, {"Annotations/a.xml": xml("a.png", thing()), "JPEGImages/b.png": b""})
-    tables, (row,) = read(folder)
+    dataset, (row,) = read(folder)
     assert (row.what, row.count) == (DataIssue.IMAGE_UNLISTED.what, 1)
     assert row.example.endswith("b.png")
-    assert (tables.paths, tables.images) == ({}, [{"id": 1, "file_name": "a.png"}])
+    assert (dataset.paths, dataset.images) == ({}, (ImageRow(1, "a.png"),))
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_images_that_are_missing_and_images_without_xml(tmp_path: Path) -> None:
 def test_encodings(tmp_path: Path, name: str) -> None:
     label = {"windows-1251": "звезда", "koi8-r": "звезда", "euc-kr": "별"}.get(name, "星")
     text = f"<?xml version='1.0' encoding='{name}' standalone=\"yes\"?>\n" + xml("a.png", thing(label))
-    tables, found = read(written(tmp_path, {"a.xml": text.encode(name), "a.png": b""}))
+    dataset, found = read(written(tmp_path, {"a.xml": text.encode(name), "a.png": b""}))
     assert found == []
-    assert tables.categories == [{"id": 1, "name": label}]
+    assert dataset.categories == (Category(1, label),)
 
 
 @pytest.mark.parametrize(
@@ -150,20 +150,20 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
         read(tmp_path)
     assert "\n" not in str(caught.value)
     written(tmp_path, {"a.xml": xml("a.png", thing()), "a.png": b""})
-    tables, found = read(tmp_path)
+    dataset, found = read(tmp_path)
     assert [(row.what, row.count) for row in found] == [
         (DataIssue.FILE_UNREADABLE.what, 1),
         (DataIssue.IMAGE_UNLISTED.what, 1),
     ]
-    assert corners(tables) == [BOX_160]
-    assert len(tables.images) == 1
+    assert corners(dataset) == [BOX_160]
+    assert len(dataset.images) == 1
 
 
 def test_a_doctype_without_entities_is_no_harm(tmp_path: Path) -> None:
     text = "<!DOCTYPE annotation SYSTEM 'http://localhost/voc.dtd'>" + xml("a.png", thing("a &amp; b"))
-    tables, found = read(written(tmp_path, {"a.xml": text, "a.png": b""}))
+    dataset, found = read(written(tmp_path, {"a.xml": text, "a.png": b""}))
     assert found == []
-    assert tables.categories == [{"id": 1, "name": "a & b"}]
+    assert dataset.categories == (Category(1, "a & b"),)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_a_doctype_without_entities_is_no_harm(tmp_path: Path) -> None:
 )
 def test_objects_without_a_box(tmp_path: Path, box: str) -> None:
     things = thing(), thing("ring", box)
-    tables, (row,) = read(written(tmp_path, {"a.xml": xml("a.png", *things), "a.png": b""}))
+    dataset, (row,) = read(written(tmp_path, {"a.xml": xml("a.png", *things), "a.png": b""}))
     assert (row.what, row.count, row.action) == (DataIssue.BOX_FORM.what, 1, "dropped")
     assert "a.xml: object 2: " in row.example
-    assert corners(tables) == [BOX_160]
+    assert corners(dataset) == [BOX_160]
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_objects_without_a_box(tmp_path: Path, box: str) -> None:
     ],
 )
 def test_flags(tmp_path: Path, flags: str, crowd: int) -> None:
-    tables, _ = read(written(tmp_path, {"a.xml": xml("a.png", thing(more=flags)), "a.png": b""}))
-    assert [row["iscrowd"] for row in tables.annotations] == [crowd]
+    dataset, _ = read(written(tmp_path, {"a.xml": xml("a.png", thing(more=flags)), "a.png": b""}))
+    assert [row["iscrowd"] for row in dataset.annotations] == [crowd]
 
 
 @pytest.mark.parametrize(
@@ -213,18 +213,18 @@ def test_flags(tmp_path: Path, flags: str, crowd: int) -> None:
     ],
 )
 def test_sizes(tmp_path: Path, size: str, stated: dict[str, int]) -> None:
-    tables, found = read(written(tmp_path, {"a.xml": xml("a.png", thing(), size=size), "a.png": b""}))
+    dataset, found = read(written(tmp_path, {"a.xml": xml("a.png", thing(), size=size), "a.png": b""}))
     assert found == []
-    assert tables.images == [{"id": 1, "file_name": "a.png", **stated}]
+    assert dataset.images == (ImageRow(1, "a.png", **stated),)
 
 
 def test_fractions_of_pixels_and_parts_of_objects(tmp_path: Path) -> None:
     """A part's box is not the object's; decimals are kept."""
     part = f"<part><name>tip</name>{BOX.replace('120', '50')}</part>"
     things = thing(box=part + BOX.replace("120", "120.5"))
-    tables, found = read(written(tmp_path, {"a.xml": xml("a.png", things), "a.png": b""}))
+    dataset, found = read(written(tmp_path, {"a.xml": xml("a.png", things), "a.png": b""}))
     assert found == []
-    assert corners(tables) == [[40, 40, 120.5, 120.5]]
+    assert corners(dataset) == [[40, 40, 120.5, 120.5]]
 
 
 def test_evaluation_reads_the_same(tmp_path: Path) -> None:

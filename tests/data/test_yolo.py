@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glip_cli.data.dataset import Tables
-from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Tally
+from glip_cli.data.dataset import Dataset
+from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Issues
 from glip_cli.data.yolo import read_yolo
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.ground_truth import read_ground_truth
@@ -17,9 +17,9 @@ BOX = "0.5 0.5 0.5 0.5"
 BOX_160 = [40, 40, 120, 120]
 
 
-def read(folder: Path, split: str = "train", images: Path | None = None) -> tuple[Tables, list[Finding]]:
-    tally = Tally()
-    return read_yolo(folder / "data.yaml", images, split, tally), tally.rows()
+def read(folder: Path, split: str = "train", images: Path | None = None) -> tuple[Dataset, list[Finding]]:
+    issues = Issues()
+    return read_yolo(folder / "data.yaml", images, split, issues), issues.rows()
 
 
 def image(path: Path, size: tuple[int, int] = (160, 160)) -> Path:
@@ -28,7 +28,7 @@ def image(path: Path, size: tuple[int, int] = (160, 160)) -> Path:
     return path
 
 
-def yolo(folder: Path, labels: str | bytes, yaml: str = "names: [star]") -> tuple[Tables, list[Finding]]:
+def yolo(folder: Path, labels: str | bytes, yaml: str = "names: [star]") -> tuple[Dataset, list[Finding]]:
     """A set of one image of 160 x 160."""
     image(folder / "images" / "a.png")
     (folder / "labels").mkdir(exist_ok=True)
@@ -37,8 +37,8 @@ def yolo(folder: Path, labels: str | bytes, yaml: str = "names: [star]") -> tupl
     return read(folder)
 
 
-def corners(tables: Tables) -> list[list[int]]:
-    boxes = (row["bbox"] for row in tables.annotations)
+def corners(dataset: Dataset) -> list[list[int]]:
+    boxes = (row["bbox"] for row in dataset.annotations)
     return [[round(v, 3) for v in (x, y, x + width, y + height)] for x, y, width, height in boxes]
 
 
@@ -76,9 +76,9 @@ def seen(count: int) -> str:
     ],
 )
 def test_boxes_with_more_columns(tmp_path: Path, yaml: str, rest: str) -> None:
-    tables, found = yolo(tmp_path, f"0 {BOX}{rest}", f"names: [star]\n{yaml}")
+    dataset, found = yolo(tmp_path, f"0 {BOX}{rest}", f"names: [star]\n{yaml}")
     assert found == []
-    assert corners(tables) == [BOX_160]
+    assert corners(dataset) == [BOX_160]
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_boxes_with_more_columns(tmp_path: Path, yaml: str, rest: str) -> None:
     ],
 )
 def test_polygons_and_turned_boxes(tmp_path: Path, yaml: str, line: str) -> None:
-    tables, found = yolo(tmp_path, line, f"names: [star]\n{yaml}")
+    dataset, found = yolo(tmp_path, line, f"names: [star]\n{yaml}")
     assert found == []
-    assert corners(tables) == [BOX_160] * len(line.splitlines())
+    assert corners(dataset) == [BOX_160] * len(line.splitlines())
 
 
 def test_triangles_among_polygons_end_in_coordinates(tmp_path: Path) -> None:
-    tables, found = yolo(tmp_path, "0 .25 .25 .5 .25 .75 1\n0 .1 .1 .2 .1 .2 .2 .3 .3 .1 .2")
+    dataset, found = yolo(tmp_path, "0 .25 .25 .5 .25 .75 1\n0 .1 .1 .2 .1 .2 .2 .3 .3 .1 .2")
     assert found == []
-    assert corners(tables) == [[40, 40, 120, 160], [16, 16, 48, 48]]
+    assert corners(dataset) == [[40, 40, 120, 160], [16, 16, 48, 48]]
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_lines_that_may_be_two_things_stop(tmp_path: Path, line: str) -> None:
     ],
 )
 def test_lines_that_are_none(tmp_path: Path, yaml: str, line: str) -> None:
-    tables, (row,) = yolo(tmp_path, f"\n{line}\n0 {BOX}\n", f"names: [star]\n{yaml}")
+    dataset, (row,) = yolo(tmp_path, f"\n{line}\n0 {BOX}\n", f"names: [star]\n{yaml}")
     assert (row.what, row.count, row.action) == (DataIssue.LINE.what, 1, "dropped")
     assert "a.txt, line 2" in row.example
-    assert corners(tables) == [BOX_160]
+    assert corners(dataset) == [BOX_160]
 
 
 @pytest.mark.parametrize("text", ["[17]", "17", "[0, 2]", "[17, 4]", "[x, 2]", "[17, 3, 1]"])
@@ -169,9 +169,9 @@ def test_shapes_of_keypoints_that_are_none(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_separators_and_encodings(tmp_path: Path, labels: bytes) -> None:
-    tables, found = yolo(tmp_path, labels)
+    dataset, found = yolo(tmp_path, labels)
     assert found == []
-    assert corners(tables) == [BOX_160, BOX_160]
+    assert corners(dataset) == [BOX_160, BOX_160]
 
 
 def test_labels_that_are_no_text(tmp_path: Path) -> None:
@@ -180,18 +180,18 @@ def test_labels_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_classes_that_there_are_none_of(tmp_path: Path) -> None:
-    tables, (row,) = yolo(tmp_path, f"0 {BOX}\n1 {BOX}\n-1 {BOX}\n0.5 {BOX}")
+    dataset, (row,) = yolo(tmp_path, f"0 {BOX}\n1 {BOX}\n-1 {BOX}\n0.5 {BOX}")
     assert (row.what, row.count) == (DataIssue.BOX_CATEGORY.what, 3)
     assert "line 2: class 1" in row.example
-    assert corners(tables) == [BOX_160]
+    assert corners(dataset) == [BOX_160]
 
 
 # ---------------------------------------------------------------------------------------------------------- data.yaml
 
 
 def names_of(folder: Path, yaml: str) -> dict[int, str]:
-    tables, _ = yolo(folder, "", yaml)
-    return {row["id"]: row["name"] for row in tables.categories}
+    dataset, _ = yolo(folder, "", yaml)
+    return {row.id: row.name for row in dataset.categories}
 
 
 TYPED = ["on", "off", "yes", "no", "null", "~", "1.0", "1e3", "0x10", "0o7", "2026-11-28", "12:30:00", "1_000", ".inf"]
@@ -208,8 +208,8 @@ def test_names_stay_as_typed(tmp_path: Path) -> None:
 def test_maps_of_names(tmp_path: Path) -> None:
     assert names_of(tmp_path, "names: {7: 'a b', 2: \"é: #1\", 0: 裂纹}") == {0: "裂纹", 2: "é: #1", 7: "a b"}
     assert names_of(tmp_path, "names:\n- \n- b") == {0: "", 1: "b"}
-    tables, _ = yolo(tmp_path, "", "names: {0: a, 0: b}")  # which is found to stand for two names
-    assert [(row["id"], row["name"]) for row in tables.categories] == [(0, "a"), (0, "b")]
+    dataset, _ = yolo(tmp_path, "", "names: {0: a, 0: b}")  # which is found to stand for two names
+    assert [(row.id, row.name) for row in dataset.categories] == [(0, "a"), (0, "b")]
 
 
 @pytest.mark.parametrize(
@@ -265,10 +265,10 @@ def layout(folder: Path, yaml: str, *pairs: tuple[str, str]) -> None:
 )
 def test_layouts(tmp_path: Path, yaml: str, pairs: list[tuple[str, str]]) -> None:
     layout(tmp_path, yaml, *pairs)
-    tables, found = read(tmp_path)
+    dataset, found = read(tmp_path)
     assert found == []
-    assert sorted(row["file_name"] for row in tables.images) == sorted(name for name, _ in pairs)
-    assert corners(tables) == [BOX_160] * len(pairs)
+    assert sorted(row.file_name for row in dataset.images) == sorted(name for name, _ in pairs)
+    assert corners(dataset) == [BOX_160] * len(pairs)
 
 
 def test_a_path_of_its_own(tmp_path: Path) -> None:
@@ -286,34 +286,34 @@ def test_lists_of_images(tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     text = f"./images/a.png\r\n\r\nimages\\b c.png\n{tmp_path / 'images' / 'a.png'}\nimages/gone.png\n"
     (tmp_path / "lists" / "train.txt").write_text(text)
-    tables, found = read(tmp_path)
+    dataset, found = read(tmp_path)
     assert found == []
-    assert [row["file_name"] for row in tables.images] == ["images/a.png", "images/b c.png", "lists/images/gone.png"]
-    assert set(tables.paths) == {1, 2}
-    assert corners(tables) == [BOX_160, BOX_160]
+    assert [row.file_name for row in dataset.images] == ["images/a.png", "images/b c.png", "lists/images/gone.png"]
+    assert set(dataset.paths) == {1, 2}
+    assert corners(dataset) == [BOX_160, BOX_160]
 
 
 def test_labels_without_their_image(tmp_path: Path) -> None:
     layout(tmp_path, "train: images", ("images/a.png", "labels/a.txt"), ("images/b.png", "labels/b.txt"))
     (tmp_path / "images" / "b.png").unlink()
     (tmp_path / "labels" / "classes.txt").write_text("star")
-    tables, (row,) = read(tmp_path)
+    dataset, (row,) = read(tmp_path)
     assert (row.what, row.count) == (DataIssue.IMAGE_MISSING.what, 1)
     assert row.example.endswith("b.txt has no image")
-    assert len(tables.images) == 1
+    assert len(dataset.images) == 1
 
 
 def test_images_elsewhere_have_the_labels_beside_data_yaml(tmp_path: Path) -> None:
     """As `glip detect --format yolo` leaves them."""
     layout(tmp_path / "set", "train: images", ("../photos/x/a.png", "labels/x/a.txt"))
-    tables, found = read(tmp_path / "set", images=tmp_path / "photos")
+    dataset, found = read(tmp_path / "set", images=tmp_path / "photos")
     assert found == []
-    assert corners(tables) == [BOX_160]
+    assert corners(dataset) == [BOX_160]
 
 
 def test_a_damaged_image_has_no_boxes_in_pixels(tmp_path: Path) -> None:
     layout(tmp_path, "train: images", ("images/a.png", "labels/a.txt"), ("images/b.png", "labels/b.txt"))
     (tmp_path / "images" / "a.png").write_bytes(b"")
-    tables, (row,) = read(tmp_path)
+    dataset, (row,) = read(tmp_path)
     assert (row.what, row.count) == (DataIssue.BOX_UNPLACED.what, 1)
-    assert [row["image_id"] for row in tables.annotations] == [2]
+    assert [row["image_id"] for row in dataset.annotations] == [2]

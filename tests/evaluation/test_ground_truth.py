@@ -134,7 +134,8 @@ def test_ids_that_are_text(tmp_path: Path) -> None:
     assert truth.labels == expected.labels
     assert [row["bbox"] for row in truth.annotations] == [row["bbox"] for row in expected.annotations]
     assert [truth.image_ids.original(row["image_id"]) for row in truth.annotations] == ["img_1", "img_2", "img_1"]
-    assert truth.notes == ("1 annotations are of an image or category not listed; left out",)
+    (note,) = truth.notes
+    assert note.endswith('not listed; first truth.json: annotations[3]: image "img_9" (dropped)')
     (given,) = truth.as_given([{"image_id": 2, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1.0}])
     assert (given["image_id"], given["category_id"]) == ("img_2", content["categories"][0]["id"])
 
@@ -268,7 +269,7 @@ def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name
     assert [category.id for category in truth.categories] == [3, 5]
     assert truth.promptable == (Category(5, "dog"),)
     assert truth.labels == ("dog",)
-    assert truth.notes == ("category 3 has no name to ask for; it is scored, but nothing will be found for it",)
+    assert truth.notes == ("1 classes without a name; first id 3 (scored, but nothing can be found for them)",)
 
 
 def test_other_names_for_categories(tmp_path: Path) -> None:
@@ -292,10 +293,20 @@ def test_numbers_as_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"image_id": 99}, "1 annotations are of an image or category not listed; left out"),
-        ({"bbox": [0, 0, -5, 5]}, "1 boxes have no width or height"),
-        ({"id": 2}, "1 annotations repeat an id"),
-        ({"id": 0}, "an annotation has the id 0"),
+        (
+            {"image_id": 99},
+            "1 boxes of an image that is not listed; first truth.json: annotations[0]: image 99",
+        ),
+        (
+            {"category_id": 9},
+            "1 boxes of a class that is not listed; first truth.json: annotations[0]: class 9",
+        ),
+        ({"bbox": [0, 0, -5, 5]}, "1 boxes without width or height; first annotation 1, "),
+        (
+            {"id": 2},
+            "1 box ids used more than once; first truth.json: annotations[1].id is 2 (the last of ",
+        ),
+        ({"id": 0}, "1 boxes with the id 0, whose match pycocotools counts as false; first "),
     ],
 )
 def test_odd_things_are_noted(tmp_path: Path, change: dict[str, Any], note: str) -> None:
@@ -317,7 +328,9 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
 def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
     content = two_images()
     content["categories"][1]["name"] = "cat"
-    assert read(tmp_path, content).notes == ('2 categories are named "cat"',)
+    assert read(tmp_path, content).notes == (
+        '1 classes named as another is; the model cannot tell them apart; first "cat", id 5 (kept)',
+    )
 
 
 @pytest.mark.parametrize("value", ["640", "wide", True, 640.5, -640, float("nan")])
@@ -332,8 +345,8 @@ def test_sizes_that_are_none(tmp_path: Path, value: object) -> None:
 def test_a_box_turned_inside_out_is_named(tmp_path: Path) -> None:
     (note,) = read(tmp_path, with_annotation(bbox=[50, 50, -50, -50])).notes
     assert note == (
-        "1 boxes have no width or height, first annotation 1, [50.0, 50.0, -50.0, -50.0]; they are counted, but "
-        "nothing can match them"
+        "1 boxes without width or height; first annotation 1, [50.0, 50.0, -50.0, -50.0] "
+        "(counted, but nothing can match them)"
     )
 
 

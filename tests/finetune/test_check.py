@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.data.issues import DataIssue, Finding, Findings
+from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.finetune.dataset import TrainSet, read_train_set
 from tests.finetune.examples import coco, written
 
@@ -134,7 +135,7 @@ def test_image_ids(tmp_path: Path) -> None:
     assert only(findings, DataIssue.IMAGE_REPEATED).action == "dropped"
     assert not findings.stops
     _, findings = read(tmp_path, images=[*IMAGES, {**IMAGES[0], "file_name": "c.png"}])
-    assert only(findings, DataIssue.IMAGE_ID).count == 1
+    assert [row.count for row in findings.rows if row.what == DataIssue.IMAGE_ID.what] == [1]
     assert findings.stops
 
 
@@ -207,6 +208,18 @@ def test_unknown_yolo_class(tmp_path: Path) -> None:
     row = next(row for row in findings.rows if row.what == DataIssue.BOX_CATEGORY.what)
     assert row.count == 3
     assert "a.txt, line 2" in row.example
+
+
+def test_evaluation_finds_the_same_when_it_reads_a_set(tmp_path: Path) -> None:
+    """One list for both; what happens to an issue may differ."""
+    wrong = [box(1, 1, 9, 9, image_id=7), box(1, 1, 9, 9, category_id=7, number=10), box(1, 1, 9, number=11)]
+    more = [{"id": 8, "name": "Disk"}, {"id": 9, "name": " "}, {"id": 10, "name": "background"}]
+    boxes = [*BOXES, *wrong, box(1, 1, 19, 19, number=3, area="big"), box(3, 3, 9, 9, category_id=8, number=12)]
+    path = written(tmp_path, coco(annotations=boxes, categories=[*CLASSES, *more], images=[*IMAGES, IMAGES[0]]))
+    findings = read_train_set(path)[1]
+    notes = [note.rpartition(" (")[0] for note in read_ground_truth(path).notes]
+    assert notes == [f"{row.count} {row.what}; first {row.example}" for row in findings.rows]
+    assert len(notes) == 9
 
 
 @pytest.mark.parametrize("caption", ["", " ", None, 7, "\ud800"])

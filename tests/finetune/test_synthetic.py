@@ -18,7 +18,7 @@ from glip_cli.finetune.batches import Batch, Batches, feed
 from glip_cli.finetune.sampler import ALIKE, DrawnScenes, draw_sample, parse_scenes
 from glip_cli.finetune.transforms import Augmentation
 from glip_cli.model.config import GLIP_MINI
-from tests.finetune.examples import MINI, detection_set, image_files, mini_tokenizer
+from tests.finetune.examples import MINI, detection_set, images, mini_tokenizer
 
 TOKENIZER = mini_tokenizer()
 PLAIN = Augmentation((160,), 320)
@@ -98,7 +98,7 @@ def test_all_kinds_of_prompts_occur() -> None:
 
 
 def test_files_and_scenes_share_a_batch(tmp_path: Path) -> None:
-    things = detection_set(image_files(tmp_path) / "a.png", [[0, 0, 20, 20]], [1], ("star", "disk"), copies=20)
+    things = detection_set(images(tmp_path) / "a.png", [[0, 0, 20, 20]], [1], ("star", "disk"), copies=20)
     batch = Batches([things, DrawnScenes(20)], [1, 1], TOKENIZER, GLIP_MINI, 8, 0).batch(0)
     drawn = [name for name in batch.images if name.startswith("drawn scene")]
     assert 0 < len(drawn) < 8

@@ -22,7 +22,7 @@ def test_odd_annotations_images_of_other_sizes_and_those_that_are_trained_on(tmp
     Image.new("RGB", (2 * first["width"], 2 * first["height"])).save(file.parent / first["file_name"])
     check = new_check(file, None)
     annotations, sizes = check.notes([])
-    assert annotations == "1 annotations are of an image or category not listed; left out"
+    assert annotations == "1 boxes of an image that is not listed; first train.json: annotations[3]: image 77 (dropped)"
     assert sizes.startswith(f"1 image of another size than stated, first {first['file_name']}: ")
     assert sizes.endswith("; their boxes are scaled or turned to match")
     count = len(check.task.images)
@@ -38,7 +38,7 @@ def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:
 
     def notes() -> list[str]:
         data = Data(train=(tmp_path,), val=tmp_path)
-        check = data.validation(tmp_path, lambda findings: None)
+        check = data.validation()
         assert check
         return list(check.notes([read_train_set(tmp_path)[0]]))
 
