@@ -23,7 +23,7 @@ from typing import Any
 from glip_cli.data.image_files import inside
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.utils.text_format import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
 
 Passed = Callable[[str], None]
@@ -85,12 +85,12 @@ def read_captions(
         passed: told what has no caption.
 
     Raises:
-        UsageError: in its turn, for what cannot be read; names the place.
+        DataError: in its turn, for what cannot be read; names the place.
     """
     if path.is_dir():
         return _from_folder(path, images or path, passed)
     if not path.exists():
-        raise UsageError(f"--captions {path}: no such file or folder; check the path")
+        raise DataError(f"{path}: no such file or folder; check the path")
     if tarfile.is_tarfile(path):
         return _from_tar(path, contents, passed)
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
@@ -98,7 +98,7 @@ def read_captions(
 
 
 def survey(path: Path, images: Path | None = None) -> Survey:
-    """Go through all of it once, without a look at an image. Raises UsageError, also where there is no caption."""
+    """Go through all of it once, without a look at an image. Raises DataError, also where there is no caption."""
     bare: list[None] = []
     captions = count = unmarked = 0
     last, digest = "", hashlib.blake2b(digest_size=16)
@@ -107,7 +107,7 @@ def survey(path: Path, images: Path | None = None) -> Survey:
         unmarked += not is_marked(one.caption)
         digest.update(json.dumps([one.name, one.caption]).encode())
     if not captions:
-        raise UsageError(f"--captions {path}: no image has a caption; {_WRITE}, or a .txt beside each image")
+        raise DataError(f"{path}: no image has a caption; {_WRITE}, or a .txt beside each image")
     return Survey(captions, count, unmarked, len(bare), digest.hexdigest())
 
 
@@ -119,7 +119,7 @@ def is_marked(caption: str) -> bool:
 def _from_rows(
     rows: Iterable[tuple[str, list[str]]], path: Path, folder: Path, offline: bool, passed: Passed
 ) -> Iterator[Captioned]:
-    """Raises UsageError for an image outside of the folder."""
+    """Raises DataError for an image outside of the folder."""
     for image, texts in rows:
         is_url = ImageInput(image, image).is_url
         name = shown_url(image) if is_url else one_line(image)
@@ -131,7 +131,7 @@ def _placed(folder: Path, image: str, captions: Path) -> str:
     """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
     path, slashed = inside(folder, image), inside(folder, image.replace("\\", "/"))
     if path is None or slashed is None:
-        raise UsageError(f"{captions}: the image {quoted(image)} leads out of {folder}; give --images")
+        raise DataError(f"{captions}: the image {quoted(image)} leads out of {folder}; give the folder of the images")
     return str(path if os.path.exists(path) else slashed)
 
 
@@ -158,14 +158,14 @@ def _parsed(line: str) -> Any:
 
 def _row(row: Any, where: str) -> tuple[str, list[str]]:
     if not isinstance(row, dict):
-        raise UsageError(f"{where}, is no JSON object; {_WRITE}")
+        raise DataError(f"{where}, is no JSON object; {_WRITE}")
     image, caption = row.get("image"), row.get("caption")
     if not isinstance(image, str) or not image or "\0" in image:
-        raise UsageError(f"{where}: 'image' is {quoted(image)}, not the name of an image; {_WRITE}")
+        raise DataError(f"{where}: 'image' is {quoted(image)}, not the name of an image; {_WRITE}")
     given = caption if isinstance(caption, list) else [caption]
     texts = [text for text in given if isinstance(text, str)]
     if len(texts) < len(given):
-        raise UsageError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {_WRITE}")
+        raise DataError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {_WRITE}")
     return image, texts
 
 
@@ -174,11 +174,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     try:
         missing = {"image", "caption"} - set(reader.fieldnames or ())
         if missing:
-            raise UsageError(f"{path}: has no column '{min(missing)}'; its first line must name image and caption")
+            raise DataError(f"{path}: has no column '{min(missing)}'; its first line must name image and caption")
         for row in reader:
             yield _row({**row, "caption": row["caption"] or ""}, f"{path}, line {reader.line_num}")
     except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
+        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
 
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
@@ -186,9 +186,9 @@ def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
         with open_text(path, newline=newline) as file:
             yield from file
     except UnicodeError:
-        raise UsageError(f"{path}: its bytes are not UTF-8 text; give jsonl, csv, a folder or a tar") from None
+        raise DataError(f"{path}: its bytes are not UTF-8 text; give jsonl, csv, a folder or a tar") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
+        raise DataError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:

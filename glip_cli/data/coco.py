@@ -9,7 +9,7 @@ from typing import Any
 from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, url_parts
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import Ids, as_box, as_id, as_number, read_json, shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 
 _FREQUENCIES = ("r", "c", "f")
 _MAX_SIDE = 2**31 - 1
@@ -21,7 +21,7 @@ def read_coco(path: Path, images: Path | None, issues: Issues) -> Dataset:
     """Grounding data may have no categories.
 
     Raises:
-        UsageError: it is no such file; names the place in it.
+        DataError: it is no such file; names the place in it.
     """
     data = _object(path)
     image_rows, annotation_rows = _objects(data, "images", path), _rows(data, "annotations", path)
@@ -29,7 +29,7 @@ def read_coco(path: Path, images: Path | None, issues: Issues) -> Dataset:
     is_unlisted = is_grounding and not isinstance(data.get("categories"), list)
     category_rows = [] if is_unlisted else _objects(data, "categories", path)
     if not image_rows or not (category_rows or is_grounding):
-        raise UsageError(f"{path}: names no image or no category; give a COCO annotation file that does")
+        raise DataError(f"{path}: names no image or no category; give a COCO annotation file that does")
     image_ids, category_ids = (Ids.of(row.get("id") for row in rows) for rows in (image_rows, category_rows))
     listed = _images(image_rows, image_ids, f"{path}: images", issues)
     categories = tuple(
@@ -58,18 +58,18 @@ def _is_named(row: object) -> bool:
 def _object(path: Path) -> dict[str, Any]:
     data = read_json(path)
     if isinstance(data, list):
-        raise UsageError(f"{path}: a list, as results are; annotations are an object with images and annotations")
+        raise DataError(f"{path}: a list, as results are; annotations are an object with images and annotations")
     if not isinstance(data, dict):
-        raise UsageError(f"{path}: {shown(data)} is no annotation file; give COCO or grounding json")
+        raise DataError(f"{path}: {shown(data)} is no annotation file; give COCO or grounding json")
     if "annotations" not in data and "images" in data:
-        raise UsageError(f"{path}: has no 'annotations' (a test set, published without them?); give one that has")
+        raise DataError(f"{path}: has no 'annotations' (a test set, published without them?); give one that has")
     return data
 
 
 def _rows(data: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     rows = data.get(key)
     if not isinstance(rows, list):
-        raise UsageError(f"{path}: has no list '{key}'; give a COCO annotation file")
+        raise DataError(f"{path}: has no list '{key}'; give a COCO annotation file")
     return rows
 
 
@@ -77,7 +77,7 @@ def _objects(data: Mapping[str, Any], key: str, path: Path) -> list[dict[str, An
     rows = _rows(data, key, path)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise UsageError(f"{path}: {key}[{i}] is {shown(row)}, not an object; the file is damaged")
+            raise DataError(f"{path}: {key}[{i}] is {shown(row)}, not an object; the file is damaged")
     return rows
 
 
@@ -104,7 +104,7 @@ def _images(rows: Sequence[Mapping[str, Any]], ids: Ids, where: str, issues: Iss
 
 
 def _image(row: Mapping[str, Any], number: int, where: str) -> ImageRow:
-    """Raises UsageError for a name, size or list that cannot be one."""
+    """Raises DataError for a name, size or list that cannot be one."""
     url = row["coco_url"] if isinstance(row.get("coco_url"), str) else None
     return ImageRow(
         number,
@@ -122,7 +122,7 @@ def _file_name(name: object, url: str | None, where: str) -> str:
     if name is None or name == "":
         return "/".join(url_parts(url)[-2:])
     if not isinstance(name, str) or "\0" in name:
-        raise UsageError(f"{where}.file_name is {shown(name)}; it must be a path")
+        raise DataError(f"{where}.file_name is {shown(name)}; it must be a path")
     return name.replace("\\", "/")
 
 
@@ -130,10 +130,10 @@ def _pixels(value: object, where: str, side: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        raise UsageError(f"{where}.{side} is {shown(value)}; it must be a whole number of pixels, without quotes")
+        raise DataError(f"{where}.{side} is {shown(value)}; it must be a whole number of pixels, without quotes")
     number = as_id(value, f"{where}.{side}")
     if number > _MAX_SIDE:
-        raise UsageError(f"{where}.{side} is {shown(value)}; no image has so many pixels")
+        raise DataError(f"{where}.{side} is {shown(value)}; no image has so many pixels")
     return number
 
 
@@ -142,7 +142,7 @@ def _ids(row: Mapping[str, Any], key: str, where: str) -> tuple[int, ...] | None
     if value is None:
         return None
     if not isinstance(value, list):
-        raise UsageError(f"{where}.{key} is {shown(value)}; it must be a list of category ids")
+        raise DataError(f"{where}.{key} is {shown(value)}; it must be a list of category ids")
     return tuple(as_id(item, f"{where}.{key}") for item in value)
 
 
@@ -160,7 +160,7 @@ class _Annotations:
         for i, raw in enumerate(rows):
             try:
                 row = self._annotation(raw, i)
-            except UsageError as error:
+            except DataError as error:
                 self._add(DataIssue.BOX_FORM, i, str(error))
                 continue
             read.append((i, row))
@@ -174,9 +174,9 @@ class _Annotations:
         return read
 
     def _annotation(self, raw: object, place: int) -> Annotation:
-        """Raises UsageError for an id that is none, a box that is not four finite numbers."""
+        """Raises DataError for an id that is none, a box that is not four finite numbers."""
         if not isinstance(raw, dict):
-            raise UsageError(f" is {shown(raw)}, not an object")
+            raise DataError(f" is {shown(raw)}, not an object")
         box = as_box(raw.get("bbox"), ".bbox")
         return {
             "id": self._own_id(raw.get("id"), place),
@@ -199,7 +199,7 @@ class _Annotations:
         if value is not None:
             try:
                 return as_number(value, ".area")
-            except UsageError as error:
+            except DataError as error:
                 self._add(DataIssue.AREA, place, str(error))
         return box[2] * box[3]
 

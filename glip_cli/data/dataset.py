@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import Ids, shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.prompts.prompt import clean_name
 
 Size = tuple[int, int]
@@ -116,9 +116,9 @@ class Dataset:
 
 
 def new_annotation(number: int, image_id: int, category_id: int, bbox: list[float], crowd: bool = False) -> Annotation:
-    """Raises UsageError where the numbers of a file were finite, and those of the box are not."""
+    """Raises DataError where the numbers of a file were finite, and those of the box are not."""
     if not math.isfinite(sum(bbox)):
-        raise UsageError(f"its box is {shown(bbox)}; it must be four finite numbers")
+        raise DataError(f"its box is {shown(bbox)}; it must be four finite numbers")
     return {"id": number, "image_id": image_id, "category_id": category_id, "bbox": bbox, "area": bbox[2] * bbox[3],
             "iscrowd": int(crowd)}  # fmt: skip
 

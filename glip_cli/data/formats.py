@@ -23,7 +23,7 @@ from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown, stated_size, text_numbers
 from glip_cli.data.voc import is_voc, read_voc
 from glip_cli.data.yolo import data_yaml, read_yolo
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _FILES = (".json", ".csv")
@@ -55,7 +55,7 @@ def read_dataset(
         names: category id -> the name to take instead of the file's.
 
     Raises:
-        UsageError: it is none; says what it is instead, and what to give.
+        DataError: it is none; says what it is instead, and what to give.
     """
     dataset = _read(path, images, split, Issues())
     used = {row["category_id"] for row in dataset.annotations}
@@ -65,7 +65,7 @@ def read_dataset(
 
 def _renamed(categories: tuple[Category, ...], names: Mapping[int, str], path: Path) -> Iterator[Category]:
     for number in names.keys() - {category.id for category in categories}:
-        raise UsageError(f"{path}: has no category {number}, for which the name {shown(names[number])} was given")
+        raise DataError(f"{path}: has no category {number}, for which the name {shown(names[number])} was given")
     return (replace(one, name=names[one.id]) if one.id in names else one for one in categories)
 
 
@@ -80,7 +80,7 @@ def _read(path: Path, images: Path | None, split: str, issues: Issues) -> Datase
         return _read_file(files[0], images, issues)
     if part := next((path / name for name in _SPLITS.get(split, (split,)) if (path / name).is_dir()), None):
         return replace(_read(part, images, split, issues), is_part=True)
-    raise UsageError(f"{path}: {_what_is_in(path, split)}")
+    raise DataError(f"{path}: {_what_is_in(path, split)}")
 
 
 def _read_file(path: Path, images: Path | None, issues: Issues) -> Dataset:
@@ -108,7 +108,7 @@ def _what_is_in(path: Path, split: str) -> str:
 def _read_csv(path: Path, images: Path | None, issues: Issues) -> Dataset:
     """Columns filename,width,height,class,xmin,ymin,xmax,ymax in any order; corners are edges in pixels.
 
-    Such a file has no line for an image without a box. Classes are in alphabetical order. Raises UsageError where it
+    Such a file has no line for an image without a box. Classes are in alphabetical order. Raises DataError where it
     has other columns, or is no text.
     """
     lines = _lines(path)
@@ -121,7 +121,7 @@ def _read_csv(path: Path, images: Path | None, issues: Issues) -> Dataset:
         try:
             x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
             annotations.append(new_annotation(number, image_id, class_id, [x1, y1, x2 - x1, y2 - y1]))
-        except UsageError as error:
+        except DataError as error:
             issues.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
     return Dataset(
         path.name,
@@ -140,10 +140,10 @@ def _lines(path: Path) -> list[dict[str, str]]:
     try:
         columns, *lines = csv.reader([head.lower(), *filter(str.strip, rows)], delimiter=delimiter)
     except csv.Error as error:
-        raise UsageError(f"{path}: no csv ({error}); write it again") from None
+        raise DataError(f"{path}: no csv ({error}); write it again") from None
     columns = [column.strip() for column in columns]
     if not set(_COLUMNS) <= set(columns):
-        raise UsageError(f"{path}: its columns are {shown(head)}; a csv of boxes has {','.join(_COLUMNS)}")
+        raise DataError(f"{path}: its columns are {shown(head)}; a csv of boxes has {','.join(_COLUMNS)}")
     blank = dict.fromkeys((*_COLUMNS, "width", "height"), "")
     read = [{**blank, **dict(zip(columns, map(str.strip, line), strict=False))} for line in lines]
     return [{**line, "filename": line["filename"].replace("\\", "/")} for line in read]

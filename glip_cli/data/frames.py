@@ -170,7 +170,7 @@ def _which(odd: Sequence[ImageRow], size: Size) -> str:
 def _done(odd: int, placed: int, unturned: bool) -> str:
     """`unturned`: an image that EXIF may have turned is not at hand."""
     rest = f"those of {odd - placed}" if placed else "their boxes"
-    kept = f"{rest} are taken as pixels of the image{'; give --images if EXIF turned them' if unturned else ''}"
+    kept = f"{rest} are taken as pixels of the image{'; give the images if EXIF turned them' if unturned else ''}"
     if not placed:
         return kept
     return f"their boxes are scaled or turned to match{f', but {kept}' if odd > placed else ''}"

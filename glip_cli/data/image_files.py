@@ -15,7 +15,7 @@ from glip_cli.data.dataset import Dataset, ImageRow, Size, url_parts
 from glip_cli.data.image_io import no_answer, read_image
 from glip_cli.data.issues import DataIssue
 from glip_cli.data.pillow import open_image, quiet
-from glip_cli.errors import ImageError, UsageError
+from glip_cli.errors import DataError, ImageError
 from glip_cli.utils.threads import READ_SECONDS, within
 
 
@@ -35,10 +35,10 @@ def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] |
     out of the folder.
 
     Raises:
-        UsageError: there is no such folder.
+        DataError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give the one that holds the images")
+        raise DataError(f"{folder}: no such folder; give the one that holds the images")
     known = known or {}
     paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
@@ -125,7 +125,7 @@ def open_images(dataset: Dataset) -> dict[int, ImageFile]:
     """Image id -> image, for those that are there and whole; the others are issues of the set.
 
     Raises:
-        UsageError: there is no folder of images.
+        DataError: there is no folder of images.
         UnavailableError: the disk of an image does not answer.
     """
     found = search(dataset.images, dataset.folder, dataset.paths)

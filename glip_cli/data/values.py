@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of, one_line
 
 _MAX_ID = 2**63 - 1
@@ -21,33 +21,33 @@ def read_json(path: Path) -> Any:
     """Everything in the file.
 
     Raises:
-        UsageError: it is missing, not text, not JSON, or cut short.
+        DataError: it is missing, not text, not JSON, or cut short.
     """
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as failure:
         place = f"line {failure.lineno}, column {failure.colno}"
-        raise UsageError(f"{path}: not a whole JSON file ({place}: {failure.msg}); fetch or write it again") from None
+        raise DataError(f"{path}: not a whole JSON file ({place}: {failure.msg}); fetch or write it again") from None
     except (RecursionError, ValueError) as failure:  # nested too deeply, or a number of thousands of digits
-        raise UsageError(f"{path}: no dataset and no results ({failure}); check the path") from None
+        raise DataError(f"{path}: no dataset and no results ({failure}); check the path") from None
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, or UTF-16 where a byte order mark says so. Raises UsageError where it is missing or neither."""
+    """UTF-8, or UTF-16 where a byte order mark says so. Raises DataError where it is missing or neither."""
     data = read_bytes(path)
     try:
         return data.decode(encoding_of(data))
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: its bytes are not UTF-8 text; check the path") from None
+        raise DataError(f"{path}: its bytes are not UTF-8 text; check the path") from None
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises UsageError."""
+    """Raises DataError."""
     try:
         return path.read_bytes()
     except (OSError, ValueError) as failure:  # ValueError: a null character in the name
         why = getattr(failure, "strerror", None) or failure
-        raise UsageError(f"{path}: cannot be read ({why}); check the path") from failure
+        raise DataError(f"{path}: cannot be read ({why}); check the path") from failure
 
 
 def as_id(value: object, where: str) -> int:
@@ -58,7 +58,7 @@ def as_id(value: object, where: str) -> int:
         where: the file and the place in it, for the message.
 
     Raises:
-        UsageError: it is anything else.
+        DataError: it is anything else.
     """
     if type(value) is int and 0 <= value <= _MAX_ID:
         return value
@@ -66,7 +66,7 @@ def as_id(value: object, where: str) -> int:
     if _is_digits(value) or (isinstance(value, float) and value.is_integer()):
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_ID:
-        raise UsageError(f"{where} is {shown(value)}; ids must be whole numbers from 0")
+        raise DataError(f"{where} is {shown(value)}; ids must be whole numbers from 0")
     return number
 
 
@@ -78,7 +78,7 @@ def as_number(value: object, where: str) -> float:
     """A finite number.
 
     Raises:
-        UsageError: it is NaN, infinite, text or anything else.
+        DataError: it is NaN, infinite, text or anything else.
     """
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
@@ -86,19 +86,19 @@ def as_number(value: object, where: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         quotes = ", without quotes" if isinstance(value, str) else ""
-        raise UsageError(f"{where} is {shown(value)}; it must be a finite number{quotes}")
+        raise DataError(f"{where} is {shown(value)}; it must be a finite number{quotes}")
     return number
 
 
 def text_numbers(texts: Mapping[str, str | None]) -> list[float]:
-    """Finite numbers of a file in which all is text. Raises UsageError, which names the first that is none."""
+    """Finite numbers of a file in which all is text. Raises DataError, which names the first that is none."""
     try:
         numbers = list(map(float, texts.values()))  # type: ignore[arg-type]  # None raises, as text that is no number
     except (TypeError, ValueError):
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
         where = next(name for name, text in texts.items() if not _is_finite(text))
-        raise UsageError(f"{where} is {shown(texts[where])}; it must be a finite number")
+        raise DataError(f"{where} is {shown(texts[where])}; it must be a finite number")
     return numbers
 
 
@@ -120,10 +120,10 @@ def as_box(value: object, where: str) -> list[float]:
     """[x, y, width, height] in pixels, whatever their signs.
 
     Raises:
-        UsageError: not four finite numbers.
+        DataError: not four finite numbers.
     """
     if not isinstance(value, list) or len(value) != 4:
-        raise UsageError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
+        raise DataError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
     x, y, width, height = value
     if type(x) is type(y) is type(width) is type(height) is float and math.isfinite(x + y + width + height):
         return value
@@ -131,10 +131,10 @@ def as_box(value: object, where: str) -> list[float]:
 
 
 def as_sized_box(value: object, where: str) -> list[float]:
-    """As `as_box`, with a width and height of 0 or more. Raises UsageError."""
+    """As `as_box`, with a width and height of 0 or more. Raises DataError."""
     box = as_box(value, where)
     if min(box[2:]) < 0:
-        raise UsageError(f"{where} is {shown(value)}; its width and height must not be negative")
+        raise DataError(f"{where} is {shown(value)}; its width and height must not be negative")
     return box
 
 
@@ -169,7 +169,7 @@ class Ids:
         """The number of an id; of text that is not listed, one that nothing has.
 
         Raises:
-            UsageError: it is neither a whole number from 0 nor text where the file has text for ids.
+            DataError: it is neither a whole number from 0 nor text where the file has text for ids.
         """
         spelling = spelling_of(value) if self.numbers else None
         return as_id(value, where) if spelling is None else self.numbers.get(spelling, UNLISTED)

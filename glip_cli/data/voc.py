@@ -18,7 +18,7 @@ from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, new_a
 from glip_cli.data.image_files_below import images_below
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_bytes, read_text, stated_size, text_numbers
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of
 
 _FOLDER = "Annotations"
@@ -48,12 +48,12 @@ def read_voc(path: Path, images: Path | None, split: str, issues: Issues) -> Dat
     Classes are in alphabetical order, or as labels.txt lists them.
 
     Raises:
-        UsageError: the list has none of the files, or none can be read; says why not the first.
+        DataError: the list has none of the files, or none can be read; says why not the first.
     """
     files, listed = _files(path), _list_of(path, split)
     chosen = _listed(files, listed, issues) if listed else files
     if not chosen:
-        raise UsageError(f"{path}: ImageSets/Main lists none of the xml files for '{split}'; correct the list")
+        raise DataError(f"{path}: ImageSets/Main lists none of the xml files for '{split}'; correct the list")
     read = _read(chosen, issues)
     places = _Places(images or _image_folder(path), read)
     named = [places.of(one) for one in read]
@@ -90,11 +90,11 @@ def _read(files: Sequence[Path], issues: Issues) -> list[VocFile]:
     for file in files:
         try:
             read.append(read_voc_xml(file, issues))
-        except UsageError as error:
+        except DataError as error:
             unread.append(str(error))
             issues.add(DataIssue.FILE_UNREADABLE, unread[0])
     if not read:
-        raise UsageError(unread[0])
+        raise DataError(unread[0])
     return read
 
 
@@ -112,7 +112,7 @@ def _annotations(read: Sequence[VocFile], numbers: Mapping[str, int], issues: Is
             try:
                 yield new_annotation(count + 1, image_id, numbers[name], bbox, is_difficult)
                 count += 1
-            except UsageError as error:
+            except DataError as error:
                 issues.add(DataIssue.BOX_FORM, f"{one.file}: {error}")
 
 
@@ -186,7 +186,7 @@ class VocFile:
 
 
 def read_voc_xml(file: Path, issues: Issues) -> VocFile:
-    """Objects without four corners are counted. Raises UsageError where it is no xml."""
+    """Objects without four corners are counted. Raises DataError where it is no xml."""
     root = _root(file)
     name = _text_of(root, "filename").replace("\\", "/").rstrip("/").rpartition("/")[2]
     size = stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
@@ -194,15 +194,15 @@ def read_voc_xml(file: Path, issues: Issues) -> VocFile:
 
 
 def _root(file: Path) -> ElementTree.Element:
-    """Raises UsageError."""
+    """Raises DataError."""
     data = read_bytes(file)
     try:
         text = _text(data)
         if "<!ENTITY" in text:  # a few lines of them can unfold to gigabytes, or name files of this machine
-            raise UsageError(f"{file}: declares entities, which are not expanded; write it without them")
+            raise DataError(f"{file}: declares entities, which are not expanded; write it without them")
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UsageError(f"{file}: not a whole xml file ({' '.join(str(error).split())}); write it again") from None
+        raise DataError(f"{file}: not a whole xml file ({' '.join(str(error).split())}); write it again") from None
 
 
 def _text(data: bytes) -> str:
@@ -220,7 +220,7 @@ def _objects(root: ElementTree.Element, file: Path, issues: Issues) -> Iterator[
         box = thing.find("bndbox")
         try:
             x1, y1, x2, y2 = text_numbers({key: None if box is None else box.findtext(key) for key in _CORNERS})
-        except UsageError as error:
+        except DataError as error:
             issues.add(DataIssue.BOX_FORM, f"{file}: object {i}: {error}")
             continue
         bbox = [x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of, one_line
 
 MAX_TEXT_BYTES = 1_000_000
@@ -47,13 +47,13 @@ class Part(NamedTuple):
 
 
 def tar_samples(path: Path, contents: bool = True) -> Iterator[Sample]:
-    """Every sample with an image, in order; without a caption it has no texts. Raises UsageError."""
+    """Every sample with an image, in order; without a caption it has no texts. Raises DataError."""
     try:
         with tarfile.open(path) as tar:
             for _, group in groupby(_parts(tar, path, contents), key=lambda part: _stem(part.name)):
                 yield from _samples(list(group), path)
     except _DAMAGED as error:
-        raise UsageError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
+        raise DataError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
 
 
 def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
@@ -69,7 +69,7 @@ def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
     most = MAX_TEXT_BYTES if member.name.lower().endswith((".txt", ".json")) else MAX_DOWNLOAD_BYTES
     if member.size > most:
-        raise UsageError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
+        raise DataError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
     stream = tar.extractfile(member)
     return stream.read() if stream else b""
 
@@ -90,9 +90,7 @@ def _texts(parts: list[Part], path: Path) -> Iterator[str]:
             content = part.content.decode(encoding_of(part.content))
             yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
         except (ValueError, RecursionError):
-            raise UsageError(
-                f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; mend it"
-            ) from None
+            raise DataError(f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; mend it") from None
 
 
 def _caption(value: object) -> list[str]:

@@ -17,7 +17,7 @@ from glip_cli.data.image_files import whole_sizes
 from glip_cli.data.image_files_below import has_image_suffix, images_below
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 
 _FILES = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")
@@ -48,7 +48,7 @@ def read_yolo(described: Path, images: Path | None, split: str, issues: Issues) 
     data.yaml. An image without a .txt has no box.
 
     Raises:
-        UsageError: data.yaml names no class or no images, or a form of lines that is none; names the place.
+        DataError: data.yaml names no class or no images, or a form of lines that is none; names the place.
     """
     described = described.absolute()
     content = _yaml(described)
@@ -81,11 +81,11 @@ def _yaml(path: Path) -> dict[str, Any]:
         node = yaml.compose(read_text(path), Loader=_Loader)
         content = _content(node) if node else None
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: no YAML ({' '.join(str(error).split())[:120]}); correct it") from None
+        raise DataError(f"{path}: no YAML ({' '.join(str(error).split())[:120]}); correct it") from None
     except RecursionError:
-        raise UsageError(f"{path}: no YAML (nested too deeply); correct it") from None
+        raise DataError(f"{path}: no YAML (nested too deeply); correct it") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: names no classes; it describes a YOLO set by 'names' and 'train'")
+        raise DataError(f"{path}: names no classes; it describes a YOLO set by 'names' and 'train'")
     return content
 
 
@@ -106,7 +106,7 @@ def _names(content: Mapping[str, Any], path: Path, issues: Issues) -> list[tuple
     names = content.get("names")
     pairs = _numbered(list(names.items()) if isinstance(names, dict) else names if isinstance(names, list) else [])
     if not pairs:
-        raise UsageError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
+        raise DataError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
     if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
         issues.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
     return sorted(pairs)
@@ -134,7 +134,7 @@ def _form(content: Mapping[str, Any], path: Path) -> Form:
         return Form(task if task in TASKS else None)
     numbers = [_whole(one) for one in shape] if isinstance(shape, list) else []
     if len(numbers) != 2 or not numbers[0] or numbers[1] not in (2, 3):
-        raise UsageError(f"{path}: kpt_shape is {shown(shape)[:60]}; write [keypoints, 2] or [keypoints, 3]")
+        raise DataError(f"{path}: kpt_shape is {shown(shape)[:60]}; write [keypoints, 2] or [keypoints, 3]")
     return Form("pose", numbers[0] * numbers[1])
 
 
@@ -153,7 +153,7 @@ def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, spl
         folders = [given] if given else [path.parent / "images", path.parent]
         found = _below(next((folder for folder in folders if folder.is_dir()), path.parent))
     if not found:
-        raise UsageError(f"{path}: no image for '{split}' ({shown(value)}); correct it or give --images")
+        raise DataError(f"{path}: no image for '{split}' ({shown(value)}); correct it or give the images")
     labels = _Labels(path.parent, [path.parent / "images", *([given.absolute()] if given else [])])
     files = [_File(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
     labels.count_unused({file.labels for file in files if file.labels}, issues)
@@ -236,7 +236,7 @@ def _lines(file: _File, image_id: int, issues: Issues) -> Iterator[Line]:
         return
     try:
         text = read_text(file.labels)
-    except UsageError as error:
+    except DataError as error:
         issues.add(DataIssue.LINE, str(error))
         return
     for number, row in enumerate(text.splitlines(), 1):
@@ -264,7 +264,7 @@ def _annotations(
             try:
                 yield new_annotation(count + 1, line.image_id, int(line.category), bbox)
                 count += 1
-            except UsageError as error:
+            except DataError as error:
                 issues.add(DataIssue.BOX_FORM, f"{line.where}: {error}")
 
 

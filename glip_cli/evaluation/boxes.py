@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images
 from glip_cli.evaluation.lvis import lvis_scores
@@ -138,7 +138,7 @@ def box_task(
         skip_missing: leave out, of the ground truth too, images that are not in the folder.
 
     Raises:
-        UsageError: images are missing, or no category has a name.
+        DataError: images are missing, or no category has a name.
     """
     truth = only(truth, [image.id for image in truth.images[:limit]])
     truth, images = with_images(truth, folder, skip_missing)
@@ -146,21 +146,21 @@ def box_task(
 
 
 def names_of(truth: GroundTruth) -> Question:
-    """Raises UsageError."""
+    """Raises DataError."""
     if not truth.promptable:
-        raise UsageError(f"{truth.name}: no category has a name, so there is nothing to ask for")
+        raise DataError(f"{truth.name}: no category has a name, so there is nothing to ask for")
     return Question(label_prompt(truth.labels), tuple(category.id for category in truth.promptable))
 
 
 def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[GroundTruth, dict[int, Path]]:
-    """The files of all images. Raises UsageError where some are missing and may not be."""
+    """The files of all images. Raises DataError where some are missing and may not be."""
     found = find_images(truth, folder)
     if not found.missing:
         return truth, found.paths
     first = next(iter(found.missing.values()))
     if not skip_missing or not found.paths:
-        way_out = "check --images" if not found.paths else "get them, or leave them out with --skip-missing"
-        raise UsageError(f"{len(found.missing)} of {len(truth.images)} images are missing, first {first}; {way_out}")
+        way_out = "check the folder of the images" if not found.paths else "get them, or skip them (skip-missing)"
+        raise DataError(f"{len(found.missing)} of {len(truth.images)} images are missing, first {first}; {way_out}")
     return only(truth, list(found.paths), f"{len(found.missing)} images are missing and left out"), found.paths
 
 

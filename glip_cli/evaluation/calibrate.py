@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.data.values import read_text, shown
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import DataError, OutputError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.outputs.files import atomic_write
 from glip_cli.utils.text_format import counted
@@ -247,14 +247,14 @@ def read_thresholds(path: Path) -> dict[str, float]:
     """Label -> threshold in [0, 1], in the file's order.
 
     Raises:
-        UsageError: the file cannot be read, is not TOML, or holds something else.
+        DataError: the file cannot be read, is not TOML, or holds something else.
     """
     table = _content(path).get("thresholds")
     if not isinstance(table, dict):
-        raise UsageError(f"{path}: has no table [thresholds]; write it as glip eval --calibrate does")
+        raise DataError(f"{path}: has no table [thresholds]; write it as glip eval --calibrate does")
     for label, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise UsageError(f"{path}: the threshold of {shown(label)} is {shown(value)}; it must be from 0 to 1")
+            raise DataError(f"{path}: the threshold of {shown(label)} is {shown(value)}; it must be from 0 to 1")
     return {label: float(value) for label, value in table.items()}
 
 
@@ -262,7 +262,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as failure:
-        raise UsageError(f"{path}: not TOML ({failure}); write it as glip eval --calibrate does") from None
+        raise DataError(f"{path}: not TOML ({failure}); write it as glip eval --calibrate does") from None
 
 
 def of_another_model(path: Path, model: str) -> str:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from glip_cli.data.image_files import inside
 from glip_cli.data.values import shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections, Prompt
@@ -91,16 +91,16 @@ def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Itera
         images: the folder of the images; by default looked for beside the annotations.
 
     Raises:
-        UsageError: at once where the split or the images are not there; in its turn, for a file that cannot be read.
+        DataError: at once where the split or the images are not there; in its turn, for a file that cannot be read.
     """
     entities = _entities(root, split)
     listed = entities / f"{split}.txt"
     names = read_text(listed).split()
     if not names:
-        raise UsageError(f"{listed}: names no image; fetch it again")
+        raise DataError(f"{listed}: names no image; fetch it again")
     for name in names:
         if inside(entities, name) is None:
-            raise UsageError(f"{listed}: {shown(name)} leads out of the folder; fetch it again")
+            raise DataError(f"{listed}: {shown(name)} leads out of the folder; fetch it again")
     folder = _images(entities, split, names[0], images)
     return (item for name in names for item in _image_items(entities, name, folder / f"{name}.jpg"))
 
@@ -128,11 +128,11 @@ def recall(predictions: Iterable[Sequence[npt.ArrayLike]], items: Iterable[Item]
         protocol: "any" (what GLIP's numbers are) or "merged".
 
     Raises:
-        UsageError: an unknown protocol, or no item at all.
+        DataError: an unknown protocol, or no item at all.
         ValueError: predictions and items, or their phrases, are not equally many.
     """
     if protocol not in PROTOCOLS:
-        raise UsageError(f"there is no protocol {protocol!r}; there are {' and '.join(PROTOCOLS)}")
+        raise DataError(f"there is no protocol {protocol!r}; there are {' and '.join(PROTOCOLS)}")
     hits: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     for found, item in zip(predictions, items, strict=True):
@@ -142,7 +142,7 @@ def recall(predictions: Iterable[Sequence[npt.ArrayLike]], items: Iterable[Item]
             phrases.update(kinds)
             hits.update(f"{limit}_{kind}" for limit in _limits(rank) for kind in kinds)
     if not phrases:
-        raise UsageError("no phrase of the split has a box, so there is nothing to score; check the Annotations")
+        raise DataError("no phrase of the split has a box, so there is nothing to score; check the Annotations")
     return Recalls(protocol, _shares(hits, phrases), {kind: phrases[kind] for kind in _kinds(phrases)})
 
 
@@ -203,10 +203,10 @@ def _entities(root: Path, split: str) -> Path:
     folders = [root / name for name in _ENTITIES]
     found = next((folder for folder in folders if (folder / "Sentences").is_dir()), None)
     if found is None:
-        raise UsageError(f"{root}: no Flickr30k Entities here; give the folder that holds Sentences/ and Annotations/")
+        raise DataError(f"{root}: no Flickr30k Entities here; give the folder that holds Sentences/ and Annotations/")
     if not (found / f"{split}.txt").is_file():
         have = listed(sorted(path.stem for path in found.glob("*.txt"))) or "none"
-        raise UsageError(f"{found}: there is no {split}.txt; splits there: {have}")
+        raise DataError(f"{found}: there is no {split}.txt; splits there: {have}")
     return found
 
 
@@ -217,5 +217,5 @@ def _images(entities: Path, split: str, first: str, images: Path | None) -> Path
     found = next((folder for folder in folders if (folder / f"{first}.jpg").is_file()), None)
     if found is None:
         asked = images or entities.parent / _IMAGES[0]
-        raise UsageError(f"{asked}: no image {first}.jpg there; give the folder of the Flickr30k images")
+        raise DataError(f"{asked}: no image {first}.jpg there; give the folder of the Flickr30k images")
     return found

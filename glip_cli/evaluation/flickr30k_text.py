@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.types import Span
 
 Box = tuple[float, float, float, float]
@@ -63,7 +63,7 @@ def read_sentences(path: Path) -> tuple[Sentence, ...]:
     """Every sentence of a file, blank lines passed over.
 
     Raises:
-        UsageError: the file cannot be read, or its markup is broken; names file and line.
+        DataError: the file cannot be read, or its markup is broken; names file and line.
     """
     # Not splitlines: a sentence may hold one of the rarer characters that it takes for line ends.
     lines = enumerate(read_text(path).split("\n"), 1)
@@ -76,7 +76,7 @@ def read_annotations(path: Path) -> Annotations:
     Objects without a box (`<nobndbox>`, `<scene>`) give none. An object of two names gives its box to both.
 
     Raises:
-        UsageError: the file cannot be read, is no xml, or lacks a number where one belongs.
+        DataError: the file cannot be read, is no xml, or lacks a number where one belongs.
     """
     root = _xml(path)
     boxes: dict[str, tuple[Box, ...]] = {}
@@ -91,13 +91,13 @@ def read_annotations(path: Path) -> Annotations:
 
 
 def read_text(path: Path) -> str:
-    """The file's text. Raises UsageError where it cannot be read or is not UTF-8."""
+    """The file's text. Raises DataError where it cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as failure:
-        raise UsageError(f"{path}: cannot be read ({failure.strerror or failure}); check the folder") from failure
+        raise DataError(f"{path}: cannot be read ({failure.strerror or failure}); check the folder") from failure
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: its bytes are not UTF-8 text; fetch it again") from None
+        raise DataError(f"{path}: its bytes are not UTF-8 text; fetch it again") from None
 
 
 def _sentence(line: str, where: str) -> Sentence:
@@ -122,7 +122,7 @@ def _tag(token: str, where: str) -> tuple[str, tuple[str, ...]]:
     """Chain and types of `[/EN#chain/type/type`."""
     chain, *types = token.removeprefix(_OPENING).removesuffix(_CLOSING).split("/")
     if not token.startswith(_OPENING) or not chain or not all(types) or not types:
-        raise UsageError(f"{where}: {token!r} opens no phrase; one begins with [/EN#chain/type")
+        raise DataError(f"{where}: {token!r} opens no phrase; one begins with [/EN#chain/type")
     return chain, tuple(types)
 
 
@@ -130,19 +130,19 @@ def _words_inside(tokens: Iterator[str], where: str) -> Iterator[str]:
     """The words up to the closing bracket, which ends a word."""
     for token in tokens:
         if token.startswith(_OPENING):
-            raise UsageError(f"{where}: a phrase begins inside another, at {token!r}; close the first with ]")
+            raise DataError(f"{where}: a phrase begins inside another, at {token!r}; close the first with ]")
         if word := token.removesuffix(_CLOSING):
             yield word
         if token.endswith(_CLOSING):
             return
-    raise UsageError(f"{where}: a phrase is not closed; it ends with ]")
+    raise DataError(f"{where}: a phrase is not closed; it ends with ]")
 
 
 def _xml(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(read_text(path))
     except ElementTree.ParseError as failure:
-        raise UsageError(f"{path}: not a whole xml file ({failure}); fetch it again") from None
+        raise DataError(f"{path}: not a whole xml file ({failure}); fetch it again") from None
 
 
 def _number(element: ElementTree.Element, place: str, path: Path) -> float:
@@ -150,4 +150,4 @@ def _number(element: ElementTree.Element, place: str, path: Path) -> float:
     try:
         return float(int(text or ""))
     except ValueError:
-        raise UsageError(f"{path}: <{place}> is {text!r}, not a whole number; fetch the file again") from None
+        raise DataError(f"{path}: <{place}> is {text!r}, not a whole number; fetch the file again") from None

@@ -18,7 +18,7 @@ from glip_cli.data.formats import read_dataset
 from glip_cli.data.image_files import FoundImages, search
 from glip_cli.data.issues import STOPS, DataIssue
 from glip_cli.data.values import shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.utils.text_format import valid_unicode
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height", "neg_category_ids", "not_exhaustive_category_ids", "coco_url")
@@ -63,13 +63,13 @@ def read_ground_truth(
         split: which part, of a set that has several; None for "val". It is a note where there are none.
 
     Raises:
-        UsageError: the file cannot be meant as ground truth; names the place in it.
+        DataError: the file cannot be meant as ground truth; names the place in it.
     """
     dataset = read_dataset(path, images, split or "val", names)
     if not dataset.categories:
-        raise UsageError(f"{path}: names no category; give a COCO annotation file that does")
+        raise DataError(f"{path}: names no category; give a COCO annotation file that does")
     if not dataset.annotations and DataIssue.BOX_FORM in dataset.issues:
-        raise UsageError(f"{path}: no annotation of it can be read, first {dataset.issues.example(DataIssue.BOX_FORM)}")
+        raise DataError(f"{path}: no annotation of it can be read, first {dataset.issues.example(DataIssue.BOX_FORM)}")
     counted = _counted(dataset)
     _add_issues(dataset, counted)
     whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
@@ -99,11 +99,11 @@ def _add_issues(dataset: Dataset, annotations: Iterable[Annotation]) -> None:
 
 
 def _notes(path: Path, dataset: Dataset) -> Iterator[str]:
-    """A line for each kind of issue. Raises UsageError for what only the author of the set can correct."""
+    """A line for each kind of issue. Raises DataError for what only the author of the set can correct."""
     for row in dataset.issues.rows(evaluation=True):
         line = f"{row.count} {row.what}; first {row.example}"
         if row.action == STOPS:
-            raise UsageError(f"{path}: {line}")
+            raise DataError(f"{path}: {line}")
         yield f"{line} ({row.action})"
 
 
@@ -119,5 +119,5 @@ def _as_coco(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_images(ground_truth: GroundTruth, folder: Path) -> FoundImages:
-    """The files of its images; see `image_files.search`. Raises UsageError where there is no such folder."""
+    """The files of its images; see `image_files.search`. Raises DataError where there is no such folder."""
     return search(ground_truth.images, folder, ground_truth.paths)

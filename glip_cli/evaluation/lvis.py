@@ -12,7 +12,7 @@ from typing import Any
 
 import hotcoco
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import BoxScores, accumulated, class_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
 
@@ -32,10 +32,10 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *,
             boxes of each image over all categories.
 
     Raises:
-        UsageError: the ground truth does not say which categories were looked for in vain.
+        DataError: the ground truth does not say which categories its images do not show.
     """
     if not ground_truth.is_federated:
-        raise UsageError(f"{ground_truth.name}: no neg_category_ids, so this is not LVIS; use COCO's AP instead")
+        raise DataError(f"{ground_truth.name}: no neg_category_ids, so this is not LVIS; use COCO's AP instead")
     kept = best_per_category(results) if fixed else best_per_image(results)
     truth = ground_truth.to_coco()
     # capped already: -1 keeps hotcoco from doing it again over all categories, max_dets within each

@@ -10,7 +10,7 @@ from typing import Any
 
 from glip_cli.data.dataset import ImageRow, Size, url_parts
 from glip_cli.data.values import Ids, read_json, shown, spelling_of
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.outputs.files import save_json, sha256_of
 from glip_cli.outputs.formats import COCO_RESULTS, RESULTS_SHA256
@@ -37,17 +37,17 @@ class Names:
         self._taken: dict[int, str] = {}
 
     def same_image(self, value: object, where: str) -> int:
-        """The number of an id of the file, which must be one of its images. Raises UsageError."""
+        """The number of an id of the file, which must be one of its images. Raises DataError."""
         number = self._image_ids.number(value, f"{where}: image_id")
         if number not in self._image_names:
-            raise UsageError(f"{where}: {self._file} has no image {shown(value)}; these are results of other images")
+            raise DataError(f"{where}: {self._file} has no image {shown(value)}; these are results of other images")
         return number
 
     def same_category(self, value: object, where: str) -> int:
-        """The number of an id of the file, which must be one of its categories. Raises UsageError."""
+        """The number of an id of the file, which must be one of its categories. Raises DataError."""
         number = self._category_ids.number(value, f"{where}: category_id")
         if number not in self._category_names:
-            raise UsageError(
+            raise DataError(
                 f"{where}: {self._file} has no category {shown(value)}; these are results of other categories"
             )
         return number
@@ -61,7 +61,7 @@ class Names:
             likely: the id, as the file has it, of the image where that one's `file_name` is `name` to the letter.
 
         Raises:
-            UsageError: there is none, or several, or another name has taken it.
+            DataError: there is none, or several, or another name has taken it.
         """
         number = _number(self._image_ids, likely)
         if number is not None and self._image_names.get(number) == name:
@@ -74,7 +74,7 @@ class Names:
         """The same; None instead of an error."""
         try:
             return self.image(name, where, likely)
-        except UsageError:
+        except DataError:
             return None
 
     def _find(self, name: str, where: str) -> int:
@@ -86,17 +86,17 @@ class Names:
         best = [image_id for image_id, count in alike.items() if count == max(alike.values())]
         if len(best) != 1:
             why = f"{len(best)} images of this name; give paths with folders" if best else "no image of this name"
-            raise UsageError(f"{where}: {shown(name)}: {self._file} has {why}")
+            raise DataError(f"{where}: {shown(name)}: {self._file} has {why}")
         other = self._taken.setdefault(best[0], name)
         if other != name:
-            raise UsageError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {self._file}")
+            raise DataError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {self._file}")
         return best[0]
 
     def category(self, name: str, where: str, likely: object = None) -> int:
         """The category of this name; of several, the one with the id `likely`.
 
         Raises:
-            UsageError: there is none, or which of several is open.
+            DataError: there is none, or which of several is open.
         """
         number = _number(self._category_ids, likely)
         if number is not None and self._category_names.get(number) == name:
@@ -104,7 +104,7 @@ class Names:
         found = self._by_label.get(name, [])
         if len(found) != 1:
             why = f"{len(found)} categories of this name; give a COCO results list" if found else "no such category"
-            raise UsageError(f"{where}: label {shown(name)}: {self._file} has {why}")
+            raise DataError(f"{where}: label {shown(name)}: {self._file} has {why}")
         return found[0]
 
 
@@ -112,7 +112,7 @@ def _number(ids: Ids, value: object) -> int | None:
     """None for what is no id."""
     try:
         return ids.number(value, "")
-    except UsageError:
+    except DataError:
         return None
 
 
@@ -130,7 +130,7 @@ def _common_end(a: Parts, b: Parts) -> int:
 
 
 IMAGES_FILE = "coco_images.json"
-_AGAIN = "run again with --format coco"
+_AGAIN = "write the results again as format coco"
 
 Lookup = Callable[[object, str], int]
 """An id as the file has it, and its place for a message -> the number of the ground truth's."""
@@ -166,7 +166,7 @@ class CocoImages:
     def _meaning(self, table: dict[str, str], value: object, where: str) -> str:
         spelling = spelling_of(value)
         if spelling not in table:
-            raise UsageError(
+            raise DataError(
                 f"{where}: {self.path.name} beside it does not have the id {shown(value)}; "
                 "the two are of different runs"
             )
@@ -185,11 +185,11 @@ def read_coco_images(path: Path, results: Path) -> CocoImages | None:
     One that does not say with which, as older versions wrote them, serves `coco_results.json`.
 
     Raises:
-        UsageError: it does not say what ids mean.
+        DataError: it does not say what ids mean.
     """
     data = read_json(path)
     if not isinstance(data, dict):
-        raise UsageError(f"{path}: {shown(data)} does not say what the ids mean; {_AGAIN}")
+        raise DataError(f"{path}: {shown(data)} does not say what the ids mean; {_AGAIN}")
     digest = data.get(RESULTS_SHA256)
     if results.name != COCO_RESULTS if digest is None else digest != sha256_of(results):
         return None
@@ -205,10 +205,10 @@ def read_coco_images(path: Path, results: Path) -> CocoImages | None:
 def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[str, dict[str, Any]]:
     rows = data.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get(name), str) for row in rows):
-        raise UsageError(f"{path}: '{key}' is no list of ids and names; {_AGAIN}")
+        raise DataError(f"{path}: '{key}' is no list of ids and names; {_AGAIN}")
     found = {spelling_of(row.get("id")): row for row in rows}
     if None in found:
-        raise UsageError(f"{path}: an id of '{key}' is {shown(found[None].get('id'))}; {_AGAIN}")
+        raise DataError(f"{path}: an id of '{key}' is {shown(found[None].get('id'))}; {_AGAIN}")
     return {str(spelling): row for spelling, row in found.items()}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.frames import Frames, frames_of, frames_of_files
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import CocoImages, Lookup, Names, images_beside, read_coco_images, size_of
 from glip_cli.utils.text_format import counted, one_line, shorten
@@ -39,7 +39,7 @@ def read_predictions(path: Path, ground_truth: GroundTruth, files: Mapping[int, 
         files: image id -> file, where they are at hand: tells how an image of another size was turned.
 
     Raises:
-        UsageError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
+        DataError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
             cannot be, or an image or category that the ground truth does not have.
     """
     names, files = Names(ground_truth), files or {}
@@ -57,17 +57,17 @@ def read_predictions(path: Path, ground_truth: GroundTruth, files: Mapping[int, 
 
 
 def read_entries(path: Path) -> list[Any]:
-    """The list in the file, its entries not looked at. Raises UsageError where it is none."""
+    """The list in the file, its entries not looked at. Raises DataError where it is none."""
     data = read_json(path)
     if isinstance(data, dict) and "annotations" in data:
-        raise UsageError(f"{path}: this is ground truth; give the list of results")
+        raise DataError(f"{path}: this is ground truth; give the list of results")
     if not isinstance(data, list):
-        raise UsageError(f"{path}: {shown(data)} is no list of results; give a COCO results list or a results.jsonl")
+        raise DataError(f"{path}: {shown(data)} is no list of results; give a COCO results list or a results.jsonl")
     return data
 
 
 def as_result(entry: Any, where: str, names: Names, lookups: tuple[Lookup, Lookup] | None = None) -> dict[str, Any]:
-    """An entry of a COCO results list. Raises UsageError, which names the place.
+    """An entry of a COCO results list. Raises DataError, which names the place.
 
     Args:
         entry: as the file has it.
@@ -77,10 +77,10 @@ def as_result(entry: Any, where: str, names: Names, lookups: tuple[Lookup, Looku
     """
     image_of, category_of = lookups or (names.same_image, names.same_category)
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
+        raise DataError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
     for key in ("image_id", "category_id", "bbox", "score"):
         if key not in entry:
-            raise UsageError(f"{where} has no '{key}'; a result has image_id, category_id, bbox and score")
+            raise DataError(f"{where} has no '{key}'; a result has image_id, category_id, bbox and score")
     return {
         "image_id": image_of(entry["image_id"], where),
         "category_id": category_of(entry["category_id"], where),
@@ -138,7 +138,7 @@ class RecordResults:
 
 
 def read_record_results(path: Path, names: Names) -> RecordResults:
-    """Raises UsageError for a line that is no record, or whose detections are of no image or label of `names`."""
+    """Raises DataError for a line that is no record, or whose detections are of no image or label of `names`."""
     found = RecordResults()
     lines: dict[str, int] = {}
     for i, line in enumerate(read_text(path).split("\n"), start=1):
@@ -147,7 +147,7 @@ def read_record_results(path: Path, names: Names) -> RecordResults:
         record = _record(line, f"{path}: line {i}")
         if "detections" in record and lines.setdefault(record["image"], i) != i:
             first = f"line {lines[record['image']]}"
-            raise UsageError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
+            raise DataError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
         _add(found, record, f"{path}: line {i}", names)
     found.failed -= found.looked_at
     return found
@@ -157,9 +157,9 @@ def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, RecursionError):
-        raise UsageError(f"{where} is no JSON (cut short?); leave it out or run again") from None
+        raise DataError(f"{where} is no JSON (cut short?); leave it out or run again") from None
     if not isinstance(record, dict) or record.get("schema") != "glip/1" or not isinstance(record.get("image"), str):
-        raise UsageError(f"{where} is no glip/1 record; give what `glip --format jsonl` writes")
+        raise DataError(f"{where} is no glip/1 record; give what glip writes as format jsonl")
     return record
 
 
@@ -167,7 +167,7 @@ def _add(found: RecordResults, record: dict[str, Any], where: str, names: Names)
     """An image without detections need not be one of the ground truth's."""
     detections = record.get("detections", [])
     if not isinstance(detections, list):
-        raise UsageError(f"{where}: its detections are no list but {shown(detections)}; write the file again")
+        raise DataError(f"{where}: its detections are no list but {shown(detections)}; write the file again")
     image_id = names.image(record["image"], where) if detections else names.known_image(record["image"], where)
     if image_id is None:
         return
@@ -183,7 +183,7 @@ def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
         label, score, box = detection["label"], detection["score"], detection["box"]
         corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
     except (KeyError, TypeError):
-        raise UsageError(f"{where} lacks a label, score or box; write the file again") from None
+        raise DataError(f"{where} lacks a label, score or box; write the file again") from None
     xmin, ymin, xmax, ymax = (as_number(corner, f"{where}: box") for corner in corners)
     return {
         "category_id": names.category(str(label), where),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.issues import Findings
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.finetune.dataset import TrainSet, read_train_set
 from glip_cli.finetune.sampler import DrawnScenes, parse_scenes
 from glip_cli.finetune.validation import Check, drawn_check, new_check
@@ -50,7 +50,7 @@ class Data:
             )
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:
-            raise UsageError(f"--shots counts images per class; {scenes[0]} has no end of them")
+            raise OptionError("shots", self.shots, f"counts images per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
             raise UsageError(f"{len(self.images)} --images for {len(self.train)} --train; give one, or one for each")
         if len(self.share) not in (0, len(self.train)):
@@ -72,7 +72,7 @@ class Data:
     def read(self, show: Callable[[Findings], None]) -> list[AnySet]:
         """The training sets, the few shots of them where such are asked for.
 
-        `show` is given what was found in each. Raises UsageError.
+        `show` is given what was found in each. Raises DataError.
         """
         sets: list[AnySet] = []
         for path, folder in zip(self.train, self.folders(), strict=True):
@@ -82,35 +82,34 @@ class Data:
             train_set, findings = read_train_set(path, folder)
             show(findings)
             if findings.stops:
-                raise UsageError(f"{path} cannot be trained on as it is: mend what the table says")
+                raise DataError(f"{path} cannot be trained on: correct what the table says")
             sets.append(train_set)
         return sets
 
     def validation(self) -> Check | None:
-        """Raises UsageError."""
+        """Raises DataError, OptionError."""
         if self.val is None:
             return None
         images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
-        return _with_boxes(
-            new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json"), f"--val {self.val}"
-        )
+        check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json")
+        return _with_boxes(check, "val", self.val)
 
     def kept(self, scenes: Path) -> Check | None:
-        """Scenes are drawn into the folder `scenes`. Raises UsageError."""
+        """Scenes are drawn into the folder `scenes`. Raises DataError, OptionError."""
         if self.keep_check in (None, NOTHING):
             return None
         if self.keep_check == SCENES:
             return drawn_check(scenes, self.keep_limit or DRAWN)
         check = new_check(Path(self.keep_check), self.keep_images, self.keep_limit, skip_missing=True)
-        return _with_boxes(check, f"--keep-check {self.keep_check}")
+        return _with_boxes(check, "keep_check", self.keep_check)
 
 
-def _with_boxes(check: Check, flag: str) -> Check:
-    """The same. Raises UsageError where no AP is defined on it."""
+def _with_boxes(check: Check, option: str, value: object) -> Check:
+    """The same. Raises OptionError where no AP is defined on it."""
     truth = check.task.truth
     if truth.spans is not None:
-        raise UsageError(f"{flag} holds captions; AP needs boxes of classes")
+        raise OptionError(option, value, "holds captions; AP needs boxes of classes")
     if all(row["iscrowd"] for row in truth.annotations):
-        raise UsageError(f"{flag} has no box in its {counted(len(truth.images), 'image')}, and AP needs some: give "
-                         "annotations with boxes, or leave the flag out")  # fmt: skip
+        empty = f"no box in its {counted(len(truth.images), 'image')}, and AP needs some"
+        raise OptionError(option, value, f"{empty}: give annotations with boxes, or leave it out")
     return check

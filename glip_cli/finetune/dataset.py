@@ -21,7 +21,7 @@ from glip_cli.data.frames import Frames, frames_of
 from glip_cli.data.image_files import ImageFile, open_images
 from glip_cli.data.issues import DataIssue, Findings, Issues
 from glip_cli.data.values import shown
-from glip_cli.errors import PromptError, UsageError
+from glip_cli.errors import DataError, OptionError, PromptError
 from glip_cli.prompts.labels import check_text
 from glip_cli.prompts.spans import check_spans
 from glip_cli.types import Span
@@ -130,12 +130,12 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
         The set without what was dropped, and the table of what was wrong; with `findings.stops` do not train on it.
 
     Raises:
-        UsageError: it is no training set, or a row of it cannot be read at all; names the place.
+        DataError: it is no training set, or a row of it cannot be read at all; names the place.
     """
     dataset = read_dataset(path, images, split)
     files = open_images(dataset)
     if dataset.spans is None and not dataset.labels:
-        raise UsageError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
+        raise DataError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
     boxes = _boxes_by_image(dataset, files)
     items: tuple[Item, ...]
     if dataset.spans is None:
@@ -290,12 +290,12 @@ def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
     order that hangs on the seed and the ids alone, so that no version of any library changes the choice.
 
     Raises:
-        UsageError: `shots` is below one, or the set has captions, and so no classes.
+        OptionError: `shots` is below one, or the set has captions, and so no classes.
     """
     if shots < 1:
-        raise UsageError(f"--shots is {shots}; at least 1 image per class is needed")
+        raise OptionError("shots", shots, "at least 1 image per class is needed")
     if not train_set.labels:
-        raise UsageError(f"--shots counts images per class; {train_set.name} has captions and no classes")
+        raise OptionError("shots", shots, f"counts images per class; {train_set.name} has captions and no classes")
     items = [item for item in train_set.items if isinstance(item, DetectionItem)]
     seen: Counter[int] = Counter()
     chosen: set[int] = set()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from glip_cli.data.image_io import read_image
 from glip_cli.data.synthetic import SEEN, Phrase, Rng, Scene, Thing, draw_prompt, draw_scene
-from glip_cli.errors import UsageError
+from glip_cli.errors import OptionError
 from glip_cli.finetune.dataset import DetectionItem, FloatBoxes, GroundingItem, Item, TrainSet
 from glip_cli.prompts.chunking import Tokens, chunk, label_token_ids, tokenize
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
@@ -204,12 +204,12 @@ class Sample(NamedTuple):
 
 
 def parse_scenes(path: Path) -> DrawnScenes | None:
-    """`scenes:N`; None for what names a file or folder. Raises UsageError where N is none."""
+    """`scenes:N`; None for what names a file or folder. Raises OptionError where N is none."""
     found = _SPELLING.fullmatch(str(path))
     if found and int(found[1]):
         return DrawnScenes(int(found[1]))
     if str(path).startswith("scenes:") or (str(path) == "scenes" and not path.exists()):
-        raise UsageError(f"--train {path}: say how many drawn scenes an epoch has, as in --train scenes:1000")
+        raise OptionError("train", path, "say how many drawn scenes an epoch has, as in scenes:1000")
     return None
 
 

@@ -157,7 +157,7 @@ def test_a_tar_is_read_as_it_is(photos: Path, straight: Path, tmp_path: Path) ->
     ("more", "message"),
     [
         ([], "--captions PATH is missing; for the same labels in every image: glip batch"),
-        (["--captions", "none.jsonl"], "--captions none.jsonl: no such file or folder"),
+        (["--captions", "none.jsonl"], "none.jsonl: no such file or folder"),
         (["--captions", "none.jsonl", "--format", "yolov8"], "--format yolov8: there are grounding, labelstudio"),
         (["--captions", "none.jsonl", "--threshold", "7"], "--threshold 7: give a number from 0 to 1"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.data.captions import Captioned, read_captions, survey
-from glip_cli.errors import ImageError, UsageError
+from glip_cli.errors import DataError, ImageError
 from tests.annotate.examples import Rows, add, captioned, draw, write_csv, write_folder, write_jsonl, write_tar
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(str.strip)
@@ -123,15 +123,15 @@ def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> 
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UsageError, match=message) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         survey(tmp_path / name)
     assert "\n" not in str(raised.value)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         survey(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="holds no image"):
+    with pytest.raises(DataError, match="holds no image"):
         survey(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_no_member_becomes_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_truncated_tar_is_said_before_the_work(tmp_path: Path, length: int) -> None:
     whole = made_tar(tmp_path / "whole.tar", ("1.txt", b"a" * 600), ("1.jpg", b"b" * 900)).read_bytes()
     (tmp_path / "x.tar").write_bytes(whole[:length])
-    with pytest.raises(UsageError, match=r"x\.tar: the tar cannot be read"):
+    with pytest.raises(DataError, match=r"x\.tar: the tar cannot be read"):
         survey(tmp_path / "x.tar")
 
 
@@ -198,17 +198,17 @@ def test_a_damaged_archive_and_damaged_captions(tmp_path: Path) -> None:
         add(tar, "1.jpg", os.urandom(4000))
         add(tar, "1.txt", b"a cat")
     (tmp_path / "x.tgz").write_bytes(buffer.getvalue()[:2500])
-    with pytest.raises(UsageError, match=r"x\.tgz: the tar cannot be read"):
+    with pytest.raises(DataError, match=r"x\.tgz: the tar cannot be read"):
         survey(tmp_path / "x.tgz")
     for member, content in (("1.json", b"{"), ("1.txt", b"\xff")):
         path = made_tar(tmp_path / "y.tar", ("1.jpg", b""), (member, content))
-        with pytest.raises(UsageError, match=rf"y\.tar: its member {member} is no"):
+        with pytest.raises(DataError, match=rf"y\.tar: its member {member} is no"):
             survey(path)
 
 
 def test_a_text_of_megabytes_is_no_caption(tmp_path: Path) -> None:
     path = made_tar(tmp_path / "x.tar", ("1.jpg", b""), ("1.json", json.dumps({"caption": "a" * 1_000_000}).encode()))
-    with pytest.raises(UsageError, match=r"member 1\.json has 1 MB; leave it out"):
+    with pytest.raises(DataError, match=r"member 1\.json has 1 MB; leave it out"):
         survey(path)
 
 
@@ -217,7 +217,7 @@ def test_images_outside_of_their_folder_are_refused(tmp_path: Path, image: str) 
     (tmp_path / "secret.jpg").write_bytes(b"")
     (tmp_path / "set").mkdir()
     path = write_jsonl(tmp_path / "set" / "c.jsonl", [("a.jpg", "a cat"), (image, "a dog")])
-    with pytest.raises(UsageError, match=r"leads out of .*set; give --images") as caught:
+    with pytest.raises(DataError, match=r"leads out of .*set; give the folder of the images") as caught:
         survey(path)
     assert str(path) in str(caught.value)
     inner = write_jsonl(tmp_path / "set" / "d.jsonl", [(str(tmp_path / "set" / "a.jpg"), "a cat"), ("x/../a.jpg", "b")])

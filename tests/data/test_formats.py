@@ -10,7 +10,7 @@ import pytest
 from glip_cli.data.dataset import Category, ImageRow
 from glip_cli.data.formats import read_dataset
 from glip_cli.data.issues import DataIssue
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_voc import thing as voc_thing
 from tests.data.test_voc import written, xml
@@ -61,7 +61,7 @@ def test_csv_with_odd_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "a.png,1,2,3,4,star\n", "filename,class\na,b\n"])
 def test_csv_of_other_columns(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(UsageError, match=r"x\.csv: its columns are .*; a csv of boxes has filename,class,xmin,"):
+    with pytest.raises(DataError, match=r"x\.csv: its columns are .*; a csv of boxes has filename,class,xmin,"):
         read(tmp_path / "x.csv")
 
 
@@ -116,6 +116,6 @@ def test_folders_that_are_none(tmp_path: Path, files: list[str], message: str) -
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DataError) as caught:
         read(tmp_path, "val")
     assert message in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from glip_cli.data.dataset import Category, Dataset, ImageRow
 from glip_cli.data.issues import DataIssue, Finding, Issues
 from glip_cli.data.voc import read_voc
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_yolo import corners, image
 
@@ -105,7 +105,7 @@ def test_a_split_that_lists_nothing(tmp_path: Path) -> None:
     written(tmp_path, {"Annotations/a.xml": xml("a.png", thing()), "JPEGImages/a.png": b""})
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("")
-    with pytest.raises(UsageError, match="lists none of the xml files"):
+    with pytest.raises(DataError, match="lists none of the xml files"):
         read(tmp_path)
 
 
@@ -146,7 +146,7 @@ def test_encodings(tmp_path: Path, name: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     """One among others is left out, with its image; none at all is an error."""
     written(tmp_path, {"b.xml": content, "b.png": b""})
-    with pytest.raises(UsageError, match=r"b\.xml: (not a whole xml file|declares entities)") as caught:
+    with pytest.raises(DataError, match=r"b\.xml: (not a whole xml file|declares entities)") as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
     written(tmp_path, {"a.xml": xml("a.png", thing()), "a.png": b""})

@@ -10,7 +10,7 @@ from PIL import Image
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Issues
 from glip_cli.data.yolo import read_yolo
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 
 BOX = "0.5 0.5 0.5 0.5"
@@ -123,7 +123,7 @@ def test_lines_that_may_be_two_things_stop(tmp_path: Path, line: str) -> None:
     (row,) = yolo(tmp_path, line)[1]
     assert (row.what, row.count, row.action) == (DataIssue.LINE_FORM.what, 1, STOPS)
     assert "a.txt, line 1: " in row.example
-    with pytest.raises(UsageError, match=r"say kpt_shape or task in data\.yaml; first .*a\.txt, line 1") as caught:
+    with pytest.raises(DataError, match=r"say kpt_shape or task in data\.yaml; first .*a\.txt, line 1") as caught:
         read_ground_truth(tmp_path, split="train")
     assert len(str(caught.value)) < 300 + 2 * len(str(tmp_path))
 
@@ -153,7 +153,7 @@ def test_lines_that_are_none(tmp_path: Path, yaml: str, line: str) -> None:
 
 @pytest.mark.parametrize("text", ["[17]", "17", "[0, 2]", "[17, 4]", "[x, 2]", "[17, 3, 1]"])
 def test_shapes_of_keypoints_that_are_none(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match=r"kpt_shape is .*; write \[keypoints, 2\] or \[keypoints, 3\]"):
+    with pytest.raises(DataError, match=r"kpt_shape is .*; write \[keypoints, 2\] or \[keypoints, 3\]"):
         yolo(tmp_path, f"0 {BOX}", f"names: [star]\nkpt_shape: {text}")
 
 
@@ -216,14 +216,14 @@ def test_maps_of_names(tmp_path: Path) -> None:
     "text", ["5", "{}", "[]", "", "{a: b}", "{-1: a}", "{0x1: a}", "[[a]]", "[a, {b: c}]", "&a [*a]"]
 )
 def test_names_that_are_none(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match=r"data\.yaml: ('names' is|no YAML)") as caught:
+    with pytest.raises(DataError, match=r"data\.yaml: ('names' is|no YAML)") as caught:
         names_of(tmp_path, f"names: {text}")
     assert len(str(caught.value)) < 200 + len(str(tmp_path))
 
 
 def test_aliases_unfold_to_nothing_endless(tmp_path: Path) -> None:
     nested = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 40))
-    with pytest.raises(UsageError, match="'names' is"):
+    with pytest.raises(DataError, match="'names' is"):
         names_of(tmp_path, f"l0: &l0 [x, x]\n{nested}names: *l39\n")
 
 

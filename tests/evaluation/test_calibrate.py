@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import DataError, OutputError
 from glip_cli.evaluation.calibrate import (
     Threshold,
     best_thresholds,
@@ -292,11 +292,11 @@ def test_the_file_says_what_a_threshold_leans_on_and_with_which_model(tmp_path: 
 def test_files_that_are_no_thresholds(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "thresholds.toml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_thresholds(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(DataError, match="No such file"):
         read_thresholds(tmp_path / "missing.toml")

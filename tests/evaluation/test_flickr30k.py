@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.flickr30k import Item, ItemPhrase, flickr_items, item_prompt, phrase_boxes, recall
 from glip_cli.evaluation.flickr30k_text import Box, Phrase, read_annotations, read_sentences
 from glip_cli.types import Detections
@@ -85,7 +85,7 @@ def test_blanks_are_one_and_an_empty_phrase_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_broken_markup_is_named(tmp_path: Path, line: str, complaint: str) -> None:
-    with pytest.raises(UsageError, match=complaint) as caught:
+    with pytest.raises(DataError, match=complaint) as caught:
         read_sentences(sentence_file(tmp_path, line))
     assert "\n" not in str(caught.value)
 
@@ -164,16 +164,16 @@ def test_the_shared_boxes() -> None:
 def test_broken_boxes_are_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     path = tmp_path / "1.xml"
     path.write_text(XML.replace(old, new))
-    with pytest.raises(UsageError, match=complaint) as caught:
+    with pytest.raises(DataError, match=complaint) as caught:
         read_annotations(path)
     assert str(path) in str(caught.value)
 
 
 def test_files_that_are_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"7\.txt: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"7\.txt: cannot be read \(No such file"):
         read_sentences(tmp_path / "7.txt")
     (tmp_path / "8.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_sentences(tmp_path / "8.txt")
 
 
@@ -214,18 +214,18 @@ def test_the_inner_folder_and_named_images_will_do(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no Flickr30k Entities here"):
+    with pytest.raises(DataError, match="no Flickr30k Entities here"):
         flickr_items(tmp_path, "val")
     root = dataset(tmp_path)
-    with pytest.raises(UsageError, match=r"there is no test\.txt; splits there: 'val'"):
+    with pytest.raises(DataError, match=r"there is no test\.txt; splits there: 'val'"):
         flickr_items(root, "test")
-    with pytest.raises(UsageError, match=r"no image 1\.jpg there"):
+    with pytest.raises(DataError, match=r"no image 1\.jpg there"):
         flickr_items(root, "val", images=tmp_path)
     (root / "flickr30k" / "val.txt").write_text("1\n../../secret\n")
-    with pytest.raises(UsageError, match=r'val\.txt: "\.\./\.\./secret" leads out of the folder'):
+    with pytest.raises(DataError, match=r'val\.txt: "\.\./\.\./secret" leads out of the folder'):
         flickr_items(root, "val")
     (root / "flickr30k" / "val.txt").write_text("\n")
-    with pytest.raises(UsageError, match="names no image"):
+    with pytest.raises(DataError, match="names no image"):
         flickr_items(root, "val")
 
 
@@ -333,9 +333,9 @@ def test_protocols_differ_where_a_chain_has_two_boxes() -> None:
 
 
 def test_what_cannot_be_scored() -> None:
-    with pytest.raises(UsageError, match="no protocol 'all'; there are any and merged"):
+    with pytest.raises(DataError, match="no protocol 'all'; there are any and merged"):
         recall([], [], "all")
-    with pytest.raises(UsageError, match="nothing to score"):
+    with pytest.raises(DataError, match="nothing to score"):
         recall([], [])
     one = item(("people", (SQUARE,)))
     with pytest.raises(ValueError, match="zip"):

@@ -139,7 +139,7 @@ def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> Non
     assert found.results == [hit(1, 3, [20, 50, 30, 40], 0.5)]
     without = read_predictions(tmp_path / "results.jsonl", truth)
     assert without.frames.note.endswith(
-        "their boxes are taken as pixels of the image; give --images if EXIF turned them"
+        "their boxes are taken as pixels of the image; give the images if EXIF turned them"
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glip_cli.data.dataset import Category, ImageRow
 from glip_cli.data.values import Ids
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import find_images, read_ground_truth
 from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_images
@@ -106,7 +106,7 @@ def test_no_annotation_can_be_read(tmp_path: Path) -> None:
     content = two_images()
     for row in content["annotations"]:
         row["bbox"] = None
-    with pytest.raises(UsageError, match=r"no annotation of it can be read, first truth\.json: annotations\[0\]\.bbox"):
+    with pytest.raises(DataError, match=r"no annotation of it can be read, first truth\.json: annotations\[0\]\.bbox"):
         read(tmp_path, content)
 
 
@@ -159,7 +159,7 @@ def test_numbers_of_ids(ids: list[object], numbers: list[int]) -> None:
 @pytest.mark.parametrize("odd", [None, True, -1, 1.5, [1], "", {}])
 def test_what_is_no_id(odd: object) -> None:
     for table in (Ids.of([1, 2]), Ids.of(["a"])):
-        with pytest.raises(UsageError, match=r"x is .*; ids must be whole numbers from 0"):
+        with pytest.raises(DataError, match=r"x is .*; ids must be whole numbers from 0"):
             table.number(odd, "x")
 
 
@@ -189,7 +189,7 @@ def test_what_is_no_id(odd: object) -> None:
 def test_files_that_are_no_ground_truth(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "truth.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_ground_truth(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300 + len(str(path))
@@ -208,17 +208,17 @@ def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, v
     content, _ = random_set(3, federated=True)
     try:
         coco_scores(read_ground_truth(saved(tmp_path, damaged(content, place, value))), [])
-    except UsageError as error:
+    except DataError as error:
         assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file or directory"):
+    with pytest.raises(DataError, match="No such file or directory"):
         read_ground_truth(tmp_path / "missing.json")
-    with pytest.raises(UsageError, match=r"neither data\.yaml"):
+    with pytest.raises(DataError, match=r"neither data\.yaml"):
         read_ground_truth(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"PK\xff\xfe\x00\x01")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_ground_truth(tmp_path / "a.zip")
 
 
@@ -275,7 +275,7 @@ def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name
 def test_other_names_for_categories(tmp_path: Path) -> None:
     path = saved(tmp_path, two_images())
     assert read_ground_truth(path, names={5: "puppy"}).labels == ("cat", "puppy")
-    with pytest.raises(UsageError, match='has no category 4, for which the name "puppy" was given'):
+    with pytest.raises(DataError, match='has no category 4, for which the name "puppy" was given'):
         read_ground_truth(path, names={4: "puppy"})
 
 
@@ -337,7 +337,7 @@ def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
 def test_sizes_that_are_none(tmp_path: Path, value: object) -> None:
     content = two_images()
     content["images"][1]["width"] = value
-    with pytest.raises(UsageError, match=r"truth\.json: images\[1\]\.width is ") as caught:
+    with pytest.raises(DataError, match=r"truth\.json: images\[1\]\.width is ") as caught:
         read(tmp_path, content)
     assert "\n" not in str(caught.value)
 
@@ -440,7 +440,7 @@ def test_a_url_leads_not_out_either(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such folder"):
+    with pytest.raises(DataError, match="no such folder"):
         find_images(read(tmp_path, two_images()), tmp_path / "missing")
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.lvis import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from glip_cli.evaluation.results import read_results
@@ -132,7 +132,7 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str], f
 
 
 def test_coco_ground_truth_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"truth\.json: no neg_category_ids"):
+    with pytest.raises(DataError, match=r"truth\.json: no neg_category_ids"):
         lvis_scores(read(tmp_path, two_images()), [], fixed=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.results import read_predictions, read_results
@@ -91,7 +91,7 @@ def test_entries_that_cannot_be_are_numbered(
     tmp_path: Path, truth: GroundTruth, change: dict[str, Any], message: str
 ) -> None:
     path = saved(tmp_path, [ONE, {**ONE, **change}], "results.json")
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_results(path, truth)
     assert str(path) in str(caught.value)
 
@@ -107,14 +107,14 @@ def test_entries_that_cannot_be_are_numbered(
     ],
 )
 def test_files_that_are_no_results(tmp_path: Path, truth: GroundTruth, content: object, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(DataError, match=message):
         read_results(saved(tmp_path, content, "results.json"), truth)
 
 
 def test_a_list_cut_short(tmp_path: Path, truth: GroundTruth) -> None:
     path = saved(tmp_path, [ONE], "results.json")
     path.write_text(path.read_text()[:-5])
-    with pytest.raises(UsageError, match="not a whole JSON file"):
+    with pytest.raises(DataError, match="not a whole JSON file"):
         read_results(path, truth)
 
 
@@ -147,7 +147,7 @@ def test_images_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: ty
     path = written(tmp_path / "out", writer, [of_words("in/b/x.jpg", "cat"), of_words("in/a/x.jpg", "cat")])
     assert [row["image_id"] for row in read_results(path, truth)] == [2, 1]
     path = written(tmp_path / "out", writer, [of_words("x.jpg", "cat")])
-    with pytest.raises(UsageError, match=r'"x\.jpg": truth\.json has 2 images of this name; give paths with folders'):
+    with pytest.raises(DataError, match=r'"x\.jpg": truth\.json has 2 images of this name; give paths with folders'):
         read_results(path, truth)
 
 
@@ -170,7 +170,7 @@ def test_lvis_images_are_known_by_their_url(tmp_path: Path) -> None:
 def test_names_that_mean_nothing_or_two_things(
     tmp_path: Path, truth: GroundTruth, writer: type, records: list[AnyRecord], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(DataError, match=message):
         read_results(written(tmp_path / "out", writer, records), truth)
 
 
@@ -183,7 +183,7 @@ def test_a_image_without_detections_need_not_be_known(tmp_path: Path, truth: Gro
 def test_a_image_on_two_lines(tmp_path: Path, truth: GroundTruth) -> None:
     failed, right = error_record("1.jpg", "cut short", "glip-mini"), of_words("1.jpg", "cat")
     assert read_results(written(tmp_path / "out", JsonlWriter, [failed, right]), truth) == [ONE]
-    with pytest.raises(UsageError, match=r'line 3: "1\.jpg" is in line 2 too'):
+    with pytest.raises(DataError, match=r'line 3: "1\.jpg" is in line 2 too'):
         read_results(written(tmp_path / "out", JsonlWriter, [failed, right, right]), truth)
 
 
@@ -191,7 +191,7 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
     content = two_images()
     content["categories"][1]["name"] = "cat"
     truth = read(tmp_path, content)
-    with pytest.raises(UsageError, match="has 2 categories of this name"):
+    with pytest.raises(DataError, match="has 2 categories of this name"):
         read_results(written(tmp_path / "out", JsonlWriter, [of_words("1.jpg", "cat")]), truth)
     out = tmp_path / "same ids"
     writer = CocoWriter(out, category_ids=[3, 5])
@@ -218,14 +218,14 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
 def test_lines_that_are_no_records(tmp_path: Path, truth: GroundTruth, line: str, message: str) -> None:
     path = written(tmp_path / "out", JsonlWriter, [of_words("1.jpg", "cat")])
     path.write_text(path.read_text() + line)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(DataError, match=message):
         read_results(path, truth)
 
 
 @pytest.mark.parametrize("content", [[], {"images": 3, "categories": []}, {"images": [{"id": 1}], "categories": []}])
 def test_coco_images_that_say_nothing(tmp_path: Path, truth: GroundTruth, content: object) -> None:
     saved(tmp_path, content, "coco_images.json")
-    with pytest.raises(UsageError, match=r"coco_images\.json: .*run again with --format coco"):
+    with pytest.raises(DataError, match=r"coco_images\.json: .*run again with --format coco"):
         read_results(saved(tmp_path, [ONE], "coco_results.json"), truth)
 
 
@@ -237,7 +237,7 @@ def test_coco_images_of_another_run(tmp_path: Path, truth: GroundTruth) -> None:
     saved(tmp_path / "out", beside, "coco_images.json")
     assert read_results(path, truth) == [ONE]
     saved(tmp_path / "out", [{**ONE, "image_id": 77}], "coco_results.json")
-    with pytest.raises(UsageError, match=r"coco_images\.json beside it does not have the id 77"):
+    with pytest.raises(DataError, match=r"coco_images\.json beside it does not have the id 77"):
         read_results(path, truth)
 
 
@@ -298,5 +298,5 @@ def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, v
         for row in read_results(path, truth):
             assert row["image_id"] in (1, 2)
             assert row["category_id"] in (3, 5)
-    except UsageError as error:
+    except DataError as error:
         assert "\n" not in str(error)  # noqa: PT017

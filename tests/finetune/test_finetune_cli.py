@@ -128,8 +128,8 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
         (("--share", 1, "--share", 2), "2 --share for 1 --train; give one for each"),
         (("--init", "zero"), "--init zero: say random, or give the name or file of a model whose image side is taken"),
         (("--init", "random", "--mode", "head"), "--init random trains a new network: it goes with --mode full"),
-        (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in --train scenes:1000"),
-        (("--train", "scenes:8", "--shots", 2), "--shots counts images per class; scenes:8 has no end of them"),
+        (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in scenes:1000"),
+        (("--train", "scenes:8", "--shots", 2), "--shots 2: counts images per class; scenes:8 has no end of them"),
         (("--optimizer", "muon", "--mode", "lora"), "--optimizer muon: the other modes train few matrices"),
         (("--size", "big"), "--size big: give shorter sides in pixels, as 480,560,640"),
         (("--images", "a", "--images", "b"), "2 --images for 1 --train; give one, or one for each"),
@@ -251,7 +251,7 @@ def test_resumed_by_its_folder_alone(scenes: Path, tmp_path: Path, monkeypatch: 
     assert json.loads((tmp_path / "out" / "run.json").read_bytes())["epochs"] == 2
 
 
-NO_BOX = "images, and AP needs some: give annotations with boxes, or leave the flag out"
+NO_BOX = "images, and AP needs some: give annotations with boxes, or leave it out"
 
 
 @pytest.mark.parametrize("flag", ["--val", "--keep-check"])
@@ -263,7 +263,7 @@ def test_without_a_box_to_measure_on_nothing_begins(scenes: Path, tmp_path: Path
     given.write_text(json.dumps({**rows, "annotations": crowds if kind == "crowds" else []}))
     done = finetune(scenes, tmp_path, flag, given)
     assert done.exit_code == 2
-    assert f"{flag} {given} has no box in its {8 if flag == '--val' else 4} {NO_BOX}" in done.stderr
+    assert f"{flag} {given}: no box in its {8 if flag == '--val' else 4} {NO_BOX}" in done.stderr
     assert not (tmp_path / "state.pt").exists()
     assert not (tmp_path / "before.json").exists()
 
@@ -275,7 +275,7 @@ def test_a_yolo_val_without_labels(scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [red circle]\nval: val/images\ntrain: val/images\n")
     done = finetune(scenes, tmp_path / "out", "--val", tmp_path / "data.yaml")
     assert done.exit_code == 2
-    assert f"--val {tmp_path / 'data.yaml'} has no box in its 2 images, and AP needs some" in done.stderr
+    assert f"--val {tmp_path / 'data.yaml'}: no box in its 2 images, and AP needs some" in done.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")

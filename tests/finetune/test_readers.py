@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.data.issues import DataIssue
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.finetune.dataset import DetectionItem, GroundingItem, TrainSet, read_train_set
 from glip_cli.outputs.annotation_tools import VocWriter
 from tests.finetune.examples import coco, images, written
@@ -93,11 +93,11 @@ def test_yolo_splits_are_never_mixed_up(tmp_path: Path) -> None:
     assert set(said(read_train_set(tmp_path, tmp_path, "val")[0])) == {"v.png"}
     for val in ("", "val: nowhere"):
         (tmp_path / "data.yaml").write_text(f"names: [star]\ntrain: train/images\n{val}")
-        with pytest.raises(UsageError, match="no image for 'val'"):
+        with pytest.raises(DataError, match="no image for 'val'"):
             read_train_set(tmp_path, None, "val")
     assert len(read_train_set(tmp_path, tmp_path / "valid", "val")[0]) == 1  # stated, but only --images leads there
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: train/images")
-    with pytest.raises(UsageError, match="no image for 'val'"):
+    with pytest.raises(DataError, match="no image for 'val'"):
         read_train_set(tmp_path, tmp_path, "val")
     (tmp_path / "list.txt").write_text("valid/images/v.png\n\ntrain/images/a.png\n")
     (tmp_path / "data.yaml").write_text("names: [star]\ntrain: list.txt")
@@ -244,15 +244,15 @@ def test_real_photographs() -> None:
 )
 def test_what_is_no_training_set(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DataError) as caught:
         read_train_set(tmp_path / name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="neither data"):
+    with pytest.raises(DataError, match="neither data"):
         read_train_set(tmp_path)
     (tmp_path / "a.xml").write_text("<annotation>")
-    with pytest.raises(UsageError, match=r"a\.xml: not a whole xml"):
+    with pytest.raises(DataError, match=r"a\.xml: not a whole xml"):
         read_train_set(tmp_path)

@@ -70,7 +70,7 @@ def test_real_cells(shots: int) -> None:
 
 
 def test_what_cannot_be_meant() -> None:
-    with pytest.raises(UsageError, match="--shots is 0"):
+    with pytest.raises(UsageError, match="shots 0: at least 1"):
         few_shot(made([[0]]), 0, 3)
     captions = TrainSet("captions", (), (grounding_item(Path("a.png"), "a star", [[(2, 6)]]),))
     with pytest.raises(UsageError, match="captions and no classes"):

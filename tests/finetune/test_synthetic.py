@@ -109,7 +109,7 @@ def test_how_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert parse_scenes(Path("scenes:1000")) == DrawnScenes(1000)
     assert parse_scenes(Path("photos")) is None
     for text in ("scenes", "scenes:", "scenes:0", "scenes:many", "scenes:-5", "scenes:1e3"):
-        with pytest.raises(UsageError, match=f"--train {text}: say how many drawn scenes an epoch has"):
+        with pytest.raises(UsageError, match=f"train {text}: say how many drawn scenes an epoch has"):
             parse_scenes(Path(text))
     os.mkdir("scenes")
     assert parse_scenes(Path("scenes")) is None  # a folder of that name is a folder

@@ -1,4 +1,4 @@
-"""Annotation files with anything in the wrong place: read, or a UsageError of one line that names the file."""
+"""Annotation files with anything in the wrong place: read, or a DataError of one line that names the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.errors import UsageError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.calibrate import read_thresholds
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
@@ -40,14 +40,14 @@ def write(path: Path, content: Any) -> Path:
 
 
 def attempt(read: Callable[[Path], Any], path: Path) -> Any:
-    """What was read, or None; any other exception than UsageError goes through."""
+    """What was read, or None; any other exception than DataError goes through."""
     try:
         return read(path)
-    except UsageError as error:
+    except DataError as error:
         return one_line(error, path)
 
 
-def one_line(error: UsageError, path: Path) -> None:
+def one_line(error: DataError, path: Path) -> None:
     text = str(error)
     assert len(text.splitlines()) == 1, text
     assert path.name in text
