@@ -1,10 +1,21 @@
-"""Folders of YOLO labels: data.yaml, images, and for each a .txt of lines (`yolo_lines`)."""
+"""Folders of YOLO labels: data.yaml, images, and for each a .txt of lines.
+
+A line is a class, then numbers in fractions of the upright image:
+
+    cx cy w h                          a box
+    cx cy w h  confidence [id]         what predictions and trackers leave
+    cx cy w h  K keypoints             of 2 or 3 numbers each, where data.yaml has `kpt_shape`; perhaps confidence, id
+    x1 y1 x2 y2 x3 y3 ...              a polygon, or the four corners of a turned box: the box around it
+
+Two forms can have as many numbers. `kpt_shape` and `task` of data.yaml decide; without them all lines of the set
+together, and where these do not, nothing is guessed: the lines are an issue.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +33,10 @@ from glip_cli.errors import DataError
 _FILES = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")
 _NOTHING = ("", "~", "null", "Null", "NULL")
+TASKS = ("detect", "segment", "pose", "obb")
+_BOX = 4  # numbers: cx, cy, w, h
+_EXTRAS = (0, 1, 2)  # nothing, a confidence, a confidence and an id
+_TRIANGLE = 6
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every scalar stays the text it was typed as
 
 
@@ -30,14 +45,6 @@ def data_yaml(path: Path) -> Path | None:
     if path.suffix.lower() in (".yaml", ".yml"):
         return path
     return next((path / name for name in _FILES if (path / name).is_file()), None)
-
-
-@dataclass(frozen=True)
-class _File:
-    """An image and its labels, where it has some."""
-
-    image: Path
-    labels: Path | None
 
 
 def read_yolo(described: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
@@ -55,15 +62,16 @@ def read_yolo(described: Path, images: Path | None, split: str, issues: Issues) 
     names = _names(content, described, issues)
     form = _form(content, described)
     listed = _image_files(content, described, images, split, issues)
-    files = {i: file.image for i, file in enumerate(listed, 1)}
-    lines = [line for i, file in enumerate(listed, 1) for line in _lines(file, i, issues)]
-    sizes = whole_sizes(files[i] for i in {line.image_id for line in lines})
+    files = {i: image for i, (image, _) in enumerate(listed, 1)}
+    lines = [line for i, (_, labels) in enumerate(listed, 1) for line in _lines(i, labels, issues)]
+    labelled = {line.image_id for line in lines}
+    sizes = whole_sizes(files[i] for i in labelled)
     root = f"{described.parent.as_posix()}/"
     return Dataset(
         described.parent.name,
         tuple(ImageRow(i, image.as_posix().removeprefix(root)) for i, image in files.items()),
         tuple(Category(number, name) for number, name in names),
-        tuple(_annotations(lines, form, files, sizes, {number for number, _ in names}, issues)),
+        tuple(_annotations(lines, form, {i: sizes[files[i]] for i in labelled}, dict(names).keys(), issues)),
         described.parent,
         issues,
         paths={i: image for i, image in files.items() if image.is_file()},
@@ -141,7 +149,11 @@ def _form(content: Mapping[str, Any], path: Path) -> Form:
 # ------------------------------------------------------------------------------------------------------------- images
 
 
-def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, split: str, issues: Issues) -> list[_File]:
+_Pair = tuple[Path, Path | None]
+"""An image and its labels, where it has some."""
+
+
+def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, split: str, issues: Issues) -> list[_Pair]:
     """Those of a split, sorted; one that data.yaml leaves out is never filled from the others."""
     value = content.get(split)
     places = [str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)]
@@ -155,8 +167,8 @@ def _image_files(content: Mapping[str, Any], path: Path, given: Path | None, spl
     if not found:
         raise DataError(f"{path}: no image for '{split}' ({shown(value)}); correct it or give the images")
     labels = _Labels(path.parent, [path.parent / "images", *([given.absolute()] if given else [])])
-    files = [_File(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
-    labels.count_unused({file.labels for file in files if file.labels}, issues)
+    files = [(image, labels.of(image)) for image in sorted(set(found), key=lambda path: path.parts)]
+    labels.count_unused({text for _, text in files if text}, issues)
     return files
 
 
@@ -228,53 +240,7 @@ def _texts(folder: Path) -> dict[str, Path]:
     return {stem: folder / f"{stem}{suffix}" for stem, suffix in names if suffix.lower() == ".txt"}
 
 
-# -------------------------------------------------------------------------------------------------------------- boxes
-
-
-def _lines(file: _File, image_id: int, issues: Issues) -> Iterator[Line]:
-    if file.labels is None:
-        return
-    try:
-        text = read_text(file.labels)
-    except DataError as error:
-        issues.add(DataIssue.LINE, str(error))
-        return
-    for number, row in enumerate(text.splitlines(), 1):
-        if row.strip() and (line := parse_line(row, image_id, file.labels, number, issues)):
-            yield line
-
-
-def _annotations(
-    lines: Sequence[Line],
-    form: Form,
-    files: Mapping[int, Path],
-    sizes: Mapping[Path, Size | str],
-    classes: set[int],
-    issues: Issues,
-) -> Iterator[Annotation]:
-    count = 0
-    for line, (x1, y1, x2, y2) in boxes_of_lines(lines, form, issues):
-        if line.category not in classes:
-            issues.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
-        elif isinstance(size := sizes[files[line.image_id]], str):
-            issues.add(DataIssue.BOX_UNPLACED, line.where)
-        else:
-            width, height = size
-            bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
-            try:
-                yield new_annotation(count + 1, line.image_id, int(line.category), bbox)
-                count += 1
-            except DataError as error:
-                issues.add(DataIssue.BOX_FORM, f"{line.where}: {error}")
-
-
-TASKS = ("detect", "segment", "pose", "obb")
-_BOX = 4  # numbers: cx, cy, w, h
-_EXTRAS = (0, 1, 2)  # nothing, a confidence, a confidence and an id
-_TRIANGLE = 6
-
-Corners = tuple[float, float, float, float]
-"""x1, y1, x2, y2, as fractions."""
+# -------------------------------------------------------------------------------------------------------------- lines
 
 
 @dataclass(frozen=True)
@@ -299,31 +265,55 @@ class Line(NamedTuple):
         return f"{self.file}, line {self.number}"
 
 
-def parse_line(text: str, image_id: int, file: Path, number: int, issues: Issues) -> Line | None:
-    """None for what is not a class and four or more numbers; it is counted."""
+def _lines(image_id: int, file: Path | None, issues: Issues) -> Iterator[Line]:
+    """Those of a class and four or more numbers; the others are counted."""
+    if file is None:
+        return
     try:
-        numbers = list(map(float, text.split(",") if "," in text else text.split()))
-    except ValueError:
-        numbers = []
-    if len(numbers) <= _BOX or not all(map(math.isfinite, numbers)):
-        issues.add(DataIssue.LINE, f"{file}, line {number} is {shown(text.strip())}")
-        return None
-    return Line(image_id, numbers[0], numbers[1:], file, number)
+        rows = read_text(file).splitlines()
+    except DataError as error:
+        issues.add(DataIssue.LINE, str(error))
+        return
+    for number, row in enumerate(rows, 1):
+        try:
+            numbers = list(map(float, row.split(",") if "," in row else row.split()))
+        except ValueError:
+            numbers = []
+        if len(numbers) > _BOX and all(map(math.isfinite, numbers)):
+            yield Line(image_id, numbers[0], numbers[1:], file, number)
+        elif row.strip():
+            issues.add(DataIssue.LINE, f"{file}, line {number} is {shown(row.strip())}")
 
 
-def boxes_of_lines(lines: Sequence[Line], form: Form, issues: Issues) -> list[tuple[Line, Corners]]:
-    """The lines that say a box, with it; what fits no form is counted."""
-    read = _reader(lines, form, issues)
-    found = []
+def _annotations(
+    lines: Sequence[Line],
+    form: Form,
+    sizes: Mapping[int, Size | str],
+    classes: Set[int],
+    issues: Issues,
+) -> Iterator[Annotation]:
+    """The boxes of the lines, in pixels; what fits no form is counted."""
+    read, count = _reader(lines, form, issues), 0
     for line in lines:
         corners = _from_center(line.values) if len(line.values) == _BOX else read(line.values)
         if corners is None:
             issues.add(DataIssue.LINE, f"{line.where} has {len(line.values) + 1} numbers")
+        elif line.category not in classes:
+            issues.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
+        elif isinstance(size := sizes[line.image_id], str):
+            issues.add(DataIssue.BOX_UNPLACED, line.where)
         else:
-            found.append((line, corners))
-    return found
+            (x1, y1, x2, y2), (width, height) = corners, size
+            bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
+            try:
+                yield new_annotation(count + 1, line.image_id, int(line.category), bbox)
+                count += 1
+            except DataError as error:
+                issues.add(DataIssue.BOX_FORM, f"{line.where}: {error}")
 
 
+Corners = tuple[float, float, float, float]
+"""x1, y1, x2, y2, as fractions."""
 Reader = Callable[[Sequence[float]], Corners | None]
 """The numbers after the class -> the box; None where they are none."""
 

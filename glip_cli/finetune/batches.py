@@ -1,11 +1,11 @@
 """An endless stream of training batches that is the same every time.
 
-What the stream holds at a place hangs on the seed, the place and the files alone: not on the number of workers, of
-processes, or of images per batch, nor on where it began. So a run goes on where it was killed, and a batch that was too
-large for the device is gone through again in halves. Where an image cannot be read, another takes its place.
+What the stream holds at an index depends on the seed, the index and the files alone: not on the number of workers, of
+processes, or of images per batch, nor on where it began. So a killed run can be resumed, and a batch that was too large
+for the device is computed again in halves. Where an image cannot be read, another takes its place.
 
-    place -> round and number in it -> image (every round is a new order) -> its view and its prompt -> batch
-    place -> the scene that is drawn for it, where drawn scenes are trained on
+    index -> round and number in it -> image (every round is a new order) -> its view and its prompt -> batch
+    index -> the scene that is drawn for it, where drawn scenes are trained on
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from glip_cli.model.config import STRIDES, Config
 from glip_cli.prompts.tokenizer import Tokenizer
 
 _ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
-_TRIES = 16  # images for a place, where they cannot be read
+_TRIES = 16  # images for an index, where they cannot be read
 _MULTIPLE = 8  # of the text's length: fewer shapes
 
 
@@ -62,11 +62,11 @@ class Batch:
         return len(self.targets)
 
 
-class Sample(NamedTuple):
+class Row(NamedTuple):
     """One row of a batch."""
 
     view: Resized
-    asked: SampledPrompt
+    prompt: SampledPrompt
     name: str
 
 
@@ -97,7 +97,7 @@ class Batches(IterableDataset[Batch]):
         self.first, self.rank, self.world = first, rank, world
         self.augmentation = augmentation or Augmentation.of_size(config.image_size, config.size_multiple)
         self._strides = config.strides
-        self._showers = [sample_source(one, tokenizer, config.text.window, seed) for one in sets]
+        self._sources = [sample_source(one, tokenizer, config.text.window, seed) for one in sets]
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
         self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
         if not self.round_length:
@@ -124,24 +124,24 @@ class Batches(IterableDataset[Batch]):
     def batch(self, number: int) -> Batch:
         """Batch `number` of this process, from 0. Raises ImageError where too many images cannot be read any more."""
         unread: list[str] = []
-        samples = self._samples(number, unread)
-        ids, mask = pad_ids([sample.asked.tokens.ids for sample in samples])
-        pixels = collate([sample.view.prepared for sample in samples])
-        targets = [make_target(sample.view, sample.asked, ids.shape[1]) for sample in samples]
+        rows = self._rows(number, unread)
+        ids, mask = pad_ids([row.prompt.tokens.ids for row in rows])
+        pixels = collate([row.view.prepared for row in rows])
+        targets = [make_target(row.view, row.prompt, ids.shape[1]) for row in rows]
         matches = [match(level_sizes(pixels, self._strides), target.boxes) for target in targets]
-        return Batch(pixels, ids, mask, targets, matches, tuple(sample.name for sample in samples), tuple(unread))
+        return Batch(pixels, ids, mask, targets, matches, tuple(row.name for row in rows), tuple(unread))
 
-    def samples(self, number: int) -> list[Sample]:
+    def rows(self, number: int) -> list[Row]:
         """What batch `number` of this process is made of. Raises ImageError as `batch` does."""
-        return self._samples(number, [])
+        return self._rows(number, [])
 
-    def _samples(self, number: int, unread: list[str]) -> list[Sample]:
+    def _rows(self, number: int, unread: list[str]) -> list[Row]:
         begin = (number * self.world + self.rank) * self.batch_size
-        return [self._sample(place, *self._item(place), unread) for place in range(begin, begin + self.batch_size)]
+        return [self._row(index, *self._item(index), unread) for index in range(begin, begin + self.batch_size)]
 
-    def _item(self, place: int) -> tuple[int, int]:
+    def _item(self, index: int) -> tuple[int, int]:
         """The set, and the number in it."""
-        number, offset = divmod(place, self.round_length)
+        number, offset = divmod(index, self.round_length)
         if number != self._round:
             self._round, self._order = number, self._shuffled(number)
         which, item = self._order[offset].tolist()
@@ -157,25 +157,25 @@ class Batches(IterableDataset[Batch]):
             parts.append(np.stack([np.full(len(chosen), which), chosen], axis=1))
         return rng.permutation(np.concatenate(parts))
 
-    def _sample(self, place: int, which: int, item: int, unread: list[str]) -> Sample:
-        """The image of a place; where it cannot be read, another of its set that hangs on the place alone."""
-        for tried in self._tries(place, which, item):
+    def _row(self, index: int, which: int, item: int, unread: list[str]) -> Row:
+        """The image of an index; where it cannot be read, another of its set that depends on the index alone."""
+        for tried in self._tries(index, which, item):
             try:
-                return self._shown(place, which, tried)
+                return self._view(index, which, tried)
             except ImageError as error:
                 unread.append(str(error))
         raise ImageError(f"{unread[-1]}; so many in a row ({len(unread)}) cannot be read: check the disk they are on")
 
-    def _tries(self, place: int, which: int, item: int) -> Iterator[int]:
+    def _tries(self, index: int, which: int, item: int) -> Iterator[int]:
         yield item
-        others = np.random.default_rng((self.seed, _OTHER, place)).permutation(len(self.sets[which]))
+        others = np.random.default_rng((self.seed, _OTHER, index)).permutation(len(self.sets[which]))
         yield from islice((other for other in others.tolist() if other != item), _TRIES - 1)
 
-    def _shown(self, place: int, which: int, item: int) -> Sample:
-        rng = np.random.default_rng((self.seed, _ITEM, place))
-        shown = self._showers[which].show(item, place, rng)
-        view = self.augmentation.view(shown.image, shown.boxes, shown.asked.prompt.text, rng)
-        return Sample(view, shown.asked, shown.name)
+    def _view(self, index: int, which: int, item: int) -> Row:
+        rng = np.random.default_rng((self.seed, _ITEM, index))
+        sample = self._sources[which].sample(item, index, rng)
+        view = self.augmentation.view(sample.image, sample.boxes, sample.prompt.prompt.text, rng)
+        return Row(view, sample.prompt, sample.name)
 
 
 def feed(batches: Batches, workers: int = 0) -> Iterator[Batch]:
@@ -220,9 +220,9 @@ def level_sizes(pixels: Tensor, strides: Sequence[int] = STRIDES) -> tuple[tuple
     return tuple((-(-height // stride), -(-width // stride)) for stride in strides)
 
 
-def make_target(view: Resized, asked: SampledPrompt, length: int) -> Target:
+def make_target(view: Resized, prompt: SampledPrompt, length: int) -> Target:
     """The boxes of a view that are named in its prompt; one whose name did not fit is background, as in GLIP."""
-    tokens = torch.from_numpy(asked.token_map(length))[view.kept]
+    tokens = torch.from_numpy(prompt.token_map(length))[view.kept]
     named = tokens.any(dim=1)
     return Target(view.boxes[named], tokens[named])
 

@@ -1,4 +1,14 @@
-"""An image, its boxes and what is asked about it: from a file, or drawn."""
+"""Training samples: an image, its boxes, and the prompt about it; from files, or drawn.
+
+    classes that fit the window    all of them, in the order of their ids: the prompt of detection, always the same
+    more classes than fit          those in the image, then others at random until the window is full; shuffled
+    captions                       as typed
+    drawn scenes                   descriptions that fit things in the scene, others that differ from those in a word,
+                                   things that are never drawn; sometimes a long list of pairs
+
+After microsoft/GLIP, data/datasets/od_to_grounding.py; there the number of others is random too. Scene k of a seed is
+always the same, and so is its prompt. Held-out pairs are neither drawn nor named.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +31,19 @@ from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
 
+Ints = npt.NDArray[np.int64]
+SIZES = ((160, 160), (160, 160), (192, 160), (160, 192))  # width, height
+ALIKE = 16  # scenes in a row with one size and one kind of prompt: batches of as many need no padding
+LONG = 0.15  # share of the prompts that are long lists
+SENTENCES = 1 / 6  # of the others, those that are a sentence
+SHORTEST_LIST = 20
+LINKS = (" and ", ", ", ", ", " next to ", " above ", " on ")
 
-class ShownSample(NamedTuple):
+_SPELLING = re.compile(r"scenes:([0-9]{1,9})")
+_ALIKE, _SCENE = 2, 3  # two kinds of draws, that must repeat neither each other nor those of `batches`
+
+
+class Sample(NamedTuple):
     """
     Attributes:
         image: upright RGB.
@@ -32,15 +53,15 @@ class ShownSample(NamedTuple):
 
     image: Image.Image
     boxes: FloatBoxes
-    asked: SampledPrompt
+    prompt: SampledPrompt
     name: str
 
 
 class SampleSource(Protocol):
-    """What a stream takes its images from."""
+    """What a stream of batches takes its images from."""
 
-    def show(self, item: int, place: int, rng: np.random.Generator) -> ShownSample:
-        """Image `item` of the set, or what is drawn for a place in the stream. Raises ImageError."""
+    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
+        """Image `item` of the set, or what is drawn for an index in the stream. Raises ImageError."""
         ...
 
 
@@ -57,26 +78,24 @@ class ImageSamples:
     """Of files."""
 
     def __init__(self, train_set: TrainSet, tokenizer: Tokenizer, window: int) -> None:
-        self._items, self._asker = train_set.items, PromptSampler(train_set, tokenizer, window)
+        self._items, self._prompts = train_set.items, PromptSampler(train_set, tokenizer, window)
 
-    def show(self, item: int, place: int, rng: np.random.Generator) -> ShownSample:
+    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
         chosen = self._items[item]
-        asked = self._asker.ask(chosen, rng)
-        return ShownSample(read_image(chosen.image), chosen.boxes, asked, str(chosen.image))
+        prompt = self._prompts.sample(chosen, rng)
+        return Sample(read_image(chosen.image), chosen.boxes, prompt, str(chosen.image))
 
 
 class SyntheticSamples:
-    """Draws scenes: another one for each place, so none is seen twice."""
+    """Draws scenes: another one for each index, so none is seen twice."""
 
     def __init__(self, tokenizer: Tokenizer, window: int, seed: int) -> None:
         self._tokenizer, self._window, self._seed = tokenizer, window, seed
 
-    def show(self, item: int, place: int, rng: np.random.Generator) -> ShownSample:
-        sample = draw_sample(self._seed, place, self._tokenizer, self._window)
-        return ShownSample(sample.scene.image, sample.boxes, sample.asked, f"drawn scene {place} of seed {self._seed}")
-
-
-Ints = npt.NDArray[np.int64]
+    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
+        scene, prompt = draw_sample(self._seed, stream_index, self._tokenizer, self._window)
+        boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
+        return Sample(scene.image, boxes, prompt, f"drawn scene {stream_index} of seed {self._seed}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,7 @@ class SampledPrompt:
 
 
 class PromptSampler:
-    """Asks about the images of one set; built once, because it tokenises every class name."""
+    """Prompts about the images of one set; built once, because it tokenises every class name."""
 
     def __init__(self, train_set: TrainSet, tokenizer: Tokenizer, window: int) -> None:
         """`window` is how many tokens the model reads. Raises PromptError for a class name that it cannot read."""
@@ -116,7 +135,7 @@ class PromptSampler:
             self._all = SampledPrompt(chunks[0].prompt, (), chunks[0].tokens) if len(chunks) == 1 else None
             self._alike = _groups(read)
 
-    def ask(self, item: Item, rng: np.random.Generator) -> SampledPrompt:
+    def sample(self, item: Item, rng: Rng) -> SampledPrompt:
         """The prompt for one image; `rng` is drawn from only where not all class names fit."""
         if isinstance(item, GroundingItem):
             return sample_caption(item, self.tokenizer, self.window)
@@ -126,7 +145,7 @@ class PromptSampler:
         prompt = label_prompt([self.labels[i] for i in chosen])
         return SampledPrompt(prompt, self._positive(item, chosen), tokenize(prompt, self.tokenizer, self.window))
 
-    def _chosen(self, item: DetectionItem, rng: np.random.Generator) -> Ints:
+    def _chosen(self, item: DetectionItem, rng: Rng) -> Ints:
         """Classes of the image first, as many as fit, then others; all of it shuffled."""
         present = np.flatnonzero(np.isin(self._alike, self._alike[item.labels]))
         absent = np.setdiff1d(np.arange(len(self.labels)), present)
@@ -134,9 +153,9 @@ class PromptSampler:
         fitting = 1 + np.cumsum(self._costs[order]) <= self.window  # 1: [CLS]
         return rng.permutation(order[fitting])
 
-    def _positive(self, item: DetectionItem, asked: Ints) -> tuple[tuple[int, ...], ...]:
-        """For each box the places in `asked` of its class, and of those that the model reads alike."""
-        alike = self._alike[asked]
+    def _positive(self, item: DetectionItem, prompted: Ints) -> tuple[tuple[int, ...], ...]:
+        """For each box the places in `prompted` of its class, and of those that the model reads alike."""
+        alike = self._alike[prompted]
         return tuple(tuple(np.flatnonzero(alike == self._alike[label]).tolist()) for label in item.labels)
 
 
@@ -161,17 +180,6 @@ def sample_caption(item: GroundingItem, tokenizer: Tokenizer, window: int) -> Sa
     return SampledPrompt(prompt, positive, tokenize(prompt, tokenizer, window))
 
 
-SIZES = ((160, 160), (160, 160), (192, 160), (160, 192))  # width, height
-ALIKE = 16  # scenes in a row with one size and one kind of prompt: batches of as many need no padding
-LONG = 0.15  # share of the prompts that are long lists
-SENTENCES = 1 / 6  # of the others, those that are a sentence
-SHORTEST_LIST = 20
-LINKS = (" and ", ", ", ", ", " next to ", " above ", " on ")
-
-_SPELLING = re.compile(r"scenes:([0-9]{1,9})")
-_ALIKE, _SCENE = 2, 3  # two kinds of draws, that must repeat neither each other nor those of `batches`
-
-
 @dataclass(frozen=True)
 class DrawnScenes:
     """What `--train scenes:N` names; stands where a `TrainSet` does.
@@ -191,18 +199,6 @@ class DrawnScenes:
         return self.count
 
 
-class Sample(NamedTuple):
-    """A scene and what is asked about it."""
-
-    scene: Scene
-    asked: SampledPrompt
-
-    @property
-    def boxes(self) -> FloatBoxes:
-        """float32 [M, 4], x2 and y2 one past the last pixel."""
-        return np.array([thing.box for thing in self.scene.things], np.float32).reshape(-1, 4)
-
-
 def parse_scenes(path: Path) -> DrawnScenes | None:
     """`scenes:N`; None for what names a file or folder. Raises OptionError where N is none."""
     found = _SPELLING.fullmatch(str(path))
@@ -213,8 +209,8 @@ def parse_scenes(path: Path) -> DrawnScenes | None:
     return None
 
 
-def draw_sample(seed: int, number: int, tokenizer: Tokenizer, window: int) -> Sample:
-    """Scene `number` of a seed, from 0, asked about in at most `window` tokens."""
+def draw_sample(seed: int, number: int, tokenizer: Tokenizer, window: int) -> tuple[Scene, SampledPrompt]:
+    """Scene `number` of a seed, from 0, and a prompt about it of at most `window` tokens."""
     rows = np.random.default_rng((seed, _ALIKE, number // ALIKE))
     width, height = SIZES[rows.integers(len(SIZES))]
     long = rows.random() < LONG
@@ -222,7 +218,7 @@ def draw_sample(seed: int, number: int, tokenizer: Tokenizer, window: int) -> Sa
     scene = draw_scene(rng, width, height, SEEN)
     phrases = draw_list(rng) if long else draw_prompt(rng, scene, SEEN)
     prompt = write_prompt(rng, phrases)
-    return Sample(scene, SampledPrompt(prompt, named_by(scene.things, phrases), tokenize(prompt, tokenizer, window)))
+    return scene, SampledPrompt(prompt, named_by(scene.things, phrases), tokenize(prompt, tokenizer, window))
 
 
 def draw_list(rng: Rng) -> tuple[Phrase, ...]:

@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         survey(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(UsageError, match="holds no image"):
         survey(tmp_path)
 
 

@@ -225,7 +225,7 @@ def test_lines_that_are_no_records(tmp_path: Path, truth: GroundTruth, line: str
 @pytest.mark.parametrize("content", [[], {"images": 3, "categories": []}, {"images": [{"id": 1}], "categories": []}])
 def test_coco_images_that_say_nothing(tmp_path: Path, truth: GroundTruth, content: object) -> None:
     saved(tmp_path, content, "coco_images.json")
-    with pytest.raises(DataError, match=r"coco_images\.json: .*run again with --format coco"):
+    with pytest.raises(DataError, match=r"coco_images\.json: .*write the results again as format coco"):
         read_results(saved(tmp_path, [ONE], "coco_results.json"), truth)
 
 

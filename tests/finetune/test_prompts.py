@@ -1,4 +1,4 @@
-"""What is asked in training, and which tokens name a box."""
+"""Prompts of training, and which tokens name a box."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ WORDS = tuple("circle square triangle star ring cross heart moon".split())
 IMAGE = Path("a.png")
 
 
-def asked_about(names: tuple[str, ...], labels: list[int], window: int = 256, seed: int = 0) -> SampledPrompt:
+def sampled(names: tuple[str, ...], labels: list[int], window: int = 256, seed: int = 0) -> SampledPrompt:
     train_set = detection_set(IMAGE, [[0, 0, 9, 9]] * len(labels), labels, names)
-    return PromptSampler(train_set, MINI, window).ask(train_set.items[0], np.random.default_rng(seed))
+    return PromptSampler(train_set, MINI, window).sample(train_set.items[0], np.random.default_rng(seed))
 
 
 def about_caption(caption: str, spans: list[list[Span]], window: int = 256) -> SampledPrompt:
     item = grounding_item(IMAGE, caption, spans)
-    return PromptSampler(TrainSet("made", (), (item,)), MINI, window).ask(item, np.random.default_rng(0))
+    return PromptSampler(TrainSet("made", (), (item,)), MINI, window).sample(item, np.random.default_rng(0))
 
 
-def words(asked: SampledPrompt, row: int) -> str:
+def words(prompt: SampledPrompt, row: int) -> str:
     """The word pieces that name a box, put together."""
-    hit = np.flatnonzero(asked.token_map(len(asked.tokens.ids))[row])
-    return " ".join(asked.tokens.tokens[i] for i in hit).replace(" ##", "")
+    hit = np.flatnonzero(prompt.token_map(len(prompt.tokens.ids))[row])
+    return " ".join(prompt.tokens.tokens[i] for i in hit).replace(" ##", "")
 
 
-def test_names_that_fit_are_all_asked_in_order() -> None:
-    asked = asked_about(("red_circle", "star (big)", "moon"), [2, 0, 1, 0])
-    assert asked.prompt == label_prompt(["red_circle", "star (big)", "moon"])
-    assert asked.prompt.text == "red circle. star . moon"
-    assert asked.positive == ((2,), (0,), (1,), (0,))
-    assert [words(asked, row) for row in range(4)] == ["moon", "red circle", "star", "red circle"]
+def test_names_that_fit_are_all_in_the_prompt_in_order() -> None:
+    prompt = sampled(("red_circle", "star (big)", "moon"), [2, 0, 1, 0])
+    assert prompt.prompt == label_prompt(["red_circle", "star (big)", "moon"])
+    assert prompt.prompt.text == "red circle. star . moon"
+    assert prompt.positive == ((2,), (0,), (1,), (0,))
+    assert [words(prompt, row) for row in range(4)] == ["moon", "red circle", "star", "red circle"]
 
 
 def test_tokens_counted_by_hand() -> None:
     """[CLS] red circle . star . moon [SEP]."""
-    asked = asked_about(("red circle", "star", "moon"), [0, 2])
-    assert asked.tokens.tokens == ("[CLS]", "red", "circle", ".", "star", ".", "moon", "[SEP]")
-    assert asked.token_map(10).astype(int).tolist() == [[0, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]]
+    prompt = sampled(("red circle", "star", "moon"), [0, 2])
+    assert prompt.tokens.tokens == ("[CLS]", "red", "circle", ".", "star", ".", "moon", "[SEP]")
+    assert prompt.token_map(10).astype(int).tolist() == [[0, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]]
 
 
-def test_a_image_without_boxes_is_asked_too() -> None:
-    asked = asked_about(("star", "moon"), [])
-    assert asked.positive == ()
-    assert asked.token_map(8).shape == (0, 8)
+def test_an_image_without_boxes_has_a_prompt_too() -> None:
+    prompt = sampled(("star", "moon"), [])
+    assert prompt.positive == ()
+    assert prompt.token_map(8).shape == (0, 8)
 
 
 def test_names_that_the_model_reads_alike_all_name_the_box() -> None:
-    assert asked_about(("star", "moon", "Star", "star_(big)"), [2, 1]).positive == ((0, 2, 3), (1,))
-    assert asked_about(("裂纹", "star", "划痕"), [0, 1]).positive == ((0, 2), (1,))  # both are two times [UNK]
+    assert sampled(("star", "moon", "Star", "star_(big)"), [2, 1]).positive == ((0, 2, 3), (1,))
+    assert sampled(("裂纹", "star", "划痕"), [0, 1]).positive == ((0, 2), (1,))  # both are two times [UNK]
 
 
 @given(
@@ -76,25 +76,25 @@ def test_names_that_the_model_reads_alike_all_name_the_box() -> None:
 )
 def test_windows_too_small_for_all(labels: list[int], window: int, seed: int) -> None:
     """All words are one token: k labels need 2 k + 1 tokens, with [CLS] and [SEP]."""
-    asked = asked_about(WORDS, labels, window, seed)
+    prompt = sampled(WORDS, labels, window, seed)
     room = (window - 1) // 2
-    assert len(asked.prompt.labels) == min(room, len(WORDS))
-    assert len(set(asked.prompt.labels)) == len(asked.prompt.labels)
-    assert len(asked.tokens.ids) <= window
-    for label, row, positive in zip(labels, asked.token_map(window), asked.positive, strict=True):
-        assert [asked.prompt.labels[i] for i in positive] in ([WORDS[label]], [])
+    assert len(prompt.prompt.labels) == min(room, len(WORDS))
+    assert len(set(prompt.prompt.labels)) == len(prompt.prompt.labels)
+    assert len(prompt.tokens.ids) <= window
+    for label, row, positive in zip(labels, prompt.token_map(window), prompt.positive, strict=True):
+        assert [prompt.prompt.labels[i] for i in positive] in ([WORDS[label]], [])
         assert row.sum() == len(positive)
     if len(set(labels)) <= room:
-        assert all(asked.positive)
+        assert all(prompt.positive)
     else:  # as many of the positives as fit, and nothing else
-        assert set(asked.prompt.labels) < {WORDS[label] for label in labels}
+        assert set(prompt.prompt.labels) < {WORDS[label] for label in labels}
 
 
-def test_shuffled_and_drawn_anew() -> None:
-    prompts = [asked_about(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
+def test_prompts_are_shuffled_and_drawn_each_time() -> None:
+    prompts = [sampled(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
     assert {prompt.index("star") for prompt in prompts} == {0, 1, 2, 3}
     assert {label for prompt in prompts for label in prompt} == set(WORDS)
-    assert prompts == [asked_about(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
+    assert prompts == [sampled(WORDS, [3], window=9, seed=seed).prompt.labels for seed in range(40)]
 
 
 def lvis() -> Iterator[tuple[TrainSet, PromptSampler]]:
@@ -108,57 +108,57 @@ def lvis() -> Iterator[tuple[TrainSet, PromptSampler]]:
 
 
 def test_lvis_names_fill_the_window_of_the_real_vocabulary() -> None:
-    for train_set, asker in lvis():
+    for train_set, sampler in lvis():
         item = train_set.items[0]
-        asked = asker.ask(item, np.random.default_rng(5))
-        assert 240 <= len(asked.tokens.ids) <= 256
-        assert asked.prompt.text == label_prompt(asked.prompt.labels).text
+        prompt = sampler.sample(item, np.random.default_rng(5))
+        assert 240 <= len(prompt.tokens.ids) <= 256
+        assert prompt.prompt.text == label_prompt(prompt.prompt.labels).text
         present = {train_set.labels[i] for i in item.labels}  # type: ignore[union-attr]
-        assert present <= set(asked.prompt.labels)
+        assert present <= set(prompt.prompt.labels)
         for label, row in zip(item.labels, range(len(item.labels)), strict=True):  # type: ignore[union-attr]
-            own = tokenize(label_prompt([train_set.labels[label]]), asker.tokenizer)
+            own = tokenize(label_prompt([train_set.labels[label]]), sampler.tokenizer)
             name = " ".join(own.tokens[1:-1]).replace(" ##", "")
-            alike = len(asked.positive[row])  # 2 for an octopus, which LVIS has as animal and as food
-            assert words(asked, row) == " ".join([name] * alike)
-        special = [i for i, token in enumerate(asked.tokens.tokens) if token in ("[CLS]", "[SEP]")]
-        assert not asked.token_map(256)[:, special].any()
+            alike = len(prompt.positive[row])  # 2 for an octopus, which LVIS has as animal and as food
+            assert words(prompt, row) == " ".join([name] * alike)
+        special = [i for i, token in enumerate(prompt.tokens.tokens) if token in ("[CLS]", "[SEP]")]
+        assert not prompt.token_map(256)[:, special].any()
 
 
-def test_captions_are_asked_as_typed() -> None:
+def test_captions_are_the_prompt_as_typed() -> None:
     """The same words twice are one label; a full stop that is not there is not added."""
     caption = "A Red circle, left of two moons"
-    asked = about_caption(caption, [[(0, 12)], [(22, 31)], [(0, 12)], [(2, 5), (22, 31)]])
-    assert asked.prompt.text == caption
-    assert asked.prompt.is_caption
-    assert asked.prompt.labels == ("A Red circle", "two moons", "Red two moons")
-    assert asked.positive == ((0,), (1,), (0,), (2,))
-    assert [words(asked, row) for row in range(4)] == ["a red circle", "two moons", "a red circle", "red two moons"]
+    prompt = about_caption(caption, [[(0, 12)], [(22, 31)], [(0, 12)], [(2, 5), (22, 31)]])
+    assert prompt.prompt.text == caption
+    assert prompt.prompt.is_caption
+    assert prompt.prompt.labels == ("A Red circle", "two moons", "Red two moons")
+    assert prompt.positive == ((0,), (1,), (0,), (2,))
+    assert [words(prompt, row) for row in range(4)] == ["a red circle", "two moons", "a red circle", "red two moons"]
 
 
 def test_captions_without_boxes_have_no_positive_token() -> None:
-    asked = about_caption("two moons", [])
-    assert asked.positive == ()
-    assert asked.prompt.text == "two moons"
+    prompt = about_caption("two moons", [])
+    assert prompt.positive == ()
+    assert prompt.prompt.text == "two moons"
 
 
 def test_captions_longer_than_the_window() -> None:
     """Eight tokens are read: [CLS], six words, [SEP]; what is named past them is background."""
-    asked = about_caption(
+    prompt = about_caption(
         "red star and a red moon and a red star", [[(0, 8)], [(15, 23)], [(30, 38)], [(0, 3), (34, 38)]], window=8
     )
-    assert asked.tokens.tokens == ("[CLS]", "red", "star", "and", "a", "red", "moon", "[SEP]")
-    assert [words(asked, row) for row in range(4)] == ["red star", "red moon", "", "red"]
-    assert asked.positive[2] == ()
+    assert prompt.tokens.tokens == ("[CLS]", "red", "star", "and", "a", "red", "moon", "[SEP]")
+    assert [words(prompt, row) for row in range(4)] == ["red star", "red moon", "", "red"]
+    assert prompt.positive[2] == ()
 
 
 def test_the_first_word_past_the_window_is_not_read() -> None:
-    asked = about_caption("red star and a red moon star", [[(15, 23)], [(24, 28)]], window=8)
-    assert asked.prompt.text == "red star and a red moon"
-    assert [words(asked, row) for row in range(2)] == ["red moon", ""]
+    prompt = about_caption("red star and a red moon star", [[(15, 23)], [(24, 28)]], window=8)
+    assert prompt.prompt.text == "red star and a red moon"
+    assert [words(prompt, row) for row in range(2)] == ["red moon", ""]
 
 
 def test_names_that_cannot_be_read() -> None:
     with pytest.raises(PromptError, match="alone has"):
-        asked_about(("star " * 300, "moon"), [0])
+        sampled(("star " * 300, "moon"), [0])
     with pytest.raises(PromptError, match="no character that the model reads"):
-        asked_about(("\u200b", "moon"), [0])
+        sampled(("\u200b", "moon"), [0])

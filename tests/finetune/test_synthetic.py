@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from glip_cli.data.synthetic import COLOURS, HELD_OUT, PATTERNS, SHAPES, SIZES, Thing
 from glip_cli.errors import UsageError
 from glip_cli.finetune.batches import Batch, Batches, feed
-from glip_cli.finetune.sampler import ALIKE, DrawnScenes, draw_sample, parse_scenes
+from glip_cli.finetune.sampler import ALIKE, DrawnScenes, SyntheticSamples, draw_sample, parse_scenes
 from glip_cli.finetune.transforms import Augmentation
 from glip_cli.model.config import GLIP_MINI
 from tests.finetune.examples import MINI, detection_set, images, mini_tokenizer
@@ -76,11 +77,12 @@ def describes(phrase: str, thing: Thing) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000))
 def test_what_is_asked_is_true(number: int) -> None:
-    sample = draw_sample(3, number, TOKENIZER, 256)
-    things, asked = sample.scene.things, sample.asked
+    scene, asked = draw_sample(3, number, TOKENIZER, 256)
+    things = scene.things
     for thing, positive in zip(things, asked.positive, strict=True):
         fitting = {i for i, label in enumerate(asked.prompt.labels) if describes(label, thing)}
         assert set(positive) == fitting
+    sample = SyntheticSamples(TOKENIZER, 256, 3).sample(0, number, np.random.default_rng(0))
     assert sample.boxes.tolist() == [list(thing.box) for thing in things]
     held_out = {" ".join(pair) for pair in HELD_OUT}
     assert not any(pair in label for pair in held_out for label in asked.prompt.labels)
@@ -88,7 +90,7 @@ def test_what_is_asked_is_true(number: int) -> None:
 
 
 def test_all_kinds_of_prompts_occur() -> None:
-    asked = [draw_sample(3, number, TOKENIZER, 256).asked for number in range(0, 1600, 16)]
+    asked = [draw_sample(3, number, TOKENIZER, 256)[1] for number in range(0, 1600, 16)]
     long = [one for one in asked if len(one.prompt.labels) >= 20]
     assert 0.05 < len(long) / len(asked) < 0.3
     assert any(one.prompt.is_caption for one in asked)

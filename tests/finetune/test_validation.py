@@ -46,4 +46,5 @@ def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     for split, name in zip(("train", "val"), names, strict=True):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(name)
-    assert notes() == []
+    (note,) = notes()
+    assert note.startswith("1 annotation files of other splits, as ImageSets/Main says; first ")
