@@ -92,21 +92,16 @@ def as_number(value: object, where: str) -> float:
 
 def text_numbers(texts: Mapping[str, str | None]) -> list[float]:
     """Finite numbers of a file in which all is text. Raises DataError, which names the first that is none."""
-    try:
-        numbers = list(map(float, texts.values()))  # type: ignore[arg-type]  # None raises, as text that is no number
-    except (TypeError, ValueError):
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
-        where = next(name for name, text in texts.items() if not _is_finite(text))
-        raise DataError(f"{where} is {shown(texts[where])}; it must be a finite number")
+    numbers = []
+    for where, text in texts.items():
+        try:
+            number = float(text or "")
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise DataError(f"{where} is {shown(text)}; it must be a finite number")
+        numbers.append(number)
     return numbers
-
-
-def _is_finite(text: str | None) -> bool:
-    try:
-        return math.isfinite(float(text or ""))
-    except ValueError:
-        return False
 
 
 def stated_size(width: str, height: str) -> tuple[int, int] | tuple[None, None]:

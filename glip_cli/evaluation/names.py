@@ -1,8 +1,7 @@
-"""Names of images and labels -> the ids that a ground truth has for them; never a guess."""
+"""Names and ids of images and labels in files of results -> the ids of a ground truth; never a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -16,40 +15,71 @@ from glip_cli.outputs.files import save_json, sha256_of
 from glip_cli.outputs.formats import COCO_RESULTS, RESULTS_SHA256
 
 Parts = tuple[str, ...]
+IMAGES_FILE = "coco_images.json"
+_AGAIN = "write the results again as format coco"
+
+
+@dataclass(frozen=True)
+class CocoImages:
+    """`coco_images.json`: what the ids of the results beside it mean. It serves the one file it was written with.
+
+    Attributes:
+        path: of the file.
+        images: spelling of an id -> name.
+        sizes: spelling of an id -> (width, height) in pixels of the image, where the file says it.
+        categories: spelling of an id -> name.
+    """
+
+    path: Path
+    images: dict[str, str]
+    sizes: dict[str, Size]
+    categories: dict[str, str]
+
+    def name(self, table: dict[str, str], value: object, where: str) -> str:
+        """Raises DataError."""
+        spelling = spelling_of(value)
+        if spelling not in table:
+            unknown = f"{self.path.name} beside it does not have the id {shown(value)}"
+            raise DataError(f"{where}: {unknown}; the two are of different runs")
+        return table[spelling]
 
 
 class Names:
     """The names of one ground truth. Remembers which name took which image, so that no two take the same."""
 
-    def __init__(self, ground_truth: GroundTruth) -> None:
-        self._file = ground_truth.name
-        self._image_ids, self._category_ids = ground_truth.image_ids, ground_truth.category_ids
-        self._image_names = {image.id: image.file_name for image in ground_truth.images}
-        self._category_names = {category.id: category.name for category in ground_truth.categories}
+    def __init__(self, truth: GroundTruth, meaning: CocoImages | None = None) -> None:
+        """`meaning` is of the ids in results; without it they are those of the ground truth's file."""
+        self._truth, self._meaning = truth, meaning
+        self._image_names = {image.id: image.file_name for image in truth.images}
+        self._category_names = {category.id: category.name for category in truth.categories}
         self._by_base: dict[str, list[tuple[Parts, int]]] = {}
-        for image in ground_truth.images:
+        for image in truth.images:
             for parts in _spellings(image):
                 self._by_base.setdefault(parts[-1], []).append((parts, image.id))
         self._by_label: dict[str, list[int]] = {}
-        for category in ground_truth.categories:
+        for category in truth.categories:
             self._by_label.setdefault(category.name, []).append(category.id)
         self._by_name: dict[str, int] = {}
         self._taken: dict[int, str] = {}
 
-    def same_image(self, value: object, where: str) -> int:
-        """The number of an id of the file, which must be one of its images. Raises DataError."""
-        number = self._image_ids.number(value, f"{where}: image_id")
+    def image_of(self, value: object, where: str) -> int:
+        """The image that an id in results is of. Raises DataError where there is none."""
+        place, file = f"{where}: image_id", self._truth.name
+        if self._meaning:
+            return self.image(self._meaning.name(self._meaning.images, value, place), where, likely=value)
+        number = self._truth.image_ids.number(value, place)
         if number not in self._image_names:
-            raise DataError(f"{where}: {self._file} has no image {shown(value)}; these are results of other images")
+            raise DataError(f"{where}: {file} has no image {shown(value)}; these are results of other images")
         return number
 
-    def same_category(self, value: object, where: str) -> int:
-        """The number of an id of the file, which must be one of its categories. Raises DataError."""
-        number = self._category_ids.number(value, f"{where}: category_id")
+    def category_of(self, value: object, where: str) -> int:
+        """The category that an id in results is of. Raises DataError where there is none."""
+        place, file = f"{where}: category_id", self._truth.name
+        if self._meaning:
+            return self.category(self._meaning.name(self._meaning.categories, value, place), where, likely=value)
+        number = self._truth.category_ids.number(value, place)
         if number not in self._category_names:
-            raise DataError(
-                f"{where}: {self._file} has no category {shown(value)}; these are results of other categories"
-            )
+            raise DataError(f"{where}: {file} has no category {shown(value)}; these are results of other categories")
         return number
 
     def image(self, name: str, where: str, likely: object = None) -> int:
@@ -63,7 +93,7 @@ class Names:
         Raises:
             DataError: there is none, or several, or another name has taken it.
         """
-        number = _number(self._image_ids, likely)
+        number = _number(self._truth.image_ids, likely)
         if number is not None and self._image_names.get(number) == name:
             return number
         if name not in self._by_name:
@@ -78,7 +108,7 @@ class Names:
             return None
 
     def _find(self, name: str, where: str) -> int:
-        parts = _parts(name)
+        parts, file = _parts(name), self._truth.name
         known = self._by_base.get(parts[-1], []) if parts else []
         alike = {image_id: 0 for _, image_id in known}
         for spelling, image_id in known:
@@ -86,10 +116,10 @@ class Names:
         best = [image_id for image_id, count in alike.items() if count == max(alike.values())]
         if len(best) != 1:
             why = f"{len(best)} images of this name; give paths with folders" if best else "no image of this name"
-            raise DataError(f"{where}: {shown(name)}: {self._file} has {why}")
+            raise DataError(f"{where}: {shown(name)}: {file} has {why}")
         other = self._taken.setdefault(best[0], name)
         if other != name:
-            raise DataError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {self._file}")
+            raise DataError(f"{where}: {shown(name)} and {shown(other)} are both image {best[0]} of {file}")
         return best[0]
 
     def category(self, name: str, where: str, likely: object = None) -> int:
@@ -98,13 +128,13 @@ class Names:
         Raises:
             DataError: there is none, or which of several is open.
         """
-        number = _number(self._category_ids, likely)
+        number = _number(self._truth.category_ids, likely)
         if number is not None and self._category_names.get(number) == name:
             return number
         found = self._by_label.get(name, [])
         if len(found) != 1:
             why = f"{len(found)} categories of this name; give a COCO results list" if found else "no such category"
-            raise DataError(f"{where}: label {shown(name)}: {self._file} has {why}")
+            raise DataError(f"{where}: label {shown(name)}: {self._truth.name} has {why}")
         return found[0]
 
 
@@ -127,50 +157,6 @@ def _parts(name: str) -> Parts:
 
 def _common_end(a: Parts, b: Parts) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b), strict=False)))
-
-
-IMAGES_FILE = "coco_images.json"
-_AGAIN = "write the results again as format coco"
-
-Lookup = Callable[[object, str], int]
-"""An id as the file has it, and its place for a message -> the number of the ground truth's."""
-
-
-@dataclass(frozen=True)
-class CocoImages:
-    """What the ids mean.
-
-    Attributes:
-        path: of the file.
-        images: spelling of an id -> name.
-        sizes: spelling of an id -> (width, height) in pixels of the image that was looked at, where the file says it.
-        categories: spelling of an id -> name.
-    """
-
-    path: Path
-    images: dict[str, str]
-    sizes: dict[str, Size]
-    categories: dict[str, str]
-
-    def lookups(self, names: Names) -> tuple[Lookup, Lookup]:
-        """For images and for categories; a name is looked up when a result first needs it."""
-
-        def image_of(value: object, where: str) -> int:
-            return names.image(self._meaning(self.images, value, f"{where}: image_id"), where, likely=value)
-
-        def category_of(value: object, where: str) -> int:
-            return names.category(self._meaning(self.categories, value, f"{where}: category_id"), where, likely=value)
-
-        return image_of, category_of
-
-    def _meaning(self, table: dict[str, str], value: object, where: str) -> str:
-        spelling = spelling_of(value)
-        if spelling not in table:
-            raise DataError(
-                f"{where}: {self.path.name} beside it does not have the id {shown(value)}; "
-                "the two are of different runs"
-            )
-        return table[spelling]
 
 
 def images_beside(results: Path) -> Path | None:

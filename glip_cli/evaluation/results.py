@@ -1,7 +1,7 @@
 """Files of detections -> COCO results whose ids are the ground truth's.
 
 [{"image_id", "category_id", "bbox", "score"}, ...]     a COCO results list: ids are taken as they are
-coco_results.json with coco_images.json beside it       what `glip --format coco` writes: ids by their names
+coco_results.json with coco_images.json beside it       what glip writes as format coco: ids by their names
 results.jsonl, one glip/1 record per line               names of images and labels
 """
 
@@ -18,182 +18,12 @@ from glip_cli.data.frames import Frames, frames_of, frames_of_files
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import CocoImages, Lookup, Names, images_beside, read_coco_images, size_of
+from glip_cli.evaluation.names import CocoImages, Names, images_beside, read_coco_images, size_of
 from glip_cli.utils.text_format import counted, one_line, shorten
 
-
-def read_results(path: Path, ground_truth: GroundTruth) -> Results:
-    """The results alone of `read_predictions`."""
-    return read_predictions(path, ground_truth).results
-
-
-def read_predictions(path: Path, ground_truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
-    """What was detected: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
-
-    What glip writes is in pixels of the images, and is moved where they are of another size than the ground truth
-    states. A list of another tool is taken to be in pixels of the stated size.
-
-    Args:
-        path: one of the three kinds.
-        ground_truth: whose ids the results get.
-        files: image id -> file, where they are at hand: tells how an image of another size was turned.
-
-    Raises:
-        DataError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
-            cannot be, or an image or category that the ground truth does not have.
-    """
-    names, files = Names(ground_truth), files or {}
-    if path.suffix.lower() in SUFFIXES:
-        found = read_record_results(path, names)
-        results, frames = place(ground_truth, found.results, found.sizes, files)
-        absent = _others(ground_truth, found.looked_at | found.failed)
-        return Predictions(results, frames, tuple(sorted(found.failed)), absent)
-    entries, beside = read_entries(path), images_beside(path)
-    if beside and (meaning := read_coco_images(beside, path)):
-        return _of_glip(path, entries, meaning, ground_truth, names, files)
-    results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
-    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {ground_truth.name}"
-    return Predictions(results, _unmoved(ground_truth, files), notes=(note,) if beside else ())
-
-
-def read_entries(path: Path) -> list[Any]:
-    """The list in the file, its entries not looked at. Raises DataError where it is none."""
-    data = read_json(path)
-    if isinstance(data, dict) and "annotations" in data:
-        raise DataError(f"{path}: this is ground truth; give the list of results")
-    if not isinstance(data, list):
-        raise DataError(f"{path}: {shown(data)} is no list of results; give a COCO results list or a results.jsonl")
-    return data
-
-
-def as_result(entry: Any, where: str, names: Names, lookups: tuple[Lookup, Lookup] | None = None) -> dict[str, Any]:
-    """An entry of a COCO results list. Raises DataError, which names the place.
-
-    Args:
-        entry: as the file has it.
-        where: its place, for messages.
-        names: of the ground truth.
-        lookups: from the ids of the file to those of the ground truth; by default they are the same.
-    """
-    image_of, category_of = lookups or (names.same_image, names.same_category)
-    if not isinstance(entry, dict):
-        raise DataError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
-    for key in ("image_id", "category_id", "bbox", "score"):
-        if key not in entry:
-            raise DataError(f"{where} has no '{key}'; a result has image_id, category_id, bbox and score")
-    return {
-        "image_id": image_of(entry["image_id"], where),
-        "category_id": category_of(entry["category_id"], where),
-        "bbox": as_sized_box(entry["bbox"], f"{where}: bbox"),
-        "score": as_number(entry["score"], f"{where}: score"),
-    }
-
-
-def _of_glip(
-    path: Path,
-    entries: list[Any],
-    meaning: CocoImages,
-    truth: GroundTruth,
-    names: Names,
-    files: Mapping[int, Path],
-) -> Predictions:
-    """With the names and sizes that `coco_images.json` has for the ids."""
-    lookups = meaning.lookups(names)
-    found = [as_result(entry, f"{path}: entry {i}", names, lookups) for i, entry in enumerate(entries)]
-    ids = {spelling: names.known_image(name, path.name, likely=spelling) for spelling, name in meaning.images.items()}
-    sizes = {known: meaning.sizes[one] for one, known in ids.items() if known is not None and one in meaning.sizes}
-    results, frames = place(truth, found, sizes, files)
-    return Predictions(results, frames, absent=_others(truth, ids.values()))
-
-
-def _others(truth: GroundTruth, known: Iterable[int | None]) -> tuple[int, ...]:
-    looked_at = set(known)
-    return tuple(image.id for image in truth.images if image.id not in looked_at)
-
-
-def _unmoved(truth: GroundTruth, files: Mapping[int, Path]) -> Any:
-    """The frames of the images at hand, to draw by; the results stay where they are."""
-    frames = frames_of_files(truth.images, truth.annotations, files)
-    return replace(frames, done="the results are taken as pixels of the stated size")
-
-
-SUFFIXES = (".jsonl", ".ndjson")
-
-
-@dataclass
-class RecordResults:
-    """What the records of a file say.
-
-    Attributes:
-        results: COCO results, boxes in pixels of the images.
-        sizes: image id -> (width, height), for each image that was looked at.
-        looked_at: ids of the images that were.
-        failed: ids of the images that could not be read.
-    """
-
-    results: list[dict[str, Any]] = field(default_factory=list)
-    sizes: dict[int, Size] = field(default_factory=dict)
-    looked_at: set[int] = field(default_factory=set)
-    failed: set[int] = field(default_factory=set)
-
-
-def read_record_results(path: Path, names: Names) -> RecordResults:
-    """Raises DataError for a line that is no record, or whose detections are of no image or label of `names`."""
-    found = RecordResults()
-    lines: dict[str, int] = {}
-    for i, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        record = _record(line, f"{path}: line {i}")
-        if "detections" in record and lines.setdefault(record["image"], i) != i:
-            first = f"line {lines[record['image']]}"
-            raise DataError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
-        _add(found, record, f"{path}: line {i}", names)
-    found.failed -= found.looked_at
-    return found
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
-        raise DataError(f"{where} is no JSON (cut short?); leave it out or run again") from None
-    if not isinstance(record, dict) or record.get("schema") != "glip/1" or not isinstance(record.get("image"), str):
-        raise DataError(f"{where} is no glip/1 record; give what glip writes as format jsonl")
-    return record
-
-
-def _add(found: RecordResults, record: dict[str, Any], where: str, names: Names) -> None:
-    """An image without detections need not be one of the ground truth's."""
-    detections = record.get("detections", [])
-    if not isinstance(detections, list):
-        raise DataError(f"{where}: its detections are no list but {shown(detections)}; write the file again")
-    image_id = names.image(record["image"], where) if detections else names.known_image(record["image"], where)
-    if image_id is None:
-        return
-    (found.looked_at if "detections" in record else found.failed).add(image_id)
-    if size := size_of(record):
-        found.sizes[image_id] = size
-    for i, detection in enumerate(detections):
-        found.results.append({"image_id": image_id, **_from_detection(detection, f"{where}: detection {i}", names)})
-
-
-def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
-    try:
-        label, score, box = detection["label"], detection["score"], detection["box"]
-        corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
-    except (KeyError, TypeError):
-        raise DataError(f"{where} lacks a label, score or box; write the file again") from None
-    xmin, ymin, xmax, ymax = (as_number(corner, f"{where}: box") for corner in corners)
-    return {
-        "category_id": names.category(str(label), where),
-        "bbox": as_sized_box([xmin, ymin, xmax - xmin, ymax - ymin], f"{where}: box"),
-        "score": as_number(score, f"{where}: score"),
-    }
-
-
 Results = list[dict[str, Any]]
-
+SUFFIXES = (".jsonl", ".ndjson")
+_KEYS = ("image_id", "category_id", "bbox", "score")
 _LONGEST = 80  # characters of a name, in a line
 
 
@@ -223,6 +53,61 @@ class Predictions:
         return replace(self, results=results, failed=failed, absent=absent)
 
 
+@dataclass
+class _File:
+    """What a file of glip's says.
+
+    Attributes:
+        results: COCO results, boxes in pixels of the images.
+        sizes: image id -> (width, height), where the file says it.
+        looked_at, failed: ids of the images that were looked at, and of those that could not be read.
+    """
+
+    results: Results = field(default_factory=list)
+    sizes: dict[int, Size] = field(default_factory=dict)
+    looked_at: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+
+
+def read_results(path: Path, truth: GroundTruth) -> Results:
+    """The results alone of `read_predictions`."""
+    return read_predictions(path, truth).results
+
+
+def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
+    """What was detected: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
+
+    What glip writes is in pixels of the images, and is moved where they are of another size than the ground truth
+    states. A list of another tool is taken to be in pixels of the stated size.
+
+    Args:
+        path: one of the three kinds.
+        truth: whose ids the results get.
+        files: image id -> file, where they are at hand: tells how an image of another size was turned.
+
+    Raises:
+        DataError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
+            cannot be, or an image or category that the ground truth does not have.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return _predictions(_read_records(path, Names(truth)), truth, files or {})
+    entries, beside = read_entries(path), images_beside(path)
+    if beside and (meaning := read_coco_images(beside, path)):
+        return _predictions(_read_coco(path, entries, meaning, truth), truth, files or {})
+    names = Names(truth)
+    results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
+    frames = frames_of_files(truth.images, truth.annotations, files or {})  # to draw by; the results stay in place
+    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
+    done = "the results are taken as pixels of the stated size"
+    return Predictions(results, replace(frames, done=done), notes=(note,) if beside else ())
+
+
+def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
+    results, frames = place(truth, file.results, file.sizes, files)
+    absent = [image.id for image in truth.images if image.id not in file.looked_at | file.failed]
+    return Predictions(results, frames, tuple(sorted(file.failed)), tuple(absent))
+
+
 def place(
     truth: GroundTruth, results: Iterable[dict[str, Any]], sizes: Mapping[int, Size], files: Mapping[int, Path]
 ) -> tuple[Results, Frames]:
@@ -238,6 +123,105 @@ def place(
     if not frames.by_id:
         return list(results), frames
     return [{**row, "bbox": frames.to_stated(row["image_id"], row["bbox"])} for row in results], frames
+
+
+# ----------------------------------------------------------------------------------------------------------- COCO lists
+
+
+def read_entries(path: Path) -> list[Any]:
+    """The list in the file, its entries not looked at. Raises DataError where it is none."""
+    data = read_json(path)
+    if isinstance(data, dict) and "annotations" in data:
+        raise DataError(f"{path}: this is ground truth; give the list of results")
+    if not isinstance(data, list):
+        raise DataError(f"{path}: {shown(data)} is no list of results; give a COCO results list or a results.jsonl")
+    return data
+
+
+def as_result(entry: Any, where: str, names: Names) -> dict[str, Any]:
+    """An entry of a COCO results list, with the ids of the ground truth. Raises DataError, which names `where`."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
+    for key in _KEYS:
+        if key not in entry:
+            raise DataError(f"{where} has no '{key}'; a result has image_id, category_id, bbox and score")
+    return {
+        "image_id": names.image_of(entry["image_id"], where),
+        "category_id": names.category_of(entry["category_id"], where),
+        "bbox": as_sized_box(entry["bbox"], f"{where}: bbox"),
+        "score": as_number(entry["score"], f"{where}: score"),
+    }
+
+
+def _read_coco(path: Path, entries: list[Any], meaning: CocoImages, truth: GroundTruth) -> _File:
+    """With the names and sizes that `coco_images.json` has for the ids."""
+    names = Names(truth, meaning)
+    results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
+    ids = {spelling: names.known_image(name, path.name, likely=spelling) for spelling, name in meaning.images.items()}
+    known = {spelling: number for spelling, number in ids.items() if number is not None}
+    sizes = {number: meaning.sizes[spelling] for spelling, number in known.items() if spelling in meaning.sizes}
+    return _File(results, sizes, set(known.values()))
+
+
+# -------------------------------------------------------------------------------------------------------------- records
+
+
+def _read_records(path: Path, names: Names) -> _File:
+    """Raises DataError for a line that is no record, or whose detections are of no image or label of `names`."""
+    found = _File()
+    lines: dict[str, int] = {}
+    for i, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = _record(line, f"{path}: line {i}")
+        if "detections" in record and lines.setdefault(record["image"], i) != i:
+            first = f"line {lines[record['image']]}"
+            raise DataError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
+        _add(found, record, f"{path}: line {i}", names)
+    found.failed -= found.looked_at
+    return found
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise DataError(f"{where} is no JSON (cut short?); leave it out or run again") from None
+    if not isinstance(record, dict) or record.get("schema") != "glip/1" or not isinstance(record.get("image"), str):
+        raise DataError(f"{where} is no glip/1 record; give what glip writes as format jsonl")
+    return record
+
+
+def _add(found: _File, record: dict[str, Any], where: str, names: Names) -> None:
+    """An image without detections need not be one of the ground truth's."""
+    detections = record.get("detections", [])
+    if not isinstance(detections, list):
+        raise DataError(f"{where}: its detections are no list but {shown(detections)}; write the file again")
+    image_id = names.image(record["image"], where) if detections else names.known_image(record["image"], where)
+    if image_id is None:
+        return
+    (found.looked_at if "detections" in record else found.failed).add(image_id)
+    if size := size_of(record):
+        found.sizes[image_id] = size
+    for i, detection in enumerate(detections):
+        found.results.append({"image_id": image_id, **_from_detection(detection, f"{where}: detection {i}", names)})
+
+
+def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
+    try:
+        label, score, box = detection["label"], detection["score"], detection["box"]
+        corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
+    except (KeyError, TypeError):
+        raise DataError(f"{where} lacks a label, score or box; write the file again") from None
+    xmin, ymin, xmax, ymax = (as_number(corner, f"{where}: box") for corner in corners)
+    return {
+        "category_id": names.category(str(label), where),
+        "bbox": as_sized_box([xmin, ymin, xmax - xmin, ymax - ymin], f"{where}: box"),
+        "score": as_number(score, f"{where}: score"),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- in words
 
 
 def unread(truth: GroundTruth, predictions: Predictions) -> dict[str, str]:
