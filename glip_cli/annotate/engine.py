@@ -120,14 +120,14 @@ def nothing(text: str, size: tuple[int, int]) -> Detections:
     return Detections(np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64), (), (), text, size)
 
 
-class Sentence(NamedTuple):
+class CaptionPrompt(NamedTuple):
     """A caption without brackets, and its prompt; None where it has no noun phrase."""
 
     text: str
     prompt: Prompt | None
 
 
-def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, window: int) -> Sentence:
+def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, window: int) -> CaptionPrompt:
     """Args:
         tagger: finds noun phrases; None where every caption has brackets.
         window: tokens that the model reads; parts behind them are left out, as in training.
@@ -139,7 +139,7 @@ def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, win
     else:
         text, parts = caption, noun_phrases(caption, tagger)
     read = _within(parts, text, tokenizer, window)
-    return Sentence(text, caption_prompt(text, parts=read) if read else None)
+    return CaptionPrompt(text, caption_prompt(text, parts=read) if read else None)
 
 
 def _within(parts: Sequence[Span], text: str, tokenizer: Tokenizer, window: int) -> list[Span]:

@@ -27,7 +27,7 @@ _OBJECT = {"id": 1, "name": "object", "supercategory": "object"}
 
 
 @dataclass
-class Tally:
+class CaptionCounts:
     """What the captions of a run came to."""
 
     captions: int = 0
@@ -44,9 +44,9 @@ class Tally:
         self.found += len({detection["label_id"] for detection in record["detections"]})
 
 
-def tally(journal: Path) -> Tally:
+def count_captions(journal: Path) -> CaptionCounts:
     """Of all captions that could be asked about."""
-    total = Tally()
+    total = CaptionCounts()
     for record in _good(journal):
         total.add(record)
     return total

@@ -21,7 +21,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.annotate.grounding import Tally
+    from glip_cli.annotate.grounding import CaptionCounts
     from glip_cli.data.captions import Survey
     from glip_cli.runs.run_dir import Progress
     from glip_cli.runs.shards import Shard
@@ -124,17 +124,17 @@ def say_survey(found: Survey, console: Console) -> None:
 
 def write(out_dir: Path, journal: Path, formats: Sequence[str], console: Console) -> None:
     """Make the files, and say what is in them."""
-    from glip_cli.annotate.grounding import tally, write_formats
+    from glip_cli.annotate.grounding import count_captions, write_formats
 
     try:
         write_formats(out_dir, journal, formats)
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"cannot write to {out_dir}: {why}; make room, and run it again") from None
-    say_tally(tally(journal), console)
+    say_counts(count_captions(journal), console)
 
 
-def say_tally(total: Tally, console: Console) -> None:
+def say_counts(total: CaptionCounts, console: Console) -> None:
     bare = f"; {total.without_phrase} have no noun phrase" if total.without_phrase else ""
     console.info(f"{total.grounded} of {counted(total.captions, 'caption')} have boxes, "
               f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip

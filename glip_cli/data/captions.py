@@ -27,7 +27,7 @@ from glip_cli.errors import DataError
 from glip_cli.utils.text_format import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
 
 Passed = Callable[[str], None]
-"""Told the name of each image without a caption."""
+"""Gets the name of each image without a caption."""
 
 _WRITE = 'write {"image": "a.jpg", "caption": "..."} on each line'
 
@@ -56,7 +56,7 @@ class Survey:
     Attributes:
         captions, images: how many; an image that comes back later counts again.
         unmarked: captions without [brackets], whose noun phrases are to be found.
-        bare: images without a caption, which are passed over.
+        bare: images without a caption, which are skipped.
         digest: of every image's name and caption, in order.
     """
 
@@ -82,7 +82,7 @@ def read_captions(
         images: the folder that the names of images are in; by default that of the captions.
         offline: images given as URLs then fail when they are opened.
         contents: False leaves out the bytes of images in a tar.
-        passed: told what has no caption.
+        passed: gets the name of each image without a caption.
 
     Raises:
         DataError: in its turn, for what cannot be read; names the place.

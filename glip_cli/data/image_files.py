@@ -55,7 +55,7 @@ def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] |
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """The place in a folder that a file of somebody else names; None where the name leads out of it.
+    """The place in a folder that an annotation file names; None where the name leads out of it.
 
     Absolute names and `..` may lead anywhere and are followed only where they stay inside. A link that lies in the
     folder is followed wherever it leads: whoever has the folder made it.
@@ -208,7 +208,7 @@ def _opened(path: Path, whole: bool) -> Header | None:
 
 
 def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
-    """False also where it cannot be told. The stream is left where Pillow left it."""
+    """False also where that is not known. The stream is left where Pillow left it."""
     check = _CHECKS.get(image.format or "")
     begin = stream.tell()
     try:

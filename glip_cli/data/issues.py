@@ -64,7 +64,7 @@ class DataIssue(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One row of the table.
 
     Attributes:
@@ -92,7 +92,7 @@ class Findings:
     name: str
     images: int
     boxes: int
-    rows: tuple[Finding, ...] = ()
+    rows: tuple[Issue, ...] = ()
 
     @property
     def stops(self) -> bool:
@@ -119,10 +119,10 @@ class Issues:
         """The first of them."""
         return self._examples[issue]
 
-    def rows(self, evaluation: bool = False) -> list[Finding]:
+    def rows(self, evaluation: bool = False) -> list[Issue]:
         """In the order of `DataIssue`."""
         return [
-            Finding(one.what, count, self._examples[one], one.action_in_evaluation if evaluation else one.action)
+            Issue(one.what, count, self._examples[one], one.action_in_evaluation if evaluation else one.action)
             for one in DataIssue
             if (count := self._counts.get(one))
         ]

@@ -26,7 +26,7 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
 
 
 @dataclass(frozen=True)
-class Sample:
+class TarSample:
     """An image's member, its bytes (b"" where they are not wanted), and its captions."""
 
     name: str
@@ -46,7 +46,7 @@ class Part(NamedTuple):
         return _is_image(self.ending)
 
 
-def tar_samples(path: Path, contents: bool = True) -> Iterator[Sample]:
+def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
     """Every sample with an image, in order; without a caption it has no texts. Raises DataError."""
     try:
         with tarfile.open(path) as tar:
@@ -74,12 +74,12 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes
     return stream.read() if stream else b""
 
 
-def _samples(parts: list[Part], path: Path) -> Iterator[Sample]:
+def _samples(parts: list[Part], path: Path) -> Iterator[TarSample]:
     """One, or none where there is no image; of several that with the shortest ending, "jpg" before "mask.png"."""
     images = [part for part in parts if part.is_image]
     if images:
         image = min(images, key=lambda part: part.ending.count("."))
-        yield Sample(image.name, image.content, tuple(_texts(parts, path)))
+        yield TarSample(image.name, image.content, tuple(_texts(parts, path)))
 
 
 def _texts(parts: list[Part], path: Path) -> Iterator[str]:
@@ -90,7 +90,9 @@ def _texts(parts: list[Part], path: Path) -> Iterator[str]:
             content = part.content.decode(encoding_of(part.content))
             yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
         except (ValueError, RecursionError):
-            raise DataError(f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; mend it") from None
+            raise DataError(
+                f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; correct it"
+            ) from None
 
 
 def _caption(value: object) -> list[str]:

@@ -62,7 +62,7 @@ class Batch:
         return len(self.targets)
 
 
-class Row(NamedTuple):
+class BatchRow(NamedTuple):
     """One row of a batch."""
 
     view: Resized
@@ -157,7 +157,7 @@ class Batches(IterableDataset[Batch]):
             parts.append(np.stack([np.full(len(chosen), which), chosen], axis=1))
         return rng.permutation(np.concatenate(parts))
 
-    def _row(self, index: int, which: int, item: int, unread: list[str]) -> Row:
+    def _row(self, index: int, which: int, item: int, unread: list[str]) -> BatchRow:
         """The image of an index; where it cannot be read, another of its set that depends on the index alone."""
         for tried in self._tries(index, which, item):
             try:
@@ -171,11 +171,11 @@ class Batches(IterableDataset[Batch]):
         others = np.random.default_rng((self.seed, _OTHER, index)).permutation(len(self.sets[which]))
         yield from islice((other for other in others.tolist() if other != item), _TRIES - 1)
 
-    def _view(self, index: int, which: int, item: int) -> Row:
+    def _view(self, index: int, which: int, item: int) -> BatchRow:
         rng = np.random.default_rng((self.seed, _ITEM, index))
         sample = self._sources[which].sample(item, index, rng)
         view = self.augmentation.view(sample.image, sample.boxes, sample.prompt.prompt.text, rng)
-        return Row(view, sample.prompt, sample.name)
+        return BatchRow(view, sample.prompt, sample.name)
 
 
 def feed(batches: Batches, workers: int = 0) -> Iterator[Batch]:

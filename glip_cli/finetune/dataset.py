@@ -104,6 +104,10 @@ class TrainSet:
         return len(self.items)
 
     @property
+    def image_ids(self) -> tuple[int, ...]:
+        return tuple(item.image_id for item in self.items)
+
+    @property
     def box_count(self) -> int:
         return sum(len(item.boxes) for item in self.items)
 
@@ -150,7 +154,7 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
     return train_set, dataset.issues.findings(dataset.name, (len(item.boxes) for item in items))
 
 
-class Box(NamedTuple):
+class PlacedBox(NamedTuple):
     """A box that can be learned from: its row, its corners within the image, and its place among the annotations."""
 
     row: Annotation
@@ -158,9 +162,9 @@ class Box(NamedTuple):
     place: int
 
 
-def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[int, list[Box]]:
+def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[int, list[PlacedBox]]:
     """Image id -> its boxes that can be learned from; the others are issues."""
-    found: dict[int, list[Box]] = defaultdict(list)
+    found: dict[int, list[PlacedBox]] = defaultdict(list)
     names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
     frames = _frames(dataset, files)
     for place, row in enumerate(dataset.annotations):
@@ -173,7 +177,7 @@ def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[in
             if row["image_id"] in frames.by_id:
                 row = {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}
             if corners := _inside(row, file, name, dataset.issues):
-                found[row["image_id"]].append(Box(row, corners, place))
+                found[row["image_id"]].append(PlacedBox(row, corners, place))
     return found
 
 
@@ -215,7 +219,7 @@ def _example(row: Annotation, image: str) -> str:
 
 
 def _detection_items(
-    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[Box]]
+    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[PlacedBox]]
 ) -> Iterator[DetectionItem]:
     place = {category.id: i for i, category in enumerate(dataset.promptable)}
     unused = {category.id: category.name for category in dataset.promptable}
@@ -223,7 +227,7 @@ def _detection_items(
     for image in dataset.images:
         if image.id not in files:
             continue
-        kept: dict[tuple[int, tuple[float, ...]], Box] = {}
+        kept: dict[tuple[int, tuple[float, ...]], PlacedBox] = {}
         for box in boxes.get(image.id, ()):
             number = box.row["category_id"]
             if number in unnamed:
@@ -239,7 +243,7 @@ def _detection_items(
 
 
 def _grounding_items(
-    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[Box]]
+    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[PlacedBox]]
 ) -> Iterator[GroundingItem]:
     for image in dataset.images:
         caption = _caption(image.caption)
@@ -259,7 +263,9 @@ def _caption(value: object) -> str | None:
     return caption if caption.strip() else None
 
 
-def _named(dataset: Dataset, caption: str, image: str, boxes: Sequence[Box]) -> Iterator[tuple[Box, tuple[Span, ...]]]:
+def _named(
+    dataset: Dataset, caption: str, image: str, boxes: Sequence[PlacedBox]
+) -> Iterator[tuple[PlacedBox, tuple[Span, ...]]]:
     """The boxes with the spans that name them; those that nothing names are left out."""
     assert dataset.spans is not None
     for box in boxes:
@@ -270,24 +276,16 @@ def _named(dataset: Dataset, caption: str, image: str, boxes: Sequence[Box]) -> 
             dataset.issues.add(DataIssue.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")
 
 
-def as_array(boxes: Iterable[Box]) -> FloatBoxes:
+def as_array(boxes: Iterable[PlacedBox]) -> FloatBoxes:
     return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)
 
 
-@dataclass(frozen=True)
-class FewShot:
-    """The chosen part of a set, in the set's order, and the ids of its images."""
-
-    train_set: TrainSet
-    image_ids: tuple[int, ...]
-
-
-def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
+def few_shot(train_set: TrainSet, shots: int, seed: int) -> TrainSet:
     """Choose images until every class is in `shots` of them, or in all that it has.
 
     microsoft/GLIP's rule (data/datasets/modulated_coco.py:62-79): images come one by one, one is taken if any class
     in it is still wanted, and then counts for all its classes. There they come by id, whatever the seed; here in an
-    order that hangs on the seed and the ids alone, so that no version of any library changes the choice.
+    order that depends on the seed and the ids alone, so that no version of any library changes the choice.
 
     Raises:
         OptionError: `shots` is below one, or the set has captions, and so no classes.
@@ -304,8 +302,7 @@ def few_shot(train_set: TrainSet, shots: int, seed: int) -> FewShot:
         if any(seen[number] < shots for number in classes):
             chosen.add(item.image_id)
             seen.update(classes)
-    kept = tuple(item for item in items if item.image_id in chosen)
-    return FewShot(replace(train_set, items=kept), tuple(item.image_id for item in kept))
+    return replace(train_set, items=tuple(item for item in items if item.image_id in chosen))
 
 
 def shots_table(sets: Sequence[TrainSet]) -> list[dict[str, Any]]:

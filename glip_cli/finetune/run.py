@@ -196,7 +196,7 @@ class FinetuneJob:
         wholes = [one for one in sets if isinstance(one, TrainSet)]
         chosen: list[TrainSet] = []
         for whole in wholes:
-            few = few_shot(whole, self.data.shots, self.data.shot_seed).train_set
+            few = few_shot(whole, self.data.shots, self.data.shot_seed)
             self.told.note(
                 f"{whole.name}: --shots {self.data.shots} takes {len(few)} of the {counted(len(whole), 'image')}, "
                 f"{few.box_count} of the {counted(whole.box_count, 'box', 'es')}"

@@ -1,7 +1,7 @@
 """Images and boxes in the sizes of training, some of them mirrored; by torchvision's transforms v2.
 
 The order of mmdetection's pipeline (GTBoxSubOne_GLIP, RandomChoiceResize, RandomFlip_GLIP, FilterAnnotations): the far
-corner becomes the last pixel in the image as it is, then everything is scaled, then mirrored as x' = W - 1 - x, and
+corner becomes the last pixel in the original image, then everything is scaled, then mirrored as x' = W - 1 - x, and
 what is not more than one pixel wide and high is left out. Colours are never changed, nothing is cropped.
 """
 
@@ -67,7 +67,7 @@ class Augmentation:
     def chosen(
         cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
     ) -> Augmentation:
-        """The usual one, but for what a person chose. Raises UsageError where no image could have such sides."""
+        """The usual one, but for what was chosen. Raises UsageError where no image could have such sides."""
         if multiple and longer is not None:
             raise UsageError(f"--max-size {longer}: this model reads images by their area, which --size alone says")
         usual = cls.of_size((size[0], max(size[1], *sides)) if multiple and sides else size)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.annotate.engine import GroundingEngine, read_sentence
-from glip_cli.annotate.grounding import by_image, class_name, merged, tally, write_formats, write_grounding
+from glip_cli.annotate.grounding import by_image, class_name, count_captions, merged, write_formats, write_grounding
 from glip_cli.checkpoints.tagger import load_tagger
 from glip_cli.data.captions import read_captions
 from glip_cli.detector import Detector
@@ -163,7 +163,7 @@ def test_the_whole_file_by_hand(tmp_path: Path) -> None:
         {"id": 3, "image_id": 2, "bbox": [0.0, 0.0, 100.0, 50.0], "area": 5000.0, "tokens_positive": [[0, 5]],
          "score": 0.7} | common,
     ]  # fmt: skip
-    total = tally(path)
+    total = count_captions(path)
     assert (total.captions, total.grounded, total.without_phrase, total.phrases, total.found) == (4, 2, 1, 4, 2)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glip_cli.data.dataset import Category, Dataset, ImageRow
-from glip_cli.data.issues import DataIssue, Finding, Issues
+from glip_cli.data.issues import DataIssue, Issue, Issues
 from glip_cli.data.voc import read_voc
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
@@ -37,7 +37,7 @@ def written(folder: Path, files: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Dataset, list[Finding]]:
+def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Dataset, list[Issue]]:
     issues = Issues()
     return read_voc(folder, images, split, issues), issues.rows()
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from glip_cli.data.dataset import Dataset
-from glip_cli.data.issues import KEPT, STOPS, DataIssue, Finding, Issues
+from glip_cli.data.issues import KEPT, STOPS, DataIssue, Issue, Issues
 from glip_cli.data.yolo import read_yolo
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
@@ -17,7 +17,7 @@ BOX = "0.5 0.5 0.5 0.5"
 BOX_160 = [40, 40, 120, 120]
 
 
-def read(folder: Path, split: str = "train", images: Path | None = None) -> tuple[Dataset, list[Finding]]:
+def read(folder: Path, split: str = "train", images: Path | None = None) -> tuple[Dataset, list[Issue]]:
     issues = Issues()
     return read_yolo(folder / "data.yaml", images, split, issues), issues.rows()
 
@@ -28,7 +28,7 @@ def image(path: Path, size: tuple[int, int] = (160, 160)) -> Path:
     return path
 
 
-def yolo(folder: Path, labels: str | bytes, yaml: str = "names: [star]") -> tuple[Dataset, list[Finding]]:
+def yolo(folder: Path, labels: str | bytes, yaml: str = "names: [star]") -> tuple[Dataset, list[Issue]]:
     """A set of one image of 160 x 160."""
     image(folder / "images" / "a.png")
     (folder / "labels").mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glip_cli.data.issues import DataIssue, Finding, Findings
+from glip_cli.data.issues import DataIssue, Findings, Issue
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.finetune.dataset import TrainSet, read_train_set
 from tests.finetune.examples import coco, written
@@ -26,7 +26,7 @@ def read(folder: Path, **changes: Any) -> tuple[TrainSet, Findings]:
     return read_train_set(written(folder, coco(**changes)))
 
 
-def only(findings: Findings, fault: DataIssue) -> Finding:
+def only(findings: Findings, fault: DataIssue) -> Issue:
     """The one row."""
     (row,) = findings.rows
     assert (row.what, row.action) == (fault.what, fault.action)
