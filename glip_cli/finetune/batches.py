@@ -131,11 +131,11 @@ class Batches(IterableDataset[Batch]):
         matches = [match(level_sizes(pixels, self._strides), target.boxes) for target in targets]
         return Batch(pixels, ids, mask, targets, matches, tuple(row.name for row in rows), tuple(unread))
 
-    def rows(self, number: int) -> list[Row]:
+    def rows(self, number: int) -> list[BatchRow]:
         """What batch `number` of this process is made of. Raises ImageError as `batch` does."""
         return self._rows(number, [])
 
-    def _rows(self, number: int, unread: list[str]) -> list[Row]:
+    def _rows(self, number: int, unread: list[str]) -> list[BatchRow]:
         begin = (number * self.world + self.rank) * self.batch_size
         return [self._row(index, *self._item(index), unread) for index in range(begin, begin + self.batch_size)]
 

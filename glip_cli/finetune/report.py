@@ -19,8 +19,8 @@ from glip_cli.evaluation.report.charts import figure, to_markup
 from glip_cli.evaluation.report.examples import LABELLED, Drawing, Mark, draw
 from glip_cli.evaluation.report.page import Row, Section, Table, write_page
 from glip_cli.evaluation.report.sections import lead, run_sections
-from glip_cli.finetune.data.batches import Batches, Sample
-from glip_cli.finetune.data.sets import DetectionItem, TrainSet
+from glip_cli.finetune.batches import Batches, BatchRow
+from glip_cli.finetune.dataset import DetectionItem, TrainSet
 from glip_cli.finetune.metrics_log import draw_curves
 from glip_cli.finetune.validation import Check, Evaluation, ValidationRow
 from glip_cli.inference.preprocess import MEAN_BGR, STD_BGR
@@ -114,18 +114,18 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
 def first_batches(batches: Batches) -> list[Drawing]:
     """Up to 12 images, with the boxes that the network learns. Raises ImageError."""
     count = min(-(-SHOWN // batches.batch_size), batches.per_round)
-    samples = chain.from_iterable(map(batches.samples, range(count)))
-    return [_drawing(sample) for sample in list(samples)[:SHOWN]]
+    rows = chain.from_iterable(map(batches.rows, range(count)))
+    return [_drawing(row) for row in list(rows)[:SHOWN]]
 
 
-def _drawing(sample: Sample) -> Drawing:
-    view, asked = sample.view, sample.asked
+def _drawing(row: BatchRow) -> Drawing:
+    view, prompt = row.view, row.prompt
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
     pixels = (view.prepared.pixels * std + mean).round().clamp(0, 255).byte().flip(0).permute(1, 2, 0)
     marks = []
     for (x1, y1, x2, y2), i in zip(view.boxes.tolist(), view.kept.tolist(), strict=True):
-        label = ", ".join(asked.prompt.labels[label] for label in asked.positive[i])
+        label = ", ".join(prompt.prompt.labels[label] for label in prompt.positive[i])
         if label:
             marks.append(Mark((x1, y1, x2 - x1 + 1, y2 - y1 + 1), label, LABELLED))
     size = " x ".join(map(str, pixels.shape[1::-1]))
-    return draw(Image.fromarray(pixels.numpy()), marks, Path(sample.name).name, size + ", mirrored" * view.flipped)
+    return draw(Image.fromarray(pixels.numpy()), marks, Path(row.name).name, size + ", mirrored" * view.flipped)
