@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.values import spelling_of
-from glip_cli.errors import UsageError
+from glip_cli.errors import OptionError
 from glip_cli.evaluation.boxes import More, Score, only
 from glip_cli.evaluation.compare import Comparison, compare_metrics, compare_scores, row_of
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -30,13 +30,13 @@ class _Earlier:
         return (self.path if self.path.is_dir() else self.path.parent) / RESULTS
 
     def check(self, now: Mapping[str, Any], *keys: str) -> None:
-        """Raises UsageError where a fact differs from this run's."""
+        """Raises OptionError where a fact differs from this run's."""
         for key in keys:
             if self.facts.get(key) != now[key]:
                 raise self.refusal(f"{key} is {_short(self.facts.get(key))}, here it is {_short(now[key])}")
 
-    def refusal(self, why: str) -> UsageError:
-        return UsageError(f"--compare {self.path}: its {why}; compare runs of one data set and protocol")
+    def refusal(self, why: str) -> OptionError:
+        return OptionError("compare", self.path, f"its {why}; compare runs of one data set and protocol")
 
 
 def compare_with(
@@ -60,7 +60,7 @@ def compare_with(
         more: scores -> further metrics.
 
     Raises:
-        UsageError: the two are of other data sets or protocols, or have no image in common.
+        OptionError: the two are of other data sets or protocols, or have no image in common.
     """
     earlier = _Earlier(other, read_metrics(other))
     earlier.check(now, "dataset", "protocol")
@@ -94,7 +94,7 @@ def _count(earlier: _Earlier) -> int | None:
 
 
 def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, Any]) -> set[int]:
-    """The ids of the images that the other run looked at; raises UsageError where they mean others here."""
+    """The ids of the images that the other run looked at; raises OptionError where they mean others here."""
     beside = images_beside(earlier.results)
     listed = read_coco_images(beside, earlier.results) if beside else None
     if listed is None:  # an older run does not say

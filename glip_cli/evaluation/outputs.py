@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.checkpoints import registry
-from glip_cli.errors import UsageError
+from glip_cli.errors import OptionError
 from glip_cli.outputs.files import save_json
 from glip_cli.outputs.formats import COCO_RESULTS
 
@@ -49,14 +49,14 @@ def defined(share: float) -> float | None:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Raises UsageError."""
+    """Raises OptionError."""
     file = path / METRICS if path.is_dir() else path
     try:
         metrics = json.loads(file.read_bytes())
     except OSError as error:
-        raise UsageError(f"--compare {file}: {error.strerror or error}; give the metrics.json of a glip eval") from None
+        raise OptionError("compare", file, f"{error.strerror or error}; give the metrics.json of a glip eval") from None
     except ValueError:
         metrics = None
     if not isinstance(metrics, dict):
-        raise UsageError(f"--compare {file}: is no metrics.json; give that of a glip eval")
+        raise OptionError("compare", file, "is no metrics.json; give that of a glip eval")
     return metrics

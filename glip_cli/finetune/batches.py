@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from glip_cli.errors import GlipError, ImageError, UsageError
+from glip_cli.errors import DataError, GlipError, ImageError, UsageError
 from glip_cli.finetune.assign import Match, match
 from glip_cli.finetune.dataset import TrainSet
 from glip_cli.finetune.loss import Target
@@ -101,7 +101,7 @@ class Batches(IterableDataset[Batch]):
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
         self.round_length = sum(_times(len(one), weight) for one, weight in zip(sets, weights, strict=True))
         if not self.round_length:
-            raise UsageError(f"{sets[0].name}: no image is left to train on; see the table of what was dropped")
+            raise DataError(f"{sets[0].name}: no image is left to train on; see the table of what was dropped")
 
     @property
     def per_round(self) -> int:
@@ -234,7 +234,7 @@ def _times(count: int, weight: float) -> int:
 
 def _check(sets: Sequence[TrainSet | DrawnScenes], weights: Sequence[float], batch_size: int, seed: int) -> None:
     if not sets or len(sets) != len(weights):
-        raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every --train one, or none")
+        raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every set one, or none")
     wrong = [weight for weight in weights if not 0 < weight < float("inf")]
     if wrong:
         raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")

@@ -46,15 +46,16 @@ class Data:
     def __post_init__(self) -> None:
         if not self.train:
             raise UsageError(
-                "no --train: give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N (drawn scenes)"
+                "no data to train on: give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N"
             )
+        sets = counted(len(self.train), "training set")
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:
             raise OptionError("shots", self.shots, f"counts images per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
-            raise UsageError(f"{len(self.images)} --images for {len(self.train)} --train; give one, or one for each")
+            raise UsageError(f"{len(self.images)} folders of images for {sets}; give one, or one for each")
         if len(self.share) not in (0, len(self.train)):
-            raise UsageError(f"{len(self.share)} --share for {len(self.train)} --train; give one for each")
+            raise UsageError(f"{counted(len(self.share), 'share')} for {sets}; give one for each")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Data:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import OptionError
 from glip_cli.finetune.dataset import FloatBoxes
 from glip_cli.inference.preprocess import PreprocessedImage, preprocess, resized_size
 from glip_cli.prompts.sides import mentions_left_or_right
@@ -67,16 +67,14 @@ class Augmentation:
     def chosen(
         cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
     ) -> Augmentation:
-        """The usual one, but for what was chosen. Raises UsageError where no image could have such sides."""
+        """The usual one, but for what was chosen. Raises OptionError where no image could have such sides."""
         if multiple and longer is not None:
-            raise UsageError(f"--max-size {longer}: this model reads images by their area, which --size alone says")
+            raise OptionError("max_size", longer, "this model reads images by their area, which size alone says")
         usual = cls.of_size((size[0], max(size[1], *sides)) if multiple and sides else size)
         one = cls(sides or usual.sides, longer or usual.longer, multiple=multiple)
         if max(one.sides) > one.longer:
-            raise UsageError(
-                f"--size {max(one.sides)}: the shorter side, but the longer one has at most {one.longer} pixels; "
-                "raise --max-size"
-            )
+            advice = f"the shorter side, but the longer one has at most {one.longer} pixels; raise max-size"
+            raise OptionError("size", max(one.sides), advice)
         return one
 
     @property

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from glip_cli.checkpoints.load import load_model
-from glip_cli.errors import ImageError, UsageError
+from glip_cli.errors import DataError, ImageError, UsageError
 from glip_cli.finetune import loss
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.batches import Batch, Batches, feed, level_sizes, pad_ids
@@ -219,7 +219,7 @@ def test_another_image_takes_the_place_of_one_that_cannot_be_read(
 def test_what_cannot_be_meant(train_set: TrainSet, weights: list[float], size: int, seed: int) -> None:
     with pytest.raises(UsageError):
         Batches([train_set], weights, TOKENIZER, GLIP_MINI, size, seed)
-    with pytest.raises(UsageError, match="no image is left"):
+    with pytest.raises(DataError, match="no image is left"):
         stream(TrainSet("none", NAMES, (), (1, 2, 3)))
 
 

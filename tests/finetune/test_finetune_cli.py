@@ -125,14 +125,14 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
         (("--epochs", 0), "--epochs 0: give a number of at least 1"),
         (("--mode", "some"), "--mode some: there are full, head, prompt, lora"),
         (("--schedule", "auto"), "--schedule auto lowers the rates by the AP on --val, which is not given"),
-        (("--share", 1, "--share", 2), "2 --share for 1 --train; give one for each"),
+        (("--share", 1, "--share", 2), "2 shares for 1 training set; give one for each"),
         (("--init", "zero"), "--init zero: say random, or give the name or file of a model whose image side is taken"),
         (("--init", "random", "--mode", "head"), "--init random trains a new network: it goes with --mode full"),
         (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in scenes:1000"),
         (("--train", "scenes:8", "--shots", 2), "--shots 2: counts images per class; scenes:8 has no end of them"),
         (("--optimizer", "muon", "--mode", "lora"), "--optimizer muon: the other modes train few matrices"),
         (("--size", "big"), "--size big: give shorter sides in pixels, as 480,560,640"),
-        (("--images", "a", "--images", "b"), "2 --images for 1 --train; give one, or one for each"),
+        (("--images", "a", "--images", "b"), "2 folders of images for 1 training set; give one, or one for each"),
     ],
 )
 def test_flags_that_cannot_be_meant(scenes: Path, tmp_path: Path, more: tuple[object, ...], said: str) -> None:
@@ -145,7 +145,7 @@ def test_flags_that_cannot_be_meant(scenes: Path, tmp_path: Path, more: tuple[ob
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     done = runner.invoke(app, ["finetune", "-o", str(tmp_path / "out")])
     assert done.exit_code == 2
-    assert "no --train: give a COCO or grounding json" in done.stderr
+    assert "no data to train on: give a COCO or grounding json" in done.stderr
 
 
 def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:
