@@ -54,7 +54,7 @@ def measure(architecture: str, size: tuple[int, int], dtype: str, device: str, r
 def parts(model: Glip) -> Iterator[tuple[str, nn.Module]]:
     yield from (("backbone", model.backbone), ("FPN", model.fpn), ("BERT", model.text))
     kinds = {Fusion: "fusion", TextLayer: "BERT layers between", DynamicConv: "dynamic head"}
-    yield from ((kinds[type(module)], module) for module in model.modules() if type(module) in kinds)
+    yield from ((kinds[type(module)], module) for module in model.head.modules() if type(module) in kinds)
 
 
 @contextmanager

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class SkipNormal(TorchFunctionMode):
+    """Draw no normal numbers: on the meta device that imports torch's compiler, which takes a second."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_ or func is Tensor.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def init_empty(build: Callable[[], Module]) -> Module:
-    """The module that `build` makes, its parameters on the meta device, its buffers real.
-
-    `torch.device("meta")` would take away the buffers too, and a checkpoint does not hold those that the network
-    works out for itself (window positions, position ids). Here only parameters are replaced, as they are registered,
-    so their initialisation costs nothing and every buffer is what the ordinary constructor makes it.
-    """
-    thread = threading.get_ident()
-
-    def empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or threading.get_ident() != thread:
-            return None  # another thread may be building a real one
-        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-
-    handle = register_module_parameter_registration_hook(empty)  # type: ignore[arg-type]  # torch says None
-    try:
+    """The module that `build` makes, its parameters on the meta device. No network of this package has buffers."""
+    with torch.device("meta"), SkipNormal():
         return build()
-    finally:
-        handle.remove()
 
 
 def load_assign(module: Module, state: Mapping[str, Tensor]) -> Module:
-    """Give a hollow module its tensors, without a copy; evaluation mode. Keys and shapes must agree already."""
+    """Give an empty module its tensors, without a copy; evaluation mode. Keys and shapes must agree already."""
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval()

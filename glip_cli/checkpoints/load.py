@@ -2,7 +2,7 @@
 
     official .pth ─┐
     mmdet .pth    ─┼─ files.read ─ dialects.to_native ─ cached as safetensors ─┐
-    ...           ─┘                                     native safetensors  ─┴─ mapped into a hollow network
+    ...           ─┘                                     native safetensors  ─┴─ mapped into an empty network
 
 The right half alone is what every start but the first does.
 """

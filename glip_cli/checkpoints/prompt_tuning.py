@@ -29,7 +29,7 @@ def find_offset(state: Mapping[str, Tensor], config: Config, path: Path) -> dict
 
 
 def make_room(model: Glip, state: Mapping[str, Tensor]) -> Glip:
-    """Give a hollow network a place for the rows of `state`, if it has any."""
+    """Give an empty network a place for the rows of `state`, if it has any."""
     if OFFSET in state:
         model.text.offset = nn.Parameter(torch.empty_like(state[OFFSET], device="meta"))
     return model

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from glip_cli.export.forms import BlockForm, ConvForm, FusionForm, LabelForm, TextForm, as_form
-from glip_cli.model.bert import TextEncoder
+from glip_cli.model.bert import pad_offset
 from glip_cli.model.config import STRIDES, Config, GlipConfig, NanoConfig, SwinConfig
 from glip_cli.model.glip import Glip
-from glip_cli.model.head import FusionLayer, flatten
+from glip_cli.model.head import FusionLayer
 from glip_cli.model.swin import PATCH, Backbone, Stage
 
 LEVELS = tuple(range(3, 3 + len(STRIDES)))
@@ -67,13 +66,13 @@ class Step(nn.Module):
         return self.function(*inputs)
 
 
-def level_names(rounds: int, levels: int = len(STRIDES)) -> tuple[str, ...]:
-    """P3 .. P7, or as many levels as there are, after some rounds of the head."""
-    return tuple(f"p{level}.{rounds}" for level in LEVELS[:levels])
+def level_names(layers: int, levels: int = len(STRIDES)) -> tuple[str, ...]:
+    """P3 .. P7, or as many levels as there are, after some layers of the head."""
+    return tuple(f"p{level}.{layers}" for level in LEVELS[:levels])
 
 
 def map_names(config: Config) -> tuple[str, ...]:
-    """What `Glip.encode_image` gives: without fusion the rounds of the head belong to it."""
+    """What `Glip.encode_image` gives: without fusion the layers of the head belong to it."""
     return level_names(0 if config.fusion else config.head_layers, len(config.strides))
 
 
@@ -90,7 +89,7 @@ def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     yield from backbone_pieces(model)
     yield pyramid_piece(model)
     yield text_piece(model) if text is None else fixed_piece(model, text)
-    yield from (round_piece(model, number) for number in range(len(model.head.tower)))
+    yield from (layer_piece(model, number) for number in range(len(model.head.tower)))
     yield predict_piece(model)
 
 
@@ -112,13 +111,12 @@ def backbone_pieces(model: Glip) -> Iterator[Piece]:
     assert isinstance(backbone, Backbone)
     for number, layer in enumerate(backbone.layers):
         assert isinstance(layer, Stage)
-        blocks = nn.Sequential(*(as_form(block, BlockForm) for block in layer.blocks))
         if number == 0:
-            first = Step(partial(_first_stage, backbone.patch_embed, blocks), backbone.patch_embed, blocks)
+            first = Step(partial(_first_stage, backbone.patch_embed, layer), backbone.patch_embed, layer)
             yield Piece(first, ("pixels",), ("x0",), (_example(3, 32),), ({0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS},))
             continue
         norm, cells = backbone.norms[number - 1], 32 // PATCH // 2 ** (number - 1)  # cells: of x along one of C5
-        stage = Step(partial(_stage, layer.downsample, blocks, norm), layer.downsample, blocks, norm)
+        stage = Step(partial(_stage, layer, norm), layer, norm)
         example = _example(dim * 2 ** (number - 1), cells).permute(0, 2, 3, 1)
         dims = {0: BATCH, 1: cells * DOWN, 2: cells * ACROSS}
         yield Piece(stage, (f"x{number - 1}",), (f"x{number}", f"c{number + 2}"), (example,), (dims,))
@@ -134,8 +132,9 @@ def pyramid_piece(model: Glip) -> Piece:
 
 def text_piece(model: Glip) -> Piece:
     mask = _mask()
-    window = model.config.text.window
-    text = TextForm(model.text, window) if isinstance(model.text, TextEncoder) else LabelForm(model.text, window)
+    text = model.text
+    if text.offset is not None:  # a row for every token that a text may have, which changes no answer
+        text.offset = nn.Parameter(pad_offset(text.offset.detach(), model.config.text.window))
     run = Step(text, text)
     return Piece(run, ("ids", "mask"), ("hidden.0",), (torch.ones_like(mask, dtype=torch.long), mask), (TEXT, TEXT))
 
@@ -148,17 +147,15 @@ def fixed_piece(model: Glip, text: FixedText) -> Piece:
     return Piece(run, ("pixels",), ("hidden.0", "mask"), (_example(3, 32),), (dims,))
 
 
-def round_piece(model: Glip, number: int) -> Piece:
-    """One round of the head. Without fusion it reads no text."""
-    round_, config = model.head.tower[number], model.config
-    assert isinstance(round_, FusionLayer)
+def layer_piece(model: Glip, number: int) -> Piece:
+    """One layer of the head. Without fusion it reads no text."""
+    layer, config = model.head.tower[number], model.config
+    assert isinstance(layer, FusionLayer)
     maps, dims = _levels(config)
     before, after = level_names(number), level_names(number + 1)
-    conv = as_form(round_.conv, ConvForm)
-    if round_.fusion is None or round_.text is None:
-        return Piece(Step(lambda *maps: tuple(conv(list(maps))), conv), before, after, maps, dims)
-    fusion = as_form(round_.fusion, FusionForm)
-    run = Step(partial(_round, fusion, round_.text, conv), fusion, round_.text, conv)
+    if layer.fusion is None:
+        return Piece(Step(lambda *maps: tuple(layer.conv(list(maps))), layer.conv), before, after, maps, dims)
+    run = Step(partial(_fusion_layer, layer), layer)
     hidden = torch.randn(2, _mask().shape[1], config.text.hidden)
     takes, gives = (*before, f"hidden.{number}", "mask"), (*after, f"hidden.{number + 1}")
     return Piece(run, takes, gives, (*maps, hidden, _mask()), (*dims, TEXT, TEXT))
@@ -166,33 +163,26 @@ def round_piece(model: Glip, number: int) -> Piece:
 
 def predict_piece(model: Glip) -> Piece:
     maps, dims = _levels(model.config)
-    rounds = len(model.head.tower)
+    layers = len(model.head.tower)
     hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)
-    takes = (*level_names(rounds), f"hidden.{rounds if model.config.fusion else 0}")
+    takes = (*level_names(layers), f"hidden.{layers if model.config.fusion else 0}")
     run = Step(partial(_predict, model), model.head)
     return Piece(run, takes, output_names(model.config), (*maps, hidden), (*dims, TEXT))
 
 
-def _first_stage(embed: nn.Module, blocks: nn.Module, pixels: Tensor) -> Tensor:
-    return blocks(embed(pixels))
+def _first_stage(embed: nn.Module, stage: nn.Module, pixels: Tensor) -> Tensor:
+    return stage(embed(pixels))
 
 
-def _stage(downsample: nn.Module, blocks: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = blocks(downsample(x))
+def _stage(stage: nn.Module, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = stage(x)
     return x, norm(x).permute(0, 3, 1, 2)
 
 
-def _round(fusion: nn.Module, text: nn.Module, conv: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+def _fusion_layer(layer: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     *maps, hidden, mask = inputs
-    rows, hidden = fusion(flatten(maps), hidden, mask)
-    hidden = text(hidden, mask)
-    first, levels = 0, []
-    for x in maps:  # slices: of a split into sizes that may change the exporter's optimiser makes an error
-        height, width = x.shape[2:]
-        level = rows[:, first : first + height * width]
-        levels.append(level.unflatten(1, (height, width)).permute(0, 3, 1, 2))
-        first = first + height * width
-    return *conv(levels), hidden
+    maps, hidden = layer(maps, hidden, mask)
+    return *maps, hidden
 
 
 def _predict(model: Glip, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -120,8 +120,16 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
     path = cache.expanded(path)
     card, network = open_file(path)
     name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
-    told = {"tuned_for": card.prompt_tuned_labels, "labels": card.labels, "use_cls": card.use_cls}
-    return OnnxDetector(network.eval(), card.load_tokenizer(), name, "cpu", "float32", **told)  # type: ignore[arg-type]
+    return OnnxDetector(
+        network.eval(),  # type: ignore[arg-type]
+        card.load_tokenizer(),
+        name,
+        "cpu",
+        "float32",
+        prompt_tuned_labels=card.prompt_tuned_labels,
+        labels=card.labels,
+        use_cls=card.use_cls,
+    )
 
 
 def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou, nms
 
 from glip_cli.inference.postprocess import PostprocessOptions, RawDetections
+from glip_cli.model.boxes import pairwise_iou
+from glip_cli.model.torchvision_ops import nms
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.types import Detections
@@ -36,7 +37,7 @@ def _wanted(found: RawDetections, labels: int, iou: float) -> Tensor:
     negative = found.labels >= labels
     if not negative.any():
         return ~negative
-    rival = box_iou(found.boxes, found.boxes[negative]) > iou
+    rival = pairwise_iou(found.boxes, found.boxes[negative]) > iou
     beaten = rival & (found.scores[negative] > found.scores.unsqueeze(1))
     return ~negative & ~beaten.any(1)
 

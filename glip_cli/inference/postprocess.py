@@ -8,11 +8,11 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.boxes import decode
 from glip_cli.model.head import RawOutput
+from glip_cli.model.torchvision_ops import batched_nms, nms
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
 
 

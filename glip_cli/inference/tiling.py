@@ -16,11 +16,11 @@ from itertools import product
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
 from glip_cli.inference.postprocess import RawDetections
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, preprocess, resized_size
 from glip_cli.model.boxes import area
+from glip_cli.model.torchvision_ops import batched_nms, nms
 from glip_cli.options import DetectOptions
 
 Size = tuple[int, int]

@@ -17,6 +17,7 @@ from torch import Tensor
 from glip_cli.errors import DeviceError
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
+from glip_cli.model.torchvision_ops import load_operators
 
 SHAPES = 8  # of each step that are compiled
 # torch's own limits count all networks of a process together, and raise; SHAPES is the limit here
@@ -41,6 +42,7 @@ class Compiled:
 
         # what it says is that there is no GPU, wherever there is a folder of CUDA
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        load_operators(differentiable=True)  # the compiler needs their Python side
         self._encode, self._predict = _Step(encode, device), _Step(predict, device)
 
     @property

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.model.checkpointing import CheckpointedModule
+
 SLOPE = 0.1  # of every leaky ReLU
 STEM = 32  # channels of the first convolution
 DEPTHS = (1, 2, 2, 3)  # partial blocks of each stage; each stage doubles the channels
@@ -41,7 +43,7 @@ class PartialBlock(nn.Module):
         return torch.cat((self.second(x), x), dim=1)
 
 
-class Stage(nn.Module):
+class CspStage(CheckpointedModule):
     """[B, C, h, w] -> [B, 2C, h / stride, w / stride]."""
 
     def __init__(self, channels: int, depth: int, stride: int):
@@ -59,7 +61,9 @@ class CspBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = Conv(3, STEM, stride=2)
-        self.layers = nn.ModuleList(Stage(STEM * 2**i, depth, stride=2 if i else 1) for i, depth in enumerate(DEPTHS))
+        self.layers = nn.ModuleList(
+            CspStage(STEM * 2**i, depth, stride=2 if i else 1) for i, depth in enumerate(DEPTHS)
+        )
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], BGR -> C3, C4, C5 of 128, 256 and 512 channels, at strides 8, 16, 32."""

@@ -1,4 +1,4 @@
-"""One round of the dynamic head (arXiv 2106.08322): across levels, across space, across channels."""
+"""One layer of the dynamic head (arXiv 2106.08322): across levels, across space, across channels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DynamicRelu(nn.Module):
 class DynamicConv(nn.Module):
     """Each level hears itself and its neighbours through deformable convolutions, weighed per image.
 
-    One offset map per level serves all three. All levels read the round's *input*.
+    One offset map per level serves all three. All levels read the layer's *input*.
     """
 
     def __init__(self, channels: int):
@@ -56,7 +56,7 @@ class DynamicConv(nn.Module):
 
     def _level(self, maps: list[Tensor], i: int) -> Tensor:
         x = maps[i]
-        # the re-read below is of memory: make it plain NCHW
+        # reinterpret_offsets reads memory: make it plain NCHW
         geometry = self.offset(x).contiguous()
         offset, mask = geometry[:, : 2 * TAPS], geometry[:, 2 * TAPS :].sigmoid()
         heard = [self._branch(1, x, offset, mask)]

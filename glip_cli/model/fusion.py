@@ -62,11 +62,11 @@ class Fusion(nn.Module):
         v_BNC, l_BTL = self.norm_v(v), self.norm_l(l)
         key_BMC, bias_BM = self._keys(l_BTL)  # M = H*T
         values_BCM = self._values(l_BTL).transpose(1, 2)
-        bias_BC = self.out_v_proj.bias.expand(len(v), -1)
+        bias_BC = self.out_v_proj.bias.expand(v.shape[0], -1)
         precise = torch.promote_types(v.dtype, torch.float32)  # of what is summed over all positions
         pads_B11T = torch.zeros_like(mask, dtype=precise).masked_fill(~mask, float("-inf"))[:, None, None]
         towards_image, towards_text = [], OnlineSoftmax.empty(key_BMC.to(precise))
-        for part_BPC in v_BNC.split(self._rows_at_once(v_BNC, mask), dim=1):
+        for part_BPC in self._parts(v_BNC, mask):
             scores_BPM = batched_linear(part_BPC, key_BMC, bias_BM).to(precise).clamp(-CLAMP, CLAMP)
             attention_BPHT = (scores_BPM.unflatten(2, (self.heads, -1)) + pads_B11T).softmax(-1)
             attention_BPM = self._drop(attention_BPHT).flatten(2).to(v_BNC.dtype)
@@ -78,12 +78,12 @@ class Fusion(nn.Module):
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
 
-    def _rows_at_once(self, v_BNC: Tensor, mask: Tensor) -> int:
-        """Positions whose scores stay in a processor's cache, and do not fill a GPU."""
+    def _parts(self, v_BNC: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Positions [B, P, C] whose scores stay in a processor's cache, and do not fill a GPU."""
         if v_BNC.is_cpu and torch.compiler.is_compiling():
-            return v_BNC.shape[1]  # a compiler joins the steps by itself
+            return (v_BNC,)  # a compiler joins the steps by itself
         cells = CPU_CELLS if v_BNC.is_cpu else GPU_CELLS
-        return max(1, cells // (mask.numel() * self.heads))
+        return v_BNC.split(max(1, cells // (mask.numel() * self.heads)), dim=1)
 
     def _split(self, x_BTE: Tensor) -> Tensor:
         """[B, T, H*D] -> [B, H, T, D]."""
@@ -104,7 +104,7 @@ class Fusion(nn.Module):
     def _to_text(self, taken: OnlineSoftmax, dtype: torch.dtype) -> Tensor:
         """What each token takes from the positions: [B, T, L]."""
         pooled_BHTC = (taken.rows / taken.total).to(dtype).unflatten(1, (self.heads, -1))
-        share_BHT1 = (taken.kept / taken.total).to(dtype).unflatten(1, (self.heads, -1))  # 1 but for dropout
+        share_BHT1 = (taken.kept_total / taken.total).to(dtype).unflatten(1, (self.heads, -1))  # 1 but for dropout
         weight_HDC = self.values_v_proj.weight.unflatten(0, (self.heads, self.width))
         bias_H1D = self.values_v_proj.bias.view(self.heads, 1, self.width)
         taken_BHTD = pooled_BHTC @ weight_HDC.transpose(1, 2) + share_BHT1 * bias_H1D
@@ -116,14 +116,15 @@ class OnlineSoftmax:
     """A softmax over positions of which only some have been seen (the online softmax, arXiv 1805.02867).
 
     Attributes:
-        top: [B, 1, M] the largest score so far; the exponentials are of scores less this.
-        total: [B, M, 1] the sum of the exponentials; kept: of those that dropout kept.
-        rows: [B, M, C] the positions' rows, weighed by their exponentials.
+        running_max: [B, 1, M] the largest score so far; the exponentials are of scores less this.
+        total: [B, M, 1] the sum of the exponentials.
+        kept_total: [B, M, 1] the same of those that dropout kept.
+        rows: [B, M, C] the positions' rows, weighted by their exponentials.
     """
 
-    top: Tensor
+    running_max: Tensor
     total: Tensor
-    kept: Tensor
+    kept_total: Tensor
     rows: Tensor
 
     @classmethod
@@ -133,18 +134,18 @@ class OnlineSoftmax:
 
     def update(self, scores_BPM: Tensor, rows_BPC: Tensor, drop: Callable[[Tensor], Tensor]) -> OnlineSoftmax:
         """With some more positions."""
-        top = torch.maximum(self.top, scores_BPM.amax(1, keepdim=True)).detach()  # it cancels: it has no gradient
-        before = (self.top - top).exp().transpose(1, 2)
-        weights = (scores_BPM - top).exp()
+        running_max = torch.maximum(self.running_max, scores_BPM.amax(1, keepdim=True)).detach()  # it cancels out
+        before = (self.running_max - running_max).exp().transpose(1, 2)
+        weights = (scores_BPM - running_max).exp()
         kept = drop(weights)
         return OnlineSoftmax(
-            top,
+            running_max,
             self.total * before + weights.sum(1).unsqueeze(-1),
-            self.kept * before + kept.sum(1).unsqueeze(-1),
+            self.kept_total * before + kept.sum(1).unsqueeze(-1),
             self.rows * before + _gather(kept.to(rows_BPC.dtype), rows_BPC),
         )
 
 
 def _gather(weights_BPM: Tensor, rows_BPC: Tensor) -> Tensor:
-    """Weighed sums of rows: [B, M, C]."""
+    """Weighted sums of rows: [B, M, C]."""
     return batched_linear(weights_BPM.transpose(1, 2), rows_BPC.transpose(1, 2))

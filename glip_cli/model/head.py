@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_cli.model.bert import TextLayer
+from glip_cli.model.checkpointing import CheckpointedModule
 from glip_cli.model.config import STRIDES, GlipConfig
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import CLAMP, Fusion
@@ -18,7 +19,7 @@ from glip_cli.model.onednn_linear import batched_linear, linear
 
 @dataclass(frozen=True)
 class RawOutput:
-    """What the network says, before any threshold. Locations run level by level (P3 first), row by row.
+    """The network's output, before any threshold. Locations run level by level (P3 first), row by row.
 
     Attributes:
         logits: [B, N, T], location x token; columns of text padding mean nothing.
@@ -46,12 +47,15 @@ def flatten(maps: list[Tensor]) -> Tensor:
 
 def unflatten(rows: Tensor, sizes: tuple[tuple[int, int], ...]) -> list[Tensor]:
     """Rows [B, N, C] -> [B, C, h, w] per level, in channels_last memory."""
-    levels = rows.split([h * w for h, w in sizes], dim=1)
-    return [level.unflatten(1, size).permute(0, 3, 1, 2) for level, size in zip(levels, sizes, strict=True)]
+    levels, first = [], 0
+    for h, w in sizes:  # slices: torch's ONNX exporter fails at a split into sizes that may change
+        levels.append(rows[:, first : first + h * w].unflatten(1, (h, w)).permute(0, 3, 1, 2))
+        first = first + h * w
+    return levels
 
 
 def precise(x: Tensor) -> Tensor:
-    """In float32, or as it is where that is wider."""
+    """In float32, or in its own dtype where that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -60,7 +64,7 @@ def precise_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-class FusionLayer(nn.Module):
+class FusionLayer(CheckpointedModule):
     """Fusion, a BERT layer, a dynamic convolution; without fusion only the last."""
 
     def __init__(self, config: GlipConfig):
@@ -104,20 +108,20 @@ class Head(nn.Module):
         return self.predict(*self.encode(maps, hidden, mask))
 
     def encode(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
-        """As `forward` -> P3 .. P7 and text features, as they are after the last round."""
-        for round_ in self.tower:
-            maps, hidden = round_(maps, hidden, mask)
+        """As `forward` -> P3 .. P7 and text features after the last layer."""
+        for layer in self.tower:
+            maps, hidden = layer(maps, hidden, mask)
         return maps, hidden
 
     def encode_without_text(self, maps: list[Tensor]) -> list[Tensor]:
-        """As `fuse`, of a tower that reads no text."""
-        for round_ in self.tower:
-            assert isinstance(round_, FusionLayer)
-            maps = round_.conv(maps)
+        """As `encode`, of a tower that reads no text."""
+        for layer in self.tower:
+            assert isinstance(layer, FusionLayer)
+            maps = layer.conv(maps)
         return maps
 
     def predict(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
-        """What `fuse` gave -> RawOutput, in float32 at least.
+        """Outputs of `encode` -> RawOutput, in float32 at least.
 
         These products are small, and bfloat16 would round a logit of 2 by 0.008 and a side of P7's boxes by pixels.
         """

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.model.bert import add_offset
 from glip_cli.model.config import ANCHOR_SCALE, DELTA_SCALE, NanoConfig
 from glip_cli.model.csp import Conv
 from glip_cli.model.head import RawOutput, flatten, precise, precise_linear
@@ -57,8 +58,7 @@ class LabelEncoder(nn.Module):
         """
         is_concept = (ids >= self.first) & mask
         rows = self.concepts((ids - self.first).clamp(min=0)) + self.projection(self._mean_pieces(ids, mask))
-        if self.offset is not None:
-            rows = rows + F.pad(self.offset[: ids.shape[1]], (0, 0, 0, max(0, ids.shape[1] - len(self.offset))))
+        rows = add_offset(rows, self.offset)
         never = F.pad(rows.new_full((self.levels,), NEVER), (rows.shape[-1] - self.levels, 0))
         return torch.where(is_concept.unsqueeze(-1), rows, never)
 
@@ -90,11 +90,11 @@ class NanoHead(nn.Module):
         return [conv(x) for conv, x in zip(self.tower, maps, strict=True)]
 
     def encode(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
-        """As `rounds`; the text stays what it was."""
+        """As `encode_without_text`; the text features are not changed."""
         return self.encode_without_text(maps), hidden
 
     def predict(self, maps: list[Tensor], hidden: Tensor) -> RawOutput:
-        """What `rounds` gave, text features [B, T, L] -> RawOutput without centerness, in float32 at least."""
+        """Outputs of `encode`, text features [B, T, L] -> RawOutput without centerness, in float32 at least."""
         vectors, biases = precise(hidden).split((hidden.shape[-1] - len(maps), len(maps)), dim=-1)
         levels = [precise(flatten([x])) for x in maps]
         logits = [

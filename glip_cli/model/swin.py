@@ -1,7 +1,8 @@
-"""Image -> five feature maps: timm's Swin blocks in GLIP's order of work, then a feature pyramid.
+"""Image -> five feature maps: Swin Transformer (arXiv 2103.14030) in GLIP's order of work, then a feature pyramid.
 
-Unusual here: each of the three outputs has a LayerNorm of its own, which the next stage does not see; windows are
-padded before they are shifted and keep their full size on small maps (as mmdet's swin.py); P6 grows from the P5 output.
+Different from timm's: each of the three outputs has a LayerNorm of its own, which the next stage does not see; maps are
+padded to whole windows before they are shifted, and windows keep their full size on small maps (as mmdet's swin.py).
+Parameters have timm's names.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
-from timm.layers import PatchEmbed
-from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
+from glip_cli.model.checkpointing import CheckpointedModule
 from glip_cli.model.chunked import ROWS, map_chunks
 from glip_cli.model.config import SwinConfig
 from glip_cli.model.onednn_linear import run
@@ -22,105 +22,154 @@ PATCH = 4  # pixels per cell of the first stage
 MASK_VALUE = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
 
 
-class WindowBlock(SwinTransformerBlock):
-    """timm's block, padding first and rolling afterwards; timm does it the other way round.
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, whole images of a batch skip the residual branch."""
 
-    The two agree only where a map is divisible by the window, and the released weights were trained this way. A
-    window is never shrunk and odd blocks always shift, also on a map smaller than the window.
-    """
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] -> [B, ...]."""
+        if self.rate == 0 or not self.training:
+            return x
+        kept = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
+        return x * kept.div_(1 - self.rate)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention within windows, with a learned bias for each relative position of two cells."""
+
+    def __init__(self, dim: int, heads: int, window: int):
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """[windows, cells, C], bias [windows or 1, heads, cells, cells] -> [windows, cells, C]."""
+        qkv = run(self.qkv, x).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return run(self.proj, y.transpose(1, 2).flatten(2))
+
+    def bias(self) -> Tensor:
+        """Of each pair of cells of a window: [heads, cells, cells]."""
+        side = torch.arange(self.window, device=self.relative_position_bias_table.device)
+        y, x = side.repeat_interleave(self.window), side.repeat(self.window)
+        dy, dx = (c.unsqueeze(1) - c.unsqueeze(0) + self.window - 1 for c in (y, x))
+        index = dy * (2 * self.window - 1) + dx
+        return self.relative_position_bias_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return run(self.fc2, F.gelu(run(self.fc1, x)))
+
+
+class SwinBlock(CheckpointedModule):
+    """Window attention and an MLP, each behind a LayerNorm. Every second block shifts its windows by half a window."""
+
+    def __init__(self, dim: int, heads: int, window: int, shifted: bool, drop_path: float = 0.0):
+        super().__init__()
+        self.window, self.shift = window, window // 2 if shifted else 0
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, heads, window)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim)
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H, W, C]."""
-        x = x + self.drop_path1(self._attn(self.norm1(x)))
-        widened = map_chunks(lambda rows: self._widen(self.norm2(rows)), x.flatten(0, 2))
-        return x + self.drop_path2(widened.view_as(x))
+        x = x + self.drop_path(self._attend(self.norm1(x)))
+        y = map_chunks(lambda rows: self.mlp(self.norm2(rows)), x.flatten(0, 2))
+        return x + self.drop_path(y.view_as(x))
 
-    def _widen(self, x: Tensor) -> Tensor:
-        """The MLP of rows [n, C]; timm's has no dropout unless it is asked for."""
-        return run(self.mlp.fc2, self.mlp.act(run(self.mlp.fc1, x)))
-
-    def _attn(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] -> [B, H, W, C]."""
+    def _attend(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] -> [B, H, W, C]; the map is padded to whole windows, then shifted."""
         batch, height, width, channels = x.shape
-        x = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
-        places, kinds = self._windows(batch, x.shape[1], x.shape[2], x.device)
-        bias = self._bias(x)
-        rows = x.flatten(0, 2)
-        # index_select, as the gradient of bias[kind] is summed in an order that changes from run to run
-        attended = map_chunks(
-            lambda place, kind: self._attend(
-                rows[place.flatten()].view(*place.shape, channels), bias.index_select(0, kind)
-            ),
-            places,
-            kinds,
-            rows=ROWS // self.window_area,
-        )
-        back = torch.empty_like(places.flatten()).scatter_(
-            0, places.flatten(), torch.arange(len(rows), device=x.device)
-        )
-        back = back.view(batch, *x.shape[1:3])[:, :height, :width]
-        return attended.flatten(0, 1)[back.flatten()].view(batch, height, width, channels)
+        side = self.window
+        # ceiling by a division alone: torch's exporter reasons about every size, and remainders cost it minutes
+        down, right = (height + side - 1) // side, (width + side - 1) // side
+        x = F.pad(x, (0, 0, 0, right * side - width, 0, down * side - height))
+        if self.shift:
+            x = torch.roll(x, (-self.shift, -self.shift), dims=(1, 2))
+        windows = x.reshape(batch, down, side, right, side, channels).transpose(2, 3)
+        windows = windows.reshape(-1, side * side, channels)
+        attended = self._attend_within(windows, batch, down, right)
+        x = attended.view(batch, down, right, side, side, channels).transpose(2, 3)
+        x = x.reshape(batch, down * side, right * side, channels)
+        if self.shift:
+            x = torch.roll(x, (self.shift, self.shift), dims=(1, 2))
+        return x[:, :height, :width]
 
-    def _windows(self, batch: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The windows of padded maps [B, height, width], shifted where this block shifts.
+    def _attend_within(self, windows: Tensor, batch: int, down: int, right: int) -> Tensor:
+        """[windows, cells, C] -> [windows, cells, C], some windows at a time."""
+        rows, bias = ROWS // self.window**2, self.attn.bias()
+        if not self.shift:
+            return map_chunks(lambda part: self.attn(part, bias.unsqueeze(0)), windows, rows=rows)
+        bias = bias + self._masks(windows)
+        last_row = (torch.arange(down, device=windows.device) == down - 1).long() * 2
+        last_column = (torch.arange(right, device=windows.device) == right - 1).long()
+        kinds = (last_row.unsqueeze(1) + last_column).expand(batch, down, right).reshape(-1)
+        # index_select, as the gradient of bias[kinds] is summed in an order that changes from run to run
+        return map_chunks(lambda part, kind: self.attn(part, bias.index_select(0, kind)), windows, kinds, rows=rows)
 
-        Returns:
-            places: int64 [windows, cells of a window], rows of the flattened maps.
-            kinds: int64 [windows], which of the four masks of `_bias` a window has.
+    def _masks(self, x: Tensor) -> Tensor:
+        """-100 between cells of a shifted window that are not neighbours in the image: [4, 1, cells, cells].
+
+        Of windows in the midst of the map (0), in its last column (1), in its last row (2) and in both (3).
         """
-        places = torch.arange(batch * height * width, device=device).view(batch, height, width)
-        down, right = height // self.window_size[0], width // self.window_size[1]
-        kinds = torch.zeros(batch, down, right, dtype=torch.long, device=device)
-        if any(self.shift_size):
-            places = torch.roll(places, (-self.shift_size[0], -self.shift_size[1]), dims=(1, 2))
-            kinds[:, -1] += 2
-            kinds[:, :, -1] += 1
-        windows = places.unflatten(2, (right, -1)).unflatten(1, (down, -1)).transpose(2, 3)
-        return windows.flatten(0, 2).flatten(1), kinds.flatten()
-
-    def _bias(self, x: Tensor) -> Tensor:
-        """What is added to a window's scores, [4, heads, cells, cells].
-
-        Positions relative to each other; and in shifted windows of the last column (1), the last row (2) or both (3)
-        -100 between cells that are not neighbours in the image.
-        """
-        index = self.attn.relative_position_index.flatten()
-        relative = self.attn.relative_position_bias_table[index].view(self.window_area, self.window_area, -1)
-        down, right = (torch.arange(side, device=x.device) for side in self.window_size)
-        below = (down >= self.window_size[0] - self.shift_size[0]).repeat_interleave(self.window_size[1])
-        beyond = (right >= self.window_size[1] - self.shift_size[1]).repeat(self.window_size[0])
-        rows, columns = (side.unsqueeze(0) != side.unsqueeze(1) for side in (below, beyond))
+        beyond = torch.arange(self.window, device=x.device) >= self.window - self.shift
+        below, right = beyond.repeat_interleave(self.window), beyond.repeat(self.window)
+        rows, columns = (side.unsqueeze(0) != side.unsqueeze(1) for side in (below, right))
         apart = torch.stack((torch.zeros_like(rows), columns, rows, rows | columns))
-        return relative.permute(2, 0, 1) + MASK_VALUE * apart.unsqueeze(1).to(x.dtype)
+        return MASK_VALUE * apart.unsqueeze(1).to(x.dtype)
 
-    def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Within each window: [windows, cells, C], bias [windows, heads, cells, cells] -> [windows, cells, C]."""
-        qkv = run(self.attn.qkv, x).unflatten(2, (3, self.attn.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        heard = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        return run(self.attn.proj, heard.transpose(1, 2).flatten(2))
+
+class PatchEmbed(nn.Module):
+    """[B, 3, H, W] -> [B, H/4, W/4, C]."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C]: four cells side by side, normalised and projected."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        down, right = (height + 1) // 2, (width + 1) // 2
+        x = F.pad(x, (0, 0, 0, 2 * right - width, 0, 2 * down - height))
+        x = x.reshape(batch, down, 2, right, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
+        return self.reduction(self.norm(x))
 
 
 class Stage(nn.Module):
     """Patch merging (but for the first stage), then blocks that alternately shift their windows."""
 
-    def __init__(self, dim: int, depth: int, heads: int, window: int, drop_path: list[float], merge: bool):
+    def __init__(self, dim: int, heads: int, window: int, drop_path: list[float], merge: bool):
         super().__init__()
-        self.downsample = PatchMerging(dim // 2, dim) if merge else nn.Identity()
+        self.downsample = PatchMerging(dim // 2) if merge else nn.Identity()
         self.blocks = nn.Sequential(
-            *(
-                WindowBlock(
-                    dim,
-                    input_resolution=(window, window),  # read by timm only for masks, which are made per call here
-                    num_heads=heads,
-                    window_size=window,
-                    shift_size=window // 2 if i % 2 else 0,
-                    always_partition=True,
-                    dynamic_mask=True,
-                    drop_path=drop_path[i],
-                )
-                for i in range(depth)
-            )
+            *(SwinBlock(dim, heads, window, i % 2 == 1, rate) for i, rate in enumerate(drop_path))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,7 +178,7 @@ class Stage(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Swin Transformer (arXiv 2103.14030); C3, C4 and C5 come out, each through its own LayerNorm."""
+    """Swin Transformer; C3, C4 and C5 come out, each through its own LayerNorm."""
 
     def __init__(self, config: SwinConfig):
         super().__init__()
@@ -137,19 +186,15 @@ class Backbone(nn.Module):
         last_block = sum(config.depths) - 1
         rates = [config.drop_path * i / last_block for i in range(last_block + 1)]
         bounds = pairwise(accumulate(config.depths, initial=0))
-        self.patch_embed = PatchEmbed(
-            None, PATCH, embed_dim=dims[0], norm_layer=nn.LayerNorm, flatten=False, output_fmt="NHWC"
-        )
+        self.patch_embed = PatchEmbed(dims[0])
         self.layers = nn.ModuleList(
-            Stage(dim, depth, heads, config.window, rates[first:last], merge=i > 0)
-            for i, (dim, depth, heads, (first, last)) in enumerate(
-                zip(dims, config.depths, config.heads, bounds, strict=True)
-            )
+            Stage(dim, heads, config.window, rates[first:last], merge=i > 0)
+            for i, (dim, heads, (first, last)) in enumerate(zip(dims, config.heads, bounds, strict=True))
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[1:])
         self.apply(init_weights)
         # a cell of padding must not be exactly zero: each LayerNorm would multiply its gradient by 1 / sqrt(eps)
-        nn.init.normal_(self.patch_embed.proj.bias, std=0.02)
+        nn.init.normal_(self.patch_embed.proj.bias, std=0.02)  # type: ignore[arg-type]  # there is one
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W], H and W divisible by 32 -> C3, C4, C5 as [B, C, h, w], strides 8, 16, 32."""

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
+from torchvision.ops import batched_nms as torchvisions_nms
 from torchvision.ops import box_iou, generalized_box_iou
 
 from glip_cli.model.boxes import anchors, decode, giou, pairwise_iou
+from glip_cli.model.torchvision_ops import batched_nms
 
 
 def random_boxes(seed: int, count: int) -> Tensor:
@@ -42,6 +45,16 @@ def test_overlaps_agree_with_torchvision(seed: int, n: int, m: int) -> None:
     a, b = random_boxes(seed, n), random_boxes(seed + 1, m)
     assert_close(pairwise_iou(a, b), box_iou(a, b))
     assert_close(giou(a, b[:1].expand(n, 4)), generalized_box_iou(a, b[:1])[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, 1, 200, 1000, 1001])
+def test_nms_per_label_is_torchvisions(n: int) -> None:
+    """Also where labels take turns, beyond 1000 boxes."""
+    boxes, scores = random_boxes(n, n), torch.rand(n, generator=torch.Generator().manual_seed(n))
+    labels = torch.arange(n) % 7
+    kept = batched_nms(boxes, scores, labels, 0.5)
+    assert_close(kept, torchvisions_nms(boxes, scores, labels, 0.5), rtol=0, atol=0)
+    assert n < 200 or 7 < len(kept) < n
 
 
 def test_plus_one_counts_the_last_pixel() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision  # noqa: F401  # the shapes of its operators' outputs, for fake tensors
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.testing import assert_close

@@ -8,17 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 from torch.testing import assert_close
+from transformers import BertConfig, BertModel
 
 from glip_cli.model import chunked, deform, fusion, swin
-from glip_cli.model.config import ARCHITECTURES, FusionConfig
+from glip_cli.model.bert import Bert
+from glip_cli.model.config import ARCHITECTURES, FusionConfig, TextConfig
 from glip_cli.model.deform import deform_conv, reinterpret_offsets
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.fusion import Fusion, OnlineSoftmax
 from glip_cli.model.glip import Glip
-from glip_cli.model.swin import WindowBlock
+from glip_cli.model.swin import SwinBlock
 from tests.model import textbook
 
 # float64: what is left between two orders of the same operations
@@ -89,8 +90,7 @@ def test_fusion_with_dropout_keeps_the_bias_exact() -> None:
 def test_window_block(shift: int, seed: int, batch: int, height: int, width: int) -> None:
     """Also on maps smaller than a window; and timm's own block where its other order of work makes no difference."""
     torch.manual_seed(seed)
-    how = {"input_resolution": (5, 5), "num_heads": 2, "window_size": 5, "shift_size": shift}
-    module = WindowBlock(8, **how, always_partition=True, dynamic_mask=True).double().eval()
+    module = SwinBlock(8, heads=2, window=5, shifted=shift > 0).double().eval()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = leaf(batch, height, width, 8)
@@ -99,9 +99,43 @@ def test_window_block(shift: int, seed: int, batch: int, height: int, width: int
     leaves = [x, *module.parameters()]
     assert_close(gradients([mine], leaves), gradients([expected], leaves), **EXACT)
     if height % 5 == width % 5 == 0:
-        theirs = SwinTransformerBlock(8, **how, always_partition=True, dynamic_mask=True).double().eval()
+        theirs = textbook.timm_block(module)
         theirs.load_state_dict(module.state_dict())
         assert_close(mine, theirs(x), **EXACT)
+
+
+@pytest.fixture(scope="module")
+def berts() -> tuple[Bert, BertModel]:
+    """Two layers of ours and of transformers', with the same weights, dropout included."""
+    torch.manual_seed(0)
+    ours = Bert(TextConfig(vocab_size=40, hidden=24, layers=2, heads=3, intermediate=50, positions=20)).double()
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    sizes = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+             "intermediate_size": 50, "max_position_embeddings": 20}  # fmt: skip
+    theirs = BertModel(BertConfig(**sizes, attn_implementation="sdpa"), add_pooling_layer=False).double()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("training", [False, True])
+@quick
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 20))
+def test_bert_is_that_of_transformers(
+    berts: tuple[Bert, BertModel], training: bool, seed: int, batch: int, tokens: int
+) -> None:
+    torch.manual_seed(seed)
+    ids = torch.randint(40, (batch, tokens))
+    mask = torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1))
+    outputs, slopes = [], []
+    for model in berts:
+        model.train(training)
+        torch.manual_seed(seed)
+        hidden = model(ids, mask) if isinstance(model, Bert) else model(ids, mask.long()).last_hidden_state
+        outputs.append(hidden[mask])
+        slopes.append(gradients([outputs[-1]], [p for _, p in sorted(model.named_parameters())]))
+    assert_close(*outputs, **EXACT)
+    assert_close(*slopes, **EXACT)
 
 
 def test_the_whole_network() -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import window_partition, window_reverse
+from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor
+from torch.func import functional_call
 from torchvision.ops import deform_conv2d
 
 from glip_cli.model.dyhead import DynamicConv, hard_sigmoid
 from glip_cli.model.fusion import Fusion
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput, flatten, unflatten
-from glip_cli.model.swin import Backbone, WindowBlock
+from glip_cli.model.swin import Backbone, SwinBlock
 
 
 def network(model: Glip, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:
@@ -43,16 +44,27 @@ def backbone(module: Backbone, pixels: Tensor) -> list[Tensor]:
     return outputs
 
 
-def window_block(block: WindowBlock, x: Tensor) -> Tensor:
-    """Mmdetection's order of work: pad, roll, cut into windows, attend, put together, roll back, cut off."""
-    window, shift = block.window_size, block.shift_size
+def timm_block(block: SwinBlock) -> SwinTransformerBlock:
+    """Timm's block of the same sizes, float64, with weights of its own."""
+    side = block.window
+    return SwinTransformerBlock(
+        block.norm1.normalized_shape[0], (side, side), block.attn.heads, window_size=side, shift_size=block.shift,
+        always_partition=True, dynamic_mask=True,
+    ).double().eval()  # fmt: skip
+
+
+def window_block(block: SwinBlock, x: Tensor) -> Tensor:
+    """Mmdetection's order of work: pad, roll, cut into windows, attend (by timm), put together, roll back, cut off."""
+    timms = timm_block(block).to(x.dtype)
+    window, shift = timms.window_size, timms.shift_size
     height, width = x.shape[1:3]
     y = F.pad(block.norm1(x), (0, 0, 0, -width % window[1], 0, -height % window[0]))
     padded = y.shape[1:3]
     if any(shift):
         y = torch.roll(y, (-shift[0], -shift[1]), dims=(1, 2))
     windows = window_partition(y, window).flatten(1, 2)
-    y = block.attn(windows, mask=block.get_attn_mask(y)).unflatten(1, window)
+    weights = dict(block.attn.named_parameters())
+    y = functional_call(timms.attn, weights, (windows,), {"mask": timms.get_attn_mask(y)}).unflatten(1, window)
     y = window_reverse(y, window, *padded)
     if any(shift):
         y = torch.roll(y, shift, dims=(1, 2))
