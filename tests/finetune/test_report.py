@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from glip_cli.evaluation.report.examples import Drawing
-from glip_cli.finetune.data.batches import Batches
-from glip_cli.finetune.data.sets import GroundingItem, TrainSet
+from glip_cli.finetune.batches import Batches
+from glip_cli.finetune.dataset import GroundingItem, TrainSet
 from glip_cli.finetune.report import TrainingReport, first_batches
 from glip_cli.model.config import GLIP_MINI
 from tests.finetune.examples import detection_set, mini_tokenizer
