@@ -195,7 +195,7 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
             runs[one.name] = run
     if len(runs) == len(there):  # else another process ends last, and writes
         facts = {"model": session.detector.name, "benchmark": f"ODinW-{which}, split {asked.split}", **failed_in(runs)}
-        table = odinw_table(runs, sets, which, session.model_name)
+        table = odinw_table({name: run.metrics["AP"] for name, run in runs.items()}, sets, which, session.model_name)
         show_facts(facts)
         show_rows(table)
         files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)

@@ -98,35 +98,6 @@ class PublishedAP:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class MeanRow:
-    """One line of a benchmark's table; `AP` is None where it was not measured, or nothing was there to be found."""
-
-    name: str
-    title: str
-    AP: float | None
-
-
-@dataclass(frozen=True)
-class MeanTable:
-    """A benchmark's table, and the plain mean over the sets that were measured (None if none was)."""
-
-    rows: tuple[MeanRow, ...]
-    average: float | None
-
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Titles of the sets that the average leaves out."""
-        return tuple(row.title for row in self.rows if row.AP is None)
-
-    @property
-    def caption(self) -> str:
-        """One line for people: over how many sets the average is, and which are absent."""
-        measured = len(self.rows) - len(self.absent)
-        absent = f"; absent: {', '.join(self.absent)}" if self.absent else ""
-        return f"average over {measured} of {len(self.rows)} sets{absent}"
-
-
 def odinw_sets(which: int) -> tuple[OdinwSet, ...]:
     """The sets of ODinW-13 (bare names) or ODinW-35 (manual prompts), in the order of the official list.
 
@@ -166,18 +137,6 @@ def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
     return OdinwPrompt(prompt, category_ids, tuple(sorted(set(dataset.category_ids) - set(category_ids))))
 
 
-def mean_table(scores: Mapping[str, float], sets: Sequence[OdinwSet]) -> MeanTable:
-    """The table of a benchmark from the AP of each set's name, in whatever unit.
-
-    An AP below zero (COCO's sign for "no box to be found") counts as absent. Raises ValueError for a name that is
-    none of `sets`.
-    """
-    _check_names(scores, sets)
-    found = {name: score for name, score in scores.items() if score >= 0}
-    rows = tuple(MeanRow(one.name, one.title, found.get(one.name)) for one in sets)
-    return MeanTable(rows, sum(found.values()) / len(found) if found else None)
-
-
 def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
 
@@ -185,7 +144,7 @@ def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, Any]]]) -> di
     ValueError for a name that is no set's.
     """
     sets = odinw_sets(35)
-    _check_names(results_by_set, sets)
+    check_names(results_by_set, sets)
     keys = ("image_id", "category_id", "bbox", "score")
     return {
         one.name: [{key: result[key] for key in keys} for result in results_by_set[one.name]]
@@ -215,7 +174,8 @@ def _circumstances(table: Mapping[str, Any]) -> tuple[str, str, str]:
     return table["source"], table["prompts"], table.get("note", "")
 
 
-def _check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
+def check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
+    """Raises ValueError for a name that is none of `sets`."""
     unknown = [name for name in named if name not in {one.name for one in sets}]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is none of the {len(sets)} sets")

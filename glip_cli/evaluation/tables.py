@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glip_cli.evaluation.flickr30k import Recalls
-from glip_cli.evaluation.odinw import MeanRow, OdinwSet, PublishedAP, evalai_json, mean_table, odinw_sets, published
+from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, check_names, evalai_json, odinw_sets, published
 from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_metrics
 from glip_cli.evaluation.report.page import Row, Table, write_table_report
 from glip_cli.evaluation.run import BoxRun
@@ -15,18 +15,27 @@ from glip_cli.outputs.files import save_json
 EVALAI = "evalai.json"
 
 
-def odinw_table(runs: Mapping[str, BoxRun], sets: tuple[OdinwSet, ...], which: int, model: str) -> Table:
-    """One row per set, the measured AP beside the published one, and the average over the sets that were measured."""
-    table = mean_table({name: run.metrics["AP"] for name, run in runs.items()}, sets)
-    rows = [_row(row, row.name in runs, first(published(model, which, row.name))) for row in table.rows]
-    rows.append(Row(("average", table.average, first(published(model, which)))))
-    return Table(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), table.caption)
+def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: int, model: str) -> Table:
+    """One row per set, the measured AP beside the published one, and the mean over the sets that were measured.
+
+    An AP of -1, where a set has no box to be found, is a dash and not in the mean. Raises ValueError for a name that
+    is none of `sets`.
+    """
+    check_names(scores, sets)
+    found = {name: score for name, score in scores.items() if score >= 0}
+    rows = [_row(one, scores, first(published(model, which, one.name))) for one in sets]
+    average = sum(found.values()) / len(found) if found else None
+    rows.append(Row(("average", average, first(published(model, which)))))
+    absent = ", ".join(one.title for one in sets if one.name not in found)
+    note = f"average over {len(found)} of {len(sets)} sets{'; absent: ' if absent else ''}{absent}"
+    return Table(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), note)
 
 
-def _row(row: MeanRow, measured: bool, published: str) -> Row:
-    """With a dash for a set that was measured and has no box to be found."""
-    ap = "-" if row.AP is None and measured else row.AP
-    return Row((row.title, ap, published), None if row.AP is None else f"{row.name}/{REPORT}")
+def _row(one: OdinwSet, scores: Mapping[str, float], published: str) -> Row:
+    score = scores.get(one.name)
+    if score is None:
+        return Row((one.title, None, published))
+    return Row((one.title, "-", published)) if score < 0 else Row((one.title, score, published), f"{one.name}/{REPORT}")
 
 
 def first(values: tuple[PublishedAP, ...]) -> str:

@@ -13,7 +13,7 @@ from glip_cli.cli.evaluate_datasets import failed_in
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, mean_table, odinw_prompt, odinw_sets, published
+from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, odinw_prompt, odinw_sets, published
 from glip_cli.evaluation.run import BoxRun
 from glip_cli.evaluation.tables import odinw_table, write_odinw
 from glip_cli.types import Span
@@ -222,24 +222,23 @@ def test_splits() -> None:
 
 
 def test_the_mean_is_over_what_is_there() -> None:
-    table = mean_table({AQUARIUM: 20.0, "pothole": 10.0, "PascalVOC": -1.0}, odinw_sets(13))
-    assert table.average == 15.0
-    assert len(table.rows) == 13
-    assert {row.title: row.AP for row in table.rows if row.AP is not None} == {"Aquarium": 20.0, "Pothole": 10.0}
-    assert len(table.absent) == 11
-    assert table.caption.startswith("average over 2 of 13 sets; absent: AerialDrone, Rabbits, ")
+    table = odinw_table({AQUARIUM: 0.2, "pothole": 0.1, "PascalVOC": -1.0}, odinw_sets(13), 13, "glip-mini")
+    measured = {row.cells[0]: row.cells[1] for row in table.rows if row.cells[1] is not None}
+    assert measured == {"Aquarium": 0.2, "Pothole": 0.1, "PascalVOC": "-", "average": pytest.approx(0.15)}
+    assert len(table.rows) == 13 + 1
+    assert table.note.startswith("average over 2 of 13 sets; absent: AerialDrone, Rabbits, ")
 
 
 def test_a_mean_of_nothing_and_of_all() -> None:
     sets = odinw_sets(13)
-    assert mean_table({}, sets).average is None
-    full = mean_table({one.name: 0.25 for one in sets}, sets)
-    assert (full.average, full.absent, full.caption) == (0.25, (), "average over 13 of 13 sets")
+    assert odinw_table({}, sets, 13, "glip-mini").rows[-1].cells[1] is None
+    full = odinw_table({one.name: 0.25 for one in sets}, sets, 13, "glip-mini")
+    assert (full.rows[-1].cells[1], full.note) == (0.25, "average over 13 of 13 sets")
 
 
 def test_a_mean_with_a_stranger_is_refused() -> None:
     with pytest.raises(ValueError, match="'cats' is none of the 13 sets"):
-        mean_table({"cats": 1.0}, odinw_sets(13))
+        odinw_table({"cats": 1.0}, odinw_sets(13), 13, "glip-mini")
 
 
 def test_evalai() -> None:
@@ -292,7 +291,7 @@ def test_a_set_without_a_box_is_a_dash_and_null(tmp_path: Path) -> None:
     scores = coco_scores(truth, [])
     facts = {"model": "glip-mini@0", "failed": "1 of 2 images, scored as nothing found: 1.jpg"}
     runs = {one.name: BoxRun(truth, [], scores, facts, {"AP": ap}) for one, ap in zip(sets, (0.5, -1.0), strict=False)}
-    table = odinw_table(runs, sets, 13, "glip-mini")
+    table = odinw_table({name: run.metrics["AP"] for name, run in runs.items()}, sets, 13, "glip-mini")
     assert [row.cells[1] for row in table.rows] == [0.5, "-", None, 0.5]
     write_odinw(tmp_path / "out", table, {"model": "glip-mini@0", **failed_in(runs)}, runs, report=True, evalai=False)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == {
