@@ -57,10 +57,12 @@ class History:
                 if name not in _NOT_DRAWN and value is not None:
                     self._board.add_scalar(name, value, row["step"])
 
-    def draw(self) -> None:
-        """Write the curves, but not too often. Raises OSError."""
-        if time.monotonic() - self._drawn > DRAW_EVERY:
+    def draw(self) -> bool:
+        """Write the curves, but not too often; whether they were written. Raises OSError."""
+        due = time.monotonic() - self._drawn > DRAW_EVERY
+        if due:
             self._draw()
+        return due
 
     def _draw(self) -> None:
         with figure(6.4, 6.4) as drawn:

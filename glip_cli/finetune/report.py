@@ -1,6 +1,6 @@
 """report.html of a training: first batches, classes, curves, before and after, and how the best state does on --val.
 
-It is written before the first step, without curves, and again at the end.
+It is written before the first step, after epochs with the curves so far, and at the end.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class TrainingReport:
             sections.append(Section("training", "Losses, AP and learning rate", _curves(rows), wide=False))
         if classes := self._classes():
             sections.append(Section("table", classes.title, classes, wide=False, anchor="data"))
-        sections.append(Section("batches", "First batches", first_batches(self.batches)))
+        sections.append(Section("batches", "First batches", self._drawings))
         if final is None:
             write_page(self.path, self.title, sections)
             return
@@ -76,6 +77,10 @@ class TrainingReport:
         sections += run_sections(final.scores, truth, final.check.task.images, predictions.frames)
         about = lead(final.scores, truth, len(predictions.results))
         write_page(self.path, self.title, sections, lead=["best state", *about], summary=final.scores.summary)
+
+    @cached_property
+    def _drawings(self) -> list[Drawing]:
+        return first_batches(self.batches)
 
     def _classes(self) -> Table | None:
         """Boxes of each class; none of captions and drawn scenes, which have other classes in every image."""

@@ -122,6 +122,7 @@ class FinetuneJob:
             self.folder.keep({**self._asked(), "digests": digests})
         report = self._report(batches, odd)
         self._write(report)
+        trainer.report = report.write
         with self.stopping(trainer.stop):
             ending = trainer.run()
         names = {name: check.name for name, check in self.checks.items()}

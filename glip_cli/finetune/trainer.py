@@ -58,6 +58,7 @@ class Trainer:
             processes.
         told: is given each row of numbers.
         notes: is given remarks for the person.
+        report: is given all rows at the end of an epoch, but not too often.
         stop: once set, the training ends after the step in flight.
         epoch_time: seconds that the end of an epoch takes; at first as the caller expects it.
     """
@@ -73,6 +74,7 @@ class Trainer:
     processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
     told: Callable[[Row], None] = lambda row: None
     notes: Callable[[str], None] = lambda note: None
+    report: Callable[[Sequence[Row]], None] = lambda rows: None
     stop: threading.Event = field(default_factory=threading.Event)
     epoch_time: float = 0.0
 
@@ -280,7 +282,9 @@ class Trainer:
                     self.save(folder, facts)
         if self.history:
             with self.folder.writing():
-                self.history.draw()
+                drawn = self.history.draw()
+            if drawn:
+                self.report(self.history.rows)
         self.tuning.train(self.model)
         self._began = time.monotonic()
         self.epoch_time = self._began - began

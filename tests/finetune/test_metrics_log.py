@@ -83,8 +83,8 @@ def test_few_rows_are_an_image_too(rows: list[Row]) -> None:
 def test_the_image_is_drawn_at_the_end(tmp_path: Path) -> None:
     one = history(tmp_path)
     one.add(ROWS[0])
-    one.draw()
-    assert not (tmp_path / "curves.svg").exists()  # it has only begun
+    assert not one.draw()  # it has only begun
+    assert not (tmp_path / "curves.svg").exists()
     one.close()
     assert ElementTree.fromstring((tmp_path / "curves.svg").read_bytes()).tag == f"{SVG}svg"
 

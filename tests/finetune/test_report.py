@@ -69,12 +69,16 @@ def test_phrases_of_a_caption_are_the_labels(image: Path) -> None:
     assert [mark.label for mark in drawing.marks] == ["dog ring"]
 
 
-def test_before_the_first_step(image: Path, tmp_path: Path) -> None:
+def test_before_the_first_step_and_after_an_epoch(image: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     report = TrainingReport(path, "run: glip-mini tuned", {"begins with": "<b>"}, ["odd"], stream(labelled(image, 3)))
     report.write()
     page = path.read_text()
+    assert '<svg class="chart"' not in page
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["The training", "Classes", "First batches"]
     cells = re.findall(r'data-value="([^"]*)"', page)
     assert cells == ["red &lt;star&gt;", "3", "3", "0", "कुत्ता", "3", "3", "0", "ring", "0", "0", "0"]
     assert "<dd><bdi>&lt;b&gt;</bdi></dd>" in page
+    report.write([{"step": 3, "epoch": 1.0, "loss": 2.5, "lr": 0.1}])
+    assert re.findall(r"<h2>(.*?)</h2>", path.read_text())[1] == "Losses, AP and learning rate"
+    assert '<svg class="chart"' in path.read_text()
