@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from glip_cli.data.dataset import Annotation, ImageRow, Size
 from glip_cli.data.image_files import TURNED, Header, read_headers
-from glip_cli.utils.text_format import counted, one_line, shorten
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.utils.text_format import one_line, shorten
 
 _Interval = tuple[float, float]
 
@@ -65,20 +66,11 @@ class Frames:
 
     Attributes:
         by_id: image id -> frame, for those whose boxes have to be moved.
-        odd: all of them.
-        which: how many they are, and the first; empty where all sizes are those stated.
-        done: what becomes of their boxes.
+        issues: all of them, by what happens to their boxes.
     """
 
     by_id: Mapping[int, Frame] = field(default_factory=dict)
-    odd: Sequence[ImageRow] = ()
-    which: str = ""
-    done: str = ""
-
-    @property
-    def note(self) -> str:
-        """One line, or nothing."""
-        return f"{self.which}; {self.done}" if self.which else ""
+    issues: Issues = field(default_factory=Issues, compare=False)
 
     def to_stated(self, image_id: int, box: list[float]) -> list[float]:
         """See `Frame.to_stated`."""
@@ -94,6 +86,7 @@ def frames_of(
     annotations: Iterable[Annotation],
     sizes: Mapping[int, Size],
     files: Mapping[int, Path],
+    issue: DataIssue | None = None,
 ) -> Frames:
     """How the boxes of a set lie in its images.
 
@@ -106,30 +99,37 @@ def frames_of(
         annotations: of the set; those of other images do not matter.
         sizes: image id -> upright size, where it is known.
         files: image id -> file, whose orientation is read where the sizes differ.
+        issue: what is said of all these images, where the boxes are not moved by the frames.
 
     Raises:
         UnavailableError: the disk of one of the files does not answer.
     """
-    odd = [row for row in images if row.width and row.height and sizes.get(row.id, _stated(row)) != _stated(row)]
+    odd = [row for row in images if row.width and row.height and sizes.get(row.id, row.stated_size) != row.stated_size]
     if not odd:
         return Frames()
     headers = read_headers(files[row.id] for row in odd if row.id in files)
     known = {number: headers[file] for number, file in files.items() if file in headers}
-    found = {row.id: frame for row in odd if (frame := _frame(_stated(row), sizes[row.id], known.get(row.id)))}
-    placed = found if _are_stated(found, annotations) else {}
-    unturned = any(row.id not in files and _are_alike(_stated(row), sizes[row.id][::-1]) for row in odd)
-    return Frames(placed, odd, _which(odd, sizes[odd[0].id]), _done(len(odd), len(placed), unturned))
+    found = {row.id: frame for row in odd if (frame := _frame(row.stated_size, sizes[row.id], known.get(row.id)))}
+    frames = Frames(found if _are_stated(found, annotations) else {})
+    for row in odd:
+        (width, height), name = sizes[row.id], shorten(one_line(row.file_name or f"image {row.id}"), _LONGEST)
+        turned = row.id not in files and _are_alike(row.stated_size, (height, width))
+        kept = DataIssue.IMAGE_TURNED if turned else DataIssue.IMAGE_SIZE
+        kind = issue or (DataIssue.IMAGE_SCALED if row.id in frames.by_id else kept)
+        frames.issues.add(kind, f"{name}: {width} x {height}, stated {row.width} x {row.height}")
+    return frames
 
 
-def frames_of_files(images: Sequence[ImageRow], annotations: Iterable[Annotation], files: Mapping[int, Path]) -> Frames:
+def frames_of_files(
+    images: Sequence[ImageRow],
+    annotations: Iterable[Annotation],
+    files: Mapping[int, Path],
+    issue: DataIssue | None = None,
+) -> Frames:
     """`frames_of`, with the sizes that the files say. Raises UnavailableError."""
     headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
     sizes = {number: headers[path].size for number, path in files.items() if path in headers}
-    return frames_of(images, annotations, sizes, files)
-
-
-def _stated(row: ImageRow) -> Size:
-    return row.width or 0, row.height or 0
+    return frames_of(images, annotations, sizes, files, issue)
 
 
 def _frame(stated: Size, image: Size, header: Header | None) -> Frame | None:
@@ -159,18 +159,3 @@ def _are_stated(frames: Mapping[int, Frame], annotations: Iterable[Annotation]) 
 def _is_inside(box: Sequence[float], size: Size) -> bool:
     x, y, width, height = box
     return min(x, y) >= -_ROUNDING and x + width <= size[0] + _ROUNDING and y + height <= size[1] + _ROUNDING
-
-
-def _which(odd: Sequence[ImageRow], size: Size) -> str:
-    name, stated = shorten(one_line(odd[0].file_name or f"image {odd[0].id}"), _LONGEST), _stated(odd[0])
-    sizes = f"{size[0]} x {size[1]}, stated {stated[0]} x {stated[1]}"
-    return f"{counted(len(odd), 'image')} of another size than stated, first {name}: {sizes}"
-
-
-def _done(odd: int, placed: int, unturned: bool) -> str:
-    """`unturned`: an image that EXIF may have turned is not at hand."""
-    rest = f"those of {odd - placed}" if placed else "their boxes"
-    kept = f"{rest} are taken as pixels of the image{'; give the images if EXIF turned them' if unturned else ''}"
-    if not placed:
-        return kept
-    return f"their boxes are scaled or turned to match{f', but {kept}' if odd > placed else ''}"

@@ -18,6 +18,11 @@ class DataIssue(Enum):
     IMAGE_UNREADABLE = ("files that are no images, or cut short", DROPPED)
     IMAGE_SCALED = ("images of another size than stated; their boxes are scaled or turned to match", KEPT)
     IMAGE_SIZE = ("images of another size than stated; the boxes are taken as pixels of the image", KEPT)
+    IMAGE_TURNED = (
+        "images of another size than stated; the boxes are taken as pixels of the image; give it if EXIF turned it",
+        KEPT,
+    )
+    IMAGE_RESULTS = ("images of another size than stated; the results are taken as pixels of the stated size", KEPT)
     IMAGE_OTHER = ("annotation files of other splits, as ImageSets/Main says", DROPPED)
     IMAGE_UNLISTED = ("images that no annotation file is about", DROPPED)
     IMAGE_REPEATED = ("images listed more than once", DROPPED)
@@ -112,6 +117,11 @@ class Issues:
         self._counts[issue] = self._counts.get(issue, 0) + 1
         self._examples.setdefault(issue, example)
 
+    def extend(self, others: Issues) -> None:
+        for issue, count in others._counts.items():
+            self._counts[issue] = self._counts.get(issue, 0) + count
+            self._examples.setdefault(issue, others._examples[issue])
+
     def __contains__(self, issue: object) -> bool:
         return issue in self._counts
 
@@ -126,6 +136,13 @@ class Issues:
             for one in DataIssue
             if (count := self._counts.get(one))
         ]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for each kind, as evaluation says it."""
+        return tuple(
+            f"{row.count} {row.what}; first {row.example} ({row.action})" for row in self.rows(evaluation=True)
+        )
 
     def findings(self, name: str, box_counts: Iterable[int]) -> Findings:
         """The table of a training set, from the number of boxes in each image that is left."""

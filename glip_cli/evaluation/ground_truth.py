@@ -6,7 +6,7 @@ an error of one line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import hotcoco
 from glip_cli.data.dataset import Annotation, Category, Dataset
 from glip_cli.data.formats import read_dataset
 from glip_cli.data.image_files import FoundImages, search
-from glip_cli.data.issues import STOPS, DataIssue
+from glip_cli.data.issues import STOPS, DataIssue, Issues
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import valid_unicode
@@ -73,8 +73,9 @@ def read_ground_truth(
     counted = _counted(dataset)
     _add_issues(dataset, counted)
     whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
+    _refuse(path, dataset.issues)
     values = {field.name: getattr(dataset, field.name) for field in fields(dataset)}
-    return GroundTruth(**{**values, "annotations": counted}, notes=(*_notes(path, dataset), *whole))
+    return GroundTruth(**{**values, "annotations": counted}, notes=(*dataset.issues.notes, *whole))
 
 
 def _counted(dataset: Dataset) -> tuple[Annotation, ...]:
@@ -98,13 +99,11 @@ def _add_issues(dataset: Dataset, annotations: Iterable[Annotation]) -> None:
             dataset.issues.add(DataIssue.BOX_ID_0, f"annotation of image {row['image_id']}")
 
 
-def _notes(path: Path, dataset: Dataset) -> Iterator[str]:
-    """A line for each kind of issue. Raises DataError for what only the author of the set can correct."""
-    for row in dataset.issues.rows(evaluation=True):
-        line = f"{row.count} {row.what}; first {row.example}"
+def _refuse(path: Path, issues: Issues) -> None:
+    """Raises DataError for what only the author of the set can correct."""
+    for row in issues.rows(evaluation=True):
         if row.action == STOPS:
-            raise DataError(f"{path}: {line}")
-        yield f"{line} ({row.action})"
+            raise DataError(f"{path}: {row.count} {row.what}; first {row.example}")
 
 
 def _coco_category(category: Category) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.frames import Frames, frames_of, frames_of_files
+from glip_cli.data.issues import DataIssue
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -96,10 +97,10 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
         return _predictions(_read_coco(path, entries, meaning, truth), truth, files or {})
     names = Names(truth)
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
-    frames = frames_of_files(truth.images, truth.annotations, files or {})  # to draw by; the results stay in place
+    # to draw by; the results stay where they are
+    frames = frames_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
     note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
-    done = "the results are taken as pixels of the stated size"
-    return Predictions(results, replace(frames, done=done), notes=(note,) if beside else ())
+    return Predictions(results, frames, notes=(note,) if beside else ())
 
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:

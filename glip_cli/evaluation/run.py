@@ -106,7 +106,7 @@ def score_boxes(
 def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
     """The ground truth with what was odd about the predictions among its notes."""
     empty = "no box in the ground truth, so there is nothing to find" if not truth.annotations else ""
-    notes = (*truth.notes, *predictions.notes, predictions.frames.note, empty)
+    notes = (*truth.notes, *predictions.notes, *predictions.frames.issues.notes, empty)
     return replace(truth, notes=tuple(filter(None, notes)))
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from glip_cli.data.dataset import Annotation, Dataset
 from glip_cli.data.formats import collector_paused, read_dataset
-from glip_cli.data.frames import Frames, frames_of
+from glip_cli.data.frames import frames_of
 from glip_cli.data.image_files import ImageFile, open_images
 from glip_cli.data.issues import DataIssue, Findings, Issues
 from glip_cli.data.values import shown
@@ -166,7 +166,11 @@ def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[in
     """Image id -> its boxes that can be learned from; the others are issues."""
     found: dict[int, list[PlacedBox]] = defaultdict(list)
     names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
-    frames = _frames(dataset, files)
+    sizes = {number: (file.width, file.height) for number, file in files.items()}
+    frames = frames_of(
+        dataset.images, dataset.annotations, sizes, {number: file.path for number, file in files.items()}
+    )
+    dataset.issues.extend(frames.issues)
     for place, row in enumerate(dataset.annotations):
         name, file = names.get(row["image_id"]), files.get(row["image_id"])
         if name is None or (dataset.spans is None and row["category_id"] not in classes):
@@ -179,20 +183,6 @@ def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[in
             if corners := _inside(row, file, name, dataset.issues):
                 found[row["image_id"]].append(PlacedBox(row, corners, place))
     return found
-
-
-def _frames(dataset: Dataset, files: Mapping[int, ImageFile]) -> Frames:
-    """The images of another size than stated, whose boxes have to be moved."""
-    sizes = {number: (file.width, file.height) for number, file in files.items()}
-    paths = {number: file.path for number, file in files.items()}
-    frames = frames_of(dataset.images, dataset.annotations, sizes, paths)
-    for row in frames.odd:
-        (width, height), is_moved = sizes[row.id], row.id in frames.by_id
-        dataset.issues.add(
-            DataIssue.IMAGE_SCALED if is_moved else DataIssue.IMAGE_SIZE,
-            f"{paths[row.id]}: {width} x {height}, stated {row.width} x {row.height}",
-        )
-    return frames
 
 
 def _inside(row: Annotation, file: ImageFile, image: str, issues: Issues) -> tuple[float, float, float, float] | None:

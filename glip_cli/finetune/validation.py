@@ -60,8 +60,7 @@ class Check:
         trained = {os.path.abspath(item.image) for one in sets for item in one.items}
         both = sum(os.path.abspath(image) in trained for image in images.values())
         yield from truth.notes
-        if note := frames_of_files(truth.images, truth.annotations, images).note:
-            yield note
+        yield from frames_of_files(truth.images, truth.annotations, images).issues.notes
         if both:
             yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
 

@@ -56,9 +56,9 @@ def test_a_turned_image_whose_boxes_are_those_of_the_file(tmp_path: Path, orient
     frames = frames_of(truth.images, truth.annotations, {1: size}, {1: path})
     assert frames.to_stated(1, found) == truth.annotations[0]["bbox"]
     assert frames.to_image(1, truth.annotations[0]["bbox"]) == found
-    assert frames.note == (
-        f"1 image of another size than stated, first 1.png: 40 x 60, stated {60 * scale} x {40 * scale}; "
-        "their boxes are scaled or turned to match"
+    assert frames.issues.notes == (
+        "1 images of another size than stated; their boxes are scaled or turned to match; first "
+        f"1.png: 40 x 60, stated {60 * scale} x {40 * scale} (kept)",
     )
 
 
@@ -94,17 +94,18 @@ def test_a_stated_size_that_is_wrong(
     truth = read(tmp_path, content(*stated, inside))
     frames = frames_of(truth.images, truth.annotations, {1: image}, {1: photo(tmp_path / "1.png", 1)})
     assert frames.to_stated(1, list(inside)) == inside
-    assert frames.note.endswith("; their boxes are taken as pixels of the image")
+    (note,) = frames.issues.notes
+    assert "; the boxes are taken as pixels of the image; first 1.png: " in note
 
 
 def test_sizes_that_agree_or_are_not_known(tmp_path: Path) -> None:
     truth = read(tmp_path, content(60, 40, [6, 4, 15, 20]))
-    assert frames_of(truth.images, truth.annotations, {1: (60, 40)}, {}).note == ""
-    assert frames_of(truth.images, truth.annotations, {}, {}).note == ""
+    assert frames_of(truth.images, truth.annotations, {1: (60, 40)}, {}).issues.notes == ()
+    assert frames_of(truth.images, truth.annotations, {}, {}).issues.notes == ()
     nothing = content(60, 40, [6, 4, 15, 20])
     del nothing["images"][0]["width"]
     truth = read(tmp_path, nothing)
-    assert frames_of(truth.images, truth.annotations, {1: (90, 90)}, {}).note == ""
+    assert frames_of(truth.images, truth.annotations, {1: (90, 90)}, {}).issues.notes == ()
 
 
 def test_some_are_placed_and_some_are_not(tmp_path: Path) -> None:
@@ -112,9 +113,11 @@ def test_some_are_placed_and_some_are_not(tmp_path: Path) -> None:
     both["images"].append({"id": 2, "file_name": "2.png", "width": 60, "height": 40})
     truth = read(tmp_path, both)
     frames = frames_of(truth.images, truth.annotations, {1: (30, 20), 2: (10, 90)}, {})
-    assert frames.note == (
-        "2 images of another size than stated, first 1.png: 30 x 20, stated 60 x 40; their boxes are scaled or turned "
-        "to match, but those of 1 are taken as pixels of the image"
+    assert frames.issues.notes == (
+        "1 images of another size than stated; their boxes are scaled or turned to match; first "
+        "1.png: 30 x 20, stated 60 x 40 (kept)",
+        "1 images of another size than stated; the boxes are taken as pixels of the image; first "
+        "2.png: 10 x 90, stated 60 x 40 (kept)",
     )
     assert set(frames.by_id) == {1}
 
@@ -125,7 +128,8 @@ def test_results_of_glip_are_brought_to_the_stated_size(tmp_path: Path, writer: 
     truth = read(tmp_path, content(400, 200, [2, 4, 60, 80]))
     found = read_predictions(written(tmp_path / "out", writer, [of_words("1.png", "cat", ("cat",))]), truth)
     assert found.results == [hit(1, 3, [2, 4, 60, 80], 0.5)]
-    assert "1.png: 200 x 100, stated 400 x 200" in found.frames.note
+    (note,) = found.frames.issues.notes
+    assert "1.png: 200 x 100, stated 400 x 200" in note
 
 
 def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> None:
@@ -138,9 +142,8 @@ def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> Non
     found = read_predictions(tmp_path / "results.jsonl", truth, {1: path})
     assert found.results == [hit(1, 3, [20, 50, 30, 40], 0.5)]
     without = read_predictions(tmp_path / "results.jsonl", truth)
-    assert without.frames.note.endswith(
-        "their boxes are taken as pixels of the image; give the images if EXIF turned them"
-    )
+    (note,) = without.frames.issues.notes
+    assert "the boxes are taken as pixels of the image; give it if EXIF turned it; first 1.png" in note
 
 
 def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
@@ -149,7 +152,8 @@ def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
     plain = saved(tmp_path, [hit(1, 3, [6, 4, 15, 20], 0.5)], "results.json")
     found = read_predictions(plain, truth, {1: path})
     assert found.results == [hit(1, 3, [6, 4, 15, 20], 0.5)]
-    assert found.frames.note.endswith("; the results are taken as pixels of the stated size")
+    (note,) = found.frames.issues.notes
+    assert "; the results are taken as pixels of the stated size; first 1.png: " in note
     assert found.frames.to_image(1, [6, 4, 15, 20]) == [12, 8, 30, 40]
 
 

@@ -117,7 +117,7 @@ def test_boxes_of_resized_and_turned_images_are_moved_to_their_pixels(tmp_path: 
     Image.new("RGB", (100, 50)).save(tmp_path / "turned.jpg", exif=exif)
     train_set, findings = read_train_set(path)
     row = only(findings, DataIssue.IMAGE_SCALED)
-    assert (row.count, row.example) == (2, f"{tmp_path / 'a.png'}: 100 x 50, stated 200 x 100")
+    assert (row.count, row.example) == (2, "a.png: 100 x 50, stated 200 x 100")
     assert train_set.items[0].boxes.tolist() == [[50, 10, 75, 40]]
     assert train_set.items[1].boxes.tolist() == [[20, 10, 30, 40]]  # 50 x 100 upright
 
