@@ -70,24 +70,26 @@ def read_ground_truth(
         raise DataError(f"{path}: names no category; give a COCO annotation file that does")
     if not dataset.annotations and DataIssue.BOX_FORM in dataset.issues:
         raise DataError(f"{path}: no annotation of it can be read, first {dataset.issues.example(DataIssue.BOX_FORM)}")
-    counted = _counted(dataset)
-    _add_issues(dataset, counted)
-    whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
+    places = _counted(dataset)
+    annotations = tuple(dataset.annotations[i] for i in places)
+    if DataIssue.BOX_ID in dataset.issues:
+        annotations = tuple({**row, "id": number} for number, row in enumerate(annotations, 1))
+    _add_issues(dataset, annotations)
     _refuse(path, dataset.issues)
-    values = {field.name: getattr(dataset, field.name) for field in fields(dataset)}
-    return GroundTruth(**{**values, "annotations": counted}, notes=(*dataset.issues.notes, *whole))
+    whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
+    values = {field.name: getattr(dataset, field.name) for field in fields(dataset)} | {"annotations": annotations}
+    if dataset.spans is not None:
+        values["spans"] = tuple(dataset.spans[i] for i in places)
+    return GroundTruth(**values, notes=(*dataset.issues.notes, *whole))
 
 
-def _counted(dataset: Dataset) -> tuple[Annotation, ...]:
-    """Those that pycocotools would look at: of a known image and category, the last of an id for each of that id."""
-    annotations = dataset.annotations
+def _counted(dataset: Dataset) -> list[int]:
+    """Which pycocotools would look at: those of a known image and category, the last of an id for each of that id."""
     image_ids, category_ids = {row.id for row in dataset.images}, {row.id for row in dataset.categories}
-    known = [row["image_id"] in image_ids and row["category_id"] in category_ids for row in annotations]
-    last = {row["id"]: i for i, row in enumerate(annotations)}
-    if len(last) == len(annotations):
-        return annotations if all(known) else tuple(row for i, row in enumerate(annotations) if known[i])
-    places = [last[row["id"]] for i, row in enumerate(annotations) if known[i] and known[last[row["id"]]]]
-    return tuple({**annotations[i], "id": number + 1} for number, i in enumerate(places))
+    last = {row["id"]: i for i, row in enumerate(dataset.annotations)}
+    known = [row["image_id"] in image_ids and row["category_id"] in category_ids for row in dataset.annotations]
+    each = (last[row["id"]] for row, is_known in zip(dataset.annotations, known, strict=True) if is_known)
+    return [i for i in each if known[i]]
 
 
 def _add_issues(dataset: Dataset, annotations: Iterable[Annotation]) -> None:
