@@ -323,14 +323,14 @@ def scored(tmp_path: Path, results: list[dict[str, Any]]) -> tuple[GroundTruth, 
 def test_the_area_under_each_curve_is_its_ap(tmp_path: Path) -> None:
     found = [hit(1, 3, [0, 0, 50, 30], 0.9), hit(1, 5, [102, 0, 40, 40], 0.8), hit(2, 3, [60, 0, 50, 50], 0.7)]
     _, scores = scored(tmp_path, found)
-    areas = [curve.area for curve in mean_curves(scores.evaluation)]
+    areas = [curve.mean() for curve in mean_curves(scores.evaluation).values()]
     assert areas == pytest.approx([scores.summary[key] for key in ("AP50", "AP75", "AP")])
     assert len(set(areas)) == 3
 
 
 def test_without_ground_truth_there_is_no_curve(tmp_path: Path) -> None:
     truth = read(tmp_path, {**two_images(), "annotations": []})
-    assert mean_curves(coco_scores(truth, []).evaluation) == []
+    assert mean_curves(coco_scores(truth, []).evaluation) == {}
 
 
 def test_a_chart_has_the_colours_of_the_page_and_its_numbers(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,18 +70,6 @@ def to_markup(figure: Figure, label: str) -> Markup:
     return Markup('<svg class="chart" role="img" aria-label="{}"{}').format(label, Markup(svg))
 
 
-class Curve(NamedTuple):
-    """`precision` [R] at recall 0, 0.01 ... 1."""
-
-    title: str
-    precision: Floats
-
-    @property
-    def area(self) -> float:
-        """AP, as COCO computes it: the mean over the recalls."""
-        return float(self.precision.mean())
-
-
 def precision_table(evaluation: COCOeval) -> Floats:
     """[T, R, K]: precision at each IoU threshold, recall and class, all sizes, most detections; -1 without truth."""
     params = evaluation.params
@@ -95,37 +83,38 @@ def nearest_iou(evaluation: COCOeval, iou: float) -> int:
     return int(np.abs(np.asarray(evaluation.params.iou_thrs) - iou).argmin())
 
 
-def mean_curves(evaluation: COCOeval) -> list[Curve]:
-    """Means over the classes that have ground truth, at IoU 0.5, 0.75 and over all thresholds; empty without truth."""
+def mean_curves(evaluation: COCOeval) -> dict[str, Floats]:
+    """Precision [R] over recall at IoU 0.5, 0.75 and over all thresholds; empty without ground truth.
+
+    Means over the classes that have ground truth. The mean of a curve is AP, as COCO computes it.
+    """
     precision = precision_table(evaluation)
     used = precision[:, :, (precision > -1).all(axis=(0, 1))]
     if used.shape[2] == 0 or used.shape[1] == 0:
-        return []
+        return {}
     means, thresholds = used.mean(axis=2), np.asarray(evaluation.params.iou_thrs)
     span = f"mean of IoU {thresholds.min():.2f} to {thresholds.max():.2f}"
-    at = [(f"IoU {iou:.2f}", means[nearest_iou(evaluation, iou)]) for iou in (0.5, 0.75)]
-    return [Curve(title, curve) for title, curve in [*at, (span, means.mean(axis=0))]]
+    at = {f"IoU {iou:.2f}": means[nearest_iou(evaluation, iou)] for iou in (0.5, 0.75)}
+    return {**at, span: means.mean(axis=0)}
 
 
-def precision_chart(curves: Sequence[Curve]) -> Markup:
-    """Precision over recall, with the area under each curve."""
+def precision_chart(curves: Mapping[str, Floats]) -> Markup:
+    """Precision [R] over recall, with the area under each curve."""
+    labels = [f"{title}: {100 * curve.mean():.1f}" for title, curve in curves.items()]
     with figure(5.2, 3.4) as drawn:
         axes = _unit_axes(drawn, "recall", "precision")
-        for i, curve in enumerate(curves):
-            recall = np.linspace(0, 1, len(curve.precision))
-            label = f"{curve.title}: {100 * curve.area:.1f}"
-            axes.plot(recall, curve.precision, color=SERIES[i], linestyle=STYLES[i], label=label)
+        for curve, label, colour, style in zip(curves.values(), labels, SERIES, STYLES, strict=False):
+            axes.plot(np.linspace(0, 1, len(curve)), curve, color=colour, linestyle=style, label=label)
         drawn.legend(loc="outside upper left", ncols=3)
-        areas = ", ".join(f"{curve.title} {100 * curve.area:.1f}" for curve in curves)
-        return to_markup(drawn, f"Precision over recall: {areas}")
+        return to_markup(drawn, f"Precision over recall; areas: {', '.join(labels)}")
 
 
 def threshold_chart(thresholds: Floats, lines: Mapping[str, Floats], best: float) -> Markup:
     """Lines [n] over score thresholds [n], and where F1 is best."""
     with figure(5.2, 3.4) as drawn:
         axes = _unit_axes(drawn, "score threshold", "share")
-        for i, (name, values) in enumerate(lines.items()):
-            axes.plot(thresholds, values, color=SERIES[i], linestyle=STYLES[i], label=name)
+        for (name, values), colour, style in zip(lines.items(), SERIES, STYLES, strict=False):
+            axes.plot(thresholds, values, color=colour, linestyle=style, label=name)
         axes.axvline(best, color=INK, linewidth=0.8)
         axes.annotate(f" {best:.3f}", (best, 1), color=INK, va="top")
         drawn.legend(loc="outside upper left", ncols=3)

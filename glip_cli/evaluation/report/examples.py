@@ -139,13 +139,6 @@ def _boxes(table: Any, image_id: int) -> list[dict[str, Any]]:
     return rows
 
 
-class Tag(NamedTuple):
-    """The text of a mark, and where it stands in the drawing."""
-
-    mark: Mark
-    place: Rect
-
-
 @dataclass(frozen=True)
 class Drawing:
     """An image and its boxes, as the page draws them."""
@@ -156,7 +149,7 @@ class Drawing:
     size: tuple[float, float]  # (width, height) of the drawing
     scale: float  # units of the drawing per pixel of the image
     marks: tuple[Mark, ...]  # the one on top last
-    tags: tuple[Tag, ...]
+    tags: tuple[tuple[Mark, Rect], ...]  # whose text stands where in the drawing
 
     @property
     def ratio(self) -> float:
@@ -180,13 +173,13 @@ def _jpeg(image: Image.Image) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def _tags(marks: Sequence[Mark], scale: float, size: tuple[float, float]) -> tuple[Tag, ...]:
+def _tags(marks: Sequence[Mark], scale: float, size: tuple[float, float]) -> tuple[tuple[Mark, Rect], ...]:
     boxes = []
     for mark in marks:
         x, y, width, height = (round(value * scale) for value in mark.box)
         boxes.append(Rect(x, y, x + max(width, 1), y + max(height, 1)))
     places = place_tags(boxes, [_tag_size(mark.text) for mark in marks], (math.ceil(size[0]), math.ceil(size[1])))
-    return tuple(Tag(mark, place) for mark, place in zip(marks, places, strict=True) if place)[::-1]
+    return tuple((mark, place) for mark, place in zip(marks, places, strict=True) if place)[::-1]
 
 
 def _tag_size(text: str) -> tuple[int, int]:
