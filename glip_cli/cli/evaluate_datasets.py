@@ -28,7 +28,7 @@ from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of,
 from glip_cli.evaluation.compare import MetricChange as Compared
 from glip_cli.evaluation.ground_truth import GroundTruth, find_images, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
-from glip_cli.evaluation.report.page import Table as ReportTable
+from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
 from glip_cli.evaluation.run import DETECTIONS, BoxRun, OutputOptions, detect_task, score_boxes, settings_in_words
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes

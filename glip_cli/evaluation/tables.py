@@ -8,14 +8,14 @@ from pathlib import Path
 from glip_cli.evaluation.flickr30k import Recalls
 from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, check_names, evalai_json, odinw_sets, published
 from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_metrics
-from glip_cli.evaluation.report.page import Row, Table, write_table_report
+from glip_cli.evaluation.report.page import ReportRow, ReportTable, write_table_report
 from glip_cli.evaluation.run import BoxRun
 from glip_cli.outputs.files import save_json
 
 EVALAI = "evalai.json"
 
 
-def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: int, model: str) -> Table:
+def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: int, model: str) -> ReportTable:
     """One row per set, the measured AP beside the published one, and the mean over the sets that were measured.
 
     An AP of -1, where a set has no box to be found, is a dash and not in the mean. Raises ValueError for a name that
@@ -25,17 +25,17 @@ def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: 
     found = {name: score for name, score in scores.items() if score >= 0}
     rows = [_row(one, scores, first(published(model, which, one.name))) for one in sets]
     average = sum(found.values()) / len(found) if found else None
-    rows.append(Row(("average", average, first(published(model, which)))))
+    rows.append(ReportRow(("average", average, first(published(model, which)))))
     absent = ", ".join(one.title for one in sets if one.name not in found)
     note = f"average over {len(found)} of {len(sets)} sets{'; absent: ' if absent else ''}{absent}"
-    return Table(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), note)
+    return ReportTable(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), note)
 
 
-def _row(one: OdinwSet, scores: Mapping[str, float], published: str) -> Row:
+def _row(one: OdinwSet, scores: Mapping[str, float], published: str) -> ReportRow:
     score = scores.get(one.name)
-    if score is None:
-        return Row((one.title, None, published))
-    return Row((one.title, "-", published)) if score < 0 else Row((one.title, score, published), f"{one.name}/{REPORT}")
+    if score is None or score < 0:
+        return ReportRow((one.title, None if score is None else "-", published))
+    return ReportRow((one.title, score, published), f"{one.name}/{REPORT}")
 
 
 def first(values: tuple[PublishedAP, ...]) -> str:
@@ -44,7 +44,7 @@ def first(values: tuple[PublishedAP, ...]) -> str:
 
 
 def write_odinw(
-    out: Path, table: Table, facts: Mapping[str, str], runs: Mapping[str, BoxRun], report: bool, evalai: bool
+    out: Path, table: ReportTable, facts: Mapping[str, str], runs: Mapping[str, BoxRun], report: bool, evalai: bool
 ) -> list[Path]:
     """metrics.json with the AP of each measured set and `average`, report.html, and what the leaderboard takes."""
     titles = {one.name: one.title for one in odinw_sets(35)}
@@ -62,15 +62,15 @@ def write_odinw(
     return files
 
 
-def recall_table(recalls: Recalls) -> Table:
+def recall_table(recalls: Recalls) -> ReportTable:
     """One row per type of phrase."""
     ranks = ("Recall@1", "Recall@5", "Recall@10", "Upper_bound")
     rows = [
-        Row((kind, count, *(recalls.recall[f"{rank}_{kind}"] for rank in ranks)))
+        ReportRow((kind, count, *(recalls.recall[f"{rank}_{kind}"] for rank in ranks)))
         for kind, count in recalls.phrases.items()
     ]
     columns = ("phrases of type", "number", *(rank.replace("_", " ").lower() for rank in ranks))
-    return Table("Recall", columns, tuple(rows), f"{recalls.protocol} boxes, IoU 0.5")
+    return ReportTable("Recall", columns, tuple(rows), f"{recalls.protocol} boxes, IoU 0.5")
 
 
 def write_recalls(out: Path, recalls: Recalls, facts: Mapping[str, str], report: bool) -> list[Path]:

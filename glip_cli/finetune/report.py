@@ -18,7 +18,7 @@ from PIL import Image
 
 from glip_cli.evaluation.report.charts import figure, to_markup
 from glip_cli.evaluation.report.examples import LABELLED, Drawing, Mark, draw
-from glip_cli.evaluation.report.page import Row, Section, Table, write_page
+from glip_cli.evaluation.report.page import ReportRow, ReportSection, ReportTable, write_page
 from glip_cli.evaluation.report.sections import lead, run_sections
 from glip_cli.finetune.batches import Batches, BatchRow
 from glip_cli.finetune.dataset import DetectionItem, TrainSet
@@ -62,14 +62,14 @@ class TrainingReport:
         Raises:
             GlipError: an image cannot be read, or the page cannot be written.
         """
-        sections = [Section("run", "The training", {"facts": self.facts, "notes": self.notes})]
+        sections = [ReportSection("run", "The training", {"facts": self.facts, "notes": self.notes})]
         if table:
-            sections.append(Section("validation", "Before and after", table))
+            sections.append(ReportSection("validation", "Before and after", table))
         if rows:
-            sections.append(Section("training", "Losses, AP and learning rate", _curves(rows), wide=False))
+            sections.append(ReportSection("training", "Losses, AP and learning rate", _curves(rows), wide=False))
         if classes := self._classes():
-            sections.append(Section("table", classes.title, classes, wide=False, anchor="data"))
-        sections.append(Section("batches", "First batches", self._drawings))
+            sections.append(ReportSection("table", classes.title, classes, wide=False, anchor="data"))
+        sections.append(ReportSection("batches", "First batches", self._drawings))
         if final is None:
             write_page(self.path, self.title, sections)
             return
@@ -82,7 +82,7 @@ class TrainingReport:
     def _drawings(self) -> list[Drawing]:
         return first_batches(self.batches)
 
-    def _classes(self) -> Table | None:
+    def _classes(self) -> ReportTable | None:
         """Boxes of each class; none of captions and drawn scenes, which have other classes in every image."""
         sets = [one for one in self.batches.sets if isinstance(one, TrainSet) and one.labels]
         boxes, images = count_classes(chain.from_iterable(map(_labels_of_images, sets)))
@@ -93,8 +93,8 @@ class TrainingReport:
             names = {category.id: category.name for category in self.check.task.truth.categories}
             held.update(names[row["category_id"]] for row in self.check.task.truth.annotations)
         labels = dict.fromkeys(label for one in sets for label in one.labels)
-        rows = tuple(Row((label, boxes[label], images[label], held[label])) for label in labels)
-        return Table("Classes", ("class", "training boxes", "images", "--val boxes"), rows)
+        rows = tuple(ReportRow((label, boxes[label], images[label], held[label])) for label in labels)
+        return ReportTable("Classes", ("class", "training boxes", "images", "--val boxes"), rows)
 
 
 def _labels_of_images(one: TrainSet) -> Iterable[list[str]]:

@@ -24,7 +24,7 @@ _LINES = 12  # of a caption taller than its image; the rest is left out
 _TALLEST = 65_000  # pixels: JPEG ends at 65,535
 
 
-class Piece(NamedTuple):
+class CaptionPiece(NamedTuple):
     """Letters without a blank that belong to one phrase; `phrase` is None for those outside of all phrases.
 
     `phrase` is (label id, number of the span among the label's).
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     phrase: tuple[int, int] | None
 
 
-Word = tuple[Piece, ...]
+Word = tuple[CaptionPiece, ...]
 """What stands between two blanks; more than one piece where a phrase begins or ends inside, as in "cat's"."""
 
 
@@ -92,7 +92,7 @@ def words_of(detections: Detections) -> list[Word]:
 
 def _word(letters: Iterable[tuple[str, tuple[int, int] | None]]) -> Word:
     return tuple(
-        Piece("".join(letter for letter, _ in group), phrase)
+        CaptionPiece("".join(letter for letter, _ in group), phrase)
         for phrase, group in groupby(letters, lambda pair: pair[1])
     )
 
@@ -120,8 +120,8 @@ def _broken(word: Word, pen: _Pen, width: float) -> Iterator[Word]:
     for text, phrase in word:
         begin = 0
         for end in range(1, len(text) + 1):
-            if end == len(text) or pen.room((Piece(text[begin : end + 1], phrase),)) > width:
-                yield (Piece(text[begin:end], phrase),)
+            if end == len(text) or pen.room((CaptionPiece(text[begin : end + 1], phrase),)) > width:
+                yield (CaptionPiece(text[begin:end], phrase),)
                 begin = end
 
 
@@ -130,7 +130,7 @@ def _cut(lines: list[list[Word]], limit: int) -> list[list[Word]]:
         return lines
     kept = lines[: max(limit, 0)]
     if kept:
-        kept[-1][-1] = (Piece("…", None),)
+        kept[-1][-1] = (CaptionPiece("…", None),)
     return kept
 
 
@@ -157,12 +157,12 @@ def _draw_line(
         x = right
 
 
-def _runs(line: list[Word]) -> Iterator[Piece]:
+def _runs(line: list[Word]) -> Iterator[CaptionPiece]:
     """The pieces of a line with the blanks between words; neighbours of one phrase are one."""
-    pieces: list[Piece] = []
+    pieces: list[CaptionPiece] = []
     for word in line:
         if pieces:
-            pieces.append(Piece(" ", pieces[-1].phrase if pieces[-1].phrase == word[0].phrase else None))
+            pieces.append(CaptionPiece(" ", pieces[-1].phrase if pieces[-1].phrase == word[0].phrase else None))
         pieces.extend(word)
     for phrase, group in groupby(pieces, lambda piece: piece.phrase):
-        yield Piece("".join(piece.text for piece in group), phrase)
+        yield CaptionPiece("".join(piece.text for piece in group), phrase)

@@ -28,8 +28,8 @@ from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.report.charts import mean_curves
 from glip_cli.evaluation.report.examples import FOUND, MISSED, RIGHT, SIDE, WRONG, Mark, Matches, draw
 from glip_cli.evaluation.report.page import (
-    Row,
-    Table,
+    ReportRow,
+    ReportTable,
     count,
     environment,
     points,
@@ -288,7 +288,7 @@ def test_a_run_of_eighty_classes_with_images(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_earlier_report(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("earlier")
-    bad = Table("t", ("a",), (Row(("x",), link="/etc/passwd"),))
+    bad = ReportTable("t", ("a",), (ReportRow(("x",), link="/etc/passwd"),))
     with pytest.raises(ValueError, match="relative"):
         write_table_report(path, title="t", facts={}, tables=[bad])
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
@@ -475,10 +475,10 @@ def test_a_drawing_has_each_box_in_its_place(size: tuple[int, int]) -> None:
 
 
 def test_tables_with_links_and_missing_numbers(tmp_path: Path) -> None:
-    table = Table(
+    table = ReportTable(
         "ODinW",
         ("set", "AP", "images"),
-        (Row(("Aquarium", 0.2213, 63), link="Aquarium & co/report.html"), Row(("<Pothole>", None, 0))),
+        (ReportRow(("Aquarium", 0.2213, 63), link="Aquarium & co/report.html"), ReportRow(("<Pothole>", None, 0))),
         note="Average over 1 of 2.",
     )
     write_table_report(tmp_path / "report.html", title="ODinW-13", facts={"model": "glip-t"}, tables=[table])
@@ -499,7 +499,7 @@ def test_a_link_cannot_lead_out_of_the_folder() -> None:
 
 def test_a_table_with_a_short_row_is_refused() -> None:
     with pytest.raises(ValueError, match="1 cells but 2 columns"):
-        Table("t", ("a", "b"), (Row(("x",)),))
+        ReportTable("t", ("a", "b"), (ReportRow(("x",)),))
 
 
 # --- in a browser

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from glip_cli.outputs import caption_image
-from glip_cli.outputs.caption_image import Piece, add_caption, words_of, wrap
+from glip_cli.outputs.caption_image import CaptionPiece, add_caption, words_of, wrap
 from glip_cli.outputs.draw import annotate, palette_colours
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import record
@@ -116,10 +116,10 @@ def test_only_captions_are_written_below() -> None:
 
 def test_words_know_their_phrases() -> None:
     words = words_of(found([0]))
-    assert words[:2] == [(Piece("Two", None),), (Piece("cats", (0, 0)),)]
-    assert words[4] == (Piece("remote", (1, 0)), Piece("'s", None))
-    assert words[5] == (Piece("button", (2, 0)), Piece(".", None))
-    assert words[7] == (Piece("cats", (0, 1)),)
+    assert words[:2] == [(CaptionPiece("Two", None),), (CaptionPiece("cats", (0, 0)),)]
+    assert words[4] == (CaptionPiece("remote", (1, 0)), CaptionPiece("'s", None))
+    assert words[5] == (CaptionPiece("button", (2, 0)), CaptionPiece(".", None))
+    assert words[7] == (CaptionPiece("cats", (0, 1)),)
 
 
 def test_where_phrases_overlap_the_found_one_is_seen() -> None:

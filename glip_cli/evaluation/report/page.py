@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of a page."""
 
     kind: str  # the macro of templates/sections.html that renders it
@@ -36,7 +36,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """Cells of a table. A float is a share of one, shown in percent; None a number that does not exist.
 
     `link` is where the first cell leads to: a path relative to the report.
@@ -47,12 +47,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Raises ValueError for a row that has not as many cells as there are columns."""
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Table:
 def write_page(
     path: Path,
     title: str,
-    sections: Sequence[Section],
+    sections: Sequence[ReportSection],
     *,
     lead: Sequence[str] = (),
     summary: Mapping[str, float] | None = None,
@@ -86,14 +86,14 @@ def write_page(
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another") from error
 
 
-def write_table_report(path: Path, *, title: str, facts: Mapping[str, str], tables: Sequence[Table]) -> None:
+def write_table_report(path: Path, *, title: str, facts: Mapping[str, str], tables: Sequence[ReportTable]) -> None:
     """Sortable tables of numbers as a page.
 
     Raises:
         ValueError: a row's link is not relative.
         OutputError: the file cannot be written.
     """
-    sections = [Section("table", one.title, one, anchor=f"table{i}") for i, one in enumerate(tables, 1)]
+    sections = [ReportSection("table", one.title, one, anchor=f"table{i}") for i, one in enumerate(tables, 1)]
     write_page(path, title, sections, facts=facts)
 
 

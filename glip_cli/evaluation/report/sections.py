@@ -13,7 +13,7 @@ import numpy.typing as npt
 from glip_cli.data.frames import Frames
 from glip_cli.evaluation.report import charts
 from glip_cli.evaluation.report.examples import MAX_TAGS, Matches, examples
-from glip_cli.evaluation.report.page import Section, plural, write_page
+from glip_cli.evaluation.report.page import ReportSection, plural, write_page
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval
@@ -63,9 +63,9 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
-    sections = [Section("run", "The run", {"facts": facts, "notes": notes})] if facts or notes else []
+    sections = [ReportSection("run", "The run", {"facts": facts, "notes": notes})] if facts or notes else []
     if comparison is not None:
-        sections.append(Section("comparison", "Comparison", comparison))
+        sections.append(ReportSection("comparison", "Comparison", comparison))
     sections += run_sections(scores, ground_truth, images, frames or Frames())
     write_page(path, title, sections, lead=lead(scores, ground_truth, len(results)), summary=scores.summary)
 
@@ -80,7 +80,7 @@ def lead(scores: BoxScores, ground_truth: GroundTruth, detections: int) -> list[
 
 def run_sections(
     scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames
-) -> list[Section]:
+) -> list[ReportSection]:
     """All that one evaluation gives; `images` is image id -> file, `frames` where the boxes lie in it."""
     evaluation, matches = scores.evaluation, Matches(scores.evaluation, ground_truth)
     best = matches.best()
@@ -89,13 +89,13 @@ def run_sections(
     curves = charts.mean_curves(evaluation)
     drawn = examples(matches, ground_truth, images, frames, threshold)
     return [
-        Section("classes", "AP of each class", [*_class_rows(scores, ground_truth)]),
-        Section("curves", "Precision and recall", charts.precision_chart(curves) if curves else "", wide=False),
-        Section("thresholds", "Score threshold", {"best": best, "chart": chart}, wide=False),
-        Section("mistakes", "Kinds of mistakes", _mistakes(evaluation), wide=False),
-        Section("calibration", "Can scores be believed?", _calibration(evaluation), wide=False),
-        Section("confusion", "Confusion", confusion_content(evaluation, ground_truth, threshold)),
-        Section("images", "Images", {"groups": drawn, "threshold": threshold, "tags": MAX_TAGS}),
+        ReportSection("classes", "AP of each class", [*_class_rows(scores, ground_truth)]),
+        ReportSection("curves", "Precision and recall", charts.precision_chart(curves) if curves else "", wide=False),
+        ReportSection("thresholds", "Score threshold", {"best": best, "chart": chart}, wide=False),
+        ReportSection("mistakes", "Kinds of mistakes", _mistakes(evaluation), wide=False),
+        ReportSection("calibration", "Can scores be believed?", _calibration(evaluation), wide=False),
+        ReportSection("confusion", "Confusion", confusion_content(evaluation, ground_truth, threshold)),
+        ReportSection("images", "Images", {"groups": drawn, "threshold": threshold, "tags": MAX_TAGS}),
     ]
 
 
