@@ -16,8 +16,7 @@ import numpy.typing as npt
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector, ImageFeatures
 from glip_cli.errors import ImageError
-from glip_cli.evaluation.flickr30k import Item as Sentence
-from glip_cli.evaluation.flickr30k import item_prompt
+from glip_cli.evaluation.flickr30k import ScoredSentence, item_prompt
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, record
@@ -35,7 +34,7 @@ class CaptionEngine:
     block_size = 1
 
     def __init__(
-        self, detector: Detector, options: DetectOptions, sentences: Mapping[str, Sentence], stop: threading.Event
+        self, detector: Detector, options: DetectOptions, sentences: Mapping[str, ScoredSentence], stop: threading.Event
     ):
         self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
         self.flight, self._reading = InFlight(), ImageReader()
@@ -63,7 +62,7 @@ class CaptionEngine:
         return self.detector.encode_images([preprocess(self._reading(ImageInput(path, path)), *size)])
 
 
-def source_of(item: Sentence) -> ImageInput:
+def source_of(item: ScoredSentence) -> ImageInput:
     return ImageInput(f"{item.image_id}#{item.sentence}", str(item.image))
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from glip_cli.data.image_files import inside
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError
-from glip_cli.evaluation.flickr30k_text import Box, Phrase, Sentence, read_annotations, read_sentences, read_text
+from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections, Prompt
 from glip_cli.utils.text_format import listed
@@ -38,15 +38,15 @@ _IMAGES = ("flickr30k_images", "flickr30k-images", "images")
 
 
 @dataclass(frozen=True)
-class ItemPhrase:
+class ScoredPhrase:
     """A phrase that is scored: where it stands in the sentence, and the boxes of its chain (at least one)."""
 
-    phrase: Phrase
+    phrase: MarkedPhrase
     boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True)
-class Item:
+class ScoredSentence:
     """One sentence with at least one phrase to be found.
 
     Attributes:
@@ -60,7 +60,7 @@ class Item:
     image_id: str
     sentence: int
     text: str
-    phrases: tuple[ItemPhrase, ...]
+    phrases: tuple[ScoredPhrase, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Recalls:
     phrases: dict[str, int]
 
 
-def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Iterator[Item]:
+def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Iterator[ScoredSentence]:
     """The sentences of a split with their scored phrases, in the order of `{split}.txt`.
 
     Phrases whose chain has no box (notvisual, nobndbox, scene) are left out, as in the reference, and so are sentences
@@ -105,7 +105,7 @@ def flickr_items(root: Path, split: str, *, images: Path | None = None) -> Itera
     return (item for name in names for item in _image_items(entities, name, folder / f"{name}.jpg"))
 
 
-def item_prompt(item: Item) -> Prompt:
+def item_prompt(item: ScoredSentence) -> Prompt:
     """The sentence as a caption, one label per scored phrase."""
     return caption_prompt(item.text, spans=[[one.phrase.span] for one in item.phrases])
 
@@ -115,7 +115,9 @@ def phrase_boxes(detections: Detections) -> tuple[npt.NDArray[np.float32], ...]:
     return tuple(detections.boxes[detections.label_ids == label] for label in range(len(detections.labels)))
 
 
-def recall(predictions: Iterable[Sequence[npt.ArrayLike]], items: Iterable[Item], protocol: str = "any") -> Recalls:
+def recall(
+    predictions: Iterable[Sequence[npt.ArrayLike]], items: Iterable[ScoredSentence], protocol: str = "any"
+) -> Recalls:
     """Recall@1, @5, @10 and with all boxes, over all phrases and over those of each type.
 
     A phrase of several types counts for each. One without any box found is missed (the reference appends a box of
@@ -187,16 +189,16 @@ def _kinds(phrases: Counter[str]) -> list[str]:
     return [_ALL, *sorted(kind for kind in phrases if kind != _ALL)]
 
 
-def _image_items(entities: Path, name: str, image: Path) -> Iterator[Item]:
+def _image_items(entities: Path, name: str, image: Path) -> Iterator[ScoredSentence]:
     boxes = read_annotations(entities / "Annotations" / f"{name}.xml").boxes
     for number, sentence in enumerate(read_sentences(entities / "Sentences" / f"{name}.txt")):
         phrases = _scored(sentence, boxes)
         if phrases:
-            yield Item(image, name, number, sentence.text, phrases)
+            yield ScoredSentence(image, name, number, sentence.text, phrases)
 
 
-def _scored(sentence: Sentence, boxes: dict[str, tuple[Box, ...]]) -> tuple[ItemPhrase, ...]:
-    return tuple(ItemPhrase(phrase, boxes[phrase.chain]) for phrase in sentence.phrases if phrase.chain in boxes)
+def _scored(sentence: Sentence, boxes: dict[str, tuple[Box, ...]]) -> tuple[ScoredPhrase, ...]:
+    return tuple(ScoredPhrase(phrase, boxes[phrase.chain]) for phrase in sentence.phrases if phrase.chain in boxes)
 
 
 def _entities(root: Path, split: str) -> Path:

@@ -26,7 +26,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class Phrase:
+class MarkedPhrase:
     """A marked part of a sentence.
 
     Attributes:
@@ -47,7 +47,7 @@ class Sentence:
     """A sentence without its markup, and its phrases in reading order."""
 
     text: str
-    phrases: tuple[Phrase, ...]
+    phrases: tuple[MarkedPhrase, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_text(path: Path) -> str:
 
 def _sentence(line: str, where: str) -> Sentence:
     words: list[str] = []
-    phrases: list[Phrase] = []
+    phrases: list[MarkedPhrase] = []
     tokens = iter(line.split())
     for token in tokens:
         if not token.startswith("["):
@@ -113,7 +113,7 @@ def _sentence(line: str, where: str) -> Sentence:
         inside = list(_words_inside(tokens, where)) if not token.endswith(_CLOSING) else []
         if inside:  # a phrase without words can be neither asked for nor found
             text = " ".join(inside)
-            phrases.append(Phrase(text, (begin, begin + len(text)), chain, types))
+            phrases.append(MarkedPhrase(text, (begin, begin + len(text)), chain, types))
             words += inside
     return Sentence(" ".join(words), tuple(phrases))
 

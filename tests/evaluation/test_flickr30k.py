@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
-from glip_cli.evaluation.flickr30k import Item, ItemPhrase, flickr_items, item_prompt, phrase_boxes, recall
-from glip_cli.evaluation.flickr30k_text import Box, Phrase, read_annotations, read_sentences
+from glip_cli.evaluation.flickr30k import ScoredPhrase, ScoredSentence, flickr_items, item_prompt, phrase_boxes, recall
+from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, read_annotations, read_sentences
 from glip_cli.types import Detections
 from tests.shared import shared
 
@@ -56,12 +56,12 @@ def test_a_sentence_without_its_markup(tmp_path: Path) -> None:
     first, second, third = read_sentences(sentence_file(tmp_path, SENTENCES))
     assert first.text == "Two men with a red hat in the yard ."
     assert first.phrases == (
-        Phrase("Two men", (0, 7), "1", ("people",)),
-        Phrase("a red hat", (13, 22), "2", ("clothing", "other")),
-        Phrase("the yard", (26, 34), "3", ("scene",)),
+        MarkedPhrase("Two men", (0, 7), "1", ("people",)),
+        MarkedPhrase("a red hat", (13, 22), "2", ("clothing", "other")),
+        MarkedPhrase("the yard", (26, 34), "3", ("scene",)),
     )
     assert second.text == "He sees it ."
-    assert second.phrases == (Phrase("it", (8, 10), "0", ("notvisual",)),)
+    assert second.phrases == (MarkedPhrase("it", (8, 10), "0", ("notvisual",)),)
     assert third.phrases[0].text == "The men"
 
 
@@ -69,7 +69,7 @@ def test_blanks_are_one_and_an_empty_phrase_is_none(tmp_path: Path) -> None:
     text = "A\u00a0 [/EN#5/animals  big   dog] \t runs [/EN#6/other ] off [/EN#7/other]\r\n"
     (sentence,) = read_sentences(sentence_file(tmp_path, text))
     assert sentence.text == "A big dog runs off"
-    assert sentence.phrases == (Phrase("big dog", (2, 9), "5", ("animals",)),)
+    assert sentence.phrases == (MarkedPhrase("big dog", (2, 9), "5", ("animals",)),)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_the_shared_sentences() -> None:
         "6338542128": 5,
     }
     assert found["1000092795"][1].text == "Two young , White males are outside near many bushes ."
-    assert found["1000092795"][1].phrases[0] == Phrase("Two young , White males", (0, 23), "1", ("people",))
+    assert found["1000092795"][1].phrases[0] == MarkedPhrase("Two young , White males", (0, 23), "1", ("people",))
     football = found["6338542128"]
     assert football[4].text.startswith("# 8 for Iowa State stiff arms a Texas AM player")
-    assert football[4].phrases[0] == Phrase("# 8", (0, 3), "253073", ("other",))
+    assert football[4].phrases[0] == MarkedPhrase("# 8", (0, 3), "253073", ("other",))
     assert football[4].phrases[-1].chain == "0"
     assert football[4].phrases[-1].types == ("notvisual",)
     for sentences in found.values():
@@ -255,10 +255,10 @@ HALF: Box = (0, 0, 10, 5)  # IoU with SQUARE: 50 / 100
 LESS: Box = (0, 0, 10, 4.99)
 
 
-def item(*phrases: tuple[str, tuple[Box, ...]]) -> Item:
+def item(*phrases: tuple[str, tuple[Box, ...]]) -> ScoredSentence:
     """An item from (types joined by /, boxes) of its phrases."""
-    made = (ItemPhrase(Phrase("x", (0, 1), "1", tuple(kinds.split("/"))), boxes) for kinds, boxes in phrases)
-    return Item(Path("1.jpg"), "1", 0, "x", tuple(made))
+    made = (ScoredPhrase(MarkedPhrase("x", (0, 1), "1", tuple(kinds.split("/"))), boxes) for kinds, boxes in phrases)
+    return ScoredSentence(Path("1.jpg"), "1", 0, "x", tuple(made))
 
 
 def test_recall_by_hand() -> None:
