@@ -49,7 +49,7 @@ class DataIssue(Enum):
     CATEGORY_BACKGROUND = ("classes that mean the background", DROPPED)
     CATEGORY_UNNAMED = ("classes without a name", DROPPED, "scored, but nothing can be found for them")
     CATEGORY_SAME = ("classes named as another is; the model cannot tell them apart", KEPT)
-    CATEGORY_EMPTY = ("classes without a box; the model only learns where they are not", KEPT)
+    CATEGORY_EMPTY = ("classes without a box; only ever negatives", KEPT)
     CAPTION = ("captions that are blank or no text", DROPPED)
     SPAN = ("boxes that no part of their caption names", DROPPED)
     NOTHING = ("no box is left to learn from", STOPS)

@@ -25,7 +25,8 @@ from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.finetune.dataset import read_train_set
-from glip_cli.prompts import noun_phrases, prompt, tokenizer
+from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer
+from glip_cli.prompts.labels import parse_texts, sentence_of
 from glip_cli.runs import journal
 from glip_cli.types import Prompt
 
@@ -86,9 +87,9 @@ def _tokenizer() -> tokenizer.Tokenizer:
 
 def _asked(asked: Prompt) -> None:
     """As `detect --explain` goes through it: each label once, with tokens, in some text."""
-    chunks = prompt.chunk(asked, _tokenizer(), limit=LIMIT)
-    rows = prompt.explain(chunks)
-    prompt.gather_notes(asked, chunks)
+    chunks = chunking.chunk(asked, _tokenizer(), limit=LIMIT)
+    rows = chunking.explain(chunks)
+    chunking.gather_notes(asked, chunks)
     _, places = prompt.display_text(asked)
     assert [row.label for row in rows] == list(asked.labels)
     assert all(row.tokens for row in rows)
@@ -99,16 +100,16 @@ def texts(data: bytes) -> None:
     """--texts: the values. Values that name a file are left to `labels`."""
     values = [value for value in parts(data) if not value.strip().startswith("@")]
     with answering():
-        prompt.sentence_of(values)
+        sentence_of(values)
     with answering():
-        _asked(prompt.label_prompt(prompt.parse_texts(values)))
+        _asked(prompt.label_prompt(parse_texts(values)))
 
 
 def labels(data: bytes) -> None:
     """--texts @FILE: the file."""
     path = file("labels.txt", data)
     with answering():
-        _asked(prompt.label_prompt(prompt.parse_texts([f"@{path}"])))
+        _asked(prompt.label_prompt(parse_texts([f"@{path}"])))
 
 
 class EveryOther:
@@ -122,11 +123,11 @@ def caption(data: bytes) -> None:
     """--caption, --tokens-positive, --phrases ...: its parts named in all four ways."""
     text, literal, *phrases = [*parts(data), ""]
     with answering():
-        _asked(prompt.caption_prompt(text, spans=prompt.parse_tokens_positive(literal)))
+        _asked(prompt.caption_prompt(text, spans=spans.parse_tokens_positive(literal)))
     with answering():
         _asked(prompt.caption_prompt(text, phrases=phrases))
     with answering():
-        bare, found = prompt.read_brackets(text)
+        bare, found = spans.read_brackets(text)
         _asked(prompt.caption_prompt(bare, parts=found))
     with answering():
         _asked(prompt.caption_prompt(text, parts=noun_phrases.noun_phrases(text, EveryOther())))
