@@ -31,6 +31,7 @@ from glip_cli.errors import GlipError
 from glip_cli.utils.text_format import counted, message, one_line
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
+_FILE_WIDTH = 10_000  # columns of what is no terminal
 
 stderr = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -70,8 +71,11 @@ class Console:
 
 
 def print_table(table: Table, *, error: bool = False, soft_wrap: bool = True) -> None:
-    """A table on stdout, or on stderr; brackets in it are no markup."""
-    rich.console.Console(stderr=error, soft_wrap=soft_wrap, highlight=False, markup=False).print(table)
+    """A table on stdout, or on stderr; brackets in it are no markup. In a file or a pipe each row is one line."""
+    console = rich.console.Console(stderr=error, soft_wrap=soft_wrap, highlight=False, markup=False)
+    if soft_wrap and not console.is_terminal:
+        console.width = _FILE_WIDTH
+    console.print(table)
 
 
 def say_error(error: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
@@ -16,7 +17,7 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.parts import fetch_parts
 from glip_cli.checkpoints.registry import find
 from glip_cli.cli import app
-from glip_cli.cli.console import Console, print_line
+from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.finetune import show_findings
 from glip_cli.finetune.dataset import read_train_set
 
@@ -68,3 +69,11 @@ def test_every_line_goes_through_one_function(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr()
     assert printed.out == r"\x1b[31mred\x07\r\nline\x9b2J\u2028" + "\n"
     assert printed.err == printed.out + "note: " + printed.out
+
+
+def test_a_row_of_a_table_is_one_line_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("what", "first", box=None)
+    table.add_row("[b]" + "wide " * 40, "x" * 300)
+    print_table(table)
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["[b]wide", *["wide"] * 39, "x" * 300]
