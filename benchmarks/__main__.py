@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed` (labels, parts, load, batch): measure, print a table, write the numbers with --out."""
+"""`python -m benchmarks speed` (labels, parts, load, start, batch): measure, print a table, write the numbers with --out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import batch, labels, load, parts, speed
+from benchmarks import batch, labels, load, parts, speed, start
 
 
 def main() -> None:
@@ -37,6 +37,9 @@ def main() -> None:
     )
     one = network(commands.add_parser("load", help="Detector.load of a converted checkpoint"))
     one.set_defaults(run=lambda a: load.measure(a.model, a.device, a.repeats), table=load.table)
+    one = commands.add_parser("start", help="cold glip detect and glip --help against import torch")
+    one.add_argument("--repeats", type=int, default=5)
+    one.set_defaults(run=lambda a: start.measure(a.repeats), table=start.table)
     one = commands.add_parser("batch", help="glip batch against a plain loop over Detector")
     one.add_argument("--model", default="glip-mini")
     one.add_argument("--images", type=int, default=60)

@@ -141,9 +141,11 @@ class Detector:
         Raises:
             WeightsError, DeviceError.
         """
-        pick_dtype(dtype, pick_device(device))  # before a download, not after
+        place = pick_device(device)
+        kind = pick_dtype(dtype, place)  # before a download, not after
         parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
         tokenizer = Tokenizer.from_dir(parts.tokenizer)
+        parts.model.to(place, kind).to(memory_format=torch.channels_last)  # in place, as it is used here alone
         return cls(
             parts.model,
             tokenizer,

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from glip_cli.checkpoints import registry
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.doctor import machine, models, network, settings, storage, versions
 from glip_cli.doctor.finding import Finding, Section, size
 from tests import forked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -72,6 +73,7 @@ def table(config: Config, dialect: str) -> Table:
     return _TABLES[dialect](config)
 
 
+@cache
 def shapes(config: Config) -> dict[str, torch.Size]:
     """Key -> shape of every tensor in a checkpoint of this package."""
     return {key: tensor.shape for key, tensor in init_empty(lambda: Glip(config)).state_dict().items()}

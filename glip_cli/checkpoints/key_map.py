@@ -174,7 +174,7 @@ def expand(config: GlipConfig, rows: Iterable[Row], dropped: Mapping[str, tuple[
 def translate(
     state: Mapping[str, Tensor], table: Table, shapes: Mapping[str, torch.Size], what: str
 ) -> dict[str, Tensor]:
-    """Foreign state dict -> native one, float32 and contiguous.
+    """Foreign state dict -> native one, float32.
 
     Args:
         state: tensors under foreign names.
@@ -194,7 +194,14 @@ def translate(
         if tensor.shape != shapes[key]
     ]
     raise_mismatch(what, missing=missing, unknown=unknown, wrong=wrong)
-    return {key: tensor.to(torch.float32).contiguous() for key, tensor in native.items()}
+    return {key: _float32(tensor) for key, tensor in native.items()}
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    """Contiguous; of half precision the kernels in channels_last memory, which detection wants them in."""
+    if tensor.dtype != torch.float32 and tensor.ndim == 4:
+        return tensor.to(torch.float32, memory_format=torch.channels_last)
+    return tensor.to(torch.float32).contiguous()
 
 
 def raise_mismatch(what: str, *, missing: list[str], unknown: list[str], wrong: list[str]) -> None:

@@ -2,7 +2,3 @@
 
 Nothing here imports torch before a command runs: `glip --help` and completion must be instant.
 """
-
-from glip_cli.cli.app import app, main
-
-__all__ = ["app", "main"]

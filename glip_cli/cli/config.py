@@ -37,6 +37,10 @@ def with_defaults(root: Any, arguments: Sequence[str], environment: Mapping[str,
     if hasattr(command, "commands"):
         return list(arguments)
     names, typed = arguments[:depth], list(_spelled_out(arguments[depth:], command.params))
+    if not any(word.startswith("--conf") for word in typed) and not any(
+        name.startswith("GLIP_") for name in environment
+    ):
+        return [*names, *typed]
     parsed = command.make_context(None, list(typed), resilient_parsing=True)  # nothing is said and nothing raised
     flags = {_key(option): param for param in command.params for option in (*param.opts, *param.secondary_opts)
              if option.startswith("--")}  # fmt: skip

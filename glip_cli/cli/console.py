@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import sys
 import threading
@@ -40,12 +39,6 @@ def print_json(value: object) -> None:
     """One line on stdout; letters that its encoding may lack as JSON's own escapes."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(value, ensure_ascii=not is_utf8, default=str), flush=True)
-
-
-def write_any_letter() -> None:
-    """Where stdout is not UTF-8, what its encoding lacks is written as escapes; stderr does that anyway."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def print_line(text: str) -> None:

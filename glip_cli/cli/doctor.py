@@ -25,16 +25,16 @@ Verify = Annotated[bool, typer.Option("--verify", help="Hash every file of the c
 
 @command
 def doctor(
-    context: typer.Context,
     offline: flags.Offline = False,
     verify: Verify = False,
     json_: AsJson = False,
     debug: flags.Debug = False,
 ) -> None:
     """Check the installation and suggest fixes; exit code 1 where something needs one."""
+    from glip_cli.cli.app import app
     from glip_cli.doctor import examine, problems
 
-    sections = examine(offline, verify, set(flags_of(context.find_root().command)))
+    sections = examine(offline, verify, set(flags_of(typer.main.get_command(app))))
     wrong = problems(sections)
     if json_:
         found = {"healthy": not wrong, "sections": [asdict(section) for section in sections]}

@@ -7,7 +7,6 @@ import json
 import re
 from pathlib import Path
 
-import yaml
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs.files import AtomicFile, CsvFile, digest, atomic_write
@@ -96,6 +95,8 @@ def yolo_names(folder: Path) -> list[str] | None:
     path = folder / "data.yaml"
     if not path.exists():
         return None
+    import yaml  # only here, as every start would pay for it
+
     try:
         text = path.read_text("utf-8")
         names = yaml.load(text, yaml.BaseLoader)["names"]

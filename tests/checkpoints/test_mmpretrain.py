@@ -19,7 +19,7 @@ from glip_cli.checkpoints.key_map import from_unfold
 from glip_cli.checkpoints.load import convert, info, load_if_backbone
 from glip_cli.checkpoints.parts import load_backbone_parts
 from glip_cli.checkpoints.registry import Checkpoint
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.inference.feature_extractor import backbone_extractor

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app, console
+from glip_cli.cli import console
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from tests import forked

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from tests.shared import shared
 

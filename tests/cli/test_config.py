@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.cli.config import with_defaults
 from glip_cli.errors import UsageError
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.cli.evaluate import ONLY, check_flags
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.evaluation import earlier

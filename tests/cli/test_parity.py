@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from tests.checkpoints.support import manifest
 from tests.model.networks import recipe_state
 from tests.shared import golden, shared

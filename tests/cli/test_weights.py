@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from glip_cli.checkpoints import registry
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from tests.checkpoints.support import foreign, small_state
 
 

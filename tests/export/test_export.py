@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import GlipError, OutputError, UsageError

@@ -15,7 +15,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from glip_cli.checkpoints.parts import load_detector_parts
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, PromptError, UsageError
 from glip_cli.export.card import Card, Fixed, from_metadata, to_metadata
 from glip_cli.export.export import make_card

@@ -24,7 +24,7 @@ from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.checkpoints.finetuned import TENSORS, RunConfig, read_run_config
 from glip_cli.checkpoints.load import Loaded, load
 from glip_cli.checkpoints.parts import merge
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError, UsageError
 from glip_cli.finetune.adapters import save_tuned, used_rows

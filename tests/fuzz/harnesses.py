@@ -20,7 +20,8 @@ import typer
 from PIL import Image
 
 from glip_cli.checkpoints import adapters, files, finetuned, registry
-from glip_cli.cli import app, config
+from glip_cli.cli import config
+from glip_cli.cli.app import app
 from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results

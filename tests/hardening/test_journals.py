@@ -120,7 +120,7 @@ def test_damaged_journals_of_several_processes(tmp_path: Path, content: bytes, r
 def root() -> Any:
     import typer
 
-    from glip_cli.cli import app
+    from glip_cli.cli.app import app
 
     return typer.main.get_command(app)
 

@@ -30,7 +30,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 SCENARIOS = """
 import json, sys, traceback
 from typer.testing import CliRunner
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 for words in json.loads(sys.argv[1]):
     done = CliRunner().invoke(app, words)
     odd = "" if isinstance(done.exception, SystemExit | None) else "".join(traceback.format_exception(done.exception))

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.errors import OutOfMemoryError, PromptError, UsageError
 from glip_cli.inference.feature_extractor import Extractor, alike

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import OutOfMemoryError, UsageError

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from glip_cli.cli import app
+from glip_cli.cli.app import app
 from glip_cli.cli.console import Console, say_error
 from glip_cli.utils.text_format import LIST, listed, message, open_text, quoted
 

@@ -1,0 +1,51 @@
+"""What a start imports, and that `glip --help`, which imports no command, says what the commands say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from glip_cli.cli.app import COMMANDS, app, run
+from glip_cli.data.synthetic import draw_scene
+
+HEAVY = {"torch", "rich", "numpy", "pydantic"}
+NEEDLESS = {"timm", "transformers", "torchvision", "torch._dynamo", "sympy", "nltk", "yaml", "huggingface_hub", "scipy"}
+
+
+def imported(folder: Path, *starts: tuple[str, ...]) -> set[str]:
+    """Names of the modules that a new process has after some commands."""
+    code = "import sys; from glip_cli.cli.app import run; "
+    code += f"print([run(words) for words in {starts!r}]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    *_, codes, modules = done.stdout.splitlines()
+    assert codes == str([0] * len(starts))
+    return set(modules.split())
+
+
+def test_a_detection_imports_what_it_needs(tmp_path: Path) -> None:
+    """In a process of its own, which imports torch: 3 CPU seconds."""
+    draw_scene(np.random.default_rng(0)).image.save(tmp_path / "a.png")
+    words = ("detect", "a.png", "-t", "star . cat .", "--device", "cpu", "--overwrite", "-q")
+    modules = imported(tmp_path, *((*words, "-m", name) for name in ("glip-mini", "glip-nano")))
+    assert "torch" in modules
+    assert not modules & NEEDLESS
+
+
+def test_help_imports_no_command(tmp_path: Path) -> None:
+    assert not imported(tmp_path, ("--help",)) & HEAVY
+
+
+def test_help_says_of_each_command_what_it_says_itself() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert (command.help or "").splitlines()[0] == COMMANDS[name]
+
+
+def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {line}" in shown for name, line in COMMANDS.items())
