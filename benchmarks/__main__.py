@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed` (labels, parts, load, start, batch): measure, print a table, write the numbers with --out."""
+"""`python -m benchmarks start` (speed, labels, parts, load, batch): measure, print a table, numbers with --out."""
 
 from __future__ import annotations
 

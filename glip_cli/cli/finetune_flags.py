@@ -14,8 +14,8 @@ from glip_cli.utils.option import HOW, MODEL, TRAIN
 
 Init = Annotated[
     str | None,
-    typer.Option("--init", metavar="random|FILE", rich_help_panel=MODEL, show_default=False,
-                 help="Start from random weights, or from the image side of FILE and random others."),
+    typer.Option("--init", metavar="random|pretrained|FILE", rich_help_panel=MODEL, show_default=False,
+                 help="Start from random weights; from ImageNet's Swin and BERT; or from the image side of FILE."),
 ]  # fmt: skip
 GoOn = Annotated[
     bool,

@@ -20,13 +20,14 @@ from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, token
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import DEFAULT
 from glip_cli.errors import UsageError
+from glip_cli.finetune.pretrained import load_pretrained
 from glip_cli.finetune.tuning import check_mode
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import Head
 
 PYRAMID = "fpn."
-RANDOM = "random"  # what --init may be besides a model or a file
+RANDOM, PRETRAINED = "random", "pretrained"  # what --init may be besides a model or a file
 LOG_SCALE = -1.5  # of new networks: logits then differ between words from the first step on (docs/log.md)
 
 
@@ -36,7 +37,7 @@ class Start:
     Attributes:
         model: on the CPU, float32.
         tokenizer: the folder of its tokenizer.
-        name: what records call it, "glip-t@c24ce662"; "random" for random weights.
+        name: what records call it, "glip-t@c24ce662"; "random" or "pretrained" for new networks.
         sha256: of its file; "" for random weights.
         source: where it is found again: a name of weights.toml, or an absolute path.
     """
@@ -96,8 +97,8 @@ def random_start(
 ) -> Start:  # fmt: skip
     """An untrained network of a named one's architecture.
 
-    `image_side` names a model or a file whose backbone, and pyramid where it has one, are taken. Raises WeightsError
-    or UsageError.
+    `image_side` names a model or a file whose backbone, and pyramid where it has one, are taken; or it is PRETRAINED:
+    the backbone of ImageNet and bert-base-uncased. Raises WeightsError or UsageError.
     """
     if model is not None and model not in registry.names():
         raise UsageError(f"--init needs a --model by its name, not {model}; it gives the architecture")
@@ -110,9 +111,13 @@ def random_start(
             network.head.log_scale.fill_(LOG_SCALE)
     if image_side is None:
         return Start(network.eval(), architecture, tokenizer, "random")
-    given = load_image_side(image_side, architecture, offline, report)
+    if image_side == PRETRAINED:
+        given, name = load_pretrained(architecture, offline), PRETRAINED
+    else:
+        given = load_image_side(image_side, architecture, offline, report)
+        name = f"random, image side of {image_side}"
     network.load_state_dict(network.state_dict() | given)
-    return Start(network.eval(), architecture, tokenizer, f"random, image side of {image_side}")
+    return Start(network.eval(), architecture, tokenizer, name)
 
 
 def load_image_side(
@@ -121,7 +126,9 @@ def load_image_side(
     """Name -> tensor of the backbone, and of the pyramid where `source` has one. Raises WeightsError or UsageError."""
     path = expanded(Path(source))
     if source not in registry.names() and not path.exists():
-        raise UsageError(f"--init {source}: say random, or give the name or file of a model whose image side is taken")
+        raise UsageError(
+            f"--init {source}: say random or pretrained, or give the name or file of a model whose image side is taken"
+        )
     found = registry.find(source) if source in registry.names() else finetuned.best_of(path)
     if isinstance(found, Path) and finetuned.is_adapter(found):
         loaded = load_source(source, offline=offline, report=report)

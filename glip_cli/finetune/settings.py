@@ -15,12 +15,12 @@ from glip_cli.errors import UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import FIELDS, TrainConfig
 from glip_cli.finetune.data_args import NOTHING, SCENES, Data
-from glip_cli.finetune.init_model import RANDOM, Origin, Start
+from glip_cli.finetune.init_model import PRETRAINED, RANDOM, Origin, Start
 from glip_cli.finetune.sampler import parse_scenes
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
-_WORDS = {"keep_check": SCENES, "init": RANDOM}  # which name no file
+_WORDS = {"keep_check": (SCENES,), "init": (RANDOM, PRETRAINED)}  # which name no file
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _portable(name: str, value: Any) -> Any:
         return [_portable(name, one) for one in value]
     if (name, value) == ("keep_check", NOTHING):
         return None
-    if value is None or value == _WORDS.get(name):
+    if value is None or value in _WORDS.get(name, ()):
         return value
     if name in _MODELS:
         return value if value in registry.names() else os.path.abspath(expanded(value))
