@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.parts import fetch_parts
 from glip_cli.checkpoints.registry import find
-from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.app import app
+from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.finetune import show_findings
 from glip_cli.finetune.dataset import read_train_set
 
