@@ -11,6 +11,7 @@ from rich.table import Table
 
 from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
+from glip_cli.data.image_files import find_images
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
 from glip_cli.evaluation.boxes import (
@@ -26,7 +27,7 @@ from glip_cli.evaluation.boxes import (
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
 from glip_cli.evaluation.compare import MetricChange as Compared
-from glip_cli.evaluation.ground_truth import GroundTruth, find_images, read_ground_truth
+from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped

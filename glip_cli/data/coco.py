@@ -18,11 +18,7 @@ _NO_CROWD = (None, False, 0, "", "0")
 
 
 def read_coco(path: Path, images: Path | None, issues: Issues) -> Dataset:
-    """Grounding data may have no categories.
-
-    Raises:
-        DataError: it is no such file; names the place in it.
-    """
+    """Grounding data may have no categories. Raises DataError where it is no such file; names the place in it."""
     data = _object(path)
     image_rows, annotation_rows = _objects(data, "images", path), _rows(data, "annotations", path)
     is_grounding = any("caption" in row for row in image_rows) and any(map(_is_named, annotation_rows))

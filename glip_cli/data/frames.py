@@ -95,14 +95,11 @@ def frames_of(
     edge of what is stated, the stated size is wrong and the boxes are pixels of the image.
 
     Args:
-        images: of the set.
-        annotations: of the set; those of other images do not matter.
         sizes: image id -> upright size, where it is known.
         files: image id -> file, whose orientation is read where the sizes differ.
         issue: what is said of all these images, where the boxes are not moved by the frames.
 
-    Raises:
-        UnavailableError: the disk of one of the files does not answer.
+    Raises UnavailableError where the disk of one of the files does not answer.
     """
     odd = [row for row in images if row.width and row.height and sizes.get(row.id, row.stated_size) != row.stated_size]
     if not odd:

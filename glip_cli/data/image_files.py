@@ -27,19 +27,17 @@ class FoundImages:
     missing: dict[int, str]
 
 
-def search(images: Sequence[ImageRow], folder: Path, known: Mapping[int, Path] | None = None) -> FoundImages:
+def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
     """The file of each image: folder/file_name; else as its coco_url ends; else by its base name below the folder.
 
-    `known` are those of which the file is known already. A base name counts only where one file and one image have
-    it; of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that, and no name leads
-    out of the folder.
-
-    Raises:
-        DataError: there is no such folder.
+    Files that the reader of the set knows need no search. A base name counts only where one file and one image have it;
+    of several files, the one whose path ends as `file_name` does. Nothing is guessed beyond that, and no name leads out
+    of the folder. Raises DataError where there is no such folder.
     """
+    folder = folder or dataset.folder
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the one that holds the images")
-    known = known or {}
+    images, known = dataset.images, dataset.paths
     paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
     below = _files_below(folder) if lost else {}
@@ -124,11 +122,9 @@ class ImageFile:
 def open_images(dataset: Dataset) -> dict[int, ImageFile]:
     """Image id -> image, for those that are there and whole; the others are issues of the set.
 
-    Raises:
-        DataError: there is no folder of images.
-        UnavailableError: the disk of an image does not answer.
+    Raises DataError where there is no folder of images, UnavailableError where the disk of one does not answer.
     """
-    found = search(dataset.images, dataset.folder, dataset.paths)
+    found = find_images(dataset)
     sizes = {**dataset.sizes, **whole_sizes(path for path in found.paths.values() if path not in dataset.sizes)}
     images: dict[int, ImageFile] = {}
     for row in dataset.images:
@@ -150,11 +146,7 @@ class Header(NamedTuple):
 
 
 def whole_sizes(paths: Iterable[Path]) -> dict[Path, Size | str]:
-    """The sizes that `glip_cli.inference.preprocess.read_image` finds; of what it cannot decode, why.
-
-    Raises:
-        UnavailableError: the disk of one does not answer.
-    """
+    """The sizes that `read_image` finds; of what it cannot decode, why. Raises UnavailableError as `read_headers`."""
     return _of_each(paths, _whole_size)
 
 

@@ -70,14 +70,7 @@ class DataIssue(Enum):
 
 @dataclass(frozen=True)
 class Issue:
-    """One row of the table.
-
-    Attributes:
-        what: what is wrong, in words.
-        count: how often.
-        example: the first of them.
-        action: "dropped", "kept" or "stops".
-    """
+    """What is wrong in words, how often, the first of them, and what happens to it: "dropped", "kept", "stops" ..."""
 
     what: str
     count: int

@@ -1,4 +1,4 @@
-"""JSON that people hand over: read whole, every complaint one line that names the file and the place in it."""
+"""Values in files of users: ids, numbers, boxes. Every error is one line that names the file and the place in it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ _MAX_ID = 2**63 - 1
 
 
 def read_json(path: Path) -> Any:
-    """Everything in the file.
-
-    Raises:
-        DataError: it is missing, not text, not JSON, or cut short.
-    """
+    """Everything in the file. Raises DataError where it is missing, not text, not JSON, or cut short."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as failure:
@@ -51,15 +47,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def as_id(value: object, where: str) -> int:
-    """An id as COCO has them: an integer from 0, also where the file wrote it as text or as 7.0.
-
-    Args:
-        value: what stands in the file.
-        where: the file and the place in it, for the message.
-
-    Raises:
-        DataError: it is anything else.
-    """
+    """An id as COCO has them: an integer from 0, also where the file wrote it as text or as 7.0. Raises DataError."""
     if type(value) is int and 0 <= value <= _MAX_ID:
         return value
     number = value
@@ -75,11 +63,7 @@ def _is_digits(value: object) -> TypeGuard[str]:
 
 
 def as_number(value: object, where: str) -> float:
-    """A finite number.
-
-    Raises:
-        DataError: it is NaN, infinite, text or anything else.
-    """
+    """A finite number. Raises DataError for NaN, infinity, text and anything else."""
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -112,11 +96,7 @@ def stated_size(width: str, height: str) -> tuple[int, int] | tuple[None, None]:
 
 
 def as_box(value: object, where: str) -> list[float]:
-    """[x, y, width, height] in pixels, whatever their signs.
-
-    Raises:
-        DataError: not four finite numbers.
-    """
+    """[x, y, width, height] in pixels, whatever their signs. Raises DataError for what is not four finite numbers."""
     if not isinstance(value, list) or len(value) != 4:
         raise DataError(f"{where} is {shown(value)}; a box is [x, y, width, height]")
     x, y, width, height = value
@@ -161,11 +141,7 @@ class Ids:
         return cls({spelling: i for i, spelling in enumerate(spellings, 1)})
 
     def number(self, value: object, where: str) -> int:
-        """The number of an id; of text that is not listed, one that nothing has.
-
-        Raises:
-            DataError: it is neither a whole number from 0 nor text where the file has text for ids.
-        """
+        """The number of an id; of text that is not listed, one that nothing has. Raises DataError for what is no id."""
         spelling = spelling_of(value) if self.numbers else None
         return as_id(value, where) if spelling is None else self.numbers.get(spelling, UNLISTED)
 

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from glip_cli.data.image_files import find_images
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
-from glip_cli.evaluation.ground_truth import GroundTruth, find_images
+from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.results import Predictions, Results, image_name, place
 from glip_cli.outputs.records import AnyRecord
@@ -137,8 +138,7 @@ def box_task(
         limit: only the first images.
         skip_missing: leave out, of the ground truth too, images that are not in the folder.
 
-    Raises:
-        DataError: images are missing, or no category has a name.
+    Raises DataError where images are missing, or no category has a name.
     """
     truth = only(truth, [image.id for image in truth.images[:limit]])
     truth, images = with_images(truth, folder, skip_missing)

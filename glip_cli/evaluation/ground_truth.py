@@ -15,7 +15,6 @@ import hotcoco
 
 from glip_cli.data.dataset import Annotation, Category, Dataset
 from glip_cli.data.formats import read_dataset
-from glip_cli.data.image_files import FoundImages, search
 from glip_cli.data.issues import STOPS, DataIssue, Issues
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError
@@ -117,8 +116,3 @@ def _as_coco(row: Mapping[str, Any]) -> dict[str, Any]:
     """Without None; and in valid Unicode, of which JSON's escapes can write halves that hotcoco refuses."""
     whole = ((key, valid_unicode(value) if isinstance(value, str) else value) for key, value in row.items())
     return {key: value for key, value in whole if value is not None}
-
-
-def find_images(ground_truth: GroundTruth, folder: Path) -> FoundImages:
-    """The files of its images; see `image_files.search`. Raises DataError where there is no such folder."""
-    return search(ground_truth.images, folder, ground_truth.paths)

@@ -85,13 +85,8 @@ class Names:
     def image(self, name: str, where: str, likely: object = None) -> int:
         """The image whose `file_name` or `coco_url` has the same base name and, of several, the most folders alike.
 
-        Args:
-            name: a path or URL.
-            where: for messages.
-            likely: the id, as the file has it, of the image where that one's `file_name` is `name` to the letter.
-
-        Raises:
-            DataError: there is none, or several, or another name has taken it.
+        `likely` is the id, as the file has it, of the image where that one's `file_name` is `name` to the letter.
+        Raises DataError where there is none, or several, or another name has taken it.
         """
         number = _number(self._truth.image_ids, likely)
         if number is not None and self._image_names.get(number) == name:
@@ -123,11 +118,7 @@ class Names:
         return best[0]
 
     def category(self, name: str, where: str, likely: object = None) -> int:
-        """The category of this name; of several, the one with the id `likely`.
-
-        Raises:
-            DataError: there is none, or which of several is open.
-        """
+        """The category of this name; of several, the one with the id `likely`. Raises DataError for none or several."""
         number = _number(self._truth.category_ids, likely)
         if number is not None and self._category_names.get(number) == name:
             return number
@@ -168,10 +159,7 @@ def images_beside(results: Path) -> Path | None:
 def read_coco_images(path: Path, results: Path) -> CocoImages | None:
     """None where it was written with another file than `results`.
 
-    One that does not say with which, as older versions wrote them, serves `coco_results.json`.
-
-    Raises:
-        DataError: it does not say what ids mean.
+    One that does not say with which, as older versions wrote them, serves `coco_results.json`. Raises DataError.
     """
     data = read_json(path)
     if not isinstance(data, dict):

@@ -112,13 +112,9 @@ def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> 
 def place(
     truth: GroundTruth, results: Iterable[dict[str, Any]], sizes: Mapping[int, Size], files: Mapping[int, Path]
 ) -> tuple[Results, Frames]:
-    """Results in pixels of the upright images -> in pixels of the sizes that the annotations state.
+    """Results in pixels of the upright images -> in pixels of the sizes that `truth` states.
 
-    Args:
-        truth: states the sizes.
-        results: COCO results.
-        sizes: image id -> size of the upright image, where it is known.
-        files: image id -> file, where it is known.
+    `sizes` are those of the upright images, `files` the images by id; both where they are known.
     """
     frames = frames_of(truth.images, truth.annotations, sizes, files)
     if not frames.by_id:

@@ -277,8 +277,7 @@ def few_shot(train_set: TrainSet, shots: int, seed: int) -> TrainSet:
     in it is still wanted, and then counts for all its classes. There they come by id, whatever the seed; here in an
     order that depends on the seed and the ids alone, so that no version of any library changes the choice.
 
-    Raises:
-        OptionError: `shots` is below one, or the set has captions, and so no classes.
+    Raises OptionError where `shots` is below one, or the set has captions, and so no classes.
     """
     if shots < 1:
         raise OptionError("shots", shots, "at least 1 image per class is needed")

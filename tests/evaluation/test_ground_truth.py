@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.data.dataset import Category, ImageRow
+from glip_cli.data.image_files import find_images
 from glip_cli.data.values import Ids
 from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import coco_scores
-from glip_cli.evaluation.ground_truth import find_images, read_ground_truth
+from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_images
 from tests.shared import shared
 
