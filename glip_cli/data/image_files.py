@@ -110,32 +110,23 @@ _TURNING = (b"Raw profile type", b"XML:com.adobe.xmp")  # keywords of texts that
 _TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of strips, and of tiles
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """A file, and its width and height in pixels once it is upright."""
-
-    path: Path
-    width: int
-    height: int
-
-
-def open_images(dataset: Dataset) -> dict[int, ImageFile]:
-    """Image id -> image, for those that are there and whole; the others are issues of the set.
+def open_images(dataset: Dataset) -> tuple[dict[int, Path], dict[int, Size]]:
+    """Image id -> file and upright size, for those that are there and whole; the others are issues of the set.
 
     Raises DataError where there is no folder of images, UnavailableError where the disk of one does not answer.
     """
     found = find_images(dataset)
-    sizes = {**dataset.sizes, **whole_sizes(path for path in found.paths.values() if path not in dataset.sizes)}
-    images: dict[int, ImageFile] = {}
+    known = {**dataset.sizes, **whole_sizes(path for path in found.paths.values() if path not in dataset.sizes)}
+    paths, sizes = {}, {}
     for row in dataset.images:
         path = found.paths.get(row.id)
         if path is None:
             dataset.issues.add(DataIssue.IMAGE_MISSING, found.missing[row.id])
-        elif isinstance(size := sizes[path], str):
+        elif isinstance(size := known[path], str):
             dataset.issues.add(DataIssue.IMAGE_UNREADABLE, size)
         else:
-            images[row.id] = ImageFile(path, *size)
-    return images
+            paths[row.id], sizes[row.id] = path, size
+    return paths, sizes
 
 
 class Header(NamedTuple):

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.dataset import Annotation, Dataset
+from glip_cli.data.dataset import Annotation, Dataset, Size
 from glip_cli.data.formats import collector_paused, read_dataset
 from glip_cli.data.frames import frames_of
-from glip_cli.data.image_files import ImageFile, open_images
+from glip_cli.data.image_files import open_images
 from glip_cli.data.issues import DataIssue, Findings, Issues
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError, OptionError, PromptError
@@ -27,6 +27,7 @@ from glip_cli.prompts.spans import check_spans
 from glip_cli.types import Span
 
 FloatBoxes = npt.NDArray[np.float32]
+Corners = tuple[float, float, float, float]
 _ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 
 
@@ -137,15 +138,15 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
         DataError: it is no training set, or a row of it cannot be read at all; names the place.
     """
     dataset = read_dataset(path, images, split)
-    files = open_images(dataset)
+    paths, sizes = open_images(dataset)
     if dataset.spans is None and not dataset.labels:
         raise DataError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
-    boxes = _boxes_by_image(dataset, files)
+    boxes = _boxes_by_image(dataset, paths, sizes)
     items: tuple[Item, ...]
     if dataset.spans is None:
-        items = tuple(_detection_items(dataset, files, boxes))
+        items = tuple(_detection_items(dataset, paths, boxes))
     else:
-        items = tuple(_grounding_items(dataset, files, boxes))
+        items = tuple(_grounding_items(dataset, paths, boxes))
     for item in items:
         if not len(item.boxes):
             dataset.issues.add(DataIssue.IMAGE_EMPTY, str(item.image))
@@ -158,49 +159,48 @@ class PlacedBox(NamedTuple):
     """A box that can be learned from: its row, its corners within the image, and its place among the annotations."""
 
     row: Annotation
-    corners: tuple[float, float, float, float]
+    corners: Corners
     place: int
 
 
-def _boxes_by_image(dataset: Dataset, files: Mapping[int, ImageFile]) -> dict[int, list[PlacedBox]]:
+def _boxes_by_image(
+    dataset: Dataset, paths: Mapping[int, Path], sizes: Mapping[int, Size]
+) -> dict[int, list[PlacedBox]]:
     """Image id -> its boxes that can be learned from; the others are issues."""
     found: dict[int, list[PlacedBox]] = defaultdict(list)
     names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
-    sizes = {number: (file.width, file.height) for number, file in files.items()}
-    frames = frames_of(
-        dataset.images, dataset.annotations, sizes, {number: file.path for number, file in files.items()}
-    )
+    frames = frames_of(dataset.images, dataset.annotations, sizes, paths)
     dataset.issues.extend(frames.issues)
     for place, row in enumerate(dataset.annotations):
-        name, file = names.get(row["image_id"]), files.get(row["image_id"])
+        name, size = names.get(row["image_id"]), sizes.get(row["image_id"])
         if name is None or (dataset.spans is None and row["category_id"] not in classes):
             continue  # an issue already
         if row["iscrowd"]:
             dataset.issues.add(DataIssue.BOX_CROWD, _example(row, name))
-        elif file:
+        elif size:
             if row["image_id"] in frames.by_id:
                 row = {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}
-            if corners := _inside(row, file, name, dataset.issues):
+            if corners := _inside(row, size, name, dataset.issues):
                 found[row["image_id"]].append(PlacedBox(row, corners, place))
     return found
 
 
-def _inside(row: Annotation, file: ImageFile, image: str, issues: Issues) -> tuple[float, float, float, float] | None:
+def _inside(row: Annotation, size: Size, image: str, issues: Issues) -> Corners | None:
     """The corners of the part of a box that lies in its image; None where there is not enough of it."""
     x, y, width, height = row["bbox"]
-    right, bottom = x + width, y + height
-    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= file.width and bottom <= file.height:
+    right, bottom, (across, down) = x + width, y + height, size
+    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= across and bottom <= down:
         return x, y, right, bottom
     if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
         issues.add(DataIssue.BOX_SIZE, _example(row, image))
         return None
     x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(right, float(file.width)), min(bottom, float(file.height))
+    x2, y2 = min(right, float(across)), min(bottom, float(down))
     if min(x2 - x1, y2 - y1) <= 1:
-        issues.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {file.width} x {file.height}")
+        issues.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {across} x {down}")
         return None
     if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
-        issues.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {file.width} x {file.height}")
+        issues.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {across} x {down}")
     return x1, y1, x2, y2
 
 
@@ -209,13 +209,13 @@ def _example(row: Annotation, image: str) -> str:
 
 
 def _detection_items(
-    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[PlacedBox]]
+    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[PlacedBox]]
 ) -> Iterator[DetectionItem]:
     place = {category.id: i for i, category in enumerate(dataset.promptable)}
     unused = {category.id: category.name for category in dataset.promptable}
     unnamed = {category.id for category in dataset.categories} - place.keys()
     for image in dataset.images:
-        if image.id not in files:
+        if image.id not in paths:
             continue
         kept: dict[tuple[int, tuple[float, ...]], PlacedBox] = {}
         for box in boxes.get(image.id, ()):
@@ -225,7 +225,7 @@ def _detection_items(
             elif kept.setdefault((number, box.corners), box) is not box:
                 dataset.issues.add(DataIssue.BOX_REPEATED, _example(box.row, image.file_name))
         labels = np.array([place[number] for number, _ in kept], np.int64)
-        yield DetectionItem(files[image.id].path, as_array(kept.values()), labels, image.id)
+        yield DetectionItem(paths[image.id], as_array(kept.values()), labels, image.id)
         for number, _ in kept:
             unused.pop(number, None)
     for number, name in unused.items():
@@ -233,16 +233,16 @@ def _detection_items(
 
 
 def _grounding_items(
-    dataset: Dataset, files: Mapping[int, ImageFile], boxes: Mapping[int, list[PlacedBox]]
+    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[PlacedBox]]
 ) -> Iterator[GroundingItem]:
     for image in dataset.images:
         caption = _caption(image.caption)
         if caption is None:
             dataset.issues.add(DataIssue.CAPTION, f"{image.file_name}, id {image.id}: {shown(image.caption)}")
-        elif image.id in files:
+        elif image.id in paths:
             named = list(_named(dataset, caption, image.file_name, boxes.get(image.id, ())))
             spans = tuple(spans for _, spans in named)
-            yield GroundingItem(files[image.id].path, as_array([box for box, _ in named]), caption, spans, image.id)
+            yield GroundingItem(paths[image.id], as_array([box for box, _ in named]), caption, spans, image.id)
 
 
 def _caption(value: object) -> str | None:
