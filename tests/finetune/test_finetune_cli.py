@@ -126,7 +126,10 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
         (("--mode", "some"), "--mode some: there are full, head, prompt, lora"),
         (("--schedule", "auto"), "--schedule auto lowers the rates by the AP on --val, which is not given"),
         (("--share", 1, "--share", 2), "2 shares for 1 training set; give one for each"),
-        (("--init", "zero"), "--init zero: say random, or give the name or file of a model whose image side is taken"),
+        (
+            ("--init", "zero"),
+            "--init zero: say random or pretrained, or give the name or file of a model whose image side is taken",
+        ),
         (("--init", "random", "--mode", "head"), "--init random trains a new network: it goes with --mode full"),
         (("--train", "scenes"), "--train scenes: say how many drawn scenes an epoch has, as in scenes:1000"),
         (("--train", "scenes:8", "--shots", 2), "--shots 2: counts images per class; scenes:8 has no end of them"),
