@@ -21,8 +21,8 @@ import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw
 
 from glip_cli.errors import UsageError
+from glip_cli.outputs.files import atomic_write, safe_name
 from glip_cli.outputs.fonts import AnyFont, font_for
-from glip_cli.outputs.files import safe_name, atomic_write
 from glip_cli.types import Detections
 
 Colour = tuple[int, int, int]

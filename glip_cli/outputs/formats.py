@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
-from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, JsonList, file_stem, json_bytes, safe_name, save_json, sha256_of, atomic_write
+from glip_cli.outputs.files import (
+    AtomicFile,
+    CsvFile,
+    FileNames,
+    JsonList,
+    file_stem,
+    json_bytes,
+    safe_name,
+    save_json,
+    sha256_of,
+)
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners
 from glip_cli.outputs.yolo import YoloWriter
 
 MMDET_CLASSES = "mmdet_classes.json"
 
-__all__ = ["NAMED", "WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name", "written"]
+__all__ = ["NAMED", "WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name"]
 
 
 COCO_RESULTS = "coco_results.json"

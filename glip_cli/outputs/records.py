@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict, final
 
-from glip_cli.utils.text_format import valid_unicode
 from glip_cli.types import Detections
+from glip_cli.utils.text_format import valid_unicode
 
 SCHEMA = "glip/1"
 

@@ -7,9 +7,8 @@ import json
 import re
 from pathlib import Path
 
-
 from glip_cli.errors import UsageError
-from glip_cli.outputs.files import AtomicFile, CsvFile, digest, atomic_write
+from glip_cli.outputs.files import AtomicFile, CsvFile, atomic_write, digest
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners_inside
 
 _HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"

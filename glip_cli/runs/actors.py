@@ -17,10 +17,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from glip_cli.runs.items import Item
-from glip_cli.runs.prefetch import in_order
 from glip_cli.errors import GlipError
 from glip_cli.outputs.records import AnyRecord
+from glip_cli.runs.items import Item
+from glip_cli.runs.prefetch import in_order
 
 POLL = 0.2
 AHEAD = 4  # groups for each worker that may be done before the one that is next

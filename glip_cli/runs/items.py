@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from glip_cli.runs.in_flight import InFlight
+from glip_cli.data.sources import ImageInput
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.data.sources import ImageInput
+from glip_cli.runs.in_flight import InFlight
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 from glip_cli.errors import OutputError
-from glip_cli.outputs.files import json_bytes, atomic_write
+from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord
 
 
@@ -92,7 +92,7 @@ def read_records(path: Path) -> Iterator[AnyRecord]:
 
 @contextmanager
 def fsynced(path: Path) -> Iterator[BinaryIO]:
-    """As `atomic_write`, and on the disk before it has its name: a machine that loses power leaves the old or the new."""
+    """As `atomic_write`, on the disk before it has its name: a loss of power leaves the old file or the new."""
     with atomic_write(path) as stream:
         yield stream
         stream.flush()

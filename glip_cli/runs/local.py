@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 
-from glip_cli.runs.items import Item
-from glip_cli.runs.read_image import failed_record
-from glip_cli.runs.runner import ImageResult, Runner
+from glip_cli.data.sources import ImageInput
 from glip_cli.errors import OutputError
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, record
-from glip_cli.data.sources import ImageInput
+from glip_cli.runs.items import Item
+from glip_cli.runs.read_image import failed_record
+from glip_cli.runs.runner import ImageResult, Runner
 
 
 class LocalEngine:

@@ -20,22 +20,22 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from glip_cli.runs.actors import DEATHS, ActorPool
-from glip_cli.runs.in_flight import InFlight
-from glip_cli.runs.items import Item
-from glip_cli.runs.local import LocalEngine
-from glip_cli.runs.runner import BLOCK, Runner
+from glip_cli.checkpoints.fetch import ProgressCallback
+from glip_cli.checkpoints.parts import load_reader_parts
+from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
 from glip_cli.prompts.compile import PromptCompiler
-from glip_cli.data.sources import ImageInput
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.runs.actors import DEATHS, ActorPool
+from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.items import Item
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.types import Prompt
-from glip_cli.checkpoints.fetch import ProgressCallback
-from glip_cli.checkpoints.parts import load_reader_parts
 
 KNOCK_SECONDS = 10.0
 STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records pass through its store

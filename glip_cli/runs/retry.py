@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from glip_cli.runs.items import Place
-from glip_cli.runs.journal import Journal, fsynced, read_records
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
+from glip_cli.runs.items import Place
+from glip_cli.runs.journal import Journal, fsynced, read_records
 
 NUMBER, LAST = "number", "last"  # of lines, from 0; they stand in no record of results.jsonl
 

@@ -22,17 +22,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.earlier import clear_earlier
+from glip_cli.outputs.files import FileNames, json_bytes
+from glip_cli.outputs.formats import NAMED, WRITERS
+from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
 from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from glip_cli.runs.retry import Retries, fold
 from glip_cli.runs.shards import Listed, Shard, Shards
-from glip_cli.errors import OutputError, UsageError
-from glip_cli.options import DetectOptions
-from glip_cli.outputs.earlier import clear_earlier
-from glip_cli.outputs.formats import NAMED, WRITERS
-from glip_cli.outputs.files import FileNames, json_bytes
-from glip_cli.outputs.records import AnyRecord
 from glip_cli.types import Prompt
 
 __all__ = ["Progress", "RunFolder", "Shard", "settings_of"]

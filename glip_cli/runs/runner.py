@@ -18,17 +18,17 @@ from itertools import chain, islice
 import torch
 from PIL import Image
 
-from glip_cli.inference.merge import is_capped
-from glip_cli.runs.in_flight import InFlight
-from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import ImageReader
+from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
-from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
+from glip_cli.inference.device import free_cached_memory, out_of_memory
+from glip_cli.inference.merge import is_capped
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
-from glip_cli.data.sources import ImageInput
+from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.prefetch import in_order
+from glip_cli.runs.read_image import ImageReader
 from glip_cli.types import Detections
 
 BLOCK = 8  # batches' worth of images among which those of one shape are brought together
@@ -147,7 +147,8 @@ class Runner:
 
     def _prepared(self, source: ImageInput, image: Image.Image) -> ImageResult:
         if self.options.has_crops:
-            return ImageResult(source, image)  # views are cut when its turn comes: all those ahead would fill the memory
+            # crops are rendered when its turn comes: those of all images ahead would fill the memory
+            return ImageResult(source, image)
         with out_of_memory(CPU):
             return ImageResult(source, image if self.keep_images else None, preprocess(image, *self._size))
 

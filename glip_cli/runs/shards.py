@@ -18,11 +18,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from glip_cli.runs.items import Item
-from glip_cli.runs.journal import fsynced, read_records
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
+from glip_cli.runs.items import Item
+from glip_cli.runs.journal import fsynced, read_records
 
 
 @dataclass(frozen=True)

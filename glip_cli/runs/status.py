@@ -12,15 +12,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from glip_cli.runs.shards import Shard
-from glip_cli.runs.run_dir import read_settings
-from glip_cli.runs.journal import Counts, read_records
-from glip_cli.runs.retry import retries_of
-from glip_cli.runs.shards import Shards
+from glip_cli.data.sources import expand
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
+from glip_cli.runs.journal import Counts, read_records
+from glip_cli.runs.retry import retries_of
+from glip_cli.runs.run_dir import read_settings
+from glip_cli.runs.shards import Shard, Shards
 from glip_cli.utils.text_format import counted
-from glip_cli.data.sources import expand
 
 MOST_KINDS = 12  # of errors, each on a line
 _WAY_OUT = re.compile(r" \(|; ")  # where the words end that all errors of a kind share

@@ -23,7 +23,7 @@ from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
 from glip_cli.outputs.files import xml_text
 from glip_cli.outputs.records import Record, error_record
 from glip_cli.outputs.yolo import YoloWriter
-from tests.outputs.examples import HOSTILE, corners, on_disk, image, images, texts, write, written_by
+from tests.outputs.examples import HOSTILE, corners, image, images, on_disk, texts, write, written_by
 
 QUARTER = [[64, 48, 320, 240]]  # of 640 x 480: centre (0.3, 0.3), size (0.4, 0.4)
 BEYOND = [[-5, -7.5, 700, 481]]

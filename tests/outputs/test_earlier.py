@@ -10,7 +10,7 @@ import yaml
 from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.formats import WRITERS
-from tests.outputs.examples import left_in, photo, write
+from tests.outputs.examples import image, left_in, write
 
 BOX = [[0, 0, 64, 48]]
 
@@ -20,9 +20,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_yolo_classes_keep_their_numbers_and_images_their_names(tmp_path: Path) -> None:
-    write(WRITERS["yolo"], tmp_path, photo("dogs/x.jpg", BOX, ["red square"]))
+    write(WRITERS["yolo"], tmp_path, image("dogs/x.jpg", BOX, ["red square"]))
     labels = ["green ring", "red square"]
-    second = [photo("dogs/y.jpg", BOX, labels), photo("dogs/x.jpg", BOX, labels, [1])]
+    second = [image("dogs/y.jpg", BOX, labels), image("dogs/x.jpg", BOX, labels, [1])]
     files = write(WRITERS["yolo"], tmp_path, *second)
     assert names_in(tmp_path) == ["red square", "green ring"]
     assert {name: text[0] for name, text in files.items() if name.endswith(".txt")} == {
@@ -34,9 +34,9 @@ def test_yolo_classes_keep_their_numbers_and_images_their_names(tmp_path: Path) 
 
 
 def test_yolo_does_not_replace_the_labels_of_another_image(tmp_path: Path) -> None:
-    for image, label in (("dogs/x.jpg", "dog"), ("cats/x.jpg", "cat"), ("cats/x.jpg", "cat")):
+    for name, label in (("dogs/x.jpg", "dog"), ("cats/x.jpg", "cat"), ("cats/x.jpg", "cat")):
         writer = WRITERS["yolo"](tmp_path)
-        writer.add(photo(image, BOX, [label]), "x")  # both folders were the root of their run
+        writer.add(image(name, BOX, [label]), "x")  # both folders were the root of their run
         writer.close()
     files = left_in(tmp_path)
     assert [files[f"labels/{name}.txt"][0] for name in ("x", "x-2")] == ["0", "1"]
@@ -44,9 +44,9 @@ def test_yolo_does_not_replace_the_labels_of_another_image(tmp_path: Path) -> No
 
 
 def test_yolo_that_was_killed_leaves_no_line_without_a_name(tmp_path: Path) -> None:
-    write(WRITERS["yolo"], tmp_path, photo("x.jpg", BOX, ["dog"]))
+    write(WRITERS["yolo"], tmp_path, image("x.jpg", BOX, ["dog"]))
     killed = WRITERS["yolo"](tmp_path)
-    killed.add(photo("y.jpg", BOX, ["cat"]), "y")
+    killed.add(image("y.jpg", BOX, ["cat"]), "y")
     assert names_in(tmp_path) == ["dog", "cat"]
     killed.close()
 
@@ -89,7 +89,7 @@ def test_the_same_labels_go_on_and_what_glip_wrote_is_cleared(form: str, tmp_pat
     for name, text in foreign.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    write(WRITERS[form], tmp_path, photo("a/x.jpg", BOX, ["cat", "dog"]))
+    write(WRITERS[form], tmp_path, image("a/x.jpg", BOX, ["cat", "dog"]))
     for labels in (["cat", "dog"], ["cat"], ["cat", "dog", "fox"]):
         check_earlier(tmp_path, [form], labels)
     check_earlier(tmp_path, [form], ["other"], overwrite=True)
@@ -117,5 +117,5 @@ def test_the_files_of_others_are_not_cleared(tmp_path: Path) -> None:
 def test_mmdet_classes_grow_where_the_first_agree(tmp_path: Path) -> None:
     for labels in (["cat"], ["cat", "dog"], ["cat"]):
         check_earlier(tmp_path, ["mmdet"], labels)
-        files = write(WRITERS["mmdet"], tmp_path, photo("x.jpg", BOX, labels))
+        files = write(WRITERS["mmdet"], tmp_path, image("x.jpg", BOX, labels))
     assert files["mmdet_classes.json"] == '["cat", "dog"]\n'

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glip_cli.outputs import files
-from glip_cli.outputs.files import AtomicFile, FileNames, file_stem, path_parts, safe_name, atomic_write, xml_text
+from glip_cli.outputs.files import AtomicFile, FileNames, atomic_write, file_stem, path_parts, safe_name, xml_text
 from tests.outputs.examples import HOSTILE
 
 

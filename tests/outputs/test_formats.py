@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from glip_cli.outputs.formats import WRITERS, CocoWriter, CsvWriter, JsonWriter
 from glip_cli.outputs.records import Record, error_record, record
-from tests.outputs.examples import FOUND, HOSTILE, NOTHING, corners, left_in, on_disk, image, images, write, written_by
+from tests.outputs.examples import FOUND, HOSTILE, NOTHING, corners, image, images, left_in, on_disk, write, written_by
 
 # --- records
 

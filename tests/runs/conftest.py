@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glip_cli.detector import Detector
 from glip_cli.data.synthetic import draw_scene
+from glip_cli.detector import Detector
 
 
 @pytest.fixture(scope="session")

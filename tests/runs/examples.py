@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from glip_cli.data.sources import ImageInput
+from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.items import Item
 from glip_cli.runs.run_dir import Progress, RunFolder
 from glip_cli.runs.shards import Shard
-from glip_cli.runs.items import Item
-from glip_cli.outputs.records import AnyRecord
-from glip_cli.data.sources import ImageInput
 
 SETTINGS = {"model": "made@0", "labels": ["cat"], "threshold": 0.3}
 

@@ -14,8 +14,8 @@ import pytest
 
 from glip_cli.runs.actors import ActorPool
 from glip_cli.runs.items import Item
-from tests.runs.workers import MadeWorker
 from tests.runs.examples import items
+from tests.runs.workers import MadeWorker
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="starts raylets and kills processes")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.runs.in_flight import DEATHS, InFlight
 from glip_cli.errors import UnavailableError
+from glip_cli.runs.in_flight import DEATHS, InFlight
 from tests.runs.examples import MadeEngine, do
 
 RUN = """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from glip_cli.errors import OutputError
+from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
 from tests.runs.examples import do, made_record
 
 NAMES = ["a.jpg", "bad.jpg", "é\U0001f431.jpg", "c c.jpg", "bad2.jpg", "e.jpg"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.process import batch, finish, kept, lines, start
 from tests.forked import wait_until
+from tests.runs.process import batch, finish, kept, lines, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from glip_cli.runs.ray import Job, _started, load_reader
 from glip_cli.cli.app import run as glip
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.prompt import label_prompt
-from tests.runs.process import ASKED, batch, finish, lines, start
+from glip_cli.runs.ray import Job, _started, load_reader
 from tests.forked import CLEAN, wait_until
+from tests.runs.process import ASKED, batch, finish, lines, start
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from glip_cli.data import image_io
+from glip_cli.data.sources import ImageInput
+from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.runs import read_image
 from glip_cli.runs.read_image import GIVE_UP, ImageReader, failed_record
-from glip_cli.errors import GlipError, ImageError, UnavailableError
-from glip_cli.data.sources import ImageInput
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,9 @@ class Disk:
 
 
 @pytest.mark.parametrize(("failures", "tries"), [(0, 1), (1, 2), (2, 3)])
-def test_what_passes_is_tried_again(photo: ImageInput, monkeypatch: pytest.MonkeyPatch, failures: int, tries: int) -> None:
+def test_what_passes_is_tried_again(
+    photo: ImageInput, monkeypatch: pytest.MonkeyPatch, failures: int, tries: int
+) -> None:
     disk = Disk(monkeypatch, failures, OSError(5, "Input/output error"))
     assert ImageReader()(photo).size == (4, 4)
     assert disk.tries == tries

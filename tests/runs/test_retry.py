@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glip_cli.errors import UsageError
+from glip_cli.outputs.files import json_bytes
 from glip_cli.runs import run_dir as folder_module
 from glip_cli.runs.retry import fold, retries_of
 from glip_cli.runs.shards import Shard
-from glip_cli.errors import UsageError
-from glip_cli.outputs.files import json_bytes
 from tests.runs.examples import MadeEngine, do, items
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{'x' * (i % 4)}{i}.jpg" for i in range(23)]

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.runs.run_dir import RunFolder, settings_of
-from glip_cli.runs.journal import Counts
-from glip_cli.runs.shards import Shard
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.prompt import label_prompt
+from glip_cli.runs.journal import Counts
+from glip_cli.runs.run_dir import RunFolder, settings_of
+from glip_cli.runs.shards import Shard
 from tests.runs.examples import SETTINGS, MadeEngine, do, items
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{'x' * (i % 4)}{i}.jpg" for i in range(23)]

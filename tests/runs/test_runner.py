@@ -17,17 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from glip_cli.data.sources import ImageInput, expand
+from glip_cli.detector import Detector
+from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
+from glip_cli.inference.device import free_cached_memory
+from glip_cli.inference.preprocess import ImageSize, PreprocessedImage
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs import runner as runner_module
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import BLOCK, Clock, ImageResult, Runner
-from glip_cli.detector import Detector
-from glip_cli.inference.device import free_cached_memory
-from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
-from glip_cli.inference.preprocess import ImageSize, PreprocessedImage
-from glip_cli.options import DetectOptions
-from glip_cli.outputs.images import AnnotatedImages
-from glip_cli.data.sources import ImageInput, expand
 from glip_cli.types import Detections
 
 PROMPT = "circle . red square . star ."

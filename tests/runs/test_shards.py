@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.runs.shards import Shard, in_turn
 from glip_cli.errors import OutputError, UsageError
+from glip_cli.runs.shards import Shard, in_turn
 from tests.runs.examples import MadeEngine, do
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{i}.jpg" for i in range(23)]

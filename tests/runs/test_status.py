@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from glip_cli.cli.app import run as glip
+from glip_cli.errors import UsageError
 from glip_cli.runs.run_dir import RunFolder
 from glip_cli.runs.shards import Shard
 from glip_cli.runs.status import describe
-from glip_cli.cli.app import run as glip
-from glip_cli.errors import UsageError
 from tests.runs.examples import SETTINGS, MadeEngine, do
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{i}.jpg" for i in range(12)]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from glip_cli.cli.exit import stopping
-from tests.runs.process import batch, finish, lines, start
 from tests.forked import CLEAN, wait_until
+from tests.runs.process import batch, finish, lines, start
 
 resource = pytest.importorskip("resource", reason="sets limits of POSIX, and sends its signals")
 
@@ -145,8 +145,8 @@ def test_a_file_that_may_not_grow_is_one_line_and_no_loss(scenes: Path, tmp_path
 
 def starved_batch() -> None:
     """`glip batch` that may have no more than STARVED_OF bytes more once its model is there."""
-    from glip_cli.runs.runner import Runner
     from glip_cli.cli.app import main
+    from glip_cli.runs.runner import Runner
 
     call, room = Runner.__call__, int(os.environ["STARVED_OF"])
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.process import ASKED, batch, finish, lines, start
 from tests.forked import CLEAN, PATIENCE, Forked, wait_until
+from tests.runs.process import ASKED, batch, finish, lines, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 
