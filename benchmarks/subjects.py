@@ -18,8 +18,7 @@ from PIL import Image
 from glip_cli.checkpoints.parts import load_tokenizer_folder
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.inference.merge import postprocess_options, to_detections
-from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
+from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess, postprocess_options, to_detections
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model import onednn_linear
 from glip_cli.options import DetectOptions

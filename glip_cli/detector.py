@@ -29,14 +29,18 @@ from glip_cli.errors import FetchError, ImageError, PromptError
 from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
-from glip_cli.inference.merge import is_capped, merge, postprocess_options, to_detections, to_raw
 from glip_cli.inference.postprocess import (
     ImageMeta,
     PostprocessOptions,
     RawDetections,
+    is_capped,
     label_scores,
+    merge,
     on_cpu,
     postprocess,
+    postprocess_options,
+    to_detections,
+    to_raw,
 )
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
 from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop

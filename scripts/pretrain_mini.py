@@ -28,10 +28,8 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.data.synthetic import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
 from glip_cli.finetune.assign import BACKGROUND, assign
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import LearningRates, grouped
+from glip_cli.finetune.optim import LearningRates, Optimizers, grouped, set_rates
 from glip_cli.finetune.sampler import SIZES as SCENE_SIZES
-from glip_cli.finetune.schedule import set_rates
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.config import GLIP_MINI

@@ -36,10 +36,8 @@ from torch import nn
 from glip_cli.data.synthetic import COLOURS, PAIRS, SHAPES, Rng, Scene, Thing, draw_scene
 from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.dataset import GroundingItem, read_train_set
-from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import LearningRates, grouped
+from glip_cli.finetune.optim import LearningRates, Optimizers, grouped, set_rates
 from glip_cli.finetune.sampler import ALIKE, SIZES
-from glip_cli.finetune.schedule import set_rates
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.outputs.files import atomic_write
 

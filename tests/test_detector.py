@@ -20,8 +20,7 @@ from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DeviceError, OptionError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
-from glip_cli.inference.merge import merge, postprocess_options
-from glip_cli.inference.postprocess import RawDetections
+from glip_cli.inference.postprocess import RawDetections, merge, postprocess_options
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions, FeatureOptions, parse_class_thresholds, parse_size
 from glip_cli.prompts.compile import CompiledPrompt

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from glip_cli.checkpoints import cache, safetensors_io
+from glip_cli.checkpoints.empty_init import OFFSET, find_offset
 from glip_cli.checkpoints.finetuned import TENSORS, RunConfig, best_of, is_adapter, read_json, read_run_config
 from glip_cli.checkpoints.load import Loaded, Origin
-from glip_cli.checkpoints.prompt_tuning import OFFSET, find_offset
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.model.config import NanoConfig
 from glip_cli.model.glip import Glip

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.checkpoints import cache, files, finetuned, safetensors_io
-from glip_cli.checkpoints.empty_init import init_empty, load_assign
+from glip_cli.checkpoints.empty_init import find_offset, init_empty, load_assign, make_room
 from glip_cli.checkpoints.fetch import ProgressCallback, fetch
 from glip_cli.checkpoints.files import Checkpointed
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, infer_architecture, to_native
-from glip_cli.checkpoints.prompt_tuning import find_offset, make_room
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.safetensors_io import Contents
 from glip_cli.errors import CheckpointError, UsageError

@@ -122,8 +122,7 @@ def batch(
         engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=console.warn)
     else:
         from glip_cli.detector import Detector
-        from glip_cli.runs.local import LocalEngine
-        from glip_cli.runs.runner import Runner
+        from glip_cli.runs.runner import LocalEngine, Runner
 
         note_dtype(loading, console)
         detector = served or Detector.load(**load, report=DownloadBar(console))

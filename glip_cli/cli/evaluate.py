@@ -1,23 +1,105 @@
-"""`glip eval`: how good a model is on a data set, in the field's numbers, with a report to look at."""
+"""`glip eval`: score a model on a data set, in the numbers of the field, with a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import evaluate_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import Values, command
 from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
 from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import OUTPUT
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
+
+
+DATA = "Data"
+
+
+@dataclass(frozen=True)
+class DatasetFlags:
+    """Which data, how much of it, and how it is asked and counted."""
+
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", show_default=False,
+                       help="coco (any COCO json), lvis-minival, lvis-val, odinw-13, odinw-35, flickr30k or scenes."),
+    ]  # fmt: skip
+    gt: Annotated[
+        Path | None,
+        typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False,
+                     help="Annotations: COCO json, a folder of YOLO or Pascal VOC, or a csv."),
+    ] = None  # fmt: skip
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", rich_help_panel=DATA, show_default=False,
+                     help="Folder of the images (default: beside the annotations)."),
+    ] = None  # fmt: skip
+    dt: Annotated[
+        Path | None,
+        typer.Option("--dt", metavar="FILE", rich_help_panel=DATA, show_default=False,
+                     help="Score this file of results; no model is loaded."),
+    ] = None  # fmt: skip
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", rich_help_panel=DATA, show_default=False,
+                     help="Folder of ODinW or Flickr30k."),
+    ] = None  # fmt: skip
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", rich_help_panel=DATA, show_default=False,
+                     help="test, val or minival; else test of Flickr30k, the published one of ODinW, val of a folder."),
+    ] = None  # fmt: skip
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, rich_help_panel=DATA, show_default=False,
+                     help="Only the first N images."),
+    ] = None  # fmt: skip
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that do not exist.")
+    ] = False
+    capped: Annotated[
+        bool, typer.Option("--capped", rich_help_panel=DATA, help="LVIS: 300 boxes per image instead of Fixed AP.")
+    ] = False
+    packed: Annotated[
+        bool,
+        typer.Option("--packed", rich_help_panel=DATA,
+                     help="LVIS: as many names in a prompt as fit, instead of 40; faster."),
+    ] = False  # fmt: skip
+    merged: Annotated[
+        bool, typer.Option("--merged", rich_help_panel=DATA, help="Flickr30k: merged boxes instead of any box.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ReportFlags:
+    """What is made of the numbers."""
+
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="DIR", rich_help_panel=OUTPUT, show_default=False,
+                     help="--out-dir of an earlier eval: show what changed."),
+    ] = None  # fmt: skip
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
+                     help="Write the best threshold of each label, for --thresholds."),
+    ] = None  # fmt: skip
+    evalai: Annotated[bool, typer.Option("--evalai", rich_help_panel=OUTPUT, help="ODinW: also write evalai.json.")] = (
+        False
+    )
+    no_report: Annotated[
+        bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Do not write report.html.")
+    ] = False
+
 
 EPILOG = "Example: glip eval coco --gt instances_val2017.json --images val2017 -m glip-t -o eval"
 BOXES, TRUTH = ("coco", "lvis", "scenes"), ("coco", "lvis")
@@ -42,14 +124,14 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 @command
 def evaluate(
     *,
-    chosen: own.DatasetFlags,
+    chosen: DatasetFlags,
     loading: flags.ModelFlags,
     compile: flags.Compile = False,
     resizing: flags.Resizing,
     knowledge: flags.Knowledge,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
-    report: own.ReportFlags,
+    report: ReportFlags,
     going: flags.RunFlags,
     manner: flags.CommonFlags,
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from glip_cli.cli.console import Console, print_line, print_table
-from glip_cli.cli.evaluate_flags import DatasetFlags, ReportFlags
+from glip_cli.cli.evaluate import DatasetFlags, ReportFlags
 from glip_cli.data.image_files import find_images
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw

@@ -61,7 +61,7 @@ def features(
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
 
-    from glip_cli.inference.feature_files import DTYPES
+    from glip_cli.inference.features import DTYPES
     from glip_cli.runs.features import FeatureFolder, FeatureJob
 
     if save_dtype not in DTYPES:

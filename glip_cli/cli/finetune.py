@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
 
     from glip_cli.data.issues import Findings
+    from glip_cli.finetune.optim import Left
     from glip_cli.finetune.run import Result
-    from glip_cli.finetune.schedule import Left
     from glip_cli.finetune.validation import ValidationRow as Compared
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"

@@ -17,25 +17,22 @@ from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
-from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.batches import Batch, Batches, feed
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.data_args import AnySet, Data
 from glip_cli.finetune.dataset import TrainSet, few_shot, shots_table
-from glip_cli.finetune.digest import Digest, changes, digest_of_data
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.init_model import Start
 from glip_cli.finetune.metrics_log import Row, read_rows
-from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.optim import LearningRates, Left
 from glip_cli.finetune.parts import TrainResult
 from glip_cli.finetune.report import TrainingReport
 from glip_cli.finetune.sampler import DrawnScenes
-from glip_cli.finetune.schedule import Left
-from glip_cli.finetune.settings import Settings
+from glip_cli.finetune.settings import Digest, Settings, changes, digest_of_data
 from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.transforms import Augmentation
-from glip_cli.finetune.tuning import select
+from glip_cli.finetune.tuning import save_tuned, select
 from glip_cli.finetune.validation import KEPT, NEW, Evaluation, Evaluator, Scores, compare, write_table
 from glip_cli.finetune.validation import ValidationRow as Compared
 from glip_cli.outputs.files import save_json

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
 from glip_cli.checkpoints.fetch import ProgressCallback
-from glip_cli.errors import UsageError
+from glip_cli.errors import UnavailableError, UsageError
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import FIELDS, TrainConfig
 from glip_cli.finetune.data_args import NOTHING, SCENES, Data
+from glip_cli.finetune.dataset import DetectionItem, Item, TrainSet
 from glip_cli.finetune.init_model import PRETRAINED, RANDOM, Origin, Start
 from glip_cli.finetune.sampler import parse_scenes
+from glip_cli.finetune.validation import Check
+from glip_cli.utils.text_format import why_unreadable
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
@@ -100,3 +104,63 @@ def _portable(name: str, value: Any) -> Any:
     if name in (*_LISTS, *_PATHS) and not parse_scenes(Path(value)):
         return os.path.abspath(value)
     return str(value) if isinstance(value, Path) else value
+
+
+# ------------------------------------------------------------------------------------------------------------- digest
+# What a training's data was: short hashes, by which a training that goes on knows the data that it began with.
+
+Digest = dict[str, str]
+"""Of the classes, the images (names and sizes of the files) and the boxes of a data set."""
+
+
+def digest_of_set(one: TrainSet) -> Digest:
+    return {
+        "classes": _hash(one.labels),
+        "images": _hash(_file(item.image.name, item.image) for item in one.items),
+        "boxes": _hash(_boxes(item) for item in one.items),
+    }
+
+
+def digest_of_check(check: Check) -> Digest:
+    task, truth = check.task, check.task.truth
+    return {
+        "classes": _hash((row.id, row.name) for row in truth.categories),
+        "images": _hash(_file(row.file_name or str(row.id), task.images[row.id]) for row in truth.images),
+        "boxes": _hash(sorted(row.items()) for row in truth.annotations),
+    }
+
+
+def digest_of_data(sets: Iterable[TrainSet], checks: Iterable[Check]) -> dict[str, Digest]:
+    """By the names of the data sets, and their numbers where a name occurs twice."""
+    digests: dict[str, Digest] = {}
+    pairs = [(one.name, digest_of_set(one)) for one in sets] + [(one.task.name, digest_of_check(one)) for one in checks]
+    for name, digest in pairs:
+        digests[f"{name} ({len(digests) + 1})" if name in digests else name] = digest
+    return digests
+
+
+def changes(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:
+    """ "the classes of train.json", ..."""
+    for name in {**before, **now}:
+        was, is_ = before.get(name, {}), now.get(name, {})
+        yield from (f"the {part} of {name}" for part in {**was, **is_} if was.get(part) != is_.get(part))
+
+
+def _boxes(item: Item) -> tuple[object, ...]:
+    what = item.labels.tolist() if isinstance(item, DetectionItem) else (item.caption, item.spans)
+    return item.boxes.tolist(), what
+
+
+def _file(name: str, path: Path) -> tuple[str, int]:
+    """Raises UnavailableError."""
+    try:
+        return name, path.stat().st_size
+    except OSError as error:
+        raise UnavailableError(f"{path}: it was there, and now: {why_unreadable(error)}; put it back") from None
+
+
+def _hash(values: Iterable[object]) -> str:
+    total = hashlib.sha256()
+    for value in values:
+        total.update(repr(value).encode("utf-8", "surrogateescape") + b"\n")
+    return total.hexdigest()[:16]

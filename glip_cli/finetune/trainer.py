@@ -31,13 +31,11 @@ from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.distributed import Distributed
-from glip_cli.finetune.ema import ExponentialMovingAverage
 from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.memory import checkpoint_activations, peak_memory
 from glip_cli.finetune.metrics_log import History, Row, read_rows
-from glip_cli.finetune.optim import Optimizers
+from glip_cli.finetune.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
 from glip_cli.finetune.parts import Source, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
-from glip_cli.finetune.schedule import EarlyStopping, Left, left, set_rates
 from glip_cli.finetune.tuning import Tuning
 from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.model.glip import Glip

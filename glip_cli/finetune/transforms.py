@@ -19,7 +19,7 @@ from torchvision.tv_tensors import BoundingBoxes
 from glip_cli.errors import OptionError
 from glip_cli.finetune.dataset import FloatBoxes
 from glip_cli.inference.preprocess import PreprocessedImage, preprocess, resized_size
-from glip_cli.prompts.sides import mentions_left_or_right
+from glip_cli.prompts.labels import mentions_left_or_right
 
 TENTHS = (6, 7, 8, 9, 10)
 """Of the shorter side that the model is used with: 480, 560, 640, 720, 800, as in both references."""

@@ -74,7 +74,7 @@ def sha256_of(path: Path) -> str:
 
 
 class AtomicFile:
-    """As `atomic_write`, over a long time: the file has its name once it is closed, and is gone if dropped."""
+    """As `atomic_write`, but open for long: it has its name once it is closed, and is gone if dropped."""
 
     def __init__(self, path: Path) -> None:
         self._written = atomic_write(path)

@@ -17,11 +17,9 @@ from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
 from glip_cli.outputs.files import (
     AtomicFile,
     CsvFile,
-    FileNames,
     JsonList,
     file_stem,
     json_bytes,
-    safe_name,
     save_json,
     sha256_of,
 )
@@ -29,8 +27,6 @@ from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record,
 from glip_cli.outputs.yolo import YoloWriter
 
 MMDET_CLASSES = "mmdet_classes.json"
-
-__all__ = ["NAMED", "WRITERS", "AtomicFile", "FileNames", "Writer", "file_stem", "json_bytes", "safe_name"]
 
 
 COCO_RESULTS = "coco_results.json"

@@ -11,9 +11,8 @@ from glip_cli.model.config import Config, GlipConfig
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
 from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.definitions import knowledge_chunks
-from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.labels import mentions_left_or_right, parse_texts
 from glip_cli.prompts.prompt import caption_prompt, display_text, label_prompt, texts_prompt
-from glip_cli.prompts.sides import mentions_left_or_right
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import QUOTED, listed, shorten

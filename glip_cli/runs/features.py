@@ -18,14 +18,12 @@ from filelock import FileLock, Timeout
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.feature_extractor import Extractor, alike
-from glip_cli.inference.feature_files import save, strings, told_by
-from glip_cli.inference.features import Features
+from glip_cli.inference.features import Features, save, strings, told_by
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import ImageReader
-from glip_cli.runs.runner import MOST_WORKERS
+from glip_cli.runs.runner import MOST_WORKERS, ImageReader
 
 Watch = Callable[[Mapping[str, Any]], None]
 LOCK, FLIGHT = ".features.lock", ".features.flight"

@@ -33,8 +33,7 @@ from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
-from glip_cli.runs.local import LocalEngine
-from glip_cli.runs.runner import BLOCK, Runner
+from glip_cli.runs.runner import BLOCK, LocalEngine, Runner
 from glip_cli.types import Prompt
 
 KNOCK_SECONDS = 10.0

@@ -30,8 +30,7 @@ from glip_cli.outputs.formats import NAMED, WRITERS
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
-from glip_cli.runs.journal import Counts, Journal, fsynced, read_records
-from glip_cli.runs.retry import Retries, fold
+from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, read_records
 from glip_cli.runs.shards import Listed, Shard, Shards
 from glip_cli.types import Prompt
 

@@ -7,10 +7,11 @@ cannot be read does not stop the others. A batch that does not fit into the devi
 from __future__ import annotations
 
 import os
+import platform
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -18,17 +19,20 @@ from itertools import chain, islice
 import torch
 from PIL import Image
 
+from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
-from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
+from glip_cli.errors import GlipError, ImageError, OutOfMemoryError, OutputError, UnavailableError, without_frames
 from glip_cli.inference.device import free_cached_memory, out_of_memory
-from glip_cli.inference.merge import is_capped
+from glip_cli.inference.postprocess import is_capped
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
 from glip_cli.options import DetectOptions
+from glip_cli.outputs.images import AnnotatedImages
+from glip_cli.outputs.records import AnyRecord, ErrorRecord, error_record, record
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.read_image import ImageReader
 from glip_cli.types import Detections
 
 BLOCK = 8  # batches' worth of images among which those of one shape are brought together
@@ -147,8 +151,9 @@ class Runner:
 
     def _prepared(self, source: ImageInput, image: Image.Image) -> ImageResult:
         if self.options.has_crops:
-            # crops are rendered when its turn comes: those of all images ahead would fill the memory
-            return ImageResult(source, image)
+            return ImageResult(
+                source, image
+            )  # views are cut when its turn comes: all those ahead would fill the memory
         with out_of_memory(CPU):
             return ImageResult(source, image if self.keep_images else None, preprocess(image, *self._size))
 
@@ -217,3 +222,90 @@ def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:
     """Those from the front on of which nothing is awaited any more."""
     while waiting and waiting[0].done:
         yield waiting.popleft()
+
+
+# --------------------------------------------------------------------------------------------------------- read image
+# Reading an image in a long run: what may pass is tried again, and an error says whose it may be.
+
+PAUSES = (0.5, 2.0)  # seconds before each further try
+GIVE_UP = 8  # images in a row that no further try could get: then there is none; or that hung: then the run ends
+
+
+class ImageReader:
+    """Reads images; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lost = self._hung = 0  # in a row
+
+    def __call__(self, source: ImageInput) -> Image.Image:
+        """The image. Raises ImageError; GlipError where no image can be read any more."""
+        pauses = list(PAUSES) if self._lost < GIVE_UP else []
+        while True:
+            try:
+                image = read_image(source.open(), source.name)
+            except UnavailableError as error:
+                self._check(error)
+                if not (error.brief and pauses):
+                    self._lost += error.brief
+                    raise
+            else:
+                self._lost = self._hung = 0
+                return image
+            time.sleep(pauses.pop(0))
+
+    def _check(self, error: UnavailableError) -> None:
+        """With a disk that is gone, each image would take as long, and none of them be at fault."""
+        self._hung += error.hung
+        if self._hung >= GIVE_UP:
+            raise GlipError(f"{self._hung} images in a row gave no answer, the last {error}; then the same command "
+                            "goes on, and --retry-failed tries these again") from None  # fmt: skip
+
+
+def failed_record(name: str, error: ImageError, model: str) -> ErrorRecord:
+    """The record of an image that could not be read; it names this machine where the fault may be the machine's."""
+    record = error_record(name, str(error), model)
+    if isinstance(error, UnavailableError):
+        record["host"] = platform.node()
+    return record
+
+
+# -------------------------------------------------------------------------------------------------------------- local
+# The engine of this process: one detector, images read ahead by threads.
+
+
+class LocalEngine:
+    """See `items.Engine`."""
+
+    def __init__(self, runner: Runner, images: AnnotatedImages) -> None:
+        runner.keep_images = images.any
+        self.runner, self.images = runner, images
+        self.model, self.stop = runner.detector.name, runner.stop
+        self.block_size, self.flight = runner.block_size, runner.flight
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        given: deque[Item] = deque()
+        self.runner.flight = self.flight
+
+        def sources() -> Iterator[ImageInput]:
+            for item in items:
+                given.append(item)
+                yield item.source
+
+        for outcome in self.runner(sources()):
+            yield self._finish(given.popleft(), outcome)
+
+    def _finish(self, item: Item, outcome: ImageResult) -> AnyRecord:
+        """Save the images first: a record says that everything of its image is there."""
+        name, model = outcome.source.name, self.model
+        if outcome.detections is None:
+            assert outcome.error is not None
+            return failed_record(name, outcome.error, model)
+        if outcome.image is not None:
+            try:
+                self.images.save(outcome.image, outcome.detections, item.file_name)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {self.images.folder}: {error.strerror or error}; "
+                    "make room, then the same command goes on"
+                ) from None
+        return record(name, outcome.detections, model)

@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 from glip_cli.data.sources import expand
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
-from glip_cli.runs.journal import Counts, read_records
-from glip_cli.runs.retry import retries_of
+from glip_cli.runs.journal import Counts, read_records, retries_of
 from glip_cli.runs.run_dir import read_settings
 from glip_cli.runs.shards import Shard, Shards
 from glip_cli.utils.text_format import counted

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glip_cli.checkpoints import archives, files, load
+from glip_cli.checkpoints import files, load, safe_pickle
 from glip_cli.errors import CheckpointError
 
 STATE = {"large": torch.arange(1000.0), "small": torch.arange(4.0), "none": torch.zeros(0), "last": torch.zeros(2000)}
@@ -136,7 +136,7 @@ def test_what_torch_never_writes_is_refused_in_one_line(tmp_path: Path, change: 
 
 
 def test_a_pickle_that_is_larger_than_any_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_PICKLE_BYTES", 100)
+    monkeypatch.setattr(safe_pickle, "MAX_PICKLE_BYTES", 100)
     torch.save({"state_dict": STATE}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="besides its tensors"):
         files.read(tmp_path / "x.pth")

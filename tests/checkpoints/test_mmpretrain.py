@@ -23,7 +23,7 @@ from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.inference.feature_extractor import backbone_extractor
-from glip_cli.inference.feature_files import read
+from glip_cli.inference.features import read
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.options import FeatureOptions
 from tests import recipe

@@ -20,17 +20,16 @@ import torch
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.registry import PACKAGE
 from glip_cli.data.synthetic import Scene, draw_scene
-from glip_cli.finetune.adapters import save_tuned
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.batches import Batch, level_sizes
 from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import Target
-from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.optim import LearningRates
 from glip_cli.finetune.parts import Source
 from glip_cli.finetune.trainer import Trainer
-from glip_cli.finetune.tuning import select
+from glip_cli.finetune.tuning import save_tuned, select
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.config import GLIP_MINI, FusionConfig, GlipConfig
 from glip_cli.model.glip import Glip

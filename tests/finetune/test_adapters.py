@@ -27,12 +27,11 @@ from glip_cli.checkpoints.parts import merge
 from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError, UsageError
-from glip_cli.finetune.adapters import save_tuned, used_rows
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.init_model import load_image_side, load_start
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.param_groups import LearningRates
-from glip_cli.finetune.tuning import Tuning, select
+from glip_cli.finetune.optim import LearningRates
+from glip_cli.finetune.tuning import Tuning, save_tuned, select, used_rows
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput

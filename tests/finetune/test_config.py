@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
 from glip_cli.finetune.config import TrainConfig, parse_sides, parse_steps
-from glip_cli.finetune.schedule import LOWEST, EarlyStopping, Left, left, rate, set_rates
+from glip_cli.finetune.optim import LOWEST, EarlyStopping, Left, left, rate, set_rates
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from glip_cli.errors import UnavailableError
 from glip_cli.finetune.dataset import read_train_set
-from glip_cli.finetune.digest import Digest, changes, digest_of_data
+from glip_cli.finetune.settings import Digest, changes, digest_of_data
 from glip_cli.finetune.validation import new_check
 from tests.finetune.examples import coco, written
 

@@ -21,7 +21,7 @@ from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.init_model import Origin
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.memory import checkpoint_activations
-from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.optim import LearningRates
 from glip_cli.finetune.transforms import Augmentation
 from glip_cli.finetune.tuning import select
 from glip_cli.inference.postprocess import label_scores

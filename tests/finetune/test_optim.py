@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.optim import Optimizers
-from glip_cli.finetune.param_groups import LearningRates
-from glip_cli.finetune.schedule import set_rates
+from glip_cli.finetune.optim import LearningRates, Optimizers, set_rates
 from glip_cli.finetune.tuning import select
 from tests.finetune.networks import small_model
 

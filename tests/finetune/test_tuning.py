@@ -12,7 +12,7 @@ from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.errors import UsageError
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.loss import Target, grounding_loss
-from glip_cli.finetune.param_groups import LearningRates
+from glip_cli.finetune.optim import LearningRates
 from glip_cli.finetune.tuning import Tuning, select
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip

@@ -21,8 +21,7 @@ from glip_cli.cli.app import app
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.errors import OutOfMemoryError, PromptError, UsageError
 from glip_cli.inference.feature_extractor import Extractor, alike
-from glip_cli.inference.feature_files import read, save, tensors_of
-from glip_cli.inference.features import Features, Placement
+from glip_cli.inference.features import Features, Placement, read, save, tensors_of
 from glip_cli.inference.preprocess import collate, preprocess, resized_size
 from glip_cli.options import KINDS, DetectOptions, FeatureOptions
 from glip_cli.runs import features as bulk

@@ -17,8 +17,7 @@ from glip_cli.cli.app import run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.inference.merge import postprocess_options
-from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess
+from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess, postprocess_options
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip

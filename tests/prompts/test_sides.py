@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glip_cli.prompts.sides import mentions_left_or_right
+from glip_cli.prompts.labels import mentions_left_or_right
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from glip_cli.errors import UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.runs import run_dir as folder_module
-from glip_cli.runs.retry import fold, retries_of
+from glip_cli.runs.journal import fold, retries_of
 from glip_cli.runs.shards import Shard
 from tests.runs.examples import MadeEngine, do, items
 
