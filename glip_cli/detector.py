@@ -140,7 +140,7 @@ class Detector:
             compile: let torch compile the network, a graph for each of the first 8 shapes; the first answers then
                 take minutes, and DeviceError is raised at the first where this machine cannot compile.
             offline: never use the network.
-            report: told about downloads.
+            report: called during downloads.
 
         Raises:
             WeightsError, DeviceError.
@@ -272,7 +272,7 @@ class Detector:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the answers so far."""
+        """What the user should know of the results so far."""
         if isinstance(self._steps, Compiled) and self._steps.passed:
             return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
         return ()

@@ -222,7 +222,7 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
     (downloads / "glip_tiny_mmdet-c24ce662.pth").write_bytes(b"\x80\x02another")
     (filled / "converted" / ".x.safetensors.1234abcd.tmp").write_bytes(b"1")
     found = storage.look()
-    assert of(found, "downloads/a.pth.part").value == "2 MB, unfinished: the next fetch goes on with it"
+    assert of(found, "downloads/a.pth.part").value == "2 MB, unfinished: the next fetch resumes it"
     assert versions.troubled(found.findings) == {
         "downloads/cut.safetensors", "downloads/cut.pth", "downloads/empty.pth",
         "converted/.x.safetensors.1234abcd.tmp",

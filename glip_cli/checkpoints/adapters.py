@@ -156,7 +156,7 @@ def _multiply_to(up: Tensor, down: Tensor, weight: Tensor) -> bool:
 
 
 def _scale(path: Path) -> float:
-    """The factor that peft was told of, alpha / r."""
+    """The scaling factor of peft, alpha / r."""
     config = read_json(path)
     for key, plain in _PLAIN.items():
         if config.get(key, plain) != plain:

@@ -36,7 +36,7 @@ class ProgressCallback(Protocol):
 
 
 class NoProgress:
-    """A report that nobody reads."""
+    """A progress callback that does nothing."""
 
     def started(self, name: str, url: str, total: int | None) -> None: ...
     def advanced(self, count: int) -> None: ...
@@ -66,7 +66,7 @@ def fetch(
         checkpoint: from `registry.find`.
         cache_dir: `cache.default_dir()` if not given. Files of huggingface.co lie in the hub's own cache.
         offline: never use the network; HF_HUB_OFFLINE means the same.
-        report: is told what comes from where, and how far it is.
+        report: called with what comes from where, and how far it is.
 
     Raises FetchError, which names every URL tried with its reason, and the ways out.
     """

@@ -39,7 +39,7 @@ class RunConfig:
         base_sha256: of that network's file.
         source: where that network is found: a name of weights.toml, or an absolute path.
         labels: that it was tuned for; empty for captions.
-        training: how it was trained, for people.
+        training: how it was trained, for the reader.
     """
 
     mode: str
@@ -108,7 +108,7 @@ def best_of(path: Path) -> Path:
     if any(path.glob("*.safetensors")):
         return path
     if (path / RUN).is_file() and not (path / BEST).is_dir():
-        raise CheckpointError(f"{path} is a training that has no {BEST}/ yet: `glip finetune --resume` goes on with it")
+        raise CheckpointError(f"{path} is a training that has no {BEST}/ yet: `glip finetune --resume` resumes it")
     return path / BEST if (path / BEST).is_dir() else path
 
 

@@ -31,7 +31,7 @@ def serves(url: str) -> bool:
 
 
 def cached(url: str) -> Path | None:
-    """The file in the hub's cache; asks nobody."""
+    """The file in the hub's cache, without a request."""
     from huggingface_hub import try_to_load_from_cache
 
     repo, revision, file = _address(url)
@@ -99,6 +99,6 @@ def _first_sentence(error: Exception) -> str:
     """Of what went wrong beneath: the client's own "cannot find it in the cache either" hides the reason."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    told = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
-    lines = str(told).strip().splitlines() or [type(told).__name__]
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return lines[0].strip().rstrip(".")

@@ -207,6 +207,6 @@ def _float32(tensor: Tensor) -> Tensor:
 def raise_mismatch(what: str, *, missing: list[str], unknown: list[str], wrong: list[str]) -> None:
     """Raise one CheckpointError for all faults; do nothing when there are none."""
     faults = {"keys are missing": missing, "keys are unknown": unknown, "shapes are wrong": wrong}
-    told = [f"{len(keys)} {fault} ({listed(keys, room=40)})" for fault, keys in faults.items() if keys]
-    if told:
-        raise CheckpointError(f"{what}: {'; '.join(told)}. Is it a checkpoint of another model?")
+    summary = [f"{len(keys)} {fault} ({listed(keys, room=40)})" for fault, keys in faults.items() if keys]
+    if summary:
+        raise CheckpointError(f"{what}: {'; '.join(summary)}. Is it a checkpoint of another model?")

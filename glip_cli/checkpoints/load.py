@@ -114,7 +114,7 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
         architecture: to insist on one; otherwise the file tells.
         cache_dir: holds downloads and conversions; `cache.default_dir()` if not given.
         offline: never use the network.
-        report: is told about a download.
+        report: called during downloads.
 
     Raises CheckpointError, UnsafeFileError, FetchError or UsageError.
     """
@@ -246,11 +246,11 @@ def _kept(path: Path, wanted: str | None) -> _Found | None:
         contents = safetensors_io.read(path)
     except CheckpointError:
         return None
-    told = contents.metadata
+    metadata = contents.metadata
     if (
-        told.get("format") != safetensors_io.FORMAT
-        or told.get("architecture") not in ARCHITECTURES
-        or "name" not in told
+        metadata.get("format") != safetensors_io.FORMAT
+        or metadata.get("architecture") not in ARCHITECTURES
+        or "name" not in metadata
     ):
         return None
     _agree(path, contents.metadata["architecture"], wanted)
@@ -273,10 +273,10 @@ def _translate(path: Path, given: Checkpointed, name: str, wanted: str | None, h
     rows = find_offset(given.state, ARCHITECTURES[architecture], path)
     plain = {key: tensor for key, tensor in given.state.items() if key not in rows}
     state = to_native(plain, architecture, dialect, path) | rows
-    told = {"format": safetensors_io.FORMAT, "architecture": architecture, "name": name, "dialect": dialect}
+    metadata = {"format": safetensors_io.FORMAT, "architecture": architecture, "name": name, "dialect": dialect}
     if not _usable(given):
-        told |= {"source": path.name, "source_sha256": hash}
-    return Contents(state, {**told, **known})
+        metadata |= {"source": path.name, "source_sha256": hash}
+    return Contents(state, {**metadata, **known})
 
 
 def _usable(given: Checkpointed) -> bool:

@@ -82,7 +82,7 @@ def load_detector_parts(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> DetectorParts:
-    """Load what a person named with --model, --weights, --bert and --adapter; without any of them, GLIP-T.
+    """Load what is named by --model, --weights, --bert and --adapter; without any of them, GLIP-T.
 
     Args:
         model: a name in weights.toml, or a file or folder. With `weights`, whose architecture the file must have.
@@ -92,15 +92,15 @@ def load_detector_parts(
             such a folder as `model` or `weights`.
         cache_dir: `cache.default_dir()` if not given.
         offline: never use the network.
-        report: is told about downloads.
+        report: called during downloads.
 
     Raises WeightsError or UsageError.
     """
     loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
-    told = loaded.metadata
-    labels, use_cls = _labels(told, loaded.path), told.get("use_cls") == "true"
+    metadata = loaded.metadata
+    labels, use_cls = _labels(metadata, loaded.path), metadata.get("use_cls") == "true"
     tokenizer = tokenizer_folder(loaded, bert)
-    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(told, TUNED_FOR), labels, use_cls)
+    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(metadata, TUNED_FOR), labels, use_cls)
 
 
 def tuned_labels(
@@ -250,9 +250,9 @@ def load_reader_parts(
         check_base(one, origin)
         origin = _with(one, origin)
     tokenizer = tokenizer_folder(origin, bert)
-    config, told = ARCHITECTURES[origin.architecture], origin.metadata
-    use_cls, labels = told.get("use_cls") == "true", _labels(told, origin.path)
-    return ReaderParts(config, tokenizer, origin.id, _list(told, TUNED_FOR), use_cls, labels)
+    config, metadata = ARCHITECTURES[origin.architecture], origin.metadata
+    use_cls, labels = metadata.get("use_cls") == "true", _labels(metadata, origin.path)
+    return ReaderParts(config, tokenizer, origin.id, _list(metadata, TUNED_FOR), use_cls, labels)
 
 
 def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:

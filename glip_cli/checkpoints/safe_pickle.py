@@ -101,7 +101,7 @@ def load(path: Path) -> Any:
         return storage  # on the CPU, whatever `location` it was saved from
 
     with torch.serialization.safe_globals(list(STAND_INS)), warnings.catch_warnings():
-        # about pickle protocols and about old storages: nothing that the person could act on
+        # about pickle protocols and about old storages: nothing that a user could act on
         warnings.simplefilter("ignore")
         try:
             loaded = torch.load(path, map_location=keep, weights_only=True, mmap=mapped)
@@ -127,8 +127,8 @@ def _refused(path: Path, message: str) -> str | None:
     Only a name that the file has whole counts: the half one of a truncated file is no attack.
     """
     names = list(_names(path))
-    if told := re.search(r"GLOBAL ([\w.]+)", message):
-        what = told[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
+    if named := re.search(r"GLOBAL ([\w.]+)", message):
+        what = named[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
         return next((name for name in names if name.rpartition(".")[2] == what), None)
     known = ("torch.", "torch._utils.", "collections.OrderedDict")
     return next((name for name in names if name not in _ALLOWED and not name.startswith(known)), None)

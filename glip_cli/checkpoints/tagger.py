@@ -96,7 +96,7 @@ def load_tagger(
         data: what is named in weights.toml if not given.
         cache_dir: `cache.default_dir()` if not given.
         offline: never use the network; HF_HUB_OFFLINE means the same.
-        report: is told about the download.
+        report: called during downloads.
 
     Raises FetchError, with the ways out that need no tagger.
     """
@@ -111,7 +111,7 @@ def is_cached(data: TaggerData, cache_dir: Path | None = None) -> Contents | Non
         return contents
     for folder in _nltk_folders(data.name):
         if contents := _read(folder, data):
-            with contextlib.suppress(OSError):  # without a cache they are spelled anew at every start
+            with contextlib.suppress(OSError):  # without a cache they are converted again at every start
                 _keep(contents, own)
             return contents
     return None

@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = frozenset({
     ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
-# What people take for images too: other formats, cameras' raw files, drawings, videos.
+# Also taken for images: other formats, cameras' raw files, drawings, videos.
 # fmt: off
 UNREAD_SUFFIXES = frozenset({
     ".3fr", ".3gp", ".ai", ".arw", ".avi", ".avci", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".fits", ".flv",
@@ -41,7 +41,7 @@ class Passed:
     """What was passed over in folders.
 
     Attributes:
-        files: by suffix, in lower case, those that people take for images.
+        files: by suffix, in lower case, those that may be taken for images.
         folders: that could not be opened.
     """
 

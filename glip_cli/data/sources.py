@@ -1,4 +1,4 @@
-"""From what a person types as INPUT to a stream of images, in order, one at a time.
+"""From INPUT as typed to a stream of images, in order, one at a time.
 
     file | folder | glob | http(s) URL | @list.txt | -   ->   Source, Source, ...
 

@@ -1,4 +1,4 @@
-"""`glip doctor`: what works here, and how to mend what does not.
+"""`glip doctor`: checks the installation and suggests fixes.
 
 finding    one line: name, value, and a problem with its remedy
 versions   what is installed, held against what each package asks for
@@ -57,9 +57,9 @@ def robust(title: str, look: Callable[..., Section], *arguments: object) -> Sect
     try:
         return look(*arguments)
     except Exception as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        remedy = "mend what else is listed here first; if it stays, please report this line"
-        return Section(title, (Finding(title, "unknown", f"cannot be examined: {told}", remedy),))
+        problem = " ".join(str(error).split()) or type(error).__name__
+        remedy = "fix the other problems first; if this line stays, please report it"
+        return Section(title, (Finding(title, "unknown", f"cannot be examined: {problem}", remedy),))
 
 
 def problems(sections: tuple[Section, ...]) -> tuple[Finding, ...]:

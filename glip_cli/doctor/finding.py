@@ -13,7 +13,7 @@ class Finding:
         name: what was looked at.
         value: what is there, in words.
         problem: what is wrong with it; None where nothing is.
-        remedy: how to mend that, as a person would type or do it; there whenever there is a problem.
+        remedy: the fix, as typed or done; given for every problem.
     """
 
     name: str

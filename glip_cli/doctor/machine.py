@@ -74,48 +74,48 @@ def imports(answers: Answers) -> Section:
     return Section("imports", tuple(findings))
 
 
-def _torch(told: Mapping[str, Any]) -> Finding:
-    if "version" not in told:
-        error = told.get("error", "does not import")
+def _torch(answer: Mapping[str, Any]) -> Finding:
+    if "version" not in answer:
+        error = answer.get("error", "does not import")
         return Finding("torch", "broken", f"cannot be used: {error}", f"{REINSTALL} torch torchvision")
-    build = f"CUDA {told['cuda']}" if told["cuda"] else f"ROCm {told['hip']}" if told["hip"] else "for the CPU"
-    value = f"{told['version']}, built {build if build.startswith('for') else 'with ' + build}"
-    if told["numpy"]:
-        problem = f"does not work with the numpy that is installed: {told['numpy']}"
+    build = f"CUDA {answer['cuda']}" if answer["cuda"] else f"ROCm {answer['hip']}" if answer["hip"] else "for the CPU"
+    value = f"{answer['version']}, built {build if build.startswith('for') else 'with ' + build}"
+    if answer["numpy"]:
+        problem = f"does not work with the numpy that is installed: {answer['numpy']}"
         return Finding("torch", value, problem, "pip install -U torch torchvision numpy")
     return Finding("torch", value)
 
 
 def _torchvision(answers: Answers) -> Finding:
-    told = answers.get("torchvision")
-    if told is None:
+    answer = answers.get("torchvision")
+    if answer is None:
         return Finding("torchvision", "not tried, for torch does not work")
     remedy = f"{REINSTALL} torch torchvision (both in one command, so that they are of one kind)"
-    if "version" not in told:
+    if "version" not in answer:
         return Finding(
-            "torchvision", "broken", f"does not work with this torch: {told.get('error', 'it ends')}", remedy
+            "torchvision", "broken", f"does not work with this torch: {answer.get('error', 'it ends')}", remedy
         )
     on_cuda = answers.get("nms", BEGUN).get("error")
     if on_cuda:
-        return Finding("torchvision", told["version"], f"does not work on the GPU: {on_cuda}", remedy)
-    return Finding("torchvision", f"{told['version']}, its operators work")
+        return Finding("torchvision", answer["version"], f"does not work on the GPU: {on_cuda}", remedy)
+    return Finding("torchvision", f"{answer['version']}, its operators work")
 
 
-def _package(name: str, told: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Finding:
+def _package(name: str, answer: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Finding:
     """`roots` are the errors of torch and torchvision, which others pass on."""
-    if told is None:
+    if answer is None:
         return Finding(name, "not tried")
-    if told.get("error") in roots:
-        return Finding(name, f"fails as {roots[told['error']]} does")
-    if "error" in told:
-        return Finding(name, "broken", f"cannot be imported: {told['error']}", f"{REINSTALL} {name}")
+    if answer.get("error") in roots:
+        return Finding(name, f"fails as {roots[answer['error']]} does")
+    if "error" in answer:
+        return Finding(name, "broken", f"cannot be imported: {answer['error']}", f"{REINSTALL} {name}")
     return Finding(name, "works")
 
 
 def devices(answers: Answers) -> Section:
     """What there is to compute on; what each dtype brings there."""
     findings = [_processor(answers.get("torch", BEGUN)), _memory()]
-    findings += [_device(name, told) for name, told in answers.items() if name.startswith(("cpu", "cuda", "mps"))]
+    findings += [_device(name, answer) for name, answer in answers.items() if name.startswith(("cpu", "cuda", "mps"))]
     if (idle := _idle_gpu(answers)) is not None:
         findings.append(idle)
     return Section("devices", tuple(findings))
@@ -170,12 +170,12 @@ def _fields(path: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
 
-def _device(name: str, told: Mapping[str, Any]) -> Finding:
-    if "speed" not in told:
+def _device(name: str, answer: Mapping[str, Any]) -> Finding:
+    if "speed" not in answer:
         remedy = "use --device cpu, or install a torch that is built for this device (pytorch.org)"
-        return Finding(name, "unusable", f"cannot compute: {told.get('error', 'it ends')}", remedy)
-    about = f"{told['name']}, {size(told['free'])} free of {size(told['memory'])}; " if "name" in told else ""
-    return Finding(name, about + _dtypes(told["speed"]))
+        return Finding(name, "unusable", f"cannot compute: {answer.get('error', 'it ends')}", remedy)
+    about = f"{answer['name']}, {size(answer['free'])} free of {size(answer['memory'])}; " if "name" in answer else ""
+    return Finding(name, about + _dtypes(answer["speed"]))
 
 
 def _dtypes(speeds: Mapping[str, float]) -> str:
@@ -209,10 +209,10 @@ def _gpus() -> list[str]:
     if tool is None:
         return []
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"],
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return []
-    return [" driver ".join(part.strip() for part in line.split(",")) for line in told.stdout.splitlines() if line]
+    return [" driver ".join(part.strip() for part in line.split(",")) for line in answer.stdout.splitlines() if line]

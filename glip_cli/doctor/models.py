@@ -23,8 +23,8 @@ def _model(checkpoint: Checkpoint, reachable: bool) -> Finding:
     found = cached_path(checkpoint)
     if checkpoint.embedded:
         if found is None:
-            told = "pip install --force-reinstall glip-cli"
-            return Finding(checkpoint.name, "missing", "is not where it was installed", told)
+            remedy = "pip install --force-reinstall glip-cli"
+            return Finding(checkpoint.name, "missing", "is not where it was installed", remedy)
         return Finding(checkpoint.name, f"built in: {', '.join(checkpoint.pretraining)}")
     if found is not None:
         return Finding(checkpoint.name, f"here: {found}")

@@ -58,7 +58,7 @@ def _finding(host: str, answer: str | None) -> Finding:
 def ask_all(urls: Sequence[str], patience: float) -> dict[str, str | None]:
     """What is wrong with each URL that was heard of in time; None where nothing is.
 
-    The threads are daemons: a look-up of a name that takes a minute holds back nobody.
+    The threads are daemons: a name look-up that takes a minute blocks nothing.
     """
     answers: dict[str, str | None] = {}
     threads = [

@@ -1,4 +1,4 @@
-"""Imports what `glip` needs, in a process of its own: what breaks there breaks nobody else.
+"""Imports what `glip` needs, in a process of its own, so that a crash there harms nothing else.
 
 Run as a script that knows nothing of this package. Prints one JSON object per line: first the name of a step, then
 what it gave, {"step": "torch", "version": "2.6.0"} or {"step": "torch", "error": "..."}. Where the process dies, the

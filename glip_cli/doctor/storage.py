@@ -78,7 +78,7 @@ def _bytes(path: Path) -> int:
 def _file(path: Path, folder: Path, hashes: Mapping[str, str]) -> Finding:
     name, value = str(path.relative_to(folder)), size(_bytes(path))
     if path.name.endswith(".part"):
-        return Finding(name, f"{value}, unfinished: the next fetch goes on with it")
+        return Finding(name, f"{value}, unfinished: the next fetch resumes it")
     if path.name.endswith(".tmp"):
         return Finding(name, value, "is what a process that was killed left", f"rm '{path}'")
     try:

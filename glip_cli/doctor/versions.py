@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "glip-cli"
 EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune"}
-"""Optional parts that a person installs, and what each is for; those that developers need are not looked at."""
+"""Optional extras of users, and what each is for; those of developers are not checked."""
 LEAST_PYTHON = (3, 11)
 PAIR = ("torch", "torchvision")
 
@@ -31,8 +31,8 @@ def look() -> Section:
     try:
         wanted = requirements()
     except Exception as error:  # a broken `packaging`, a damaged installation
-        told = "pip install --force-reinstall glip-cli"
-        found.append(Finding("packages", "unknown", f"what glip needs cannot be read ({error})", told))
+        remedy = "pip install --force-reinstall glip-cli"
+        found.append(Finding("packages", "unknown", f"what glip needs cannot be read ({error})", remedy))
         return Section("versions", tuple(found))
     for requirement in wanted[""]:
         found.append(_installed(requirement))
@@ -126,8 +126,8 @@ def _optional(requirement: Requirement, extra: str, what_for: str) -> Finding:
     if version is None:
         return Finding(requirement.name, f"not installed; for {what_for}: pip install 'glip-cli[{extra}]'")
     if not requirement.specifier.contains(version, prereleases=True):
-        told = f"pip install -U 'glip-cli[{extra}]'"
-        return Finding(requirement.name, version, f"is not {requirement.specifier}", told)
+        remedy = f"pip install -U 'glip-cli[{extra}]'"
+        return Finding(requirement.name, version, f"is not {requirement.specifier}", remedy)
     return _suits(requirement.name, version)
 
 

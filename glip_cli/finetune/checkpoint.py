@@ -53,7 +53,7 @@ class TrainingFolder:
         Args:
             settings: what the outcome depends on, as JSON has it.
             resume: go on with the training that it holds, which must have the same settings but for its epochs.
-            overwrite: begin anew where it holds one.
+            overwrite: start over where it holds one.
 
         Raises:
             UsageError: it holds another training, or one that is not to go on; or another process is at work in it.
@@ -75,7 +75,7 @@ class TrainingFolder:
             self._clear()
         elif self.run.exists() and self.begun:
             if not resume:
-                raise UsageError(f"{self.path} holds a training; --resume goes on with it, --overwrite begins anew")
+                raise UsageError(f"{self.path} holds a training; --resume continues it, --overwrite starts over")
             return self.compare({name: value for name, value in settings.items() if name != "epochs"})
         elif not self.run.exists() and self.begun:
             raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
@@ -107,7 +107,7 @@ class TrainingFolder:
         except ValueError:
             settings = None
         if not isinstance(settings, dict):
-            raise UsageError(f"{self.run} is damaged; --overwrite begins anew")
+            raise UsageError(f"{self.run} is damaged; --overwrite starts over")
         return settings
 
     def compare(self, now: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ class TrainingFolder:
                 was, is_ = (json.dumps(one, ensure_ascii=False)[:90] for one in (before.get(key), value))
                 raise UsageError(
                     f"{self.path} holds a training with {key.replace('_', '-')} {was}, not {is_}; choose another "
-                    "--out-dir, or --overwrite to begin anew"
+                    "--out-dir, or --overwrite to start over"
                 )
 
     @contextmanager
@@ -145,5 +145,5 @@ class TrainingFolder:
             if state["format"] != FORMAT:
                 raise ValueError("of another format")
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
-            raise UsageError(f"{self.state} is damaged or of another version; --overwrite begins anew") from None
+            raise UsageError(f"{self.state} is damaged or of another version; --overwrite starts over") from None
         return dict(state)

@@ -233,7 +233,7 @@ class Trainer:
             )
         raise GlipError(
             f"the {what} of step {self.step + 1} is not a number: its batch and the weights are in {path}; look at "
-            "them, or begin anew with a lower --lr or --clip, or a --warmup"
+            "them, or start over with a lower --lr or --clip, or a --warmup"
         )
 
     def _set_rates(self) -> None:

@@ -104,7 +104,7 @@ def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def to_device(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """[B, 3, H, W] on the CPU -> on a device, in channels_last memory. On CUDA nobody waits for the copy."""
+    """[B, 3, H, W] on the CPU -> on a device, in channels_last memory. On CUDA the copy is asynchronous."""
     if device.type == "cuda":  # only from pinned memory of the same dtype and layout is a copy asynchronous
         pixels = pixels.pin_memory().to(device, non_blocking=True)
     return pixels.to(device, dtype, memory_format=torch.channels_last)

@@ -58,7 +58,7 @@ class Placement:
 
     @property
     def anchors(self) -> Tensor:
-        """The square that each row's box is told relative to: float32 [N, 4], xyxy in pixels of the original image.
+        """The square that each row's box is coded relative to: float32 [N, 4], xyxy in pixels of the original image.
 
         Its sides are 8 cells, so it may pass the image's edges.
         """
@@ -147,13 +147,13 @@ def tensors_of(features: Features) -> dict[str, Tensor]:
     return named
 
 
-def save(path: Path, features: Features, told: Mapping[str, Any], dtype: str = "float32") -> int:
+def save(path: Path, features: Features, metadata: Mapping[str, Any], dtype: str = "float32") -> int:
     """Write one image's features; readers see the whole file or none. Returns its size in bytes.
 
     Args:
         path: ends in .safetensors.
         features: of the image.
-        told: what the file says besides what the features know of themselves: image, model ...
+        metadata: what the file says besides what the features know of themselves: image, model ...
         dtype: "float32" or "float16", of all but places in the image.
 
     Raises:
@@ -165,8 +165,8 @@ def save(path: Path, features: Features, told: Mapping[str, Any], dtype: str = "
         if dtype != "float32" and not tensor.isfinite().all():
             raise UsageError(f"{path.name}: {name} has values beyond float16; save float32")
     try:
-        # not by safetensors itself, whose files nobody else may read
-        data = sorted_header(serialized(chosen, strings({**told, **_described(features)})))
+        # not by safetensors itself, whose files only their owner may read
+        data = sorted_header(serialized(chosen, strings({**metadata, **_described(features)})))
         with atomic_write(path) as stream:
             stream.write(data)
             stream.flush()
@@ -182,22 +182,22 @@ def read(path: Path) -> Features:
     """What `save` wrote, in float32. Raises UsageError for another kind of file."""
     try:
         with safe_open(path, framework="pt") as file:
-            told = dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
             named = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{path} cannot be read as safetensors: {error}") from None
-    if told.get("schema") != SCHEMA:
-        raise UsageError(f"{path} holds no features: its schema is {told.get('schema')!r}, not {SCHEMA!r}")
-    strides = tuple(stride for level, stride in json.loads(told["strides"]).items() if level in LEVELS["fpn"])
-    size, resized, padded, scale = (tuple(json.loads(told[key])) for key in ("size", "resized", "padded", "scale"))
+    if metadata.get("schema") != SCHEMA:
+        raise UsageError(f"{path} holds no features: its schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
+    strides = tuple(stride for level, stride in json.loads(metadata["strides"]).items() if level in LEVELS["fpn"])
+    size, resized, padded, scale = (tuple(json.loads(metadata[key])) for key in ("size", "resized", "padded", "scale"))
     place = Placement(size, resized, padded, scale, strides)
     maps: dict[str, Any] = {kind: {level: named[f"{kind}.{level}"] for level in levels if f"{kind}.{level}" in named}
             for kind, levels in LEVELS.items()}  # fmt: skip
-    words: dict[str, Any] = {key: tuple(json.loads(told[key])) for key in ("labels", "tokens")}
-    places = tuple(map(tuple, json.loads(told["label_tokens"])))
+    words: dict[str, Any] = {key: tuple(json.loads(metadata[key])) for key in ("labels", "tokens")}
+    places = tuple(map(tuple, json.loads(metadata["label_tokens"])))
     rows: dict[str, Any] = {name: named.get(name) for name in ROWS}
     texts: dict[str, Any] = {key: named.get(name) for name, key in TEXT.items()}
-    return Features(place, **maps, **rows, **texts, **words, prompt=told["prompt"], label_tokens=places)
+    return Features(place, **maps, **rows, **texts, **words, prompt=metadata["prompt"], label_tokens=places)
 
 
 def told_by(path: Path) -> dict[str, str] | None:
@@ -209,9 +209,11 @@ def told_by(path: Path) -> dict[str, str] | None:
         return None
 
 
-def strings(told: Mapping[str, Any]) -> dict[str, str]:
+def strings(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Values as a file holds them."""
-    return {key: value if key in AS_THEY_ARE else json.dumps(value, ensure_ascii=False) for key, value in told.items()}
+    return {
+        key: value if key in AS_THEY_ARE else json.dumps(value, ensure_ascii=False) for key, value in metadata.items()
+    }
 
 
 def _described(features: Features) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-r"""GLIP as an auto-annotation function of CVAT: pre-labels for people, in their own tool.
+r"""GLIP as an auto-annotation function of CVAT: pre-labels for annotators.
 
     cvat-cli task auto-annotate 137 --function-module glip_cli.integrations.cvat \
         -p model=str:glip-t -p labels=str:"cat . dog ." -p threshold=float:0.3

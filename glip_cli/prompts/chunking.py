@@ -26,8 +26,8 @@ class Tokens:
     Attributes:
         ids: vocabulary indices, at most `limit`; [CLS] first, [SEP] last, no padding.
         label_tokens: for each label of the prompt the places of its tokens in `ids`, ascending; never empty.
-        tokens: the word pieces of `ids`, for people.
-        notes: remarks for the person (a caption that was cut).
+        tokens: the word pieces of `ids`, for display.
+        notes: remarks for the user (a caption that was cut).
     """
 
     ids: tuple[int, ...]

@@ -31,8 +31,8 @@ class CompiledPrompt:
     Attributes:
         chunks: the texts to ask with.
         labels: what is reported, as typed; later label ids in the chunks are negatives.
-        text, spans: the prompt for people, and the first span of each reported label in it.
-        notes: remarks for the person.
+        text, spans: the prompt for display, and the first span of each reported label in it.
+        notes: remarks for the user.
         nms_iou: of two boxes that overlap more, the better stays.
     """
 
@@ -153,7 +153,7 @@ def threshold_notes(options: DetectOptions) -> tuple[str, ...]:
 
 
 def with_negatives_reported(compiled: CompiledPrompt) -> CompiledPrompt:
-    """The same question with its negatives reported too, under names that nobody sees."""
+    """The same question with its negatives reported too, under names that are not shown."""
     labels = max(number for part in compiled.chunks for number in part.label_ids) + 1
     more = labels - len(compiled.labels)
     return replace(compiled, labels=(*compiled.labels, *[""] * more), spans=(*compiled.spans, *[(0, 0)] * more))

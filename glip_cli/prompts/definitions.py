@@ -94,7 +94,7 @@ def _table(content: str, path: Path) -> dict[str, Any]:
     try:
         value = tomllib.loads(content) if path.suffix.lower() == ".toml" else json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--knowledge {path}: no JSON or TOML ({error}); mend it") from None
+        raise UsageError(f"--knowledge {path}: neither JSON nor TOML ({error}); correct it") from None
     if not isinstance(value, dict):
         raise UsageError(f"--knowledge {path}: must be an object of labels and definitions")
     return value

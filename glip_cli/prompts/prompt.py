@@ -1,4 +1,4 @@
-"""What the person asks for -> the exact text that the model reads, and where each label stands in it.
+"""What is asked for -> the exact text that the model reads, and where each label stands in it.
 
     texts.py      what was typed -> labels
     phrases.py    parts of a caption -> spans
@@ -7,7 +7,7 @@
     chunks.py     Prompt -> token ids and token places per label, in texts that fit the model
 
 The text is mmdetection's (3.3.0, mmdet/models/detectors/glip.py): names cleaned and joined by ". ", with none at
-the end. The labels are the person's: they come back exactly as typed.
+the end. Labels come back exactly as typed.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _labels_of(
 
 
 def display_text(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
-    """The prompt for people, with the first span of each label in it.
+    """The prompt for display, with the first span of each label in it.
 
     Labels as typed, "cat . remote ."; or the caption as the model reads it, less the ". " that was put after it.
     """

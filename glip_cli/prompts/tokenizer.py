@@ -3,7 +3,7 @@
 Reads the same two files as BERT's own tokenizer, `tokenizer.json` or `vocab.txt`, through the `tokenizers`
 library: transformers would cost seconds at start.
 
-One thing is unlike transformers' default: the text of a person is never a control token. "[SEP]" typed in a
+One thing is unlike transformers' default: typed text is never a control token. "[SEP]" typed in a
 label is read as brackets around a word.
 """
 
@@ -34,7 +34,7 @@ class Encoded:
     Attributes:
         ids: vocabulary indices.
         offsets: for each token the characters [begin, end) that it came from, None for [CLS] and [SEP].
-        tokens: the word pieces, for people ("tooth", "##brush").
+        tokens: the word pieces, for display ("tooth", "##brush").
     """
 
     ids: tuple[int, ...]

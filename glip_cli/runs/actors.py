@@ -34,7 +34,7 @@ class ImageGroup:
     """Images that are done together.
 
     Attributes:
-        records: one for each image, or fewer where a worker was told to stop; None until done.
+        records: one for each image, or fewer where a worker had to stop; None until done.
         deaths: workers that died at it.
         refused: nodes that could not read all of its images, though others may.
     """

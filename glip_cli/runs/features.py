@@ -34,11 +34,11 @@ class FeatureFolder:
     """Where the files go.
 
     Attributes:
-        told: what every file of this run says besides its image; a file that says otherwise is not of this run.
+        metadata: what every file of this run says besides its image; a file that says otherwise is not of this run.
     """
 
     path: Path
-    told: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     dtype: str
     overwrite: bool
     done: set[str] = field(default_factory=set)  # by this run
@@ -65,7 +65,7 @@ class FeatureFolder:
         return save(self.file(item), features, self._told(item), self.dtype)
 
     def _told(self, item: Item) -> dict[str, Any]:
-        return {"image": item.source.name, **self.told}
+        return {"image": item.source.name, **self.metadata}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -171,6 +171,6 @@ class FeatureJob:
 
 
 def _shown(value: str | None, most: int = 60) -> str:
-    """A value of a file's strings, to be told apart from the words around it."""
+    """A value of a file's strings, delimited from the words around it."""
     text = "nothing" if not value else value if value[0] in '"[{' else f'"{value}"'
     return text if len(text) <= most else f"{text[: most - 3]}..."

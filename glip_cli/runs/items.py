@@ -68,7 +68,7 @@ class Engine(Protocol):
     """Does items.
 
     Attributes:
-        block_size: begun anew at a multiple of it, the answers are those of an undisturbed run, digit by digit.
+        block_size: resumed at a multiple of it, the answers are those of an undisturbed run, digit by digit.
         flight: where images are noted that this process reads or detects.
     """
 
@@ -76,7 +76,7 @@ class Engine(Protocol):
     flight: InFlight
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
-        """One record per item, in order, each as soon as it is there. Ends early where it was told to stop."""
+        """One record per item, in order, each as soon as it is there. Ends early when asked to stop."""
         ...
 
 

@@ -109,7 +109,7 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[AnyRecord, int]]:
         if record is not None and line.endswith(b"\n"):
             yield record, end
         elif file.read(1):
-            raise OutputError(f"{path}, line {number}, is not a record: the file was altered; --overwrite starts anew")
+            raise OutputError(f"{path}, line {number}, is not a record: the file was altered; --overwrite starts over")
         else:
             return
 

@@ -1,7 +1,7 @@
 """Work done ahead by threads, handed out in order.
 
 Pillow and torch release Python's lock while they decode, resize and convert, so threads are enough, and nothing has to
-travel between processes. The threads are daemons, unlike those of an executor: a process that is told to stop does not
+travel between processes. The threads are daemons, unlike those of an executor: a process that is asked to stop does not
 wait for a server that does not answer.
 """
 
@@ -18,7 +18,7 @@ from glip_cli.utils.threads import fulfil
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-POLL_SECONDS = 0.1  # how long it takes to notice `stop`, or that nobody listens any more
+POLL_SECONDS = 0.1  # how long it takes to notice `stop`, or that the consumer is gone
 LEAVE_SECONDS = 2.0  # for work at hand when closed: a thread inside torch would bring the ending interpreter down
 
 
@@ -78,7 +78,7 @@ def in_order(
 
 
 def _next(results: queue.Queue[Future[Out] | None], stop: threading.Event) -> Future[Out] | None:
-    """The next result, done; None after the last one, and once told to stop."""
+    """The next result, done; None after the last one, and once asked to stop."""
     result: Future[Out] | None = None
     while not stop.is_set():
         try:

@@ -61,7 +61,7 @@ class Job:
 
 
 class Worker:
-    """An actor: loads the model once, then does groups of images. Errors for a person travel as data."""
+    """An actor: loads the model once, then does groups of images. Errors for the user travel as data."""
 
     def __init__(self, job: Job, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
@@ -88,7 +88,7 @@ class Worker:
         return LocalEngine(runner, job.images)
 
     def do(self, rows: str) -> str:
-        """One group: its records, the error that ended it early, or "", and remarks for a person."""
+        """One group: its records, the error that ended it early, or "", and remarks for the user."""
         items = [Item(ImageInput(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
         done: list[AnyRecord] = []
         error = ""
@@ -176,8 +176,8 @@ def load_reader(load: Mapping[str, Any], report: ProgressCallback | None) -> Pro
     """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
     named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
     parts = load_reader_parts(**named, report=report)
-    told = (parts.name, parts.prompt_tuned_labels, parts.use_cls, parts.labels)
-    return PromptCompiler.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *told)
+    about = (parts.name, parts.prompt_tuned_labels, parts.use_cls, parts.labels)
+    return PromptCompiler.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *about)
 
 
 def place_of(item: Item) -> str:
@@ -245,7 +245,7 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    """Raises OSError where nothing listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()

@@ -136,8 +136,8 @@ class RunFolder:
 
         Args:
             items: all images of the run, those included that are done or another process' share.
-            started: told how many records of this share are there already and will stay.
-            watch: told each new record, once it is on the disk.
+            started: called with how many records of this share are there already and will stay.
+            watch: called with each new record, once it is on the disk.
 
         Raises:
             UsageError: the images are not those that the run began with.
@@ -172,7 +172,7 @@ class RunFolder:
         return self._ended(counts, before, share_done, listed.digest)
 
     def _ended(self, counts: Counts, before: int, share_done: bool, listed: str) -> Progress:
-        """Merge where this is the last of several processes, and tidy up where nobody is at work any more."""
+        """Merge where this is the last of several processes, and tidy up where no process is at work any more."""
         several = self.shard.world > 1
         left: tuple[int, ...] = ()
         with _writing(self.path):
@@ -217,7 +217,7 @@ class RunFolder:
     def _changed(self, how: str) -> UsageError:
         return UsageError(
             f"the images have changed since the run in {self.path} began: {how}; choose another --out-dir, or "
-            "--overwrite to begin anew"
+            "--overwrite to start over"
         )
 
     def write_formats(self, formats: Sequence[str], names: FileNames | None = None) -> None:
@@ -249,7 +249,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError:
         settings = None
     if not isinstance(settings, dict):
-        raise UsageError(f"{path} is damaged; --overwrite begins anew")
+        raise UsageError(f"{path} is damaged; --overwrite starts over")
     return settings
 
 
@@ -258,7 +258,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
         if before.get(key) != now.get(key):
             raise UsageError(
                 f"{path} holds a run with {key.replace('_', '-')} {_shown(before.get(key))}, not "
-                f"{_shown(now.get(key))}; choose another --out-dir, or --overwrite to begin anew"
+                f"{_shown(now.get(key))}; choose another --out-dir, or --overwrite to start over"
             )
 
 

@@ -83,7 +83,7 @@ class Runner:
         workers: threads that read; None: as many as the machine has cores, 16 at most.
         keep_images: outcomes then hold their images, for drawing.
         stop: once set, no new batch is begun, no image is waited for, and the iteration ends.
-        flight: told which images are read and detected at any moment.
+        flight: notes which images are read and detected at any moment.
     """
 
     detector: Detector

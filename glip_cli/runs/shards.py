@@ -45,7 +45,7 @@ class Shard:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Shard:
-        """As RANK and WORLD_SIZE say, which torchrun sets, or a person. Raises UsageError."""
+        """As RANK and WORLD_SIZE say, set by torchrun or by hand. Raises UsageError."""
         rank, world = environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")
         if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
             raise UsageError(
@@ -146,4 +146,4 @@ def in_turn(journals: Sequence[Path]) -> Iterator[AnyRecord]:
             break
         yield record
     if any(next(stream, None) for stream in streams):
-        raise OutputError(f"the shards in {journals[0].parent} are not of one run; --overwrite begins anew")
+        raise OutputError(f"the shards in {journals[0].parent} are not of one run; --overwrite starts over")

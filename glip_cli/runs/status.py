@@ -44,7 +44,7 @@ class Share:
 
 
 def describe(run: Path) -> Iterator[str]:
-    """Lines for a person. Raises UsageError where there is no run, OutputError for a file that was altered."""
+    """Lines to print. Raises UsageError where there is no run, OutputError for a file that was altered."""
     if not (run / "run.json").exists():
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")

@@ -52,7 +52,7 @@ def within(seconds: float, function: Callable[..., T], *args: Any, filled: Sized
 
 
 class _Helper:
-    """A thread that does one thing after the other, until nobody holds this object. A daemon: no exit waits for it."""
+    """A thread that does one thing after the other, until this object is released. A daemon: no exit waits for it."""
 
     def __init__(self) -> None:
         self.tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()

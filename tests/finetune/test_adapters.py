@@ -489,7 +489,7 @@ def test_a_run_without_a_best_state_says_how_to_get_one(here: Path) -> None:
                   ["detect", "scene.png", "-t", "star", "-m", "run"]):  # fmt: skip
         result = glip(*words)
         assert result.exit_code == 1
-        assert "has no best/ yet: `glip finetune --resume` goes on with it" in result.stderr
+        assert "has no best/ yet: `glip finetune --resume` resumes it" in result.stderr
 
 
 def test_an_adapter_on_top_of_an_adapter(folders: dict[str, Path], models: dict[str, Glip], here: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_state_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("content", [b"", b"not a file of torch", b"PK\x03\x04 cut short"])
 def test_a_damaged_state_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(UsageError, match="is damaged or of another version; --overwrite begins anew"):
+    with pytest.raises(UsageError, match="is damaged or of another version; --overwrite starts over"):
         TrainingFolder(tmp_path).load()
 
 
@@ -93,7 +93,7 @@ def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> No
         pass
     with folder.held({"lr": 1e-4}):
         folder.save({"step": 1})
-    with pytest.raises(UsageError, match="holds a training; --resume goes on with it, --overwrite begins anew"):
+    with pytest.raises(UsageError, match="holds a training; --resume continues it, --overwrite starts over"):
         folder.held({"lr": 1e-4}).__enter__()
     with pytest.raises(UsageError, match=r"a training with lr 0.0001, not 0.1; choose another"):
         folder.held({"lr": 0.1}, resume=True).__enter__()

@@ -111,7 +111,7 @@ def test_a_folder_that_holds_a_training_needs_a_word(scenes: Path, tmp_path: Pat
     assert finetune(scenes, tmp_path, *once).exit_code == 0
     again = finetune(scenes, tmp_path, *once)
     assert again.exit_code == 2
-    assert "--resume goes on with it, --overwrite begins anew" in again.stderr
+    assert "--resume continues it, --overwrite starts over" in again.stderr
     other = finetune(scenes, tmp_path, *once, "--lr", 0.5, "--resume")
     assert "holds a training with lr 0.002, not 0.5" in other.stderr
     assert finetune(scenes, tmp_path, *once, "--resume").exit_code == 0
