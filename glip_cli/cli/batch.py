@@ -1,4 +1,4 @@
-"""`glip batch`: thousands of images in, records in order out; killed at any moment, the same command goes on."""
+"""`glip batch`: thousands of images in, records in order out; resumes after a kill."""
 
 from __future__ import annotations
 

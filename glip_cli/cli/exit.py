@@ -82,7 +82,7 @@ def is_spared(progress: Progress, shard: Shard) -> bool:
 
 def leave_stopped(console: Console) -> NoReturn:
     """Leave with 130 a run that goes on when its command is given again."""
-    console.info("stopped; the same command goes on where it was")
+    console.info("stopped; run the same command to resume")
     raise typer.Exit(INTERRUPTED)
 
 

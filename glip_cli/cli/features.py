@@ -1,4 +1,4 @@
-"""`glip features`: images in, a safetensors file of feature maps for each out; killed, the same command goes on."""
+"""`glip features`: images in, a safetensors file of feature maps for each out; resumes after a kill."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the data sets of one `glip eval` share: the model, loaded once when first needed, and where records are kept.
 
-Detecting is a batch run in a folder: killed, the same command goes on; under torchrun each process does its share.
+Detecting is a batch run in a folder: resumes after a kill; under torchrun each process does its share.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class TrainingFolder:
             yield
         except OSError as error:
             raise OutputError(
-                f"cannot write to {self.path}: {error.strerror or error}; make room, then --resume goes on"
+                f"cannot write to {self.path}: {error.strerror or error}; make room, then --resume continues"
             ) from None
 
     def save(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Features of many images, a file each: killed at any moment, the same work goes on where it was.
+"""Features of many images, a file each; resumes after a kill.
 
 The files are their own journal: each appears whole or not at all, and says how it was made.
 """

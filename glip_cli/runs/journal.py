@@ -76,7 +76,7 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(
-                f"cannot write {self.path}: {error.strerror or error}; make room, then the same command goes on"
+                f"cannot write {self.path}: {error.strerror or error}; make room, then run the same command to resume"
             ) from None
         self.counts.add(record)
 

@@ -1,4 +1,4 @@
-"""A run that is kept in a folder: killed at any moment, the same command goes on where it was.
+"""A run that is kept in a folder and resumes after a kill.
 
 DIR/run.json             what was asked; a run with other settings is refused
 DIR/results.jsonl        the journal: one record per image, in order

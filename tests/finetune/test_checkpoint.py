@@ -72,7 +72,7 @@ def test_a_state_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.
         def __reduce__(self) -> Any:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OutputError, match="No space left on device; make room, then --resume goes on"):
+    with pytest.raises(OutputError, match="No space left on device; make room, then --resume continues"):
         folder.save({"step": 2, "weights": NoSpace()})
     assert state(tmp_path)["step"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.pt"]

@@ -282,7 +282,7 @@ def test_images_are_saved_before_their_record(detector: Detector, mixed: Path, t
 def test_images_that_cannot_be_saved_end_the_run(detector: Detector, mixed: Path, tmp_path: Path) -> None:
     (tmp_path / "vis").touch()
     engine = LocalEngine(make(detector), AnnotatedImages(tmp_path, drawn=True))
-    with pytest.raises(OutputError, match="make room, then the same command goes on"):
+    with pytest.raises(OutputError, match="make room, then run the same command to resume"):
         list(engine(Item(source, "name") for source in sources(mixed)))
 
 

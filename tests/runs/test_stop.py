@@ -38,7 +38,7 @@ def test_asked_to_stop_it_ends_after_the_images_in_flight(
     process.send_signal(sent)
     code, output = process.wait(), process.stdout
     assert code == 130, output
-    assert output.splitlines()[-1] == "stopped; the same command goes on where it was"
+    assert output.splitlines()[-1] == "stopped; run the same command to resume"
     assert "Traceback" not in output
     assert 10 <= lines(journal) < 60
     assert journal.read_bytes() == b"".join(straight.splitlines(keepends=True)[: lines(journal)])
@@ -72,7 +72,7 @@ def test_waiting_for_stdin_it_stops_at_once(scenes: Path, tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     code, output = process.wait(), process.stdout
     assert code == 130, output
-    assert output.splitlines()[-1] == "stopped; the same command goes on where it was"
+    assert output.splitlines()[-1] == "stopped; run the same command to resume"
     code, output = finish(command, stdin="".join(f"{name}\n" for name in names))
     assert code == 0, output
     assert "6 images (3 now)" in output
@@ -124,7 +124,7 @@ def test_a_full_disk_is_one_line_and_no_loss(scenes: Path, small_disk: Path, str
     journal, command = small_disk / "results.jsonl", batch(scenes, "-o", small_disk)
     code, output = finish(command)
     assert code == 1, output
-    assert "No space left on device; make room, then the same command goes on" in output.splitlines()[-1]
+    assert "No space left on device; make room, then run the same command to resume" in output.splitlines()[-1]
     assert "Traceback" not in output
     assert 0 < lines(journal) < 60
     subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
@@ -137,7 +137,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_no_loss(scenes: Path, tmp_path
     journal, command = tmp_path / "results.jsonl", batch(scenes, "-o", tmp_path)
     code, output = finish(command, limits={resource.RLIMIT_FSIZE: 32 * 512})
     assert code == 1, output
-    assert "File too large; make room, then the same command goes on" in output.splitlines()[-1]
+    assert "File too large; make room, then run the same command to resume" in output.splitlines()[-1]
     assert journal.stat().st_size == 32 * 512
     assert finish(command)[0] == 0
     assert journal.read_bytes() == straight
