@@ -14,14 +14,14 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.checkpoints import registry
 from glip_cli.cli.app import app
-from glip_cli.doctor import machine, models, network, settings, storage, versions
-from glip_cli.doctor.finding import Finding, Section, size
+from glip_cli.doctor import checks, machine, network, storage, versions
+from glip_cli.doctor.checks import Check, CheckGroup, size
 from tests import forked
 from tests.checkpoints.support import serving
 from tests.forked import CLEAN
 
 
-def of(section: Section, name: str) -> Finding:
+def of(section: CheckGroup, name: str) -> Check:
     (found,) = [finding for finding in section.findings if finding.name == name]
     return found
 
@@ -124,8 +124,8 @@ def test_whatever_an_import_does_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, patience: float, told: str
 ) -> None:
     fake(tmp_path, monkeypatch, "torch", code)
-    answers = machine.ask_probe(patience)
-    problem = of(machine.imports(answers), "torch").problem
+    answers = machine.run_probe(patience)
+    problem = of(machine.check_imports(answers), "torch").problem
     assert problem is not None
     with pytest.raises(AssertionError, match=told):  # the whole of what is said, whatever it is
         raise AssertionError(problem)
@@ -138,15 +138,15 @@ def test_what_the_probe_says_in_words() -> None:
     gpu = {"name": "H200", "memory": 150e9, "free": 140e9, "capability": "9.0", "speed": speed}
     answers = {"torch": torch, "cuda:0": gpu, "cuda:1": {"error": "no kernel image is available"},
                "torchvision": {"version": "0.21.0"}, "nms": {"error": "no kernel"}}  # fmt: skip
-    found = machine.devices(answers)
+    found = machine.check_devices(answers)
     assert of(found, "cuda:0").value == (
         "H200, 140 GB free of 150 GB; float32 (--dtype auto); bfloat16 14 times as fast; "
         "float16 works, but does not pay (1.1 times as fast)"
     )
     assert "no kernel image" in (of(found, "cuda:1").problem or "")
     assert "OMP_NUM_THREADS=" in (of(found, "processor").remedy or "")
-    assert "numpy" in (of(machine.imports(answers), "torch").problem or "")
-    assert "on the GPU: no kernel" in (of(machine.imports(answers), "torchvision").problem or "")
+    assert "numpy" in (of(machine.check_imports(answers), "torch").problem or "")
+    assert "on the GPU: no kernel" in (of(machine.check_imports(answers), "torchvision").problem or "")
 
 
 def test_a_gpu_that_torch_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +156,14 @@ def test_a_gpu_that_torch_does_not_see(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     torch = {"version": "2.6.0", "cuda": None, "hip": None, "threads": 1, "numpy": None}
-    finding = of(machine.devices({"torch": torch}), "cuda")
+    finding = of(machine.check_devices({"torch": torch}), "cuda")
     assert finding.value == "NVIDIA H200 driver 570.1"
     assert "built with CUDA" in (finding.remedy or "")
-    assert "driver" in (of(machine.devices({"torch": torch | {"cuda": "12.4"}}), "cuda").remedy or "")
+    assert "driver" in (of(machine.check_devices({"torch": torch | {"cuda": "12.4"}}), "cuda").remedy or "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert "CUDA_VISIBLE_DEVICES" in (of(machine.devices({"torch": torch | {"cuda": "12.4"}}), "cuda").remedy or "")
+    assert "CUDA_VISIBLE_DEVICES" in (
+        of(machine.check_devices({"torch": torch | {"cuda": "12.4"}}), "cuda").remedy or ""
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- versions
@@ -184,7 +186,7 @@ def test_what_is_installed_is_held_against_what_packages_ask_for(
     installed(tmp_path, "transformers", "99.0", "tokenizers<0.2,>=0.1", "nothing-of-that-name")
     installed(tmp_path, "ray", "1.0")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = versions.look()
+    found = versions.check_versions()
     pair = of(found, "torchvision")
     assert pair.problem == "needs torch==99.1, but 99.0+cu124 is installed"
     assert pair.remedy == "pip install 'torch==99.1' torchvision==99.1, or pip install -U torch torchvision"
@@ -198,12 +200,12 @@ def test_the_build_of_a_version_does_not_matter(tmp_path: Path, monkeypatch: pyt
     installed(tmp_path, "torch", "99.1+cpu")
     installed(tmp_path, "torchvision", "99.1+cu124", "torch==99.1")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert of(versions.look(), "torchvision").problem is None
+    assert of(versions.check_versions(), "torchvision").problem is None
 
 
 def test_every_requirement_is_looked_at() -> None:
     wanted = versions.requirements()
-    names = {finding.name for finding in versions.look().findings}
+    names = {finding.name for finding in versions.check_versions().findings}
     assert {requirement.name for part in ("", "ray", "finetune") for requirement in wanted[part]} <= names
     assert {"torch", "torchvision"} <= names
 
@@ -221,14 +223,14 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
     (downloads / "empty.pth").touch()
     (downloads / "glip_tiny_mmdet-c24ce662.pth").write_bytes(b"\x80\x02another")
     (filled / "converted" / ".x.safetensors.1234abcd.tmp").write_bytes(b"1")
-    found = storage.look()
+    found = storage.check_cache()
     assert of(found, "downloads/a.pth.part").value == "2 MB, unfinished: the next fetch resumes it"
-    assert versions.troubled(found.findings) == {
+    assert versions.with_problems(found.findings) == {
         "downloads/cut.safetensors", "downloads/cut.pth", "downloads/empty.pth",
         "converted/.x.safetensors.1234abcd.tmp",
     }  # fmt: skip
     assert of(found, "total").value.endswith("in 7 files")
-    verified = storage.look(verify=True)
+    verified = storage.check_cache(verify=True)
     wrong = of(verified, "downloads/glip_tiny_mmdet-c24ce662.pth")
     assert wrong.problem == "is not the published file: its hash does not begin with c24ce662"
 
@@ -237,13 +239,13 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
 def test_a_cache_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path / place))
-    finding = of(storage.look(), "folder")
+    finding = of(storage.check_cache(), "folder")
     assert "cannot be written" in (finding.problem or "")
     assert "GLIP_CACHE" in (finding.remedy or "")
 
 
 def print_problems() -> None:
-    print([finding.problem for finding in storage.look().findings if finding.problem])
+    print([finding.problem for finding in storage.check_cache().findings if finding.problem])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
@@ -279,15 +281,15 @@ def test_hosts_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         server.files["x.pth"] = b"1"
         files = {"good": server.url("x.pth"), "gone": server.url("y.pth"), "dead": "http://127.0.0.1:9/x",
                  "silent": "http://10.255.255.1/x", "strange": "http://[/x"}  # fmt: skip
-        together, ask = threading.Barrier(len(files)), network.ask
+        together, ask = threading.Barrier(len(files)), network.request_head
 
         def ask_together(url: str, patience: float) -> str | None:
             together.wait(60)
             return ask(url, patience)
 
-        monkeypatch.setattr(network, "ask", ask_together)
-        found = network.look(files=files, patience=5.0)
-    assert of(found, "good") == Finding("good", "reachable")
+        monkeypatch.setattr(network, "request_head", ask_together)
+        found = network.check_network(files=files, patience=5.0)
+    assert of(found, "good") == Check("good", "reachable")
     assert "answers 404" in (of(found, "gone").problem or "")
     assert "refused" in (of(found, "dead").problem or "")
     assert of(found, "silent").problem is not None
@@ -309,7 +311,7 @@ def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch, variable: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1" if variable else "0")
     with serving() as server:
-        found = network.look(offline=not variable, files={"one": server.url("x")})
+        found = network.check_network(offline=not variable, files={"one": server.url("x")})
         assert server.asked == []
     assert [finding.problem for finding in found.findings] == [None]
 
@@ -321,9 +323,9 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
-    assert versions.troubled(models.look(reachable=True).findings) == set()
-    found = models.look(reachable=False)
-    assert versions.troubled(found.findings) == {"glip-t"}
+    assert versions.with_problems(checks.check_models(reachable=True).findings) == set()
+    found = checks.check_models(reachable=False)
+    assert versions.with_problems(found.findings) == {"glip-t"}
     assert {finding.name for finding in found.findings} == set(registry.names())
     assert of(found, "glip-mini").value == "built in: procedurally drawn shapes"
     assert of(found, "glip-l-lvisbest").value == "no longer published"
@@ -332,13 +334,13 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
 def test_variables() -> None:
     given = {"GLIP_THRESHOLD": "0.4", "GLIP_TRESHOLD": "0.4", "GLIP_CACHE": "/x", "OTHER": "1",
              "HTTPS_PROXY": "http://me:secret@proxy:3128"}  # fmt: skip
-    found = settings.look({"--threshold", "--top-k"}, given)
+    found = checks.check_environment({"--threshold", "--top-k"}, given)
     assert of(found, "GLIP_TRESHOLD").remedy == "unset it; or did you mean GLIP_THRESHOLD?"
-    assert versions.troubled(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
+    assert versions.with_problems(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
     assert of(found, "HTTPS_PROXY").value == "http://...@proxy:3128"
     assert {finding.name for finding in found.findings} == {"text", *given} - {"OTHER"}
 
 
 def test_a_problem_has_a_remedy() -> None:
     with pytest.raises(ValueError, match="go together"):
-        Finding("x", "1", "is wrong")
+        Check("x", "1", "is wrong")

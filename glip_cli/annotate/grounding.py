@@ -14,7 +14,7 @@ from typing import Any
 
 from glip_cli.outputs.files import FileNames, json_bytes
 from glip_cli.outputs.formats import WRITERS
-from glip_cli.outputs.records import AnyRecord, Detection, Record, corners
+from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
 
 GROUNDING = "grounding"
@@ -97,7 +97,7 @@ def merged(records: Sequence[AnyRecord]) -> AnyRecord:
     if not good:
         return records[0]
     labels: dict[str, int] = {}
-    boxes: list[Detection] = []
+    boxes: list[DetectionRecord] = []
     for record in good:
         for label in record["labels"]:
             labels.setdefault(class_name(label), len(labels))
@@ -113,21 +113,21 @@ def class_name(phrase: str) -> str:
     return name.removeprefix(article)
 
 
-def _renamed(detection: Detection, labels: dict[str, int]) -> Detection:
+def _renamed(detection: DetectionRecord, labels: dict[str, int]) -> DetectionRecord:
     name = class_name(detection["label"])
     return {**detection, "label": name, "label_id": labels[name]}
 
 
-def _apart(boxes: Sequence[Detection]) -> list[Detection]:
+def _apart(boxes: Sequence[DetectionRecord]) -> list[DetectionRecord]:
     """Best first; without those that show what a better one shows."""
-    kept: list[Detection] = []
+    kept: list[DetectionRecord] = []
     for box in boxes:
         if not any(other["label"] == box["label"] and _iou(other, box) >= SAME_OBJECT for other in kept):
             kept.append(box)
     return kept
 
 
-def _iou(a: Detection, b: Detection) -> float:
+def _iou(a: DetectionRecord, b: DetectionRecord) -> float:
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = corners(a), corners(b)
     shared = max(min(ax2, bx2) - max(ax1, bx1), 0.0) * max(min(ay2, by2) - max(ay1, by1), 0.0)
     both = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared

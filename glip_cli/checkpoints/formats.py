@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glip_cli.checkpoints import mmdet, mmpretrain, official
 from glip_cli.checkpoints.empty_init import init_empty
-from glip_cli.checkpoints.key_map import Source, Table, translate
+from glip_cli.checkpoints.key_map import KeyTable, TensorSource, translate
 from glip_cli.errors import CheckpointError
 from glip_cli.model.config import ARCHITECTURES, GLIP_T, Config, GlipConfig
 from glip_cli.model.glip import Glip
@@ -30,7 +30,7 @@ _MARKS = {
     "backbone.stages.": "mmpretrain",
     "backbone.layers.": "backbone",
 }
-_TABLES: dict[str, Callable[[GlipConfig], Table]] = {
+_TABLES: dict[str, Callable[[GlipConfig], KeyTable]] = {
     "mmdet": mmdet.table,
     "official": official.table,
     "mmpretrain": mmpretrain.table,
@@ -63,11 +63,11 @@ def infer_architecture(state: Mapping[str, Tensor], dialect: str, what: object =
     raise CheckpointError(f"{what} ({dialect} names) has the sizes of none of {', '.join(ARCHITECTURES)}")
 
 
-def table(config: Config, dialect: str) -> Table:
+def table(config: Config, dialect: str) -> KeyTable:
     """The names of a dialect for one architecture; our own keys stand for themselves."""
     if dialect in OURS:
         begin = BACKBONE if dialect == "backbone" else ""
-        return Table({key: Source(key) for key in shapes(config) if key.startswith(begin)}, {})
+        return KeyTable({key: TensorSource(key) for key in shapes(config) if key.startswith(begin)}, {})
     if not isinstance(config, GlipConfig):
         raise CheckpointError(f"glip-nano has files of its own only, none in {dialect} names")
     return _TABLES[dialect](config)

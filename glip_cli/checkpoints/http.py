@@ -29,11 +29,11 @@ class CutError(Exception):
     """The transfer ended early; asking again may continue it."""
 
 
-class Progress(Protocol):
+class DownloadProgress(Protocol):
     def advanced(self, count: int) -> None: ...
 
 
-def download(url: str, part: Path, progress: Progress, *, verified: bool = True) -> None:
+def download(url: str, part: Path, progress: DownloadProgress, *, verified: bool = True) -> None:
     """Bring `part` to the full length of `url`, resuming from what it holds.
 
     The server is asked to send the rest of the same file only, else all of the new one (If-Range, RFC 9110 section
@@ -58,7 +58,7 @@ def download(url: str, part: Path, progress: Progress, *, verified: bool = True)
             time.sleep(PAUSE)
 
 
-def _continue(url: str, part: Path, progress: Progress) -> None:
+def _continue(url: str, part: Path, progress: DownloadProgress) -> None:
     """One request for the rest. Raises CutError, DownloadError, OSError (disk only)."""
     have = _size(part)
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
@@ -77,7 +77,7 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
         _store(response, part, have, progress)
 
 
-def _store(response: HTTPResponse, part: Path, have: int, progress: Progress) -> None:
+def _store(response: HTTPResponse, part: Path, have: int, progress: DownloadProgress) -> None:
     resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     if resumes and (known := _version(part)) and _validator(response) not in (known, None):
         progress.advanced(-have)

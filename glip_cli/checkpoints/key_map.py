@@ -1,6 +1,6 @@
 """Tables of names: where each tensor of this package comes from in a foreign checkpoint.
 
-A dialect is a tuple of `Row`s, patterns on both sides, and a dict of patterns that are dropped on purpose, each with
+A dialect is a tuple of `KeyRow`s, patterns on both sides, and a dict of patterns that are dropped on purpose, each with
 its reason. `expand` writes them out for one architecture; `translate` then applies the table, and a key that it does
 not name is an error. `{p}` stands for weight and bias; the other blanks are filled by the row's axis.
 """
@@ -23,7 +23,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
+class KeyRow:
     axis: Axis
     ours: str
     theirs: str
@@ -32,13 +32,13 @@ class Row:
 
 def rows(
     axis: Axis, pairs: Mapping[str, str], transform: Transform | None = None, *, ours: str = "", theirs: str = ""
-) -> tuple[Row, ...]:
+) -> tuple[KeyRow, ...]:
     """Rows of one axis: pairs of ends of names, behind what their beginnings have in common."""
-    return tuple(Row(axis, ours + mine, theirs + other, transform) for mine, other in pairs.items())
+    return tuple(KeyRow(axis, ours + mine, theirs + other, transform) for mine, other in pairs.items())
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorSource:
     """Where one native tensor comes from."""
 
     key: str
@@ -50,10 +50,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Table:
+class KeyTable:
     """A dialect, written out for one architecture."""
 
-    sources: dict[str, Source]  # native key -> source
+    sources: dict[str, TensorSource]  # native key -> source
     dropped: dict[str, str]  # foreign key -> why it is not needed
 
 
@@ -154,10 +154,10 @@ def from_unfold(tensor: Tensor) -> Tensor:
     return torch.cat([columns[..., pixel::4] for pixel in (0, 2, 1, 3)], dim=-1)
 
 
-def expand(config: GlipConfig, rows: Iterable[Row], dropped: Mapping[str, tuple[Axis, str]]) -> Table:
+def expand(config: GlipConfig, rows: Iterable[KeyRow], dropped: Mapping[str, tuple[Axis, str]]) -> KeyTable:
     """Write the patterns of a dialect out for one architecture."""
     sources = {
-        row.ours.format(**blanks, p=p): Source(row.theirs.format(**blanks, p=p), row.transform)
+        row.ours.format(**blanks, p=p): TensorSource(row.theirs.format(**blanks, p=p), row.transform)
         for row in rows
         for blanks in row.axis(config)
         for p in ("weight", "bias")
@@ -168,11 +168,11 @@ def expand(config: GlipConfig, rows: Iterable[Row], dropped: Mapping[str, tuple[
         for blanks in axis(config)
         for p in ("weight", "bias")
     }
-    return Table(sources, reasons)
+    return KeyTable(sources, reasons)
 
 
 def translate(
-    state: Mapping[str, Tensor], table: Table, shapes: Mapping[str, torch.Size], what: str
+    state: Mapping[str, Tensor], table: KeyTable, shapes: Mapping[str, torch.Size], what: str
 ) -> dict[str, Tensor]:
     """Foreign state dict -> native one, float32.
 

@@ -11,5 +11,5 @@ from glip_cli.checkpoints.mmdet import BACKBONE, BACKBONE_DROPPED
 from glip_cli.model.config import GlipConfig
 
 
-def table(config: GlipConfig) -> key_map.Table:
+def table(config: GlipConfig) -> key_map.KeyTable:
     return key_map.expand(config, BACKBONE, BACKBONE_DROPPED)

@@ -155,5 +155,5 @@ DROPPED = {
 }
 
 
-def table(config: GlipConfig) -> key_map.Table:
+def table(config: GlipConfig) -> key_map.KeyTable:
     return key_map.expand(config, ROWS, DROPPED)

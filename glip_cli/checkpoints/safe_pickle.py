@@ -187,14 +187,14 @@ _HEADER = 30  # bytes of a record's header before its name
 _LENGTHS = 26  # where in it the lengths of name and padding stand
 
 
-class Record(NamedTuple):
+class ZipRecord(NamedTuple):
     """The bytes of a tensor's storage: where they begin in the file, and how many they are."""
 
     offset: int
     size: int
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[ZipRecord]:
     """The records of tensors that the archive's directory lists, in the order of the file.
 
     Raises:
@@ -230,21 +230,21 @@ def _end(member: zipfile.ZipInfo) -> int:
     return member.header_offset + _HEADER + member.file_size
 
 
-def _record(file: BinaryIO, member: zipfile.ZipInfo) -> Record:
+def _record(file: BinaryIO, member: zipfile.ZipInfo) -> ZipRecord:
     """Behind its header, whose length only the header says."""
     file.seek(member.header_offset + _LENGTHS)
-    return Record(member.header_offset + _HEADER + sum(struct.unpack("<HH", file.read(4))), member.file_size)
+    return ZipRecord(member.header_offset + _HEADER + sum(struct.unpack("<HH", file.read(4))), member.file_size)
 
 
-def check_storages(path: Path, records: Sequence[Record], storages: Sequence[Storage]) -> None:
+def check_storages(path: Path, records: Sequence[ZipRecord], storages: Sequence[Storage]) -> None:
     """Raises CheckpointError unless the storages that torch has mapped are the records, each of its whole length."""
-    wanted = sorted(Record(storage.data_ptr(), storage.nbytes()) for storage in storages if storage.nbytes())
+    wanted = sorted(ZipRecord(storage.data_ptr(), storage.nbytes()) for storage in storages if storage.nbytes())
     there = [record for record in records if record.size]
     if _shape(wanted) != _shape(there):
         raise CheckpointError(f"{path} has tensors that are longer than their records: it is damaged, fetch it again")
 
 
-def _shape(records: Sequence[Record]) -> list[tuple[int, int]]:
+def _shape(records: Sequence[ZipRecord]) -> list[tuple[int, int]]:
     """Sizes, and distances to the record before: the same in the file and in memory."""
     first = records[0].offset if records else 0
     return [(record.offset - first, record.size) for record in records]

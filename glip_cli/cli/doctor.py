@@ -15,7 +15,7 @@ from glip_cli.cli.console import print_json, print_line
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.doctor.finding import Finding, Section
+    from glip_cli.doctor.checks import Check, CheckGroup
 
 EPILOG = "Example: glip doctor --offline"
 
@@ -53,7 +53,7 @@ def flags_of(root: Any) -> Iterator[str]:
         yield from flags_of(child)
 
 
-def show(sections: Sequence[Section], wrong: Sequence[Finding]) -> None:
+def show(sections: Sequence[CheckGroup], wrong: Sequence[Check]) -> None:
     """A line per finding, those with a problem marked; at the end each problem with its remedy."""
     for section in sections:
         print(section.title)

@@ -78,7 +78,7 @@ def finetune(
         out=out_dir,
         processes=processes,
         told=Callbacks(
-            note=console.info, findings=lambda found: show_findings(found, console), row=Follower(console).row
+            note=console.info, findings=lambda found: show_findings(found, console), row=ProgressPrinter(console).row
         ),
         workers=default_workers() if workers is None else workers,
         resume=resume,
@@ -103,7 +103,7 @@ def default_workers() -> int:
     return min(MOST_WORKERS, max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 0))
 
 
-class Follower:
+class ProgressPrinter:
     """Says how a training goes: every validation, and the losses from time to time."""
 
     def __init__(self, console: Console):

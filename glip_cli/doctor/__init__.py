@@ -1,13 +1,11 @@
 """`glip doctor`: checks the installation and suggests fixes.
 
-finding    one line: name, value, and a problem with its remedy
+checks     one line: name, value, and a problem with its remedy; variables, models
 versions   what is installed, held against what each package asks for
 probe      a script that really imports and computes, in a process of its own
 machine    its answers: which imports work, which devices and dtypes there are
 storage    the cache: whole files, leftovers, room
 network    the hosts of weights.toml
-settings   variables of the environment
-models     which of weights.toml are here
 
 Everything works where torch cannot be imported, since nothing here imports it.
 """
@@ -18,13 +16,11 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
-from glip_cli.doctor import machine, models, network, settings, storage, versions
-from glip_cli.doctor.finding import Finding, Section
-
-__all__ = ["Finding", "Section", "examine", "problems"]
+from glip_cli.doctor import checks, machine, network, storage, versions
+from glip_cli.doctor.checks import Check, CheckGroup
 
 
-def examine(offline: bool = False, verify: bool = False, flags: Collection[str] = ()) -> tuple[Section, ...]:
+def examine(offline: bool = False, verify: bool = False, flags: Collection[str] = ()) -> tuple[CheckGroup, ...]:
     """Look at everything; ten seconds on a slow machine, most of them for importing torch.
 
     Args:
@@ -32,35 +28,37 @@ def examine(offline: bool = False, verify: bool = False, flags: Collection[str] 
         verify: read every file of the cache and compare its hash.
         flags: of all commands, which variables may stand for.
     """
-    reached: list[Section] = []
-    asking = threading.Thread(target=lambda: reached.append(robust("network", network.look, offline)), daemon=True)
+    reached: list[CheckGroup] = []
+    asking = threading.Thread(
+        target=lambda: reached.append(robust("network", network.check_network, offline)), daemon=True
+    )
     asking.start()
     answers: dict[str, dict[str, Any]] = {}
-    first = robust("versions", versions.look)
-    kept = robust("cache", storage.look, verify)
-    robust("imports", lambda: answers.update(machine.ask_probe()) or machine.imports(answers))
+    first = robust("versions", versions.check_versions)
+    kept = robust("cache", storage.check_cache, verify)
+    robust("imports", lambda: answers.update(machine.run_probe()) or machine.check_imports(answers))
     asking.join()
     reachable = any(finding.value == network.REACHABLE for finding in reached[0].findings)
     return (
         first,
-        robust("imports", machine.imports, answers),
-        robust("devices", machine.devices, answers),
-        robust("settings", settings.look, flags),
+        robust("imports", machine.check_imports, answers),
+        robust("devices", machine.check_devices, answers),
+        robust("settings", checks.check_environment, flags),
         kept,
         reached[0],
-        robust("models", models.look, reachable),
+        robust("models", checks.check_models, reachable),
     )
 
 
-def robust(title: str, look: Callable[..., Section], *arguments: object) -> Section:
+def robust(title: str, look: Callable[..., CheckGroup], *arguments: object) -> CheckGroup:
     """What `look` finds; where it fails itself, that is the finding."""
     try:
         return look(*arguments)
     except Exception as error:
         problem = " ".join(str(error).split()) or type(error).__name__
         remedy = "fix the other problems first; if this line stays, please report it"
-        return Section(title, (Finding(title, "unknown", f"cannot be examined: {problem}", remedy),))
+        return CheckGroup(title, (Check(title, "unknown", f"cannot be examined: {problem}", remedy),))
 
 
-def problems(sections: tuple[Section, ...]) -> tuple[Finding, ...]:
+def problems(sections: tuple[CheckGroup, ...]) -> tuple[Check, ...]:
     return tuple(finding for section in sections for finding in section.findings if finding.problem)

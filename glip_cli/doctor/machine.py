@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.doctor import probe
-from glip_cli.doctor.finding import Finding, Section, size
+from glip_cli.doctor.checks import Check, CheckGroup, size
 from glip_cli.utils.text_format import counted
 
 PATIENCE = 60.0  # seconds for all imports
@@ -26,7 +26,7 @@ REINSTALL = "pip install --force-reinstall --no-cache-dir"
 Answers = Mapping[str, Mapping[str, Any]]
 
 
-def ask_probe(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
+def run_probe(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
     """What each step of `probe` said; {"error": ...} for the one at which its process died or was given up."""
     # -P: the probe's own folder, and the one that we are in, are no places to import from
     command = [sys.executable, "-P", str(Path(probe.__file__).resolve())]
@@ -66,70 +66,70 @@ def _answers(output: bytes, end: str | None) -> dict[str, dict[str, Any]]:
     return answers
 
 
-def imports(answers: Answers) -> Section:
+def check_imports(answers: Answers) -> CheckGroup:
     """Whether the packages that are installed work."""
     findings = [_torch(answers.get("torch", BEGUN)), _torchvision(answers)]
     roots = {answers[name]["error"]: name for name in ("torchvision", "torch") if "error" in answers.get(name, BEGUN)}
     findings += [_package(name, answers.get(name), roots) for name in probe.PACKAGES]
-    return Section("imports", tuple(findings))
+    return CheckGroup("imports", tuple(findings))
 
 
-def _torch(answer: Mapping[str, Any]) -> Finding:
+def _torch(answer: Mapping[str, Any]) -> Check:
     if "version" not in answer:
         error = answer.get("error", "does not import")
-        return Finding("torch", "broken", f"cannot be used: {error}", f"{REINSTALL} torch torchvision")
+        return Check("torch", "broken", f"cannot be used: {error}", f"{REINSTALL} torch torchvision")
     build = f"CUDA {answer['cuda']}" if answer["cuda"] else f"ROCm {answer['hip']}" if answer["hip"] else "for the CPU"
     value = f"{answer['version']}, built {build if build.startswith('for') else 'with ' + build}"
     if answer["numpy"]:
         problem = f"does not work with the numpy that is installed: {answer['numpy']}"
-        return Finding("torch", value, problem, "pip install -U torch torchvision numpy")
-    return Finding("torch", value)
+        return Check("torch", value, problem, "pip install -U torch torchvision numpy")
+    return Check("torch", value)
 
 
-def _torchvision(answers: Answers) -> Finding:
+def _torchvision(answers: Answers) -> Check:
     answer = answers.get("torchvision")
     if answer is None:
-        return Finding("torchvision", "not tried, for torch does not work")
+        return Check("torchvision", "not tried, for torch does not work")
     remedy = f"{REINSTALL} torch torchvision (both in one command, so that they are of one kind)"
     if "version" not in answer:
-        return Finding(
+        return Check(
             "torchvision", "broken", f"does not work with this torch: {answer.get('error', 'it ends')}", remedy
         )
     on_cuda = answers.get("nms", BEGUN).get("error")
     if on_cuda:
-        return Finding("torchvision", answer["version"], f"does not work on the GPU: {on_cuda}", remedy)
-    return Finding("torchvision", f"{answer['version']}, its operators work")
+        return Check("torchvision", answer["version"], f"does not work on the GPU: {on_cuda}", remedy)
+    return Check("torchvision", f"{answer['version']}, its operators work")
 
 
-def _package(name: str, answer: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Finding:
+def _package(name: str, answer: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Check:
     """`roots` are the errors of torch and torchvision, which others pass on."""
     if answer is None:
-        return Finding(name, "not tried")
+        return Check(name, "not tried")
     if answer.get("error") in roots:
-        return Finding(name, f"fails as {roots[answer['error']]} does")
+        return Check(name, f"fails as {roots[answer['error']]} does")
     if "error" in answer:
-        return Finding(name, "broken", f"cannot be imported: {answer['error']}", f"{REINSTALL} {name}")
-    return Finding(name, "works")
+        return Check(name, "broken", f"cannot be imported: {answer['error']}", f"{REINSTALL} {name}")
+    return Check(name, "works")
 
 
-def devices(answers: Answers) -> Section:
+def check_devices(answers: Answers) -> CheckGroup:
     """What there is to compute on; what each dtype brings there."""
     findings = [_processor(answers.get("torch", BEGUN)), _memory()]
     findings += [_device(name, answer) for name, answer in answers.items() if name.startswith(("cpu", "cuda", "mps"))]
     if (idle := _idle_gpu(answers)) is not None:
         findings.append(idle)
-    return Section("devices", tuple(findings))
+    return CheckGroup("devices", tuple(findings))
 
 
-def _processor(torch: Mapping[str, Any]) -> Finding:
+def _processor(torch: Mapping[str, Any]) -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get("threads")
     value = f"{_processor_name()}, {counted(cores, 'core')}"
     value += f", of which torch uses {threads}" if threads else ""
     if threads and threads > cores:
         problem = f"torch starts {threads} threads on {cores} cores, which slows it down"
-        return Finding("processor", value, problem, f"set OMP_NUM_THREADS={cores}")
-    return Finding("processor", value)
+        return Check("processor", value, problem, f"set OMP_NUM_THREADS={cores}")
+    return Check("processor", value)
 
 
 def _processor_name() -> str:
@@ -137,20 +137,20 @@ def _processor_name() -> str:
     return found or platform.processor() or platform.machine() or "unknown"
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     """Of the machine; a container may be allowed less."""
     kilobytes = _fields("/proc/meminfo")
     try:
         total, free = (int(kilobytes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
     except (KeyError, ValueError, IndexError):
-        return Finding("memory", "unknown")
+        return Check("memory", "unknown")
     limit = _container_limit()
     if limit is not None and limit < total:
         total, free = limit, min(free, limit)
     value = f"{size(free)} free of {size(total)}"
     if free < LITTLE_MEMORY:
-        return Finding("memory", value, "is little for GLIP-T", "close other programs, or use a smaller --size")
-    return Finding("memory", value)
+        return Check("memory", value, "is little for GLIP-T", "close other programs, or use a smaller --size")
+    return Check("memory", value)
 
 
 def _container_limit() -> int | None:
@@ -170,12 +170,12 @@ def _fields(path: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
 
-def _device(name: str, answer: Mapping[str, Any]) -> Finding:
+def _device(name: str, answer: Mapping[str, Any]) -> Check:
     if "speed" not in answer:
         remedy = "use --device cpu, or install a torch that is built for this device (pytorch.org)"
-        return Finding(name, "unusable", f"cannot compute: {answer.get('error', 'it ends')}", remedy)
+        return Check(name, "unusable", f"cannot compute: {answer.get('error', 'it ends')}", remedy)
     about = f"{answer['name']}, {size(answer['free'])} free of {size(answer['memory'])}; " if "name" in answer else ""
-    return Finding(name, about + _dtypes(answer["speed"]))
+    return Check(name, about + _dtypes(answer["speed"]))
 
 
 def _dtypes(speeds: Mapping[str, float]) -> str:
@@ -189,7 +189,7 @@ def _dtypes(speeds: Mapping[str, float]) -> str:
     return "; ".join(parts)
 
 
-def _idle_gpu(answers: Answers) -> Finding | None:
+def _idle_gpu(answers: Answers) -> Check | None:
     """A GPU that the driver sees and torch does not."""
     torch = answers.get("torch", BEGUN)
     if "version" not in torch or any(name.startswith("cuda") for name in answers) or not (gpus := _gpus()):
@@ -200,7 +200,7 @@ def _idle_gpu(answers: Answers) -> Finding | None:
         remedy = "install torch and torchvision built with CUDA (pytorch.org): this torch is for the CPU"
     else:
         remedy = f"update NVIDIA's driver: this torch wants one for CUDA {torch['cuda']}"
-    return Finding("cuda", ", ".join(gpus), "is there, but torch does not see it", remedy)
+    return Check("cuda", ", ".join(gpus), "is there, but torch does not see it", remedy)
 
 
 def _gpus() -> list[str]:

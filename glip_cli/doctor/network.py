@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from glip_cli.checkpoints import hub, registry
 from glip_cli.checkpoints.fetch import hub_is_offline
-from glip_cli.doctor.finding import Finding, Section
+from glip_cli.doctor.checks import Check, CheckGroup
 
 PATIENCE = 5.0  # seconds for one host, name look-up included
 USER_AGENT = "glip-cli"
@@ -32,7 +32,9 @@ def one_file_per_host() -> dict[str, str]:
     return found
 
 
-def look(offline: bool = False, files: Mapping[str, str] | None = None, patience: float = PATIENCE) -> Section:
+def check_network(
+    offline: bool = False, files: Mapping[str, str] | None = None, patience: float = PATIENCE
+) -> CheckGroup:
     """One finding per host; none is asked where that is forbidden.
 
     Args:
@@ -42,27 +44,28 @@ def look(offline: bool = False, files: Mapping[str, str] | None = None, patience
     """
     if offline or hub_is_offline():
         why = "--offline" if offline else "HF_HUB_OFFLINE"
-        return Section("network", (Finding("hosts", f"not asked, because of {why}"),))
+        return CheckGroup("network", (Check("hosts", f"not asked, because of {why}"),))
     chosen = one_file_per_host() if files is None else files
-    answers = ask_all(list(chosen.values()), patience)
+    answers = request_heads(list(chosen.values()), patience)
     findings = [_finding(host, answers.get(url, f"no answer for {patience:g} seconds")) for host, url in chosen.items()]
-    return Section("network", tuple(findings))
+    return CheckGroup("network", tuple(findings))
 
 
-def _finding(host: str, answer: str | None) -> Finding:
+def _finding(host: str, answer: str | None) -> Check:
     if answer is None:
-        return Finding(host, REACHABLE)
-    return Finding(host, "not reachable", f"cannot be asked for files: {answer}", REMEDY)
+        return Check(host, REACHABLE)
+    return Check(host, "not reachable", f"cannot be asked for files: {answer}", REMEDY)
 
 
-def ask_all(urls: Sequence[str], patience: float) -> dict[str, str | None]:
+def request_heads(urls: Sequence[str], patience: float) -> dict[str, str | None]:
     """What is wrong with each URL that was heard of in time; None where nothing is.
 
     The threads are daemons: a name look-up that takes a minute blocks nothing.
     """
     answers: dict[str, str | None] = {}
     threads = [
-        threading.Thread(target=lambda url=url: answers.update({url: ask(url, patience)}), daemon=True) for url in urls
+        threading.Thread(target=lambda url=url: answers.update({url: request_head(url, patience)}), daemon=True)
+        for url in urls
     ]
     for thread in threads:
         thread.start()
@@ -72,7 +75,7 @@ def ask_all(urls: Sequence[str], patience: float) -> dict[str, str | None]:
     return dict(answers)
 
 
-def ask(url: str, patience: float) -> str | None:
+def request_head(url: str, patience: float) -> str | None:
     """None where the server would give the file, else why not."""
     try:
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": USER_AGENT})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glip_cli.checkpoints import cache, registry
-from glip_cli.doctor.finding import Finding, Section, size
+from glip_cli.doctor.checks import Check, CheckGroup, size
 from glip_cli.utils.text_format import counted
 
 ROOM = 3e9  # bytes: GLIP-T as published (1 GB) and converted
@@ -20,7 +20,7 @@ NOTES = {".lock", ".version"}  # a few bytes each, about the files beside them
 ZIP = b"PK\x03\x04"
 
 
-def look(verify: bool = False) -> Section:
+def check_cache(verify: bool = False) -> CheckGroup:
     """The cache; with `verify` every file is read and its hash compared where one is known."""
     folder = cache.default_dir()
     findings = [_place(folder)]
@@ -28,24 +28,24 @@ def look(verify: bool = False) -> Section:
         files = sorted(_files(folder))
     except OSError as error:
         remedy = "correct its rights, or set GLIP_CACHE to another folder"
-        unreadable = Finding("contents", "unknown", f"cannot be read ({error.strerror})", remedy)
-        return Section("cache", (*findings, unreadable, _room(folder)))
+        unreadable = Check("contents", "unknown", f"cannot be read ({error.strerror})", remedy)
+        return CheckGroup("cache", (*findings, unreadable, _room(folder)))
     hashes = known_hashes() if verify else {}
     kept = [path for path in files if path.suffix not in NOTES and path.parent.name != "hashes"]
     findings += [_file(path, folder, hashes) for path in kept]
-    findings.append(Finding("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}"))
-    return Section("cache", (*findings, _room(folder)))
+    findings.append(Check("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}"))
+    return CheckGroup("cache", (*findings, _room(folder)))
 
 
-def _place(folder: Path) -> Finding:
+def _place(folder: Path) -> Check:
     there = _nearest(folder)
     try:
         with tempfile.TemporaryFile(dir=there):
             pass  # permission bits alone would not tell of a read-only file system
     except OSError as error:
         problem = f"cannot be written ({error.strerror}): nothing can be fetched, and every start converts again"
-        return Finding("folder", str(folder), problem, "set GLIP_CACHE to a folder that can be written")
-    return Finding("folder", str(folder) + ("" if there == folder else "  (not there yet)"))
+        return Check("folder", str(folder), problem, "set GLIP_CACHE to a folder that can be written")
+    return Check("folder", str(folder) + ("" if there == folder else "  (not there yet)"))
 
 
 def _nearest(folder: Path) -> Path:
@@ -75,19 +75,19 @@ def _bytes(path: Path) -> int:
         return 0
 
 
-def _file(path: Path, folder: Path, hashes: Mapping[str, str]) -> Finding:
+def _file(path: Path, folder: Path, hashes: Mapping[str, str]) -> Check:
     name, value = str(path.relative_to(folder)), size(_bytes(path))
     if path.name.endswith(".part"):
-        return Finding(name, f"{value}, unfinished: the next fetch resumes it")
+        return Check(name, f"{value}, unfinished: the next fetch resumes it")
     if path.name.endswith(".tmp"):
-        return Finding(name, value, "is what a process that was killed left", f"rm '{path}'")
+        return Check(name, value, "is what a process that was killed left", f"rm '{path}'")
     try:
         damage = damage_of(path) or _other_than(path, hashes.get(path.name))
     except OSError as error:
-        return Finding(name, value, f"cannot be read ({error.strerror})", f"correct its rights, or rm '{path}'")
+        return Check(name, value, f"cannot be read ({error.strerror})", f"correct its rights, or rm '{path}'")
     if damage:
-        return Finding(name, value, damage, f"rm '{path}', then glip weights fetch")
-    return Finding(name, value + (", verified" if path.name in hashes else ""))
+        return Check(name, value, damage, f"rm '{path}', then glip weights fetch")
+    return Check(name, value + (", verified" if path.name in hashes else ""))
 
 
 def damage_of(path: Path) -> str | None:
@@ -118,12 +118,12 @@ def known_hashes() -> dict[str, str]:
     return {url.rpartition("/")[2]: known for url, known in rows if known}
 
 
-def _room(folder: Path) -> Finding:
+def _room(folder: Path) -> Check:
     try:
         free = shutil.disk_usage(_nearest(folder)).free
     except OSError as error:
-        return Finding("free disk space", f"unknown ({error.strerror})")
+        return Check("free disk space", f"unknown ({error.strerror})")
     if free < ROOM:
         remedy = "make room, or set GLIP_CACHE (and HF_HOME) to a folder on another disk"
-        return Finding("free disk space", size(free), f"is little: glip-t needs {size(ROOM)} to be fetched", remedy)
-    return Finding("free disk space", size(free))
+        return Check("free disk space", size(free), f"is little: glip-t needs {size(ROOM)} to be fetched", remedy)
+    return Check("free disk space", size(free))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glip_cli import __version__
-from glip_cli.doctor.finding import Finding, Section
+from glip_cli.doctor.checks import Check, CheckGroup
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -25,20 +25,20 @@ LEAST_PYTHON = (3, 11)
 PAIR = ("torch", "torchvision")
 
 
-def look() -> Section:
+def check_versions() -> CheckGroup:
     """Python, every package that this one needs, and the optional ones."""
-    found = [Finding("glip", __version__), _python()]
+    found = [Check("glip", __version__), _python()]
     try:
         wanted = requirements()
     except Exception as error:  # a broken `packaging`, a damaged installation
         remedy = "pip install --force-reinstall glip-cli"
-        found.append(Finding("packages", "unknown", f"what glip needs cannot be read ({error})", remedy))
-        return Section("versions", tuple(found))
+        found.append(Check("packages", "unknown", f"what glip needs cannot be read ({error})", remedy))
+        return CheckGroup("versions", tuple(found))
     for requirement in wanted[""]:
         found.append(_installed(requirement))
     for extra, what_for in EXTRAS.items():
         found += [_optional(requirement, extra, what_for) for requirement in wanted.get(extra, ())]
-    return Section("versions", tuple(found))
+    return CheckGroup("versions", tuple(found))
 
 
 def requirements() -> dict[str, list[Requirement]]:
@@ -64,11 +64,11 @@ def _belongs(row: Requirement, part: str) -> bool:
     return always if not part else not always and row.marker is not None and row.marker.evaluate({"extra": part})
 
 
-def _python() -> Finding:
+def _python() -> Check:
     version = sys.version.split()[0]
     if sys.version_info < LEAST_PYTHON:
-        return Finding("python", version, "is too old", "install Python 3.11 or newer, and glip in it")
-    return Finding("python", f"{version}  {sys.executable}")
+        return Check("python", version, "is too old", "install Python 3.11 or newer, and glip in it")
+    return Check("python", f"{version}  {sys.executable}")
 
 
 def installed_version(name: str) -> str | None:
@@ -79,24 +79,24 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def _installed(requirement: Requirement) -> Finding:
+def _installed(requirement: Requirement) -> Check:
     version = installed_version(requirement.name)
     if version is None:
-        return Finding(requirement.name, "missing", "is not installed", f"pip install '{requirement}'")
+        return Check(requirement.name, "missing", "is not installed", f"pip install '{requirement}'")
     if not requirement.specifier.contains(version, prereleases=True):
-        return Finding(requirement.name, version, f"is not {requirement.specifier}", f"pip install -U '{requirement}'")
+        return Check(requirement.name, version, f"is not {requirement.specifier}", f"pip install -U '{requirement}'")
     return _suits(requirement.name, version)
 
 
-def _suits(name: str, version: str) -> Finding:
+def _suits(name: str, version: str) -> Check:
     """Whether the others are what a package itself asks for."""
     for own in _requirements_of(name):
         other = installed_version(own.name)
         if other is None:
-            return Finding(name, version, f"needs {own}, which is not installed", f"pip install '{_plain(own)}'")
+            return Check(name, version, f"needs {own}, which is not installed", f"pip install '{_plain(own)}'")
         if not own.specifier.contains(other, prereleases=True):
-            return Finding(name, version, f"needs {_plain(own)}, but {other} is installed", _remedy(name, version, own))
-    return Finding(name, version)
+            return Check(name, version, f"needs {_plain(own)}, but {other} is installed", _remedy(name, version, own))
+    return Check(name, version)
 
 
 def _requirements_of(name: str) -> Iterator[Requirement]:
@@ -121,16 +121,16 @@ def _remedy(name: str, version: str, own: Requirement) -> str:
     return f"pip install '{_plain(own)}', or pip install -U {name}"
 
 
-def _optional(requirement: Requirement, extra: str, what_for: str) -> Finding:
+def _optional(requirement: Requirement, extra: str, what_for: str) -> Check:
     version = installed_version(requirement.name)
     if version is None:
-        return Finding(requirement.name, f"not installed; for {what_for}: pip install 'glip-cli[{extra}]'")
+        return Check(requirement.name, f"not installed; for {what_for}: pip install 'glip-cli[{extra}]'")
     if not requirement.specifier.contains(version, prereleases=True):
         remedy = f"pip install -U 'glip-cli[{extra}]'"
-        return Finding(requirement.name, version, f"is not {requirement.specifier}", remedy)
+        return Check(requirement.name, version, f"is not {requirement.specifier}", remedy)
     return _suits(requirement.name, version)
 
 
-def troubled(findings: Iterable[Finding]) -> set[str]:
+def with_problems(findings: Iterable[Check]) -> set[str]:
     """The names of those with a problem."""
     return {finding.name for finding in findings if finding.problem}

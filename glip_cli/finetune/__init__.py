@@ -1,9 +1,9 @@
 """Tuning a model: data in, a folder that `--model` takes out.
 
-data/                         files of boxes -> batches
-assign.py, loss.py            what mmdetection trains: ATSS and the grounding loss
-modes.py, lora.py, adapters.py    what is trained, and what of it is saved
-recipe.py, rates.py, optimizers.py, schedule.py    how: rates, patience, the official defaults
-loop.py (parts, average, processes, memory, checkpoint, history)   the training itself
-start.py, named.py, keep.py, job.py   what the command names -> a run with its before and after
+data/                             files of boxes -> batches
+assign, loss                      what mmdetection trains: ATSS and the grounding loss
+tuning, lora                      which parameters train, and what of them is saved
+config, optim                     learning rates, schedules, the official defaults
+trainer (parts, distributed, memory, checkpoint, metrics_log)   the training itself
+init_model, settings, data_args, validation, report, run        from the flags to a run with its before and after
 """

@@ -56,7 +56,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Origin:
+class InitSource:
     """What a training is asked to begin with, as the flags of these names say it."""
 
     model: str | None = None

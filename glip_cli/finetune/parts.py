@@ -14,7 +14,7 @@ from glip_cli.finetune.batches import Batch
 from glip_cli.finetune.loss import Target
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Batches without end; batch k is always the same."""
 
     def batches(self, first: int) -> Iterator[Batch]:

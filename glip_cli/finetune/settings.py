@@ -17,7 +17,7 @@ from glip_cli.finetune.checkpoint import TrainingFolder
 from glip_cli.finetune.config import FIELDS, TrainConfig
 from glip_cli.finetune.data_args import NOTHING, SCENES, Data
 from glip_cli.finetune.dataset import DetectionItem, Item, TrainSet
-from glip_cli.finetune.init_model import PRETRAINED, RANDOM, Origin, Start
+from glip_cli.finetune.init_model import PRETRAINED, RANDOM, InitSource, Start
 from glip_cli.finetune.sampler import parse_scenes
 from glip_cli.finetune.validation import Check
 from glip_cli.utils.text_format import why_unreadable
@@ -34,14 +34,14 @@ class Settings:
         tuning: fields of `TrainConfig`, those that were chosen.
     """
 
-    origin: Origin
+    origin: InitSource
     data: Data
     tuning: Mapping[str, Any]
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
         """From flags by their names, as typed or as `portable` gives them. Raises UsageError."""
-        origin = Origin(**{name: given[name] for name in _MODELS if name in given})
+        origin = InitSource(**{name: given[name] for name in _MODELS if name in given})
         tuning = {name: given[name] for name in FIELDS if given.get(name) is not None}
         tuning |= {name: tuple(tuning[name]) for name in ("size", "steps") if name in tuning}
         if origin.init:

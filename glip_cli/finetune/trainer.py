@@ -35,7 +35,7 @@ from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.memory import checkpoint_activations, peak_memory
 from glip_cli.finetune.metrics_log import History, Row, read_rows
 from glip_cli.finetune.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
-from glip_cli.finetune.parts import Source, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
+from glip_cli.finetune.parts import BatchSource, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
 from glip_cli.finetune.tuning import Tuning
 from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.model.glip import Glip
@@ -63,7 +63,7 @@ class Trainer:
 
     model: Glip
     tuning: Tuning
-    source: Source
+    source: BatchSource
     recipe: TrainConfig
     folder: TrainingFolder
     epoch_steps: int

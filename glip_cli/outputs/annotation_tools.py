@@ -14,7 +14,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement
 
 from glip_cli.outputs.files import AtomicFile, JsonList, path_parts, save_xml, xml_text
-from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners, corners_inside
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners, corners_inside
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -60,7 +60,7 @@ def _voc_image(record: Record) -> Tree:
     }
 
 
-def _voc_object(record: Record, detection: Detection) -> Tree:
+def _voc_object(record: Record, detection: DetectionRecord) -> Tree:
     x1, y1, x2, y2 = corners(detection)
     xmin, xmax = _whole_pixels(x1, x2, record["width"])
     ymin, ymax = _whole_pixels(y1, y2, record["height"])
@@ -140,7 +140,7 @@ def _prediction(record: Record) -> dict[str, Any]:
     }
 
 
-def _region(record: Record, detection: Detection, number: int) -> dict[str, Any]:
+def _region(record: Record, detection: DetectionRecord, number: int) -> dict[str, Any]:
     x1, y1, x2, y2 = corners_inside(record, detection)
     percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
     return {

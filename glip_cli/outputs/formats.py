@@ -23,7 +23,7 @@ from glip_cli.outputs.files import (
     save_json,
     sha256_of,
 )
-from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners
 from glip_cli.outputs.yolo import YoloWriter
 
 MMDET_CLASSES = "mmdet_classes.json"
@@ -158,12 +158,12 @@ class CocoWriter:
         self._taken.add(image_id)
         return image_id
 
-    def _category_id(self, detection: Detection) -> int:
+    def _category_id(self, detection: DetectionRecord) -> int:
         if self._category_ids is None:
             return self._classes[detection["label"]] + 1
         return self._category_ids[detection["label_id"]]
 
-    def _result(self, detection: Detection, image_id: int) -> dict[str, Any]:
+    def _result(self, detection: DetectionRecord, image_id: int) -> dict[str, Any]:
         x1, y1, x2, y2 = corners(detection)
         return {
             "image_id": image_id,

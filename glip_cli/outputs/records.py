@@ -10,7 +10,7 @@ from glip_cli.utils.text_format import valid_unicode
 SCHEMA = "glip/1"
 
 
-class Box(TypedDict):
+class BoxRecord(TypedDict):
     """Absolute pixels of the upright original image; named corners cannot be mistaken for x, y, w, h."""
 
     xmin: float
@@ -19,14 +19,14 @@ class Box(TypedDict):
     ymax: float
 
 
-class Detection(TypedDict):
+class DetectionRecord(TypedDict):
     """One box. `label_id` counts from 0 into the record's labels; `span` is [begin, end) of its prompt."""
 
     label: str
     label_id: int
     score: float
     span: list[int]
-    box: Box
+    box: BoxRecord
 
 
 @final
@@ -45,7 +45,7 @@ class Record(TypedDict):
     prompt: str
     labels: list[str]
     spans: NotRequired[list[list[list[int]]]]
-    detections: list[Detection]
+    detections: list[DetectionRecord]
 
 
 @final
@@ -87,7 +87,7 @@ def error_record(image_name: str, message: str, model: str) -> ErrorRecord:
     return {"schema": SCHEMA, "image": valid_unicode(image_name), "model": model, "error": valid_unicode(message)}
 
 
-def _detection(detections: Detections, index: int) -> Detection:
+def _detection(detections: Detections, index: int) -> DetectionRecord:
     label_id = int(detections.label_ids[index])
     xmin, ymin, xmax, ymax = (round(float(corner), 3) for corner in detections.boxes[index])
     return {
@@ -99,13 +99,13 @@ def _detection(detections: Detections, index: int) -> Detection:
     }
 
 
-def corners(detection: Detection) -> tuple[float, float, float, float]:
+def corners(detection: DetectionRecord) -> tuple[float, float, float, float]:
     """(xmin, ymin, xmax, ymax) in pixels."""
     box = detection["box"]
     return box["xmin"], box["ymin"], box["xmax"], box["ymax"]
 
 
-def corners_inside(record: Record, detection: Detection) -> tuple[float, float, float, float]:
+def corners_inside(record: Record, detection: DetectionRecord) -> tuple[float, float, float, float]:
     """(xmin, ymin, xmax, ymax) as fractions of the image's sides, clipped to [0, 1]."""
     sides = (record["width"], record["height"]) * 2
     xmin, ymin, xmax, ymax = (min(max(c / side, 0.0), 1.0) for c, side in zip(corners(detection), sides, strict=True))

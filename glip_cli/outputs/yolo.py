@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs.files import AtomicFile, CsvFile, atomic_write, digest
-from glip_cli.outputs.records import AnyRecord, ClassNumbers, Detection, Record, corners_inside
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners_inside
 
 _HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"
 _DATA_YAML = f"""\
@@ -83,7 +83,7 @@ class YoloWriter:
             name = f"{base}-{number}"
         return name
 
-    def _line(self, record: Record, detection: Detection) -> str:
+    def _line(self, record: Record, detection: DetectionRecord) -> str:
         x1, y1, x2, y2 = corners_inside(record, detection)
         numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, detection["score"])
         return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"

@@ -1,6 +1,6 @@
-"""Many images: read ahead of the model, detected in bulk, written down so that nothing is lost.
+"""Many images: read ahead of the model, detected in bulk, written so that nothing is lost.
 
-sources -> prefetch.py -> runner.py -> Outcome, Outcome, ...       what `glip detect` shows
-           folder.py: items -> engine -> journal.py, shards.py     what `glip batch` and `glip eval` keep
-                               engines: local.py, ray.py
+sources -> prefetch -> runner -> ImageResult, ImageResult, ...     what `glip detect` shows
+           run_dir: items -> engine -> journal, shards             what `glip batch` and `glip eval` keep
+                              engines: items.LocalEngine, ray
 """

@@ -258,7 +258,9 @@ def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         if not stop.is_set():
-            raise GlipError(f"Ray: {one_line_of(error)}; check the cluster, then run the same command to resume") from None
+            raise GlipError(
+                f"Ray: {one_line_of(error)}; check the cluster, then run the same command to resume"
+            ) from None
 
 
 def one_line_of(error: BaseException, most: int = 200) -> str:

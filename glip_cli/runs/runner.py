@@ -306,6 +306,6 @@ class LocalEngine:
             except OSError as error:
                 raise OutputError(
                     f"cannot write to {self.images.folder}: {error.strerror or error}; "
-                    "make room, then the same command goes on"
+                    "make room, then run the same command to resume"
                 ) from None
         return record(name, outcome.detections, model)

@@ -27,7 +27,7 @@ from glip_cli.finetune.config import TrainConfig
 from glip_cli.finetune.distributed import Distributed
 from glip_cli.finetune.loss import Target
 from glip_cli.finetune.optim import LearningRates
-from glip_cli.finetune.parts import Source
+from glip_cli.finetune.parts import BatchSource
 from glip_cli.finetune.trainer import Trainer
 from glip_cli.finetune.tuning import save_tuned, select
 from glip_cli.inference.preprocess import collate, preprocess
@@ -104,7 +104,7 @@ class Limited:
     (see `run`).
     """
 
-    source: Source
+    source: BatchSource
     limit: int
 
     def batches(self, first: int) -> Iterator[Batch]:
@@ -149,7 +149,7 @@ def run(folder: Path, given: dict[str, Any]) -> None:
     size, limit, dropout = given.pop("images", 2), given.pop("limit", None), given.pop("dropout", 0.1)
     epoch_steps = given.pop("epoch_steps", 2)
     recipe = TrainConfig(**{"freeze_backbone_at": -1, **given})
-    source: Source = Drawn(size, processes.rank, processes.world)
+    source: BatchSource = Drawn(size, processes.rank, processes.world)
     source = Limited(source, limit) if limit else source
     folder.mkdir(parents=True, exist_ok=True)
     if limit:

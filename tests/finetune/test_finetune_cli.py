@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli.app import app
-from glip_cli.cli.finetune import Follower
+from glip_cli.cli.finetune import ProgressPrinter
 from glip_cli.evaluation.scenes import draw_scenes
 from glip_cli.finetune.metrics_log import read_rows
 from glip_cli.finetune.validation import Evaluator
@@ -285,11 +285,11 @@ def test_a_yolo_val_without_labels(scenes: Path, tmp_path: Path) -> None:
 def test_stopped_it_says_the_best_so_far_and_how_to_go_on(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def validated_then_stopped(self: Follower, row: dict[str, Any], *more: Any) -> None:
+    def validated_then_stopped(self: ProgressPrinter, row: dict[str, Any], *more: Any) -> None:
         if "AP" in row:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Follower, "row", validated_then_stopped)
+    monkeypatch.setattr(ProgressPrinter, "row", validated_then_stopped)
     out = tmp_path / "my run"
     done = finetune(scenes, out, "--val", scenes, "--mode", "head")
     assert done.exit_code == 130, done.output

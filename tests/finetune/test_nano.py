@@ -18,7 +18,7 @@ from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.finetune.assign import match
 from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.init_model import Origin
+from glip_cli.finetune.init_model import InitSource
 from glip_cli.finetune.loss import Target, grounding_loss
 from glip_cli.finetune.memory import checkpoint_activations
 from glip_cli.finetune.optim import LearningRates
@@ -73,7 +73,7 @@ def test_what_trains_in_each_mode(model: Glip) -> None:
 
 def test_lora_is_refused_before_anything_is_measured() -> None:
     with pytest.raises(UsageError, match=r"^--mode lora is for transformers, and glip-nano is none: take --mode head"):
-        Origin("glip-nano").load("lora", 0, offline=True)
+        InitSource("glip-nano").load("lora", 0, offline=True)
 
 
 def test_the_text_side_has_a_rate_of_its_own_and_names_that_are_not_asked_for_do_not_fade(model: Glip) -> None:

@@ -1,0 +1,119 @@
+"""A check: name, value, and a problem with its remedy; of variables and of models."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from glip_cli.checkpoints import registry
+from glip_cli.checkpoints.fetch import cached_path
+from glip_cli.checkpoints.registry import Checkpoint
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line.
+
+    Attributes:
+        name: what was looked at.
+        value: what is there, in words.
+        problem: what is wrong with it; None where nothing is.
+        remedy: the fix, as typed or done; given for every problem.
+    """
+
+    name: str
+    value: str
+    problem: str | None = None
+    remedy: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.problem is None) != (self.remedy is None):
+            raise ValueError(f"{self.name}: a problem and its remedy go together")
+
+
+@dataclass(frozen=True)
+class CheckGroup:
+    """The findings about one topic."""
+
+    title: str
+    findings: tuple[Check, ...]
+
+
+def size(count: float) -> str:
+    """Bytes in words: "231 kB", "1.2 GB"."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} bytes"
+
+
+DEFAULT = "glip-t"
+
+
+def check_models(reachable: bool) -> CheckGroup:
+    """Every model of weights.toml.
+
+    Args:
+        reachable: whether anything could be fetched now; then what is not here is no problem.
+    """
+    return CheckGroup("models", tuple(_model(checkpoint, reachable) for checkpoint in registry.all()))
+
+
+def _model(checkpoint: Checkpoint, reachable: bool) -> Check:
+    found = cached_path(checkpoint)
+    if checkpoint.embedded:
+        if found is None:
+            remedy = "pip install --force-reinstall glip-cli"
+            return Check(checkpoint.name, "missing", "is not where it was installed", remedy)
+        return Check(checkpoint.name, f"built in: {', '.join(checkpoint.pretraining)}")
+    if found is not None:
+        return Check(checkpoint.name, f"here: {found}")
+    if checkpoint.unavailable:
+        return Check(checkpoint.name, "no longer published")
+    if checkpoint.name == DEFAULT and not reachable:
+        problem = "is what is used without --model; it is not here, and nothing can be fetched"
+        remedy = f"glip weights fetch {DEFAULT} with a network; or --weights FILE; or -m {registry.EMBEDDED}"
+        return Check(checkpoint.name, "not here", problem, remedy)
+    return Check(checkpoint.name, "not here")
+
+
+PREFIX = "GLIP_"
+OWN = ("GLIP_CACHE",)  # and GLIP_FLAG for every flag
+FOREIGN = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+           "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
+
+
+def check_environment(flags: Collection[str], environment: Mapping[str, str] | None = None) -> CheckGroup:
+    """Every variable that is set and looked at; a GLIP_... that no flag has is a misspelling.
+
+    Args:
+        flags: of all commands, "--top-k".
+        environment: by default the process's own.
+    """
+    environment = os.environ if environment is None else environment
+    known = {*OWN, *(PREFIX + flag.lstrip("-").replace("-", "_").upper() for flag in flags)}
+    findings = [_encoding()]
+    for name, value in sorted(environment.items()):
+        if name in FOREIGN or name in known:
+            findings.append(Check(name, _without_password(value)))
+        elif name.startswith(PREFIX):
+            near = get_close_matches(name, known, n=1) or ["GLIP_FLAG for a flag --flag"]
+            findings.append(Check(name, value, "is read by nothing", f"unset it; or did you mean {near[0]}?"))
+    return CheckGroup("settings", tuple(findings))
+
+
+def _without_password(value: str) -> str:
+    """A proxy's address may hold one; what is shown here gets pasted into reports."""
+    scheme, separator, rest = value.partition("://")
+    return f"{scheme}://...@{rest.rpartition('@')[2]}" if separator and "@" in rest else value
+
+
+def _encoding() -> Check:
+    encoding = sys.stdout.encoding or "unknown"
+    if encoding.lower().replace("-", "") != "utf8":
+        problem = "is not UTF-8: letters beyond it are written as escapes"
+        return Check("text", encoding, problem, "set PYTHONUTF8=1, and unset PYTHONIOENCODING")
+    return Check("text", encoding)
