@@ -14,7 +14,7 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.load import load_model
 from glip_cli.errors import CheckpointError, FetchError, UsageError
 from glip_cli.finetune import init_model, pretrained
-from glip_cli.finetune.init_model import LOG_SCALE, Origin, load_image_side, random_start
+from glip_cli.finetune.init_model import LOG_SCALE, InitSource, load_image_side, random_start
 from glip_cli.finetune.pretrained import bert_state, swin_state
 from glip_cli.model.bert import TextEncoder
 from glip_cli.model.config import SwinConfig, TextConfig
@@ -95,7 +95,7 @@ def test_a_pretrained_start_is_a_random_one_but_for_swin_and_bert(monkeypatch: p
     monkeypatch.setattr(pretrained, "SWINS", {"glip-mini": "tiny"})
     parts = {name: torch.zeros_like(x) for name, x in SHIPPED.items() if name.startswith(("backbone.l", "text.bert."))}
     monkeypatch.setattr(init_model, "load_pretrained", lambda architecture, offline: parts)
-    start = Origin("glip-mini", init="pretrained").load("full", seed=1)
+    start = InitSource("glip-mini", init="pretrained").load("full", seed=1)
     plain = random_start("glip-mini", seed=1).model.state_dict()
     assert (start.name, start.sha256) == ("pretrained", "")
     changed = {name for name, x in start.model.state_dict().items() if not torch.equal(x, plain[name])}
@@ -105,7 +105,7 @@ def test_a_pretrained_start_is_a_random_one_but_for_swin_and_bert(monkeypatch: p
 
 def test_a_pretrained_start_of_another_size_or_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="--init pretrained: there are weights for glip-t, glip-t-a, glip-l, and none"):
-        Origin("glip-mini", init="pretrained").load("full", seed=1)
+        InitSource("glip-mini", init="pretrained").load("full", seed=1)
     monkeypatch.setenv("HF_HOME", "/nowhere")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FetchError, match=r"--init pretrained: swin_tiny.* cannot be had"):
