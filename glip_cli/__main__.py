@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-
-from glip_cli.utils.interrupt import leave_on_interrupt
-
-ALLOCATIONS = 100_000  # between two collections of garbage; Python's 700 take a tenth of the time to import torch
+from glip_cli.utils.startup import collect_rarely, leave_on_interrupt
 
 
 def main() -> None:
-    """`glip_cli.cli.main`, whose imports alone take a moment in which somebody may press Ctrl-C."""
+    """`glip_cli.cli.app.main`, whose imports alone take a moment in which somebody may press Ctrl-C."""
     leave_on_interrupt()
-    gc.set_threshold(ALLOCATIONS)
+    collect_rarely()
     from glip_cli.cli.app import main as glip
 
     glip()

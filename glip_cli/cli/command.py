@@ -14,8 +14,8 @@ import typer
 
 from glip_cli.cli.console import say_error
 from glip_cli.errors import DataError, GlipError, OptionError, OutputError, UnknownModelError, UsageError
-from glip_cli.utils.interrupt import INTERRUPTED
 from glip_cli.utils.option import Option
+from glip_cli.utils.startup import INTERRUPTED
 
 Values = dict[str, Any]
 """Of flags, by the names of their fields."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from glip_cli.cli.console import Console
-from glip_cli.utils.interrupt import INTERRUPTED
+from glip_cli.utils.startup import INTERRUPTED, collect_as_usual
 
 if TYPE_CHECKING:
     from glip_cli.runs.run_dir import Progress
@@ -26,6 +26,7 @@ SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a termin
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Here Ctrl-C and SIGTERM are exceptions, so that what is open is closed."""
+    collect_as_usual()
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -40,6 +41,7 @@ def stopping(stop: threading.Event) -> Iterator[None]:
 
     SIGHUP, which a terminal sends that is closed, stays ignored under nohup.
     """
+    collect_as_usual()
     first: list[float] = []
 
     def ask(number: int, frame: object) -> None:

@@ -19,7 +19,7 @@ from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_table
 from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.errors import UsageError
-from glip_cli.utils.interrupt import INTERRUPTED
+from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import counted, one_line, percent
 
 if TYPE_CHECKING:

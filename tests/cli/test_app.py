@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 import typer
 
 from glip_cli.cli.app import COMMANDS, app, run
+from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.data.synthetic import draw_scene
+from glip_cli.utils.startup import collect_rarely
 
 HEAVY = {"torch", "rich", "numpy", "pydantic"}
 NEEDLESS = {"timm", "transformers", "torchvision", "torch._dynamo", "sympy", "nltk", "yaml", "huggingface_hub", "scipy"}
@@ -49,3 +53,12 @@ def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert all(f"{name} {line}" in shown for name, line in COMMANDS.items())
+
+
+def test_garbage_is_collected_as_usual_once_the_work_begins() -> None:
+    usual = gc.get_threshold()
+    for begin in (interruptible, lambda: stopping(threading.Event())):
+        collect_rarely()
+        assert gc.get_threshold()[0] > usual[0]
+        with begin():
+            assert gc.get_threshold() == usual
