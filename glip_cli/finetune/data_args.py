@@ -45,9 +45,8 @@ class Data:
 
     def __post_init__(self) -> None:
         if not self.train:
-            raise UsageError(
-                "no data to train on: give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N"
-            )
+            advice = "give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N (drawn scenes)"
+            raise OptionError("train", "is missing", advice)
         sets = counted(len(self.train), "training set")
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:

@@ -139,7 +139,7 @@ def test_sizes_that_a_person_chose() -> None:
     assert Augmentation.chosen(size, (320, 400)) == Augmentation((320, 400), 1333)
     assert Augmentation.chosen(size, (), 1000) == Augmentation((480, 560, 640, 720, 800), 1000)
     assert Augmentation.chosen(size, (320, 400), 500).largest == (400, 500)
-    with pytest.raises(UsageError, match="--size 1600: the shorter side, but the longer one has at most 1333 pixels"):
+    with pytest.raises(UsageError, match=r"^size 1600: the shorter side, but the longer one has at most 1333 pixels"):
         Augmentation.chosen(size, (800, 1600))
 
 

@@ -102,13 +102,13 @@ def test_microsofts_fields_are_joined_as_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("k.json", "{", "no JSON or TOML"),
+        ("k.json", "{", "neither JSON nor TOML"),
         ("k.json", "[]", "must be an object of labels and definitions"),
         ("k.json", "{}", "defines no label"),
         ("k.json", '{"cat": 3}', "'cat' has no definition"),
         ("k.json", '{"cat": " "}', "'cat' has no definition"),
         ("k.json", '{"cat": {"def_wiki": null}}', "'cat' has no definition"),
-        ("k.toml", "a = ", "no JSON or TOML"),
+        ("k.toml", "a = ", "neither JSON nor TOML"),
         ("k.jsonl", '{"label": "a", "definition": "b"}\n{"name": "c"}', "line 2: write"),
     ],
 )

@@ -384,7 +384,7 @@ def test_class_names_are_no_sentences(name: str) -> None:
 
 # ------------------------------------------------------------------------------------------------------- captions
 
-CAPTION = "There is two cat and a remote in the image"
+CAPTION = "There is two cat and a remote in the picture"
 
 
 def test_spans_of_a_caption_are_its_labels(tokenizer: Tokenizer) -> None:
@@ -404,7 +404,7 @@ def test_a_caption_that_ends_with_a_full_stop_stays_as_it_is() -> None:
 
 def test_several_spans_are_one_label_in_reading_order() -> None:
     prompt = caption_prompt(CAPTION, spans=[[(33, 44), (9, 12), (9, 12)]])
-    assert prompt.labels == ("two the image",)
+    assert prompt.labels == ("two the picture",)
     assert prompt.spans == (((9, 12), (33, 44)),)
 
 
