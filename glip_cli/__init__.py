@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector as Detector
+    from glip_cli.evaluation.run import evaluate as evaluate
     from glip_cli.options import DetectOptions as DetectOptions
     from glip_cli.prompts.prompt import caption_prompt as caption_prompt
     from glip_cli.prompts.prompt import label_prompt as label_prompt
@@ -22,6 +23,7 @@ PUBLIC = {
     "Detections": "types",
     "DetectOptions": "options",
     "Prompt": "types",
+    "evaluate": "evaluation.run",
     "caption_prompt": "prompts.prompt",
     "label_prompt": "prompts.prompt",
 }

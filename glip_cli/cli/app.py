@@ -29,7 +29,7 @@ COMMANDS = {
     "features": "Save the model's feature maps of images, and how their regions fit words.",
     "export": "Write a model as ONNX, checked against torch in onnxruntime.",
     "weights": "List, fetch, inspect and convert checkpoints.",
-    "doctor": "Check the installation and suggest fixes; exit code 1 where something needs one.",
+    "doctor": "Check the installation and suggest fixes.",
 }
 """Each command and its line in `glip --help`, which imports none of them."""
 COMPLETION = "_GLIP_COMPLETE"  # the variable by which a shell asks for completions

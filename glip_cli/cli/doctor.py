@@ -30,7 +30,7 @@ def doctor(
     json_: AsJson = False,
     debug: flags.Debug = False,
 ) -> None:
-    """Check the installation and suggest fixes; exit code 1 where something needs one."""
+    """Check the installation and suggest fixes."""
     from glip_cli.cli.app import app
     from glip_cli.doctor import examine, problems
 

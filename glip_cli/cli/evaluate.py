@@ -152,9 +152,14 @@ def evaluate(
         return
     note_dtype(loading, console)
     noun = "sentence" if chosen.dataset == "flickr30k" else "image"
+    from glip_cli.detector import Detector
+
     session = Session(
         out=out_dir,
-        load={**vars(loading), "compile": compile, "offline": manner.offline, "report": DownloadBar(console)},
+        load=lambda: Detector.load(
+            **vars(loading), compile=compile, offline=manner.offline, report=DownloadBar(console)
+        ),
+        dtype=loading.dtype,
         base=DetectOptions(
             batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing
         ),

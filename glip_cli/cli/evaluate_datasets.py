@@ -31,7 +31,7 @@ from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
-from glip_cli.evaluation.run import DETECTIONS, BoxRun, OutputOptions, detect_task, score_boxes, settings_in_words
+from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, run_task, score_boxes
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
@@ -104,13 +104,9 @@ def boxes(asked: EvalRequest, session: Session) -> None:
     task = box_task(
         asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
     )
-    found = detect_task(session, task)
-    if found is None:
-        return
-    facts = {"model": session.detector.name, "settings": settings_in_words(session, asked.rules)}
-    more = composition if asked.dataset == "scenes" else None
-    run = score_boxes(task.truth, found, asked.rules.score, facts, asked.wanted, task.images, more)
-    conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
+    run = run_task(session, task, asked.wanted, more=composition if asked.dataset == "scenes" else None)
+    if run:
+        conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
 
 
 def score_file(asked: EvalRequest, dt: Path) -> None:
@@ -124,7 +120,7 @@ def score_file(asked: EvalRequest, dt: Path) -> None:
     conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
 
 
-def conclude(run: BoxRun, asked: EvalRequest, published: Sequence[PublishedValue]) -> None:
+def conclude(run: EvalResult, asked: EvalRequest, published: Sequence[PublishedValue]) -> None:
     asked.console.warn(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
     show(run, published)
     files = list(run.files)
@@ -142,7 +138,7 @@ def published_as(dataset: str, truth: GroundTruth) -> str:
     return {"lvis-minival": "LVIS minival", "lvis-val": "LVIS val"}.get(dataset, "")
 
 
-def show(run: BoxRun, published: Sequence[PublishedValue]) -> None:
+def show(run: EvalResult, published: Sequence[PublishedValue]) -> None:
     """Facts and numbers, in percent; under the measured ones those that were published, or those of another run."""
     show_facts(run.facts)
     rows = {"measured": {key: percent(value) for key, value in run.metrics.items()}}
@@ -186,7 +182,7 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
     there = {one: path for one in sets if (path := odinw.locate(one, root, asked.split))}
     if not there:
         raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(asked.split)}")
-    runs: dict[str, BoxRun] = {}
+    runs: dict[str, EvalResult] = {}
     for one, path in there.items():
         asked.console.info(one.title)
         run = odinw_set(asked, session, one, path)
@@ -203,13 +199,13 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
         asked.console.info(f"saved {', '.join(map(str, files))}")
 
 
-def failed_in(runs: Mapping[str, BoxRun]) -> dict[str, str]:
+def failed_in(runs: Mapping[str, EvalResult]) -> dict[str, str]:
     """The fact that images of some sets could not be read; empty where all could."""
     failed = [f"{name}: {run.facts['failed']}" for name, run in runs.items() if "failed" in run.facts]
     return {"failed": f"images of {counted(len(failed), 'set')}, first {failed[0]}"} if failed else {}
 
 
-def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> BoxRun | None:
+def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> EvalResult | None:
     question = odinw.odinw_prompt(one)
     task = box_task(
         one.name,
@@ -220,13 +216,10 @@ def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: P
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )
-    found = detect_task(session, task, folder=f"{one.name}/{DETECTIONS}")
-    if found is None:
-        return None
-    facts = {"model": session.detector.name, "settings": settings_in_words(session, COCO_RULES)}
     wanted = OutputOptions(asked.wanted.out / one.name, asked.wanted.report)
-    run = score_boxes(task.truth, found, COCO_RULES.score, facts, wanted, task.images)
-    asked.console.warn(*run.truth.notes)
+    run = run_task(session, task, wanted, f"{one.name}/{DETECTIONS}")
+    if run:
+        asked.console.warn(*run.truth.notes)
     return run
 
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from glip_cli.evaluation.boxes import BoxTask, More, Score, ScoringProtocol
+from glip_cli.detector import Detector
+from glip_cli.errors import OptionError, UsageError
+from glip_cli.evaluation.boxes import (
+    COCO_RULES,
+    LVIS_CAPPED_RULES,
+    LVIS_PACKED_RULES,
+    LVIS_RULES,
+    BoxTask,
+    More,
+    Score,
+    ScoringProtocol,
+    box_task,
+)
 from glip_cli.evaluation.coco import BoxScores
 from glip_cli.evaluation.compare import Comparison
 from glip_cli.evaluation.earlier import compare_with
-from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.names import write_coco_images
 from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
 from glip_cli.evaluation.report.sections import write_report
 from glip_cli.evaluation.results import Predictions, Results, image_names, unread
 from glip_cli.evaluation.session import Session
-from glip_cli.options import PRE_NMS_SCORE_THRESHOLD
+from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
 from glip_cli.outputs.files import save_json
 from glip_cli.runs.journal import read_records
 
@@ -34,7 +46,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True)
-class BoxRun:
+class EvalResult:
     """One data set, scored.
 
     Attributes:
@@ -52,10 +64,70 @@ class BoxRun:
     files: tuple[Path, ...] = field(default=())
 
 
-def detect_task(session: Session, task: BoxTask, folder: str = DETECTIONS) -> Predictions | None:
-    """A model's answers, kept in a folder; None where the run is not complete yet."""
+PROTOCOLS = {"coco": COCO_RULES, "lvis": LVIS_RULES, "lvis-capped": LVIS_CAPPED_RULES, "lvis-packed": LVIS_PACKED_RULES}
+
+
+def evaluate(
+    detector: Detector,
+    annotations: str | Path,
+    images: str | Path | None = None,
+    *,
+    out: str | Path = "eval",
+    protocol: str = "coco",
+    split: str | None = None,
+    limit: int | None = None,
+    skip_missing: bool = False,
+    report: bool = True,
+    compare: str | Path | None = None,
+    overwrite: bool = False,
+    **options: Unpack[DetectKeywords],
+) -> EvalResult:
+    """Score a detector on a data set as `glip eval` does; what it leaves in `out` is the same, and resumable.
+
+    Args:
+        annotations: COCO json, a folder of YOLO or Pascal VOC, or a csv.
+        images: the folder of the images; by default beside the annotations.
+        protocol: a key of `PROTOCOLS`.
+        split: which part of a data set that has several; "val" by default.
+        limit: only the first images.
+        skip_missing: leave out images that do not exist.
+        compare: `out` of an earlier evaluation.
+        overwrite: start over where `out` holds another run.
+        options: fields of `DetectOptions`: size, batch_size, tile, tta ...; thresholds are the protocol's.
+
+    Raises:
+        DataError, OptionError, UsageError; ImageError never: images that cannot be read are in `truth.notes`.
+    """
+    if protocol not in PROTOCOLS:
+        raise OptionError("protocol", protocol, f"there are {', '.join(PROTOCOLS)}")
+    folder = Path(images) if images else None
+    truth = read_ground_truth(Path(annotations), images=folder, split=split)
+    rules = PROTOCOLS[protocol]
+    task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing)
+    dtype = str(detector.dtype).removeprefix("torch.")
+    session = Session(
+        Path(out),
+        lambda: detector,
+        DetectOptions(**options),
+        "auto" if dtype == "float32" else dtype,
+        overwrite=overwrite,
+    )
+    wanted = OutputOptions(Path(out), report, Path(compare) if compare else None)
+    if (result := run_task(session, task, wanted)) is None:
+        raise UsageError(f"{out}: other processes have not done their share yet")
+    return result
+
+
+def run_task(
+    session: Session, task: BoxTask, wanted: OutputOptions, folder: str = DETECTIONS, more: More | None = None
+) -> EvalResult | None:
+    """Detect, score and write; None where the run is not complete yet. `more`: scores -> further metrics."""
     records = session.detect(folder, task.sources, task.question.prompt, task.rules.options)
-    return None if records is None else task.predictions(read_records(records))
+    if records is None:
+        return None
+    found = task.predictions(read_records(records))
+    facts = {"model": session.detector.name, "settings": settings_in_words(session, task.rules)}
+    return score_boxes(task.truth, found, task.rules.score, facts, wanted, task.images, more)
 
 
 def score_boxes(
@@ -66,7 +138,7 @@ def score_boxes(
     wanted: OutputOptions,
     images: Mapping[int, Path],
     more: More | None = None,
-) -> BoxRun:
+) -> EvalResult:
     """Score, and write metrics.json, coco_results.json with coco_images.json, and report.html.
 
     Args:
@@ -100,7 +172,7 @@ def score_boxes(
             comparison=comparison,
             notes=truth.notes,
         )
-    return BoxRun(truth, predictions.results, scores, about, metrics, comparison, tuple(files))
+    return EvalResult(truth, predictions.results, scores, about, metrics, comparison, tuple(files))
 
 
 def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:

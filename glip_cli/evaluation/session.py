@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,23 +34,36 @@ class Follower(AbstractContextManager["Follower"], Protocol):
     def add(self, record: AnyRecord) -> None: ...
 
 
+class NoProgress(nullcontext["Follower"]):
+    """Shows nothing."""
+
+    def __init__(self, total: int = 0):
+        super().__init__(self)
+
+    def started(self, before: int) -> None: ...
+
+    def add(self, record: AnyRecord) -> None: ...
+
+
 @dataclass
 class Session:
     """
     Attributes:
         out: each data set's records go to a folder in it.
-        load: arguments of `Detector.load`.
-        base: options that the person chose: size, batch size.
+        load: loads the detector, when it is first needed.
+        base: the chosen options: size, batch size.
+        dtype: as chosen; a run of another is not resumed.
         follow: given the number of images, what shows the progress.
-        note: told remarks on the prompt.
+        note: called with remarks on the prompt.
         stop: once set, the run ends after the images in flight.
         progress: of each run so far, by folder.
     """
 
     out: Path
-    load: Mapping[str, Any]
+    load: Callable[[], Detector]
     base: DetectOptions
-    follow: Callable[[int], Follower]
+    dtype: str = "auto"
+    follow: Callable[[int], Follower] = NoProgress
     shard: Shard = field(default_factory=Shard)
     overwrite: bool = False
     retry_failed: bool = False
@@ -61,7 +74,7 @@ class Session:
 
     @cached_property
     def detector(self) -> Detector:
-        return Detector.load(**self.load)
+        return self.load()
 
     @property
     def model_name(self) -> str:
@@ -88,7 +101,7 @@ class Session:
 
     def run(self, name: str, sources: Sequence[ImageInput], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
         """The same with any engine; `settings` are what the answers depend on."""
-        settings = {**settings, "dtype": self.load.get("dtype")}
+        settings = {**settings, "dtype": self.dtype}
         with RunFolder(self.out / name, settings, self.shard, self.overwrite, self.retry_failed) as folder:
             with self.follow(len(sources)) as follower:
                 items: Iterable[Item] = map(Item, sources)

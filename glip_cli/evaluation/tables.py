@@ -9,7 +9,7 @@ from glip_cli.evaluation.flickr30k import Recalls
 from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, check_names, evalai_json, odinw_sets, published
 from glip_cli.evaluation.outputs import METRICS, REPORT, UNDEFINED, write_metrics
 from glip_cli.evaluation.report.page import ReportRow, ReportTable, write_table_report
-from glip_cli.evaluation.run import BoxRun
+from glip_cli.evaluation.run import EvalResult
 from glip_cli.outputs.files import save_json
 
 EVALAI = "evalai.json"
@@ -44,7 +44,7 @@ def first(values: tuple[PublishedAP, ...]) -> str:
 
 
 def write_odinw(
-    out: Path, table: ReportTable, facts: Mapping[str, str], runs: Mapping[str, BoxRun], report: bool, evalai: bool
+    out: Path, table: ReportTable, facts: Mapping[str, str], runs: Mapping[str, EvalResult], report: bool, evalai: bool
 ) -> list[Path]:
     """metrics.json with the AP of each measured set and `average`, report.html, and what the leaderboard takes."""
     titles = {one.name: one.title for one in odinw_sets(35)}

@@ -11,7 +11,7 @@ from glip_cli.data.issues import Findings
 from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.finetune.dataset import TrainSet, read_train_set
 from glip_cli.finetune.sampler import DrawnScenes, parse_scenes
-from glip_cli.finetune.validation import Check, drawn_check, new_check
+from glip_cli.finetune.validation import ValidationCheck, drawn_check, new_check
 from glip_cli.utils.text_format import counted
 
 AnySet = TrainSet | DrawnScenes
@@ -86,7 +86,7 @@ class Data:
             sets.append(train_set)
         return sets
 
-    def validation(self) -> Check | None:
+    def validation(self) -> ValidationCheck | None:
         """Raises DataError, OptionError."""
         if self.val is None:
             return None
@@ -94,7 +94,7 @@ class Data:
         check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json")
         return _with_boxes(check, "val", self.val)
 
-    def kept(self, scenes: Path) -> Check | None:
+    def kept(self, scenes: Path) -> ValidationCheck | None:
         """Scenes are drawn into the folder `scenes`. Raises DataError, OptionError."""
         if self.keep_check in (None, NOTHING):
             return None
@@ -104,7 +104,7 @@ class Data:
         return _with_boxes(check, "keep_check", self.keep_check)
 
 
-def _with_boxes(check: Check, option: str, value: object) -> Check:
+def _with_boxes(check: ValidationCheck, option: str, value: object) -> ValidationCheck:
     """The same. Raises OptionError where no AP is defined on it."""
     truth = check.task.truth
     if truth.spans is not None:

@@ -23,7 +23,7 @@ from glip_cli.evaluation.report.sections import lead, run_sections
 from glip_cli.finetune.batches import Batches, BatchRow
 from glip_cli.finetune.dataset import DetectionItem, TrainSet
 from glip_cli.finetune.metrics_log import draw_curves
-from glip_cli.finetune.validation import Check, Evaluation, ValidationRow
+from glip_cli.finetune.validation import Evaluation, ValidationCheck, ValidationRow
 from glip_cli.inference.preprocess import MEAN_BGR, STD_BGR
 
 SHOWN = 12  # images of the first batches
@@ -44,7 +44,7 @@ class TrainingReport:
     facts: Mapping[str, str]
     notes: Sequence[str]
     batches: Batches
-    check: Check | None = None
+    check: ValidationCheck | None = None
 
     def write(
         self,

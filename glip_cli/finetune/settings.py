@@ -19,7 +19,7 @@ from glip_cli.finetune.data_args import NOTHING, SCENES, Data
 from glip_cli.finetune.dataset import DetectionItem, Item, TrainSet
 from glip_cli.finetune.init_model import PRETRAINED, RANDOM, InitSource, Start
 from glip_cli.finetune.sampler import parse_scenes
-from glip_cli.finetune.validation import Check
+from glip_cli.finetune.validation import ValidationCheck
 from glip_cli.utils.text_format import why_unreadable
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
@@ -121,7 +121,7 @@ def digest_of_set(one: TrainSet) -> Digest:
     }
 
 
-def digest_of_check(check: Check) -> Digest:
+def digest_of_check(check: ValidationCheck) -> Digest:
     task, truth = check.task, check.task.truth
     return {
         "classes": _hash((row.id, row.name) for row in truth.categories),
@@ -130,7 +130,7 @@ def digest_of_check(check: Check) -> Digest:
     }
 
 
-def digest_of_data(sets: Iterable[TrainSet], checks: Iterable[Check]) -> dict[str, Digest]:
+def digest_of_data(sets: Iterable[TrainSet], checks: Iterable[ValidationCheck]) -> dict[str, Digest]:
     """By the names of the data sets, and their numbers where a name occurs twice."""
     digests: dict[str, Digest] = {}
     pairs = [(one.name, digest_of_set(one)) for one in sets] + [(one.task.name, digest_of_check(one)) for one in checks]

@@ -34,7 +34,7 @@ NEW, KEPT = "new data", "keep-check"
 
 
 @dataclass(frozen=True)
-class Check:
+class ValidationCheck:
     """A data set to measure on.
 
     Attributes:
@@ -68,7 +68,7 @@ class Check:
 class Evaluation:
     """What a model found in the images of a check, scored."""
 
-    check: Check
+    check: ValidationCheck
     scores: BoxScores
     predictions: Predictions
 
@@ -88,7 +88,7 @@ class Evaluator:
     workers: int | None = None
     notes: Callable[[str], None] = lambda note: None
 
-    def __call__(self, check: Check, detector: Detector, processes: Distributed) -> Evaluation:
+    def __call__(self, check: ValidationCheck, detector: Detector, processes: Distributed) -> Evaluation:
         """The same in all processes; each detects in its share of the images."""
         options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
         runner = Runner(detector, detector.compile_prompt(check.task.question.prompt, options), options, self.workers)
@@ -104,19 +104,21 @@ class Evaluator:
         return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions)
 
 
-def new_check(annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False) -> Check:
+def new_check(
+    annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False
+) -> ValidationCheck:
     """A data set of any kind, read as `glip eval` reads it. Raises UsageError."""
     truth = read_ground_truth(annotations, images=images)
     folder = images or truth.folder
-    return Check(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+    return ValidationCheck(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
 
 
-def drawn_check(folder: Path, count: int = SCENES) -> Check:
+def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:
     """What `glip eval scenes` measures on; the scenes go to `folder`."""
     file = folder / "instances.json"
     if not file.exists():  # which comes last
         draw_scenes(folder, count)
-    return Check(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
+    return ValidationCheck(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
 
 
 @dataclass(frozen=True)

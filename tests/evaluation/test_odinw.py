@@ -14,7 +14,7 @@ from glip_cli.errors import UsageError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, odinw_prompt, odinw_sets, published
-from glip_cli.evaluation.run import BoxRun
+from glip_cli.evaluation.run import EvalResult
 from glip_cli.evaluation.tables import odinw_table, write_odinw
 from glip_cli.types import Span
 from tests.evaluation.datasets import read, two_images
@@ -290,7 +290,9 @@ def test_a_set_without_a_box_is_a_dash_and_null(tmp_path: Path) -> None:
     truth = read(tmp_path, two_images())
     scores = coco_scores(truth, [])
     facts = {"model": "glip-mini@0", "failed": "1 of 2 images, scored as nothing found: 1.jpg"}
-    runs = {one.name: BoxRun(truth, [], scores, facts, {"AP": ap}) for one, ap in zip(sets, (0.5, -1.0), strict=False)}
+    runs = {
+        one.name: EvalResult(truth, [], scores, facts, {"AP": ap}) for one, ap in zip(sets, (0.5, -1.0), strict=False)
+    }
     table = odinw_table({name: run.metrics["AP"] for name, run in runs.items()}, sets, 13, "glip-mini")
     assert [row.cells[1] for row in table.rows] == [0.5, "-", None, 0.5]
     write_odinw(tmp_path / "out", table, {"model": "glip-mini@0", **failed_in(runs)}, runs, report=True, evalai=False)

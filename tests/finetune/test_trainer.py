@@ -30,7 +30,7 @@ from glip_cli.finetune.loss import grounding_loss, normalisers
 from glip_cli.finetune.metrics_log import read_rows
 from glip_cli.finetune.parts import TrainResult, cut
 from glip_cli.finetune.trainer import Trainer
-from glip_cli.finetune.validation import Check, Evaluator
+from glip_cli.finetune.validation import Evaluator, ValidationCheck
 from glip_cli.prompts.tokenizer import Tokenizer
 from tests.finetune.networks import (
     LABELS,
@@ -85,7 +85,7 @@ class Same:
             yield self.batch
 
 
-def check_of(drawn: Sequence[Scene], folder: Path) -> Check:
+def check_of(drawn: Sequence[Scene], folder: Path) -> ValidationCheck:
     images, boxes = [], []
     for number, scene in enumerate(drawn, 1):
         scene.image.save(folder / f"{number}.png")
@@ -98,7 +98,7 @@ def check_of(drawn: Sequence[Scene], folder: Path) -> Check:
     categories = [{"id": i, "name": name} for i, name in enumerate(LABELS, 1)]
     file = folder / "truth.json"
     file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
-    return Check(box_task("drawn", read_ground_truth(file), folder, COCO_RULES))
+    return ValidationCheck(box_task("drawn", read_ground_truth(file), folder, COCO_RULES))
 
 
 @pytest.mark.long
