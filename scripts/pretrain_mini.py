@@ -26,14 +26,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from glip_cli.checkpoints import safetensors_io
 from glip_cli.data.synthetic import COLOURS, PATTERNS, SEEN, SHAPES, SIZES, Thing, draw_scene
-from glip_cli.finetune.assign import BACKGROUND, assign
-from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.optim import LearningRates, Optimizers, grouped, set_rates
-from glip_cli.finetune.sampler import SIZES as SCENE_SIZES
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
+from glip_cli.training.assign import BACKGROUND, assign
+from glip_cli.training.config import TrainConfig
+from glip_cli.training.optim import LearningRates, Optimizers, grouped, set_rates
+from glip_cli.training.sampler import SIZES as SCENE_SIZES
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": tuple(SHAPES),

@@ -34,12 +34,12 @@ from pretrain_mini import ATTRIBUTES, Batch, Namer, export
 from torch import nn
 
 from glip_cli.data.synthetic import COLOURS, PAIRS, SHAPES, Rng, Scene, Thing, draw_scene
-from glip_cli.finetune.config import TrainConfig
-from glip_cli.finetune.dataset import GroundingItem, read_train_set
-from glip_cli.finetune.optim import LearningRates, Optimizers, grouped, set_rates
-from glip_cli.finetune.sampler import ALIKE, SIZES
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.outputs.files import atomic_write
+from glip_cli.training.config import TrainConfig
+from glip_cli.training.dataset import GroundingItem, read_train_set
+from glip_cli.training.optim import LearningRates, Optimizers, grouped, set_rates
+from glip_cli.training.sampler import ALIKE, SIZES
 
 OUT = Path("runs/selftrain")
 SEED, SCENES = 5, 6000

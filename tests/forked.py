@@ -36,7 +36,7 @@ from typing import IO, Any
 from unittest import mock
 
 PATIENCE = 300.0  # seconds; only what hangs takes as long, on however busy a machine
-PRELOADED = ["torch", "typer", "rich.progress", "pytest", "glip_cli.detector", "glip_cli.finetune.trainer"]
+PRELOADED = ["torch", "typer", "rich.progress", "pytest", "glip_cli.detector", "glip_cli.training.trainer"]
 """Not glip_cli.cli, which looks for a terminal when it is imported."""
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("GLIP_")} | {"OMP_NUM_THREADS": "1"}
 """No setting from outside, and one thread, so that several processes share the cores."""

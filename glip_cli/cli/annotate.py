@@ -21,7 +21,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.annotate.grounding import CaptionCounts
+    from glip_cli.annotation.grounding import CaptionCounts
     from glip_cli.data.captions import Survey
     from glip_cli.runs.run_dir import Progress
     from glip_cli.runs.shards import Shard
@@ -84,7 +84,7 @@ def annotate(
     found = survey(captions, images)  # refuses what cannot be read before the model is loaded
     say_survey(found, console)
 
-    from glip_cli.annotate.engine import GroundingEngine
+    from glip_cli.annotation.engine import GroundingEngine
     from glip_cli.detector import Detector
     from glip_cli.runs.items import Item
 
@@ -124,7 +124,7 @@ def say_survey(found: Survey, console: Console) -> None:
 
 def write(out_dir: Path, journal: Path, formats: Sequence[str], console: Console) -> None:
     """Make the files, and say what is in them."""
-    from glip_cli.annotate.grounding import count_captions, write_formats
+    from glip_cli.annotation.grounding import count_captions, write_formats
 
     try:
         write_formats(out_dir, journal, formats)

@@ -13,7 +13,7 @@ from glip_cli.cli.console import Console, DownloadBar, print_json
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from glip_cli.export.export import Exported
+    from glip_cli.onnx_export.export import Exported
 
 EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'"
 
@@ -53,13 +53,13 @@ def export(
     if out is not None and out.suffix != ".onnx":
         raise UsageError(f"--out {out}: name a file that ends in .onnx")
 
-    from glip_cli.export.extra import needed
+    from glip_cli.onnx_export.extra import needed
 
     for package in ("onnx_ir", "onnxscript", "onnxruntime"):
         needed(package)
 
     from glip_cli.checkpoints.parts import load_detector_parts
-    from glip_cli.export.export import export as write
+    from glip_cli.onnx_export.export import export as write
 
     parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(console))
     place = out or Path(f"{parts.name.split('@')[0]}.onnx")

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from glip_cli.data.issues import Findings
-    from glip_cli.finetune.optim import Left
-    from glip_cli.finetune.run import Result
-    from glip_cli.finetune.validation import ValidationRow as Compared
+    from glip_cli.training.optim import Left
+    from glip_cli.training.run import Result
+    from glip_cli.training.validation import ValidationRow as Compared
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
@@ -51,11 +51,11 @@ def finetune(
     manner: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    from glip_cli.finetune.checkpoint import TrainingFolder
-    from glip_cli.finetune.distributed import Distributed
-    from glip_cli.finetune.run import Callbacks, FinetuneJob
-    from glip_cli.finetune.settings import Settings, going_on
     from glip_cli.inference.device import dtype_notes
+    from glip_cli.training.checkpoint import TrainingFolder
+    from glip_cli.training.distributed import Distributed
+    from glip_cli.training.run import Callbacks, FinetuneJob
+    from glip_cli.training.settings import Settings, going_on
 
     given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning
     if resume and not overwrite:
@@ -179,7 +179,7 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, console: Consol
 
 def show_table(rows: list[Compared], last: str) -> None:
     """Before and after on stdout, in percent."""
-    from glip_cli.finetune.validation import cells
+    from glip_cli.training.validation import cells
 
     if not rows:
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from glip_cli.cli.command import Fields, Values
-from glip_cli.finetune.config import TrainConfig
+from glip_cli.training.config import TrainConfig
 from glip_cli.utils.option import HOW, MODEL, TRAIN
 
 Init = Annotated[

@@ -20,6 +20,6 @@ def open_onnx(onnx: Path | None, *, device: str, dtype: str, **others: object) -
         return None
     if clash := [name for name, value in others.items() if value]:
         raise UsageError(f"--onnx does not go with --{clash[0].replace('_', '-')}: leave one of them out")
-    from glip_cli.export.session import load_onnx
+    from glip_cli.onnx_export.session import load_onnx
 
     return load_onnx(onnx, device, dtype)

@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
-from glip_cli.outputs.files import (
-    AtomicFile,
-    CsvFile,
-    JsonList,
-    file_stem,
-    json_bytes,
-    save_json,
-    sha256_of,
-)
+from glip_cli.outputs.files import AtomicFile, CsvFile, JsonList, file_stem, json_bytes, save_json, sha256_of
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners
 from glip_cli.outputs.yolo import YoloWriter
 

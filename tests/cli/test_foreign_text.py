@@ -19,7 +19,7 @@ from glip_cli.checkpoints.registry import find
 from glip_cli.cli.app import app
 from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.finetune import show_findings
-from glip_cli.finetune.dataset import read_train_set
+from glip_cli.training.dataset import read_train_set
 
 HOSTILE = "\x1b[31mred\x07\r\nline\x9b2J\u2028"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from glip_cli.data.captions import Captioned, read_captions, survey
 from glip_cli.errors import DataError, ImageError, UsageError
-from tests.annotate.examples import Rows, add, captioned, draw, write_csv, write_folder, write_jsonl, write_tar
+from tests.annotation.examples import Rows, add, captioned, draw, write_csv, write_folder, write_jsonl, write_tar
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(str.strip)
 

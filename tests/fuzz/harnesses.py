@@ -25,10 +25,10 @@ from glip_cli.cli.app import app
 from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
-from glip_cli.finetune.dataset import read_train_set
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer
 from glip_cli.prompts.labels import parse_texts, sentence_of
 from glip_cli.runs import journal
+from glip_cli.training.dataset import read_train_set
 from glip_cli.types import Prompt
 
 Harness = Callable[[bytes], None]

@@ -18,7 +18,7 @@ from glip_cli.evaluation.calibrate import read_thresholds
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
-from glip_cli.finetune.dataset import read_train_set
+from glip_cli.training.dataset import read_train_set
 from tests.hardening.mutate import altered, damaged
 from tests.hardening.robustness import COCO, CSV, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO
 

@@ -21,17 +21,17 @@ from torch.testing import assert_close
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.formats import table
 from glip_cli.detector import Detector
-from glip_cli.finetune.loss import grounding_loss
 from glip_cli.inference.postprocess import ImageMeta, PostprocessOptions, RawDetections, label_scores, postprocess
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.prompts.labels import parse_texts
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.training.loss import grounding_loss
 from tests import recipe
-from tests.finetune.test_loss import matches, targets
 from tests.model.networks import recipe_model
 from tests.shared import golden, shared
+from tests.training.test_loss import matches, targets
 
 PROMPTS = ["synthetic200-cat", "synthetic256-cat", "synthetic256-caption", "synthetic256-coco", "cats-cat"]
 CASES = [(m, p) for m in "abl" for p in PROMPTS if (m, p) != ("l", "cats-cat")]

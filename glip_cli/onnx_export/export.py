@@ -1,0 +1,134 @@
+"""A model -> an ONNX file, which is there only when onnxruntime has answered as torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glip_cli.checkpoints import cache
+from glip_cli.checkpoints.parts import DetectorParts
+from glip_cli.detector import Detector
+from glip_cli.errors import OutputError, PromptError, UsageError
+from glip_cli.model.config import ARCHITECTURES
+from glip_cli.onnx_export.card import Card, Fixed, to_metadata, tokenizer_of
+from glip_cli.onnx_export.check import Checked, check
+from glip_cli.onnx_export.extra import needed
+from glip_cli.onnx_export.graph import join
+from glip_cli.onnx_export.pieces import FixedText, pieces
+from glip_cli.onnx_export.session import load_onnx
+from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
+
+OPSETS = range(19, 23)
+"""DeformConv came with 19; what 23 makes of attention onnxruntime 1.31 cannot run on a CPU."""
+OPSET = 20
+LARGEST = 2**31 - 1  # bytes of a protobuf message; of the released models GLIP-L comes nearest, with 1.7e9
+PACKAGES = ("onnx_ir", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Exported:
+    path: Path
+    bytes: int
+    card: Card
+    checked: Checked
+
+
+def export(
+    parts: DetectorParts,
+    out: Path,
+    labels: tuple[str, ...] | None = None,
+    opset: int = OPSET,
+    say: Callable[[str], None] = lambda text: None,
+) -> Exported:
+    """Write a model as ONNX.
+
+    Args:
+        parts: what `glip_cli.checkpoints.load_detector_parts` gives.
+        out: the file; it appears whole, or not at all.
+        labels: of a prompt that becomes part of the file; None for a file that takes any.
+        opset: version of ONNX's operators.
+        say: told what is going on.
+
+    Raises UsageError, PromptError, OutputError; GlipError where the file and torch disagree.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"--opset {opset}: give one of {OPSETS.start} .. {OPSETS.stop - 1}")
+    for package in PACKAGES:
+        needed(package)
+    card = make_card(parts, labels, say)
+    graph = make_graph(parts, card, opset, say)
+    out = cache.expanded(out)
+    try:
+        with cache.atomic(out) as temporary:
+            save(graph, temporary)
+            del graph
+            say("checking it against torch in onnxruntime")
+            torchs = Detector(parts.model, card.load_tokenizer(), parts.name, "cpu", "float32")
+            checked = check(torchs, load_onnx(temporary), card.fixed)
+            return Exported(out, temporary.stat().st_size, card, checked)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another place with -o") from error
+
+
+def make_card(
+    parts: DetectorParts, labels: tuple[str, ...] | None, say: Callable[[str], None] = lambda line: None
+) -> Card:
+    """Says what is odd in the labels. Raises PromptError for those that one text cannot hold."""
+    config = parts.model.config
+    architecture = next(name for name, known in ARCHITECTURES.items() if known == config)
+    fixed = None
+    if labels is not None:
+        prompt = label_prompt(labels)
+        words = Tokenizer.from_dir(parts.tokenizer)
+        texts = chunk(prompt, words, config.text.window)
+        for note in (*gather_notes(prompt, texts), *vocabulary_notes(prompt, words)):
+            say(f"note: {note}")
+        if len(texts) > 1:
+            raise PromptError(
+                f"--texts: the labels take {len(texts)} texts, and a file holds one: "
+                "name fewer, or export without --texts for any prompt"
+            )
+        fixed = Fixed(labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
+    tokenizer, vocabulary = tokenizer_of(parts.tokenizer)
+    return Card(
+        architecture, parts.name, parts.prompt_tuned_labels, tokenizer, vocabulary, fixed, parts.labels, parts.use_cls
+    )
+
+
+def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> Any:
+    text = None
+    inputs: tuple[str, ...] = ("pixels", "ids", "mask")
+    if card.fixed:
+        ids = torch.tensor([card.fixed.ids])
+        with torch.inference_mode():
+            text = FixedText(parts.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool)).clone())
+        inputs = ("pixels",)
+    parts_of_it = list(pieces(parts.model, text))
+    graph = join(told(parts_of_it, say), inputs, opset)
+    graph.metadata_props.update(to_metadata(card))
+    return graph
+
+
+def told(items: list[Any], say: Callable[[str], None]) -> Any:
+    """The same items; each is said before it is worked on."""
+    for number, item in enumerate(items, 1):
+        say(f"translating part {number} of {len(items)}")
+        yield item
+
+
+def save(graph: Any, path: Path) -> None:
+    """Raises OutputError for more than one file can hold, and OSError."""
+    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values())
+    if size > LARGEST:
+        raise OutputError(
+            f"{size / 1e9:.1f} GB of weights do not fit an ONNX file, which ends at {LARGEST / 1e9:.1f}: "
+            "with --texts BERT is left out, or export a smaller model"
+        )
+    data = needed("onnx_ir").to_proto(graph).SerializeToString()
+    path.write_bytes(data)

@@ -1,0 +1,105 @@
+"""Pieces of a network -> one ONNX graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import onnx_ir
+import torch
+
+from glip_cli.errors import UsageError
+from glip_cli.onnx_export.pieces import Piece
+
+SHAPES: dict[str, list[int | str]] = {
+    "pixels": ["batch", 3, "height", "width"],
+    "ids": ["batch", "tokens"],
+    "mask": ["batch", "tokens"],
+    "logits": ["batch", "locations", "tokens"],
+    "deltas": ["batch", "locations", 4],
+    "centerness": ["batch", "locations"],
+}
+"""Of the inputs and outputs of the whole."""
+
+
+def join(pieces: Iterable[Piece], inputs: tuple[str, ...], opset: int) -> onnx_ir.Model:
+    """One graph of pieces that are given in the order of their work.
+
+    Args:
+        pieces: what a piece takes an earlier one gives, or `inputs` name it.
+        inputs: of the whole; its outputs are those of the last piece.
+        opset: version of ONNX's operators, 19 or later.
+    """
+    known: dict[str, onnx_ir.Value] = {}
+    whole = onnx_ir.Graph([], [], nodes=[], opset_imports={"": opset}, name="glip")
+    for number, piece in enumerate(pieces):
+        part = convert(piece, opset).graph
+        _name_apart(part, f"{number}.")
+        for value in part.inputs:
+            _link(value, known, whole, inputs)
+        given = list(part.outputs)
+        _move(part, whole)
+        known |= {str(value.name): value for value in given}
+        last = given
+    whole.outputs.extend(last)
+    for value in (*whole.inputs, *whole.outputs):
+        value.shape = onnx_ir.Shape(SHAPES[str(value.name)])
+    return onnx_ir.Model(whole, ir_version=10, producer_name="glip")
+
+
+def _name_apart(part: onnx_ir.Graph, prefix: str) -> None:
+    """Two pieces may use one name for two things; and what is "height" in one is half of it in the next."""
+    borders = {id(value) for value in (*part.inputs, *part.outputs)}
+    inner = [value for node in part for value in node.outputs]
+    for value in (*inner, *part.initializers.values()):
+        if id(value) not in borders:
+            value.name = prefix + str(value.name)
+        if not value.is_initializer():
+            value.shape = None
+    for node in part:
+        node.name = prefix + str(node.name)
+
+
+def _link(value: onnx_ir.Value, known: dict[str, onnx_ir.Value], whole: onnx_ir.Graph, inputs: tuple[str, ...]) -> None:
+    """What a piece takes is what an earlier one gave, or an input of the whole."""
+    name = str(value.name)
+    if name not in known:
+        assert name in inputs, name
+        known[name] = onnx_ir.Value(name=name, type=value.type)
+        whole.inputs.append(known[name])
+    onnx_ir.convenience.replace_all_uses_with(value, known[name])
+
+
+def _move(part: onnx_ir.Graph, whole: onnx_ir.Graph) -> None:
+    initializers, nodes = list(part.initializers.values()), list(part)
+    part.outputs.clear()
+    part.initializers.clear()
+    part.remove(nodes)
+    for value in initializers:
+        whole.register_initializer(value)
+    whole.extend(nodes)
+
+
+def convert(piece: Piece, opset: int) -> onnx_ir.Model:
+    """By torch's exporter; it has no remarks that a person could use. Raises UsageError where it fails."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                piece.run.eval(),
+                piece.examples,
+                dynamo=True,
+                dynamic_shapes=(piece.dims,),  # of one parameter, *inputs
+                input_names=list(piece.takes),
+                output_names=list(piece.gives),
+                opset_version=opset,
+                verbose=False,
+            )
+        except Exception as error:  # of many classes, torch's and onnxscript's: they change together
+            raise UsageError(
+                f"torch {torch.__version__} and onnxscript {version('onnxscript')} cannot export this network "
+                f"({type(error).__name__}); pip install -U 'glip-cli[export]' brings newer ones"
+            ) from error
+    assert program is not None
+    return program.model

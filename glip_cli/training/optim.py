@@ -1,0 +1,302 @@
+"""What moves the weights: AdamW all of them, or Muon the matrices between features and AdamW the rest.
+
+Muon (Keller Jordan, 2024) is torch's, its steps scaled to the size of AdamW's (arXiv 2502.16982), so that rates are of
+the same kind. It is what let glip-mini learn shapes from random weights (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glip_cli.training.config import TrainConfig
+
+MOMENTUM = 0.95  # of Muon, as published
+
+
+class Optimizers:
+    """One or two of torch's, used as one.
+
+    Attributes:
+        adamw, muon: muon is None where no group asks for it.
+    """
+
+    def __init__(self, groups: Iterable[Mapping[str, Any]]):
+        """From groups as `modes.Tuning` has them; each rate is kept as "peak"."""
+        own = [{**group, "peak": group["lr"]} for group in groups]
+        self.adamw = torch.optim.AdamW([group for group in own if not group["muon"]])
+        matrices = [group for group in own if group["muon"]]
+        self.muon = torch.optim.Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw") if matrices else None
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """AdamW's first."""
+        return self.adamw.param_groups + (self.muon.param_groups if self.muon else [])
+
+    def zero_grad(self) -> None:
+        self.adamw.zero_grad(set_to_none=True)
+        if self.muon:
+            self.muon.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        self.adamw.step()
+        if self.muon:
+            self.muon.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of each by its name."""
+        return {"adamw": self.adamw.state_dict()} | ({"muon": self.muon.state_dict()} if self.muon else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.adamw.load_state_dict(state["adamw"])
+        if self.muon:
+            self.muon.load_state_dict(state["muon"])
+
+
+# ---------------------------------------------------------------------------------------------------------------- ema
+# The exponential moving average of the weights that train: what is validated and kept, where it is asked for.
+
+
+class ExponentialMovingAverage:
+    """Of tensors that change in place.
+
+    Attributes:
+        shadow: name -> the average so far.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], decay: float):
+        self._tensors, self.decay = dict(tensors), decay
+        self.shadow = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Average = decay * average + (1 - decay) * weight."""
+        torch._foreach_lerp_(list(self.shadow.values()), list(self._tensors.values()), 1 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within, the tensors hold their averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, tensor in self._tensors.items():
+            kept = tensor.detach().clone()
+            tensor.copy_(self.shadow[name])
+            self.shadow[name].copy_(kept)
+
+
+# ------------------------------------------------------------------------------------------------------- param groups
+# How fast each parameter learns, by what it is; by the official rules (microsoft/GLIP solver/build.py) if not told.
+
+LANGUAGE = ("text.bert.", "text.concepts.", "text.pieces.", "text.projection.")
+"""The text side: glip-nano's, or BERT proper. BERT's layers between the fusions have the others' rate, officially."""
+CONCEPTS = "text.concepts."  # class vectors with their biases: those that no label asks for stay what they are
+LEVELS = ("head.bias0", "head.bias_lang")  # what the logits are without any feature
+ORDER = ("weights", "biases", "levels", "language weights", "language biases", "matrices", "language matrices")
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Learning rates and weight decay, by the official rules.
+
+    Attributes:
+        lr: of all but the text side.
+        language_lr: of the text side (`LANGUAGE`).
+        weight_decay: of all but biases, which have none. Weights of norms decay.
+        bias_factor: biases learn faster by it (official BIAS_LR_FACTOR).
+        level_factor: the levels of the logits (`LEVELS`) learn faster by it; as biases, officially.
+        muon_lr: of the matrices between features, which Muon then moves; None: AdamW does, at the rate of the others.
+            BERT's learn slower by what `language_lr` is below `lr`.
+    """
+
+    lr: float = 1e-4
+    language_lr: float = 1e-5
+    weight_decay: float = 0.05
+    bias_factor: float = 2.0
+    level_factor: float = 2.0
+    muon_lr: float | None = None
+
+    @classmethod
+    def of_recipe(cls, recipe: TrainConfig) -> LearningRates:
+        muon_lr = recipe.lr if recipe.muon_lr is None else recipe.muon_lr
+        return cls(
+            lr=recipe.lr,
+            language_lr=recipe.language_lr,
+            weight_decay=recipe.weight_decay,
+            level_factor=recipe.level_factor,
+            muon_lr=muon_lr if recipe.optimizer == "muon" else None,
+        )
+
+    def of(self, name: str, parameter: Tensor) -> ParamGroup:
+        """By name and shape. As officially, a bias is what has "bias" in its name: Swin's tables too."""
+        language = name.startswith(LANGUAGE)
+        lr = self.language_lr if language else self.lr
+        begin = "language " if language else ""
+        if name in LEVELS and self.level_factor != self.bias_factor:
+            return ParamGroup("levels", lr * self.level_factor, 0.0)
+        if "bias" in name:
+            return ParamGroup(f"{begin}biases", lr * self.bias_factor, 0.0)
+        if name.startswith(CONCEPTS):
+            return ParamGroup(f"{begin}biases", lr, 0.0)
+        if self.muon_lr is not None and is_hidden_matrix(name, parameter):
+            return ParamGroup(f"{begin}matrices", self.muon_lr * lr / self.lr, self.weight_decay, muon=True)
+        return ParamGroup(f"{begin}weights", lr, self.weight_decay)
+
+
+class ParamGroup(NamedTuple):
+    """How a parameter learns."""
+
+    name: str
+    lr: float
+    weight_decay: float
+    muon: bool = False
+
+
+def grouped(parameters: Iterable[tuple[str, Tensor]], rates: LearningRates) -> Iterator[dict[str, Any]]:
+    """Named parameters that learn alike together, as `Optimizers` takes them."""
+    kinds: dict[ParamGroup, list[Tensor]] = {}
+    for name, parameter in parameters:
+        kinds.setdefault(rates.of(name, parameter), []).append(parameter)
+    for kind in sorted(kinds, key=lambda kind: ORDER.index(kind.name)):
+        yield {"params": kinds[kind], **kind._asdict()}
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Between two features: no embedding, no convolution, nothing that gives an output."""
+    if name.startswith("head.tower."):
+        hidden = name.split(".")[3] in ("fusion", "text")
+    else:
+        hidden = name.startswith(("backbone.", "text.bert.encoder."))
+    return hidden and parameter.ndim == 2
+
+
+# ----------------------------------------------------------------------------------------------------------- schedule
+# Learning rates over time, and when to end: what step it is, and what validation has said.
+
+WARMUP_FROM = 0.001  # official WARMUP_FACTOR
+FACTOR = 0.1  # by which the rates fall, officially and in ReduceLROnPlateau
+LOWEST = 1e-6  # auto-step takes no rate below it (official min_lr)
+COSINE_TO = 0.01  # of the highest rate
+THRESHOLD = 1e-4  # by which, relatively, AP must rise to count as better (torch's default)
+
+
+@dataclass
+class EarlyStopping:
+    """What validation has told so far: torch's ReduceLROnPlateau, and the official early stop.
+
+    Two rules that differ: the rates fall after more than `step_patience` validations in a row without an AP better by
+    `THRESHOLD`; training ends after `patience` in a row with an AP below the best. An AP of exactly 0 lowers no rate
+    (official trainer.py): nothing was learned yet.
+
+    Attributes:
+        best: the highest AP; at first 0.
+        drops: how often the rates have fallen.
+        worse: validations in a row below the best.
+    """
+
+    step_patience: int
+    patience: int
+    best: float = 0.0
+    best_step: int = 0
+    drops: int = 0
+    worse: int = 0
+    plateau: float = float("-inf")
+    flat: int = 0
+
+    def tell(self, ap: float, step: int) -> bool:
+        """Take in an AP; True where it is as good as the best or better."""
+        if ap:
+            self._follow(ap)
+        self.worse = self.worse + 1 if ap < self.best else 0
+        if self.worse:
+            return False
+        self.best, self.best_step = ap, step
+        return True
+
+    def _follow(self, ap: float) -> None:
+        if ap > self.plateau * (1 + THRESHOLD):
+            self.plateau, self.flat = ap, 0
+            return
+        self.flat += 1
+        if self.flat > self.step_patience:
+            self.drops, self.flat = self.drops + 1, 0
+
+    @property
+    def stops(self) -> bool:
+        return self.worse >= self.patience
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds that are left, as far as the last steps and the last validation tell.
+
+    Attributes:
+        epoch: to the end of this epoch, its validation included.
+        least: to the end of the training at the earliest: were each AP from now on below the best.
+        most: to the end of all epochs.
+    """
+
+    epoch: float
+    least: float
+    most: float
+
+
+def left(
+    watch: EarlyStopping | None, step: int, epoch_steps: int, epochs: int, step_time: float, epoch_time: float
+) -> Left:
+    """After `step` steps.
+
+    Args:
+        watch: None where nothing is validated.
+        epochs: of the training at most.
+        step_time, epoch_time: seconds of a step, and of what comes at the end of each epoch.
+    """
+    this = max(-(-step // epoch_steps), 1)
+    first = epochs if watch is None else min(epochs, this + watch.patience - watch.worse - 1)
+
+    def until(epoch: int) -> float:
+        return (epoch * epoch_steps - step) * step_time + (epoch - this + 1) * epoch_time
+
+    return Left(until(this), until(first), until(epochs))
+
+
+def rate(peak: float, recipe: TrainConfig, step: int, total: int, drops: int) -> float:
+    """The learning rate of step `step` (0-based) of `total`, for a group whose highest is `peak`."""
+    if recipe.schedule == "auto":
+        decayed = max(peak * FACTOR**drops, min(peak, LOWEST))
+    elif recipe.schedule == "cosine":
+        decayed = peak * _cosine((step - recipe.warmup) / max(total - recipe.warmup, 1))
+    else:
+        passed = sum(step >= round(share * total) for share in recipe.steps) if recipe.schedule == "steps" else 0
+        decayed = peak * FACTOR**passed
+    return decayed * _warm(step, recipe.warmup)
+
+
+def _cosine(done: float) -> float:
+    """Half a wave from 1 to `COSINE_TO`, of the share of the training that is done."""
+    return COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+
+
+def _warm(step: int, warmup: int) -> float:
+    """Linear from `WARMUP_FROM` to 1 (official WarmupMultiStepLR)."""
+    return 1.0 if step >= warmup else WARMUP_FROM + (1 - WARMUP_FROM) * step / warmup
+
+
+def set_rates(groups: Iterable[dict[str, Any]], recipe: TrainConfig, step: int, total: int, drops: int) -> None:
+    """Of an optimizer's groups, each with its highest rate as "peak"."""
+    for group in groups:
+        group["lr"] = rate(group["peak"], recipe, step, total, drops)

@@ -1,0 +1,326 @@
+"""The training loop.
+
+    for each step:  batches -> losses of all parts -> gradients, averaged over processes -> clip -> AdamW, Muon
+    each epoch:     validate -> keep the best -> lower the rates where AP stands still -> end where it falls
+
+Unusual here:
+- Losses are divided by the positives of the whole step, over all its batches and processes. So a batch that does not
+  fit into memory is cut into halves, again and again, and the gradients stay what they were.
+- Each step seeds its random numbers (dropout, stochastic depth) from the seed, its number and the process. A resumed
+  training goes on bit by bit, on a CPU, with no state of a generator kept.
+- A loss that is not a number ends the training; officially it is taken for 0.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glip_cli.errors import GlipError, OutOfMemoryError
+from glip_cli.inference.device import free_cached_memory, out_of_memory
+from glip_cli.model.glip import Glip
+from glip_cli.training.batches import Batch
+from glip_cli.training.checkpoint import TrainingFolder
+from glip_cli.training.config import TrainConfig
+from glip_cli.training.distributed import Distributed
+from glip_cli.training.loss import grounding_loss, normalisers
+from glip_cli.training.memory import checkpoint_activations, peak_memory
+from glip_cli.training.metrics_log import History, Row, read_rows
+from glip_cli.training.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
+from glip_cli.training.parts import BatchSource, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
+from glip_cli.training.tuning import Tuning
+
+LOG_EVERY = 10  # steps per row of metrics.jsonl
+NAMES = ("loss", "token", "box", "centerness")
+
+
+@dataclass
+class Trainer:
+    """One training.
+
+    Attributes:
+        model: as `modes.select` left it, with `tuning`.
+        epoch_steps: steps per epoch.
+        save: writes a folder that `Detector.load` takes, given facts for its card.
+        validate: name -> number, "AP" among them, of the model as it is, None where undefined; the same in all
+            processes.
+        told: is given each row of numbers.
+        notes: is given remarks for the person.
+        report: is given all rows at the end of an epoch, but not too often.
+        stop: once set, the training ends after the step in flight.
+        epoch_time: seconds that the end of an epoch takes; at first as the caller expects it.
+    """
+
+    model: Glip
+    tuning: Tuning
+    source: BatchSource
+    recipe: TrainConfig
+    folder: TrainingFolder
+    epoch_steps: int
+    save: Callable[[Path, Mapping[str, Any]], Any]
+    validate: Callable[[], Mapping[str, float | None]] | None = None
+    processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
+    told: Callable[[Row], None] = lambda row: None
+    notes: Callable[[str], None] = lambda note: None
+    report: Callable[[Sequence[Row]], None] = lambda rows: None
+    stop: threading.Event = field(default_factory=threading.Event)
+    epoch_time: float = 0.0
+
+    def __post_init__(self) -> None:
+        recipe, device = self.recipe, self.processes.device
+        self.model.to(device).to(memory_format=torch.channels_last)
+        if recipe.checkpointing:
+            checkpoint_activations(self.model)
+        self.trained = {name: self.model.get_parameter(name) for name in self.tuning.names}
+        self.processes.share(self.trained.values())
+        self.optimizer = Optimizers(self.tuning.groups)
+        self.average = ExponentialMovingAverage(self.trained, recipe.ema) if recipe.ema else None
+        self.watch = EarlyStopping(recipe.step_patience, recipe.patience)
+        self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
+        self._window: dict[str, float] = {}
+        self._unread: Counter[str] = Counter()
+        self._step_time = 0.0
+        self._restore(self.folder.load())
+
+    def run(self) -> TrainResult:
+        """Train to the end, or until asked to stop. Raises GlipError."""
+        self.history = self._history()
+        self._began = time.monotonic()
+        self.tuning.train(self.model)
+        batches = self.source.batches(self.step * self.recipe.accumulation)
+        while not self.done and not self._learn([next(batches) for _ in range(self.recipe.accumulation)]):
+            if self.step % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
+                self._report()
+            if self.step % self.epoch_steps == 0:
+                self._end_epoch()
+            if self.step % self.recipe.save_every == 0 or self.step % self.epoch_steps == 0:
+                self._checkpoint()
+        if not self.done:
+            self._checkpoint()
+        unread = self._all_unread()
+        if unread and self.done:
+            self._write({"unread": unread})
+        if self.history:
+            with self.folder.writing():
+                self.history.close()
+        watch = self.watch
+        return TrainResult(
+            self.step,
+            self.step / self.epoch_steps,
+            self.done,
+            watch.stops,
+            watch.best,
+            watch.best_step,
+            self.parts,
+            unread,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.total or self.watch.stops
+
+    @property
+    def left(self) -> Left:
+        watch = self.watch if self.validate else None
+        return left(watch, self.step, self.epoch_steps, self.recipe.epochs, self._step_time, self.epoch_time)
+
+    def best_scores(self) -> Mapping[str, float | None]:
+        """What validation said of the best state so far; nothing where there is none."""
+        rows = read_rows(self.folder.metrics)
+        return next((row for row in reversed(rows) if row.get("best")), {})
+
+    def _learn(self, batches: Sequence[Batch]) -> bool:
+        """One step; True where somebody asked to stop instead."""
+        weights = self._weights(batches)
+        self._set_rates()
+        while True:
+            losses = self._gradients(batches, weights)
+            wrong = losses is not None and not math.isfinite(losses["loss"])
+            short, wrong, stop = self.processes.any(losses is None, wrong, self.stop.is_set())
+            if stop:
+                return True
+            if wrong:
+                self._give_up(batches, "loss")
+            if losses is not None and not short:
+                break
+            self._cut(batches)
+        self.processes.average_gradients(self.trained.values())
+        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.recipe.clip)
+        if not norm.isfinite():
+            self._give_up(batches, "gradient")
+        self.optimizer.step()
+        if self.average:
+            self.average.update()
+        self._count_unread(batches)
+        self.step += 1
+        add_to(self._window, {**losses, "gradient": float(norm), "steps": 1})
+        return False
+
+    def _count_unread(self, batches: Sequence[Batch]) -> None:
+        """What could not be read for a step that is done; each reason is said once."""
+        for reason in (reason for batch in batches for reason in batch.unread):
+            if not self._unread[reason]:
+                self.notes(f"{reason}; other images take its place")
+            self._unread[reason] += 1
+
+    def _all_unread(self) -> dict[str, int]:
+        """Of all processes."""
+        return dict(sorted(sum(self.processes.gather(self._unread), Counter()).items()))
+
+    def _weights(self, batches: Sequence[Batch]) -> Tensor:
+        """What the losses of this step are divided by: see `loss.grounding_loss`."""
+        own = torch.stack([normalisers(one.targets, one.matches) for one in batches]).sum(0)
+        return self.processes.mean(own.to(self.processes.device))
+
+    def _gradients(self, batches: Sequence[Batch], weights: Tensor) -> dict[str, float] | None:
+        """Add up the gradients of all parts; the losses, or None where memory did not suffice."""
+        seed_all(self.recipe.seed, self.step, self.processes.rank)
+        self.optimizer.zero_grad()
+        sums: dict[str, float] = {}
+        try:
+            with out_of_memory(self.processes.device):
+                for batch in batches:
+                    for part in cut(batch, self.parts):
+                        add_to(sums, self._backward(part, weights))
+        except OutOfMemoryError:
+            return None
+        return sums
+
+    def _backward(self, batch: Batch, weights: Tensor) -> dict[str, float]:
+        device = self.processes.device
+        batch = placed(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            raw = self.model(batch.pixels, batch.ids, batch.mask)
+        losses = grounding_loss(raw, batch.mask, batch.targets, batch.matches, weights)
+        losses.total.backward()
+        values = torch.stack((losses.total, losses.token, losses.box, losses.centerness)).detach().tolist()
+        return dict(zip(NAMES, values, strict=True))
+
+    def _cut(self, batches: Sequence[Batch]) -> None:
+        """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
+        largest = max(len(batch) for batch in batches)
+        self.optimizer.zero_grad()
+        free_cached_memory(self.processes.device)
+        if self.parts >= largest:
+            raise OutOfMemoryError(
+                f"out of memory on {self.processes.device} with one image at a time: use --checkpointing, another "
+                "--mode, or a smaller model"
+            )
+        self.parts *= 2
+        self.notes(
+            f"out of memory: batches of {-(-largest // self.parts)} from step {self.step + 1} on, accumulated over "
+            f"{self.parts * self.recipe.accumulation}"
+        )
+
+    def _give_up(self, batches: Sequence[Batch], what: str) -> None:
+        """Save what led to it, and raise."""
+        self.optimizer.zero_grad()
+        ranked = "" if self.processes.world == 1 else f"-{self.processes.rank}"
+        path = self.folder.bad_batch.with_stem(self.folder.bad_batch.stem + ranked)
+        with self.folder.writing():
+            torch.save(
+                {"step": self.step, "batches": [plain(batch) for batch in batches], "weights": self.trained}, path
+            )
+        raise GlipError(
+            f"the {what} of step {self.step + 1} is not a number: its batch and the weights are in {path}; look at "
+            "them, or start over with a lower --lr or --clip, or a --warmup"
+        )
+
+    def _set_rates(self) -> None:
+        set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
+
+    def _report(self) -> None:
+        """A row of the means since the last one, over all processes."""
+        steps = self._window.pop("steps", 0)
+        if not steps:
+            return
+        names = (*NAMES, "gradient")
+        sums = self.processes.gather([self._window[name] for name in names])
+        means = [sum(one) / len(one) / steps for one in zip(*sums, strict=True)]
+        self._window.clear()
+        self._step_time, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
+        rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
+        memory = peak_memory(self.processes.device)
+        self._add({"lr": rate, **dict(zip(names, means, strict=True)), "seconds": self._step_time, **memory})
+
+    def _add(self, row: Row) -> None:
+        row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {
+            name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()
+        }
+        self.told(row)
+        self._write(row)
+
+    def _write(self, row: Row) -> None:
+        if self.history:
+            with self.folder.writing():
+                self.history.add({"step": self.step, "epoch": self.step / self.epoch_steps, **row})
+
+    def _end_epoch(self) -> None:
+        """Validate and keep, with the averaged weights where there are such."""
+        began = time.monotonic()
+        with self.average.applied() if self.average else nullcontext():
+            scores = dict(self.validate()) if self.validate else {}
+            ap = scores.get("AP")
+            best = ap is None or self.watch.tell(ap, self.step)
+            if scores:
+                self._add({**scores, "best": best})
+            if self.processes.first:
+                facts = {"step": self.step, "epoch": self.step / self.epoch_steps, **scores}
+                for folder in (self.folder.last, *([self.folder.best] if best else [])):
+                    self.save(folder, facts)
+        if self.history:
+            with self.folder.writing():
+                drawn = self.history.draw()
+            if drawn:
+                self.report(self.history.rows)
+        self.tuning.train(self.model)
+        self._began = time.monotonic()
+        self.epoch_time = self._began - began
+
+    def _checkpoint(self) -> None:
+        unread = self._all_unread()
+        if self.processes.first:
+            self.folder.save(
+                {
+                    "step": self.step,
+                    "parts": self.parts,
+                    "epochs": self.recipe.epochs,
+                    "watch": self.watch.to_dict(),
+                    "weights": self.trained,
+                    "optimizer": self.optimizer.state_dict(),
+                    "average": self.average.shadow if self.average else {},
+                    "window": dict(self._window),
+                    "unread": unread,
+                }
+            )
+        self.processes.wait()
+
+    def _restore(self, state: Mapping[str, Any] | None) -> None:
+        if state is None:
+            return
+        self.step, self.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])
+        if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
+            self.watch.worse = 0
+        self._window = dict(state["window"])
+        self._unread = Counter(state.get("unread", {}) if self.processes.first else {})
+        copy_into(self.trained, state["weights"])
+        if self.average:
+            copy_into(self.average.shadow, state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _history(self) -> History | None:
+        """Of the first process only."""
+        if not self.processes.first:
+            return None
+        with self.folder.writing():
+            return History(self.folder.metrics, self.folder.curves, self.step)

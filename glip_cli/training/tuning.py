@@ -1,0 +1,211 @@
+"""Tuning modes: which parameters train, and at what rates.
+
+full    everything, but for the first stages of the backbone (`freeze_backbone_at`)
+head    linear probing: the layers behind the last features (`weights.adapters.head_names`)
+prompt  rows added to BERT's output, one per token, zero at first; nothing else
+lora    low-rank factors beside the linear layers of BERT, Swin and the fusion (`lora`)
+
+Sources: microsoft/GLIP tools/finetune.py, modeling/detector/generalized_vl_rcnn.py, solver/build.py. Unusual here: in
+mode head the frozen part is in evaluation mode, so what it gives is the same at every step; officially its dropout
+stays on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glip_cli.checkpoints import safetensors_io
+from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names
+from glip_cli.checkpoints.empty_init import OFFSET
+from glip_cli.checkpoints.finetuned import MODEL, MODES, TENSORS, RunConfig, write_run_config
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.model.config import NanoConfig
+from glip_cli.model.glip import Glip
+from glip_cli.training.optim import LearningRates, grouped
+
+STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `select` chose.
+
+    Attributes:
+        mode: one of `MODES`.
+        names: of the parameters that train, in the model's order.
+        groups: for `Optimizers`, each with "params", "lr", "weight_decay", "name" and "muon".
+    """
+
+    mode: str
+    names: tuple[str, ...]
+    groups: tuple[dict[str, Any], ...]
+
+    def train(self, model: nn.Module) -> None:
+        """Training mode, but for modules of which nothing trains: their dropout and stochastic depth are off."""
+        model.train()
+        for module in model.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
+def select(
+    model: Glip,
+    mode: str,
+    rates: LearningRates | None = None,
+    *,
+    freeze_backbone_at: int = 2,
+    lora_rank: int | None = None,
+    lora_alpha: float | None = None,
+) -> Tuning:
+    """Make a model ready for a mode, in place: its `requires_grad`, and what the mode adds to it.
+
+    Args:
+        model: as loaded; its answers stay what they are.
+        mode: one of `MODES`.
+        rates: the official ones if not given.
+        freeze_backbone_at: for mode full; -1 freezes nothing, 0 the patches, 2 the first stage too, 5 all four.
+        lora_rank, lora_alpha: sizes of the factors; `lora.Rank` if not given.
+
+    Raises UsageError for what cannot be meant, and for mode lora without peft.
+    """
+    check_mode(model, mode)
+    if mode == "prompt":
+        add_places(model)
+    elif mode == "lora":
+        _inject(model, lora_rank, lora_alpha)
+    wanted = _wanted(model, mode, freeze_backbone_at)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in wanted)
+    names = tuple(name for name, _ in model.named_parameters() if name in wanted)
+    return Tuning(
+        mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or LearningRates()))
+    )
+
+
+def check_mode(model: Glip, mode: str) -> None:
+    """Raises UsageError for a mode that there is not, or not for this network."""
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode}: there are {', '.join(MODES)}")
+    if mode == "lora" and isinstance(model.config, NanoConfig):
+        raise UsageError("--mode lora is for transformers, and glip-nano is none: take --mode head or full")
+
+
+def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
+    names = [name for name, _ in model.named_parameters()]
+    if mode == "full":
+        return set(names) - set(frozen(model, freeze_backbone_at))
+    if mode == "head":
+        return set(head_names(model))
+    if mode == "prompt":
+        return {OFFSET}
+    return {name for name in names if ".lora_" in name}
+
+
+def frozen(model: Glip, at: int) -> Iterator[str]:
+    """Names of the parameters that the official FREEZE_CONV_BODY_AT keeps (backbone/swint.py, `_freeze_stages`).
+
+    There a stage ends with the patch merging that begins the next one here. Raises UsageError.
+    """
+    if not -1 <= at <= STAGES:
+        raise UsageError(f"--freeze-backbone-at {at}: -1 trains all of the backbone, 2 all but its first stage, "
+                         f"{STAGES} none of its stages")  # fmt: skip
+    begins = ["backbone.patch_embed.", "backbone.stem."] if at >= 0 else []
+    for stage in range(at - 1):
+        begins += [f"backbone.layers.{stage}.", f"backbone.layers.{stage + 1}.downsample."]
+    return (name for name, _ in model.named_parameters() if name.startswith(tuple(begins)))
+
+
+def add_places(model: Glip) -> None:
+    """Rows for all tokens that a text may have, zero, or what an earlier tuning made of them."""
+    text, old = model.config.text, model.text.offset
+    like = next(model.text.parameters())
+    rows = torch.zeros(text.window, text.hidden, dtype=like.dtype, device=like.device)
+    if old is not None:
+        rows[: len(old)] = old.detach()
+    model.text.offset = nn.Parameter(rows)
+
+
+def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
+    if rank is not None and rank < 1:
+        raise UsageError(f"--lora-rank {rank}: give a number of at least 1")
+    try:
+        from glip_cli.training.lora import Rank, inject
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "peft":
+            raise
+        raise UsageError("--mode lora needs peft: pip install 'glip-cli[finetune]'") from None
+    sizes = Rank() if rank is None else Rank(rank, 2 * rank)
+    inject(model, sizes if alpha is None else Rank(sizes.rank, alpha))
+
+
+# ----------------------------------------------------------------------------------------------------------- adapters
+# What a tuned model leaves: the whole network, or the little that was added to a published one.
+
+FORMAT = "glip-adapter/1"
+
+
+def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
+    """Write what `Detector.load` takes, as `weights.tuned` and `weights.adapters` describe it; return the folder.
+
+    Mode full leaves the whole network (`--model DIR`), the others what they added (`--adapter DIR`, or `--model DIR`
+    where the network that it was added to is still found). Each file is whole or not there; the card comes last.
+
+    Args:
+        folder: made where it is missing.
+        model: as `modes.select` made it and training left it.
+        card: of the same mode.
+
+    Raises OutputError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = tuned_tensors(model, card.mode)
+        if card.mode == "full":
+            told = {"architecture": card.architecture, "name": card.name, "base": card.base}
+            told["labels"] = json.dumps(card.labels)
+            safetensors_io.write(folder / MODEL, tensors, told)
+        else:
+            safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})
+        if card.mode == "lora":
+            _write_peft_config(folder, model)
+        write_run_config(folder, card)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another --out-dir") from error
+    return folder
+
+
+def tuned_tensors(model: Glip, mode: str) -> Mapping[str, Tensor]:
+    """What a mode's file holds: name -> tensor."""
+    if mode == "full":
+        return model.state_dict()
+    if mode == "head":
+        return {name: model.get_parameter(name) for name in head_names(model)}
+    if mode == "prompt":
+        return {OFFSET: used_rows(model.get_parameter(OFFSET))}
+    from glip_cli.training.lora import factors
+
+    return {PEFT_PREFIX + name: tensor for name, tensor in factors(model).items()}
+
+
+def used_rows(offset: Tensor) -> Tensor:
+    """Rows of tokens that no prompt had got no gradient and are zero still: without those at the end."""
+    used = offset.detach().any(dim=1).nonzero()
+    return offset.detach()[: int(used.max()) + 1 if len(used) else 1].clone()
+
+
+def _write_peft_config(folder: Path, model: Glip) -> None:
+    from glip_cli.training.lora import written_config
+
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+        written_config(model).save_pretrained(temporary)
+        os.replace(Path(temporary, PEFT_CONFIG), folder / PEFT_CONFIG)

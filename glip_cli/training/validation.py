@@ -1,0 +1,165 @@
+"""What was gained and what was forgotten: AP on the new data and on a check set, before and after.
+
+It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glip_cli.data.frames import frames_of_files
+from glip_cli.detector import Detector
+from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task
+from glip_cli.evaluation.coco import BoxScores, coco_scores
+from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.results import Predictions
+from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.files import atomic_write, save_json
+from glip_cli.outputs.images import AnnotatedImages
+from glip_cli.runs.items import Item
+from glip_cli.runs.runner import LocalEngine, Runner
+from glip_cli.training.dataset import TrainSet
+from glip_cli.training.distributed import Distributed
+from glip_cli.utils.text_format import counted, percent
+
+Scores = dict[str, float | None]
+"""Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
+Numbers = Mapping[str, float | None]
+KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+NEW, KEPT = "new data", "keep-check"
+
+
+@dataclass(frozen=True)
+class ValidationCheck:
+    """A data set to measure on.
+
+    Attributes:
+        task: what is asked of which images.
+        drawn: its images are drawn scenes; pairs that training never saw are then told apart.
+    """
+
+    task: BoxTask
+    drawn: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}, {len(self.task.truth.images)} images"
+
+    def notes(self, sets: Iterable[TrainSet]) -> Iterator[str]:
+        """What is odd about its annotations and images; the latter may be those of the training sets.
+
+        Raises:
+            UnavailableError: the disk of an image does not answer.
+        """
+        truth, images = self.task.truth, self.task.images
+        trained = {os.path.abspath(item.image) for one in sets for item in one.items}
+        both = sum(os.path.abspath(image) in trained for image in images.values())
+        yield from truth.notes
+        yield from frames_of_files(truth.images, truth.annotations, images).issues.notes
+        if both:
+            yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model found in the images of a check, scored."""
+
+    check: ValidationCheck
+    scores: BoxScores
+    predictions: Predictions
+
+    @property
+    def numbers(self) -> Scores:
+        """COCO's numbers."""
+        shown = {key: self.scores.summary[key] for key in KEYS}
+        shown |= composition(self.scores) if self.check.drawn else {}
+        return {name: value if value >= 0 else None for name, value in shown.items()}
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """How to measure: images at once, threads that read, and who to tell of images that cannot be read."""
+
+    batch_size: int = 1
+    workers: int | None = None
+    notes: Callable[[str], None] = lambda note: None
+
+    def __call__(self, check: ValidationCheck, detector: Detector, processes: Distributed) -> Evaluation:
+        """The same in all processes; each detects in its share of the images."""
+        options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
+        runner = Runner(detector, detector.compile_prompt(check.task.question.prompt, options), options, self.workers)
+        engine = LocalEngine(runner, AnnotatedImages(Path()))
+        asked = check.task.sources
+        records = list(engine(map(Item, asked[processes.rank :: processes.world])))
+        for record in records:
+            if "error" in record:
+                self.notes(f"{check.task.name}: {record['error']}")
+        shares = processes.gather(records)
+        ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
+        predictions = check.task.predictions(ordered)
+        return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions)
+
+
+def new_check(
+    annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False
+) -> ValidationCheck:
+    """A data set of any kind, read as `glip eval` reads it. Raises UsageError."""
+    truth = read_ground_truth(annotations, images=images)
+    folder = images or truth.folder
+    return ValidationCheck(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+
+
+def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:
+    """What `glip eval scenes` measures on; the scenes go to `folder`."""
+    file = folder / "instances.json"
+    if not file.exists():  # which comes last
+        draw_scenes(folder, count)
+    return ValidationCheck(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
+
+
+@dataclass(frozen=True)
+class ValidationRow:
+    """One number on one data set.
+
+    Attributes:
+        check: `NEW` or `KEPT`.
+        before, after: in [0, 1]; None where the metric is undefined.
+    """
+
+    check: str
+    name: str
+    metric: str
+    before: float | None
+    after: float | None
+
+
+def compare(
+    names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]
+) -> list[ValidationRow]:
+    """Rows of all numbers that were measured before and after; `names` tells what each check is."""
+    return [
+        ValidationRow(check, name, metric, before[check][metric], value)
+        for check, name in names.items()
+        for metric, value in after.get(check, {}).items()
+        if check in before and metric in before[check]
+    ]
+
+
+def write_table(folder: Path, rows: Sequence[ValidationRow]) -> tuple[Path, Path]:
+    """before_after.json for programs, before_after.md for people. Raises OSError."""
+    save_json(folder / "before_after.json", [vars(row) for row in rows], indent=2)
+    lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
+    lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
+    with atomic_write(folder / "before_after.md") as stream:
+        stream.write("\n".join([*lines, ""]).encode())
+    return folder / "before_after.json", folder / "before_after.md"
+
+
+def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:
+    """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
+    change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
+    return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change

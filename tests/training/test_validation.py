@@ -1,0 +1,50 @@
+"""What is said of a data set before it is measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from glip_cli.training.data_args import Data
+from glip_cli.training.dataset import read_train_set
+from glip_cli.training.validation import new_check
+from tests.data.test_voc import thing, xml
+from tests.data.test_voc import written as voc
+from tests.training.examples import coco, written
+
+
+def test_odd_annotations_images_of_other_sizes_and_those_that_are_trained_on(tmp_path: Path) -> None:
+    rows = coco()
+    (first, *_) = rows["images"]
+    rows["annotations"].append({**rows["annotations"][0], "id": 99, "image_id": 77})
+    file = written(tmp_path / "data", rows)
+    Image.new("RGB", (2 * first["width"], 2 * first["height"])).save(file.parent / first["file_name"])
+    check = new_check(file, None)
+    annotations, sizes = check.notes([])
+    assert annotations == "1 boxes of an image that is not listed; first train.json: annotations[3]: image 77 (dropped)"
+    assert sizes.startswith("1 images of another size than stated; their boxes are scaled or turned to match; ")
+    assert f"first {first['file_name']}: " in sizes
+    count = len(check.task.images)
+    assert list(check.notes([read_train_set(file)[0]]))[2:] == [
+        f"{count} of its {count} images are trained on too; AP on them says little of others"
+    ]
+
+
+def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:
+    names = "ab"
+    for name in names:
+        voc(tmp_path, {f"Annotations/{name}.xml": xml(f"{name}.png", thing()), f"JPEGImages/{name}.png": b""})
+
+    def notes() -> list[str]:
+        data = Data(train=(tmp_path,), val=tmp_path)
+        check = data.validation()
+        assert check
+        return list(check.notes([read_train_set(tmp_path)[0]]))
+
+    assert notes() == ["2 of its 2 images are trained on too; AP on them says little of others"]
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    for split, name in zip(("train", "val"), names, strict=True):
+        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(name)
+    (note,) = notes()
+    assert note.startswith("1 annotation files of other splits, as ImageSets/Main says; first ")
