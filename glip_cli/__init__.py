@@ -6,11 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glip_cli.annotation.run import annotate as annotate
     from glip_cli.detector import Detector as Detector
     from glip_cli.evaluation.run import evaluate as evaluate
+    from glip_cli.onnx_export.export import export as export
     from glip_cli.options import DetectOptions as DetectOptions
     from glip_cli.prompts.prompt import caption_prompt as caption_prompt
     from glip_cli.prompts.prompt import label_prompt as label_prompt
+    from glip_cli.training.run import finetune as finetune
     from glip_cli.types import Detection as Detection
     from glip_cli.types import Detections as Detections
     from glip_cli.types import Prompt as Prompt
@@ -23,7 +26,10 @@ PUBLIC = {
     "Detections": "types",
     "DetectOptions": "options",
     "Prompt": "types",
+    "annotate": "annotation.run",
     "evaluate": "evaluation.run",
+    "finetune": "training.run",
+    "export": "onnx_export.export",
     "caption_prompt": "prompts.prompt",
     "label_prompt": "prompts.prompt",
 }

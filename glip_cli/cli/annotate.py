@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +14,7 @@ from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import end_run, stopping
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import note_dtype
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.utils.text_format import counted
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from glip_cli.runs.shards import Shard
 
 EPILOG = "Example: glip annotate --captions captions.jsonl --images photos -m glip-t -o run"
-FORMATS = ("grounding", "labelstudio", "coco", "yolo", "voc", "csv")
 PANEL = "Captions"
 
 Captions = Annotated[
@@ -71,67 +68,41 @@ def annotate(
             "--captions PATH is missing; for the same labels in every image: "
             "glip batch photos/ --texts 'cat . dog .' --format labelstudio"
         )
-    from glip_cli.data.captions import read_captions, survey
+    from glip_cli.annotation.run import FORMATS, annotate
+    from glip_cli.checkpoints.tagger import load_tagger
+    from glip_cli.data.captions import survey
+    from glip_cli.detector import Detector
     from glip_cli.outputs.earlier import check_earlier
-    from glip_cli.runs.run_dir import RunFolder
     from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
-    options = DetectOptions(threshold=threshold, **suppression, **resizing)
+    options = {"threshold": threshold, **suppression, **resizing}
+    DetectOptions(**options)  # what cannot be meant is refused before the model is loaded
     check_earlier(out_dir, formats, (), going.overwrite)
-    found = survey(captions, images)  # refuses what cannot be read before the model is loaded
+    found = survey(captions, images)
     say_survey(found, console)
-
-    from glip_cli.annotation.engine import GroundingEngine
-    from glip_cli.detector import Detector
-    from glip_cli.runs.items import Item
-
     bar = DownloadBar(console)
-    tagger = None
-    if found.unmarked:
-        from glip_cli.checkpoints.tagger import load_tagger
-
-        tagger = load_tagger(offline=offline, report=bar)
+    tagger = load_tagger(offline=offline, report=bar) if found.unmarked else None
     note_dtype(loading, console)
     detector = Detector.load(**vars(loading), offline=offline, report=bar)
-    chosen = asdict(options)
-    del chosen["batch_size"]
-    settings = {
-        "command": "annotate",
-        "model": detector.name,
-        "captions": found.digest,
-        **chosen,
-        "dtype": loading.dtype,
-    }
-    engine = GroundingEngine(detector, options, tagger, going.workers, threading.Event())
-    with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        follower = BatchBar(console, lambda: shard.part_of(found.captions), "caption")
-        with follower, stopping(engine.stop):
-            items = map(Item, read_captions(captions, images, offline=offline))
-            progress = folder.run(items, engine, follower.started, follower.add)
-        console.warn(*engine.notes)
-        if progress.complete and progress.speaks:
-            write(out_dir, folder.results, formats, console)
-    finish(progress, follower, out_dir, Console(manner.quiet or not progress.speaks), shard)
+    follower, stop = BatchBar(console, lambda: shard.part_of(found.captions), "caption"), threading.Event()
+    with stopping(stop):
+        result = annotate(
+            detector, captions, images, out=out_dir, formats=formats, offline=offline, overwrite=going.overwrite,
+            retry_failed=going.retry_failed, workers=going.workers, tagger=tagger, found=found, dtype=loading.dtype,
+            shard=shard, follow=lambda: follower, stop=stop, **options,
+        )  # fmt: skip
+    console.warn(*result.notes)
+    if result.counts:
+        say_counts(result.counts, console)
+    finish(result.progress, follower, out_dir, Console(manner.quiet or not result.progress.speaks), shard)
 
 
 def say_survey(found: Survey, console: Console) -> None:
     bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
     console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
-
-
-def write(out_dir: Path, journal: Path, formats: Sequence[str], console: Console) -> None:
-    """Make the files, and say what is in them."""
-    from glip_cli.annotation.grounding import count_captions, write_formats
-
-    try:
-        write_formats(out_dir, journal, formats)
-    except OSError as error:
-        why = error.strerror or error
-        raise OutputError(f"cannot write to {out_dir}: {why}; make room, and run it again") from None
-    say_counts(count_captions(journal), console)
 
 
 def say_counts(total: CaptionCounts, console: Console) -> None:

@@ -10,7 +10,6 @@ import typer
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json
-from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from glip_cli.onnx_export.export import Exported
@@ -50,20 +49,13 @@ def export(
     labels = parse_texts(texts) if texts else None
     console = Console(manner.quiet)
     console.warn(*(ambiguity_notes(texts, labels) if texts and labels else ()))
-    if out is not None and out.suffix != ".onnx":
-        raise UsageError(f"--out {out}: name a file that ends in .onnx")
 
-    from glip_cli.onnx_export.extra import needed
-
-    for package in ("onnx_ir", "onnxscript", "onnxruntime"):
-        needed(package)
-
-    from glip_cli.checkpoints.parts import load_detector_parts
     from glip_cli.onnx_export.export import export as write
 
-    parts = load_detector_parts(**vars(source), offline=manner.offline, report=DownloadBar(console))
-    place = out or Path(f"{parts.name.split('@')[0]}.onnx")
-    done = write(parts, place, labels, opset, console.info)
+    done = write(
+        **vars(source), out=out, labels=labels, opset=opset, offline=manner.offline,
+        report=DownloadBar(console), say=console.info,
+    )  # fmt: skip
     if json:
         print_json(as_dict(done))
     else:

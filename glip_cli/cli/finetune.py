@@ -6,7 +6,6 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,10 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_table
 from glip_cli.cli.exit import interruptible, stopping
-from glip_cli.errors import UsageError
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import counted, one_line, percent
 
 if TYPE_CHECKING:
-    import torch
-
     from glip_cli.data.issues import Findings
     from glip_cli.training.optim import Left
     from glip_cli.training.run import Result
@@ -51,52 +47,28 @@ def finetune(
     manner: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
-    from glip_cli.inference.device import dtype_notes
-    from glip_cli.training.checkpoint import TrainingFolder
     from glip_cli.training.distributed import Distributed
-    from glip_cli.training.run import Callbacks, FinetuneJob
-    from glip_cli.training.settings import Settings, going_on
+    from glip_cli.training.run import Callbacks, prepare
 
-    given = own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning
-    if resume and not overwrite:
-        given = going_on(TrainingFolder(out_dir), given)
-    settings = Settings.of(given)  # refuses what cannot be meant before anything is loaded
-    if overwrite and settings.begins_in(out_dir):
-        raise UsageError(
-            f"--overwrite would remove the model in {out_dir} that training begins with: choose another --out-dir"
-        )
     processes = Distributed.join(device)
     console = Console(manner.quiet or not processes.first)
-    start = settings.load(offline=manner.offline, report=DownloadBar(console))
-    recipe = replace(settings.recipe(start.architecture), bf16=has_bf16(processes.device, given.get("bf16")))
-    if recipe.bf16:
-        console.warn(*dtype_notes("--bf16", processes.device))
-    job = FinetuneJob(
-        start=start,
-        settings=settings,
-        recipe=recipe,
-        out=out_dir,
+    job = prepare(
+        out_dir,
+        own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning,
         processes=processes,
-        told=Callbacks(
-            note=console.info, findings=lambda found: show_findings(found, console), row=ProgressPrinter(console).row
-        ),
+        callbacks=Callbacks(console.info, lambda found: show_findings(found, console), ProgressPrinter(console).row),
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,
+        offline=manner.offline,
+        report=DownloadBar(console),
         stopping=stopping,
     )
     with interruptible():
         result = job.run()
     if processes.first:
         again = command_to_go_on(out_dir, processes.world, own.given(device=device, workers=workers))
-        finish(result, out_dir, recipe.mode, again, console)
-
-
-def has_bf16(device: torch.device, asked: bool | None) -> bool:
-    """Officially training is in half precision; a CPU and older GPUs are slow at it, so there it must be asked for."""
-    import torch
-
-    return asked if asked is not None else device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+        finish(result, out_dir, job.recipe.mode, again, console)
 
 
 def default_workers() -> int:

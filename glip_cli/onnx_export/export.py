@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from glip_cli.checkpoints import cache
-from glip_cli.checkpoints.parts import DetectorParts
+from glip_cli.checkpoints.fetch import ProgressCallback
+from glip_cli.checkpoints.parts import DetectorParts, load_detector_parts
 from glip_cli.detector import Detector
-from glip_cli.errors import OutputError, PromptError, UsageError
+from glip_cli.errors import OptionError, OutputError, PromptError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.onnx_export.card import Card, Fixed, to_metadata, tokenizer_of
 from glip_cli.onnx_export.check import Checked, check
@@ -40,6 +41,39 @@ class Exported:
 
 
 def export(
+    model: str | None = None,
+    out: str | Path | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    opset: int = OPSET,
+    weights: str | Path | None = None,
+    adapter: str | Path | None = None,
+    bert: str | Path | None = None,
+    offline: bool = False,
+    report: ProgressCallback | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Exported:
+    """Write a model as ONNX, checked against torch in onnxruntime, as `glip export` does.
+
+    Args:
+        model, weights, adapter, bert, offline, report: as for `Detector.load`.
+        out: the file, which ends in .onnx; MODEL.onnx by default.
+        labels: of a prompt that becomes part of the file; None for a file that takes any.
+        opset: version of ONNX's operators.
+        say: called with what is going on.
+
+    Raises OptionError, UsageError, PromptError, WeightsError, OutputError; GlipError where file and torch disagree.
+    """
+    if out is not None and Path(out).suffix != ".onnx":
+        raise OptionError("out", out, "name a file that ends in .onnx")
+    for package in PACKAGES:
+        needed(package)
+    parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
+    place = Path(out or f"{parts.name.split('@')[0]}.onnx")
+    return export_parts(parts, place, None if labels is None else tuple(labels), opset, say)
+
+
+def export_parts(
     parts: DetectorParts,
     out: Path,
     labels: tuple[str, ...] | None = None,
@@ -53,7 +87,7 @@ def export(
         out: the file; it appears whole, or not at all.
         labels: of a prompt that becomes part of the file; None for a file that takes any.
         opset: version of ONNX's operators.
-        say: told what is going on.
+        say: called with what is going on.
 
     Raises UsageError, PromptError, OutputError; GlipError where the file and torch disagree.
     """

@@ -8,15 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
+from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.data.issues import Findings
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
+from glip_cli.inference.device import dtype_notes
 from glip_cli.outputs.files import save_json
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
@@ -33,7 +37,7 @@ from glip_cli.training.optim import LearningRates, Left
 from glip_cli.training.parts import TrainResult
 from glip_cli.training.report import TrainingReport
 from glip_cli.training.sampler import DrawnScenes
-from glip_cli.training.settings import Digest, Settings, changes, digest_of_data
+from glip_cli.training.settings import Digest, Settings, changes, digest_of_data, going_on
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
@@ -44,11 +48,13 @@ from glip_cli.utils.text_format import counted
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Who is told of what."""
+    """Called with remarks; with what was wrong with a data set; and with a row of numbers, the steps in all and the
+    time that is left.
+    """
 
-    note: Callable[[str], None]
-    findings: Callable[[Findings], None]
-    row: Callable[[Row, int, Left], None]  # numbers, the steps in all, and the time that is left
+    note: Callable[[str], None] = lambda text: None
+    findings: Callable[[Findings], None] = lambda found: None
+    row: Callable[[Row, int, Left], None] = lambda row, steps, left: None
 
 
 @dataclass(frozen=True)
@@ -318,3 +324,74 @@ class Feed:
 
     def batches(self, first: int) -> Iterator[Batch]:
         return feed(self.stream.starting(first), self.workers)
+
+
+def finetune(
+    train: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path = "tuned",
+    device: str = "auto",
+    callbacks: Callbacks = Callbacks(),
+    resume: bool = False,
+    overwrite: bool = False,
+    offline: bool = False,
+    workers: int = 0,
+    **given: Any,
+) -> Result:
+    """Tune a model as `glip finetune` does; `Detector.load(out)` loads the best state.
+
+    Args:
+        train: COCO or grounding json, a folder of YOLO or Pascal VOC, or "scenes:N"; or several of these.
+        out: the folder of the training.
+        workers: processes that load batches.
+        resume: go on with the training in `out`, to the same weights; overwrite: start over.
+        given: the other flags by their names: model, weights, init, bert; images, val, shots ... (`Data`); mode, lr,
+            epochs, batch_size ... (`TrainConfig`).
+
+    Raises DataError, OptionError, UsageError, WeightsError, DeviceError.
+    """
+    listed = {name: _listed(given[name]) for name in ("images", "share") if name in given}
+    asked = {name: value for name, value in given.items() if value is not None} | listed | {"train": _listed(train)}
+    job = prepare(
+        Path(out), asked, processes=Distributed.join(device), callbacks=callbacks, workers=workers, resume=resume,
+        overwrite=overwrite, offline=offline,
+    )  # fmt: skip
+    return job.run()
+
+
+def prepare(
+    out: Path,
+    given: dict[str, Any],
+    *,
+    processes: Distributed,
+    callbacks: Callbacks,
+    workers: int,
+    resume: bool,
+    overwrite: bool,
+    offline: bool,
+    report: ProgressCallback | None = None,
+    stopping: Callable[[threading.Event], AbstractContextManager[None]] = lambda stop: nullcontext(),
+) -> FinetuneJob:
+    """A training that is ready to run; what cannot be meant is refused before anything is loaded."""
+    if resume and not overwrite:
+        given = going_on(TrainingFolder(out), given)
+    settings = Settings.of(given)
+    if overwrite and settings.begins_in(out):
+        raise UsageError(
+            f"--overwrite would remove the model in {out} that training begins with: choose another --out-dir"
+        )
+    start = settings.load(offline=offline, report=report)
+    recipe = replace(settings.recipe(start.architecture), bf16=_uses_bf16(processes.device, given.get("bf16")))
+    if recipe.bf16:
+        for note in dtype_notes("--bf16", processes.device):
+            callbacks.note(f"note: {note}")
+    return FinetuneJob(start, settings, recipe, out, processes, callbacks, workers, resume, overwrite, stopping)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _uses_bf16(device: torch.device, asked: bool | None) -> bool:
+    """Officially training is in half precision; a CPU and older GPUs are slow at it, so there it must be asked for."""
+    return asked if asked is not None else device.type == "cuda" and torch.cuda.is_bf16_supported(False)

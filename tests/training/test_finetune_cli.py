@@ -148,7 +148,7 @@ def test_flags_that_cannot_be_meant(scenes: Path, tmp_path: Path, more: tuple[ob
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     done = runner.invoke(app, ["finetune", "-o", str(tmp_path / "out")])
     assert done.exit_code == 2
-    assert "no data to train on: give a COCO or grounding json" in done.stderr
+    assert "--train is missing: give a COCO or grounding json" in done.stderr
 
 
 def test_shots_are_written_down(scenes: Path, tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""What the commands call, from Python (`evaluate`: tests/evaluation). Long runs are tested through the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glip_cli import Detector, annotate, export, finetune
+from glip_cli.data.synthetic import draw_scene
+from glip_cli.errors import DataError, OptionError, UsageError
+from glip_cli.runs.journal import read_records
+
+
+def test_a_package_does_not_hide_a_function() -> None:
+    import glip_cli.annotation.run
+    import glip_cli.onnx_export.card
+    import glip_cli.training.run
+
+    assert [one.__name__ for one in (glip_cli.finetune, glip_cli.annotate, glip_cli.export)] == [
+        "finetune", "annotate", "export"]  # fmt: skip
+
+
+def test_annotate(tmp_path: Path) -> None:
+    draw_scene(np.random.default_rng(3), 160, 160).image.save(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,a [star] and a [red circle]\n")
+    result = annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["coco"])
+    assert (result.progress.complete, result.counts is not None and result.counts.captions) == (True, 1)
+    assert [record["labels"] for record in read_records(tmp_path / "run/results.jsonl")] == [["star", "red circle"]]
+    assert (tmp_path / "run/coco_results.json").exists()
+    with pytest.raises(OptionError, match="format yaml: there are grounding"):
+        annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["yaml"])
+
+
+def test_finetune_refuses_before_it_loads(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="train is missing"):
+        finetune([], out=tmp_path / "run")
+    with pytest.raises(OptionError, match="mode everything: there are full"):
+        finetune("scenes:4", out=tmp_path / "run", model="glip-mini", mode="everything")
+    with pytest.raises((DataError, UsageError), match="cannot be read"):
+        finetune(tmp_path / "none.json", out=tmp_path / "run", model="glip-mini")
+
+
+def test_export_refuses_before_it_loads(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"name a file that ends in \.onnx"):
+        export("glip-mini", tmp_path / "model.txt")
