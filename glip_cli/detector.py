@@ -53,10 +53,10 @@ from glip_cli.prompts.compile import (
     PromptCompiler,
     PromptLike,
     allows_mirroring,
-    sentence_prompt,
     with_negatives_reported,
 )
 from glip_cli.prompts.labels import sentence_of
+from glip_cli.prompts.request import sentence_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Detections, Prompt
 from glip_cli.utils.lru_cache import LastUsed

@@ -1,4 +1,7 @@
-"""How to detect, and which features to take. Needs neither numpy nor torch: `glip --help` makes flags of it."""
+"""What to find, how to detect, and which features to take.
+
+Needs neither numpy nor torch: `glip --help` makes flags of it.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,29 @@ _SIZE = Constraint(
 )
 _TILE = Constraint(lambda side: side >= SMALLEST_TILE, f"give a side of at least {SMALLEST_TILE} pixels, such as 800")
 _OVERLAP = Constraint(lambda share: 0 <= share <= 0.9, "give a share of the tile from 0 to 0.9")
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """Labels, or a sentence and which parts of it; see the flags of the same names.
+
+    Attributes:
+        texts: labels as typed; one value may hold several, or be a sentence.
+        custom_entities: `texts` are labels even if they look like a sentence.
+        caption: a sentence.
+        phrases: words of the caption that are a label each.
+        tokens_positive: for each label its character spans in the caption, as text.
+    """
+
+    texts: Sequence[str] | None = None
+    custom_entities: bool = False
+    caption: str | None = None
+    phrases: Sequence[str] | None = None
+    tokens_positive: str | None = None
+
+    @property
+    def given(self) -> bool:
+        return bool(self.texts or self.caption is not None or self.phrases or self.tokens_positive)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import glip_cli
 
 PACKAGE = Path(glip_cli.__file__).parent
 LAYERS = (
-    "__main__ cli integrations doctor training annotation evaluation onnx_export runs detector inference checkpoints "
-    "data outputs prompts model options types utils errors __init__"
+    "__main__ cli integrations server doctor training annotation evaluation onnx_export runs detector inference "
+    "checkpoints data outputs prompts model options types utils errors __init__"
 ).split()
 """From top to bottom: a file imports from its own layer and from those below it."""
 WITHOUT_TORCH = ["outputs", "prompts", "options", "types", "utils", "errors", "data/sources.py", "data/download.py"]

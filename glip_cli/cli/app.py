@@ -28,6 +28,7 @@ COMMANDS = {
     "annotate": "Ground the phrases of captions: data to train on, or pre-labels to correct.",
     "features": "Save the model's feature maps of images, and how their regions fit words.",
     "export": "Write a model as ONNX, checked against torch in onnxruntime.",
+    "serve": "Serve a model over HTTP, with a page to use in a browser.",
     "weights": "List, fetch, inspect and convert checkpoints.",
     "doctor": "Check the installation and suggest fixes.",
 }

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from glip_cli.cli.command import Fields, Values
-from glip_cli.options import DetectOptions
+from glip_cli.options import DetectOptions, PromptRequest
 from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT
 
 ALIASES = {
@@ -110,7 +110,7 @@ Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show 
 
 
 @dataclass(frozen=True)
-class PromptFlags:
+class PromptFlags(PromptRequest):
     """What to find: labels, or a sentence and which parts of it."""
 
     texts: Annotated[
@@ -138,10 +138,6 @@ class PromptFlags:
         typer.Option("--tokens-positive", "-p", metavar="SPANS", rich_help_panel=WHAT, show_default=False,
                      help="Character spans of the labels: [[[0,5]],[[9,15]]]."),
     ] = None  # fmt: skip
-
-    @property
-    def given(self) -> bool:
-        return bool(self.texts or self.caption is not None or self.phrases or self.tokens_positive)
 
 
 Beside = Annotated[Values, Fields(DetectOptions, ("negatives", "chunked_size", "knowledge"))]

@@ -11,15 +11,15 @@ from rich.table import Table
 from glip_cli.cli.command import Values
 from glip_cli.cli.console import Console, DownloadBar, stderr
 from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
-from glip_cli.errors import FetchError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.labels import parse_texts
-from glip_cli.utils.text_format import listed, quoted
 
 if TYPE_CHECKING:
     from glip_cli.detector import Detector
     from glip_cli.prompts.chunking import Chunk
-    from glip_cli.types import Prompt, Span
+    from glip_cli.prompts.noun_phrases import Tagger
+    from glip_cli.types import Prompt
 
 
 def check_inputs(inputs: Sequence[str] | None) -> list[str]:
@@ -46,76 +46,20 @@ def own_labels(words: PromptFlags, source: ModelSourceFlags, served: Detector | 
 def read_prompt(words: PromptFlags, console: Console, offline: bool, own: Sequence[str] = ()) -> Prompt:
     """The prompt that the flags describe, else that of the model's `own` labels; which it is goes to stderr.
 
-    A single --texts that reads like a sentence is a caption, unless --custom-entities says that it is a label.
     Raises UsageError; FetchError where a --caption needs the tagger and it cannot be had.
     """
-    from glip_cli.prompts.labels import sentence_of
-    from glip_cli.prompts.prompt import label_prompt, texts_prompt
+    from glip_cli.prompts.request import read_request
 
-    texts = words.texts or []
-    if own and not words.given:
-        console.info(f"labels of the model: {listed(own)}")
-        return label_prompt(own)
-    if bool(texts) == (words.caption is not None):
-        raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
-    if words.caption is not None:
-        return _caption(words.caption, words, console, offline)
-    if words.phrases or words.tokens_positive:
-        raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
-    sentence = None if words.custom_entities else sentence_of(texts)
-    if sentence and (prompt := _sentence(sentence, console, offline)):
-        return prompt
-    prompt = texts_prompt(texts)
-    console.info(f"labels: {listed(prompt.labels)}")
-    return prompt
+    def get_tagger() -> Tagger:
+        from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
 
+        return load_tagger(offline=offline, report=DownloadBar(console))
 
-def _caption(caption: str, words: PromptFlags, console: Console, offline: bool) -> Prompt:
-    """Of --caption: its parts by --phrases or --tokens-positive, by [brackets] in it, or else its noun phrases."""
-    from glip_cli.prompts.prompt import caption_prompt
-    from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
-
-    if not caption.strip():
-        raise UsageError("the caption is blank; write a sentence")
-    if words.phrases or words.tokens_positive:
-        spans = parse_tokens_positive(words.tokens_positive) if words.tokens_positive else None
-        prompt = caption_prompt(caption, spans=spans, phrases=words.phrases or None)
-    elif "[" in caption or "]" in caption:
-        text, parts = read_brackets(caption)
-        prompt = caption_prompt(text, parts=parts)
-    else:
-        found = _noun_phrases(caption, console, offline)
-        if not found:
-            raise UsageError(
-                f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
-            )
-        prompt = caption_prompt(caption, parts=found)
-    console.info(f"parts of the caption: {listed(prompt.labels)}")
-    return prompt
-
-
-def _sentence(text: str, console: Console, offline: bool) -> Prompt | None:
-    """The prompt of --texts that reads like a sentence; None where it is labels after all."""
-    from glip_cli.checkpoints.tagger import load_tagger
-    from glip_cli.prompts.compile import sentence_prompt
-    from glip_cli.prompts.labels import parse_texts
-
-    otherwise = "one label" if len(parse_texts([text])) == 1 else "labels"
-    try:
-        prompt = sentence_prompt(text, load_tagger(offline=offline, report=DownloadBar(console)))
-    except FetchError as error:
-        console.warn(f"{quoted(text)} is taken as {otherwise}, because {error}")
-        return None
-    if prompt:
-        console.info(f"a caption, with the parts: {listed(prompt.labels)} (to take it as {otherwise}: -c)")
-    return prompt
-
-
-def _noun_phrases(text: str, console: Console, offline: bool) -> tuple[Span, ...]:
-    from glip_cli.checkpoints.tagger import load_tagger
-    from glip_cli.prompts.noun_phrases import noun_phrases
-
-    return noun_phrases(text, load_tagger(offline=offline, report=DownloadBar(console)))
+    read = read_request(words, get_tagger, own)
+    if read.warning:
+        console.warn(read.warning)
+    console.info(read.summary)
+    return read.prompt
 
 
 def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None, batch_size: int = 1) -> DetectOptions:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import http.client
 import time
+from collections.abc import Sequence
 from urllib import error, parse, request
 
 from glip_cli import __version__
+from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler
 from glip_cli.errors import ImageError
 from glip_cli.utils.text_format import one_line, shown_url
 
@@ -19,13 +21,16 @@ BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another one in
 _USER_AGENT = f"glip-cli/{__version__} (Python urllib)"
 
 
-def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SECONDS) -> bytes:
+def fetch(
+    url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SECONDS, *, public: bool = False
+) -> bytes:
     """The body behind an http(s) URL, redirects followed to http(s) only.
 
     Args:
         url: as typed, with user:password@ where the server asks for it; spaces and letters beyond ASCII are quoted.
         max_bytes: more than this is refused.
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
+        public: only addresses of the public internet, and no proxy; see `public_url`.
 
     Raises:
         UnavailableError: one line with the server's answer, or the reason that there was none.
@@ -33,7 +38,7 @@ def fetch(url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SE
     """
     name = shown_url(url)
     try:
-        with _opener().open(_request(url), timeout=stall) as response:
+        with _opener(public).open(_request(url), timeout=stall) as response:
             return _body(response, name, max_bytes)
     except error.HTTPError as failure:
         failure.close()
@@ -60,14 +65,13 @@ def _request(url: str) -> request.Request:
     return made
 
 
-def _opener() -> request.OpenerDirector:
+def _opener(public: bool) -> request.OpenerDirector:
     """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
     opener = request.OpenerDirector()
+    connecting: Sequence[type[request.BaseHandler]] = (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler)
     for handler in (
-        request.ProxyHandler,
+        *((PublicHTTPHandler, PublicHTTPSHandler) if public else connecting),
         request.UnknownHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
         request.HTTPDefaultErrorHandler,
         request.HTTPRedirectHandler,
         request.HTTPErrorProcessor,

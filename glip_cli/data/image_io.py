@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ _BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _BIT_DEPTHS = (8, 12, 16, 32)
 
 
-def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
+def read_image(source: ImageSource, name: str | None = None, max_pixels: float = math.inf) -> Image.Image:
     """The image as a person sees it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
 
     Transparency is dropped and not composited, as mmdetection and `Image.convert("RGB")` do. Grey of more
@@ -51,6 +52,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         source: a path, the bytes of a file, a file open for reading bytes, a Pillow image; an array or tensor of uint8
             [h, w, 3] (RGB) or [h, w] (grey), a tensor also [3, h, w] or [1, h, w].
         name: what errors call the image; by default the path.
+        max_pixels: of a file's bytes, before they are decoded; more is an ImageError.
 
     Raises:
         ImageError: there is no such file, or it cannot be decoded. No other exception.
@@ -63,7 +65,7 @@ def read_image(source: ImageSource, name: str | None = None) -> Image.Image:
         with _decoding(name or "image"):
             return _rgb(_upright(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(bytes(source), name or "image data")
+        return _decode(bytes(source), name or "image data", max_pixels)
     if isinstance(source, str | os.PathLike):
         return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
     if hasattr(source, "read"):
@@ -141,12 +143,16 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def _decode(data: bytes, name: str) -> Image.Image:
+def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image:
     if not data:
         raise ImageError(f"{name}: empty, 0 bytes; copy or download it again")
     if data[:4] in _DRAWINGS:
         raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
     with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
+        if image.width * image.height > max_pixels:
+            raise ImageError(
+                f"{name}: {image.width} x {image.height} pixels; at most {max_pixels / 1e6:g} million are taken here"
+            )
         return within(READ_SECONDS, _pixels, image)
 
 

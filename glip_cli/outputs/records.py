@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict, final
+from typing import NotRequired, final
+
+from typing_extensions import TypedDict
 
 from glip_cli.types import Detections
 from glip_cli.utils.text_format import valid_unicode

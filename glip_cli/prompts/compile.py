@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.model.config import Config, GlipConfig
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
 from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.definitions import knowledge_chunks
-from glip_cli.prompts.labels import mentions_left_or_right, parse_texts
-from glip_cli.prompts.prompt import caption_prompt, display_text, label_prompt, texts_prompt
+from glip_cli.prompts.labels import mentions_left_or_right
+from glip_cli.prompts.prompt import display_text, label_prompt, texts_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import QUOTED, listed, shorten
-
-if TYPE_CHECKING:
-    from glip_cli.prompts.noun_phrases import Tagger
 
 PromptLike = str | Sequence[str] | Prompt
 """A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
@@ -119,19 +115,6 @@ def to_prompt(prompt: PromptLike) -> Prompt:
     if isinstance(prompt, Prompt):
         return prompt
     return texts_prompt([prompt]) if isinstance(prompt, str) else label_prompt(list(prompt))
-
-
-def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
-    """The prompt of a text that reads like a caption (`labels.sentence_of`): its noun phrases are the labels.
-
-    None where it has none, or where they are the same as its labels.
-    """
-    from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
-
-    found = noun_phrases(text, tagger)
-    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
-        return None
-    return caption_prompt(text, parts=found)
 
 
 def allows_mirroring(chunks: Sequence[Chunk]) -> bool:

@@ -74,16 +74,17 @@ def sentence_of(texts: Sequence[str]) -> str | None:
     return text if is_stopped or len(parse_texts(texts)) == 1 else None
 
 
-def ambiguity_notes(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+def ambiguity_notes(texts: Sequence[str], labels: Sequence[str], *, files: bool = True) -> tuple[str, ...]:
     """Notes on values of which `labels` were read, and which may have been meant as several, or as a file of labels.
 
-    Lines of a file and class lists are taken as they stand; a file of one line may be a list.
+    Lines of a file and class lists are taken as they stand; a file of one line may be a list. Without `files` none is
+    looked for: a client of a server must not learn which there are.
     """
     values = (texts,) if isinstance(texts, str) else texts
     alone = len(values) == 1
     given = labels if alone and (len(labels) == 1 or _is_typed(values[0])) else ()
     checked = given if alone else [value.strip() for value in values if _is_typed(value)]
-    files_of_labels = [label for label in checked if _is_file(label)]
+    files_of_labels = [label for label in checked if files and _is_file(label)]
     several = [label for label in checked if label not in files_of_labels and _looks_like_several(label)]
     notes = []
     if files_of_labels:

@@ -46,14 +46,14 @@ def label_prompt(labels: Sequence[str]) -> Prompt:
     return Prompt(SEPARATOR.join(names), typed, spans, notes=tuple(_label_notes(typed, names)))
 
 
-def texts_prompt(texts: Sequence[str]) -> Prompt:
+def texts_prompt(texts: Sequence[str], *, files: bool = True) -> Prompt:
     """The prompt of the values of `--texts`, with notes on those that may have been meant otherwise.
 
     Raises PromptError as `parse_texts` and `label_prompt`.
     """
     labels = parse_texts(texts)
     prompt = label_prompt(labels)
-    return replace(prompt, notes=(*ambiguity_notes(texts, labels), *prompt.notes))
+    return replace(prompt, notes=(*ambiguity_notes(texts, labels, files=files), *prompt.notes))
 
 
 def caption_prompt(

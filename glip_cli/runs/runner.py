@@ -207,15 +207,18 @@ class Runner:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers."""
-        if not self._capped:
-            return ()
-        most, what = self.options.per_text, "view" if self.options.has_crops else "image"
-        return (f"{most} boxes are kept per {what}, and one had as many: --top-k N says how many",)
+        return (capped_note(self.options),) if self._capped else ()
 
     @property
     def effective_batch_size(self) -> int | None:
         """The batch size that memory allowed, where it is not the one that was asked for."""
         return self._batch_size if self._batch_size < self.options.batch_size else None
+
+
+def capped_note(options: DetectOptions) -> str:
+    """What is said where `is_capped`."""
+    what = "view" if options.has_crops else "image"
+    return f"{options.per_text} boxes are kept per {what}, and one had as many: --top-k N says how many"
 
 
 def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:

@@ -14,7 +14,7 @@ from typing import Any
 from glip_cli.errors import OptionError
 
 WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
-TRAIN, TUNING = "Training data", "Tuning"
+TRAIN, TUNING, SERVER = "Training data", "Tuning", "Server"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.docs.pages import Block, blocks
 from tests.docs.sandbox import World
 from tests.docs.shell import settings, with_mini
+from tests.server.serving import serving
 from tests.shared import shared
 
 CASES = blocks("python")
@@ -22,10 +24,12 @@ def test_it_runs(block: Block, world: World, tmp_path: Path, capsys: pytest.Capt
     if "load_tagger" in block.text:
         shared("nltk_data")
     world.give(block.text, tmp_path)
-    names: dict[str, object] = {"__name__": block.name}
-    with contextlib.chdir(tmp_path), settings([], {}):
+    names: dict[str, Any] = {"__name__": block.name}
+    with contextlib.ExitStack() as stack, contextlib.chdir(tmp_path), settings([], {}):
         if "detector = " not in block.text:  # a page goes on with what an earlier page has explained
             exec('from glip_cli import Detector\ndetector = Detector.load("glip-mini")', names)
+        if "{server}" in block.text:
+            names["server"] = stack.enter_context(serving(names["detector"]))
         exec(compile(with_mini_in(block.text), block.name, "exec"), names)
     assert "Traceback" not in capsys.readouterr().err
 

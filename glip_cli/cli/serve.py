@@ -1,0 +1,48 @@
+"""`glip serve`: one loaded model behind HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from glip_cli.cli import flags
+from glip_cli.cli.command import Fields, Values, command
+from glip_cli.cli.console import Console, DownloadBar
+from glip_cli.cli.onnx import open_onnx
+from glip_cli.cli.parse import note_dtype
+from glip_cli.errors import UsageError
+from glip_cli.server.options import ServeOptions
+from glip_cli.utils.startup import collect_as_usual
+
+EPILOG = "Example: glip serve -m glip-t --port 8000"
+
+
+@command
+def serve(
+    *,
+    loading: flags.ModelFlags,
+    onnx: flags.Onnx = None,
+    compile: flags.Compile = False,
+    serving: Annotated[Values, Fields(ServeOptions)],
+    manner: flags.CommonFlags,
+) -> None:
+    """Serve a model over HTTP, with a page to use in a browser."""
+    options = ServeOptions(**serving)
+    try:
+        from glip_cli.server.run import bind, run, url_of
+    except ImportError as error:
+        raise UsageError(
+            f"glip serve needs {error.name}, which is not installed: pip install 'glip-cli[serve]'"
+        ) from None
+    console = Console(manner.quiet)
+    bound = bind(options)
+    loaded = open_onnx(onnx, **vars(loading), compile=compile)
+
+    from glip_cli.detector import Detector
+    from glip_cli.server.app import create_app
+
+    note_dtype(loading, console)
+    detector = loaded or Detector.load(
+        **vars(loading), compile=compile, offline=manner.offline, report=DownloadBar(console)
+    )
+    collect_as_usual()
+    run(create_app(detector, options), bound, options, lambda: console.info(f"glip serve: {url_of(bound)}"))

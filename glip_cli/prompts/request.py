@@ -1,0 +1,112 @@
+"""What is asked, in the words of the command line -> the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glip_cli.errors import FetchError, UsageError
+from glip_cli.options import PromptRequest
+from glip_cli.prompts.labels import parse_texts, sentence_of
+from glip_cli.prompts.prompt import caption_prompt, label_prompt, texts_prompt
+from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
+from glip_cli.types import Prompt
+from glip_cli.utils.text_format import listed, quoted
+
+if TYPE_CHECKING:
+    from glip_cli.prompts.noun_phrases import Tagger
+
+GetTagger = Callable[[], "Tagger"]
+"""The tagger that finds noun phrases, loaded where a prompt needs it. Raises FetchError."""
+
+
+@dataclass(frozen=True)
+class ReadPrompt:
+    """A prompt, and in one line how its request was read; `warning` says why it was not read as a sentence."""
+
+    prompt: Prompt
+    summary: str
+    warning: str = ""
+
+
+def read_request(
+    asked: PromptRequest, get_tagger: GetTagger, own: Sequence[str] = (), *, files: bool = True
+) -> ReadPrompt:
+    """The prompt that is asked for, else that of the model's `own` labels.
+
+    A single text that reads like a sentence is a caption, unless `custom_entities` says that it is a label.
+
+    Args:
+        files: False where no file may be read: "@labels.txt" is then refused.
+
+    Raises UsageError; FetchError where a caption needs the tagger and it cannot be had.
+    """
+    texts = asked.texts or []
+    if own and not asked.given:
+        return ReadPrompt(label_prompt(own), f"labels of the model: {listed(own)}")
+    if bool(texts) == (asked.caption is not None):
+        raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
+    if asked.caption is not None:
+        prompt = _caption(asked.caption, asked, get_tagger)
+        return ReadPrompt(prompt, f"parts of the caption: {listed(prompt.labels)}")
+    if asked.phrases or asked.tokens_positive:
+        raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
+    if not files and (named := [text for text in texts if text.strip().startswith("@")]):
+        raise UsageError(f"{quoted(named[0])}: files of labels are not read here; give the labels themselves")
+    sentence = None if asked.custom_entities else sentence_of(texts)
+    warning = ""
+    if sentence:
+        try:
+            if found := _sentence(sentence, get_tagger):
+                return found
+        except FetchError as error:
+            warning = f"{quoted(sentence)} is taken as {_otherwise(sentence)}, because {error}"
+    prompt = texts_prompt(texts, files=files)
+    return ReadPrompt(prompt, f"labels: {listed(prompt.labels)}", warning)
+
+
+def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
+    """The prompt of a text that reads like a caption (`labels.sentence_of`): its noun phrases are the labels.
+
+    None where it has none, or where they are the same as its labels.
+    """
+    from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
+
+    found = noun_phrases(text, tagger)
+    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
+        return None
+    return caption_prompt(text, parts=found)
+
+
+def _sentence(text: str, get_tagger: GetTagger) -> ReadPrompt | None:
+    prompt = sentence_prompt(text, get_tagger())
+    if prompt is None:
+        return None
+    how = f"a caption, with the parts: {listed(prompt.labels)} (to take it as {_otherwise(text)}: -c)"
+    return ReadPrompt(prompt, how)
+
+
+def _otherwise(sentence: str) -> str:
+    return "one label" if len(parse_texts([sentence])) == 1 else "labels"
+
+
+def _caption(caption: str, asked: PromptRequest, get_tagger: GetTagger) -> Prompt:
+    """Its parts by `phrases` or `tokens_positive`, by [brackets] in it, or else its noun phrases."""
+    if not caption.strip():
+        raise UsageError("the caption is blank; write a sentence")
+    if asked.phrases or asked.tokens_positive:
+        spans = parse_tokens_positive(asked.tokens_positive) if asked.tokens_positive else None
+        return caption_prompt(caption, spans=spans, phrases=asked.phrases or None)
+    if "[" in caption or "]" in caption:
+        text, parts = read_brackets(caption)
+        return caption_prompt(text, parts=parts)
+
+    from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
+
+    found = noun_phrases(caption, get_tagger())
+    if not found:
+        raise UsageError(
+            f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
+        )
+    return caption_prompt(caption, parts=found)

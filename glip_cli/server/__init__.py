@@ -1,0 +1,9 @@
+"""`glip serve`: one loaded model behind HTTP.
+
+run       the address, the model, uvicorn; start and stop
+app       the routes
+guard     who may ask, and how much they may send
+request   a body -> what is asked
+queue     what is asked -> detections: a bounded queue, batches, one thread for the model
+options   the options, with their limits
+"""

@@ -1,0 +1,292 @@
+"""The routes: a request in, JSON out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from PIL import Image
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, Response
+
+from glip_cli import __version__
+from glip_cli.data.download import fetch
+from glip_cli.data.image_io import read_image
+from glip_cli.detector import Detector
+from glip_cli.errors import FetchError, GlipError, ImageError, OutOfMemoryError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.records import SCHEMA, AnyRecord, Record, error_record, record
+from glip_cli.prompts.chunking import explain
+from glip_cli.prompts.compile import CompiledPrompt
+from glip_cli.prompts.noun_phrases import Tagger
+from glip_cli.runs.runner import capped_note
+from glip_cli.server.errors import RequestError, json_response
+from glip_cli.server.guard import Guard
+from glip_cli.server.metrics import CONTENT_TYPE, Metrics
+from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, ServeOptions
+from glip_cli.server.queue import DetectQueue
+from glip_cli.server.request import (
+    JSON,
+    MULTIPART,
+    Asked,
+    ImageQuestion,
+    Question,
+    options_of,
+    prompt_of,
+    read_body,
+    read_question,
+)
+from glip_cli.types import Prompt
+from glip_cli.utils.lru_cache import LastUsed
+from glip_cli.utils.text_format import message, one_line
+
+T = TypeVar("T")
+COMPILED_PROMPTS = 64  # that are kept ready
+NOTES = "Glip-Notes"
+"""The header with what the command line would say in notes: a JSON list."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An image that is asked of, with its prompt made ready."""
+
+    asked: Asked
+    compiled: CompiledPrompt
+    options: DetectOptions
+
+
+class Service:
+    """A detector and its queue, as the routes need them."""
+
+    def __init__(self, detector: Detector, limits: ServeOptions, metrics: Metrics):
+        self.detector, self.limits, self.metrics = detector, limits, metrics
+        self.queue = DetectQueue(detector, limits.queue, metrics)
+        self._compiled: LastUsed[tuple[Prompt, DetectOptions], CompiledPrompt] = LastUsed()
+
+    async def answer(self, images: Sequence[Asked]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
+        """A record and notes for each image. Raises RequestError."""
+        with self.queue.places(len(images)):
+            ready = [await self.queue.read(self.make_ready, asked) for asked in images]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._detect(one)) for one in ready]
+        return [task.result() for task in tasks]
+
+    async def _detect(self, one: Ready) -> tuple[AnyRecord, tuple[str, ...]]:
+        name, model = one_line(one.asked.name), self.detector.name
+        try:
+            found, capped = await self.queue.detect(partial(self._read, one.asked), one.compiled, one.options)
+        except ImageError as error:
+            self.metrics.images.labels("unreadable").inc()
+            return error_record(name, message(error), model), ()
+        except OutOfMemoryError as error:
+            raise RequestError(507, message(error)) from None
+        self.metrics.images.labels("detected").inc()
+        notes = (*one.compiled.notes, *((capped_note(one.options),) if capped else ()))
+        return record(name, found, model), notes
+
+    def make_ready(self, asked: Asked) -> Ready:
+        """Raises RequestError."""
+        options, compiled = self.compile(asked.question)
+        return Ready(asked, compiled, options)
+
+    def compile(self, question: BaseModel) -> tuple[DetectOptions, CompiledPrompt]:
+        """Raises RequestError."""
+        options = options_of(question)
+        try:
+            prompt = prompt_of(question, self._tagger, self.detector.labels)
+            make = partial(self.detector.compile_prompt, prompt, options)
+            return options, self._compiled.get((prompt, options), make, COMPILED_PROMPTS)
+        except (UsageError, FetchError) as error:
+            raise RequestError(400, message(error)) from None
+
+    def _tagger(self) -> Tagger:
+        from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
+
+        return load_tagger(offline=self.detector.offline)
+
+    def _read(self, asked: Asked) -> Image.Image:
+        """Raises ImageError."""
+        data = asked.image
+        if isinstance(data, str):
+            data = fetch(data, self.limits.max_bytes, public=True)
+        return read_image(data, one_line(asked.name), self.limits.max_pixels * 1e6)
+
+
+def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAPI:
+    """The server of a detector, as an ASGI application; `limits` are the options of `glip serve`."""
+    limits, metrics = limits or ServeOptions(), Metrics()
+    service = Service(detector, limits, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(service.queue.close)
+
+    app = FastAPI(title="glip", version=__version__, summary="Open-vocabulary detection with GLIP.",
+                  lifespan=lifespan, docs_url=None, redoc_url=None)  # fmt: skip
+    app.state.service = service
+    add_routes(app, service)
+    app.add_exception_handler(RequestError, lambda request, error: _of(error).response)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(GlipError, lambda request, error: RequestError(500, message(error)).response)
+    app.add_exception_handler(RequestValidationError, lambda request, error: RequestError(400, "bad request").response)
+    if limits.allow_origin:
+        app.add_middleware(CORSMiddleware, allow_origins=limits.allow_origin, allow_methods=["GET", "POST"],
+                           allow_headers=["Authorization", "Content-Type"], expose_headers=[NOTES])  # fmt: skip
+    app.add_middleware(Guard, limits=limits, metrics=metrics, paths=frozenset(app.openapi()["paths"]) | {"/"})
+    return app
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    detector, limits = service.detector, service.limits
+
+    @app.post("/detect", openapi_extra=_DETECT_BODY, response_model=Record | list[AnyRecord], responses=_ERRORS)
+    async def detect(request: Request) -> Response:
+        """Detect in images. One image gives a glip/1 object, a list of them a list."""
+        service.queue.check_room()
+        body = await read_body(request, limits)
+        answers = await _while_wanted(request, service.answer(body.images), limits.time_limit)
+        notes = dict.fromkeys(note for _, said in answers for note in said)
+        records = [made for made, _ in answers]
+        status = 422 if body.single and "error" in records[0] else 200
+        return json_response(records[0] if body.single else records, status, {NOTES: json.dumps(list(notes))})
+
+    @app.post("/explain", openapi_extra={"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}})
+    async def explain_prompt(request: Request) -> Response:
+        """How the model reads each label: its text, its characters, its tokens."""
+        question = await read_question(request)
+        _, compiled = await service.queue.read(service.compile, question)
+        return json_response(explanation(compiled))
+
+    @app.get("/model")
+    async def model() -> Response:
+        """What is loaded, and what a request may bring."""
+        size = detector.image_size()
+        return json_response({
+            "schema": SCHEMA, "name": detector.name, "labels": detector.labels, "version": __version__,
+            "device": str(detector.device), "dtype": str(detector.dtype).removeprefix("torch."),
+            "size": [size.shorter, size.longer], "default_threshold": DetectOptions.threshold,
+            "limits": {"upload_bytes": limits.max_bytes, "pixels": int(limits.max_pixels * 1e6),
+                       "images": limits.max_images, "labels": MAX_LABELS, "characters": MAX_CHARACTERS},
+        })  # fmt: skip
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Answers while the server runs."""
+        return json_response({"status": "UP", "model": detector.name})
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        """Counts and times, for Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    page, policy = load_page()
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+
+def explanation(compiled: CompiledPrompt) -> dict[str, Any]:
+    """What `--explain` shows."""
+    rows = [
+        {"label": row.label, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
+        for row in explain(compiled.chunks)
+    ]
+    texts = [
+        {"text": part.prompt.text, "labels": len(part.label_ids), "tokens": len(part.tokens.ids)}
+        for part in compiled.chunks
+    ]
+    return {"prompt": compiled.text, "labels": compiled.labels, "rows": rows, "texts": texts, "notes": compiled.notes}
+
+
+async def _while_wanted(request: Request, work: Awaitable[T], seconds: float) -> T:
+    """The result of `work`, which is cancelled when the client goes away. Raises RequestError 504 after `seconds`."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise RequestError(499, "the client has gone")
+        raise RequestError(504, f"not done within {seconds:g} s; send less at once, or try again when less is asked")
+    except BaseExceptionGroup as group:  # of the images of a request
+        raise group.exceptions[0] from None
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def load_page() -> tuple[str, str]:
+    """The page, and the Content-Security-Policy under which it works: its own script and style, and nothing else."""
+    page = files("glip_cli.server").joinpath("page.html").read_text(encoding="utf-8")
+    hashes = {
+        kind: " ".join(f"'sha256-{_sha256(text)}'" for text in re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.S))
+        for kind in ("script", "style")
+    }
+    policy = (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _of(error: Exception) -> RequestError:
+    assert isinstance(error, RequestError)
+    return error
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return RequestError(error.status_code, str(error.detail), error.headers).response
+
+
+_IMAGE_SCHEMA = ImageQuestion.model_json_schema()
+_FORM_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        **Question.model_json_schema()["properties"],
+    },
+}
+_DETECT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": {"anyOf": [_IMAGE_SCHEMA, {"type": "array", "items": _IMAGE_SCHEMA}]}},
+            MULTIPART: {"schema": _FORM_SCHEMA},
+        },
+    }
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A prompt or an option that cannot be meant."},
+    401: {"description": "The token is missing or wrong."},
+    413: {"description": "More than the server takes; the answer says how much that is."},
+    422: {"description": "The image cannot be read; the answer is its glip/1 record with an error."},
+    503: {"description": "Too many images at once; Retry-After says when to try again."},
+    504: {"description": "Not done in time."},
+}

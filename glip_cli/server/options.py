@@ -1,0 +1,74 @@
+"""Where the server listens, whom it answers, and how much it takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glip_cli.errors import OptionError
+from glip_cli.utils.option import HOW, POSITIVE, SERVER, Constraint, at_least, check_options, option
+
+MAX_LABELS = 2000
+"""Labels of a prompt; LVIS has 1,203."""
+MAX_CHARACTERS = 100_000
+"""Of all texts of a prompt."""
+MAX_NAME = 1000
+"""Characters of an image's name."""
+
+_PORT = Constraint(lambda port: 0 <= port <= 65_535, "give a port from 1 to 65535, or 0 for a free one")
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Raises OptionError for a value that is not allowed.
+
+    Attributes:
+        host, port: the address; port 0 is a free one.
+        token: what a client must send; needed for any address but a loopback one.
+        allow_urls: a request may name images by URLs, of public addresses alone.
+        allow_origin: origins ("https://example.org") whose pages may ask from a browser.
+        queue: images that may be in the server at once, waiting or in work.
+        time_limit: seconds for a request.
+        max_upload: size of a request in MB (10^6 bytes).
+        max_pixels: of an image, in millions.
+        max_images: of a request.
+    """
+
+    host: str = option("127.0.0.1", "Address to listen on.", SERVER, "ADDRESS", show_default=True)
+    port: int = option(8000, "Port to listen on; 0: a free one.", SERVER, "PORT", show_default=True, allowed=_PORT)
+    token: str | None = option(None, "What clients must send; needed beyond this machine.", SERVER, "TOKEN")
+    allow_urls: bool = option(False, "Requests may name images by public URLs.", SERVER)
+    allow_origin: Sequence[str] = option(
+        (), "Origin whose pages may ask, as https://example.org; repeatable.", SERVER, "ORIGIN",
+        flags=("--allow-origin",), typed=list[str],
+    )  # fmt: skip
+    queue: int = option(
+        64, "Images at once, waiting included; more get 503.", HOW, "N", show_default=True, allowed=at_least(1)
+    )
+    time_limit: float = option(60.0, "Seconds for a request.", HOW, "SECONDS", show_default=True, allowed=POSITIVE)
+    max_upload: float = option(64.0, "Largest request in MB.", HOW, "MB", show_default=True, allowed=POSITIVE)
+    max_pixels: float = option(
+        100.0, "Largest image in millions of pixels.", HOW, "MILLIONS", show_default=True, allowed=POSITIVE
+    )
+    max_images: int = option(32, "Images of a request.", HOW, "N", show_default=True, allowed=at_least(1))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allow_origin", tuple(self.allow_origin))
+        check_options(self)
+        if (self.token is not None and not self.token.isascii()) or self.token == "":
+            raise OptionError("token", "***", "give one of ASCII letters, or none")
+        if self.token is None and not self.is_loopback:
+            raise OptionError("host", self.host, "others can reach it: give --token, which they then must send")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine can reach the address."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.max_upload * 1e6)

@@ -1,0 +1,207 @@
+"""Images of all clients, one model: a bounded queue, readers beside the model, one thread for the model itself.
+
+On a GPU images of one padded shape are detected together, whoever asked for them; a CPU gains nothing from that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from PIL import Image
+
+from glip_cli.detector import Detector, ImageFeatures
+from glip_cli.errors import OutOfMemoryError, without_frames
+from glip_cli.inference.device import free_cached_memory
+from glip_cli.inference.postprocess import is_capped
+from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
+from glip_cli.options import DetectOptions
+from glip_cli.prompts.compile import CompiledPrompt
+from glip_cli.server.errors import RequestError
+from glip_cli.server.metrics import Metrics
+from glip_cli.types import Detections
+
+T = TypeVar("T")
+TOGETHER = 8  # images that a GPU sees at once
+WAIT = 0.004  # seconds that a batch waits for more images, on a GPU
+MOST_READERS = 8
+
+
+@dataclass(eq=False)
+class Job:
+    """One image for the model.
+
+    Attributes:
+        image: prepared; or as it was read, where it is detected in crops.
+        result: what is found, and whether boxes were left out (`is_capped`). Cancelled: it is not wanted any more.
+    """
+
+    image: PreprocessedImage | Image.Image
+    compiled: CompiledPrompt
+    options: DetectOptions
+    result: Future[tuple[Detections, bool]] = field(default_factory=Future)
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Jobs of one shape may share a batch; None: alone."""
+        return padded_size(self.image) if isinstance(self.image, PreprocessedImage) else None
+
+
+class DetectQueue:
+    """See the module. `close` it; what is in work is finished first."""
+
+    def __init__(self, detector: Detector, room: int, metrics: Metrics):
+        self.detector, self.room, self.metrics = detector, room, metrics
+        self.together = 1 if detector.device.type == "cpu" else TOGETHER
+        self.readers = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_READERS), "glip-reader")
+        self._inside = 0  # images, waiting or in work
+        self._image_seconds = 1.0
+        self._ahead = asyncio.Semaphore(3 * self.together + 1)  # images that are prepared and wait
+        self._jobs: deque[Job] = deque()
+        self._change, self._closed = threading.Condition(), False
+        self._model = threading.Thread(target=self._work, name="glip-model", daemon=True)
+        self._model.start()
+
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        self._model.join()
+        self.readers.shutdown(cancel_futures=True)
+
+    # -------------------------------------------------------------------------------------------------- event loop
+
+    def check_room(self, images: int = 1) -> None:
+        """Raises RequestError 503 where so many would be too many."""
+        if self._inside + images > self.room:
+            raise RequestError(
+                503, f"{self._inside} images are waiting or in work, and {self.room} may be; try again later",
+                {"Retry-After": str(max(1, round(self._inside * self._image_seconds)))},
+            )  # fmt: skip
+
+    @contextmanager
+    def places(self, images: int) -> Iterator[None]:
+        """Places for so many images, while the block runs. Raises RequestError 503."""
+        self.check_room(images)
+        self._count(images)
+        try:
+            yield
+        finally:
+            self._count(-images)
+
+    def _count(self, more: int) -> None:
+        self._inside += more
+        self.metrics.queue.set(self._inside)
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        """`function(*args)` in one of the threads that read."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, function, *args)
+
+    async def detect(
+        self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions
+    ) -> tuple[Detections, bool]:
+        """What is found in an image, and whether boxes were left out. Cancelled, it leaves its place to others.
+
+        Raises ImageError and what else `read` raises; OutOfMemoryError.
+        """
+        async with self._ahead:
+            job = await self.read(self._prepare, read, compiled, options)
+            with self._change:
+                self._jobs.append(job)
+                self._change.notify_all()
+            return await asyncio.wrap_future(job.result)
+
+    def _prepare(self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions) -> Job:
+        image = read()
+        if options.has_crops:
+            return Job(image, compiled, replace(options, batch_size=self.together))
+        return Job(preprocess(image, *self.detector.image_size(options.size)), compiled, options)
+
+    # ------------------------------------------------------------------------------------------------ model's thread
+
+    def _work(self) -> None:
+        while jobs := self._next():
+            started = time.perf_counter()
+            self._run(jobs)
+            seconds = time.perf_counter() - started
+            self.metrics.model_seconds.observe(seconds)
+            self.metrics.batch.observe(len(jobs))
+            self._image_seconds += 0.2 * (seconds / len(jobs) - self._image_seconds)
+
+    def _next(self) -> list[Job]:
+        """The first job that is still wanted, and those that go with it; [] when closed and done."""
+        with self._change:
+            while True:
+                while not self._jobs and not self._closed:
+                    self._change.wait()
+                if not self._jobs:
+                    return []
+                first = self._jobs.popleft()
+                if first.result.set_running_or_notify_cancel():
+                    break
+            if self.together == 1 or first.shape is None:
+                return [first]
+            self._change.wait_for(lambda: self._like(first) >= self.together - 1, WAIT)
+            return [first, *self._take_like(first)]
+
+    def _like(self, first: Job) -> int:
+        return sum(job.shape == first.shape for job in self._jobs)
+
+    def _take_like(self, first: Job) -> list[Job]:
+        """Of those that wait, others of the same shape, as many as a batch has room for."""
+        chosen = [job for job in self._jobs if job.shape == first.shape][: self.together - 1]
+        self._jobs = deque(job for job in self._jobs if job not in chosen)
+        return [job for job in chosen if job.result.set_running_or_notify_cancel()]
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Fill in the results; a batch that does not fit into the device's memory is halved."""
+        too_large = False
+        try:
+            for job, found in zip(jobs, self._detect(jobs), strict=True):
+                job.result.set_result(found)
+        except Exception as error:
+            too_large = isinstance(error, OutOfMemoryError) and len(jobs) > 1
+            for job in () if too_large else jobs:
+                job.result.set_exception(without_frames(error))
+        if too_large:  # here the error, which holds the batch, is gone
+            free_cached_memory(self.detector.device)
+            half = len(jobs) // 2
+            self._run(jobs[:half])
+            self._run(jobs[half:])
+
+    def _detect(self, jobs: Sequence[Job]) -> list[tuple[Detections, bool]]:
+        if isinstance(jobs[0].image, Image.Image):
+            return [self.detector.detect_crops(jobs[0].image, jobs[0].compiled, jobs[0].options)]
+        images = [job.image for job in jobs if isinstance(job.image, PreprocessedImage)]
+        seen = self.detector.encode_images(images)
+        found: dict[Job, Detections] = {}
+        for same in _by_question(jobs):
+            rows = [jobs.index(job) for job in same]
+            part = seen if len(same) == len(jobs) else _rows(seen, rows)
+            answers = self.detector.detect_features(part, same[0].compiled, same[0].options)
+            found.update(zip(same, answers, strict=True))
+        return [(found[job], is_capped(found[job], job.compiled, job.options)) for job in jobs]
+
+
+def _by_question(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that ask the same, together."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        same = next((g for g in groups if g[0].compiled is job.compiled and g[0].options == job.options), None)
+        if same is None:
+            groups.append([job])
+        else:
+            same.append(job)
+    return groups
+
+
+def _rows(seen: ImageFeatures, rows: list[int]) -> ImageFeatures:
+    return ImageFeatures(tuple(seen.items[i] for i in rows), [level[rows] for level in seen.maps])

@@ -1,0 +1,285 @@
+"""The body of a request -> what is asked: images, each with its prompt and options.
+
+A JSON object is one image, a list of them several, each with fields of its own. multipart/form-data holds the files
+themselves, and fields that are the same for all of them, their values as typed on the command line.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from glip_cli.errors import OptionError, PromptError, UsageError
+from glip_cli.options import DetectOptions, PromptRequest, parse_class_thresholds, parse_size
+from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.request import GetTagger, read_request
+from glip_cli.server.errors import RequestError
+from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, MAX_NAME, ServeOptions
+from glip_cli.types import Prompt
+from glip_cli.utils.text_format import message, one_line, quoted
+
+JSON, MULTIPART = "application/json", "multipart/form-data"
+MAX_FIELDS = 1000
+
+
+class PromptBody(BaseModel):
+    """A `Prompt` as it is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    text: str
+    labels: list[str]
+    spans: list[list[tuple[int, int]]]
+    is_caption: bool = False
+
+
+class _PromptFields(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    texts: str | list[str] | None = Field(None, description='"cat . remote .", "cat, remote", "$: coco"; or a list.')
+    custom_entities: bool = Field(False, description="Read texts as labels even if they look like a caption.")
+    labels: list[str] | None = Field(None, description="Labels, each exactly as it is.")
+    caption: str | None = Field(None, description="A sentence; its noun phrases or [bracketed] words are the labels.")
+    phrases: list[str] | None = Field(None, description="Words of the caption that are a label each.")
+    tokens_positive: list[list[list[int]]] | str | None = Field(
+        None, description="For each label its character spans in the caption: [[[0, 5]], [[9, 15]]]."
+    )
+    prompt: PromptBody | None = Field(None, description="A prompt that was made before, in place of all the above.")
+
+
+def _option_fields() -> dict[str, Any]:
+    """Those of DetectOptions that a request may set, as pydantic takes them."""
+    types = get_type_hints(DetectOptions)
+    chosen = [one for one in fields(DetectOptions) if "option" in one.metadata and one.name != "batch_size"]
+    described = {
+        one.name: (types[one.name], Field(getattr(DetectOptions(), one.name), description=one.metadata["option"].help))
+        for one in chosen
+    }
+    return {**described, "per_text": (int, Field(DetectOptions.per_text, description="Boxes per text; LVIS: 300."))}
+
+
+OPTIONS = _option_fields()
+Question: type[_PromptFields] = create_model("Question", __base__=_PromptFields, **OPTIONS)
+"""What is asked of an image."""
+
+
+class _ImageFields(BaseModel):
+    image: str = Field(description="The file in base64; an http(s) URL where the server allows it.")
+    name: str = Field("image", description="What the answer calls the image.")
+
+
+_BASES: Any = (_ImageFields, Question)
+ImageQuestion: type[_ImageFields] = create_model("ImageQuestion", __base__=_BASES)
+"""An image and what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One image and what is asked of it.
+
+    Attributes:
+        image: the bytes of the file; a str is a URL.
+        question: the fields of `Question`.
+    """
+
+    image: bytes | str
+    name: str
+    question: BaseModel
+
+
+@dataclass(frozen=True)
+class Body:
+    """Images in order; `single` where the answer is an object and not a list."""
+
+    images: tuple[Asked, ...]
+    single: bool
+
+
+async def read_body(request: Request, limits: ServeOptions) -> Body:
+    """Raises RequestError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == JSON:
+        body = _of_json(await request.body(), limits)
+    elif kind == MULTIPART:
+        body = await _of_form(request, limits)
+    else:
+        raise RequestError(415, f"Content-Type {quoted(kind)}: send {JSON}, or {MULTIPART} with files")
+    if not body.images:
+        raise RequestError(400, "no image; send one at least")
+    if len(body.images) > limits.max_images:
+        raise RequestError(413, f"{len(body.images)} images; a request may have {limits.max_images}")
+    for asked in body.images:
+        if len(asked.name) > MAX_NAME:
+            raise RequestError(400, f"name: {len(asked.name)} characters; at most {MAX_NAME}")
+        if isinstance(asked.image, str) and not limits.allow_urls:
+            raise RequestError(400, "image: it is a URL, which this server does not fetch; send the file in base64")
+    return body
+
+
+async def read_question(request: Request) -> BaseModel:
+    """The body of /explain. Raises RequestError."""
+    return _validated(Question, await request.body(), strict_json=True)
+
+
+def _of_json(data: bytes, limits: ServeOptions) -> Body:
+    if data.lstrip()[:1] != b"[":
+        return Body((_of_object(data),), True)
+    try:
+        items = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {message(error)}") from None
+    if len(items) > limits.max_images:
+        raise RequestError(413, f"{len(items)} images; a request may have {limits.max_images}")
+    return Body(tuple(_of_object(json.dumps(item).encode(), f"{place}: ") for place, item in enumerate(items)), False)
+
+
+def _of_object(data: bytes, where: str = "") -> Asked:
+    question = _validated(ImageQuestion, data, where, strict_json=True)
+    assert isinstance(question, _ImageFields)
+    text = question.image
+    if text[:8].lower().startswith(("http://", "https://")):
+        return Asked(text, question.name, question)
+    try:
+        image = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(400, f"{where}image: no base64; send the bytes of the file in base64") from None
+    return Asked(image, question.name, question)
+
+
+async def _of_form(request: Request, limits: ServeOptions) -> Body:
+    try:
+        async with request.form(
+            max_files=limits.max_images, max_fields=MAX_FIELDS, max_part_size=limits.max_bytes
+        ) as form:
+            values: dict[str, list[str]] = {}
+            files: list[tuple[str, bytes]] = []
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    if name != "image":
+                        raise RequestError(400, f"{one_line(name)[:80]}: a file; files are sent as image")
+                    files.append((value.filename or "image", await value.read()))
+                else:
+                    values.setdefault(name, []).append(value)
+    except (MultiPartException, HTTPException) as error:
+        text = error.message if isinstance(error, MultiPartException) else str(error.detail)
+        raise RequestError(413 if text.startswith("Too many") else 400, f"multipart: {message(text)}") from None
+    question = _validated(Question, _typed(values))
+    return Body(tuple(Asked(data, name, question) for name, data in files), len(files) == 1)
+
+
+def _typed(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The fields of a form, of values as they are typed on the command line. Raises RequestError."""
+    read: dict[str, Any] = {}
+    try:
+        for name, given in values.items():
+            match name:
+                case "texts" | "labels" | "phrases":
+                    read[name] = list(given)
+                case "negatives":
+                    read[name] = parse_texts(_without_files(given))
+                case "class_thresholds":
+                    read[name] = parse_class_thresholds(list(given))
+                case _ if len(given) > 1:
+                    raise RequestError(400, f"{one_line(name)[:80]}: given {len(given)} times; give it once")
+                case "size":
+                    read[name] = parse_size(given[0])
+                case "prompt" | "knowledge":
+                    read[name] = json.loads(given[0])
+                case _:
+                    read[name] = given[0]
+    except (UsageError, ValueError, RecursionError) as error:
+        raise RequestError(400, message(error)) from None
+    return read
+
+
+def _without_files(texts: Sequence[str]) -> Sequence[str]:
+    if named := [text for text in texts if text.strip().startswith("@")]:
+        raise UsageError(f"{quoted(named[0])}: files of labels are not read here; give the labels themselves")
+    return texts
+
+
+def _validated(model: type[BaseModel], data: Any, where: str = "", *, strict_json: bool = False) -> BaseModel:
+    """Raises RequestError with the first fault."""
+    try:
+        return model.model_validate_json(data) if strict_json else model.model_validate(data, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(one_line(str(part))[:80] for part in first["loc"])
+        raise RequestError(400, message(f"{where}{f'{place}: ' if place else ''}{first['msg']}")) from None
+
+
+# ------------------------------------------------------------------------------------------------ prompt and options
+
+
+def options_of(question: BaseModel) -> DetectOptions:
+    """Raises RequestError."""
+    given = question.model_dump(include=set(OPTIONS), exclude_unset=True)
+    try:
+        return DetectOptions(**given)
+    except OptionError as error:
+        raise RequestError(400, message(error)) from None
+
+
+def prompt_of(question: Any, get_tagger: GetTagger, own: Sequence[str] = ()) -> Prompt:
+    """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
+    _check_length(question)
+    try:
+        prompt = _read_prompt(question, get_tagger, own)
+    except UsageError as error:
+        raise RequestError(400, message(error)) from None
+    if len(prompt.labels) > MAX_LABELS:
+        raise RequestError(413, f"{len(prompt.labels)} labels; a prompt may have {MAX_LABELS}")
+    return prompt
+
+
+def _read_prompt(question: Any, get_tagger: GetTagger, own: Sequence[str]) -> Prompt:
+    typed = {name: getattr(question, name) for name in ("texts", "caption", "phrases", "tokens_positive")}
+    ways = [name for name in ("labels", "prompt", "texts", "caption") if getattr(question, name) is not None]
+    if len(ways) > 1:
+        raise UsageError(f"{ways[0]} and {ways[1]} are both given; give one of them")
+    if question.prompt is not None:
+        return _given_prompt(question.prompt)
+    if question.labels is not None:
+        return label_prompt(question.labels)
+    if isinstance(typed["texts"], str):
+        typed["texts"] = [typed["texts"]]
+    if isinstance(typed["tokens_positive"], list):
+        typed["tokens_positive"] = json.dumps(typed["tokens_positive"])
+    asked = PromptRequest(**typed, custom_entities=question.custom_entities)
+    read = read_request(asked, get_tagger, own, files=False)
+    notes = (read.warning,) if read.warning else ()
+    return Prompt(read.prompt.text, read.prompt.labels, read.prompt.spans, read.prompt.is_caption,
+                  (*notes, *read.prompt.notes))  # fmt: skip
+
+
+def _given_prompt(body: PromptBody) -> Prompt:
+    try:
+        return Prompt(body.text, tuple(body.labels), tuple(map(tuple, body.spans)), body.is_caption)
+    except ValueError as error:
+        raise PromptError(f"prompt: {error}") from None
+
+
+def _check_length(question: Any) -> None:
+    """Raises RequestError where the texts are too long to be read at all."""
+    negatives = question.negatives or ()
+    definitions = question.knowledge or {}
+    texts = [
+        *_listed(question.texts), *_listed(question.labels), *_listed(question.caption), *_listed(question.phrases),
+        *_listed(negatives), *definitions, *definitions.values(),
+        *((question.prompt.text, *question.prompt.labels) if question.prompt else ()),
+    ]  # fmt: skip
+    if (length := sum(map(len, texts))) > MAX_CHARACTERS:
+        raise RequestError(413, f"the texts have {length} characters; a prompt may have {MAX_CHARACTERS}")
+
+
+def _listed(value: str | Sequence[str] | None) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value or ()

@@ -1,0 +1,70 @@
+"""From an address to a server that answers, and to its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from glip_cli.errors import UsageError
+from glip_cli.server.options import ServeOptions
+
+BACKLOG = 2048
+GRACE = 5  # seconds beyond the time limit of a request, for its answer
+
+
+def bind(options: ServeOptions) -> socket.socket:
+    """The address, taken before the model is loaded; nothing is answered yet. Raises UsageError."""
+    host = options.host.strip("[]")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, options.port, type=socket.SOCK_STREAM,
+                                                      flags=socket.AI_PASSIVE)[0]  # fmt: skip
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"--host {options.host} --port {options.port}: {error.strerror or error}; take another port, 0 for a free "
+            "one, and an address of this machine"
+        ) from None
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """'http://127.0.0.1:8000'."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: FastAPI, bound: socket.socket, options: ServeOptions, ready: Callable[[], None]) -> None:
+    """Answer until Ctrl-C or SIGTERM; what is in work then is finished. A second Ctrl-C ends it at once."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server_of(app, options, ready).run(sockets=[bound])  # raises the signal again that ended it
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) -> Server:
+    """Calls `ready` when it answers."""
+    config = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
+        timeout_keep_alive=15, timeout_graceful_shutdown=int(options.time_limit) + GRACE, backlog=BACKLOG,
+    )  # fmt: skip
+    return Server(config, ready)
+
+
+class Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
