@@ -27,7 +27,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     "name",
     ["weights.toml", "py.typed", "assets/glip-mini/glip-mini.safetensors", "assets/glip-mini/vocab.txt",
      "assets/bert-base-uncased/vocab.txt", "names/coco.txt", "names/lvis.txt", "names/odinw.toml",
-     "evaluation/report/templates/report.css", "evaluation/report/templates/sections.html", "cli/app.py"],
+     "evaluation/report/templates/report.css", "evaluation/report/templates/sections.html", "server/page.html",
+     "cli/app.py"],
 )  # fmt: skip
 def test_the_wheel_holds(wheel: set[str], name: str) -> None:
     assert f"glip_cli/{name}" in wheel
