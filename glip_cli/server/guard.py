@@ -18,6 +18,7 @@ from glip_cli.server.options import ServeOptions
 
 OPEN = frozenset({"/", "/health"})
 """Paths that need no token."""
+MAX_HEADER_BYTES = 32_768
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -63,6 +64,8 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            raise RequestError(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
         self._check_host(headers)
         self._check_origin(headers)
         if self.limits.token is not None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":

@@ -31,7 +31,7 @@ from glip_cli.types import Detections
 
 T = TypeVar("T")
 TOGETHER = 8  # images that a GPU sees at once
-WAIT = 0.004  # seconds that a batch waits for more images, on a GPU
+GATHER_SECONDS = 0.004  # that a batch waits for more images, on a GPU
 MOST_READERS = 8
 
 
@@ -61,6 +61,7 @@ class DetectQueue:
     def __init__(self, detector: Detector, room: int, metrics: Metrics):
         self.detector, self.room, self.metrics = detector, room, metrics
         self.together = 1 if detector.device.type == "cpu" else TOGETHER
+        self.gather_seconds = GATHER_SECONDS
         self.readers = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_READERS), "glip-reader")
         self._inside = 0  # images, waiting or in work
         self._image_seconds = 1.0
@@ -149,7 +150,7 @@ class DetectQueue:
                     break
             if self.together == 1 or first.shape is None:
                 return [first]
-            self._change.wait_for(lambda: self._like(first) >= self.together - 1, WAIT)
+            self._change.wait_for(lambda: self._like(first) >= self.together - 1, self.gather_seconds)
             return [first, *self._take_like(first)]
 
     def _like(self, first: Job) -> int:

@@ -83,6 +83,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "ruff": _paths,
     "mypy": _anything,
     "cp": _anything,
+    "curl": _anything,
     "cvat-cli": _anything,
     **dict.fromkeys(HARMLESS, _anything),
 }

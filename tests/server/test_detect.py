@@ -26,9 +26,13 @@ from tests.server.serving import serving
 PROMPT = "circle . red square . star ."
 
 
+def scene_image(seed: int, width: int = 160, height: int = 160) -> Image.Image:
+    return draw_scene(np.random.default_rng(seed), width, height).image
+
+
 def scene(seed: int, width: int = 160, height: int = 160) -> bytes:
     stream = io.BytesIO()
-    draw_scene(np.random.default_rng(seed), width, height).image.save(stream, "PNG")
+    scene_image(seed, width, height).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -1,0 +1,214 @@
+"""A bounded queue: what is too much is refused, who goes away frees the place, what is in work is finished."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import torch
+from PIL import Image
+
+from glip_cli.detector import Detector
+from glip_cli.errors import OutOfMemoryError
+from glip_cli.options import DetectOptions
+from glip_cli.server.metrics import Metrics
+from glip_cli.server.options import ServeOptions
+from glip_cli.server.queue import DetectQueue
+from tests.server.serving import serving
+from tests.server.test_detect import CODE, scene_image
+from tests.server.test_hostile import asked
+
+
+class Held(Detector):
+    """glip-mini that detects when it may.
+
+    Attributes:
+        go: set, it goes on.
+        begun: released once for each batch that it begins.
+    """
+
+    go: threading.Event
+    begun: threading.Semaphore
+    batches: list[int]
+
+    @classmethod
+    def of(cls, detector: Detector) -> Held:
+        held = cls(detector.model, detector.tokenizer, detector.name, "cpu")
+        held.go, held.begun, held.batches = threading.Event(), threading.Semaphore(0), []
+        return held
+
+    def encode_images(self, batch: Any) -> Any:
+        self.batches.append(len(batch))
+        self.begun.release()
+        assert self.go.wait(60)
+        return super().encode_images(batch)
+
+
+@pytest.fixture
+def held(detector: Detector) -> Iterator[Held]:
+    made = Held.of(detector)
+    yield made
+    made.go.set()
+
+
+def ask(url: str) -> requests.Response:
+    return requests.post(f"{url}/detect", json={"image": CODE, "texts": "star"}, timeout=60)
+
+
+def wait_for(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within 20 s")
+
+
+def waiting(url: str) -> float:
+    text = requests.get(f"{url}/metrics", timeout=60).text
+    return float(next(line for line in text.splitlines() if line.startswith("glip_queue_images ")).split()[1])
+
+
+def test_a_full_queue_says_when_to_try_again(held: Held) -> None:
+    with serving(held, ServeOptions(port=0, queue=2)) as url, ThreadPoolExecutor(2) as clients:
+        answers = [clients.submit(ask, url) for _ in range(2)]
+        wait_for(lambda: waiting(url) == 2)
+        refused = ask(url)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.json()["error"] == "2 images are waiting or in work, and 2 may be; try again later"
+        assert requests.get(f"{url}/health", timeout=60).status_code == 200
+        held.go.set()
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+        assert ask(url).status_code == 200
+        several = [{"image": CODE, "texts": "star"}] * 3
+        assert requests.post(f"{url}/detect", json=several, timeout=60).status_code == 503
+
+
+def test_a_client_that_goes_away_frees_its_places(held: Held) -> None:
+    with serving(held, ServeOptions(port=0, queue=3)) as url:
+        place = urlsplit(url)
+        gone = [socket.create_connection((place.hostname, place.port)) for _ in range(3)]
+        for sock in gone:
+            sock.sendall(asked().replace(b"Connection: close", b"Connection: keep-alive"))
+        wait_for(lambda: waiting(url) == 3)
+        assert held.begun.acquire(timeout=20)
+        for sock in gone:
+            sock.close()
+        wait_for(lambda: waiting(url) == 0)
+        held.go.set()
+        assert ask(url).status_code == 200
+        assert len(held.batches) == 2  # the one that was in work, and the last
+
+
+def test_a_request_has_a_time_limit(held: Held) -> None:
+    with serving(held, ServeOptions(port=0, time_limit=0.5)) as url:
+        late = ask(url)
+        assert late.status_code == 504
+        assert late.json()["error"].startswith("not done within 0.5 s")
+        wait_for(lambda: waiting(url) == 0)
+        held.go.set()
+        wait_for(lambda: ask(url).status_code == 200)
+
+
+def test_a_stop_finishes_what_is_in_work(held: Held) -> None:
+    with ThreadPoolExecutor(3) as clients:
+        with serving(held, ServeOptions(port=0)) as url:
+            answers = [clients.submit(ask, url) for _ in range(3)]
+            wait_for(lambda: waiting(url) == 3)
+            threading.Timer(0.3, held.go.set).start()
+        assert [answer.result().status_code for answer in answers] == [200] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_a_signal_with_work_in_flight(number: signal.Signals) -> None:
+    """The process as it is started from a shell: it answers what it has, and leaves with 0."""
+    command = [sys.executable, "-m", "glip_cli", "serve", "-m", "glip-nano", "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        line = server.stderr.readline()
+        assert line.startswith("glip serve: http://127.0.0.1:"), line
+        url = line.split()[-1]
+        with ThreadPoolExecutor(4) as clients:
+            answers = [clients.submit(ask, url) for _ in range(4)]
+            wait_for(lambda: waiting(url) > 0 or all(answer.done() for answer in answers))
+            server.send_signal(number)
+            assert [answer.result().status_code for answer in answers] == [200] * 4
+        assert server.wait(60) == 0
+        assert server.stderr.read() == ""
+    with pytest.raises(requests.ConnectionError):
+        ask(url)
+
+
+# ------------------------------------------------------------------------------------------------------- as on a GPU
+
+
+@contextmanager
+def queue_of(detector: Detector, together: int) -> Iterator[DetectQueue]:
+    """A queue that takes several images at once, as on a GPU."""
+    queue = DetectQueue(detector, 64, Metrics())
+    queue.together, queue.gather_seconds = together, 0.5
+    yield queue
+    queue.close()
+
+
+def detect_all(queue: DetectQueue, images: list[Image.Image], prompts: list[str]) -> list[Any]:
+    async def run() -> list[Any]:
+        queue._ahead = asyncio.Semaphore(64)
+        compiled = {text: queue.detector.compile_prompt(text, OPTIONS) for text in prompts}
+        calls = [
+            queue.detect(lambda image=image: image, compiled[text], OPTIONS)  # type: ignore[misc]
+            for image, text in zip(images, prompts, strict=True)
+        ]
+        return [found for found, _ in await asyncio.gather(*calls)]
+
+    return asyncio.run(run())
+
+
+OPTIONS = DetectOptions(threshold=0.05)
+PROMPTS = ["circle . star", "red square", "circle . star", "heart"] * 2
+
+
+def images() -> list[Image.Image]:
+    return [scene_image(seed, 160 if seed % 4 else 320, 160) for seed in range(8)]
+
+
+def test_batches_are_of_one_shape_and_answers_each_ones_own(detector: Detector) -> None:
+    held = Held.of(detector)
+    held.go.set()
+    with queue_of(held, 8) as queue:
+        found = detect_all(queue, images(), PROMPTS)
+    assert sorted(held.batches) == [2, 6]
+    for image, text, answer in zip(images(), PROMPTS, found, strict=True):
+        alone = detector(image, text, threshold=0.05)
+        assert answer.names == alone.names
+        torch.testing.assert_close(torch.tensor(answer.boxes), torch.tensor(alone.boxes), rtol=0, atol=2e-2)
+
+
+class Small(Held):
+    """Its memory holds two images."""
+
+    def encode_images(self, batch: Any) -> Any:
+        if len(batch) > 2:
+            raise OutOfMemoryError("no room")
+        return super().encode_images(batch)
+
+
+def test_a_batch_that_does_not_fit_is_halved(detector: Detector) -> None:
+    small = Small.of(detector)
+    small.go.set()
+    with queue_of(small, 8) as queue:
+        found = detect_all(queue, images(), PROMPTS)
+    assert sorted(small.batches) == [1, 1, 2, 2, 2]
+    assert [one.labels for one in found] == [tuple(text.split(" . ")) for text in PROMPTS]
