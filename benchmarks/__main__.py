@@ -1,4 +1,4 @@
-"""`python -m benchmarks start` (speed, labels, parts, load, batch): measure, print a table, numbers with --out."""
+"""`python -m benchmarks start`, or another of the commands below: measure, print a table, numbers with --out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import batch, labels, load, parts, speed, start
+from benchmarks import batch, labels, load, parts, serve, speed, start
 
 
 def main() -> None:
@@ -50,6 +50,15 @@ def main() -> None:
     one.set_defaults(
         run=lambda a: batch.measure(a.model, a.images, tuple(a.size), tuple(a.workers), a.batch_size, a.repeats),
         table=batch.table,
+    )
+    one = commands.add_parser("serve", help="glip serve with 1, 8 and 64 clients against a plain loop and glip batch")
+    one.add_argument("--model", default="glip-mini", choices=["glip-mini", "glip-nano", "glip-t", "glip-t-a"])
+    one.add_argument("--images", type=int, default=64)
+    one.add_argument("--size", type=int, nargs=2, default=(1280, 960), metavar=("WIDTH", "HEIGHT"))
+    one.add_argument("--repeats", type=int, default=5)
+    one.add_argument("--requests", type=int, default=0, metavar="N", help="also the server's memory over N requests")
+    one.set_defaults(
+        run=lambda a: serve.measure(a.model, a.images, tuple(a.size), a.repeats, a.requests), table=serve.table
     )
     for name in commands.choices:
         commands.choices[name].add_argument("--out", type=Path, help="write the numbers as JSON")

@@ -23,18 +23,23 @@ print(imported - started, time.perf_counter() - imported)
 
 
 def measure(architecture: str, device: str, repeats: int) -> dict[str, object]:
-    from benchmarks.subjects import LETTER
-    from glip_cli.checkpoints.safetensors_io import write
-    from tests.model.networks import recipe_model
-
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.safetensors"
-        metadata = {"architecture": architecture, "name": architecture}
-        write(file, recipe_model(LETTER[architecture]).state_dict(), metadata)
+        file = converted(architecture, Path(folder))
         runs = [_once(file, device) for _ in range(repeats + 1)][1:]
     imports, load = (median(column) for column in zip(*runs, strict=True))
     rows = {"imports": round(imports, 3), "load": round(load, 3)}
     return {"machine": describe(), "architecture": architecture, "rows": rows}
+
+
+def converted(architecture: str, folder: Path) -> Path:
+    """A checkpoint with the weights of tests/recipe.py."""
+    from benchmarks.subjects import LETTER
+    from glip_cli.checkpoints.safetensors_io import write
+    from tests.model.networks import recipe_model
+
+    file = folder / "model.safetensors"
+    write(file, recipe_model(LETTER[architecture]).state_dict(), {"architecture": architecture, "name": architecture})
+    return file
 
 
 def _once(file: Path, device: str) -> list[float]:

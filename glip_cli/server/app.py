@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -20,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from glip_cli import __version__
 from glip_cli.data.download import fetch
@@ -37,6 +33,7 @@ from glip_cli.server.errors import RequestError, json_response
 from glip_cli.server.guard import Guard
 from glip_cli.server.metrics import CONTENT_TYPE, Metrics
 from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, ServeOptions
+from glip_cli.server.pages import api_page, page
 from glip_cli.server.queue import DetectQueue
 from glip_cli.server.request import (
     JSON,
@@ -146,7 +143,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
     if limits.allow_origin:
         app.add_middleware(CORSMiddleware, allow_origins=limits.allow_origin, allow_methods=["GET", "POST"],
                            allow_headers=["Authorization", "Content-Type"], expose_headers=[NOTES])  # fmt: skip
-    app.add_middleware(Guard, limits=limits, metrics=metrics, paths=frozenset(app.openapi()["paths"]) | {"/"})
+    app.add_middleware(Guard, limits=limits, metrics=metrics, paths=frozenset(app.openapi()["paths"]) | {"/", "/docs"})
     return app
 
 
@@ -193,11 +190,16 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """Counts and times, for Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
-    page, policy = load_page()
+    described = api_page(app.openapi())
+    index = page()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return described
 
     @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+    async def main_page() -> Response:
+        return index
 
 
 def explanation(compiled: CompiledPrompt) -> dict[str, Any]:
@@ -235,24 +237,6 @@ async def _gone(request: Request) -> None:
     """Returns when the client has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def load_page() -> tuple[str, str]:
-    """The page, and the Content-Security-Policy under which it works: its own script and style, and nothing else."""
-    page = files("glip_cli.server").joinpath("page.html").read_text(encoding="utf-8")
-    hashes = {
-        kind: " ".join(f"'sha256-{_sha256(text)}'" for text in re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.S))
-        for kind in ("script", "style")
-    }
-    policy = (
-        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; img-src 'self' blob: data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return page, policy
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _of(error: Exception) -> RequestError:

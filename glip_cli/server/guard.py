@@ -16,7 +16,7 @@ from glip_cli.server.errors import RequestError
 from glip_cli.server.metrics import Metrics
 from glip_cli.server.options import ServeOptions
 
-OPEN = frozenset({"/", "/health"})
+OPEN = frozenset({"/", "/docs", "/health", "/openapi.json"})
 """Paths that need no token."""
 MAX_HEADER_BYTES = 32_768
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -77,7 +77,7 @@ class _ImageFields(BaseModel):
     name: str = Field("image", description="What the answer calls the image.")
 
 
-_BASES: Any = (_ImageFields, Question)
+_BASES: Any = (Question, _ImageFields)
 ImageQuestion: type[_ImageFields] = create_model("ImageQuestion", __base__=_BASES)
 """An image and what is asked of it."""
 

@@ -90,7 +90,8 @@ def test_two_workers_one_killed_give_what_one_process_does(scenes: Path, tmp_pat
     assert code == 0, output
     assert (out / "results.jsonl").read_bytes() == (straight / "results.jsonl").read_bytes()
     assert "Traceback" not in output
-    assert len(output.splitlines()) < 12, output
+    said = [line for line in output.splitlines() if not line.endswith(" left")]  # the others are as many as it is slow
+    assert len(said) < 12, output
 
 
 @pytest.mark.long

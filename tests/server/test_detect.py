@@ -190,3 +190,12 @@ def test_the_api_describes_itself(url: str) -> None:
     assert set(kinds) == {"application/json", "multipart/form-data"}
     one = kinds["application/json"]["schema"]["anyOf"][0]
     assert {"image", "name", "texts", "threshold", "tile", "knowledge"} <= set(one["properties"])
+
+
+def test_the_api_has_a_page(url: str) -> None:
+    page = requests.get(f"{url}/docs", timeout=60)
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "script-src 'none'" in page.headers["Content-Security-Policy"]
+    for field in ("image", "class_thresholds", "tokens_positive"):
+        assert f"<code>{field}</code>" in page.text
+    assert "https://" not in page.text
