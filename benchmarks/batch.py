@@ -17,7 +17,8 @@ from glip_cli import Detector
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.options import DetectOptions
-from glip_cli.runs.runner import Clock, Runner
+from glip_cli.runs.local import Clock
+from glip_cli.runs.runner import Runner
 
 PROMPT = "circle . red square . star ."
 

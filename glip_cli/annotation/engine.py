@@ -30,7 +30,8 @@ from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.runner import MOST_WORKERS, ImageReader, failed_record
+from glip_cli.runs.read_image import ImageReader, failed_record
+from glip_cli.runs.runner import MOST_WORKERS
 from glip_cli.types import Detections, Prompt, Span
 
 Read = tuple[list[Captioned], PreprocessedImage | ImageError]

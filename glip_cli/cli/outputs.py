@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import Writer
     from glip_cli.outputs.images import AnnotatedImages
-    from glip_cli.runs.runner import ImageResult
+    from glip_cli.runs.local import ImageResult
+    from glip_cli.types import Detections
 
 
 def read_formats(given: Sequence[str] | None, usual: str, known: Collection[str]) -> list[str]:
@@ -124,13 +125,14 @@ class Summary:
         if as_json:
             print_json(record)
         elif outcome.detections is not None and not self.console.quiet:
-            self._list(outcome)
+            self._list(outcome.source.name, outcome.detections)
 
-    def _list(self, outcome: ImageResult) -> None:
-        found = outcome.detections
-        assert found is not None
+    def _list(self, name: str, detections: Detections) -> None:
+        from glip_cli.outputs.records import as_recorded
+
+        found = as_recorded(detections)
         width, height = found.size
-        print_line(f"{outcome.source.name}  {width}x{height}  {len(found) or 'nothing'} found")
+        print_line(f"{name}  {width}x{height}  {len(found) or 'nothing'} found")
         longest = max(map(len, found.names), default=0)
         for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
             x1, y1, x2, y2 = (f"{corner:7.1f}" for corner in box)

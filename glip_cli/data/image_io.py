@@ -73,6 +73,11 @@ def read_image(source: ImageSource, name: str | None = None, max_pixels: float =
     raise ImageError(f"{type(source).__name__}: no image; give a path, bytes, a Pillow image or an array")
 
 
+def read_bytes(source: bytes | Path, name: str) -> bytes:
+    """The file of an image, not decoded: what `read_image` takes too. Raises ImageError as it does."""
+    return source if isinstance(source, bytes) else _read_bytes(source, name)
+
+
 def _channels_last(pixels: torch.Tensor) -> npt.NDArray[Any]:
     """[3, h, w] -> [h, w, 3] and [1, h, w] -> [h, w], where that is what it is."""
     array: npt.NDArray[Any] = pixels.detach().cpu().numpy()

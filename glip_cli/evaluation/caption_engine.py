@@ -22,7 +22,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, record
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
-from glip_cli.runs.runner import ImageReader, failed_record
+from glip_cli.runs.read_image import ImageReader, failed_record
 
 OPTIONS: Mapping[str, Any] = {"threshold": 0.0}
 """Fields of `DetectOptions`: the protocol takes every box that post-processing leaves."""

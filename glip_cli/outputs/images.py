@@ -11,6 +11,7 @@ from PIL import Image
 from glip_cli.outputs.caption_image import add_caption
 from glip_cli.outputs.draw import annotate, palette_colours, save_crops
 from glip_cli.outputs.files import atomic_write
+from glip_cli.outputs.records import as_recorded
 from glip_cli.types import Detections
 
 JPEG_QUALITY = 92
@@ -43,13 +44,14 @@ class AnnotatedImages:
             with atomic_write(self.folders[0] / f"{name}.jpg") as stream:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
-            save_crops(image, detections, self.folders[1], name)
+            save_crops(image, as_recorded(detections), self.folders[1], name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
         return plot(image, detections, self.palette)
 
 
 def plot(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
-    """The image with its boxes; below it the caption, where the prompt was one."""
+    """The image with its boxes; below it the caption, where the prompt was one. Drawn is what the record says."""
+    detections = as_recorded(detections)
     drawn = annotate(image, detections, palette)
     return add_caption(drawn, detections, palette) if detections.places else drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, final
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from glip_cli.types import Detections
@@ -83,6 +84,36 @@ def record(image_name: str, detections: Detections, model: str) -> Record:
     if detections.places:
         made["spans"] = [[list(span) for span in spans] for spans in detections.places]
     return made
+
+
+def detections_of(record: Record) -> Detections:
+    """What a record says, as `Detections`, of which `record` makes the same record.
+
+    A label that was not found has the span (0, 0) where the prompt is no caption: the record does not say where it
+    stands. Raises ValueError, KeyError or TypeError for what is no record.
+    """
+    if record["schema"] != SCHEMA:
+        raise ValueError(f"no {SCHEMA} record")
+    found, labels = record["detections"], tuple(map(str, record["labels"]))
+    places = tuple(tuple((begin, end) for begin, end in spans) for spans in record.get("spans", ()))
+    first = {one["label_id"]: (one["span"][0], one["span"][1]) for one in found}
+    return Detections(
+        boxes=np.array([corners(one) for one in found], np.float32).reshape(-1, 4),
+        scores=np.array([one["score"] for one in found], np.float32),
+        label_ids=np.array([one["label_id"] for one in found], np.int64),
+        labels=labels,
+        spans=tuple(spans[0] for spans in places) or tuple(first.get(i, (0, 0)) for i in range(len(labels))),
+        text=str(record["prompt"]),
+        size=(int(record["width"]), int(record["height"])),
+        places=places,
+        name=str(record["image"]),
+        model=str(record["model"]),
+    )
+
+
+def as_recorded(detections: Detections) -> Detections:
+    """With the numbers that their record has, so that what is drawn of either is the same to the last pixel."""
+    return detections_of(record(detections.name, detections, detections.model))
 
 
 def error_record(image_name: str, message: str, model: str) -> ErrorRecord:

@@ -70,6 +70,26 @@ class LabelRow:
     tokens: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """How a model reads a prompt.
+
+    Attributes:
+        notes: for the user.
+        rows: one per label.
+        texts: of each text, how many labels and how many tokens it has.
+    """
+
+    notes: tuple[str, ...]
+    rows: tuple[LabelRow, ...]
+    texts: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], notes: Sequence[str] = ()) -> Explanation:
+        texts = tuple((len(part.label_ids), len(part.tokens.ids)) for part in chunks)
+        return cls(tuple(notes), explain(chunks), texts)
+
+
 def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens:
     """Tokenise one text and find each label's tokens in it.
 

@@ -2,5 +2,5 @@
 
 sources -> prefetch -> runner -> ImageResult, ImageResult, ...     what `glip detect` shows
            run_dir: items -> engine -> journal, shards             what `glip batch` and `glip eval` keep
-                              engines: items.LocalEngine, ray
+                              engines: local.LocalEngine, ray
 """

@@ -23,7 +23,8 @@ from glip_cli.inference.preprocess import PreprocessedImage, padded_size
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.runs.runner import MOST_WORKERS, ImageReader
+from glip_cli.runs.read_image import ImageReader
+from glip_cli.runs.runner import MOST_WORKERS
 
 Watch = Callable[[Mapping[str, Any]], None]
 LOCK, FLIGHT = ".features.lock", ".features.flight"

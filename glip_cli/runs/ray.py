@@ -33,7 +33,8 @@ from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
-from glip_cli.runs.runner import BLOCK, LocalEngine, Runner
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.types import Prompt
 
 KNOCK_SECONDS = 10.0
@@ -96,8 +97,7 @@ class Worker:
             done.extend(self._engine(items))
         except GlipError as failed:
             error = str(failed)
-        runner = self._engine.runner
-        notes = [*runner.detector.notes, *runner.notes]
+        notes = list(self._engine.runner.notes)
         return json_bytes({"records": done, "error": error, "notes": notes}).decode()
 
     def stop(self) -> None:

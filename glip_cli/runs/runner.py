@@ -7,11 +7,10 @@ cannot be read does not stop the others. A batch that does not fit into the devi
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -19,57 +18,24 @@ from itertools import chain, islice
 import torch
 from PIL import Image
 
-from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
-from glip_cli.errors import GlipError, ImageError, OutOfMemoryError, OutputError, UnavailableError, without_frames
+from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
 from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.inference.postprocess import is_capped
-from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess
+from glip_cli.inference.preprocess import padded_size, preprocess
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.images import AnnotatedImages
-from glip_cli.outputs.records import AnyRecord, ErrorRecord, error_record, record
+from glip_cli.prompts.chunking import Explanation
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.runs.in_flight import InFlight
-from glip_cli.runs.items import Item
+from glip_cli.runs.local import Clock, ImageResult
 from glip_cli.runs.prefetch import in_order
+from glip_cli.runs.read_image import ImageReader
 from glip_cli.types import Detections
 
 BLOCK = 8  # batches' worth of images among which those of one shape are brought together
 MOST_WORKERS = 16
 CPU = torch.device("cpu")
-
-
-@dataclass
-class ImageResult:
-    """What became of one image: an error, or what was found, and the upright image where it is kept."""
-
-    source: ImageInput
-    image: Image.Image | None = None
-    prepared: PreprocessedImage | None = None
-    detections: Detections | None = None
-    error: ImageError | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.detections is not None or self.error is not None
-
-
-@dataclass
-class Clock:
-    """Where the time went, in seconds.
-
-    Attributes:
-        model: detecting.
-        waited: waiting for the next image while there was nothing to detect.
-    """
-
-    model: float = 0.0
-    data_time: float = 0.0
-
-    @property
-    def waited_share(self) -> float:
-        return self.data_time / max(self.model + self.data_time, 1e-9)
 
 
 @dataclass
@@ -99,6 +65,10 @@ class Runner:
         self._reading = ImageReader()
         self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.detector.image_size(self.options.size)
+
+    @property
+    def model(self) -> str:
+        return self.detector.name
 
     @property
     def block_size(self) -> int:
@@ -205,9 +175,16 @@ class Runner:
         return found
 
     @property
+    def prompt_notes(self) -> tuple[str, ...]:
+        return self.compiled.notes
+
+    def explain(self) -> Explanation:
+        return Explanation.of(self.compiled.chunks)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers."""
-        return (capped_note(self.options),) if self._capped else ()
+        return (*self.detector.notes, *((capped_note(self.options),) if self._capped else ()))
 
     @property
     def effective_batch_size(self) -> int | None:
@@ -225,90 +202,3 @@ def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:
     """Those from the front on of which nothing is awaited any more."""
     while waiting and waiting[0].done:
         yield waiting.popleft()
-
-
-# --------------------------------------------------------------------------------------------------------- read image
-# Reading an image in a long run: what may pass is tried again, and an error says whose it may be.
-
-PAUSES = (0.5, 2.0)  # seconds before each further try
-GIVE_UP = 8  # images in a row that no further try could get: then there is none; or that hung: then the run ends
-
-
-class ImageReader:
-    """Reads images; threads may share it."""
-
-    def __init__(self) -> None:
-        self._lost = self._hung = 0  # in a row
-
-    def __call__(self, source: ImageInput) -> Image.Image:
-        """The image. Raises ImageError; GlipError where no image can be read any more."""
-        pauses = list(PAUSES) if self._lost < GIVE_UP else []
-        while True:
-            try:
-                image = read_image(source.open(), source.name)
-            except UnavailableError as error:
-                self._check(error)
-                if not (error.brief and pauses):
-                    self._lost += error.brief
-                    raise
-            else:
-                self._lost = self._hung = 0
-                return image
-            time.sleep(pauses.pop(0))
-
-    def _check(self, error: UnavailableError) -> None:
-        """With a disk that is gone, each image would take as long, and none of them be at fault."""
-        self._hung += error.hung
-        if self._hung >= GIVE_UP:
-            raise GlipError(f"{self._hung} images in a row gave no answer, the last {error}; then the same command "
-                            "goes on, and --retry-failed tries these again") from None  # fmt: skip
-
-
-def failed_record(name: str, error: ImageError, model: str) -> ErrorRecord:
-    """The record of an image that could not be read; it names this machine where the fault may be the machine's."""
-    record = error_record(name, str(error), model)
-    if isinstance(error, UnavailableError):
-        record["host"] = platform.node()
-    return record
-
-
-# -------------------------------------------------------------------------------------------------------------- local
-# The engine of this process: one detector, images read ahead by threads.
-
-
-class LocalEngine:
-    """See `items.Engine`."""
-
-    def __init__(self, runner: Runner, images: AnnotatedImages) -> None:
-        runner.keep_images = images.any
-        self.runner, self.images = runner, images
-        self.model, self.stop = runner.detector.name, runner.stop
-        self.block_size, self.flight = runner.block_size, runner.flight
-
-    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
-        given: deque[Item] = deque()
-        self.runner.flight = self.flight
-
-        def sources() -> Iterator[ImageInput]:
-            for item in items:
-                given.append(item)
-                yield item.source
-
-        for outcome in self.runner(sources()):
-            yield self._finish(given.popleft(), outcome)
-
-    def _finish(self, item: Item, outcome: ImageResult) -> AnyRecord:
-        """Save the images first: a record says that everything of its image is there."""
-        name, model = outcome.source.name, self.model
-        if outcome.detections is None:
-            assert outcome.error is not None
-            return failed_record(name, outcome.error, model)
-        if outcome.image is not None:
-            try:
-                self.images.save(outcome.image, outcome.detections, item.file_name)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot write to {self.images.folder}: {error.strerror or error}; "
-                    "make room, then run the same command to resume"
-                ) from None
-        return record(name, outcome.detections, model)

@@ -21,7 +21,8 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import atomic_write, save_json
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs.items import Item
-from glip_cli.runs.runner import LocalEngine, Runner
+from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.runner import Runner
 from glip_cli.training.dataset import TrainSet
 from glip_cli.training.distributed import Distributed
 from glip_cli.utils.text_format import counted, percent

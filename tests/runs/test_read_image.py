@@ -11,13 +11,13 @@ from PIL import Image
 from glip_cli.data import image_io
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, ImageError, UnavailableError
-from glip_cli.runs import runner
-from glip_cli.runs.runner import GIVE_UP, ImageReader, failed_record
+from glip_cli.runs import read_image
+from glip_cli.runs.read_image import GIVE_UP, ImageReader, failed_record
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(read_image, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs import runner as runner_module
 from glip_cli.runs.items import Item
-from glip_cli.runs.runner import BLOCK, Clock, ImageResult, LocalEngine, Runner
+from glip_cli.runs.local import Clock, ImageResult, LocalEngine
+from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.types import Detections
 
 PROMPT = "circle . red square . star ."

@@ -1,0 +1,149 @@
+"""The engine of this process: what a runner finds in images, saved and as records. Imports no torch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from PIL import Image
+
+from glip_cli.data.sources import ImageInput
+from glip_cli.errors import ImageError, OutputError
+from glip_cli.outputs.images import AnnotatedImages
+from glip_cli.outputs.records import AnyRecord, record
+from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.items import Item
+from glip_cli.runs.read_image import failed_record
+from glip_cli.types import Detections
+
+if TYPE_CHECKING:
+    from glip_cli.inference.preprocess import PreprocessedImage
+    from glip_cli.prompts.chunking import Explanation
+
+
+@dataclass
+class ImageResult:
+    """What became of one image: an error, or what was found, and the upright image where it is kept."""
+
+    source: ImageInput
+    image: Image.Image | None = None
+    prepared: PreprocessedImage | None = None
+    detections: Detections | None = None
+    error: ImageError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.detections is not None or self.error is not None
+
+
+@dataclass
+class Clock:
+    """Where the time went, in seconds.
+
+    Attributes:
+        model: detecting.
+        waited: waiting for the next image while there was nothing to detect.
+    """
+
+    model: float = 0.0
+    data_time: float = 0.0
+
+    @property
+    def waited_share(self) -> float:
+        return self.data_time / max(self.model + self.data_time, 1e-9)
+
+
+class ImageRunner(Protocol):
+    """Detects in images: `runner.Runner` here, `client.runner.RemoteRunner` on a server.
+
+    Attributes:
+        keep_images: outcomes then hold their images, for drawing.
+        flight: notes which images this process is at.
+    """
+
+    keep_images: bool
+    flight: InFlight
+
+    @property
+    def stop(self) -> threading.Event:
+        """Once set, no image is begun any more, none is waited for, and the iteration ends."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What records call the model."""
+        ...
+
+    @property
+    def block_size(self) -> int:
+        """See `items.Engine`."""
+        ...
+
+    @property
+    def prompt_notes(self) -> tuple[str, ...]:
+        """What a user should know of the prompt."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the answers so far."""
+        ...
+
+    @property
+    def clock(self) -> Clock | None:
+        """Where the time went, where that is known."""
+        ...
+
+    @property
+    def effective_batch_size(self) -> int | None:
+        """The batch size that memory allowed, where it is not the one that was asked for."""
+        ...
+
+    def explain(self) -> Explanation:
+        """How the model reads the prompt."""
+        ...
+
+    def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
+        """Each source's outcome, in order, as soon as those before it are there too."""
+        ...
+
+
+class LocalEngine:
+    """See `items.Engine`."""
+
+    def __init__(self, runner: ImageRunner, images: AnnotatedImages) -> None:
+        runner.keep_images = images.any
+        self.runner, self.images = runner, images
+        self.model, self.stop = runner.model, runner.stop
+        self.block_size, self.flight = runner.block_size, runner.flight
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        given: deque[Item] = deque()
+        self.runner.flight = self.flight
+
+        def sources() -> Iterator[ImageInput]:
+            for item in items:
+                given.append(item)
+                yield item.source
+
+        for outcome in self.runner(sources()):
+            yield self._finish(given.popleft(), outcome)
+
+    def _finish(self, item: Item, outcome: ImageResult) -> AnyRecord:
+        """Save the images first: a record says that everything of its image is there."""
+        name, model = outcome.source.name, self.model
+        if outcome.detections is None:
+            assert outcome.error is not None
+            return failed_record(name, outcome.error, model)
+        if outcome.image is not None:
+            try:
+                self.images.save(outcome.image, outcome.detections, item.file_name)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {self.images.folder}: {error.strerror or error}; "
+                    "make room, then run the same command to resume"
+                ) from None
+        return record(name, outcome.detections, model)
