@@ -13,11 +13,14 @@ import glip_cli
 
 PACKAGE = Path(glip_cli.__file__).parent
 LAYERS = (
-    "__main__ cli integrations server doctor training annotation evaluation onnx_export runs detector inference "
+    "__main__ cli integrations server client doctor training annotation evaluation onnx_export runs detector inference "
     "checkpoints data outputs prompts model options types utils errors __init__"
 ).split()
 """From top to bottom: a file imports from its own layer and from those below it."""
-WITHOUT_TORCH = ["outputs", "prompts", "options", "types", "utils", "errors", "data/sources.py", "data/download.py"]
+WITHOUT_TORCH = [
+    *("client", "outputs", "prompts", "options", "types", "utils", "errors", "data/sources.py", "data/download.py"),
+    *(f"runs/{name}.py" for name in ("items", "in_flight", "journal", "local", "prefetch", "read_image", "run_dir")),
+]
 UPWARD = {("types.py", f"glip_cli.outputs.{name}") for name in ("images.plot", "records.record")}
 """What `Detections` draws and writes itself with, imported when it does."""
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}

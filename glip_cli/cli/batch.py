@@ -11,13 +11,10 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, Console, DownloadBar, print_line
 from glip_cli.cli.exit import end_run, stopping
-from glip_cli.cli.onnx import open_onnx
+from glip_cli.cli.model import choose_model
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import (
     check_inputs,
-    note_dtype,
-    own_labels,
-    read_batch_size,
     read_options,
     read_prompt,
     threshold_notes,
@@ -27,8 +24,8 @@ from glip_cli.utils.text_format import counted, shown_url
 
 if TYPE_CHECKING:
     from glip_cli.runs.items import Engine
+    from glip_cli.runs.local import ImageRunner
     from glip_cli.runs.run_dir import Progress
-    from glip_cli.runs.runner import Runner
     from glip_cli.runs.shards import Shard
 
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
@@ -67,6 +64,7 @@ def batch(
     loading: flags.ModelFlags,
     onnx: flags.Onnx = None,
     compile: flags.Compile = False,
+    remote: flags.ServerFlags,
     resizing: flags.Resizing,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
@@ -95,15 +93,16 @@ def batch(
 
     inputs = check_inputs(inputs)
     shard = Shard.of_environment()
-    if ray and shard.world > 1:
-        raise UsageError("--ray and torchrun each spread the work; take one of them")
+    if (ray or remote.server) and shard.world > 1:
+        raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, "jsonl", WRITERS)
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette)
-    served = open_onnx(onnx, **vars(loading), ray=ray, compile=compile)
-    prompt = read_prompt(asked, console, offline, own_labels(asked, loading, served))
-    size = read_batch_size(batch_size, loading.device)
-    options = read_options(beside | filters | resizing, prompt, thresholds, size)
+    model = choose_model(
+        loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
+    )
+    prompt = read_prompt(asked, console, offline, () if asked.given else model.labels())
+    options = read_options(beside | filters | resizing, prompt, thresholds, model.batch_size(batch_size))
     # refuses what names no image, before the model is loaded
     passed = Passed()
     sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
@@ -111,29 +110,26 @@ def batch(
     root = common_folder(inputs)
     names, drawn = FileNames(root), FileNames(root) if annotated.any else None
 
-    load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
-    runner: Runner | None = None
+    runner: ImageRunner | None = None
     engine: Engine
     if ray:
         from glip_cli.runs.ray import Job, RayEngine, load_reader
 
+        load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
         reader = load_reader(load, DownloadBar(console))
-        compiled = reader.compile_prompt(prompt, options)
+        notes = reader.compile_prompt(prompt, options).notes
         engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=console.warn)
     else:
-        from glip_cli.detector import Detector
-        from glip_cli.runs.runner import LocalEngine, Runner
+        from glip_cli.runs.local import LocalEngine
 
-        note_dtype(loading, console)
-        detector = served or Detector.load(**load, report=DownloadBar(console))
-        compiled = detector.compile_prompt(prompt, options)
-        runner = Runner(detector, compiled, options, going.workers)
+        runner = model.runner(prompt, options, going.workers)
+        notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
-    console.warn(*compiled.notes, *threshold_notes(thresholds, engine.model))
+    console.warn(*notes, *threshold_notes(thresholds, engine.model))
     settings = settings_of(engine.model, prompt, options)
     settings |= {
         "inputs": [shown_url(text) if "://" in text else text for text in inputs],
-        "dtype": loading.dtype,
+        "dtype": model.dtype,
         "save-vis": save_vis,
         "save-crop": save_crop,
     }
@@ -145,12 +141,12 @@ def batch(
         if progress.complete and progress.speaks:
             folder.write_formats(formats, names)
     met = passed.notes if progress.share_done else ()
-    console.warn(*((*runner.detector.notes, *runner.notes) if runner else ()), *met, *(drawn or names).notes)
+    console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)
 
 
 def finish(
-    progress: Progress, bar: BatchBar, runner: Runner | None, out_dir: Path, console: Console, shard: Shard
+    progress: Progress, bar: BatchBar, runner: ImageRunner | None, out_dir: Path, console: Console, shard: Shard
 ) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import Console, DownloadBar, image_bar
+from glip_cli.cli.console import Console, image_bar
 from glip_cli.cli.exit import interruptible
-from glip_cli.cli.onnx import open_onnx
+from glip_cli.cli.model import choose_model
 from glip_cli.cli.outputs import Files, Summary, read_formats
 from glip_cli.cli.parse import (
     check_inputs,
-    note_dtype,
-    own_labels,
     print_explanation,
     read_options,
     read_prompt,
     threshold_notes,
 )
 from glip_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from glip_cli.options import DetectOptions
-    from glip_cli.types import Prompt
 
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
 
@@ -63,6 +57,7 @@ def detect(
     loading: flags.ModelFlags,
     onnx: flags.Onnx = None,
     compile: flags.Compile = False,
+    remote: flags.ServerFlags,
     resizing: flags.Resizing,
     batch: flags.BatchSize,
     out_dir: flags.OutDir = Path("outputs"),
@@ -83,19 +78,15 @@ def detect(
     from glip_cli.outputs.formats import WRITERS
 
     console, offline = Console(manner.quiet), manner.offline
-    bar = DownloadBar(console)
-    served = open_onnx(onnx, **vars(loading), compile=compile)
-    prompt = read_prompt(asked, console, offline, own_labels(asked, loading, served))
+    model = choose_model(loading, onnx, remote, console, compile=compile, offline=offline, **batch)
+    prompt = read_prompt(asked, console, offline, () if asked.given else model.labels())
     options = read_options(beside | filters | resizing | batch, prompt, thresholds)
     formats = read_formats(format, "json", WRITERS)
     formats = [] if no_save_pred else formats
-    if explain and not inputs and served:
-        print_explanation(served.compile_prompt(prompt, options).chunks)
-        return
     if explain and not inputs:
-        explain_alone(prompt, options, loading, console)
-        return
-
+        explanation = model.explain(prompt, options)
+        console.warn(*explanation.notes)
+        return print_explanation(explanation)
     inputs = check_inputs(inputs)
 
     from glip_cli.outputs.earlier import check_earlier, clear_earlier
@@ -108,16 +99,11 @@ def detect(
     if "jsonl" in formats and (out_dir / "run.json").exists():
         raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
 
-    from glip_cli.detector import Detector
-    from glip_cli.runs.runner import Runner
-
-    note_dtype(loading, console)
-    detector = served or Detector.load(**vars(loading), compile=compile, offline=offline, report=bar)
-    compiled = detector.compile_prompt(prompt, options)
-    console.warn(*compiled.notes, *threshold_notes(thresholds, detector.name))
+    runner = model.runner(prompt, options)
+    runner.keep_images = annotated.any or show
+    console.warn(*runner.prompt_notes, *threshold_notes(thresholds, runner.model))
     if explain:
-        print_explanation(compiled.chunks)
-    runner = Runner(detector, compiled, options, keep_images=True)
+        print_explanation(runner.explain())
     files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)))
     summary = Summary(console)
     if overwrite:
@@ -125,30 +111,11 @@ def detect(
     total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
     with interruptible(), files, image_bar(console, total) as advance:
         for outcome in runner(sources):
-            summary.add(outcome, files.save(outcome, detector.name), json_)
+            summary.add(outcome, files.save(outcome, runner.model), json_)
             if show and not files.show(outcome):
                 show = False
                 place = f"look at {annotated.folders[0]}" if annotated.drawn else "leave out --no-save-vis"
                 console.warn(f"--show: no window can be opened here (is DISPLAY set?); {place}")
             advance()
-    console.warn(*detector.notes, *runner.notes, *passed.notes, *files.names.notes)
+    console.warn(*runner.notes, *passed.notes, *files.names.notes)
     summary.close(files)
-
-
-def explain_alone(prompt: Prompt, options: DetectOptions, loading: flags.ModelFlags, console: Console) -> None:
-    """`--explain` without an image needs a tokenizer, and no weights of a named model."""
-    from glip_cli.checkpoints import registry
-    from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels
-    from glip_cli.prompts.chunking import chunk, vocabulary_notes
-    from glip_cli.prompts.definitions import knowledge_chunks
-    from glip_cli.prompts.tokenizer import Tokenizer
-
-    folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
-    tokenizer = Tokenizer.from_dir(folder)
-    tuned = tuned_labels(loading.model, weights=loading.weights, adapter=loading.adapter)
-    console.warn(*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
-    if options.knowledge is not None:
-        use_cls = registry.uses_cls(loading.model)
-        print_explanation(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls))
-    else:
-        print_explanation(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size))

@@ -99,7 +99,7 @@ Overwrite = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
-                 help="Threads that read images (default: one per core)."),
+                 help="Threads that read images (default: one per core), or ask --server (4)."),
 ]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Print errors only.")]
 Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=HOW, help="Never use the network.")]
@@ -176,6 +176,22 @@ class ModelFlags(ModelSourceFlags):
         typer.Option("--dtype", metavar="DTYPE", rich_help_panel=MODEL, show_default=False,
                      help="auto (float32), bfloat16 or float16."),
     ] = "auto"  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServerFlags:
+    """A server of `glip serve` in the place of a model."""
+
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="URL", rich_help_panel=MODEL, show_default=False,
+                     help="Ask a running glip serve, such as http://127.0.0.1:8000."),
+    ] = None  # fmt: skip
+    token: Annotated[
+        str | None,
+        typer.Option("--token", metavar="TOKEN", rich_help_panel=MODEL, show_default=False,
+                     help="What that server's --token asks for."),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.prompts.labels import parse_texts
 
 if TYPE_CHECKING:
-    from glip_cli.detector import Detector
-    from glip_cli.prompts.chunking import Chunk
+    from glip_cli.prompts.chunking import Explanation
     from glip_cli.prompts.noun_phrases import Tagger
     from glip_cli.types import Prompt
 
@@ -29,15 +28,8 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     return list(inputs)
 
 
-def own_labels(words: PromptFlags, source: ModelSourceFlags, served: Detector | None = None) -> tuple[str, ...]:
-    """The labels that the model was tuned for, or that are part of its ONNX file; () where others are asked for.
-
-    Raises WeightsError or UsageError.
-    """
-    if words.given:
-        return ()
-    if served:
-        return served.labels
+def tuned_labels_of(source: ModelSourceFlags) -> tuple[str, ...]:
+    """The labels that the model was tuned for; () for any other. Raises WeightsError or UsageError."""
     from glip_cli.checkpoints.parts import tuned_labels
 
     return tuned_labels(source.model, weights=source.weights, adapter=source.adapter)
@@ -77,9 +69,11 @@ def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None,
 
 def read_definitions(values: Values) -> Values:
     """The definitions in the file of --knowledge, if it is given. Raises UsageError."""
-    from glip_cli.prompts.definitions import read_knowledge
+    if "knowledge" not in values:
+        return {}
+    from glip_cli.prompts.definitions import read_knowledge  # imports tokenizers
 
-    return {"knowledge": read_knowledge(values["knowledge"])} if "knowledge" in values else {}
+    return {"knowledge": read_knowledge(values["knowledge"])}
 
 
 def read_batch_size(asked: int | None, device: str) -> int:
@@ -118,16 +112,13 @@ def threshold_notes(file: Path | None, model: str) -> list[str]:
     return list(filter(None, [of_another_model(file, model)]))
 
 
-def print_explanation(chunks: Sequence[Chunk]) -> None:
+def print_explanation(explanation: Explanation) -> None:
     """Label -> text -> tokens, as a table on stderr: stdout is for results."""
-    from glip_cli.prompts.chunking import explain
-
     table = Table("label", "text", "span", "token: place and piece", title=None, header_style="bold")
-    for row in explain(tuple(chunks)):
+    for row in explanation.rows:
         spans = " ".join(f"{begin}-{end}" for begin, end in row.spans)
         tokens = " ".join(f"{place}:{piece}" for place, piece in row.tokens)
         table.add_row(row.label, str(row.chunk), spans, tokens)
     stderr.print(table)
-    for number, chunk in enumerate(chunks):
-        used = len(chunk.tokens.ids)
-        stderr.print(f"text {number}: {len(chunk.label_ids)} labels, {used} tokens", markup=False)
+    for number, (labels, tokens_used) in enumerate(explanation.texts):
+        stderr.print(f"text {number}: {labels} labels, {tokens_used} tokens", markup=False)

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import Fields, Values, command
-from glip_cli.cli.console import Console, DownloadBar
-from glip_cli.cli.onnx import open_onnx
-from glip_cli.cli.parse import note_dtype
+from glip_cli.cli.console import Console
+from glip_cli.cli.model import local_model
 from glip_cli.errors import UsageError
 from glip_cli.server.options import ServeOptions
 from glip_cli.utils.startup import collect_as_usual
@@ -35,14 +34,10 @@ def serve(
         ) from None
     console = Console(manner.quiet)
     bound = bind(options)
-    loaded = open_onnx(onnx, **vars(loading), compile=compile)
+    model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
 
-    from glip_cli.detector import Detector
     from glip_cli.server.app import create_app
 
-    note_dtype(loading, console)
-    detector = loaded or Detector.load(
-        **vars(loading), compile=compile, offline=manner.offline, report=DownloadBar(console)
-    )
+    detector = model.detector()
     collect_as_usual()
     run(create_app(detector, options), bound, options, lambda: console.info(f"glip serve: {url_of(bound)}"))

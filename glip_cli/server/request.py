@@ -41,6 +41,7 @@ class PromptBody(BaseModel):
     labels: list[str]
     spans: list[list[tuple[int, int]]]
     is_caption: bool = False
+    notes: list[str] = []
 
 
 class _PromptFields(BaseModel):
@@ -263,7 +264,7 @@ def _read_prompt(question: Any, get_tagger: GetTagger, own: Sequence[str]) -> Pr
 
 def _given_prompt(body: PromptBody) -> Prompt:
     try:
-        return Prompt(body.text, tuple(body.labels), tuple(map(tuple, body.spans)), body.is_caption)
+        return Prompt(body.text, tuple(body.labels), tuple(map(tuple, body.spans)), body.is_caption, tuple(body.notes))
     except ValueError as error:
         raise PromptError(f"prompt: {error}") from None
 

@@ -40,6 +40,7 @@ NOT_RUN = {
     "--knowledge words.json": "glip-mini refuses definitions; tests/prompts/test_definitions.py has GLIP-T (A)",
     "python -m benchmarks": "measures for minutes",
     "python -m scripts.glip_nano": "fetches packages, or measures for minutes",
+    "--server ": "asks a server; tests/client does",
     "glip serve": "serves until it is stopped; tests/server does",
     "curl ": "asks a server; tests/server/test_docs.py does",
     "glip export": "takes half a minute; tests/onnx_export does",

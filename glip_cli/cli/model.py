@@ -1,0 +1,180 @@
+"""The model that a command asks: of a checkpoint, of `--onnx FILE`, or of `--server URL`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from glip_cli.cli.console import Console, DownloadBar
+from glip_cli.cli.flags import ModelFlags, ServerFlags
+from glip_cli.cli.parse import note_dtype, read_batch_size, tuned_labels_of
+from glip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from glip_cli.client.model import RemoteModel
+    from glip_cli.detector import Detector
+    from glip_cli.options import DetectOptions
+    from glip_cli.prompts.chunking import Explanation
+    from glip_cli.runs.local import ImageRunner
+    from glip_cli.types import Prompt
+
+
+class Model(Protocol):
+    """Where answers come from. Nothing is loaded, and no server asked, before it is needed."""
+
+    def labels(self) -> tuple[str, ...]:
+        """Those that it was tuned for, or that are part of its file; () for any other. Raises GlipError."""
+        ...
+
+    def batch_size(self, asked: int | None) -> int:
+        """Images at once, where the command line does not say. Raises DeviceError."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The number format as --dtype says it, which is part of a run's settings."""
+        ...
+
+    def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
+        """How it reads a prompt; no weights are loaded for it. Raises GlipError."""
+        ...
+
+    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+        """What detects in images, ready to begin. Raises GlipError."""
+        ...
+
+
+def choose_model(
+    loading: ModelFlags, onnx: Path | None, remote: ServerFlags, console: Console, *, compile: bool, offline: bool,
+    ray: str | None = None, batch_size: int | None = None,
+) -> Model:  # fmt: skip
+    """The one that the flags name; a server chooses by itself how many images go at once.
+
+    Raises UsageError for flags of two of them, CheckpointError for a file that is no model.
+    """
+    if not remote.server:
+        return local_model(loading, onnx, console, compile=compile, offline=offline, ray=ray)
+    several = batch_size not in (None, 1)
+    _alone("--server", {"onnx": onnx, **_named(loading), "compile": compile, "ray": ray, "batch_size": several})
+    from glip_cli.client.connection import Server
+    from glip_cli.client.model import RemoteModel
+
+    return ServerModel(RemoteModel(Server(remote.server, remote.token or "", say=console.warn)))
+
+
+def local_model(
+    loading: ModelFlags, onnx: Path | None, console: Console, *, compile: bool, offline: bool, ray: str | None = None
+) -> LocalModel:
+    """As `choose_model`, where a server is none of the choices."""
+    held = {"device": loading.device, "dtype": loading.dtype}
+    load = {**vars(loading), "compile": compile, "offline": offline}
+    if onnx is None:
+        return LocalModel(loading, load, console)
+    others = {name: value for name, value in _named(loading).items() if name not in held}
+    _alone("--onnx", {**others, "compile": compile, "ray": ray})
+    from glip_cli.onnx_export.session import load_onnx
+
+    return LocalModel(loading, load, console, load_onnx(onnx, **held))
+
+
+def _named(loading: ModelFlags) -> dict[str, object]:
+    return {name: value for name, value in vars(loading).items() if value not in (None, "auto")}
+
+
+def _alone(flag: str, others: Mapping[str, object]) -> None:
+    if clash := [name for name, value in others.items() if value]:
+        raise UsageError(f"{flag} does not go with --{clash[0].replace('_', '-')}: leave one of them out")
+
+
+@dataclass
+class LocalModel:
+    """A detector of this process.
+
+    Attributes:
+        load: arguments of `Detector.load`.
+        loaded: that of --onnx.
+    """
+
+    loading: ModelFlags
+    load: Mapping[str, Any]
+    console: Console
+    loaded: Detector | None = None
+
+    @property
+    def dtype(self) -> str:
+        return self.loading.dtype
+
+    def labels(self) -> tuple[str, ...]:
+        return self.loaded.labels if self.loaded else tuned_labels_of(self.loading)
+
+    def batch_size(self, asked: int | None) -> int:
+        return read_batch_size(asked, self.loading.device)
+
+    def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
+        from glip_cli.prompts.chunking import Explanation
+
+        if not self.loaded:
+            return explain_unloaded(prompt, options, self.loading)
+        compiled = self.loaded.compile_prompt(prompt, options)
+        return Explanation.of(compiled.chunks, compiled.notes)
+
+    def detector(self) -> Detector:
+        """Raises WeightsError, DeviceError."""
+        from glip_cli.detector import Detector
+
+        note_dtype(self.loading, self.console)
+        return self.loaded or Detector.load(**self.load, report=DownloadBar(self.console))
+
+    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+        from glip_cli.runs.runner import Runner
+
+        detector = self.detector()
+        return Runner(detector, detector.compile_prompt(prompt, options), options, workers)
+
+
+def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags) -> Explanation:
+    """It needs a tokenizer, and no weights of a named model."""
+    from glip_cli.checkpoints import registry
+    from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels
+    from glip_cli.prompts.chunking import Explanation, chunk, vocabulary_notes
+    from glip_cli.prompts.definitions import knowledge_chunks
+    from glip_cli.prompts.tokenizer import Tokenizer
+
+    folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
+    tokenizer = Tokenizer.from_dir(folder)
+    tuned = tuned_labels(loading.model, weights=loading.weights, adapter=loading.adapter)
+    notes = (*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
+    if options.knowledge is None:
+        return Explanation.of(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size), notes)
+    use_cls = registry.uses_cls(loading.model)
+    return Explanation.of(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls), notes)
+
+
+@dataclass
+class ServerModel:
+    """A model of `glip serve`. Imports no torch."""
+
+    remote: RemoteModel
+
+    @property
+    def dtype(self) -> str:
+        """As a local run says it, which may go on where this one ends."""
+        return self.remote.dtype if self.remote.dtype != "float32" else "auto"
+
+    def labels(self) -> tuple[str, ...]:
+        return self.remote.labels
+
+    def batch_size(self, asked: int | None) -> int:
+        return 1
+
+    def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
+        with closing(self.remote.server):
+            return self.remote.reading(prompt, options).explanation()
+
+    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+        from glip_cli.client.runner import RemoteRunner
+
+        return RemoteRunner(self.remote, prompt, options, workers)

@@ -1,0 +1,231 @@
+"""Questions to a server over HTTP: connections stay open, one for each thread, and what may pass is tried again.
+
+The standard library does it, as urllib opens a connection for each question. Proxies of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from glip_cli import __version__
+from glip_cli.errors import GlipError, UsageError
+from glip_cli.utils.text_format import one_line, quoted, shown_url
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 600.0  # without a byte; the server's own limit is the one to be met
+PAUSES = (0.0, 2.0)  # seconds before each further try; a connection that stayed open may be closed by now
+MOST_WAIT = 30.0  # seconds before a server that is busy is asked again, whatever it says
+BUSY_SECONDS = 600.0  # in all, for one question
+ABOUT_THE_IMAGE = {408, 413, 422, 504}  # came too slowly; too large; cannot be read; takes too long
+_AGAIN = "then run the same command again"
+
+
+class _LostError(Exception):
+    """The connection could not be made, or broke; `str(error)` says why. Where nothing came, `slow`, none will soon."""
+
+    def __init__(self, error: Exception) -> None:
+        self.slow = isinstance(error, TimeoutError)
+        reason = "no answer in time" if self.slow else getattr(error, "strerror", None) or str(error)
+        super().__init__(one_line(reason) or type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`value` is what the JSON of the body says."""
+
+    status: int
+    headers: Message
+    value: Any
+
+
+@dataclass
+class Server:
+    """Where to ask; threads may share it.
+
+    Attributes:
+        url: of the server, with a path where it is behind one.
+        token: what its --token asks for; "" without one. No message shows it.
+        say: for remarks.
+        stop: once set, nothing is waited for.
+    """
+
+    url: str
+    token: str = field(default="", repr=False)
+    say: Callable[[str], None] = lambda text: None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what is no address, or no token."""
+        _check_token(self.token)
+        self._scheme, self._host, self._port, self._path = _parts_of(self.url)
+        self._connections: dict[int, HTTPConnection] = {}  # by thread
+        self._reached = self._waited = False
+
+    def close(self) -> None:
+        """Close the connections of all threads; a new question opens one."""
+        for connection in list(self._connections.values()):
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        """What a GET gives. Raises UsageError, GlipError."""
+        return self._answer("GET", path, None).value
+
+    def post(self, path: str, question: Mapping[str, Any]) -> Answer:
+        """The answer, be it 200 or one `ABOUT_THE_IMAGE`. Raises UsageError, GlipError."""
+        return self._answer("POST", path, json.dumps(question).encode())
+
+    def _answer(self, method: str, path: str, body: bytes | None) -> Answer:
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            status, headers, content = self._patiently(method, path, body)
+            if status != 503:
+                break
+            if self.stop.is_set() or time.monotonic() > until:
+                raise GlipError(f"{self}: busy for {BUSY_SECONDS:.0f} s ({words_of(content)}); wait, {_AGAIN}")
+            self._wait(headers.get("Retry-After", ""))
+        if status != 200 and status not in ABOUT_THE_IMAGE:
+            raise self._refusal(status, headers, content)
+        try:
+            return Answer(status, headers, json.loads(content))
+        except (ValueError, RecursionError):
+            if status == 200:
+                raise self.strange() from None
+            return Answer(status, headers, {"error": f"the server answers {status}"})  # in words of a proxy
+
+    def _wait(self, seconds: str) -> None:
+        if not self._waited:
+            self._waited = True
+            self.say(f"{self} is busy; waiting for it")
+        self.stop.wait(min(int(seconds), MOST_WAIT) if seconds.isdecimal() else 1.0)
+
+    def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
+        pauses = list(PAUSES)
+        while True:
+            try:
+                return self._once(method, path, body)
+            except _LostError as lost:
+                if not self._reached:
+                    raise GlipError(f"{self}: no server answers there ({lost}); start one with `glip serve`, or "
+                                    "correct --server") from None  # fmt: skip
+                if not pauses or lost.slow or self.stop.is_set():
+                    raise GlipError(f"{self}: the server is gone ({lost}); start it again, {_AGAIN}") from None
+                self.stop.wait(pauses.pop(0))
+
+    def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
+        """Status, headers and body. Raises _LostError; GlipError for a server that cannot be trusted."""
+        try:
+            connection = self._connection()
+            response = _ask(connection, method, self._path + path, body, self._headers(body))
+            content = response.read()
+            if response.status == 502:  # of a proxy before it
+                raise HTTPException(f"502 {response.reason}")
+        except (OSError, HTTPException) as error:
+            self._drop()
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                reason = getattr(error, "verify_message", "") or "it is not trusted"
+                raise GlipError(f"{self}: its certificate is refused ({reason}); name the certificate's file in "
+                                "SSL_CERT_FILE") from None  # fmt: skip
+            raise _LostError(error) from None
+        except BaseException:
+            self._drop()  # half of an answer may be on its way
+            raise
+        self._reached = True
+        return response.status, response.headers, content
+
+    def _connection(self) -> HTTPConnection:
+        """That of this thread, open."""
+        kept = self._connections.get(threading.get_ident())
+        if kept is None or kept.sock is None:  # it closes after an answer that says so
+            kind = HTTPSConnection if self._scheme == "https" else HTTPConnection
+            kept = kind(self._host, self._port, timeout=CONNECT_SECONDS)
+            self._connections[threading.get_ident()] = kept
+            kept.connect()
+            kept.sock.settimeout(ANSWER_SECONDS)
+        return kept
+
+    def _drop(self) -> None:
+        """Close the connection of this thread."""
+        if kept := self._connections.pop(threading.get_ident(), None):
+            kept.close()
+
+    def _headers(self, body: bytes | None) -> dict[str, str]:
+        headers = {"User-Agent": f"glip-cli/{__version__}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return headers
+
+    def _refusal(self, status: int, headers: Message, content: bytes) -> GlipError:
+        words = words_of(content)
+        told = f" ({words})" if words else ""
+        if status == 401:
+            return UsageError(f"{self}: {'refuses this --token' if self.token else 'asks for a --token (GLIP_TOKEN)'}")
+        if 300 <= status < 400:
+            place = shown_url(headers.get("Location", "")) or "another address"
+            return UsageError(f"{self}: leads to {place}; give that as --server")
+        if status in (404, 405, 501):
+            return UsageError(f"{self}: answers {status}, as no `glip serve` does; correct --server")
+        if status < 500:
+            return UsageError(words if words and status == 400 else f"{self}: answers {status}{told}")
+        return GlipError(f"{self}: answers {status}{told}; see what it says there, {_AGAIN}")
+
+    def strange(self) -> GlipError:
+        """The error of an answer that is none of `glip serve`."""
+        return UsageError(f"{self}: does not answer as `glip serve` does; correct --server")
+
+    def __str__(self) -> str:
+        return shown_url(self.url)
+
+
+def _ask(
+    connection: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> HTTPResponse:
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered that it is too much, and read no more
+        connection.request(method, path, body, dict(headers))
+    return connection.getresponse()
+
+
+def _parts_of(url: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and the path without a slash at its end. Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its words are parts of the URL
+        host = port = None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or not url.isprintable():
+        raise UsageError(f"--server {quoted(shown_url(url))}: write an address such as http://127.0.0.1:8000")
+    if parts.username is not None:
+        raise UsageError(f"--server {shown_url(url)}: leave out what stands before the @, and give it as --token")
+    path = parts.path.rstrip("/")
+    if not re.fullmatch("[!-~]+", host + path):
+        raise UsageError(f"--server {quoted(shown_url(url))}: write other letters than ASCII as %XX, or as xn--")
+    return parts.scheme, host, port, path
+
+
+def _check_token(token: str) -> None:
+    if not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise UsageError("--token: it has outer blanks or letters beyond ASCII, which no header carries")
+
+
+def words_of(content: bytes) -> str:
+    """What the server says is wrong; "" where it does not say."""
+    try:
+        return error_in(json.loads(content))
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
+
+
+def error_in(value: Any) -> str:
+    """The one line of an answer that is an error. Raises LookupError or TypeError for another."""
+    return one_line(str(value["error"]))

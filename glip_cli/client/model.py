@@ -1,0 +1,143 @@
+"""The model of a server: what it is called, how it reads a prompt, and what it finds in one image."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from glip_cli.client.connection import Answer, Server, error_in
+from glip_cli.data.image_io import read_image
+from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.outputs.records import detections_of
+from glip_cli.types import Detections, Prompt
+
+if TYPE_CHECKING:
+    from glip_cli.prompts.chunking import Explanation
+
+STRANGE = (LookupError, TypeError, ValueError, AttributeError)
+"""What is raised by an answer that lacks what it must have."""
+
+
+@dataclass
+class RemoteModel:
+    """Asked when it is needed. All of it raises UsageError and GlipError as `Server` does."""
+
+    server: Server
+
+    @cached_property
+    def about(self) -> Mapping[str, Any]:
+        """What GET /model gives."""
+        about = self.server.get("/model")
+        if not isinstance(about, dict) or not isinstance(about.get("name"), str):
+            raise self.server.strange()
+        return about
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return str(self.about["name"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those that it was tuned for, and is asked without a prompt; or ()."""
+        return tuple(map(str, self.about.get("labels") or ()))
+
+    @property
+    def dtype(self) -> str:
+        return str(self.about.get("dtype", "float32"))
+
+    def reading(self, prompt: Prompt, options: DetectOptions) -> Reading:
+        """How it reads a prompt. Raises UsageError too for one that it cannot read."""
+        answer = self.server.post("/explain", question(prompt, options))
+        try:
+            if answer.status != 200:
+                raise UsageError(error_in(answer.value))
+            return Reading(tuple(map(str, answer.value["notes"])), answer.value)
+        except STRANGE:
+            raise self.server.strange() from None
+
+    def detect(self, image: bytes, name: str, asked: Mapping[str, Any]) -> tuple[Detections, list[str]]:
+        """What is found in one image, and the notes on it. The server does not learn its name.
+
+        Args:
+            image: its file.
+            name: what it is called here.
+            asked: what `question` makes of the prompt and the options.
+
+        Raises:
+            ImageError: it cannot be read, or is too large for the server.
+            UnavailableError: it was not answered in time.
+            GlipError: the server has another model now.
+        """
+        code = base64.b64encode(image).decode()
+        if len(code) > self._most_bytes:
+            raise ImageError(f"{name}: {len(code) / 1e6:.1f} MB as it is sent, and the server takes "
+                             f"{self._most_bytes / 1e6:g}; shrink it, or raise --max-upload there")  # fmt: skip
+        answer = self.server.post("/detect", {**asked, "image": code})
+        try:
+            if answer.status != 200:
+                raise _image_error(answer, image, name)
+            record: Any = {**answer.value, "image": name}
+            found = detections_of(record)
+            notes = json.loads(answer.headers.get("Glip-Notes", "[]"))
+        except STRANGE:
+            raise self.server.strange() from None
+        if found.model != self.name:
+            raise GlipError(f"{self.server}: the model is {found.model} now and was {self.name}; start that one "
+                            "again, then run the same command again")  # fmt: skip
+        return found, list(map(str, notes))
+
+    @property
+    def _most_bytes(self) -> float:
+        """A connection that breaks while too much is sent may lose the answer which says so."""
+        limits = self.about.get("limits")
+        return float(limits["upload_bytes"]) if isinstance(limits, dict) and "upload_bytes" in limits else math.inf
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a server reads a prompt: notes for the user, and what POST /explain gave."""
+
+    notes: tuple[str, ...]
+    answer: Mapping[str, Any]
+
+    def explanation(self) -> Explanation:
+        """Raises one of STRANGE."""
+        from glip_cli.prompts.chunking import Explanation, LabelRow  # imports tokenizers
+
+        rows = [
+            LabelRow(
+                label=str(row["label"]), label_id=number, chunk=int(row["text"]), text="",
+                spans=tuple((int(begin), int(end)) for begin, end in row["spans"]),
+                tokens=tuple((int(place), str(piece)) for place, piece in row["tokens"]),
+            )
+            for number, row in enumerate(self.answer["rows"])
+        ]  # fmt: skip
+        texts = tuple((int(text["labels"]), int(text["tokens"])) for text in self.answer["texts"])
+        return Explanation(self.notes, tuple(rows), texts)
+
+
+def question(prompt: Prompt, options: DetectOptions) -> dict[str, Any]:
+    """The fields of a request, but for its image. How many images go at once is the server's choice."""
+    chosen = {name: value for name, value in vars(options).items() if value not in (None, (), {})}
+    del chosen["batch_size"]
+    return {"prompt": vars(prompt), **chosen}
+
+
+def _image_error(answer: Answer, image: bytes, name: str) -> ImageError:
+    """In the words of a local run, where that could not read it either."""
+    words = error_in(answer.value)
+    if answer.status == 422:
+        try:
+            read_image(image, name)
+        except ImageError as error:
+            return error
+        words = words.removeprefix("image: ")
+    kind = UnavailableError if answer.status in (408, 504) else ImageError
+    return kind(f"{name}: {words}")
