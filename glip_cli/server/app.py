@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from glip_cli import __version__
@@ -54,6 +55,7 @@ T = TypeVar("T")
 COMPILED_PROMPTS = 64  # that are kept ready
 NOTES = "Glip-Notes"
 """The header with what the command line would say in notes: a JSON list."""
+GONE = "the client has gone"
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
     add_routes(app, service)
     app.add_exception_handler(RequestError, lambda request, error: _of(error).response)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, lambda request, error: RequestError(499, GONE).response)
     app.add_exception_handler(GlipError, lambda request, error: RequestError(500, message(error)).response)
     app.add_exception_handler(RequestValidationError, lambda request, error: RequestError(400, "bad request").response)
     if limits.allow_origin:
@@ -224,7 +227,7 @@ async def _while_wanted(request: Request, work: Awaitable[T], seconds: float) ->
         if task.done():
             return task.result()
         if gone.done():
-            raise RequestError(499, "the client has gone")
+            raise RequestError(499, GONE)
         raise RequestError(504, f"not done within {seconds:g} s; send less at once, or try again when less is asked")
     except BaseExceptionGroup as group:  # of the images of a request
         raise group.exceptions[0] from None

@@ -437,20 +437,20 @@ def test_a_server_that_is_gone(new_page: Any, detector: Detector, scenes: list[P
 # ------------------------------------------------------------------------------------------------------ accessibility
 
 
-def test_axe_finds_no_violation(page: Any, scenes: list[Path], tmp_path: Path) -> None:
+def check_axe(page: Any, state: str) -> None:
+    """At each of SIZES, light and dark: no violation, and nothing wider than the window."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = axe.run(page).response["violations"]
+            assert [fault["id"] for fault in found] == [], (state, size, scheme, found)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
-    def check(state: str) -> None:
-        for size, (width, height) in SIZES.items():
-            page.set_viewport_size({"width": width, "height": height})
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                found = axe.run(page).response["violations"]
-                assert [fault["id"] for fault in found] == [], (state, size, scheme, found)
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, (state, size, "the page is wider than the window")
 
-    check("empty")
+def test_axe_finds_no_violation(page: Any, scenes: list[Path], tmp_path: Path) -> None:
+    check_axe(page, "empty")
     (tmp_path / "broken.png").write_bytes(b"no image")
     page.click("#options summary")
     page.click("#explain summary")
@@ -458,6 +458,12 @@ def test_axe_finds_no_violation(page: Any, scenes: list[Path], tmp_path: Path) -
     page.set_input_files("#files", [scenes[0], tmp_path / "broken.png"])
     expect(page.locator("#images .done")).to_have_count(1)
     expect(page.locator("#images .failed")).to_have_count(1)
-    check("found")
+    check_axe(page, "found")
     page.locator("#images .failed").click()
-    check("error")
+    check_axe(page, "error")
+
+
+@pytest.mark.long
+def test_axe_finds_no_violation_in_the_description_of_the_api(page: Any, url: str) -> None:
+    page.goto(f"{url}/docs")
+    check_axe(page, "docs")

@@ -112,6 +112,16 @@ def test_a_client_that_goes_away_frees_its_places(held: Held) -> None:
         assert len(held.batches) == 2  # the one that was in work, and the last
 
 
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_the_server(detector: Detector, kind: str) -> None:
+    with serving(detector) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port)) as sock:
+            head = f"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 999\r\n\r\n"
+            sock.sendall(head.encode() + b"--x")
+        wait_for(lambda: 'path="/detect",status="499"' in requests.get(f"{url}/metrics", timeout=60).text)
+
+
 def test_a_request_has_a_time_limit(held: Held) -> None:
     with serving(held, ServeOptions(port=0, time_limit=0.5)) as url:
         late = ask(url)
