@@ -69,7 +69,7 @@ PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are asked of."""
+    """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are matched with."""
 
     items: tuple[PreprocessedImage, ...]
     maps: list[Tensor]
@@ -364,7 +364,7 @@ class Detector:
     def detect_features(
         self, seen: ImageFeatures, compiled: CompiledPrompt, options: DetectOptions
     ) -> list[Detections]:
-        """Detect in images that were looked at; the same ones may be asked again. Raises OutOfMemoryError."""
+        """Detect in encoded images; other prompts may follow. Raises OutOfMemoryError."""
         room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
         with out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))

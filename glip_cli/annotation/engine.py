@@ -1,6 +1,6 @@
 """The engine of `glip annotate`: every item is a sentence about its image.
 
-Images are read ahead by threads; one that several sentences in a row are about is read and looked at once.
+Images are read ahead by threads; one that several sentences in a row are about is read and encoded once.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class GroundingEngine:
             return sentences, without_frames(error)
 
     def _records(self, sentences: list[Captioned], image: PreprocessedImage | ImageError) -> Iterator[AnyRecord]:
-        """One for each sentence; the image is looked at when the first of them asks."""
+        """One for each sentence; the image is encoded when the first of them asks."""
         name, model = sentences[0].name, self.detector.name
         seen: ImageFeatures | None = None
         for one in sentences:

@@ -13,7 +13,7 @@ from glip_cli.annotation.grounding import CaptionCounts, count_captions, write_f
 from glip_cli.data.captions import Survey, read_captions, survey
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, OutputError
-from glip_cli.evaluation.session import Follower, NoProgress
+from glip_cli.evaluation.session import RunProgress, SilentProgress
 from glip_cli.options import DetectKeywords, DetectOptions
 from glip_cli.outputs.earlier import check_earlier
 from glip_cli.prompts.noun_phrases import Tagger
@@ -55,7 +55,7 @@ def annotate(
     found: Survey | None = None,
     dtype: str | None = None,
     shard: Shard | None = None,
-    follow: Callable[[], Follower] = NoProgress,
+    follow: Callable[[], RunProgress] = SilentProgress,
     stop: threading.Event | None = None,
     **options: Unpack[DetectKeywords],
 ) -> AnnotationResult:

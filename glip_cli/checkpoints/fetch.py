@@ -35,7 +35,7 @@ class ProgressCallback(Protocol):
         """The file is complete and verified."""
 
 
-class NoProgress:
+class SilentDownload:
     """A progress callback that does nothing."""
 
     def started(self, name: str, url: str, total: int | None) -> None: ...
@@ -75,7 +75,7 @@ def fetch(
     if checkpoint.unavailable:
         raise FetchError(f"{checkpoint.name} cannot be fetched: {checkpoint.unavailable}; {WAYS_OUT}")
     wanted = _Wanted(checkpoint.name, checkpoint.urls, checkpoint.hash, checkpoint.bytes)
-    return _fetch(wanted, cache_dir, offline, report or NoProgress())
+    return _fetch(wanted, cache_dir, offline, report or SilentDownload())
 
 
 def cached_path(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | None:

@@ -66,7 +66,7 @@ def read(path: Path) -> Checkpointed:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes. Raises CheckpointError for the impostors that downloads leave."""
+    """The first bytes. Raises CheckpointError for an HTML page or an LFS pointer that was saved as weights."""
     try:
         with path.open("rb") as file:
             head = file.read(256)

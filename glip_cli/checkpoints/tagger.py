@@ -24,7 +24,7 @@ from filelock import FileLock
 from nltk.tag.perceptron import PerceptronTagger
 
 from glip_cli.checkpoints import cache, http, registry
-from glip_cli.checkpoints.fetch import NoProgress, ProgressCallback, hub_is_offline
+from glip_cli.checkpoints.fetch import ProgressCallback, SilentDownload, hub_is_offline
 from glip_cli.checkpoints.http import DownloadError
 from glip_cli.errors import FetchError
 
@@ -101,7 +101,7 @@ def load_tagger(
     Raises FetchError, with the ways out that need no tagger.
     """
     wanted = data or tagger_data()
-    return _tagger(is_cached(wanted, cache_dir) or _fetch(wanted, cache_dir, offline, report or NoProgress()))
+    return _tagger(is_cached(wanted, cache_dir) or _fetch(wanted, cache_dir, offline, report or SilentDownload()))
 
 
 def is_cached(data: TaggerData, cache_dir: Path | None = None) -> Contents | None:

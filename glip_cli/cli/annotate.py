@@ -1,4 +1,4 @@
-"""`glip annotate`: images with captions in, boxes for the captions' phrases out; a batch run, which goes on."""
+"""`glip annotate`: images with captions in, boxes for the captions' phrases out; a batch run, which resumes."""
 
 from __future__ import annotations
 

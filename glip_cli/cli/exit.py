@@ -83,7 +83,7 @@ def is_spared(progress: Progress, shard: Shard) -> bool:
 
 
 def leave_stopped(console: Console) -> NoReturn:
-    """Leave with 130 a run that goes on when its command is given again."""
+    """Leave with 130 a run that resumes when its command is given again."""
     console.info("stopped; run the same command to resume")
     raise typer.Exit(INTERRUPTED)
 

@@ -1,4 +1,4 @@
-"""`glip finetune`: make a model one's own; killed at any moment, `--resume` goes on to the same weights."""
+"""`glip finetune`: train on your own data; killed at any moment, `--resume` leads to the same weights."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def show_findings(found: Findings, console: Console) -> None:
 
 
 def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
-    """What goes on with a training; all but these flags is read from its folder."""
+    """Resume a training; all but these flags is read from its folder."""
     program = "glip" if processes == 1 else f"torchrun --nproc-per-node {processes} -m glip_cli"
     options = "".join(f" --{name} {value}" for name, value in given.items() if value != "auto")
     return f"{program} finetune --resume -o {shlex.quote(str(out_dir))}{options}"

@@ -196,7 +196,7 @@ class ServerFlags:
 
 @dataclass(frozen=True)
 class RunFlags:
-    """How a run that is kept in a folder goes on."""
+    """How a run in a folder begins and resumes."""
 
     overwrite: Overwrite = False
     resume: Annotated[bool, typer.Option("--resume", hidden=True, help="Accepted: a run always resumes.")] = False

@@ -168,7 +168,7 @@ class Server:
 
     def _refusal(self, status: int, headers: Message, content: bytes) -> GlipError:
         words = words_of(content)
-        told = f" ({words})" if words else ""
+        reason = f" ({words})" if words else ""
         if status == 401:
             return UsageError(f"{self}: {'refuses this --token' if self.token else 'asks for a --token (GLIP_TOKEN)'}")
         if 300 <= status < 400:
@@ -177,8 +177,8 @@ class Server:
         if status in (404, 405, 501):
             return UsageError(f"{self}: answers {status}, as no `glip serve` does; correct --server")
         if status < 500:
-            return UsageError(words if words and status == 400 else f"{self}: answers {status}{told}")
-        return GlipError(f"{self}: answers {status}{told}; see what it says there, {_AGAIN}")
+            return UsageError(words if words and status == 400 else f"{self}: answers {status}{reason}")
+        return GlipError(f"{self}: answers {status}{reason}; see what it says there, {_AGAIN}")
 
     def strange(self) -> GlipError:
         """The error of an answer that is none of `glip serve`."""

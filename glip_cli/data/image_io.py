@@ -35,7 +35,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
-_HEAD_FIRST_BYTES = 16_000_000  # a larger file is looked at before it is read
+_HEAD_FIRST_BYTES = 16_000_000  # of a larger file the header is read first
 _DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
 # Pillow has no direct, silent way to RGB from these.
 _BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
@@ -43,7 +43,7 @@ _BIT_DEPTHS = (8, 12, 16, 32)
 
 
 def read_image(source: ImageSource, name: str | None = None, max_pixels: float = math.inf) -> Image.Image:
-    """The image as a person sees it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
+    """The image as it is shown: 8-bit RGB, upright (EXIF orientation applied), the first frame.
 
     Transparency is dropped and not composited, as mmdetection and `Image.convert("RGB")` do. Grey of more
     than 8 bits is scaled by the smallest of 8, 12, 16 or 32 bits that holds its brightest pixel.

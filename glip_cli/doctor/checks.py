@@ -18,7 +18,7 @@ class Check:
     """One line.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         value: what is there, in words.
         problem: what is wrong with it; None where nothing is.
         remedy: the fix, as typed or done; given for every problem.
@@ -87,7 +87,7 @@ FOREIGN = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_P
 
 
 def check_environment(flags: Collection[str], environment: Mapping[str, str] | None = None) -> CheckGroup:
-    """Every variable that is set and looked at; a GLIP_... that no flag has is a misspelling.
+    """Every variable that is set and read; a GLIP_... that no flag has is a misspelling.
 
     Args:
         flags: of all commands, "--top-k".

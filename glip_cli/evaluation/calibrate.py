@@ -33,7 +33,7 @@ class Threshold:
     """The one for a label.
 
     Attributes:
-        threshold: keep what scores more than this, in [0, 1); None where none can be told, which `reason` explains.
+        threshold: keep what scores more than this, in [0, 1); None where none can be found, which `reason` explains.
         f1: 2 precision recall / (precision + recall) of what is kept, in [0, 1].
         precision: kept boxes that are right / kept boxes; 0 where none is kept.
         recall: boxes that are found / `boxes`; 0 where there are none.
@@ -208,9 +208,9 @@ def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source:
         OutputError: it cannot be written.
     """
     first = f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"
-    told = [f"model = {_key(model)}", ""] if model else []
+    model_lines = [f"model = {_key(model)}", ""] if model else []
     rows = (_line(label, chosen) for label, chosen in thresholds.items())
-    lines = [first, *_rule(thresholds.values()), "", *told, "[thresholds]", *rows]
+    lines = [first, *_rule(thresholds.values()), "", *model_lines, "[thresholds]", *rows]
     try:
         with atomic_write(path) as stream:
             stream.write(("\n".join(lines) + "\n").encode())

@@ -47,7 +47,7 @@ def compare_with(
     score: Score,
     more: More | None = None,
 ) -> Comparison:
-    """The other run against this one, both scored on the images that both looked at, with intervals.
+    """The other run against this one, both scored on the images that both detected in, with intervals.
 
     Without the other's results beside its metrics, those stand beside this run's, if they are of as many images.
 
@@ -94,7 +94,7 @@ def _count(earlier: _Earlier) -> int | None:
 
 
 def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, Any]) -> set[int]:
-    """The ids of the images that the other run looked at; raises OptionError where they mean others here."""
+    """The ids of the images that the other run detected in; raises OptionError where they mean others here."""
     beside = images_beside(earlier.results)
     listed = read_coco_images(beside, earlier.results) if beside else None
     if listed is None:  # an older run does not say

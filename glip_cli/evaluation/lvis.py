@@ -1,7 +1,7 @@
 """LVIS' numbers for boxes: those of lvis-api, and Fixed AP.
 
-An image of LVIS is labelled for some categories only. A category that an image neither shows nor lists as looked
-for in vain (`neg_category_ids`) is not scored there, and where not every object has its box
+An image of LVIS is labelled for some categories only. A category that an image neither shows nor lists as
+absent (`neg_category_ids`) is not scored there, and where not every object has its box
 (`not_exhaustive_category_ids`) a box that matches none is not a false one (Gupta et al., arXiv 1908.03195).
 """
 

@@ -193,9 +193,9 @@ def size_of(row: dict[str, Any]) -> Size | None:
 
 
 def write_coco_images(results: Path, truth: GroundTruth, skipped: set[int]) -> None:
-    """Beside results with the ids of `truth`; without the images that were not looked at."""
-    looked_at = [row for row in truth.images if row.id not in skipped]
-    images = [{"id": truth.image_ids.original(row.id), "file_name": row.file_name} for row in looked_at]
+    """Beside results with the ids of `truth`; without the images that were not evaluated."""
+    evaluated = [row for row in truth.images if row.id not in skipped]
+    images = [{"id": truth.image_ids.original(row.id), "file_name": row.file_name} for row in evaluated]
     categories = [{"id": truth.category_ids.original(row.id), "name": row.name} for row in truth.categories]
     meaning = {"images": images, "categories": categories, RESULTS_SHA256: sha256_of(results)}
     save_json(results.parent / IMAGES_FILE, meaning)

@@ -61,12 +61,12 @@ class _File:
     Attributes:
         results: COCO results, boxes in pixels of the images.
         sizes: image id -> (width, height), where the file says it.
-        looked_at, failed: ids of the images that were looked at, and of those that could not be read.
+        evaluated, failed: ids of the images that were evaluated, and of those that could not be read.
     """
 
     results: Results = field(default_factory=list)
     sizes: dict[int, Size] = field(default_factory=dict)
-    looked_at: set[int] = field(default_factory=set)
+    evaluated: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
 
 
@@ -105,7 +105,7 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
     results, frames = place(truth, file.results, file.sizes, files)
-    absent = [image.id for image in truth.images if image.id not in file.looked_at | file.failed]
+    absent = [image.id for image in truth.images if image.id not in file.evaluated | file.failed]
     return Predictions(results, frames, tuple(sorted(file.failed)), tuple(absent))
 
 
@@ -126,7 +126,7 @@ def place(
 
 
 def read_entries(path: Path) -> list[Any]:
-    """The list in the file, its entries not looked at. Raises DataError where it is none."""
+    """The list in the file, its entries unchecked. Raises DataError where it is none."""
     data = read_json(path)
     if isinstance(data, dict) and "annotations" in data:
         raise DataError(f"{path}: this is ground truth; give the list of results")
@@ -175,7 +175,7 @@ def _read_records(path: Path, names: Names) -> _File:
             first = f"line {lines[record['image']]}"
             raise DataError(f"{path}: line {i}: {shown(record['image'])} is in {first} too; leave one of them out")
         _add(found, record, f"{path}: line {i}", names)
-    found.failed -= found.looked_at
+    found.failed -= found.evaluated
     return found
 
 
@@ -197,7 +197,7 @@ def _add(found: _File, record: dict[str, Any], where: str, names: Names) -> None
     image_id = names.image(record["image"], where) if detections else names.known_image(record["image"], where)
     if image_id is None:
         return
-    (found.looked_at if "detections" in record else found.failed).add(image_id)
+    (found.evaluated if "detections" in record else found.failed).add(image_id)
     if size := size_of(record):
         found.sizes[image_id] = size
     for i, detection in enumerate(detections):
@@ -222,7 +222,7 @@ def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
 
 
 def unread(truth: GroundTruth, predictions: Predictions) -> dict[str, str]:
-    """Facts about the images that were not looked at, in words; empty where all were."""
+    """Facts about the images that were not evaluated, in words; empty where all were."""
     facts = {"failed": predictions.failed, "absent": predictions.absent}
     return {key: skipped(image_names(truth, ids), len(truth.images)) for key, ids in facts.items() if ids}
 

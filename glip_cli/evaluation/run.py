@@ -183,7 +183,7 @@ def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
 
 
 def tables_of(truth: GroundTruth, predictions: Predictions, scores: BoxScores) -> dict[str, Any]:
-    """What metrics.json has besides numbers and facts: the classes, how many images, and which were not looked at."""
+    """What metrics.json has besides numbers and facts: the classes, how many images, and which were not evaluated."""
     images = {
         "number": len(truth.images),
         "failed": image_names(truth, predictions.failed),
@@ -201,7 +201,7 @@ def size_of(truth: GroundTruth) -> str:
 
 
 def settings_in_words(session: Session, rules: ScoringProtocol) -> str:
-    """As a person needs it to do the same again."""
+    """In words, to repeat it."""
     size = session.detector.image_size(session.base.size)
     dtype = str(session.detector.dtype).removeprefix("torch.")
     views = f"; tiles of {session.base.tile}" if session.base.tile else ""

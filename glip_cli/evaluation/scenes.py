@@ -1,4 +1,4 @@
-"""Drawn scenes as a data set: what `glip-mini` is measured on, drawn anew from a seed."""
+"""Drawn scenes as a data set: what `glip-mini` is measured on, drawn from a seed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from glip_cli.runs.shards import Shard
 from glip_cli.types import Prompt
 
 
-class Follower(AbstractContextManager["Follower"], Protocol):
+class RunProgress(AbstractContextManager["RunProgress"], Protocol):
     """Shows how far a run has come."""
 
     def started(self, before: int) -> None: ...
@@ -35,7 +35,7 @@ class Follower(AbstractContextManager["Follower"], Protocol):
     def add(self, record: AnyRecord) -> None: ...
 
 
-class NoProgress(nullcontext["Follower"]):
+class SilentProgress(nullcontext["RunProgress"]):
     """Shows nothing."""
 
     def __init__(self, total: int = 0):
@@ -64,7 +64,7 @@ class Session:
     load: Callable[[], Detector]
     base: DetectOptions
     dtype: str = "auto"
-    follow: Callable[[int], Follower] = NoProgress
+    follow: Callable[[int], RunProgress] = SilentProgress
     shard: Shard = field(default_factory=Shard)
     overwrite: bool = False
     retry_failed: bool = False

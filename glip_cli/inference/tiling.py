@@ -1,4 +1,4 @@
-"""One image, looked at several times: in tiles (`--tile`), and larger, smaller and mirrored (`--tta`).
+"""One image, detected in several times: in tiles (`--tile`), and larger, smaller and mirrored (`--tta`).
 
     image -> views_of -> cut -> the model -> combine -> boxes of the image
 

@@ -45,7 +45,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def run(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)`, by `linear` where the layer is a plain `nn.Linear` that nobody watches or has replaced."""
+    """`layer(x)`, by `linear` where the layer is a plain `nn.Linear` without hooks, that has not been replaced."""
     if type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks):
         return linear(x, layer.weight, layer.bias)
     output: Tensor = layer(x)

@@ -88,19 +88,19 @@ def tokenizer_of(folder: Path) -> tuple[str, str]:
 def to_metadata(card: Card) -> dict[str, str]:
     fixed = card.fixed
     prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "tuned_for": card.prompt_tuned_labels,
         "tuned_labels": card.tuned_labels,
         "use_cls": card.use_cls,
     }
-    told |= {"preprocessing": preprocessing(card.config), **prompt}
+    metadata |= {"preprocessing": preprocessing(card.config), **prompt}
     return {
         "format": FORMAT,
         "architecture": card.architecture,
         "name": card.name,
         "tokenizer": card.tokenizer,
         "vocabulary": card.vocabulary,
-        **{key: json.dumps(value, ensure_ascii=False) for key, value in told.items()},
+        **{key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()},
     }
 
 

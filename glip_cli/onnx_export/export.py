@@ -144,12 +144,12 @@ def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str]
             text = FixedText(parts.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool)).clone())
         inputs = ("pixels",)
     parts_of_it = list(pieces(parts.model, text))
-    graph = join(told(parts_of_it, say), inputs, opset)
+    graph = join(announced(parts_of_it, say), inputs, opset)
     graph.metadata_props.update(to_metadata(card))
     return graph
 
 
-def told(items: list[Any], say: Callable[[str], None]) -> Any:
+def announced(items: list[Any], say: Callable[[str], None]) -> Any:
     """The same items; each is said before it is worked on."""
     for number, item in enumerate(items, 1):
         say(f"translating part {number} of {len(items)}")

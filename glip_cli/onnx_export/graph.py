@@ -82,7 +82,7 @@ def _move(part: onnx_ir.Graph, whole: onnx_ir.Graph) -> None:
 
 
 def convert(piece: Piece, opset: int) -> onnx_ir.Model:
-    """By torch's exporter; it has no remarks that a person could use. Raises UsageError where it fails."""
+    """By torch's exporter; its own messages are hidden. Raises UsageError where it fails."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

@@ -4,7 +4,7 @@
     found = detector("photo.jpg", "cat . remote .")
 
 A file with a free prompt is cut, when it is opened, where the network is cut in torch: so a prompt is read once for
-all images, and an image is looked at once for all texts of a long prompt. One with a fixed prompt is run whole.
+all images, and an image is encoded once for all texts of a long prompt. One with a fixed prompt is run whole.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def session_of(model: bytes | Path) -> InferenceSession:
     runtime: Any = needed("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; remarks about the graph are nobody's here
+    options.log_severity_level = 3  # errors; not the remarks about the graph
     source = model if isinstance(model, bytes) else str(model)
     return runtime.InferenceSession(source, options, providers=list(PROVIDERS))
 

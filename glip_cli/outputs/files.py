@@ -49,7 +49,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under `path`, replacing another, only when the block ends well. Makes its folder if missing.
 
     Until then it has a temporary name beside its own, which a block that ends otherwise does not leave behind: no
-    exception, Ctrl-C at any step included. (A context manager that is dropped is told so, as by an exception.)
+    exception, Ctrl-C at any step included. (A context manager that is dropped gets an exception too.)
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ class FileNames:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the names."""
+        """Notes on the names."""
         if not self.kept:
             return ()
         their = "shares its stem with another of its folder; its files keep the suffix"

@@ -63,7 +63,7 @@ class Progress:
 
 
 def settings_of(model: str, prompt: Prompt, options: DetectOptions) -> dict[str, Any]:
-    """What the answers depend on. The batch size is not among it: memory may force another one when a run goes on."""
+    """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes."""
     asked = {"model": model, "prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}
     chosen = asdict(options)
     del chosen["batch_size"]

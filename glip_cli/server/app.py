@@ -60,7 +60,7 @@ GONE = "the client has gone"
 
 @dataclass(frozen=True)
 class Ready:
-    """An image that is asked of, with its prompt made ready."""
+    """An image to detect in, with its prompt compiled."""
 
     asked: Asked
     compiled: CompiledPrompt

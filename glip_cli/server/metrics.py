@@ -20,7 +20,7 @@ class Metrics:
             "glip_request_seconds", "From a request's first byte to its answer.", ["path"], buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
-        self.images = Counter("glip_images", "Images that were asked of.", ["outcome"], registry=self.registry)
+        self.images = Counter("glip_images", "Images of all requests.", ["outcome"], registry=self.registry)
         self.model_seconds = Histogram(
             "glip_model_seconds", "The model's time for a batch.", buckets=SECONDS, registry=self.registry
         )

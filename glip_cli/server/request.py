@@ -34,7 +34,7 @@ MAX_FIELDS = 1000
 
 
 class PromptBody(BaseModel):
-    """A `Prompt` as it is."""
+    """The fields of a `Prompt`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     text: str
@@ -70,7 +70,7 @@ def _option_fields() -> dict[str, Any]:
 
 OPTIONS = _option_fields()
 Question: type[_PromptFields] = create_model("Question", __base__=_PromptFields, **OPTIONS)
-"""What is asked of an image."""
+"""A prompt and options."""
 
 
 class _ImageFields(BaseModel):
@@ -80,12 +80,12 @@ class _ImageFields(BaseModel):
 
 _BASES: Any = (Question, _ImageFields)
 ImageQuestion: type[_ImageFields] = create_model("ImageQuestion", __base__=_BASES)
-"""An image and what is asked of it."""
+"""An image with its prompt and options."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One image and what is asked of it.
+    """One image with its prompt and options.
 
     Attributes:
         image: the bytes of the file; a str is a URL.

@@ -1,4 +1,4 @@
-"""The folder of one training, and the state in it from which a killed training goes on.
+"""The folder of one training, and the state from which a killed training resumes.
 
 DIR/run.json          what was asked, and a digest of the data; another training is refused
 DIR/state.pt          the last checkpoint: weights that train, optimizer, step, what validation said

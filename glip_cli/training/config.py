@@ -154,7 +154,7 @@ class TrainConfig:
     def of(cls, mode: str = "full", *, watched: bool, architecture: str = "", **given: Any) -> TrainConfig:
         """The recipe of a mode for an architecture, with what the user changed; None is not given.
 
-        `watched` says that there is something to validate on; without it nothing can be told from AP.
+        `watched` says that there is something to validate on; without it there is no AP to judge by.
         """
         plain = {} if watched else {"schedule": "steps", "epochs": EPOCHS_UNWATCHED}
         usual = OF_MODE.get(mode, {}) | OF_ARCHITECTURE.get(architecture, {}).get(mode, {})

@@ -1,7 +1,7 @@
 """Several processes that train one model, started by torchrun or `accelerate launch`; or just this one.
 
 Unusual here: gradients are averaged by hand after the backward pass, not by DDP. The processes must first agree that
-the step fitted into everyone's memory and that every loss is a number, and a parameter without a gradient hurts nobody.
+the step fitted into everyone's memory and that every loss is a number, and a parameter without a gradient does no harm.
 """
 
 from __future__ import annotations

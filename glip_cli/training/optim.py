@@ -97,7 +97,7 @@ class ExponentialMovingAverage:
 
 
 # ------------------------------------------------------------------------------------------------------- param groups
-# How fast each parameter learns, by what it is; by the official rules (microsoft/GLIP solver/build.py) if not told.
+# How fast each parameter learns, by what it is; by the official rules (microsoft/GLIP solver/build.py) unless given.
 
 LANGUAGE = ("text.bert.", "text.concepts.", "text.pieces.", "text.projection.")
 """The text side: glip-nano's, or BERT proper. BERT's layers between the fusions have the others' rate, officially."""
@@ -193,7 +193,7 @@ THRESHOLD = 1e-4  # by which, relatively, AP must rise to count as better (torch
 
 @dataclass
 class EarlyStopping:
-    """What validation has told so far: torch's ReduceLROnPlateau, and the official early stop.
+    """The validation results so far: torch's ReduceLROnPlateau, and the official early stop.
 
     Two rules that differ: the rates fall after more than `step_patience` validations in a row without an AP better by
     `THRESHOLD`; training ends after `patience` in a row with an AP below the best. An AP of exactly 0 lowers no rate

@@ -84,7 +84,7 @@ class FinetuneJob:
     recipe: TrainConfig
     out: Path
     processes: Distributed
-    told: Callbacks
+    callbacks: Callbacks
     workers: int = 0
     resume: bool = False
     overwrite: bool = False
@@ -109,8 +109,8 @@ class FinetuneJob:
             return self._run(Path(scenes))
 
     def _run(self, scenes: Path) -> Result:
-        self.told.note(f"settings: {self.recipe}")
-        sets = self.data.read(self.told.findings)
+        self.callbacks.note(f"settings: {self.recipe}")
+        sets = self.data.read(self.callbacks.findings)
         self._say_how_labels_are_read(sets)
         self._read_checks(scenes)
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
@@ -160,18 +160,18 @@ class FinetuneJob:
             return
         for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
             for note in vocabulary_notes(label_prompt(labels), tokenizer):
-                self.told.note(f"note: {note}")
+                self.callbacks.note(f"note: {note}")
 
     def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> list[str]:
         """About what is measured on."""
         checks = self.checks.values() if self.processes.first else ()
         odd = [f"{check.task.name}: {note}" for check in checks for note in check.notes(sets)]
         for note in odd:
-            self.told.note(f"note: {note}")
+            self.callbacks.note(f"note: {note}")
         return odd
 
     def _compare(self, digests: Mapping[str, Digest]) -> None:
-        """Raises UsageError where a training that goes on began with other data."""
+        """Raises UsageError where a resumed training began with other data."""
         before = self.folder.settings().get("digests")
         if self.folder.begun and before is not None and (changed := list(changes(before, digests))):
             more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -188,20 +188,20 @@ class FinetuneJob:
         if done > self.recipe.epochs:
             raise UsageError(f"--epochs {self.recipe.epochs}: {self.out} has done {done:.4g} already; give more")
         end = ", its end: --epochs N goes on from there" if trainer.done else ""
-        self.told.note(f"going on from step {trainer.step}, epoch {done:.4g}{end}")
+        self.callbacks.note(f"going on from step {trainer.step}, epoch {done:.4g}{end}")
 
     def _shots(self, sets: list[AnySet]) -> list[AnySet]:
         """Few of each class, where few are asked for."""
         for one in sets:
             if isinstance(one, DrawnScenes):
-                self.told.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
+                self.callbacks.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
         if self.data.shots is None:
             return sets
         wholes = [one for one in sets if isinstance(one, TrainSet)]
         chosen: list[TrainSet] = []
         for whole in wholes:
             few = few_shot(whole, self.data.shots, self.data.shot_seed)
-            self.told.note(
+            self.callbacks.note(
                 f"{whole.name}: --shots {self.data.shots} takes {len(few)} of the {counted(len(whole), 'image')}, "
                 f"{few.box_count} of the {counted(whole.box_count, 'box', 'es')}"
             )
@@ -253,15 +253,15 @@ class FinetuneJob:
             save=lambda place, facts: save_tuned(place, model, self._card(batches.sets, facts)),
             validate=self._validate if NEW in self.checks else None,
             processes=self.processes,
-            told=lambda row: self.told.row(row, trainer.total, trainer.left),
-            notes=self.told.note,
+            on_row=lambda row: self.callbacks.row(row, trainer.total, trainer.left),
+            notes=self.callbacks.note,
             epoch_time=self._seconds.get(NEW, 0.0),
         )
         return trainer
 
     def _measure(self, name: str, detector: Detector) -> Scores:
         size = 1 if self.processes.device.type == "cpu" else 8
-        found = Evaluator(size, notes=self.told.note)(self.checks[name], detector, self.processes)
+        found = Evaluator(size, notes=self.callbacks.note)(self.checks[name], detector, self.processes)
         self._latest[name] = found
         return found.numbers
 
@@ -269,7 +269,7 @@ class FinetuneJob:
         return self._measure(NEW, self._live())
 
     def _live(self) -> Detector:
-        """The model as it is now; it shares the weights with the training."""
+        """The current model; it shares the weights with the training."""
         tokenizer = Tokenizer.from_dir(self.start.tokenizer)
         return Detector(self.start.model, tokenizer, self.start.name, str(self.processes.device))
 
@@ -298,7 +298,7 @@ class FinetuneJob:
         """Of every check; it can take long, so it is said."""
         scores = {}
         for name, check in self.checks.items():
-            self.told.note(f"measuring AP {when} on {check.name}")
+            self.callbacks.note(f"measuring AP {when} on {check.name}")
             began = time.monotonic()
             scores[name] = self._measure(name, detector)
             self._seconds[name] = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""What a training was asked for, under the names of the flags: typed, or read from the folder of one that goes on."""
+"""What a training was asked for, under the names of the flags: typed, or read from the folder of one that resumes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _portable(name: str, value: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------------------- digest
-# What a training's data was: short hashes, by which a training that goes on knows the data that it began with.
+# What a training's data was: short hashes, by which a resumed training knows the data that it began with.
 
 Digest = dict[str, str]
 """Of the classes, the images (names and sizes of the files) and the boxes of a data set."""

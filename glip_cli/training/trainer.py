@@ -7,7 +7,7 @@ Unusual here:
 - Losses are divided by the positives of the whole step, over all its batches and processes. So a batch that does not
   fit into memory is cut into halves, again and again, and the gradients stay what they were.
 - Each step seeds its random numbers (dropout, stochastic depth) from the seed, its number and the process. A resumed
-  training goes on bit by bit, on a CPU, with no state of a generator kept.
+  training resumes bit by bit, on a CPU, with no state of a generator kept.
 - A loss that is not a number ends the training; officially it is taken for 0.
 """
 
@@ -52,9 +52,9 @@ class Trainer:
         model: as `modes.select` left it, with `tuning`.
         epoch_steps: steps per epoch.
         save: writes a folder that `Detector.load` takes, given facts for its card.
-        validate: name -> number, "AP" among them, of the model as it is, None where undefined; the same in all
+        validate: name -> number, "AP" among them, of the current model, None where undefined; the same in all
             processes.
-        told: is given each row of numbers.
+        on_row: is given each row of numbers.
         notes: is given remarks for the person.
         report: is given all rows at the end of an epoch, but not too often.
         stop: once set, the training ends after the step in flight.
@@ -70,7 +70,7 @@ class Trainer:
     save: Callable[[Path, Mapping[str, Any]], Any]
     validate: Callable[[], Mapping[str, float | None]] | None = None
     processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
-    told: Callable[[Row], None] = lambda row: None
+    on_row: Callable[[Row], None] = lambda row: None
     notes: Callable[[str], None] = lambda note: None
     report: Callable[[Sequence[Row]], None] = lambda rows: None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -257,7 +257,7 @@ class Trainer:
         row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {
             name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()
         }
-        self.told(row)
+        self.on_row(row)
         self._write(row)
 
     def _write(self, row: Row) -> None:

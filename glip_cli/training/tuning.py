@@ -171,9 +171,9 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = tuned_tensors(model, card.mode)
         if card.mode == "full":
-            told = {"architecture": card.architecture, "name": card.name, "base": card.base}
-            told["labels"] = json.dumps(card.labels)
-            safetensors_io.write(folder / MODEL, tensors, told)
+            metadata = {"architecture": card.architecture, "name": card.name, "base": card.base}
+            metadata["labels"] = json.dumps(card.labels)
+            safetensors_io.write(folder / MODEL, tensors, metadata)
         else:
             safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})
         if card.mode == "lora":

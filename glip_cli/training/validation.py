@@ -40,7 +40,7 @@ class ValidationCheck:
 
     Attributes:
         task: what is asked of which images.
-        drawn: its images are drawn scenes; pairs that training never saw are then told apart.
+        drawn: its images are drawn scenes; pairs that training never saw are then distinguished.
     """
 
     task: BoxTask

@@ -273,7 +273,7 @@ from pathlib import Path
 from glip_cli.checkpoints import fetch
 from glip_cli.checkpoints.registry import Checkpoint
 
-class Heard(fetch.NoProgress):
+class Heard(fetch.SilentDownload):
     count = 0
     def advanced(self, count):
         self.count += count

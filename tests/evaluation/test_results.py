@@ -271,7 +271,7 @@ def test_a_run_s_own_results_under_another_name(tmp_path: Path, truth: GroundTru
 
 
 @pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
-def test_images_that_were_not_looked_at(tmp_path: Path, writer: type) -> None:
+def test_images_that_were_not_evaluated(tmp_path: Path, writer: type) -> None:
     content = two_images()
     content["images"] += [{"id": i, "file_name": f"{i}.jpg"} for i in (3, 4)]
     nothing: Any = {**of_words("2.jpg", "cat"), "detections": []}

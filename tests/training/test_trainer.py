@@ -181,7 +181,7 @@ def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path:
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: Path) -> None:
     recipe = TrainConfig(epochs=3, **ALL)
-    one = trainer(tmp_path, recipe, told=lambda row: row["step"] == 4 and spoil())
+    one = trainer(tmp_path, recipe, on_row=lambda row: row["step"] == 4 and spoil())
 
     def spoil() -> None:
         with torch.no_grad():
@@ -300,7 +300,7 @@ def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
         if row["step"] == 4:
             stop.set()
 
-    one = trainer(tmp_path / "a", recipe, dropout=0.1, told=stop_at_three, stop=stop)
+    one = trainer(tmp_path / "a", recipe, dropout=0.1, on_row=stop_at_three, stop=stop)
     (tmp_path / "a").mkdir()
     ending = one.run()
     assert (ending.step, ending.complete) == (4, False)
@@ -330,7 +330,7 @@ def test_images_that_could_not_be_read_are_counted(tmp_path: Path) -> None:
             stop.set()
 
     (tmp_path / "a").mkdir()
-    trainer(tmp_path / "a", recipe, source=Damaged(), notes=said.append, told=stop_at_four, stop=stop).run()
+    trainer(tmp_path / "a", recipe, source=Damaged(), notes=said.append, on_row=stop_at_four, stop=stop).run()
     assert said == ["a.png: cut short; other images take its place", "b.png: gone; other images take its place"]
     assert "unread" not in read_rows(tmp_path / "a" / "metrics.jsonl")[-1]
     ending = trainer(tmp_path / "a", recipe, source=Damaged(), notes=said.append).run()
