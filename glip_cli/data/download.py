@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from urllib import error, parse, request
 
 from glip_cli import __version__
-from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler
+from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler, Site
 from glip_cli.errors import ImageError
 from glip_cli.utils.text_format import one_line, shown_url
 
@@ -22,7 +22,12 @@ _USER_AGENT = f"glip-cli/{__version__} (Python urllib)"
 
 
 def fetch(
-    url: str, max_bytes: int = MAX_DOWNLOAD_BYTES, stall: float = STALL_SECONDS, *, public: bool = False
+    url: str,
+    max_bytes: int = MAX_DOWNLOAD_BYTES,
+    stall: float = STALL_SECONDS,
+    *,
+    public: bool = False,
+    site: Site | None = None,
 ) -> bytes:
     """The body behind an http(s) URL, redirects followed to http(s) only.
 
@@ -31,19 +36,24 @@ def fetch(
         max_bytes: more than this is refused.
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
         public: only addresses of the public internet, and no proxy; see `public_url`.
+        site: the server that may have another address; only with `public`.
 
     Raises:
         UnavailableError: one line with the server's answer, or the reason that there was none.
         ImageError: what came is no image, or more than `max_bytes`.
     """
-    name = shown_url(url)
+    name, advice = shown_url(url), "check the URL"
     try:
-        with _opener(public).open(_request(url), timeout=stall) as response:
+        asked = _request(url)
+        if site and site.owns(asked):
+            asked.add_unredirected_header("Authorization", site.authorization)
+            advice = site.advice
+        with _opener(public, site).open(asked, timeout=stall) as response:
             return _body(response, name, max_bytes)
     except error.HTTPError as failure:
         failure.close()
         answer = f"{failure.code} {http.client.responses.get(failure.code, '')}".strip()
-        raise ImageError(f"{name}: the server answers {answer}; check the URL") from None
+        raise ImageError(f"{name}: the server answers {answer}; {advice}") from None
     except TimeoutError:
         raise ImageError(f"{name}: no answer within {stall:g} s; try again later") from None
     except http.client.InvalidURL:  # its words are parts of the URL, of a password perhaps
@@ -65,18 +75,22 @@ def _request(url: str) -> request.Request:
     return made
 
 
-def _opener(public: bool) -> request.OpenerDirector:
+def _opener(public: bool, site: Site | None) -> request.OpenerDirector:
     """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
     opener = request.OpenerDirector()
-    connecting: Sequence[type[request.BaseHandler]] = (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler)
+    connecting: Sequence[request.BaseHandler] = (
+        (PublicHTTPHandler(site), PublicHTTPSHandler(site))
+        if public
+        else (request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler())
+    )
     for handler in (
-        *((PublicHTTPHandler, PublicHTTPSHandler) if public else connecting),
-        request.UnknownHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPErrorProcessor,
+        *connecting,
+        request.UnknownHandler(),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPRedirectHandler(),
+        request.HTTPErrorProcessor(),
     ):
-        opener.add_handler(handler())
+        opener.add_handler(handler)
     return opener
 
 

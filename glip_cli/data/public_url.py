@@ -10,8 +10,9 @@ import http.client
 import ipaddress
 import socket
 import ssl
+from dataclasses import dataclass
 from functools import cache
-from urllib import request
+from urllib import parse, request
 
 
 class NotPublicError(OSError):
@@ -73,11 +74,54 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+@dataclass(frozen=True)
+class Site:
+    """A server that is trusted, whatever its address.
+
+    Attributes:
+        url: "http://localhost:8080"; a path counts for nothing.
+        authorization: the header that it is asked with; no redirect takes it along.
+        elsewhere: URLs and redirects may lead to others too, at public addresses.
+        advice: the way out where it refuses.
+    """
+
+    url: str
+    authorization: str
+    elsewhere: bool
+    advice: str
+
+    def owns(self, asked: request.Request) -> bool:
+        mine = parse.urlsplit(self.url)
+        return _origin(asked.type, asked.host) == _origin(mine.scheme, mine.netloc)
+
+
+def _origin(scheme: str, host: str) -> tuple[str, str]:
+    scheme = scheme.lower()
+    return scheme, host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+
+
 class PublicHTTPHandler(request.HTTPHandler):
+    def __init__(self, site: Site | None = None):
+        super().__init__()
+        self._site = site
+
     def http_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(PublicHTTPConnection, req)
+        return self.do_open(http.client.HTTPConnection if _trusted(req, self._site) else PublicHTTPConnection, req)
 
 
 class PublicHTTPSHandler(request.HTTPSHandler):
+    def __init__(self, site: Site | None = None):
+        super().__init__()
+        self._site = site
+
     def https_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(PublicHTTPSConnection, req)
+        return self.do_open(http.client.HTTPSConnection if _trusted(req, self._site) else PublicHTTPSConnection, req)
+
+
+def _trusted(asked: request.Request, site: Site | None) -> bool:
+    """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
+    if site is None:
+        return False
+    if not (own := site.owns(asked)) and not site.elsewhere:
+        raise NotPublicError(f"it leads away from {site.url}, for which --allow-urls is needed")
+    return own
