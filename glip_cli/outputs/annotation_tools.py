@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
@@ -116,7 +116,8 @@ class LabelStudioWriter:
     def add(self, record: AnyRecord, name: str) -> None:
         if "detections" in record:
             self._classes.learn(record["labels"])
-            self._tasks.add({"data": {"image": _served(record["image"])}, "predictions": [_prediction(record)]})
+            prediction = labelstudio_prediction(record, [xml_text(label) for label in record["labels"]])
+            self._tasks.add({"data": {"image": _served(record["image"])}, "predictions": [prediction]})
 
     def close(self) -> None:
         self._tasks.close()
@@ -131,30 +132,40 @@ def _served(image_name: str) -> str:
     return "/data/local-files/?d=" + quote(path)
 
 
-def _prediction(record: Record) -> dict[str, Any]:
+def labelstudio_prediction(
+    record: Record, values: Sequence[str], from_name: str = "label", to_name: str = "image", ids: str = "box"
+) -> dict[str, Any]:
+    """What Label Studio takes as one prediction of a task.
+
+    Args:
+        values: for each of the record's labels the `value` of the Label that its boxes get.
+        from_name, to_name: the names of the RectangleLabels and of its Image.
+        ids: what the regions' ids begin with.
+    """
     scores = [detection["score"] for detection in record["detections"]]
+    names = {"from_name": from_name, "to_name": to_name}
     return {
         "model_version": record["model"],
         "score": round(sum(scores) / len(scores), 6) if scores else None,
-        "result": [_region(record, detection, i) for i, detection in enumerate(record["detections"])],
+        "result": [
+            {"id": f"{ids}-{i}", **_region(record, detection, values[detection["label_id"]]), **names}
+            for i, detection in enumerate(record["detections"])
+        ],
     }
 
 
-def _region(record: Record, detection: DetectionRecord, number: int) -> dict[str, Any]:
+def _region(record: Record, detection: DetectionRecord, value: str) -> dict[str, Any]:
     x1, y1, x2, y2 = corners_inside(record, detection)
     percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
     return {
-        "id": f"box-{number}",
         "type": "rectanglelabels",
-        "from_name": "label",
-        "to_name": "image",
         "original_width": record["width"],
         "original_height": record["height"],
         "image_rotation": 0,
         "value": {
             **{name: round(100 * fraction, 6) for name, fraction in percent.items()},
             "rotation": 0,
-            "rectanglelabels": [xml_text(detection["label"])],
+            "rectanglelabels": [value],
         },
         "score": detection["score"],
     }

@@ -30,6 +30,7 @@ from glip_cli.prompts.chunking import explain
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.noun_phrases import Tagger
 from glip_cli.runs.runner import capped_note
+from glip_cli.server import labelstudio
 from glip_cli.server.errors import RequestError, json_response
 from glip_cli.server.guard import Guard
 from glip_cli.server.metrics import CONTENT_TYPE, Metrics
@@ -83,6 +84,10 @@ class Service:
                 tasks = [group.create_task(self._detect(one)) for one in ready]
         return [task.result() for task in tasks]
 
+    async def answer_wanted(self, request: Request, images: Sequence[Asked]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
+        """`answer`, within the time limit and while the client of `request` is there. Raises RequestError."""
+        return await _while_wanted(request, self.answer(images), self.limits.time_limit)
+
     async def _detect(self, one: Ready) -> tuple[AnyRecord, tuple[str, ...]]:
         name, model = one_line(one.asked.name), self.detector.name
         try:
@@ -121,6 +126,8 @@ class Service:
         data = asked.image
         if isinstance(data, str):
             data = fetch(data, self.limits.max_bytes, public=True)
+        elif callable(data):
+            data = data()
         return read_image(data, one_line(asked.name), self.limits.max_pixels * 1e6)
 
 
@@ -138,6 +145,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
                   lifespan=lifespan, docs_url=None, redoc_url=None)  # fmt: skip
     app.state.service = service
     add_routes(app, service)
+    labelstudio.add_routes(app, service)
     app.add_exception_handler(RequestError, lambda request, error: _of(error).response)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, lambda request, error: RequestError(499, GONE).response)
@@ -158,7 +166,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """Detect in images. One image gives a glip/1 object, a list of them a list."""
         service.queue.check_room()
         body = await read_body(request, limits)
-        answers = await _while_wanted(request, service.answer(body.images), limits.time_limit)
+        answers = await service.answer_wanted(request, body.images)
         notes = dict.fromkeys(note for _, said in answers for note in said)
         records = [made for made, _ in answers]
         status = 422 if body.single and "error" in records[0] else 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ MAX_NAME = 1000
 
 _PORT = Constraint(lambda port: 0 <= port <= 65_535, "give a port from 1 to 65535, or 0 for a free one")
 
+_SITE = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -27,6 +30,7 @@ class ServeOptions:
         host, port: the address; port 0 is a free one.
         token: what a client must send; needed for any address but a loopback one.
         allow_urls: a request may name images by URLs, of public addresses alone.
+        label_studio, label_studio_token: Label Studio's URL, and a token of it to read images of tasks.
         allow_origin: origins ("https://example.org") whose pages may ask from a browser.
         queue: images that may be in the server at once, waiting or in work.
         time_limit: seconds for a request.
@@ -39,6 +43,8 @@ class ServeOptions:
     port: int = option(8000, "Port to listen on; 0: a free one.", SERVER, "PORT", show_default=True, allowed=_PORT)
     token: str | None = option(None, "What clients must send; needed beyond this machine.", SERVER, "TOKEN")
     allow_urls: bool = option(False, "Requests may name images by public URLs.", SERVER)
+    label_studio: str | None = option(None, "Label Studio, whose tasks' images may be fetched.", SERVER, "URL")
+    label_studio_token: str | None = option(None, "Access token of a user of Label Studio.", SERVER, "TOKEN")
     allow_origin: Sequence[str] = option(
         (), "Origin whose pages may ask, as https://example.org; repeatable.", SERVER, "ORIGIN",
         flags=("--allow-origin",), typed=list[str],
@@ -58,8 +64,18 @@ class ServeOptions:
         check_options(self)
         if (self.token is not None and not self.token.isascii()) or self.token == "":
             raise OptionError("token", "***", "give one of ASCII letters, or none")
+        self._check_label_studio()
         if self.token is None and not self.is_loopback:
             raise OptionError("host", self.host, "others can reach it: give --token, which they then must send")
+
+    def _check_label_studio(self) -> None:
+        url, token = self.label_studio, self.label_studio_token
+        if url is not None and not _SITE.fullmatch(url):
+            raise OptionError("label_studio", url, "give the URL of its first page, as http://localhost:8080")
+        if url and not token:
+            raise OptionError("label_studio", url, "it asks for a token: give --label-studio-token too")
+        if token and not (url and token.isascii() and token.isprintable()):
+            raise OptionError("label_studio_token", "***", "give the token as it is shown, and --label-studio URL")
 
     @property
     def is_loopback(self) -> bool:

@@ -85,8 +85,12 @@ class DetectQueue:
         if self._inside + images > self.room:
             raise RequestError(
                 503, f"{self._inside} images are waiting or in work, and {self.room} may be; try again later",
-                {"Retry-After": str(max(1, round(self._inside * self._image_seconds)))},
+                {"Retry-After": str(max(1, round(self.seconds_for(0))))},
             )  # fmt: skip
+
+    def seconds_for(self, images: int) -> float:
+        """How long so many more images will take, as those before them did."""
+        return (self._inside + images) * self._image_seconds
 
     @contextmanager
     def places(self, images: int) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
@@ -88,11 +88,11 @@ class Asked:
     """One image with its prompt and options.
 
     Attributes:
-        image: the bytes of the file; a str is a URL.
+        image: the bytes of the file; a str is a URL; a function gives the bytes, or raises ImageError.
         question: the fields of `Question`.
     """
 
-    image: bytes | str
+    image: bytes | str | Callable[[], bytes]
     name: str
     question: BaseModel
 
@@ -128,7 +128,7 @@ async def read_body(request: Request, limits: ServeOptions) -> Body:
 
 async def read_question(request: Request) -> BaseModel:
     """The body of /explain. Raises RequestError."""
-    return _validated(Question, await request.body(), strict_json=True)
+    return validated(Question, await request.body(), strict_json=True)
 
 
 def _of_json(data: bytes, limits: ServeOptions) -> Body:
@@ -144,7 +144,7 @@ def _of_json(data: bytes, limits: ServeOptions) -> Body:
 
 
 def _of_object(data: bytes, where: str = "") -> Asked:
-    question = _validated(ImageQuestion, data, where, strict_json=True)
+    question = validated(ImageQuestion, data, where, strict_json=True)
     assert isinstance(question, _ImageFields)
     text = question.image
     if text[:8].lower().startswith(("http://", "https://")):
@@ -173,7 +173,7 @@ async def _of_form(request: Request, limits: ServeOptions) -> Body:
     except (MultiPartException, HTTPException) as error:
         text = error.message if isinstance(error, MultiPartException) else str(error.detail)
         raise RequestError(413 if text.startswith("Too many") else 400, f"multipart: {message(text)}") from None
-    question = _validated(Question, _typed(values))
+    question = validated(Question, _typed(values))
     return Body(tuple(Asked(data, name, question) for name, data in files), len(files) == 1)
 
 
@@ -208,7 +208,7 @@ def _without_files(texts: Sequence[str]) -> Sequence[str]:
     return texts
 
 
-def _validated(model: type[BaseModel], data: Any, where: str = "", *, strict_json: bool = False) -> BaseModel:
+def validated(model: type[BaseModel], data: Any, where: str = "", *, strict_json: bool = False) -> BaseModel:
     """Raises RequestError with the first fault."""
     try:
         return model.model_validate_json(data) if strict_json else model.model_validate(data, strict=False)

@@ -85,5 +85,6 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "cp": _anything,
     "curl": _anything,
     "cvat-cli": _anything,
+    "label-studio": _anything,
     **dict.fromkeys(HARMLESS, _anything),
 }

@@ -41,6 +41,7 @@ NOT_RUN = {
     "python -m benchmarks": "measures for minutes",
     "python -m scripts.glip_nano": "fetches packages, or measures for minutes",
     "--server ": "asks a server; tests/client does",
+    "label-studio start": "serves until it is stopped; tests/server/test_labelstudio_real.py starts it",
     "glip serve": "serves until it is stopped; tests/server does",
     "curl ": "asks a server; tests/server/test_docs.py does",
     "glip export": "takes half a minute; tests/onnx_export does",
