@@ -1,4 +1,4 @@
-"""What the user sees: messages and progress on stderr, JSON on stdout."""
+"""What the user sees: messages and progress on stderr, JSON on stdout. rich is imported where a terminal needs it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import rich.console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from glip_cli.errors import GlipError
 from glip_cli.utils.text_format import counted, message, one_line
 
+if TYPE_CHECKING:
+    import rich.console
+    from rich.progress import Progress
+    from rich.table import Table
+
 LINE_SECONDS = 10.0  # between two plain lines of a long run
 _FILE_WIDTH = 10_000  # columns of what is no terminal
 
-stderr = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+def stderr() -> rich.console.Console:
+    """For tables and bars."""
+    import rich.console
+
+    return rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _on_terminal(console: Console) -> bool:
+    """Whether there is somebody to look at a bar."""
+    return not console.quiet and stderr().is_terminal
 
 
 def print_json(value: object) -> None:
@@ -65,6 +65,8 @@ class Console:
 
 def print_table(table: Table, *, error: bool = False, soft_wrap: bool = True) -> None:
     """A table on stdout, or on stderr; brackets in it are no markup. In a file or a pipe each row is one line."""
+    import rich.console
+
     console = rich.console.Console(stderr=error, soft_wrap=soft_wrap, highlight=False, markup=False)
     if soft_wrap and not console.is_terminal:
         console.width = _FILE_WIDTH
@@ -86,9 +88,18 @@ class DownloadBar:
     def started(self, name: str, url: str, total: int | None) -> None:
         size = f"{total / 1e6:,.0f} MB" if total else "size unknown"
         self._console.info(f"downloading {name} ({size}) from {url}")
-        if not self._console.quiet and stderr.is_terminal:
+        if _on_terminal(self._console):
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )  # fmt: skip
+
             columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-            self._progress = Progress(*columns, TimeRemainingColumn(), console=stderr, transient=True)
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True)
             self._progress.start()
             self._progress.add_task(name, total=total)
 
@@ -105,11 +116,13 @@ class DownloadBar:
 @contextmanager
 def image_bar(console: Console, total: int | None) -> Iterator[Callable[[], None]]:
     """A function to call after each image: a bar on a terminal, nothing elsewhere (each image has its own line)."""
-    if console.quiet or not stderr.is_terminal or (total is not None and total < 3):
+    if (total is not None and total < 3) or not _on_terminal(console):
         yield lambda: None
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr(), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
 
@@ -139,10 +152,8 @@ class BatchBar:
             self._console.info(f"going on after {counted(before, self._noun)}")
         if self._count and not self._console.quiet:
             threading.Thread(target=self._learn_total, daemon=True).start()
-        if not self._console.quiet and stderr.is_terminal:
-            nouns = TextColumn(f"{self._noun}s")
-            columns = (BarColumn(), MofNCompleteColumn(), nouns, _Rate(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=stderr, transient=True)
+        if _on_terminal(self._console):
+            self._progress = _batch_progress(self._noun)
             self._task = self._progress.add_task("", total=self._total, completed=before)
             self._progress.start()
 
@@ -181,6 +192,21 @@ class BatchBar:
             self._progress.stop()
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+def _batch_progress(noun: str) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )  # fmt: skip
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(f"{noun}s"), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=stderr(), transient=True)

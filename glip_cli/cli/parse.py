@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from glip_cli.cli.command import Values
 from glip_cli.cli.console import Console, DownloadBar, stderr
 from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
@@ -114,11 +112,14 @@ def threshold_notes(file: Path | None, model: str) -> list[str]:
 
 def print_explanation(explanation: Explanation) -> None:
     """Label -> text -> tokens, as a table on stderr: stdout is for results."""
+    from rich.table import Table
+
+    console = stderr()
     table = Table("label", "text", "span", "token: place and piece", title=None, header_style="bold")
     for row in explanation.rows:
         spans = " ".join(f"{begin}-{end}" for begin, end in row.spans)
         tokens = " ".join(f"{place}:{piece}" for place, piece in row.tokens)
         table.add_row(row.label, str(row.chunk), spans, tokens)
-    stderr.print(table)
+    console.print(table)
     for number, (labels, tokens_used) in enumerate(explanation.texts):
-        stderr.print(f"text {number}: {labels} labels, {tokens_used} tokens", markup=False)
+        console.print(f"text {number}: {labels} labels, {tokens_used} tokens", markup=False)

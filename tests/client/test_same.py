@@ -92,12 +92,13 @@ def test_a_sentence_has_its_nouns_found_here(url: str, folder: Path, monkeypatch
 
 def test_no_torch(url: str, folder: Path) -> None:
     """In a process of its own: half a CPU second."""
+    commands = [detect(url), detect(url, "batch")]
     code = "import sys; from glip_cli.cli.app import run; "
-    code += f"print([run(words) for words in {[detect(url), detect(url, 'batch')]}]); print(*sys.modules)"
+    code += f"print([(run(words), 'rich' in sys.modules) for words in {commands}]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, codes, modules = done.stdout.splitlines()
-    assert codes == "[0, 0]", done.stderr
-    heavy = {"torch", "torchvision", "timm", "transformers", "nltk", "tokenizers", "onnxruntime", "fastapi", "requests"}
+    assert codes == "[(0, False), (0, True)]", done.stderr
+    heavy = {"torch", "torchvision", "timm", "transformers", "nltk", "tokenizers", "fastapi", "requests"}
     assert not set(modules.split()) & heavy
 
 
