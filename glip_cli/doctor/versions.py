@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PACKAGE = "glip-cli"
-EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune"}
+EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune", "serve": "glip serve"}
 """Optional extras of users, and what each is for; those of developers are not checked."""
 LEAST_PYTHON = (3, 11)
 PAIR = ("torch", "torchvision")
