@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from urllib import error, parse, request
 
 from glip_cli import __version__
-from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler, Site
+from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler, TrustedServer
 from glip_cli.errors import ImageError
 from glip_cli.utils.text_format import one_line, shown_url
 
@@ -27,7 +27,7 @@ def fetch(
     stall: float = STALL_SECONDS,
     *,
     public: bool = False,
-    site: Site | None = None,
+    trusted: TrustedServer | None = None,
 ) -> bytes:
     """The body behind an http(s) URL, redirects followed to http(s) only.
 
@@ -36,7 +36,7 @@ def fetch(
         max_bytes: more than this is refused.
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
         public: only addresses of the public internet, and no proxy; see `public_url`.
-        site: the server that may have another address; only with `public`.
+        trusted: the server that may have another address; only with `public`.
 
     Raises:
         UnavailableError: one line with the server's answer, or the reason that there was none.
@@ -45,10 +45,10 @@ def fetch(
     name, advice = shown_url(url), "check the URL"
     try:
         asked = _request(url)
-        if site and site.owns(asked):
-            asked.add_unredirected_header("Authorization", site.authorization)
-            advice = site.advice
-        with _opener(public, site).open(asked, timeout=stall) as response:
+        if trusted and trusted.is_origin_of(asked):
+            asked.add_unredirected_header("Authorization", trusted.authorization)
+            advice = trusted.advice
+        with _opener(public, trusted).open(asked, timeout=stall) as response:
             return _body(response, name, max_bytes)
     except error.HTTPError as failure:
         failure.close()
@@ -75,11 +75,11 @@ def _request(url: str) -> request.Request:
     return made
 
 
-def _opener(public: bool, site: Site | None) -> request.OpenerDirector:
+def _opener(public: bool, trusted: TrustedServer | None) -> request.OpenerDirector:
     """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
     opener = request.OpenerDirector()
     connecting: Sequence[request.BaseHandler] = (
-        (PublicHTTPHandler(site), PublicHTTPSHandler(site))
+        (PublicHTTPHandler(trusted), PublicHTTPSHandler(trusted))
         if public
         else (request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler())
     )

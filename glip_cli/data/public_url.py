@@ -75,22 +75,22 @@ def _tls() -> ssl.SSLContext:
 
 
 @dataclass(frozen=True)
-class Site:
+class TrustedServer:
     """A server that is trusted, whatever its address.
 
     Attributes:
         url: "http://localhost:8080"; a path counts for nothing.
         authorization: the header that it is asked with; no redirect takes it along.
-        elsewhere: URLs and redirects may lead to others too, at public addresses.
+        allow_others: URLs and redirects may lead to others too, at public addresses.
         advice: the way out where it refuses.
     """
 
     url: str
     authorization: str
-    elsewhere: bool
+    allow_others: bool
     advice: str
 
-    def owns(self, asked: request.Request) -> bool:
+    def is_origin_of(self, asked: request.Request) -> bool:
         mine = parse.urlsplit(self.url)
         return _origin(asked.type, asked.host) == _origin(mine.scheme, mine.netloc)
 
@@ -101,27 +101,31 @@ def _origin(scheme: str, host: str) -> tuple[str, str]:
 
 
 class PublicHTTPHandler(request.HTTPHandler):
-    def __init__(self, site: Site | None = None):
+    def __init__(self, trusted: TrustedServer | None = None):
         super().__init__()
-        self._site = site
+        self._trusted = trusted
 
     def http_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(http.client.HTTPConnection if _trusted(req, self._site) else PublicHTTPConnection, req)
+        return self.do_open(
+            http.client.HTTPConnection if _is_trusted(req, self._trusted) else PublicHTTPConnection, req
+        )
 
 
 class PublicHTTPSHandler(request.HTTPSHandler):
-    def __init__(self, site: Site | None = None):
+    def __init__(self, trusted: TrustedServer | None = None):
         super().__init__()
-        self._site = site
+        self._trusted = trusted
 
     def https_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(http.client.HTTPSConnection if _trusted(req, self._site) else PublicHTTPSConnection, req)
+        return self.do_open(
+            http.client.HTTPSConnection if _is_trusted(req, self._trusted) else PublicHTTPSConnection, req
+        )
 
 
-def _trusted(asked: request.Request, site: Site | None) -> bool:
+def _is_trusted(asked: request.Request, trusted: TrustedServer | None) -> bool:
     """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
-    if site is None:
+    if trusted is None:
         return False
-    if not (own := site.owns(asked)) and not site.elsewhere:
-        raise NotPublicError(f"it leads away from {site.url}, for which --allow-urls is needed")
+    if not (own := trusted.is_origin_of(asked)) and not trusted.allow_others:
+        raise NotPublicError(f"it leads away from {trusted.url}, for which --allow-urls is needed")
     return own

@@ -84,7 +84,9 @@ class Service:
                 tasks = [group.create_task(self._detect(one)) for one in ready]
         return [task.result() for task in tasks]
 
-    async def answer_wanted(self, request: Request, images: Sequence[Asked]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
+    async def answer_request(
+        self, request: Request, images: Sequence[Asked]
+    ) -> list[tuple[AnyRecord, tuple[str, ...]]]:
         """`answer`, within the time limit and while the client of `request` is there. Raises RequestError."""
         return await _while_wanted(request, self.answer(images), self.limits.time_limit)
 
@@ -166,7 +168,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """Detect in images. One image gives a glip/1 object, a list of them a list."""
         service.queue.check_room()
         body = await read_body(request, limits)
-        answers = await service.answer_wanted(request, body.images)
+        answers = await service.answer_request(request, body.images)
         notes = dict.fromkeys(note for _, said in answers for note in said)
         records = [made for made, _ in answers]
         status = 422 if body.single and "error" in records[0] else 200

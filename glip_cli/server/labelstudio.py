@@ -21,10 +21,9 @@ from glip_cli.model.torchvision_ops import batched_nms
 from glip_cli.outputs.annotation_tools import labelstudio_prediction
 from glip_cli.outputs.records import AnyRecord, Record, corners
 from glip_cli.server.errors import RequestError, json_response
-from glip_cli.server.labelstudio_config import Labelling, read_extra, read_labelling, written_texts
-from glip_cli.server.labelstudio_images import TaskImages
+from glip_cli.server.labelstudio_config import LabelConfig, parse_extra_params, parse_label_config, prompt_texts
+from glip_cli.server.labelstudio_images import TaskImages, task_name
 from glip_cli.server.request import JSON, Asked, Question, validated
-from glip_cli.utils.text_format import shorten
 
 if TYPE_CHECKING:
     from glip_cli.server.app import Service
@@ -35,14 +34,14 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class SetupBody(BaseModel):
-    project: str = ""
+    project: str | None = None
     label_config: str = Field(alias="schema")
     extra_params: Any = None
 
 
 class PredictBody(BaseModel):
     tasks: list[dict[str, Any]]
-    project: str = ""
+    project: str | None = None
     label_config: str
     params: dict[str, Any] | None = None
 
@@ -56,36 +55,35 @@ class Backend:
 
     def __init__(self, service: Service):
         self.service, self.images = service, TaskImages(service.limits)
-        self._extra: dict[str, dict[str, Any]] = {}
+        self._extra: dict[str | None, dict[str, Any]] = {}
 
     async def setup(self, body: SetupBody) -> dict[str, Any]:
         """Raises RequestError where the configuration or an option will not do."""
         self._extra.pop(body.project, None)
-        self._extra[body.project] = read_extra(body.extra_params)
+        self._extra[body.project] = parse_extra_params(body.extra_params)
         if len(self._extra) > MAX_PROJECTS:
             del self._extra[next(iter(self._extra))]
-        labelling = read_labelling(body.label_config)
-        if labelling.values:
-            await self.service.queue.read(self.service.compile, self._question(labelling, [], body.project))
+        config = parse_label_config(body.label_config)
+        if config.values:
+            await self.service.queue.read(self.service.compile, self._question(config, [], body.project))
         return {"model_version": self.service.detector.name}
 
     async def predict(self, request: Request, body: PredictBody) -> dict[str, Any]:
         """Raises RequestError; of several images, one that cannot be read has an error in place of a result."""
         version = {"model_version": self.service.detector.name}
-        labelling, context = read_labelling(body.label_config), (body.params or {}).get("context")
-        texts = written_texts(context)
+        config, context = parse_label_config(body.label_config), (body.params or {}).get("context")
+        texts = prompt_texts(context)
         if not texts and context is not None:  # an annotator works, and has written nothing
             return {"results": [{"result": [], "score": None, **version} for _ in body.tasks], **version}
-        if not texts and not labelling.values:
+        if not texts and not config.values:
             return {"results": [{"error": "nothing is written in the TextArea"} for _ in body.tasks], **version}
-        question = self._question(labelling, texts, body.project)
-        if not self._may_be_together(len(body.tasks)):
+        question = self._question(config, texts, body.project)
+        if not self._fits_one_request(len(body.tasks)):
             return {"results": [{}], **version}  # one result for several tasks: Label Studio then asks for each alone
-        asked = [Asked(partial(self.images.read, task, labelling.key), shorten(f"task {task.get('id')}", 40), question)
-                 for task in body.tasks]  # fmt: skip
-        answers = await self.service.answer_wanted(request, asked)
+        asked = [Asked(partial(self.images.read, task, config.key), task_name(task), question) for task in body.tasks]
+        answers = await self.service.answer_request(request, asked)
         _, compiled = await self.service.queue.read(self.service.compile, question)  # kept since then
-        results = [self._result(record, labelling, compiled.nms_iou) for record, _ in answers]
+        results = [self._result(record, config, compiled.nms_iou) for record, _ in answers]
         if len(results) == 1 and "error" in results[0]:
             raise RequestError(422, results[0]["error"])
         for result in results:
@@ -93,30 +91,30 @@ class Backend:
                 _log.warning("glip serve: Label Studio: %s", result["error"])
         return {"results": results, **version}
 
-    def _may_be_together(self, tasks: int) -> bool:
+    def _fits_one_request(self, tasks: int) -> bool:
         limits, queue = self.service.limits, self.service.queue
         return tasks <= 1 or (tasks <= limits.max_images and 2 * queue.seconds_for(tasks) < limits.time_limit)
 
-    def _question(self, labelling: Labelling, texts: Sequence[str], project: str) -> BaseModel:
-        prompt = {"texts": list(texts)} if texts else {"labels": list(labelling.values)}
+    def _question(self, config: LabelConfig, texts: Sequence[str], project: str | None) -> BaseModel:
+        prompt = {"texts": list(texts)} if texts else {"labels": list(config.values)}
         return validated(Question, {**self._extra.get(project, {}), **prompt})
 
-    def _result(self, record: AnyRecord, labelling: Labelling, iou: float) -> dict[str, Any]:
+    def _result(self, record: AnyRecord, config: LabelConfig, iou: float) -> dict[str, Any]:
         if "error" in record:
             return {"error": record["error"]}
-        values = labelling.values_of(record["labels"])
-        single = without_doubles(record, values, iou)
-        return labelstudio_prediction(single, values, labelling.from_name, labelling.to_name, uuid4().hex[:8])
+        values = config.values_of(record["labels"])
+        record = suppress_duplicates(record, values, iou)
+        return labelstudio_prediction(record, values, config.from_name, config.to_name, uuid4().hex[:8])
 
 
-def without_doubles(record: Record, values: Sequence[str], iou: float) -> Record:
+def suppress_duplicates(record: Record, values: Sequence[str], iou: float) -> Record:
     """Of boxes that several labels of one value have on the same object, the best alone."""
     found = record["detections"]
     if len(set(values)) == len(values) or not found:
         return record
     boxes = torch.tensor([corners(one) for one in found])
-    kinds = torch.tensor([values.index(values[one["label_id"]]) for one in found])
-    kept = batched_nms(boxes, torch.tensor([one["score"] for one in found]), kinds, iou)
+    value_ids = torch.tensor([values.index(values[one["label_id"]]) for one in found])
+    kept = batched_nms(boxes, torch.tensor([one["score"] for one in found]), value_ids, iou)
     return {**record, "detections": [found[i] for i in sorted(kept.tolist())]}
 
 

@@ -17,7 +17,7 @@ _KEY = re.compile(r"\$([\w.-]+)")
 
 
 @dataclass(frozen=True)
-class Labelling:
+class LabelConfig:
     """What a labelling configuration asks for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Labelling:
         return [self.values.get(label) or folded.get(label.casefold(), label) for label in labels]
 
 
-def read_labelling(config: str) -> Labelling:
+def parse_label_config(config: str) -> LabelConfig:
     """Raises RequestError 400."""
     root = _root(config)
     rectangles = list(root.iter("RectangleLabels"))
@@ -61,7 +61,7 @@ def read_labelling(config: str) -> Labelling:
     values = _values(rectangles[0])
     if not values and not any(tag.get("toName") == to_name for tag in root.iter("TextArea")):
         raise _unfit("the RectangleLabels have no Label; add one for each thing to find")
-    return Labelling(from_name, to_name, key[1], values)
+    return LabelConfig(from_name, to_name, key[1], values)
 
 
 def _values(rectangles: ElementTree.Element) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _unfit(reason: str) -> RequestError:
     return RequestError(400, message(f"labelling configuration: {reason}"))
 
 
-def read_extra(given: Any) -> dict[str, Any]:
+def parse_extra_params(given: Any) -> dict[str, Any]:
     """Options out of `extra_params`, which Label Studio's page sends as text. Raises RequestError 400."""
     try:
         extra = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
@@ -104,7 +104,7 @@ def read_extra(given: Any) -> dict[str, Any]:
     return extra
 
 
-def written_texts(context: Any) -> list[str]:
+def prompt_texts(context: Any) -> list[str]:
     """What the annotator wrote in TextAreas, out of the context of an interactive request."""
     texts: list[str] = []
     results = _mapping(context).get("result")

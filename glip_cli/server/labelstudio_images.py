@@ -13,16 +13,21 @@ from urllib import error, request
 from urllib.parse import urlsplit
 
 from glip_cli.data.download import fetch
-from glip_cli.data.public_url import Site
+from glip_cli.data.public_url import TrustedServer
 from glip_cli.errors import ImageError
 from glip_cli.server.options import ServeOptions
-from glip_cli.utils.text_format import quoted, shown_url
+from glip_cli.utils.text_format import quoted, shorten, shown_url
 
 _CLOUD = ("s3:", "gs:", "azure-blob:")
 """URIs of storages that only Label Studio can read."""
 _HOW = "start glip serve with --label-studio URL and --label-studio-token TOKEN"
 _ACCESS_SECONDS = 120.0  # a token of access lives 5 minutes
 _STALL = 10.0  # seconds for one
+
+
+def task_name(task: Mapping[str, Any]) -> str:
+    """ "task 5"."""
+    return shorten(f"task {task.get('id')}", 40)
 
 
 class TaskImages:
@@ -37,14 +42,16 @@ class TaskImages:
         data = task.get("data")
         value = data.get(key) if isinstance(data, dict) else None
         if not isinstance(value, str) or not value:
-            raise ImageError(f"its data have no image {quoted(key)}, which the labelling configuration asks for")
+            raise ImageError(f"{task_name(task)}: its data have no {quoted(key)}, which the Image shows")
         if value.startswith("data:"):
             try:
                 return base64.b64decode(value.partition(",")[2], validate=True)
             except (binascii.Error, ValueError):
-                raise ImageError("its data: URL holds no base64; write it in base64") from None
+                raise ImageError(f"{task_name(task)}: its data: URL holds no base64; write it in base64") from None
         url = self._absolute(value, task.get("id"))
-        return fetch(url, self.options.max_bytes, public=True, site=self._site() if self._is_own(url) else None)
+        return fetch(
+            url, self.options.max_bytes, public=True, trusted=self._label_studio() if self._is_own(url) else None
+        )
 
     def _absolute(self, value: str, task: object) -> str:
         """The URL that gives the image, if it may be fetched. Raises ImageError."""
@@ -65,10 +72,10 @@ class TaskImages:
     def _is_own(self, url: str) -> bool:
         return bool(self.url) and url.startswith(f"{self.url}/")
 
-    def _site(self) -> Site:
+    def _label_studio(self) -> TrustedServer:
         token = self.options.label_studio_token or ""
         authorization = f"Bearer {self._access_token(token)}" if token.count(".") == 2 else f"Token {token}"
-        return Site(self.url, authorization, self.options.allow_urls, "check --label-studio-token")
+        return TrustedServer(self.url, authorization, self.options.allow_urls, "check --label-studio-token")
 
     def _access_token(self, personal: str) -> str:
         """What Label Studio takes in place of a personal access token, which is good for asking for it alone."""

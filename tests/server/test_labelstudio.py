@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError
 from glip_cli.outputs.records import Record
-from glip_cli.server.labelstudio import without_doubles
-from glip_cli.server.labelstudio_config import read_labelling
+from glip_cli.server.errors import RequestError
+from glip_cli.server.labelstudio import suppress_duplicates
+from glip_cli.server.labelstudio_config import parse_label_config
 from glip_cli.server.options import ServeOptions
 from tests.server.serving import serving
 from tests.server.test_detect import SCENE, ask, scene_image
@@ -64,7 +67,7 @@ def predict(
     return requests.post(f"{url}/predict", json=body, timeout=60, **more)
 
 
-def written(text: str) -> dict[str, Any]:
+def text_context(text: str) -> dict[str, Any]:
     """The context of a request that an annotator's text in the TextArea causes."""
     return {
         "result": [
@@ -105,10 +108,10 @@ def test_predictions_are_what_detect_finds(url: str, detector: Detector) -> None
 
 
 def test_words_of_the_configuration() -> None:
-    labelling = read_labelling(CONFIG)
-    assert labelling.values == {"circle": "Ring", "ring": "Ring", "red square": "Box", "star": "star"}
-    assert labelling.values_of(["RING", "Red Square", "box", "moon"]) == ["Ring", "Box", "Box", "moon"]
-    assert (labelling.from_name, labelling.to_name, labelling.key) == ("label", "image", "image")
+    config = parse_label_config(CONFIG)
+    assert config.values == {"circle": "Ring", "ring": "Ring", "red square": "Box", "star": "star"}
+    assert config.values_of(["RING", "Red Square", "box", "moon"]) == ["Ring", "Box", "Box", "moon"]
+    assert (config.from_name, config.to_name, config.key) == ("label", "image", "image")
 
 
 def test_two_words_of_one_label_find_a_thing_once() -> None:
@@ -127,8 +130,8 @@ def test_two_words_of_one_label_find_a_thing_once() -> None:
         "labels": ["circle", "ring", "star"],
         "detections": found,
     }  # type: ignore[typeddict-item]
-    assert without_doubles(record, ["Ring", "Ring", "star"], 0.6)["detections"] == found[:2]
-    assert without_doubles(record, ["circle", "ring", "star"], 0.6)["detections"] == found
+    assert suppress_duplicates(record, ["Ring", "Ring", "star"], 0.6)["detections"] == found[:2]
+    assert suppress_duplicates(record, ["circle", "ring", "star"], 0.6)["detections"] == found
 
 
 RECTANGLES = '<RectangleLabels name="label" toName="image"><Label value="star"/></RectangleLabels>'
@@ -159,6 +162,23 @@ def test_a_configuration_that_will_not_do(url: str, config: str, line: str, capl
     assert caplog.messages == [f"glip serve: Label Studio: {error}" for error in errors]
 
 
+PARTS = [
+    "<View>", "</View>", "<Image name='image' value='$image'/>", "<RectangleLabels name='a' toName='image'>",
+    "</RectangleLabels>", "<Label value='star'/>", "<Label/>", "<TextArea toName='image'/>", "&lt;", "]]>", "<!--",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PARTS) | st.text(max_size=9)).map("".join) | st.text())
+@example("".join(PARTS[i] for i in (0, 2, 3, 5, 4, 1)))
+def test_any_configuration_is_read_or_refused_in_one_line(config: str) -> None:
+    refusal = ""
+    try:
+        parse_label_config(config)
+    except RequestError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+
+
 def test_one_of_several_images_is_the_one_of_the_labels(url: str) -> None:
     config = CONFIG.replace("<Image", '<Image name="other" value="$other"/><Image')
     assert predict(url, config=config).status_code == 200
@@ -182,13 +202,13 @@ def test_extra_parameters_are_options_of_the_project(url: str) -> None:
 
 def test_a_written_text_is_the_prompt(url: str) -> None:
     setup(url, PROMPT, {"threshold": 0.01}, "8.1")
-    (prediction,) = predict(url, config=PROMPT, context=written("Circle . heart"), project="8.1").json()["results"]
+    (prediction,) = predict(url, config=PROMPT, context=text_context("Circle . heart"), project="8.1").json()["results"]
     found = ask(url, texts="Circle . heart", threshold=0.01).json()["detections"]
     assert values(prediction) == [{"Circle": "Ring", "heart": "heart"}[one["label"]] for one in found]
     assert {"Ring", "heart"} == set(values(prediction))
     nothing = predict(url, config=PROMPT, context={"result": []}).json()["results"]
     assert [one["result"] for one in nothing] == [[]]  # as Label Studio asks when an annotation has been submitted
-    refused = predict(url, config=PROMPT, context=written("@/etc/passwd"))
+    refused = predict(url, config=PROMPT, context=text_context("@/etc/passwd"))
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("'@/etc/passwd': files of labels are not read here")
 
@@ -197,7 +217,7 @@ def test_a_prompt_without_labels(url: str) -> None:
     config = PROMPT[: PROMPT.index("<Label")] + PROMPT[PROMPT.index("</Rect") :]
     assert setup(url, config).status_code == 200
     assert predict(url, config=config).json()["results"] == [{"error": "nothing is written in the TextArea"}]
-    (prediction,) = predict(url, config=config, context=written("circle . star")).json()["results"]
+    (prediction,) = predict(url, config=config, context=text_context("circle . star")).json()["results"]
     assert set(values(prediction)) <= {"circle", "star"}
 
 
@@ -208,9 +228,8 @@ def test_of_several_tasks_one_may_fail(url: str, caplog: pytest.LogCaptureFixtur
     first, second, third = answer.json()["results"]
     assert first["result"]
     assert second == {"error": "task 2: not an image in a known format; convert it to JPEG or PNG"}
-    assert third == {"error": "its data have no image 'image', which the labelling configuration asks for"}
-    assert [line.split(": ")[2] for line in caplog.messages] == ["task 2", "its data have no image 'image', which the"
-                                                                 " labelling configuration asks for"]  # fmt: skip
+    assert third == {"error": "task 3: its data have no 'image', which the Image shows"}
+    assert caplog.messages == [f"glip serve: Label Studio: {one['error']}" for one in (second, third)]
     alone = predict(url, task(bad, 2))
     assert (alone.status_code, alone.json()) == (422, second)
 
@@ -279,7 +298,7 @@ def test_hostile_bodies(url: str, body: bytes) -> None:
 # -------------------------------------------------------------------------------------- where the images come from
 
 
-class Site(BaseHTTPRequestHandler):
+class LabelStudioFiles(BaseHTTPRequestHandler):
     """Stands for Label Studio's files and tokens: who is asked, and with which Authorization."""
 
     def do_GET(self) -> None:
@@ -316,7 +335,7 @@ PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmVk"
 
 @pytest.fixture
 def site() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), LabelStudioFiles)
     server.asked, server.redirects = [], {}
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -403,7 +422,7 @@ def test_without_the_options_an_error_names_them(url: str) -> None:
         "http://127.0.0.1:8080/a.jpg: URLs are not fetched; start glip serve with --allow-urls"
     )
     assert error(predict(url, task("file:///etc/passwd"))) == "'file:///etc/passwd': no URL of an image"
-    assert error(predict(url, task("data:image/png,x"))) == "its data: URL holds no base64; write it in base64"
+    assert error(predict(url, task("data:image/png,x"))) == "task 1: its data: URL holds no base64; write it in base64"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 PHOTO = Path(__file__).parents[2] / "docs" / "images" / "photo.jpg"
 EMAIL, PASSWORD = "ann@example.org", "a-password-for-a-test"
-START_SECONDS = 600  # it makes its data base first, by hundreds of migrations
+START_SECONDS = 600  # it makes its database first, by hundreds of migrations
 CONFIG = """<View>
   <Image name="image" value="$image"/>
   <RectangleLabels name="label" toName="image">
@@ -136,7 +136,7 @@ def options(studio: LabelStudio, **more: Any) -> ServeOptions:
     )  # fmt: skip
 
 
-def turned(path: Path) -> bytes:
+def rotated(path: Path) -> bytes:
     """Saved on its side, with the EXIF orientation that rights it."""
     stream, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
@@ -146,7 +146,7 @@ def turned(path: Path) -> bytes:
 
 
 def test_predictions_come_to_the_tasks(studio: LabelStudio, nano: Detector) -> None:
-    photographs = (PHOTO.read_bytes(), turned(PHOTO))
+    photographs = (PHOTO.read_bytes(), rotated(PHOTO))
     with serving(nano, options(studio)) as backend:
         project = studio.project(CONFIG, *photographs, PHOTO.read_bytes()[:3000])
         studio.connect(project, backend, extra_params={"threshold": 0.35})
