@@ -36,6 +36,8 @@ _UPRIGHT = {
 }
 MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
 _HEAD_FIRST_BYTES = 16_000_000  # of a larger file the header is read first
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # encoded data hold no other 255 than before 0 or a restart mark
+MAX_SCANS = 200  # libjpeg writes up to 11; previews and the frames of a panorama have theirs
 _DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
 # Pillow has no direct, silent way to RGB from these.
 _BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
@@ -151,6 +153,8 @@ def _kind(mode: int) -> str:
 def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image:
     if not data:
         raise ImageError(f"{name}: empty, 0 bytes; copy or download it again")
+    if data[:2] == _JPEG and (scans := data.count(_SCAN)) > MAX_SCANS:  # each costs as much as a whole image
+        raise ImageError(f"{name}: a JPEG of {scans:,} scans, as no camera writes; export it again")
     if data[:4] in _DRAWINGS:
         raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
     with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):

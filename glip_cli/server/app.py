@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -77,8 +77,8 @@ class Service:
         self._compiled: LastUsed[tuple[Prompt, DetectOptions], CompiledPrompt] = LastUsed()
 
     async def answer(self, images: Sequence[Asked]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
-        """A record and notes for each image. Raises RequestError."""
-        with self.queue.places(len(images)):
+        """A record and notes for each image; the request has one place already. Raises RequestError."""
+        with self.queue.places(len(images) - 1):
             ready = [await self.queue.read(self.make_ready, asked) for asked in images]
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._detect(one)) for one in ready]
@@ -93,7 +93,10 @@ class Service:
     async def _detect(self, one: Ready) -> tuple[AnyRecord, tuple[str, ...]]:
         name, model = one_line(one.asked.name), self.detector.name
         try:
-            found, capped = await self.queue.detect(partial(self._read, one.asked), one.compiled, one.options)
+            data = one.asked.image
+            if not isinstance(data, bytes):
+                data = await self.queue.fetch(self._fetched, data)
+            found, capped = await self.queue.detect(partial(self._decoded, data, name), one.compiled, one.options)
         except ImageError as error:
             self.metrics.images.labels("unreadable").inc()
             return error_record(name, message(error), model), ()
@@ -123,14 +126,13 @@ class Service:
 
         return load_tagger(offline=self.detector.offline)
 
-    def _read(self, asked: Asked) -> Image.Image:
+    def _fetched(self, source: str | Callable[[], bytes]) -> bytes:
         """Raises ImageError."""
-        data = asked.image
-        if isinstance(data, str):
-            data = fetch(data, self.limits.max_bytes, public=True)
-        elif callable(data):
-            data = data()
-        return read_image(data, one_line(asked.name), self.limits.max_pixels * 1e6)
+        return fetch(source, self.limits.max_bytes, public=True) if isinstance(source, str) else source()
+
+    def _decoded(self, data: bytes, name: str) -> Image.Image:
+        """Raises ImageError."""
+        return read_image(data, name, self.limits.max_pixels * 1e6)
 
 
 def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAPI:
@@ -166,9 +168,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/detect", openapi_extra=_DETECT_BODY, response_model=Record | list[AnyRecord], responses=_ERRORS)
     async def detect(request: Request) -> Response:
         """Detect in images. One image gives a glip/1 object, a list of them a list."""
-        service.queue.check_room()
-        body = await read_body(request, limits)
-        answers = await service.answer_request(request, body.images)
+        with service.queue.places(1):  # before its body fills the memory
+            body = await read_body(request, limits)
+            answers = await service.answer_request(request, body.images)
         notes = dict.fromkeys(note for _, said in answers for note in said)
         records = [made for made, _ in answers]
         status = 422 if body.single and "error" in records[0] else 200
@@ -177,8 +179,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/explain", openapi_extra={"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}})
     async def explain_prompt(request: Request) -> Response:
         """How the model reads each label: its text, its characters, its tokens."""
-        question = await read_question(request)
-        _, compiled = await service.queue.read(service.compile, question)
+        with service.queue.places(1):
+            question = await read_question(request)
+            _, compiled = await service.queue.read(service.compile, question)
         return json_response(explanation(compiled))
 
     @app.get("/model")

@@ -124,14 +124,13 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/setup", openapi_extra=_body_of(SetupBody))
     async def setup(request: Request) -> Response:
         """Label Studio connects a project: its labelling configuration and options are checked."""
-        with _logged():
+        with _logged(), service.queue.places(1):
             return json_response(await backend.setup(await _read(request, SetupBody)))
 
     @app.post("/predict", openapi_extra=_body_of(PredictBody))
     async def predict(request: Request) -> Response:
         """Label Studio asks for predictions of tasks."""
-        with _logged():
-            service.queue.check_room()
+        with _logged(), service.queue.places(1):
             return json_response(await backend.predict(request, await _read(request, PredictBody)))
 
     @app.post("/webhook")

@@ -62,6 +62,7 @@ class ServeOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow_origin", tuple(self.allow_origin))
         check_options(self)
+        object.__setattr__(self, "max_images", min(self.max_images, self.queue))  # more could never be taken
         if (self.token is not None and not self.token.isascii()) or self.token == "":
             raise OptionError("token", "***", "give one of ASCII letters, or none")
         self._check_label_studio()

@@ -32,7 +32,7 @@ from glip_cli.types import Detections
 T = TypeVar("T")
 TOGETHER = 8  # images that a GPU sees at once
 GATHER_SECONDS = 0.004  # that a batch waits for more images, on a GPU
-MOST_READERS = 8
+MOST_READERS, FETCHERS = 8, 16
 
 
 @dataclass(eq=False)
@@ -63,6 +63,7 @@ class DetectQueue:
         self.together = 1 if detector.device.type == "cpu" else TOGETHER
         self.gather_seconds = GATHER_SECONDS
         self.readers = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_READERS), "glip-reader")
+        self.fetchers = ThreadPoolExecutor(FETCHERS, "glip-fetcher")  # a slow site keeps no reader
         self._inside = 0  # images, waiting or in work
         self._image_seconds = 1.0
         self._ahead = asyncio.Semaphore(3 * self.together + 1)  # images that are prepared and wait
@@ -77,16 +78,9 @@ class DetectQueue:
             self._change.notify_all()
         self._model.join()
         self.readers.shutdown(cancel_futures=True)
+        self.fetchers.shutdown(wait=False, cancel_futures=True)
 
     # -------------------------------------------------------------------------------------------------- event loop
-
-    def check_room(self, images: int = 1) -> None:
-        """Raises RequestError 503 where so many would be too many."""
-        if self._inside + images > self.room:
-            raise RequestError(
-                503, f"{self._inside} images are waiting or in work, and {self.room} may be; try again later",
-                {"Retry-After": str(max(1, round(self.seconds_for(0))))},
-            )  # fmt: skip
 
     def seconds_for(self, images: int) -> float:
         """How long so many more images will take, as those before them did."""
@@ -94,8 +88,12 @@ class DetectQueue:
 
     @contextmanager
     def places(self, images: int) -> Iterator[None]:
-        """Places for so many images, while the block runs. Raises RequestError 503."""
-        self.check_room(images)
+        """Places for so many images, while the block runs. Raises RequestError 503 where there are too few."""
+        if self._inside + images > self.room:
+            raise RequestError(
+                503, f"{self._inside} images are waiting or in work, and {self.room} may be; try again later",
+                {"Retry-After": str(max(1, round(self.seconds_for(0))))},
+            )  # fmt: skip
         self._count(images)
         try:
             yield
@@ -109,6 +107,10 @@ class DetectQueue:
     async def read(self, function: Callable[..., T], *args: object) -> T:
         """`function(*args)` in one of the threads that read."""
         return await asyncio.get_running_loop().run_in_executor(self.readers, function, *args)
+
+    async def fetch(self, function: Callable[..., T], *args: object) -> T:
+        """`function(*args)` in one of the threads that wait for other sites."""
+        return await asyncio.get_running_loop().run_in_executor(self.fetchers, function, *args)
 
     async def detect(
         self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions

@@ -383,10 +383,12 @@ def test_a_small_file_that_takes_long_to_decode(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("glip_cli.data.image_io.READ_SECONDS", 0.05)
     before = set(threading.enumerate())
     with ThreadPoolExecutor(1) as pool:
-        error = str(pool.submit(read_image, data[:-2] + 1000 * scan + data[-2:], "bomb.jpg").exception())
+        error = str(pool.submit(read_image, data[:-2] + 150 * scan + data[-2:], "bomb.jpg").exception())
     assert error == "bomb.jpg: not decoded within 0.05 s; export it again"
     for thread in set(threading.enumerate()) - before:
         thread.join(60)  # the decoder goes on until it has done it
+    with pytest.raises(ImageError, match=r"bomb\.jpg: a JPEG of 1,0\d\d scans, as no camera writes"):
+        read_image(data[:-2] + 1000 * scan + data[-2:], "bomb.jpg")  # and is not begun
 
 
 def test_a_large_file_is_known_by_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

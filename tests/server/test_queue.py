@@ -93,7 +93,19 @@ def test_a_full_queue_says_when_to_try_again(held: Held) -> None:
         assert [answer.result().status_code for answer in answers] == [200, 200]
         assert ask(url).status_code == 200
         several = [{"image": CODE, "texts": "star"}] * 3
-        assert requests.post(f"{url}/detect", json=several, timeout=60).status_code == 503
+        assert requests.post(f"{url}/detect", json=several, timeout=60).status_code == 413  # it could never be taken
+
+
+def test_a_body_that_comes_slowly_has_a_place(detector: Detector) -> None:
+    """Else any number of uploads at once could fill the memory."""
+    with serving(detector, ServeOptions(port=0, queue=1)) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port)) as slow:
+            slow.sendall(asked()[:-1000])
+            wait_for(lambda: waiting(url) == 1)
+            assert ask(url).status_code == 503
+        wait_for(lambda: waiting(url) == 0)
+        assert ask(url).status_code == 200
 
 
 def test_a_client_that_goes_away_frees_its_places(held: Held) -> None:
