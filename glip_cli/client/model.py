@@ -20,8 +20,8 @@ from glip_cli.types import Detections, Prompt
 if TYPE_CHECKING:
     from glip_cli.prompts.chunking import Explanation
 
-STRANGE = (LookupError, TypeError, ValueError, AttributeError)
-"""What is raised by an answer that lacks what it must have."""
+STRANGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What is raised by an answer that has not what it must have."""
 
 
 @dataclass
@@ -34,19 +34,24 @@ class RemoteModel:
     def about(self) -> Mapping[str, Any]:
         """What GET /model gives."""
         about = self.server.get("/model")
-        if not isinstance(about, dict) or not isinstance(about.get("name"), str):
-            raise self.server.strange()
-        return about
+        try:
+            limits = {str(name): float(value) for name, value in about.get("limits", {}).items()}
+            labels = tuple(map(str, about.get("labels", ())))
+            return {**about, "name": str(about["name"]), "labels": labels, "limits": limits}
+        except STRANGE:
+            raise self.server.strange() from None
 
     @property
     def name(self) -> str:
         """What records call it."""
-        return str(self.about["name"])
+        name: str = self.about["name"]
+        return name
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Those that it was tuned for, and is asked without a prompt; or ()."""
-        return tuple(map(str, self.about.get("labels") or ()))
+        labels: tuple[str, ...] = self.about["labels"]
+        return labels
 
     @property
     def dtype(self) -> str:
@@ -58,7 +63,7 @@ class RemoteModel:
         try:
             if answer.status != 200:
                 raise UsageError(error_in(answer.value))
-            return Reading(tuple(map(str, answer.value["notes"])), answer.value)
+            return Reading(self.server, tuple(map(str, answer.value["notes"])), answer.value)
         except STRANGE:
             raise self.server.strange() from None
 
@@ -85,30 +90,37 @@ class RemoteModel:
                 raise _image_error(answer, image, name)
             record: Any = {**answer.value, "image": name}
             found = detections_of(record)
-            notes = json.loads(answer.headers.get("Glip-Notes", "[]"))
+            notes = list(map(str, json.loads(answer.headers.get("Glip-Notes", "[]"))))
         except STRANGE:
             raise self.server.strange() from None
         if found.model != self.name:
             raise GlipError(f"{self.server}: the model is {found.model} now and was {self.name}; start that one "
                             "again, then run the same command again")  # fmt: skip
-        return found, list(map(str, notes))
+        return found, notes
 
     @property
     def _most_bytes(self) -> float:
         """A connection that breaks while too much is sent may lose the answer which says so."""
-        limits = self.about.get("limits")
-        return float(limits["upload_bytes"]) if isinstance(limits, dict) and "upload_bytes" in limits else math.inf
+        most: float = self.about["limits"].get("upload_bytes", math.inf)
+        return most
 
 
 @dataclass(frozen=True)
 class Reading:
     """How a server reads a prompt: notes for the user, and what POST /explain gave."""
 
+    server: Server
     notes: tuple[str, ...]
     answer: Mapping[str, Any]
 
     def explanation(self) -> Explanation:
-        """Raises one of STRANGE."""
+        """Raises UsageError."""
+        try:
+            return self._explanation()
+        except STRANGE:
+            raise self.server.strange() from None
+
+    def _explanation(self) -> Explanation:
         from glip_cli.prompts.chunking import Explanation, LabelRow  # imports tokenizers
 
         rows = [

@@ -274,7 +274,7 @@ def test_the_server_says_that_it_is_too_large(detector: Detector) -> None:
     """Where the limit is not known before: of a proxy, for example."""
     with limited(detector, max_upload=0.1) as address:
         remote = RemoteModel(Server(address))
-        remote.about = {"name": detector.name}
+        remote.about = {"name": detector.name, "limits": {}}
         with pytest.raises(ImageError, match=r"a.png: a request may have 0\.1 MB"):
             remote.detect(bytes(90_000), "a.png", {"labels": ["cat"]})
         remote.server.close()
