@@ -34,7 +34,7 @@ def server() -> Iterator[tuple[Forked, str]]:
 
 
 def test_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four processes, of which two load the embedded model: 3 CPU seconds."""
+    """Four processes, of which two serve the embedded model: 6 CPU seconds."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     for number in range(COUNT):
