@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 from glip_cli.client.model import RemoteModel, question
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import ImageError, without_frames
+from glip_cli.errors import ImageError, UnavailableError, without_frames
 from glip_cli.options import DetectOptions
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.local import ImageResult
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
-from glip_cli.types import Prompt
+from glip_cli.types import Detections, Prompt
 
 if TYPE_CHECKING:
     from glip_cli.prompts.chunking import Explanation
@@ -47,7 +47,7 @@ class RemoteRunner:
         with closing(self.remote.server):
             self.model = self.remote.name
             self.reading = self.remote.reading(self.prompt, self.options)
-        self._files = ImageReader()
+        self._files, self._alone = ImageReader(), threading.Lock()
         self._notes: dict[str, None] = {}  # in the order in which they came
 
     @property
@@ -71,13 +71,22 @@ class RemoteRunner:
             in_order(self._one, sources, workers, 2 * workers, self.stop)) as outcomes:  # fmt: skip
             yield from outcomes
 
+    def _detect(self, file: bytes, name: str) -> Detections:
+        """Of several images at once a slow server may have none in time; then it is asked for one after the other."""
+        try:
+            found, notes = self.remote.detect(file, name, self._asked)
+        except UnavailableError:
+            with self._alone:
+                found, notes = self.remote.detect(file, name, self._asked)
+        self._notes |= dict.fromkeys(notes)
+        return found
+
     def _one(self, source: ImageInput) -> ImageResult:
         try:
             self.flight.refuse(source.name)
             with self.flight.at(source.name):
                 file = self._files.file(source)
-            found, notes = self.remote.detect(file, source.name, self._asked)
-            self._notes |= dict.fromkeys(notes)
+            found = self._detect(file, source.name)
             with self.flight.at(source.name):
                 image = read_image(file, source.name) if self.keep_images else None
         except ImageError as error:

@@ -113,6 +113,10 @@ def busy(passing: Passing) -> None:
     passing.answer(503, b'{"error": "64 images are waiting"}', Retry_After="0")
 
 
+def late(passing: Passing) -> None:
+    passing.answer(504, b'{"error": "not done within 60 s"}')
+
+
 def gateway(passing: Passing) -> None:
     """What a proxy says of a server that is gone."""
     passing.answer(502, b"<html>Bad Gateway</html>")

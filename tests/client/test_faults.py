@@ -170,7 +170,7 @@ def test_what_spreads_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "fault", [fronts.drop, fronts.cut, fronts.busy, fronts.gateway], ids=lambda fault: fault.__name__
+    "fault", [fronts.drop, fronts.cut, fronts.busy, fronts.late, fronts.gateway], ids=lambda fault: fault.__name__
 )
 def test_what_passes_is_tried_again(url: str, folder: Path, here: dict[tuple[str, ...], Ended], fault: Fault) -> None:
     with front(url) as (passed, address):
