@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.outputs.files import FileNames, json_bytes
-from glip_cli.outputs.formats import WRITERS
+from glip_cli.outputs.formats import open_writers
 from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
 
@@ -56,7 +56,7 @@ def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str
     """Make files of the complete records; `root` is the folder of the images. Raises OSError, OutputError."""
     if GROUNDING in formats:
         write_grounding(journal, folder / FILE)
-    writers = [WRITERS[form](folder) for form in formats if form != GROUNDING]
+    writers = open_writers([form for form in formats if form != GROUNDING], folder)
     names = FileNames(root)
     for record in by_image(read_records(journal)) if writers else ():
         name = names.of(record["image"])

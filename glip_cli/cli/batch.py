@@ -33,7 +33,7 @@ EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run 
 Format = Annotated[
     list[str] | None,
     typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="Besides results.jsonl: coco, mmdet, yolo, voc, labelstudio, csv, json; repeatable."),
+                 help=f"Besides results.jsonl: json, {flags.FORMATS}; repeatable."),
 ]  # fmt: skip
 SaveVis = Annotated[
     bool, typer.Option("--save-vis", rich_help_panel=flags.OUTPUT, help="Save each image with its boxes.")
@@ -69,6 +69,7 @@ def batch(
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
+    with_scores: flags.WithScores = False,
     save_vis: SaveVis = False,
     save_crop: flags.SaveCrop = False,
     palette: flags.Palette = "bright",
@@ -139,7 +140,7 @@ def batch(
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
-            folder.write_formats(formats, names)
+            folder.write_formats(formats, names, with_scores)
     met = passed.notes if progress.share_done else ()
     console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)

@@ -30,7 +30,7 @@ Explain = Annotated[
 Format = Annotated[
     list[str] | None,
     typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="json (default), jsonl, coco, mmdet, yolo, voc, labelstudio, csv; repeatable."),
+                 help=f"json (default), jsonl, {flags.FORMATS}; repeatable."),
 ]  # fmt: skip
 NoSaveVis = Annotated[
     bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Do not save annotated images.")
@@ -63,6 +63,7 @@ def detect(
     out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
     json_: flags.Json = False,
+    with_scores: flags.WithScores = False,
     no_save_vis: NoSaveVis = False,
     no_save_pred: NoSavePred = False,
     save_crop: flags.SaveCrop = False,
@@ -104,7 +105,7 @@ def detect(
     console.warn(*runner.prompt_notes, *threshold_notes(thresholds, runner.model))
     if explain:
         print_explanation(runner.explain())
-    files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)))
+    files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)), with_scores)
     summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)

@@ -31,6 +31,9 @@ ALIASES = {
 OPTIONAL_VALUES = {"--ray": "auto"}
 """Flags that may stand alone, and what they mean then; a value of theirs needs the equals sign."""
 
+FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet"
+"""For other tools, as --format names them."""
+
 # --- flags that a command takes by themselves
 
 
@@ -87,6 +90,9 @@ Json = Annotated[
     typer.Option("--json", rich_help_panel=OUTPUT,
                  help="Print one JSON line per image on stdout, and nothing else."),
 ]  # fmt: skip
+WithScores = Annotated[
+    bool, typer.Option("--with-scores", rich_help_panel=OUTPUT, help="YOLO lines with the score as a sixth column.")
+]
 SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save a crop of each box.")]
 Palette = Annotated[
     str,

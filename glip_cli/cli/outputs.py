@@ -46,14 +46,16 @@ class Files:
     formats: Sequence[str]
     annotated: AnnotatedImages
     names: FileNames
+    with_scores: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
 
     def __enter__(self) -> Files:
-        from glip_cli.outputs.formats import WRITERS
+        from glip_cli.outputs.formats import open_writers
 
         try:
-            self._writers = [self._open.enter_context(closing(WRITERS[name](self.folder))) for name in self.formats]
+            for writer in open_writers(self.formats, self.folder, self.with_scores):
+                self._writers.append(self._open.enter_context(closing(writer)))
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return self

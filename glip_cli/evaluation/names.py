@@ -11,12 +11,12 @@ from glip_cli.data.dataset import ImageRow, Size, url_parts
 from glip_cli.data.values import Ids, read_json, shown, spelling_of
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.outputs.coco import COCO_RESULTS, RESULTS_SHA256
 from glip_cli.outputs.files import save_json, sha256_of
-from glip_cli.outputs.formats import COCO_RESULTS, RESULTS_SHA256
 
 Parts = tuple[str, ...]
 IMAGES_FILE = "coco_images.json"
-_AGAIN = "write the results again as format coco"
+_AGAIN = "write the results again as format coco or coco-results"
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,11 @@ def read_coco_images(path: Path, results: Path) -> CocoImages | None:
     digest = data.get(RESULTS_SHA256)
     if results.name != COCO_RESULTS if digest is None else digest != sha256_of(results):
         return None
+    return coco_images(path, data)
+
+
+def coco_images(path: Path, data: dict[str, Any]) -> CocoImages:
+    """What the ids of a data set mean; `path` is for errors. Raises DataError."""
     images = _table(path, data, "images", "file_name")
     return CocoImages(
         path,

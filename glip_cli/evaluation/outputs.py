@@ -10,8 +10,8 @@ from typing import Any
 
 from glip_cli.checkpoints import registry
 from glip_cli.errors import OptionError
+from glip_cli.outputs.coco import COCO_RESULTS
 from glip_cli.outputs.files import save_json
-from glip_cli.outputs.formats import COCO_RESULTS
 
 METRICS, RESULTS, REPORT = "metrics.json", COCO_RESULTS, "report.html"
 UNDEFINED = -1.0

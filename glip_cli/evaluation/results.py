@@ -1,7 +1,8 @@
 """Files of detections -> COCO results whose ids are the ground truth's.
 
 [{"image_id", "category_id", "bbox", "score"}, ...]     a COCO results list: ids are taken as they are
-coco_results.json with coco_images.json beside it       what glip writes as format coco: ids by their names
+coco.json, a data set whose annotations have scores     what glip writes as format coco: ids by their names
+coco_results.json with coco_images.json beside it       what glip writes as format coco-results: likewise
 results.jsonl, one glip/1 record per line               names of images and labels
 """
 
@@ -19,7 +20,8 @@ from glip_cli.data.issues import DataIssue
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import CocoImages, Names, images_beside, read_coco_images, size_of
+from glip_cli.evaluation.names import CocoImages, Names, coco_images, images_beside, read_coco_images, size_of
+from glip_cli.outputs.records import SCHEMA
 from glip_cli.utils.text_format import counted, one_line, shorten
 
 Results = list[dict[str, Any]]
@@ -82,17 +84,20 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     states. A list of another tool is taken to be in pixels of the stated size.
 
     Args:
-        path: one of the three kinds.
+        path: one of the four kinds.
         truth: whose ids the results get.
         files: image id -> file, where they are at hand: tells how an image of another size was turned.
 
     Raises:
-        DataError: the file is none of the three kinds, or an entry (named by its number, from 0) has a value that
+        DataError: the file is none of the four kinds, or an entry (named by its number, from 0) has a value that
             cannot be, or an image or category that the ground truth does not have.
     """
     if path.suffix.lower() in SUFFIXES:
         return _predictions(_read_records(path, Names(truth)), truth, files or {})
-    entries, beside = read_entries(path), images_beside(path)
+    data = read_json(path)
+    if isinstance(data, dict) and is_scored(data):
+        return _predictions(_read_coco(path, data["annotations"], coco_images(path, data), truth), truth, files or {})
+    entries, beside = entries_of(data, path), images_beside(path)
     if beside and (meaning := read_coco_images(beside, path)):
         return _predictions(_read_coco(path, entries, meaning, truth), truth, files or {})
     names = Names(truth)
@@ -125,11 +130,26 @@ def place(
 # ----------------------------------------------------------------------------------------------------------- COCO lists
 
 
+def is_scored(data: Mapping[str, Any]) -> bool:
+    """Whether a data set's annotations are detections, as `glip detect --format coco` writes them."""
+    boxes, info = data.get("annotations"), data.get("info")
+    of_glip = isinstance(info, dict) and info.get("version") == SCHEMA
+    return (
+        isinstance(boxes, list)
+        and all(isinstance(box, dict) and "score" in box for box in boxes)
+        and (bool(boxes) or of_glip)
+    )
+
+
 def read_entries(path: Path) -> list[Any]:
     """The list in the file, its entries unchecked. Raises DataError where it is none."""
-    data = read_json(path)
+    return entries_of(read_json(path), path)
+
+
+def entries_of(data: Any, path: Path) -> list[Any]:
+    """As `read_entries`, of what stands in the file."""
     if isinstance(data, dict) and "annotations" in data:
-        raise DataError(f"{path}: this is ground truth; give the list of results")
+        raise DataError(f"{path}: this is ground truth, its annotations have no score; give a file of results")
     if not isinstance(data, list):
         raise DataError(f"{path}: {shown(data)} is no list of results; give a COCO results list or a results.jsonl")
     return data

@@ -1,4 +1,4 @@
-"""Records to what tools for annotation and training read: Pascal VOC and Label Studio.
+"""Records to what tools for annotation and training read: Pascal VOC, CVAT and Label Studio.
 
 Boxes are clipped to the image, because these tools refuse a corner outside it. Images that failed are left out.
 """
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from glip_cli.outputs.files import AtomicFile, JsonList, path_parts, save_xml, xml_text
+from glip_cli.outputs.files import AtomicFile, JsonList, Spool, path_parts, save_xml, xml_text
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners, corners_inside
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
@@ -88,6 +88,51 @@ def _grow(parent: Element, tree: Tree) -> None:
             _grow(child, value)
         else:
             child.text = xml_text(str(value))
+
+
+class CvatWriter:
+    """`cvat.xml`: "CVAT for images 1.1", which CVAT imports as annotations of a task with the same images.
+
+    The format has no score. Control characters that XML cannot hold become Python's escapes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._classes, self._count = ClassNumbers(), 0
+        self._file = AtomicFile(folder / "cvat.xml")
+        self._images = Spool()  # the labels, which stand before them, are known last
+
+    def add(self, record: AnyRecord, name: str) -> None:
+        if "detections" not in record:
+            return
+        self._classes.learn(record["labels"])
+        image = Element("image", id=str(self._count), name=xml_text(record["image"]),
+                        width=str(record["width"]), height=str(record["height"]))  # fmt: skip
+        self._count += 1
+        for detection in record["detections"]:
+            x1, y1, x2, y2 = corners_inside(record, detection)
+            sides = {"xtl": x1 * record["width"], "ytl": y1 * record["height"],
+                     "xbr": x2 * record["width"], "ybr": y2 * record["height"]}  # fmt: skip
+            box = {"label": xml_text(detection["label"]), "source": "auto", "occluded": "0", "z_order": "0"}
+            SubElement(image, "box", box | {side: f"{pixels:.2f}" for side, pixels in sides.items()})
+        self._images.write(_xml_lines(image))
+
+    def close(self) -> None:
+        meta = Element("meta")
+        labels = SubElement(SubElement(meta, "task"), "labels")
+        for label in self._classes.names:
+            _grow(labels, {"label": {"name": label, "type": "rectangle"}})
+        self._file.write(b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
+        self._file.write(_xml_lines(meta))
+        for block in self._images.blocks():
+            self._file.write(block)
+        self._file.write(b"</annotations>\n")
+        self._file.close()
+
+
+def _xml_lines(element: Element) -> bytes:
+    """A child of the root, indented."""
+    indent(element, level=1)
+    return b"  " + tostring(element, encoding="unicode").encode() + b"\n"
 
 
 class LabelStudioWriter:

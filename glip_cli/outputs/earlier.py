@@ -11,7 +11,10 @@ from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
 from glip_cli.outputs.records import SCHEMA
 from glip_cli.outputs.yolo import yolo_names
 
-_WHOLE = ("coco_results.json", "coco_images.json", "results.csv", "labelstudio.json", "labelstudio.xml")
+_WHOLE = (
+    "coco.json", "coco_results.json", "coco_images.json", "results.csv", "results.parquet", "labelstudio.json",
+    "labelstudio.xml", "cvat.xml",
+)  # fmt: skip
 _HEAD_BYTES = 1000
 
 

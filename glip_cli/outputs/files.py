@@ -8,8 +8,11 @@ import json
 import os
 import re
 import sys
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
@@ -17,6 +20,7 @@ from xml.etree import ElementTree
 from glip_cli.utils.text_format import counted, one_line
 
 _NAME_BYTES = 180  # of the 255 that file systems allow; the rest is for a number, a suffix and ".tmp"
+_BLOCK = 1 << 20  # bytes that are copied at once
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
 # https://www.w3.org/TR/xml/#charsets; a carriage return is allowed, but every reader takes it for a line feed
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -99,9 +103,34 @@ class JsonList:
         self._file.write(self._separator + json_bytes(item))
         self._separator = b",\n"
 
-    def close(self, after: bytes = b"") -> None:
-        self._file.write(self._closing + after)
+    def close(self, *after: bytes | Spool) -> None:
+        """`after` follows the list."""
+        self._file.write(self._closing)
+        for part in after:
+            for block in part.blocks() if isinstance(part, Spool) else (part,):
+                self._file.write(block)
         self._file.close()
+
+
+class Spool:
+    """What comes later in a file than it is known: on the disk, so that a million images do not fill the memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone when it is closed
+        weakref.finalize(self, self._file.close)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    @property
+    def is_empty(self) -> bool:
+        return self._file.tell() == 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """All of it, once; nothing can be written afterwards."""
+        with self._file:
+            self._file.seek(0)
+            yield from iter(partial(self._file.read, _BLOCK), b"")
 
 
 class CsvFile:

@@ -14,8 +14,7 @@ from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, R
 _HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"
 _DATA_YAML = f"""\
 {_HEAD}: put the images, or links to them, into images/,
-# each under the name that yolo_images.csv gives it. Its trainer refuses a sixth column (the score); drop it with
-#   find labels -name '*.txt' -exec perl -pi -e '$_ = join(" ", (split)[0..4]) . "\\n"' {{}} +
+# each under the name that yolo_images.csv gives it
 path:  # empty: the folder of this file
 train: images
 val: images
@@ -25,8 +24,9 @@ _NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff0
 
 
 class YoloWriter:
-    """`labels/<name>.txt` per image, a line `class cx cy w h score` per box, and `data.yaml` with the class names.
+    """`labels/<name>.txt` per image, a line `class cx cy w h` per box, and `data.yaml` with the class names.
 
+    With `with_scores` the score is a sixth column, as in ultralytics' own `save_conf=True`; its trainer refuses that.
     Centre and size are fractions of the image's width and height, to 6 decimals. An image without a box gets an
     empty file. `yolo_images.csv` (`name,image`) says which image each name stands for: its path below the folder of
     all images, without suffix. A class is the label's place from 0, where a label given twice counts once.
@@ -36,12 +36,11 @@ class YoloWriter:
     so that a run that is killed leaves no line without a name.
 
     `data.yaml` is what ultralytics 8 reads: an empty `path` is the file's own folder, wherever that is moved,
-    and `train` and `val` are its `images`, which is not made here. The comment in it tells how to train on the
-    boxes: ultralytics refuses lines of six columns, those of its own `save_conf=True` too.
+    and `train` and `val` are its `images`, which is not made here.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, with_scores: bool = False) -> None:
+        self._folder, self._with_scores = folder, with_scores
         self._classes = ClassNumbers()
         self._written = yolo_names(folder)
         self._classes.learn(self._written or [])
@@ -85,7 +84,9 @@ class YoloWriter:
 
     def _line(self, record: Record, detection: DetectionRecord) -> str:
         x1, y1, x2, y2 = corners_inside(record, detection)
-        numbers = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, detection["score"])
+        numbers = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+        if self._with_scores:
+            numbers.append(detection["score"])
         return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"
 
 

@@ -26,7 +26,7 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.earlier import clear_earlier
 from glip_cli.outputs.files import FileNames, json_bytes
-from glip_cli.outputs.formats import NAMED, WRITERS
+from glip_cli.outputs.formats import NAMED, open_writers
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
@@ -220,14 +220,14 @@ class RunFolder:
             "--overwrite to start over"
         )
 
-    def write_formats(self, formats: Sequence[str], names: FileNames | None = None) -> None:
+    def write_formats(self, formats: Sequence[str], names: FileNames | None = None, with_scores: bool = False) -> None:
         """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
         names = names or FileNames()
         chosen = [name for name in formats if name != "jsonl"]  # which is there already
         if not chosen:
             return
         with _writing(self.path):
-            writers = [WRITERS[name](self.path) for name in chosen]
+            writers = open_writers(chosen, self.path, with_scores)
             for record in read_records(self.results):
                 name = names.of(record["image"]) if NAMED & set(chosen) else ""
                 for writer in writers:

@@ -214,13 +214,14 @@ def test_the_captions_of_a_image_become_one_record() -> None:
 def test_one_task_and_one_image_per_image(made: list[AnyRecord], tmp_path: Path) -> None:
     path = journal(tmp_path / "results.jsonl", made)
     write_formats(tmp_path, path, ["labelstudio", "coco", "yolo"])
+    data = json.loads((tmp_path / "coco.json").read_text())
     images = [cast(Record, one) for one in by_image(made)]
     tasks = json.loads((tmp_path / "labelstudio.json").read_text())
     assert len(tasks) == len(images) == 6
     counts = [len(one["detections"]) for one in images]
     assert [len(task["predictions"][0]["result"]) for task in tasks] == counts
-    assert len(json.loads((tmp_path / "coco_images.json").read_text())["images"]) == 6
-    assert len(json.loads((tmp_path / "coco_results.json").read_text())) == sum(counts)
+    assert len(data["images"]) == 6
+    assert len(data["annotations"]) == sum(counts)
     lines = [(tmp_path / f"labels/{number}.txt").read_text().count("\n") for number in range(6)]
     assert lines == counts
 

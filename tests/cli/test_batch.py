@@ -70,7 +70,7 @@ def test_again_with_another_format_nothing_is_detected_again(folder: Path, monke
         raise AssertionError("detected again")
 
     monkeypatch.setattr(Detector, "detect", never)
-    formats = ("coco", "mmdet", "yolo", "voc", "labelstudio", "csv", "jsonl")
+    formats = ("coco", "coco-results", "mmdet", "yolo", "voc", "cvat", "labelstudio", "csv", "parquet", "jsonl")
     result = glip("photos", *(word for name in formats for word in ("--format", name)))
     assert result.exit_code == 0, result.stderr
     assert "going on after 6 images" in result.stderr
@@ -78,6 +78,7 @@ def test_again_with_another_format_nothing_is_detected_again(folder: Path, monke
     assert f"6 images (0 now), {count} found" in result.stderr
     assert Path("outputs/results.jsonl").read_bytes() == before
     assert len(json.loads(Path("outputs/coco_results.json").read_text())) == count
+    assert len(json.loads(Path("outputs/coco.json").read_text())["annotations"]) == count
     assert len(Path("outputs/results.csv").read_text().splitlines()) == count + 1
     assert len(list(Path("outputs/preds").glob("*.json"))) == 6
     assert {"coco_images.json", "run.json"} <= {path.name for path in Path("outputs").iterdir()}

@@ -83,16 +83,26 @@ def test_images_and_results_are_saved(folder: Path) -> None:
 
 
 def test_formats(folder: Path) -> None:
-    result = glip(".", "-t", PROMPT, "--format", "jsonl", "--format", "coco", "--format", "mmdet", "--no-save-vis",
-                  "--threshold", "0.05")  # fmt: skip
+    formats = "jsonl,coco,coco-results,mmdet"
+    result = glip(".", "-t", PROMPT, "--format", formats, "--no-save-vis", "--threshold", "0.05")
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(line) for line in Path("outputs/results.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == ["0.png", "1.png"]
     count = sum(len(line["detections"]) for line in lines)
     assert len(json.loads(Path("outputs/coco_results.json").read_text())) == count
+    assert len(json.loads(Path("outputs/coco.json").read_text())["annotations"]) == count
     mmdet = [json.loads(Path(f"outputs/preds/{i}.json").read_text()) for i in range(2)]
     assert sum(len(one["scores"]) for one in mmdet) == count
     assert not Path("outputs/vis").exists()
+
+
+def test_yolo_with_and_without_scores(folder: Path) -> None:
+    keep = ("0.png", "-t", PROMPT, "--format", "yolo", "--no-save-vis", "--threshold", "0.05")
+    for flags, columns in ((), 5), (("--with-scores",), 6):
+        assert glip(*keep, *flags).exit_code == 0
+        lines = Path("outputs/labels/0.txt").read_text().splitlines()
+        assert lines
+        assert {len(line.split()) for line in lines} == {columns}
 
 
 def test_a_second_run_of_other_labels(folder: Path) -> None:
@@ -117,7 +127,7 @@ def test_a_second_run_of_other_labels(folder: Path) -> None:
 def test_formats_with_commas(folder: Path, typed: list[str]) -> None:
     result = glip("0.png", "-t", PROMPT, "--no-save-vis", *typed)
     assert result.exit_code == 0, result.stderr
-    assert {"results.csv", "coco_images.json", "Annotations"} <= {path.name for path in Path("outputs").iterdir()}
+    assert {"results.csv", "coco.json", "Annotations"} <= {path.name for path in Path("outputs").iterdir()}
 
 
 def test_show_without_a_display_says_so_once_and_all_is_saved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

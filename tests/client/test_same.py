@@ -12,7 +12,7 @@ from tests.client.asking import both, glip
 from tests.shared import shared
 
 PROMPT = "circle . red square . star ."
-FORMATS = "jsonl,coco,mmdet,yolo,voc,labelstudio,csv"
+FORMATS = "jsonl,coco,coco-results,mmdet,yolo,voc,cvat,labelstudio,csv,parquet"
 ASKED = [
     ["photos", "-t", PROMPT, "--threshold", "0.05"],
     ["photos", "-t", PROMPT, "--threshold", "0.05", "--format", FORMATS, "--save-crop", "--json"],
@@ -40,7 +40,7 @@ def test_batch(url: str, folder: Path) -> None:
     here, there = both(url, *words)
     assert here == there
     assert here.code == 3
-    assert {"run.json", "results.jsonl", "coco_results.json", "vis/photos/0.jpg"} <= {
+    assert {"run.json", "results.jsonl", "coco.json", "vis/photos/0.jpg"} <= {
         name.replace("vis/0", "vis/photos/0") for name in here.files
     }
     again = glip(*words, "--server", url)

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from glip_cli.data.frames import Frame, frames_of
 from glip_cli.evaluation.results import read_predictions
-from glip_cli.outputs.formats import CocoWriter, JsonlWriter
+from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
+from glip_cli.outputs.formats import JsonlWriter
 from tests.evaluation.datasets import box, hit, read, saved
 from tests.evaluation.test_results import of_words, written
 
@@ -122,7 +123,7 @@ def test_some_are_placed_and_some_are_not(tmp_path: Path) -> None:
     assert set(frames.by_id) == {1}
 
 
-@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
 def test_results_of_glip_are_brought_to_the_stated_size(tmp_path: Path, writer: type) -> None:
     """Its records are of 200 x 100 pixels, and have the box [1, 2, 30, 40]."""
     truth = read(tmp_path, content(400, 200, [2, 4, 60, 80]))

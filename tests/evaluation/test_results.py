@@ -13,7 +13,8 @@ from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.results import read_predictions, read_results
-from glip_cli.outputs.formats import CocoWriter, JsonlWriter
+from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
+from glip_cli.outputs.formats import JsonlWriter
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.types import Detections
 from tests.evaluation.datasets import damaged, hit, random_set, read, saved, two_images
@@ -46,7 +47,7 @@ def written(folder: Path, writer: type, records: list[AnyRecord]) -> Path:
     for item in records:
         out.add(item, "")
     out.close()
-    return folder / ("results.jsonl" if writer is JsonlWriter else "coco_results.json")
+    return folder / {JsonlWriter: "results.jsonl", CocoWriter: "coco.json"}.get(writer, "coco_results.json")
 
 
 @given(seed=st.integers(0, 2**32))
@@ -121,7 +122,7 @@ def test_a_list_cut_short(tmp_path: Path, truth: GroundTruth) -> None:
 # --- what glip itself writes: ids that mean something else, or names
 
 
-@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
 @pytest.mark.parametrize("image", ["1.jpg", "/data/images/1.jpg", "C:\\images\\1.jpg", "http://host/a/1.jpg?size=9#x"])
 def test_what_glip_writes_is_read_by_names(tmp_path: Path, truth: GroundTruth, writer: type, image: str) -> None:
     """2.jpg comes first and cat second: neither id of the files is the ground truth's."""
@@ -134,12 +135,12 @@ def test_coco_images_beside_decide_over_ids(tmp_path: Path) -> None:
     """Ids of the run's own, each of which means another thing in the ground truth."""
     content = two_images()
     content["images"][0]["file_name"], content["images"][1]["file_name"] = "first.jpg", "second.jpg"
-    path = written(tmp_path / "out", CocoWriter, [of_words("second.jpg", "dog"), of_words("first.jpg", "cat")])
+    path = written(tmp_path / "out", CocoResultsWriter, [of_words("second.jpg", "dog"), of_words("first.jpg", "cat")])
     assert json.loads(path.read_text())[0]["image_id"] == 1
     assert [row["image_id"] for row in read_results(path, read(tmp_path, content))] == [2, 1]
 
 
-@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
 def test_images_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: type) -> None:
     content = two_images()
     content["images"][0]["file_name"], content["images"][1]["file_name"] = "a/x.jpg", "b/x.jpg"
@@ -158,7 +159,7 @@ def test_lvis_images_are_known_by_their_url(tmp_path: Path) -> None:
     assert read_results(path, read(tmp_path, content)) == [ONE]
 
 
-@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
 @pytest.mark.parametrize(
     ("records", "message"),
     [
@@ -194,9 +195,8 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 2 categories of this name"):
         read_results(written(tmp_path / "out", JsonlWriter, [of_words("1.jpg", "cat")]), truth)
     out = tmp_path / "same ids"
-    writer = CocoWriter(out, category_ids=[3, 5])
-    writer.add(of_words("1.jpg", "cat", ("cat", "cat")), "1")
-    writer.close()
+    out.mkdir()
+    (out / "coco_results.json").write_text(json.dumps([ONE]))
     assert read_results(out / "coco_results.json", truth) == [ONE]
 
 
@@ -231,7 +231,7 @@ def test_coco_images_that_say_nothing(tmp_path: Path, truth: GroundTruth, conten
 
 def test_coco_images_of_another_run(tmp_path: Path, truth: GroundTruth) -> None:
     """As older versions wrote it, without the digest of its results."""
-    path = written(tmp_path / "out", CocoWriter, [of_words("1.jpg", "cat")])
+    path = written(tmp_path / "out", CocoResultsWriter, [of_words("1.jpg", "cat")])
     beside = json.loads((tmp_path / "out" / "coco_images.json").read_text())
     del beside["results_sha256"]
     saved(tmp_path / "out", beside, "coco_images.json")
@@ -247,7 +247,7 @@ def test_coco_images_serve_their_own_file_only(
     tmp_path: Path, truth: GroundTruth, name: str, with_digest: bool
 ) -> None:
     """Another tool's results, with the ids of the ground truth: beside a run's own, or in their place."""
-    written(tmp_path / "out", CocoWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
+    written(tmp_path / "out", CocoResultsWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
     if not with_digest:
         beside = json.loads((tmp_path / "out" / "coco_images.json").read_text())
         del beside["results_sha256"]
@@ -264,13 +264,13 @@ def test_coco_images_serve_their_own_file_only(
 
 
 def test_a_run_s_own_results_under_another_name(tmp_path: Path, truth: GroundTruth) -> None:
-    path = written(tmp_path / "out", CocoWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
+    path = written(tmp_path / "out", CocoResultsWriter, [of_words("2.jpg", "dog"), of_words("1.jpg", "cat")])
     found = read_predictions(path.rename(path.with_name("mine.json")), truth)
     assert found.results == [{**ONE, "image_id": 2, "category_id": 5}, ONE]
     assert found.notes == ()
 
 
-@pytest.mark.parametrize("writer", [CocoWriter, JsonlWriter])
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
 def test_images_that_were_not_evaluated(tmp_path: Path, writer: type) -> None:
     content = two_images()
     content["images"] += [{"id": i, "file_name": f"{i}.jpg"} for i in (3, 4)]
@@ -281,7 +281,7 @@ def test_images_that_were_not_evaluated(tmp_path: Path, writer: type) -> None:
     assert (found.failed, found.absent) == lost
 
 
-@given(place=st.integers(0, 10_000), value=JSON, kind=st.sampled_from(["list", "images", "lines"]))
+@given(place=st.integers(0, 10_000), value=JSON, kind=st.sampled_from(["list", "images", "lines", "data set"]))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, value: object, kind: str) -> None:
     truth = read_ground_truth(saved(tmp_path, two_images()))
@@ -291,8 +291,8 @@ def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path, place: int, v
         path = tmp_path / "results.jsonl"
         path.write_text("\n".join(map(json.dumps, lines)))
     else:
-        path = written(tmp_path / kind, CocoWriter, records)
-        target = path if kind == "list" else path.with_name("coco_images.json")
+        path = written(tmp_path / kind, CocoWriter if kind == "data set" else CocoResultsWriter, records)
+        target = path.with_name("coco_images.json") if kind == "images" else path
         saved(target.parent, damaged(json.loads(target.read_text()), place, value), target.name)
     try:
         for row in read_results(path, truth):

@@ -92,7 +92,10 @@ def write(writer: Callable[[Path], Writer], folder: Path, *records: AnyRecord) -
 def left_in(folder: Path) -> dict[str, str]:
     """Every file by its path in the folder, also temporary ones; line ends are as they were written."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8") for path in files}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes().decode("latin-1" if ".parquet" in path.name else "utf-8")
+        for path in files
+    }
 
 
 def written_by(writer: Callable[[Path], Writer], *records: AnyRecord) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """YOLO, Pascal VOC and Label Studio: known answers, boxes that come back, names and labels that try to break out.
 
 Checked by hand in November 2026 with what these files are for: ultralytics 8.4.190 (`check_det_dataset` on the
-folder after it was moved, `verify_image_label` after the command in data.yaml) and label-studio-sdk 2.1.2
+folder after it was moved, `verify_image_label`) and label-studio-sdk 2.1.2
 (`LabelInterface.validate_prediction` on every prediction against the configuration, labels of `HOSTILE`).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glip_cli.outputs.annotation_tools import LabelStudioWriter, VocWriter
+from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.files import xml_text
 from glip_cli.outputs.records import Record, error_record
 from glip_cli.outputs.yolo import YoloWriter
@@ -51,8 +52,8 @@ def test_yolo(tmp_path: Path) -> None:
     files = write(YoloWriter, tmp_path, *RUN)
     assert files.pop("data.yaml").endswith('\ntrain: images\nval: images\nnames:\n  0: "cat"\n  1: "dog"\n')
     assert files == {
-        "labels/a/x.txt": "1 0.300000 0.300000 0.400000 0.400000 0.900000\n",
-        "labels/b/x.txt": "0 0.500000 0.500000 1.000000 1.000000 0.900000\n",
+        "labels/a/x.txt": "1 0.300000 0.300000 0.400000 0.400000\n",
+        "labels/b/x.txt": "0 0.500000 0.500000 1.000000 1.000000\n",
         "labels/none.txt": "",
         "yolo_images.csv": "name,image\r\na/x,a/x.jpg\r\nb/x,b/x.png\r\nnone,none.jpg\r\n",
     }
@@ -61,7 +62,7 @@ def test_yolo(tmp_path: Path) -> None:
 @on_disk
 @given(images())
 def test_yolo_boxes_come_back(made: Record) -> None:
-    files = written_by(YoloWriter, made)
+    files = written_by(partial(YoloWriter, with_scores=True), made)
     ((name, image),) = list(csv.reader(io.StringIO(files["yolo_images.csv"], newline="")))[1:]
     assert image == made["image"]
     rows = np.array([line.split() for line in files[f"labels/{name}.txt"].splitlines()], float).reshape(-1, 6)
@@ -73,6 +74,21 @@ def test_yolo_boxes_come_back(made: Record) -> None:
     wanted = np.array(corners(made)).reshape(-1, 4)
     # half a millionth of the side from the centre, half of that from the size; float32 corners at most 1e-3 outside
     np.testing.assert_allclose(back, wanted, rtol=0, atol=1e-6 * max(made["width"], made["height"]) + 1e-3)
+
+
+def test_cvat(tmp_path: Path) -> None:
+    (text,) = write(CvatWriter, tmp_path, *RUN).values()
+    root = ElementTree.fromstring(text)
+    assert [name.text for name in root.findall("meta/task/labels/label/name")] == ["cat", "dog"]
+    assert root.findall("image")[0].attrib == {
+        "id": "0", "name": "a/x.jpg", "width": "640", "height": "480"
+    }  # fmt: skip
+    boxes = [[box.attrib["label"] for box in image] for image in root.findall("image")]
+    assert boxes == [["dog"], ["cat"], []]
+    assert root.find("image/box").attrib == {
+        "label": "dog", "source": "auto", "occluded": "0", "z_order": "0",
+        "xtl": "64.00", "ytl": "48.00", "xbr": "320.00", "ybr": "240.00",
+    }  # fmt: skip
 
 
 def test_yolo_of_labels_given_twice_and_of_labels_that_change(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ import hotcoco
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from glip_cli.outputs.formats import WRITERS, CocoWriter, CsvWriter, JsonWriter
+from glip_cli.data.formats import read_dataset
+from glip_cli.outputs.coco import CocoIds
+from glip_cli.outputs.formats import WRITERS, CsvWriter, JsonWriter
 from glip_cli.outputs.records import Record, error_record, record
 from tests.outputs.examples import FOUND, HOSTILE, NOTHING, corners, image, images, left_in, on_disk, write, written_by
 
@@ -101,10 +104,13 @@ def test_mmdet(tmp_path: Path) -> None:
     }
 
 
-def test_coco(tmp_path: Path) -> None:
+def test_coco_results(tmp_path: Path) -> None:
     names = ["val/000000039769.jpg", "dog.jpg", "a/2.jpg", "b/2.jpg"]
     files = write(
-        WRITERS["coco"], tmp_path, *(record(name, FOUND, "m") for name in names), error_record("7.jpg", "bad", "m")
+        WRITERS["coco-results"],
+        tmp_path,
+        *(record(name, FOUND, "m") for name in names),
+        error_record("7.jpg", "bad", "m"),
     )
     results, images = json.loads(files["coco_results.json"]), json.loads(files["coco_images.json"])
     assert results[0] == {"image_id": 39769, "category_id": 1, "bbox": [1.2, 3.4, 48.9, 56.6], "score": 0.93}
@@ -114,25 +120,15 @@ def test_coco(tmp_path: Path) -> None:
     assert images["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "remote"}, {"id": 3, "name": "犬"}]
 
 
-def test_coco_with_the_categories_of_a_dataset(tmp_path: Path) -> None:
-    files = write(lambda folder: CocoWriter(folder, [17, 75, 18]), tmp_path, record("1.jpg", FOUND, "m"))
-    assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [17, 18]
-
-
 @given(st.lists(st.sampled_from(["1.jpg", "2.jpg", "a/1.png", "x.jpg", "3.jpg", "٣.jpg", "²"]), max_size=12))
 def test_coco_image_ids_are_never_shared(names: list[str]) -> None:
-    ids = CocoWriter.__new__(CocoWriter)
-    ids._taken, ids._count = set(), 0
-    given_ids = []
-    for name in names:
-        ids._count += 1
-        given_ids.append(ids._image_id(name))
-    assert len(set(given_ids)) == len(names)
+    ids = CocoIds()
+    assert len({ids.image(record(name, NOTHING, "m"))["id"] for name in names}) == len(names)
 
 
 def test_coco_gives_a_label_that_repeats_one_category(tmp_path: Path) -> None:
     repeated = image("1.jpg", [[0, 0, 1, 1]] * 3, ["cat", "dog", "cat"], [0, 1, 2])
-    files = write(WRITERS["coco"], tmp_path, repeated)
+    files = write(WRITERS["coco-results"], tmp_path, repeated)
     assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
     assert json.loads(files["coco_images.json"])["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
 
@@ -142,17 +138,61 @@ def test_coco_keeps_categories_apart_where_images_have_labels_of_their_own(tmp_p
         image("1.jpg", [[0, 0, 1, 1]], ["cat"]),
         image("2.jpg", [[0, 0, 1, 1]] * 2, ["dog", "cat"], [0, 1]),
     )
-    files = write(WRITERS["coco"], tmp_path, first, second)
+    files = write(WRITERS["coco-results"], tmp_path, first, second)
     assert [result["category_id"] for result in json.loads(files["coco_results.json"])] == [1, 2, 1]
     assert [category["name"] for category in json.loads(files["coco_images.json"])["categories"]] == ["cat", "dog"]
 
 
 def test_the_coco_files_load_as_data_set_and_results(tmp_path: Path) -> None:
-    write(WRITERS["coco"], tmp_path, record("17.jpg", FOUND, "m"), record("x.jpg", NOTHING, "m"))
+    write(WRITERS["coco-results"], tmp_path, record("17.jpg", FOUND, "m"), record("x.jpg", NOTHING, "m"))
     data = hotcoco.COCO(str(tmp_path / "coco_images.json"))
     results = data.load_res(str(tmp_path / "coco_results.json"))
     assert {row["file_name"] for row in data.load_imgs(data.get_img_ids())} == {"17.jpg", "x.jpg"}
     assert {row["image_id"] for row in results.load_anns(results.get_ann_ids())} == {17}
+
+
+def test_coco_is_a_data_set(tmp_path: Path) -> None:
+    names = ["val/000000039769.jpg", "dog.jpg"]
+    made = [
+        *(record(name, FOUND, "m") for name in names),
+        error_record("7.jpg", "bad", "m"),
+        record("x.jpg", NOTHING, "m"),
+    ]
+    (text,) = write(WRITERS["coco"], tmp_path, *made).values()
+    data = json.loads(text)
+    assert data["annotations"][0] == {
+        "id": 1, "image_id": 39769, "category_id": 1, "bbox": [1.2, 3.4, 48.9, 56.6], "area": 2767.74,
+        "segmentation": [], "iscrowd": 0, "score": 0.93,
+    }  # fmt: skip
+    assert [box["id"] for box in data["annotations"]] == [1, 2, 3, 4]
+    assert [(image["id"], image["file_name"]) for image in data["images"]] == [
+        (39769, "val/000000039769.jpg"), (2, "dog.jpg"), (4, "x.jpg")
+    ]  # fmt: skip
+    assert [category["name"] for category in data["categories"]] == ["cat", "remote", "犬"]
+    read = hotcoco.COCO(str(tmp_path / "coco.json"))
+    assert len(read.load_anns(read.get_ann_ids())) == 4
+
+
+def test_a_coco_data_set_is_read_as_one(tmp_path: Path) -> None:
+    """What finetune and eval read."""
+    write(WRITERS["coco"], tmp_path, record("1.jpg", FOUND, "m"), record("2.jpg", NOTHING, "m"))
+    data = read_dataset(tmp_path / "coco.json", tmp_path)
+    assert [image.file_name for image in data.images] == ["1.jpg", "2.jpg"]
+    assert [row["bbox"] for row in data.annotations] == [[1.2, 3.4, 48.9, 56.6], [0.0, 0.123, 640.0, 479.877]]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    made = [record("x.jpg", FOUND, "m"), error_record("b.jpg", "bad", "m"), record("c.jpg", NOTHING, "m")]
+    writer = WRITERS["parquet"](tmp_path)
+    for one in made:
+        writer.add(one, "")
+    writer.close()
+    assert parquet.read_table(tmp_path / "results.parquet").to_pylist() == [
+        {"image": "x.jpg", "width": 640, "height": 480, "label": "cat", "label_id": 0, "score": 0.93,
+         "xmin": 1.2, "ymin": 3.4, "xmax": 50.1, "ymax": 60.0},
+        {"image": "x.jpg", "width": 640, "height": 480, "label": "犬", "label_id": 2, "score": 0.3,
+         "xmin": 0.0, "ymin": 0.123, "xmax": 640.0, "ymax": 480.0},
+    ]  # fmt: skip
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -202,7 +242,9 @@ def test_csv_round_trip(made: list[Record]) -> None:
 @pytest.mark.parametrize("form", WRITERS)
 def test_a_run_without_a_image_leaves_files_that_can_be_read(form: str, tmp_path: Path) -> None:
     of_nothing = hashlib.sha256(b"[]\n").hexdigest()
-    empty: tuple[object, ...] = ([], {"images": [], "categories": [], "results_sha256": of_nothing})
+    nothing: dict[str, object] = {"images": [], "categories": []}
+    info = {"description": "Detections of glip", "version": "glip/1"}
+    empty = ([], {**nothing, "results_sha256": of_nothing}, {**nothing, "annotations": [], "info": info})
     for name, text in write(WRITERS[form], tmp_path).items():
         assert not name.endswith(".json") or json.loads(text) in empty
 
@@ -215,7 +257,7 @@ def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: s
     assert not [name for name in files if name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "coco", "csv", "labelstudio"])
+@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "csv", "cvat", "labelstudio"])
 def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> None:
     boxes = [[x, x, x + 9, x + 9] for x in range(100)]
     writer = WRITERS[form](tmp_path)
@@ -230,7 +272,7 @@ def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> No
     assert kept < 100_000
 
 
-@pytest.mark.parametrize("form", ["jsonl", "coco", "yolo", "labelstudio", "csv"])
+@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "yolo", "cvat", "labelstudio", "csv"])
 def test_nothing_appears_before_it_is_whole(form: str, tmp_path: Path) -> None:
     old = write(WRITERS[form], tmp_path, record("old.jpg", FOUND, "m"))
     writer = WRITERS[form](tmp_path)
