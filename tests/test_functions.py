@@ -28,7 +28,7 @@ def test_annotate(tmp_path: Path) -> None:
     result = annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["coco"])
     assert (result.progress.complete, result.counts is not None and result.counts.captions) == (True, 1)
     assert [record["labels"] for record in read_records(tmp_path / "run/results.jsonl")] == [["star", "red circle"]]
-    assert (tmp_path / "run/coco_results.json").exists()
+    assert (tmp_path / "run/coco.json").exists()
     with pytest.raises(OptionError, match="format yaml: there are grounding"):
         annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["yaml"])
 

@@ -126,16 +126,17 @@ def test_what_batch_writes_can_be_scored() -> None:
         "--top-k",
         "100",
         "--format",
-        "coco",
+        "coco,coco-results",
         "-o",
         "run",
     ]
     done = CliRunner().invoke(app, [*arguments, "-m", "glip-mini", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     glip("coco", "--gt", gt, "-o", "direct", "--no-report")
-    result = glip("coco", "--gt", gt, "--dt", "run/coco_results.json", "-o", "scored", model=False)
-    assert result.exit_code == 0, result.output
-    assert metrics("scored")["AP"] == pytest.approx(metrics("direct")["AP"], abs=1e-9)
+    for file in ("coco.json", "coco_results.json", "results.jsonl"):
+        result = glip("coco", "--gt", gt, "--dt", f"run/{file}", "-o", f"scored {file}", "--no-report", model=False)
+        assert result.exit_code == 0, result.output
+        assert metrics(f"scored {file}")["AP"] == pytest.approx(metrics("direct")["AP"], abs=1e-9)
 
 
 def test_scenes_tell_seen_from_held_out_pairs() -> None:

@@ -69,4 +69,4 @@ def test_kills_among_batches_of_mixed_shapes_with_images(mixed: Path, tmp_path: 
     assert lines(journal) == 40
     assert sorted(killed) == sorted(straight)
     assert killed == straight
-    assert {"vis/00.jpg", "vis/00-2.jpg", "coco_results.json", "results.csv"} <= set(killed)
+    assert {"vis/00.jpg", "vis/00-2.jpg", "coco.json", "results.csv"} <= set(killed)

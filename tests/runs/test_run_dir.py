@@ -185,8 +185,9 @@ def test_what_a_kill_left_half_written_is_swept_up(tmp_path: Path, world: int) -
 def test_formats_of_a_complete_run(tmp_path: Path) -> None:
     do(tmp_path, NAMES)
     with RunFolder(tmp_path, SETTINGS) as folder:
-        folder.write_formats(["jsonl", "coco", "csv"])
+        folder.write_formats(["jsonl", "coco", "coco-results", "csv"])
     assert len(json.loads((tmp_path / "coco_results.json").read_text())) == 19
+    assert len(json.loads((tmp_path / "coco.json").read_text())["annotations"]) == 19
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 19
 
 
@@ -196,4 +197,4 @@ def test_a_format_that_cannot_be_written_leaves_no_half_of_one(tmp_path: Path) -
     (tmp_path / "preds").touch()  # where mmdet's folder would be
     with RunFolder(tmp_path, SETTINGS) as folder, pytest.raises(OutputError, match="cannot write to"):
         folder.write_formats(["coco", "mmdet"])
-    assert not (tmp_path / "coco_results.json").exists()
+    assert not (tmp_path / "coco.json").exists()

@@ -42,7 +42,7 @@ def test_two_processes_one_killed_give_what_one_does(scenes: Path, tmp_path: Pat
     assert output.count(f"saved in {out}") == 1, "one process speaks for all"
     assert (out / "results.jsonl").read_bytes() == straight
     assert not (out / "shards").exists()
-    assert (out / "coco_results.json").exists()
+    assert (out / "coco.json").exists()
 
 
 @pytest.mark.long
