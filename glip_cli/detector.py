@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast, overload
@@ -46,6 +46,7 @@ from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate,
 from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
+from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectKeywords, DetectOptions, FeatureOptions
 from glip_cli.prompts.chunking import Chunk
 from glip_cli.prompts.compile import (
@@ -65,6 +66,10 @@ from glip_cli.utils.text_format import quoted
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
 PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
+
+Observer = Callable[[Sequence[Chunk], RawOutput, Tensor], None]
+"""Is given n texts of a prompt, what the network says of B images [n * B], those of the first text first, and which
+tokens are real, bool [n * B, T]."""
 
 
 @dataclass(frozen=True)
@@ -348,10 +353,14 @@ class Detector:
             yield from self.detect(batch, compiled, options)
 
     def detect(
-        self, batch: Sequence[PreprocessedImage], compiled: CompiledPrompt, options: DetectOptions
+        self,
+        batch: Sequence[PreprocessedImage],
+        compiled: CompiledPrompt,
+        options: DetectOptions,
+        observe: Observer | None = None,
     ) -> list[Detections]:
         """Detect in a batch of prepared images. Raises OutOfMemoryError."""
-        return self.detect_features(self.encode_images(batch), compiled, options)
+        return self.detect_features(self.encode_images(batch), compiled, options, observe)
 
     @torch.inference_mode()
     def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
@@ -362,9 +371,16 @@ class Detector:
 
     @torch.inference_mode()
     def detect_features(
-        self, seen: ImageFeatures, compiled: CompiledPrompt, options: DetectOptions
+        self,
+        seen: ImageFeatures,
+        compiled: CompiledPrompt,
+        options: DetectOptions,
+        observe: Observer | None = None,
     ) -> list[Detections]:
-        """Detect in encoded images; other prompts may follow. Raises OutOfMemoryError."""
+        """Detect in encoded images; other prompts may follow. Raises OutOfMemoryError.
+
+        `observe` is called for each group of texts; again for the same, where memory did not suffice and less is tried.
+        """
         room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
         with out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))
@@ -372,19 +388,27 @@ class Detector:
             per_chunk = [
                 found
                 for group in groups
-                for found in self._predict_chunks(seen, group, postprocess_options(compiled, options), room)
+                for found in self._predict_chunks(seen, group, postprocess_options(compiled, options), room, observe)
             ]
             merged = [merge(list(parts), compiled, options) for parts in zip(*per_chunk, strict=True)]
             return [to_detections(found, item.size, compiled) for found, item in zip(merged, seen.items, strict=True)]
 
     def _predict_chunks(
-        self, seen: ImageFeatures, parts: Sequence[Chunk], kept: PostprocessOptions, room: int = CACHED_TEXTS
+        self,
+        seen: ImageFeatures,
+        parts: Sequence[Chunk],
+        kept: PostprocessOptions,
+        room: int = CACHED_TEXTS,
+        observe: Observer | None = None,
     ) -> list[list[RawDetections]]:
         """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
         images, texts = len(seen.items), len(parts)
         hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
         maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
-        raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), mask.repeat_interleave(images, 0))
+        rows = mask.repeat_interleave(images, 0)
+        raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), rows)
+        if observe:
+            observe(parts, raw, rows)
         agg, length = self.model.config.score_agg, mask.shape[1]
         scores = [label_scores(agg, part.tokens.label_tokens, length, self.device) for part in parts]
         places = [ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from glip_cli import Detector, annotate, export, finetune
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.runs.journal import read_records
+from glip_cli.training.config import TrainConfig
+from glip_cli.training.data_args import Data
+from glip_cli.training.init_model import InitSource
+from glip_cli.training.settings import FinetuneKeywords
 
 
 def test_a_package_does_not_hide_a_function() -> None:
@@ -40,6 +46,15 @@ def test_finetune_refuses_before_it_loads(tmp_path: Path) -> None:
         finetune("scenes:4", out=tmp_path / "run", model="glip-mini", mode="everything")
     with pytest.raises((DataError, UsageError), match="cannot be read"):
         finetune(tmp_path / "none.json", out=tmp_path / "run", model="glip-mini")
+
+
+def test_the_keywords_of_finetune_are_the_fields_of_its_options(tmp_path: Path) -> None:
+    """`FinetuneKeywords` only says their types again, for type checkers."""
+    given, recipe, origin = map(get_type_hints, (FinetuneKeywords, TrainConfig, InitSource))
+    data = {field.name for field in fields(Data)} - {"train"}
+    assert given == {**recipe, **origin, **{name: given.get(name) for name in data}}
+    with pytest.raises(TypeError, match=r"finetune\(\) got an unexpected keyword argument 'epoch'"):
+        finetune("scenes:4", out=tmp_path / "run", epoch=3)  # type: ignore[call-arg]
 
 
 def test_export_refuses_before_it_loads(tmp_path: Path) -> None:

@@ -85,11 +85,12 @@ class ProgressPrinter:
     def row(self, row: dict[str, Any], total: int, left: Left) -> None:
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
-            best = ", the best so far" if row["best"] else ""
-            self._console.info(f"{place}: AP {percent(row['AP'])}, AP50 {percent(row['AP50'])}{best}")
+            shares = ", ".join(f"{name} {percent(row[name])}" for name in ("AP", "AP50", "F1"))
+            loss = f", val loss {row['val_loss']:.3g}" if "val_loss" in row else ""
+            self._console.info(f"{place}: {shares}{loss}{', best' * row['best']}")
         elif time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
-            losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness"))
+            losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness") if name in row)
             memory = f", {row['memory'] / 1e9:.1f} GB" if "memory" in row else ""
             self._console.info(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step{memory}; "
                             f"{said(left)}")  # fmt: skip

@@ -61,6 +61,13 @@ class Judged:
     right: npt.NDArray[np.bool_]
     boxes: int
 
+    def at(self, threshold: float) -> Threshold:
+        """What scores more than a threshold."""
+        kept = int((self.scores > threshold).sum())
+        found = int(self.right[:kept].sum())
+        f1, precision, recall = _share(2 * found, kept + self.boxes), _share(found, kept), _share(found, self.boxes)
+        return Threshold(threshold, f1, precision, recall, self.boxes)
+
 
 def best_thresholds(
     ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float = 0.5, few: float = FEW
@@ -109,17 +116,7 @@ def _leaning(judged: Judged, best: Threshold, pooled: float, few: float) -> Thre
     own = best.threshold
     weight = 0.0 if own is None else judged.boxes / (judged.boxes + few)
     threshold = pooled if own is None else round(weight * own + (1 - weight) * pooled, _DECIMALS)
-    kept = int((judged.scores > threshold).sum())
-    found = int(judged.right[:kept].sum())
-    return replace(
-        best,
-        threshold=threshold,
-        f1=_share(2 * found, kept + judged.boxes),
-        precision=_share(found, kept),
-        recall=_share(found, judged.boxes),
-        own=own,
-        pooled=pooled,
-    )
+    return replace(judged.at(threshold), reason=best.reason, own=own, pooled=pooled)
 
 
 def _share(part: int, whole: int) -> float:

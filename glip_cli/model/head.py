@@ -33,6 +33,11 @@ class RawOutput:
     centerness: Tensor | None
     sizes: tuple[tuple[int, int], ...]
 
+    def __getitem__(self, rows: slice) -> RawOutput:
+        """Some of the B."""
+        centerness = None if self.centerness is None else self.centerness[rows]
+        return RawOutput(self.logits[rows], self.deltas[rows], centerness, self.sizes)
+
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Logits, deltas, and centerness where there is one."""

@@ -10,13 +10,15 @@ import os
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
@@ -24,8 +26,9 @@ from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
 from glip_cli.inference.device import free_cached_memory, out_of_memory
 from glip_cli.inference.postprocess import is_capped
 from glip_cli.inference.preprocess import padded_size, preprocess
+from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.chunking import Explanation
+from glip_cli.prompts.chunking import Chunk, Explanation
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.local import Clock, ImageResult
@@ -50,6 +53,7 @@ class Runner:
         keep_images: outcomes then hold their images, for drawing.
         stop: once set, no new batch is begun, no image is waited for, and the iteration ends.
         flight: notes which images are read and detected at any moment.
+        observe: is given B prepared images, and what a `detector.Observer` is given of them; not of views.
     """
 
     detector: Detector
@@ -60,6 +64,7 @@ class Runner:
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Clock = field(default_factory=Clock)
     flight: InFlight = field(default_factory=InFlight)
+    observe: Callable[[Sequence[ImageResult], Sequence[Chunk], RawOutput, Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         self._reading = ImageReader()
@@ -170,7 +175,8 @@ class Runner:
             self._capped |= any(capped for _, capped in pairs)
             return [found for found, _ in pairs]
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
-        found = self.detector.detect(prepared, self.compiled, self.options)
+        observe = partial(self.observe, batch) if self.observe else None
+        found = self.detector.detect(prepared, self.compiled, self.options, observe)
         self._capped |= any(is_capped(one, self.compiled, self.options) for one in found)
         return found
 

@@ -11,7 +11,7 @@ from glip_cli.data.issues import Findings
 from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.sampler import DrawnScenes, parse_scenes
-from glip_cli.training.validation import ValidationCheck, drawn_check, new_check
+from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
 from glip_cli.utils.text_format import counted
 
 AnySet = TrainSet | DrawnScenes
@@ -92,7 +92,7 @@ class Data:
             return None
         images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
         check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json")
-        return _with_boxes(check, "val", self.val)
+        return with_loss(_with_boxes(check, "val", self.val))
 
     def kept(self, scenes: Path) -> ValidationCheck | None:
         """Scenes are drawn into the folder `scenes`. Raises DataError, OptionError."""

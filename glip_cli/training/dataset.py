@@ -138,6 +138,15 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
         DataError: it is no training set, or a row of it cannot be read at all; names the place.
     """
     dataset = read_dataset(path, images, split)
+    train_set = train_set_of(dataset)
+    return train_set, dataset.issues.findings(dataset.name, (len(item.boxes) for item in train_set.items))
+
+
+def train_set_of(dataset: Dataset) -> TrainSet:
+    """A data set without what cannot be learned from, which becomes issues of it.
+
+    Raises DataError where there is nothing to ask for, and UnavailableError where the disk of an image does not answer.
+    """
     paths, sizes = open_images(dataset)
     if dataset.spans is None and not dataset.labels:
         raise DataError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
@@ -151,8 +160,7 @@ def read_train_set(path: Path, images: Path | None = None, split: str = "train")
         if not len(item.boxes):
             dataset.issues.add(DataIssue.IMAGE_EMPTY, str(item.image))
     classes = dataset.promptable if dataset.spans is None else ()
-    train_set = TrainSet(dataset.name, tuple(one.name for one in classes), items, tuple(one.id for one in classes))
-    return train_set, dataset.issues.findings(dataset.name, (len(item.boxes) for item in items))
+    return TrainSet(dataset.name, tuple(one.name for one in classes), items, tuple(one.id for one in classes))
 
 
 class PlacedBox(NamedTuple):

@@ -42,15 +42,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars; `total` is their plain sum, as in the reference."""
+    """Scalars; `total` is their plain sum, as in the reference. `centerness` is None for a head that has none."""
 
     token: Tensor
     box: Tensor
-    centerness: Tensor
+    centerness: Tensor | None
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """By their names, those that there are."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @property
     def total(self) -> Tensor:
-        return self.token + self.box + self.centerness
+        both = self.token + self.box
+        return both if self.centerness is None else both + self.centerness
 
 
 def normalisers(targets: Sequence[Target], matches: Sequence[Match]) -> Tensor:
@@ -94,12 +100,11 @@ def grounding_loss(
     box = BOX_WEIGHT * (goal * miss).sum() / (1 + EPS) / centred.clamp(min=1)
     if raw.centerness is None:
         quality = iou(decoded.detach(), boxes, plus_one=1.0).split([len(one.where) for one in named])
-        token, centerness = _token_loss(raw.logits, text_mask, targets, named, quality), box.new_zeros(())
-    else:
-        logits = raw.centerness.flatten()[where].float()
-        token = _token_loss(raw.logits, text_mask, targets, named)
-        centerness = F.binary_cross_entropy_with_logits(logits, goal, reduction="sum")
-    return Losses(token=token / (positives + EPS), box=box, centerness=centerness / (positives + EPS))
+        return Losses(_token_loss(raw.logits, text_mask, targets, named, quality) / (positives + EPS), box, None)
+    logits = raw.centerness.flatten()[where].float()
+    token = _token_loss(raw.logits, text_mask, targets, named)
+    centerness = F.binary_cross_entropy_with_logits(logits, goal, reduction="sum")
+    return Losses(token / (positives + EPS), box, centerness / (positives + EPS))
 
 
 def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """What a training was like: rows of numbers, and their curves.
 
 metrics.jsonl   a row per `log_every` steps: {"step", "epoch", "lr", "loss", "token", "box", "centerness", ...};
-                a row per validation: {"step", "epoch", "AP", "AP50", ..., "best"}; null where an AP is undefined;
+                a row per validation: {"step", "epoch", "AP", ..., "precision", ..., "val_loss", ..., "best"}; null
+                where a number is undefined;
                 a row at the end, where images could not be read in training: {"step", "epoch", "unread": {why: times}}
-curves.svg      losses, AP and the learning rate over the epochs
+curves.svg      losses, AP, precision, recall and the learning rate over the epochs
 tensorboard/    the same numbers, where tensorboard is installed
 """
 
@@ -14,7 +15,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glip_cli.evaluation.report.charts import INK, SERIES, STYLES, figure, to_svg
 from glip_cli.outputs.files import atomic_write, json_bytes
@@ -25,10 +26,48 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Points = tuple[list[float], list[float]]
-LOSSES = ("loss", "token", "box", "centerness")
-SCORES = ("AP", "AP50")
 DRAW_EVERY = 10.0  # seconds between two drawings of curves.svg
 _NOT_DRAWN = ("step", "epoch", "best", "halved", "unread")
+
+
+class Line(NamedTuple):
+    """
+    Attributes:
+        label: in the legend; None: it has the colour of one that is there.
+        colour, style: places in `SERIES` and `STYLES`.
+    """
+
+    name: str
+    label: str | None
+    colour: int = 0
+    style: int = 0
+
+
+class Panel(NamedTuple):
+    """Lines over the epochs; `factor` makes percent of shares."""
+
+    title: str
+    lines: tuple[Line, ...]
+    factor: float = 1.0
+    height: int = 2
+
+
+PARTS = ("token", "box", "centerness")
+LOSSES = (
+    Panel("Loss", (Line("loss", "training"), Line("val_loss", "--val", 1, 1))),
+    Panel("Its parts (dashed: --val)", (
+        *(Line(name, name, i) for i, name in enumerate(PARTS)),
+        *(Line(f"val_{name}", None, i, 1) for i, name in enumerate(PARTS)),
+    )),
+)  # fmt: skip
+SCORES = (
+    Panel("AP on --val, %", (Line("AP", "AP"), Line("AP50", "AP50", 1, 1)), 100.0),
+    Panel("At score 0.3, %", (
+        Line("precision", "precision"), Line("recall", "recall", 1, 1), Line("F1", "F1", 2, 2),
+        Line("max_F1", "best F1", 3, 3),
+    ), 100.0),
+)  # fmt: skip
+RATES = (Panel("Learning rate", (Line("lr", None),), height=1),)
 
 
 class History:
@@ -66,7 +105,7 @@ class History:
 
     def _draw(self) -> None:
         with figure(6.4, 6.4) as drawn:
-            draw_curves(drawn, self.rows)
+            draw_curves(drawn, self.rows, (*LOSSES, *SCORES, *RATES))
             svg = to_svg(drawn, ground="white")
         with atomic_write(self._curves) as stream:
             stream.write(svg.encode())
@@ -98,31 +137,29 @@ def _tensorboard(folder: Path, until: int) -> Any:
     return SummaryWriter(str(folder), purge_step=until + 1)
 
 
-def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Losses, AP in percent where it was measured, and the learning rate, over the epochs."""
-    panels = [("Losses", LOSSES, 1.0), ("AP on --val, %", SCORES, 100.0), ("Learning rate", ("lr",), 1.0)]
-    lines = [{name: points(rows, name) for name in names} for _, names, _ in panels]
-    kept = [i for i in range(len(panels)) if any(x for x, _ in lines[i].values())] or [0]
-    heights = [(2, 2, 1)[i] for i in kept]
-    for i, axes in zip(
-        kept, drawn.subplots(len(kept), sharex=True, squeeze=False, height_ratios=heights)[:, 0], strict=True
-    ):
-        title, _, factor = panels[i]
-        _draw_lines(axes, lines[i], factor)
-        axes.set(title=title, ylim=(0, _top([y for _, y in lines[i].values()]) * factor))
+def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]], panels: Sequence[Panel]) -> None:
+    """The panels that the rows have numbers for (the first in any case), one above the other, over the epochs."""
+    shown = [one for one in panels if any(points(rows, line.name)[0] for line in one.lines)] or [panels[0]]
+    heights = [one.height for one in shown]
+    drawn.set_figheight(1.2 * sum(heights) + 0.4)
+    axes = drawn.subplots(len(shown), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for one, here in zip(shown, axes, strict=True):
+        _draw_panel(here, one, rows)
     steps = [(row["step"], row["epoch"]) for row in rows if row.get("epoch")]
-    axes.set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
-    if 1 in kept:
-        _mark_best(drawn.axes[kept.index(1)], rows)
+    axes[-1].set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
 
 
-def _draw_lines(axes: Axes, lines: Mapping[str, Points], factor: float) -> None:
-    for (name, (x, y)), colour, style in zip(lines.items(), SERIES, STYLES, strict=False):
+def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Mapping[str, Any]]) -> None:
+    found = [(line, *points(rows, line.name)) for line in panel.lines]
+    for line, x, y in found:
         if x:
-            marker = "." if len(x) <= 40 else None
-            axes.plot(x, [factor * value for value in y], color=colour, linestyle=style, marker=marker, label=name)
-    if len(lines) > 1 and axes.lines:
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0)
+            look: Any = {"color": SERIES[line.colour], "linestyle": STYLES[line.style], "label": line.label}
+            axes.plot(x, [panel.factor * value for value in y], marker="." if len(x) <= 40 else None, **look)
+    axes.set(title=panel.title, ylim=(0, _top([y for _, _, y in found]) * panel.factor))
+    if len(panel.lines) > 1 and axes.lines:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0, columnspacing=1.2)
+    if panel.lines[0].name == "AP":
+        _mark_best(axes, rows)
 
 
 def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -138,11 +175,11 @@ def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 def points(rows: Sequence[Mapping[str, Any]], name: str) -> Points:
     """Epochs and values of what the rows have.
 
-    A row of losses is a mean over the steps since the one before. One of few steps, as at an epoch's end, is noise:
-    it joins the one before, each weighted by its steps.
+    A row of training is a mean over the steps since the one before. One of few steps, as at an epoch's end, is noise:
+    it joins the one before, each weighted by its steps. Rows of validation, which alone have "best", stay as they are.
     """
     found = [row for row in rows if row.get(name) is not None]
-    if name in SCORES:
+    if any("best" in row for row in found):
         return [row["epoch"] for row in found], [row[name] for row in found]
     steps = [row["step"] - before for row, before in zip(found, [0, *(row["step"] for row in found)], strict=False)]
     merged: list[tuple[float, float, int]] = []

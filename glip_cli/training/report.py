@@ -6,7 +6,7 @@ It is written before the first step, after epochs with the curves so far, and at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -23,7 +23,7 @@ from glip_cli.evaluation.report.sections import lead, run_sections
 from glip_cli.inference.preprocess import MEAN_BGR, STD_BGR
 from glip_cli.training.batches import Batches, BatchRow
 from glip_cli.training.dataset import DetectionItem, TrainSet
-from glip_cli.training.metrics_log import draw_curves
+from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, draw_curves
 from glip_cli.training.validation import Evaluation, ValidationCheck, ValidationRow
 
 SHOWN = 12  # images of the first batches
@@ -66,7 +66,7 @@ class TrainingReport:
         if table:
             sections.append(ReportSection("validation", "Before and after", table))
         if rows:
-            sections.append(ReportSection("training", "Losses, AP and learning rate", _curves(rows), wide=False))
+            sections += _curves(rows)
         if classes := self._classes():
             sections.append(ReportSection("table", classes.title, classes, wide=False, anchor="data"))
         sections.append(ReportSection("batches", "First batches", self._drawings))
@@ -110,10 +110,14 @@ def count_classes(images: Iterable[Sequence[str]]) -> tuple[Counter[str], Counte
     return boxes, having
 
 
-def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
-    with figure(5.2, 6.4) as drawn:
-        draw_curves(drawn, rows)
-        return to_markup(drawn, "Losses, AP and the learning rate over the epochs, as in metrics.jsonl")
+def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[ReportSection]:
+    """Of AP, precision and recall only where they were measured."""
+    parts = [("losses", "Losses and learning rate", (*LOSSES, *RATES)), ("scores", "AP, precision and recall", SCORES)]
+    for anchor, title, panels in parts if any("AP" in row for row in rows) else parts[:1]:
+        with figure(5.2, 6.4) as drawn:
+            draw_curves(drawn, rows, panels)
+            chart = to_markup(drawn, f"{title} over the epochs, as in metrics.jsonl")
+        yield ReportSection("training", title, chart, wide=False, anchor=anchor)
 
 
 def first_batches(batches: Batches) -> list[Drawing]:

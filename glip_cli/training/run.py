@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -37,7 +37,7 @@ from glip_cli.training.optim import LearningRates, Left
 from glip_cli.training.parts import TrainResult
 from glip_cli.training.report import TrainingReport
 from glip_cli.training.sampler import DrawnScenes
-from glip_cli.training.settings import Digest, Settings, changes, digest_of_data, going_on
+from glip_cli.training.settings import Digest, FinetuneKeywords, Settings, changes, digest_of_data, going_on
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
@@ -259,14 +259,14 @@ class FinetuneJob:
         )
         return trainer
 
-    def _measure(self, name: str, detector: Detector) -> Scores:
+    def _measure(self, name: str, detector: Detector) -> Evaluation:
         size = 1 if self.processes.device.type == "cpu" else 8
         found = Evaluator(size, notes=self.callbacks.note)(self.checks[name], detector, self.processes)
         self._latest[name] = found
-        return found.numbers
+        return found
 
     def _validate(self) -> Scores:
-        return self._measure(NEW, self._live())
+        return self._measure(NEW, self._live()).row
 
     def _live(self) -> Detector:
         """The current model; it shares the weights with the training."""
@@ -300,7 +300,7 @@ class FinetuneJob:
         for name, check in self.checks.items():
             self.callbacks.note(f"measuring AP {when} on {check.name}")
             began = time.monotonic()
-            scores[name] = self._measure(name, detector)
+            scores[name] = self._measure(name, detector).numbers
             self._seconds[name] = time.monotonic() - began
         return scores
 
@@ -336,7 +336,7 @@ def finetune(
     overwrite: bool = False,
     offline: bool = False,
     workers: int = 0,
-    **given: Any,
+    **given: Unpack[FinetuneKeywords],
 ) -> Result:
     """Tune a model as `glip finetune` does; `Detector.load(out)` loads the best state.
 
@@ -345,13 +345,15 @@ def finetune(
         out: the folder of the training.
         workers: processes that load batches.
         resume: go on with the training in `out`, to the same weights; overwrite: start over.
-        given: the other flags by their names: model, weights, init, bert; images, val, shots ... (`Data`); mode, lr,
-            epochs, batch_size ... (`TrainConfig`).
+        given: the other flags by their names.
 
-    Raises DataError, OptionError, UsageError, WeightsError, DeviceError.
+    Raises DataError, OptionError, UsageError, WeightsError, DeviceError; TypeError for a name that is no flag's.
     """
-    listed = {name: _listed(given[name]) for name in ("images", "share") if name in given}
-    asked = {name: value for name, value in given.items() if value is not None} | listed | {"train": _listed(train)}
+    unknown = given.keys() - FinetuneKeywords.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"finetune() got an unexpected keyword argument {min(unknown)!r}")
+    asked = {"train": train, **{name: value for name, value in given.items() if value is not None}}
+    asked |= {name: _listed(asked[name]) for name in ("train", "images", "share") if name in asked}
     job = prepare(
         Path(out), asked, processes=Distributed.join(device), callbacks=callbacks, workers=workers, resume=resume,
         overwrite=overwrite, offline=offline,

@@ -25,7 +25,7 @@ from PIL import Image
 from glip_cli.data.image_io import read_image
 from glip_cli.data.synthetic import SEEN, Phrase, Rng, Scene, Thing, draw_prompt, draw_scene
 from glip_cli.errors import OptionError
-from glip_cli.prompts.chunking import Tokens, chunk, label_token_ids, tokenize
+from glip_cli.prompts.chunking import Chunk, Tokens, chunk, label_token_ids, tokenize
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.training.dataset import DetectionItem, FloatBoxes, GroundingItem, Item, TrainSet
@@ -144,6 +144,10 @@ class PromptSampler:
         chosen = self._chosen(item, rng)
         prompt = label_prompt([self.labels[i] for i in chosen])
         return SampledPrompt(prompt, self._positive(item, chosen), tokenize(prompt, self.tokenizer, self.window))
+
+    def about(self, item: DetectionItem, part: Chunk) -> SampledPrompt:
+        """One text of the prompt of all class names, as evaluation asks it, whatever is in the image."""
+        return SampledPrompt(part.prompt, self._positive(item, np.array(part.label_ids)), part.tokens)
 
     def _chosen(self, item: DetectionItem, rng: Rng) -> Ints:
         """Classes of the image first, as many as fit, then others; all of it shuffled."""

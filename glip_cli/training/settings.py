@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
@@ -25,6 +25,50 @@ from glip_cli.utils.text_format import why_unreadable
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
 _WORDS = {"keep_check": (SCENES,), "init": (RANDOM, PRETRAINED)}  # which name no file
+
+
+class FinetuneKeywords(TypedDict, total=False):
+    """What `finetune` takes besides what it names: `InitSource`, `Data` and `TrainConfig`, for type checkers."""
+
+    model: str | None
+    weights: str | None
+    init: str | None
+    bert: str | None
+    images: str | Path | Sequence[str | Path]
+    share: float | Sequence[float]
+    val: str | Path
+    val_images: str | Path
+    shots: int
+    shot_seed: int
+    keep_check: str
+    keep_images: str | Path
+    keep_limit: int
+    mode: str
+    optimizer: str
+    lr: float
+    language_lr: float
+    muon_lr: float | None
+    level_factor: float
+    weight_decay: float
+    freeze_backbone_at: int
+    lora_rank: int | None
+    lora_alpha: float | None
+    epochs: int
+    size: tuple[int, ...]
+    max_size: int | None
+    batch_size: int
+    accumulation: int
+    warmup: int
+    schedule: str
+    steps: tuple[float, ...]
+    step_patience: int
+    patience: int
+    clip: float
+    bf16: bool
+    ema: float
+    checkpointing: bool
+    seed: int
+    save_every: int
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ from glip_cli.training.parts import BatchSource, TrainResult, add_to, copy_into,
 from glip_cli.training.tuning import Tuning
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
-NAMES = ("loss", "token", "box", "centerness")
 
 
 @dataclass
@@ -203,8 +202,8 @@ class Trainer:
             raw = self.model(batch.pixels, batch.ids, batch.mask)
         losses = grounding_loss(raw, batch.mask, batch.targets, batch.matches, weights)
         losses.total.backward()
-        values = torch.stack((losses.total, losses.token, losses.box, losses.centerness)).detach().tolist()
-        return dict(zip(NAMES, values, strict=True))
+        named = {"loss": losses.total, **losses.parts}
+        return dict(zip(named, torch.stack([*named.values()]).detach().tolist(), strict=True))
 
     def _cut(self, batches: Sequence[Batch]) -> None:
         """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
@@ -244,14 +243,13 @@ class Trainer:
         steps = self._window.pop("steps", 0)
         if not steps:
             return
-        names = (*NAMES, "gradient")
-        sums = self.processes.gather([self._window[name] for name in names])
-        means = [sum(one) / len(one) / steps for one in zip(*sums, strict=True)]
-        self._window.clear()
+        shares = self.processes.gather(self._window)
+        means = {name: sum(one[name] for one in shares) / len(shares) / steps for name in self._window}
+        self._window = {}
         self._step_time, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
         rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
         memory = peak_memory(self.processes.device)
-        self._add({"lr": rate, **dict(zip(names, means, strict=True)), "seconds": self._step_time, **memory})
+        self._add({"lr": rate, **means, "seconds": self._step_time, **memory})
 
     def _add(self, row: Row) -> None:
         row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {

@@ -100,17 +100,19 @@ def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip:
     """The image resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
     width, height = resized_size(image.size, shorter, longer, multiple)
     resized = F.resize(image, [height, width])
-    scaled = F.clamp_bounding_boxes(F.resize(sub_one(boxes, image.size), [height, width]))
-    if flip:
-        resized, scaled = F.horizontal_flip(resized), flipped(scaled)
-    plain = scaled.as_subclass(Tensor)
-    kept = ((plain[:, 2:] - plain[:, :2]) > 1).all(dim=1).nonzero().squeeze(1)
-    normalised = preprocess(
-        resized, min(width, height), max(width, height)
-    )  # its size already: only the colours change
-    return Resized(
-        PreprocessedImage(normalised.pixels, image.size, _scale(image.size, (width, height))), plain[kept], kept, flip
+    normalised = preprocess(  # its size already: only the colours change
+        F.horizontal_flip(resized) if flip else resized, min(width, height), max(width, height)
     )
+    scale = width / image.size[0], height / image.size[1]
+    return with_boxes(PreprocessedImage(normalised.pixels, image.size, scale), boxes, flip)
+
+
+def with_boxes(prepared: PreprocessedImage, boxes: FloatBoxes, flip: bool = False) -> Resized:
+    """An image that has its size already, mirrored if `flip`, and the boxes [M, 4] of the original in it."""
+    scaled = F.clamp_bounding_boxes(F.resize(sub_one(boxes, prepared.size), list(prepared.pixels.shape[1:])))
+    plain = (flipped(scaled) if flip else scaled).as_subclass(Tensor)
+    kept = ((plain[:, 2:] - plain[:, :2]) > 1).all(dim=1).nonzero().squeeze(1)
+    return Resized(prepared, plain[kept], kept, flip)
 
 
 def sub_one(boxes: FloatBoxes, size: tuple[int, int]) -> BoundingBoxes:
@@ -124,7 +126,3 @@ def flipped(boxes: BoundingBoxes) -> BoundingBoxes:
     shift = torch.tensor([1.0, 0.0, 1.0, 0.0])
     mirrored = F.horizontal_flip(boxes)
     return BoundingBoxes(mirrored - shift, format="XYXY", canvas_size=boxes.canvas_size)
-
-
-def _scale(old: tuple[int, int], new: tuple[int, int]) -> tuple[float, float]:
-    return new[0] / old[0], new[1] / old[1]

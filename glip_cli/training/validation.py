@@ -1,20 +1,25 @@
 """What was gained and what was forgotten: AP on the new data and on a check set, before and after.
 
-It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP.
+It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP. Precision and
+recall are those of the report: boxes of all classes together, matched at IoU 0.5.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from glip_cli.data.frames import frames_of_files
+from glip_cli.data.issues import Issues
+from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
 from glip_cli.evaluation.boxes import COCO_RULES, BoxTask, box_task
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.report.examples import Matches
 from glip_cli.evaluation.results import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.options import DetectOptions
@@ -23,8 +28,9 @@ from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import Runner
-from glip_cli.training.dataset import TrainSet
+from glip_cli.training.dataset import TrainSet, train_set_of
 from glip_cli.training.distributed import Distributed
+from glip_cli.training.validation_loss import ValidationLoss, divided
 from glip_cli.utils.text_format import counted, percent
 
 Scores = dict[str, float | None]
@@ -41,10 +47,12 @@ class ValidationCheck:
     Attributes:
         task: what is asked of which images.
         drawn: its images are drawn scenes; pairs that training never saw are then distinguished.
+        train_set: the same as one would train on it, where the loss is measured too.
     """
 
     task: BoxTask
     drawn: bool = False
+    train_set: TrainSet | None = None
 
     @property
     def name(self) -> str:
@@ -67,18 +75,41 @@ class ValidationCheck:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model found in the images of a check, scored."""
+    """What a model found in the images of a check, scored.
+
+    Attributes:
+        losses: "val_loss" and its parts; empty where they are not measured.
+    """
 
     check: ValidationCheck
     scores: BoxScores
     predictions: Predictions
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def numbers(self) -> Scores:
-        """COCO's numbers."""
+        """COCO's numbers; and precision, recall and F1 at the threshold that `glip detect` has by default."""
         shown = {key: self.scores.summary[key] for key in KEYS}
         shown |= composition(self.scores) if self.check.drawn else {}
+        usual = self._matches.judged.at(DetectOptions().threshold)
+        shown |= {"precision": usual.precision, "recall": usual.recall, "F1": usual.f1}
         return {name: value if value >= 0 else None for name, value in shown.items()}
+
+    @property
+    def row(self) -> Scores:
+        """The numbers; the same at the threshold of the largest F1; and the losses."""
+        best = self._matches.best()
+        largest = {
+            "max_F1": best.f1,
+            "max_F1_precision": best.precision,
+            "max_F1_recall": best.recall,
+            "max_F1_threshold": best.threshold,
+        }
+        return {**self.numbers, **largest, **self.losses}
+
+    @cached_property
+    def _matches(self) -> Matches:
+        return Matches(self.scores.evaluation, self.check.task.truth)
 
 
 @dataclass(frozen=True)
@@ -92,9 +123,12 @@ class Evaluator:
     def __call__(self, check: ValidationCheck, detector: Detector, processes: Distributed) -> Evaluation:
         """The same in all processes; each detects in its share of the images."""
         options = DetectOptions(**{**COCO_RULES.options, "batch_size": self.batch_size})
-        runner = Runner(detector, detector.compile_prompt(check.task.question.prompt, options), options, self.workers)
+        compiled, asked = detector.compile_prompt(check.task.question.prompt, options), check.task.sources
+        runner = Runner(detector, compiled, options, self.workers)
+        loss = self._loss(check, asked, detector)
+        if loss:
+            runner.observe = loss.add
         engine = LocalEngine(runner, AnnotatedImages(Path()))
-        asked = check.task.sources
         records = list(engine(map(Item, asked[processes.rank :: processes.world])))
         for record in records:
             if "error" in record:
@@ -102,7 +136,14 @@ class Evaluator:
         shares = processes.gather(records)
         ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
         predictions = check.task.predictions(ordered)
-        return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions)
+        losses = divided(processes.gather(loss.sums)) if loss else {}
+        return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions, losses)
+
+    def _loss(self, check: ValidationCheck, asked: Sequence[ImageInput], detector: Detector) -> ValidationLoss | None:
+        if check.train_set is None:
+            return None
+        sources = dict(zip((image.id for image in check.task.truth.images), asked, strict=True))
+        return ValidationLoss(check.train_set, sources, detector.tokenizer, detector.model.config.text.window)
 
 
 def new_check(
@@ -112,6 +153,12 @@ def new_check(
     truth = read_ground_truth(annotations, images=images)
     folder = images or truth.folder
     return ValidationCheck(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+
+
+def with_loss(check: ValidationCheck) -> ValidationCheck:
+    """The same, on which the loss is measured too. Raises UnavailableError."""
+    files = replace(check.task.truth, paths=check.task.images, issues=Issues())
+    return replace(check, train_set=train_set_of(files))
 
 
 def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:

@@ -106,7 +106,7 @@ class Recorder:
     def image_size(self, size: tuple[int, int]) -> ImageSize:
         return ImageSize(*size)
 
-    def detect(self, batch: list[PreprocessedImage], compiled: object, options: object) -> list[Detections]:
+    def detect(self, batch: list[PreprocessedImage], *more: object) -> list[Detections]:
         if len(batch) > self.fits:
             raise OutOfMemoryError("out of memory")
         self.batches.append([item.size for item in batch])
@@ -163,12 +163,12 @@ class Tangled(Recorder):
         super().__init__(fits=2)
         self.left: list[weakref.ref[PreprocessedImage]] = []
 
-    def detect(self, batch: list[PreprocessedImage], compiled: object, options: object) -> list[Detections]:
+    def detect(self, batch: list[PreprocessedImage], *more: object) -> list[Detections]:
         assert not any(one() for one in self.left), "what did not fit before is still there"
         large = PreprocessedImage(torch.zeros(3, 32, 32), (1, 1), (1.0, 1.0))
         self.left.append(weakref.ref(large))
         try:
-            return super().detect(batch, compiled, options)
+            return super().detect(batch, *more)
         except OutOfMemoryError as error:
             cycle: list[object] = [error, large]
             cycle.append(cycle)

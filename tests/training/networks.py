@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -174,10 +174,10 @@ def main() -> None:
     run(Path(sys.argv[1]), json.loads(sys.argv[2]))
 
 
-def start(folder: Path, given: dict[str, Any], processes: int = 1) -> list[Forked]:
-    """`run` in processes of their own, which know each other as torchrun's do."""
+def start(folder: Path, given: dict[str, Any], processes: int = 1, program: Callable[[], None] = main) -> list[Forked]:
+    """`run` in processes of their own, which know each other as torchrun's do; or another program of the same words."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
     ranks = [meeting | {"RANK": str(k), "LOCAL_RANK": str(k)} if processes > 1 else {} for k in range(processes)]
-    return [forked.start([folder, json.dumps(given)], main, env=forked.CLEAN | rank) for rank in ranks]
+    return [forked.start([folder, json.dumps(given)], program, env=forked.CLEAN | rank) for rank in ranks]

@@ -50,7 +50,8 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
     both = "note: instances.json: 8 of its 8 images are trained on too; AP on them says little of others"
     assert [line for line in said.splitlines() if line.startswith("note: ")] == [both]
     assert re.search(r"; this epoch ends in \d+ s, the training in \d+ s$", said, re.MULTILINE)
-    assert "step 4 of 4, epoch 2: AP" in said
+    (last,) = re.findall(r"^step 4 of 4, epoch 2: AP .*$", said, re.MULTILINE)
+    assert re.fullmatch(r".*: AP \d+\.\d, AP50 \d+\.\d, F1 \d+\.\d, val loss \d\.\d+(, best)?", last)
     assert f"glip detect photo.jpg --model {out}" in said
     assert re.search(r"new data \(instances.json, 8 images\) +AP +\d+\.\d +\d+\.\d +[+-]", done.stdout)
     assert re.search(r"keep-check \(drawn scenes, 4 images\) +AP50 held-out pairs", done.stdout)
@@ -61,14 +62,9 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
     assert re.search(r"APl +- +- +-$", done.stdout, re.MULTILINE)
     page = (out / "report.html").read_text()
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles[:5] == [
-        "The training",
-        "Before and after",
-        "Losses, AP and learning rate",
-        "Classes",
-        "First batches",
-    ]
-    assert titles[5:] == ["AP of each class", "Precision and recall", "Score threshold", "Kinds of mistakes",
+    assert titles[:6] == ["The training", "Before and after", "Losses and learning rate", "AP, precision and recall",
+                          "Classes", "First batches"]  # fmt: skip
+    assert titles[6:] == ["AP of each class", "Precision and recall", "Score threshold", "Kinds of mistakes",
                           "Can scores be believed?", "Confusion", "Images"]  # fmt: skip
     assert f"<dd>{100 * table['new data', 'AP']['after']:.1f}</dd>" in page
     assert page.count("data:image/jpeg;base64,") >= 8 + 6  # in the first batches, and on --val
@@ -77,7 +73,14 @@ def test_from_a_data_set_to_a_model_that_detects(scenes: Path, tmp_path: Path) -
     (tmp_path / "plain").touch()  # of the mode that the umask gives
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
-    aps = [row["AP"] for row in read_rows(out / "metrics.jsonl") if "AP" in row]
+    validated = [row for row in read_rows(out / "metrics.jsonl") if "AP" in row]
+    for row in validated:
+        parts = sum(row[f"val_{part}"] for part in ("token", "box", "centerness"))
+        assert row["val_loss"] == pytest.approx(parts, rel=1e-5)  # rows have six digits
+        right = 2 * row["precision"] * row["recall"]
+        assert row["F1"] * (row["precision"] + row["recall"]) == pytest.approx(right, rel=1e-5)
+        assert row["F1"] <= row["max_F1"]
+    aps = [row["AP"] for row in validated]
     assert table["new data", "AP"]["after"] == pytest.approx(max(aps), abs=1e-5)  # best, loaded, is what was best
     for folder in (out, out / "best", out / "last"):
         found = runner.invoke(app, ["detect", str(scenes.parent / "00000.png"), "-t", "red circle . blue star",

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from glip_cli.evaluation.report.charts import figure, to_svg
-from glip_cli.training.metrics_log import History, Row, draw_curves, points, read_rows
+from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, History, Row, draw_curves, points, read_rows
 from glip_cli.training.validation import KEPT, NEW, cells, compare, write_table
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,19 +46,33 @@ ROWS = [
 
 def drawn(rows: list[Row]) -> list[Axes]:
     with figure(6.4, 6.4) as whole:
-        draw_curves(whole, rows)
+        draw_curves(whole, rows, (*LOSSES, *SCORES, *RATES))
         ElementTree.fromstring(to_svg(whole))
         return whole.axes
 
 
 def test_curves_go_where_the_numbers_are() -> None:
     losses, scores, rates = drawn(ROWS)
-    assert [(line.get_label(), *line.get_xydata()[-1]) for line in losses.lines] == [("loss", 22 / 12, 2.0)]
+    assert [(line.get_label(), *line.get_xydata()[-1]) for line in losses.lines] == [("training", 22 / 12, 2.0)]
     ap, _, best = scores.lines
     assert ap.get_xydata().tolist() == [[1.0, 50.0], [2.0, 25.0]]
     assert best.get_xydata().tolist() == [[1.0, 50.0]]
     assert [text.get_text() for text in scores.texts] == ["best 50.0"]
     assert rates.get_xlabel() == "epoch of 12 steps"
+
+
+def test_the_losses_of_validation_lie_over_those_of_training() -> None:
+    """In one panel, and those of a part in one colour; the means of few steps before them are not joined to them."""
+    more = {"val_loss": 3.0, "val_token": 2.5, "precision": 0.5, "recall": 0.25, "F1": 1 / 3, "max_F1": 0.75}
+    rows = [{**row, **({"token": row["loss"] / 2} if "loss" in row else more)} for row in ROWS]
+    loss, parts, _, scores, _ = drawn(rows)
+    assert [line.get_label() for line in loss.lines] == ["training", "--val"]
+    assert loss.lines[1].get_xydata().tolist() == [[1.0, 3.0], [2.0, 3.0]]
+    trained, validated = parts.lines
+    assert trained.get_color() == validated.get_color()
+    assert (trained.get_linestyle(), validated.get_linestyle()) == ("-", "--")
+    assert [(line.get_label(), line.get_ydata()[0]) for line in scores.lines] == [
+        ("precision", 50.0), ("recall", 25.0), ("F1", pytest.approx(100 / 3)), ("best F1", 75.0)]  # fmt: skip
 
 
 def test_a_mean_over_few_steps_joins_the_one_before() -> None:
@@ -72,12 +86,12 @@ def test_the_first_losses_do_not_set_the_scale() -> None:
 
 
 def test_without_validation_there_is_no_empty_chart() -> None:
-    assert [axes.get_title(loc="left") for axes in drawn([ROWS[0]])] == ["Losses", "Learning rate"]
+    assert [axes.get_title(loc="left") for axes in drawn([ROWS[0]])] == ["Loss", "Learning rate"]
 
 
 @pytest.mark.parametrize("rows", [[], [{"step": 5, "epoch": 1.0, "unread": {"a": 1}}], [{**ROWS[0], "loss": 0.0}]])
 def test_few_rows_are_an_image_too(rows: list[Row]) -> None:
-    assert drawn(rows)[0].get_title(loc="left") == "Losses"
+    assert drawn(rows)[0].get_title(loc="left") == "Loss"
 
 
 def test_the_image_is_drawn_at_the_end(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from glip_cli.training.config import TrainConfig
 from glip_cli.training.init_model import InitSource
 from glip_cli.training.loss import Target, grounding_loss
 from glip_cli.training.memory import checkpoint_activations
+from glip_cli.training.metrics_log import read_rows
 from glip_cli.training.optim import LearningRates
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import select
@@ -100,7 +101,7 @@ def test_the_loss_by_hand(model: Glip, tokens: tuple[Tensor, tuple[tuple[int, ..
     by_hand = -(goal * p.log() + (1 - goal) * (1 - p).log()) * (goal - p).abs() ** 2
     assert len(matched.where) > 2
     assert float(losses.token) == pytest.approx(float(by_hand.nansum()) / len(matched.where), rel=1e-4)
-    assert float(losses.centerness) == 0
+    assert losses.centerness is None
 
 
 @pytest.mark.parametrize("mode", ["head", "prompt"])
@@ -168,6 +169,9 @@ def run(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.Tem
     done = runner.invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     assert "does not know" not in done.stderr  # it is about to learn
+    assert "centerness" not in done.stderr
+    rows = read_rows(out / "metrics.jsonl")
+    assert [set(row) & {"loss", "token", "box", "centerness"} for row in rows] == [{"loss", "token", "box"}] * len(rows)
     return out
 
 

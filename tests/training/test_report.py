@@ -80,5 +80,8 @@ def test_before_the_first_step_and_after_an_epoch(image: Path, tmp_path: Path) -
     assert cells == ["red &lt;star&gt;", "3", "3", "0", "कुत्ता", "3", "3", "0", "ring", "0", "0", "0"]
     assert "<dd><bdi>&lt;b&gt;</bdi></dd>" in page
     report.write([{"step": 3, "epoch": 1.0, "loss": 2.5, "lr": 0.1}])
-    assert re.findall(r"<h2>(.*?)</h2>", path.read_text())[1] == "Losses, AP and learning rate"
-    assert '<svg class="chart"' in path.read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", path.read_text())[1:3] == ["Losses and learning rate", "Classes"]
+    assert path.read_text().count('<svg class="chart"') == 1
+    report.write([{"step": 3, "epoch": 1.0, "AP": 0.5, "best": True, "precision": 0.5, "val_loss": 2.0}])
+    assert re.findall(r"<h2>(.*?)</h2>", path.read_text())[2] == "AP, precision and recall"
+    assert path.read_text().count('<svg class="chart"') == 2
