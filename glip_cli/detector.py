@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Unpack, cast, overload
 
 import torch
@@ -57,8 +58,10 @@ from glip_cli.prompts.compile import (
     with_negatives_reported,
 )
 from glip_cli.prompts.labels import sentence_of
+from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import sentence_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import Words, words_for
 from glip_cli.types import Detections, Prompt
 from glip_cli.utils.lru_cache import LastUsed
 from glip_cli.utils.text_format import quoted
@@ -88,6 +91,7 @@ class Detector:
             "glip-t@c24ce662+blood@1f0c88a2"; it goes into every record.
         tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
         labels: what the model was tuned for, and is asked without a prompt; empty for any other model.
+        words: what it then reads for those of them that are asked for in other words.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Detector:
         use_cls: bool = False,
         offline: bool = True,
         compile: bool = False,
+        words: Words = MappingProxyType({}),
     ):
         """A detector of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
         self.device = pick_device(device)
@@ -110,9 +115,11 @@ class Detector:
         self.name = name
         self.prompt_tuned_labels = prompt_tuned_labels
         self.labels = labels
+        self.words = dict(words)
         self.offline = offline
         self.tokenizer = tokenizer
-        self.prompt_compiler = PromptCompiler.of(tokenizer, model.config, name, prompt_tuned_labels, use_cls, labels)
+        taught = words_for(labels, words)
+        self.prompt_compiler = PromptCompiler.of(tokenizer, model.config, name, prompt_tuned_labels, use_cls, taught)
         self.model = for_inference(model, self.device, self.dtype)
         self._steps = Compiled(self.model, self.device) if compile else self.model
         self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
@@ -163,6 +170,7 @@ class Detector:
             dtype,
             prompt_tuned_labels=parts.prompt_tuned_labels,
             labels=parts.labels,
+            words=parts.words,
             use_cls=parts.use_cls,
             offline=offline,
             compile=compile,
@@ -188,7 +196,8 @@ class Detector:
         Args:
             images: path, bytes, PIL image or uint8 RGB array [H, W, 3]; or a list of those.
             prompt: "cat . remote .", or a sentence, of which the noun phrases are the labels, as on the command line;
-                or a list of labels, or a `Prompt`; None for the labels that the model was tuned for.
+                or a list of labels; or {"container": "shipping container"}, label -> the words that the model reads for
+                it; or a `Prompt`; None for the labels that the model was tuned for.
             options: the fields of `DetectOptions`.
 
         Raises:
@@ -285,11 +294,16 @@ class Detector:
     def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
         if prompt is None:
-            prompt = self.labels
+            prompt = self.own_prompt
         if not prompt:
             raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
         sentence = sentence_of([prompt]) if isinstance(prompt, str) else None
         return self.prompt_compiler.compile_prompt((self._caption(sentence) if sentence else None) or prompt, options)
+
+    @property
+    def own_prompt(self) -> Prompt | None:
+        """Of the labels that the model was tuned for. Raises PromptError for those that are no labels."""
+        return label_prompt(self.labels, self.words) if self.labels else None
 
     def _caption(self, sentence: str) -> Prompt | None:
         """The prompt of a sentence; None, with a warning, where its noun phrases cannot be found."""

@@ -37,6 +37,7 @@ class Prompt:
         spans: for each label its spans in `text`, in reading order; never empty.
         is_caption: True where `text` is a sentence, of which the labels are parts.
         notes: remarks for the user (a label given twice, a character that the vocabulary lacks ...).
+        words: for each label what the model reads for it, as typed; () stands for the labels themselves.
     """
 
     text: str
@@ -44,10 +45,15 @@ class Prompt:
     spans: tuple[tuple[Span, ...], ...]
     is_caption: bool = False
     notes: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.labels:
             raise ValueError("a prompt needs at least one label")
+        if not self.words:
+            object.__setattr__(self, "words", self.labels)
+        if len(self.labels) != len(self.words):
+            raise ValueError(f"{len(self.labels)} labels but words for {len(self.words)}")
         if len(self.labels) != len(self.spans):
             raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} lists of spans")
         for label, spans in zip(self.labels, self.spans, strict=True):

@@ -40,6 +40,7 @@ class RunConfig:
         source: where that network is found: a name of weights.toml, or an absolute path.
         labels: that it was tuned for; empty for captions.
         training: how it was trained, for the reader.
+        words: what is read for those of `labels` that are asked for in other words.
     """
 
     mode: str
@@ -50,10 +51,13 @@ class RunConfig:
     source: str = ""
     labels: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        texts = (self.mode, self.name, self.architecture, self.base, self.base_sha256, self.source, *self.labels)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.training, Mapping):
+        if not isinstance(self.training, Mapping) or not isinstance(self.words, Mapping):
+            raise ValueError("a card holds texts")
+        texts = (self.mode, self.name, self.architecture, self.base, self.base_sha256, self.source)
+        if not all(isinstance(text, str) for text in (*texts, *self.labels, *self.words, *self.words.values())):
             raise ValueError("a card holds texts")
         if self.mode not in MODES:
             raise ValueError(f"no mode is called {self.mode!r}")
@@ -64,7 +68,10 @@ class RunConfig:
 def write_run_config(folder: Path, card: RunConfig) -> Path:
     """Write config.json; readers see the whole of it or nothing. Raises OSError."""
     path = folder / CARD
-    text = json.dumps({"format": FORMAT, **asdict(card)}, indent=2, ensure_ascii=False)
+    content = asdict(card)
+    if not card.words:  # a key that earlier versions do not know
+        del content["words"]
+    text = json.dumps({"format": FORMAT, **content}, indent=2, ensure_ascii=False)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return path

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glip_cli.checkpoints import cache, finetuned, registry, safetensors_io
@@ -21,8 +21,12 @@ from glip_cli.model.config import ARCHITECTURES, Config
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
 from glip_cli.prompts import lexicon
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.words import Words, words_for
+from glip_cli.types import Prompt
 
-TUNED_FOR, LABELS = "tuned_for", "labels"  # in the metadata of a file: of an offset; of any tuning
+# in the metadata of a file: what was read for an offset's labels; labels of any tuning; what was read for some of them
+TUNED_FOR, LABELS, WORDS = "tuned_for", "labels", "words"
 TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
 
@@ -33,9 +37,10 @@ class DetectorParts:
         model: on the CPU, float32, in evaluation mode.
         tokenizer: folder with tokenizer.json or vocab.txt.
         name: "glip-t@c24ce662", or "glip-t@c24ce662+blood@1f0c88a2" with an adapter.
-        tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
+        prompt_tuned_labels: what is read for the labels of a prompt's tuned offset; empty where there is none.
         labels: that the model was tuned for in any mode; empty where it was not, or on captions.
         use_cls: a label with its definition is read by [CLS], else by the tokens of its name.
+        words: what is read for those of `labels` that are asked for in other words.
     """
 
     model: Glip
@@ -44,6 +49,7 @@ class DetectorParts:
     prompt_tuned_labels: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     use_cls: bool = False
+    words: Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class ReaderParts:
     prompt_tuned_labels: tuple[str, ...]
     use_cls: bool
     labels: tuple[str, ...]
+    words: Words
 
 
 @dataclass(frozen=True)
@@ -100,20 +107,28 @@ def load_detector_parts(
     metadata = loaded.metadata
     labels, use_cls = _labels(metadata, loaded.path), metadata.get("use_cls") == "true"
     tokenizer = tokenizer_folder(loaded, bert)
-    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(metadata, TUNED_FOR), labels, use_cls)
+    words = _words(metadata, loaded.path)
+    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(metadata, TUNED_FOR), labels, use_cls, words)
 
 
-def tuned_labels(
+def tuned_prompt(
     model: str | None = None, *, weights: str | Path | None = None, adapter: str | Path | None = None
-) -> tuple[str, ...]:
-    """`DetectorParts.labels` without loading the weights. Raises WeightsError or UsageError."""
+) -> Prompt | None:
+    """The prompt of `DetectorParts.labels`, if there are any, without loading the weights.
+
+    Raises WeightsError or UsageError.
+    """
     found = resolve(model, weights, adapter)
     if found.adapters:
-        return found.adapters[-1].card.labels
-    if isinstance(found.source, Checkpoint):
-        return ()
-    path = locate(cache.expanded(found.source))
-    return _labels(safetensors_io.read_metadata(path) if path.suffix == safetensors_io.SUFFIX else {}, path)
+        card = found.adapters[-1].card
+        labels, words = card.labels, card.words
+    elif isinstance(found.source, Checkpoint):
+        return None
+    else:
+        path = locate(cache.expanded(found.source))
+        metadata = safetensors_io.read_metadata(path) if path.suffix == safetensors_io.SUFFIX else {}
+        labels, words = _labels(metadata, path), _words(metadata, path)
+    return label_prompt(labels, words) if labels else None
 
 
 def load_backbone_parts(
@@ -151,7 +166,7 @@ def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
         raise UsageError(f"{source} holds no adapter: name one with --adapter")
     loaded = load_source(source, adapter=adapter)
     # no hash of a source: this network is a new one
-    kept = (TUNED_FOR, LABELS, "use_cls", "base")
+    kept = (TUNED_FOR, LABELS, WORDS, "use_cls", "base")
     metadata = {key: loaded.metadata[key] for key in kept if key in loaded.metadata}
     name = re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)
     metadata |= {"architecture": loaded.architecture, "name": name}
@@ -197,11 +212,28 @@ def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
     for key in (LABELS, TUNED_FOR):
         if key in metadata:
             return _list(metadata, key)
-    if path.name != finetuned.MODEL or not (path.parent / finetuned.CARD).is_file():
-        return ()
-    with suppress(CheckpointError):  # of another program: many call a file config.json
-        return finetuned.read_run_config(path.parent).labels
-    return ()
+    card = _card_beside(path)
+    return card.labels if card else ()
+
+
+def _words(metadata: Mapping[str, str], path: Path) -> dict[str, str]:
+    """What was read for some of these labels."""
+    if LABELS not in metadata and TUNED_FOR not in metadata:
+        card = _card_beside(path)
+        return dict(card.words) if card else {}
+    try:
+        words = json.loads(metadata.get(WORDS, "{}"))
+    except ValueError:
+        words = {}
+    return {label: str(one) for label, one in words.items()} if isinstance(words, dict) else {}
+
+
+def _card_beside(path: Path) -> finetuned.RunConfig | None:
+    """Of a network's file that a training left."""
+    if path.name == finetuned.MODEL and (path.parent / finetuned.CARD).is_file():
+        with suppress(CheckpointError):  # of another program: many call a file config.json
+            return finetuned.read_run_config(path.parent)
+    return None
 
 
 def _list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
@@ -252,15 +284,17 @@ def load_reader_parts(
     tokenizer = tokenizer_folder(origin, bert)
     config, metadata = ARCHITECTURES[origin.architecture], origin.metadata
     use_cls, labels = metadata.get("use_cls") == "true", _labels(metadata, origin.path)
-    return ReaderParts(config, tokenizer, origin.id, _list(metadata, TUNED_FOR), use_cls, labels)
+    words = _words(metadata, origin.path)
+    return ReaderParts(config, tokenizer, origin.id, _list(metadata, TUNED_FOR), use_cls, labels, words)
 
 
 def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     """What `base` is called now that the adapter is part of it."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
-    metadata[LABELS] = json.dumps(adapter.card.labels)
+    labels, words = adapter.card.labels, dict(adapter.card.words)
+    metadata |= {LABELS: json.dumps(labels), WORDS: json.dumps(words)}
     if adapter.card.mode == "prompt":
-        metadata[TUNED_FOR] = json.dumps(adapter.card.labels)
+        metadata[TUNED_FOR] = json.dumps(words_for(labels, words))
     return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
 
 

@@ -102,7 +102,7 @@ def batch(
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )
-    prompt = read_prompt(asked, console, offline, () if asked.given else model.labels())
+    prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
     options = read_options(beside | filters | resizing, prompt, thresholds, model.batch_size(batch_size))
     # refuses what names no image, before the model is loaded
     passed = Passed()

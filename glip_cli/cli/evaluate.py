@@ -66,6 +66,11 @@ class DatasetFlags:
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that do not exist.")
     ] = False
+    words: Annotated[
+        Path | None,
+        typer.Option("--words", metavar="FILE", rich_help_panel=DATA, show_default=False,
+                     help='Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.'),
+    ] = None  # fmt: skip
     capped: Annotated[
         bool, typer.Option("--capped", rich_help_panel=DATA, help="LVIS: 300 boxes per image instead of Fixed AP.")
     ] = False
@@ -110,6 +115,7 @@ ONLY = {
     "data": ("odinw", "flickr30k"),
     "split": ("coco", "odinw", "flickr30k"),
     "skip_missing": (*TRUTH, "odinw"),
+    "words": TRUTH,
     "capped": ("lvis",),
     "packed": ("lvis",),
     "merged": ("flickr30k",),
@@ -200,6 +206,8 @@ def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is for {where}, not for {dataset}: leave it out")
     if flags["dt"] and flags["skip_missing"]:
         raise UsageError("--skip-missing does not go with --dt, for which no image need be there: leave it out")
+    if flags["dt"] and flags["words"]:
+        raise UsageError("--words does not go with --dt, for which no model is asked: leave it out")
 
 
 def finish(session: Session, console: Console) -> None:

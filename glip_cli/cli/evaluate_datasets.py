@@ -22,6 +22,7 @@ from glip_cli.evaluation.boxes import (
     Question,
     ScoringProtocol,
     box_task,
+    names_of,
     only,
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
@@ -31,10 +32,11 @@ from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
-from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, run_task, score_boxes
+from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, run_task, score_boxes, words_of
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
+from glip_cli.prompts.words import check_words, read_words
 from glip_cli.runs.journal import read_records
 from glip_cli.utils.text_format import counted, percent
 
@@ -99,11 +101,16 @@ def boxes(asked: EvalRequest, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
     truth = asked.truth()
     folder = asked.flags.images or truth.folder
+    words = read_words(asked.flags.words) if asked.flags.words else {}
+    check_words(words, truth.labels)
     if asked.dataset == "scenes":
         truth = replace(truth, name=f"drawn scenes of seed {SEED}")
     task = box_task(
-        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
-    )
+        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing,
+        words=words,
+    )  # fmt: skip
+    if not words and (words := words_of(session.detector, truth)):
+        task = replace(task, question=names_of(task.truth, words))
     run = run_task(session, task, asked.wanted, more=composition if asked.dataset == "scenes" else None)
     if run:
         conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))

@@ -44,16 +44,15 @@ def export(
     manner: flags.CommonFlags,
 ) -> None:
     """Write a model as ONNX, checked against torch in onnxruntime."""
-    from glip_cli.prompts.labels import ambiguity_notes, parse_texts
+    from glip_cli.prompts.prompt import texts_prompt
 
-    labels = parse_texts(texts) if texts else None
+    prompt = texts_prompt(texts) if texts else None
     console = Console(manner.quiet)
-    console.warn(*(ambiguity_notes(texts, labels) if texts and labels else ()))
 
     from glip_cli.onnx_export.export import export as write
 
     done = write(
-        **vars(source), out=out, labels=labels, opset=opset, offline=manner.offline,
+        **vars(source), out=out, labels=prompt, opset=opset, offline=manner.offline,
         report=DownloadBar(console), say=console.info,
     )  # fmt: skip
     if json:

@@ -12,7 +12,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import Fields, Values, command
 from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
-from glip_cli.cli.parse import check_inputs, note_dtype, read_batch_size, read_prompt, tuned_labels_of
+from glip_cli.cli.parse import check_inputs, note_dtype, read_batch_size, read_prompt, tuned_prompt_of
 from glip_cli.errors import UsageError
 from glip_cli.options import FeatureOptions
 from glip_cli.utils.text_format import counted
@@ -56,7 +56,7 @@ def features(
 
     inputs = check_inputs(inputs)
     console, offline = Console(manner.quiet), manner.offline
-    own = () if words.given else labels_for(features.get("which", ()), loading)
+    own = None if words.given else own_prompt_for(features.get("which", ()), loading)
     prompt = read_prompt(words, console, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
@@ -90,11 +90,11 @@ def features(
     finish(job, bar, console)
 
 
-def labels_for(kinds: Sequence[str], source: flags.ModelSourceFlags) -> tuple[str, ...]:
-    """The labels that the model was tuned for, where features of a text are wanted and no text is given."""
+def own_prompt_for(kinds: Sequence[str], source: flags.ModelSourceFlags) -> Prompt | None:
+    """That of the labels that the model was tuned for, where features of a text are wanted and no text is given."""
     from glip_cli.options import OF_A_TEXT
 
-    return () if set(kinds).isdisjoint(OF_A_TEXT) else tuned_labels_of(source)
+    return None if set(kinds).isdisjoint(OF_A_TEXT) else tuned_prompt_of(source)
 
 
 def load_extractor(

@@ -83,6 +83,12 @@ class DataFlags:
                      help="Use its first N images only."),
     ] = None  # fmt: skip
 
+    words: Annotated[
+        Path | None,
+        typer.Option("--words", metavar="FILE", rich_help_panel=TRAIN, show_default=False,
+                     help='Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.'),
+    ] = None  # fmt: skip
+
     def given(self) -> dict[str, Any]:
         return given(**vars(self))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from glip_cli.cli.console import Console, DownloadBar
 from glip_cli.cli.flags import ModelFlags, ServerFlags
-from glip_cli.cli.parse import note_dtype, read_batch_size, tuned_labels_of
+from glip_cli.cli.parse import note_dtype, read_batch_size, tuned_prompt_of
 from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """Where answers come from. Nothing is loaded, and no server asked, before it is needed."""
 
-    def labels(self) -> tuple[str, ...]:
-        """Those that it was tuned for, or that are part of its file; () for any other. Raises GlipError."""
+    def own_prompt(self) -> Prompt | None:
+        """Of the labels that it was tuned for, or that are part of its file; None for any other. Raises GlipError."""
         ...
 
     def batch_size(self, asked: int | None) -> int:
@@ -107,8 +107,8 @@ class LocalModel:
     def dtype(self) -> str:
         return self.loading.dtype
 
-    def labels(self) -> tuple[str, ...]:
-        return self.loaded.labels if self.loaded else tuned_labels_of(self.loading)
+    def own_prompt(self) -> Prompt | None:
+        return self.loaded.own_prompt if self.loaded else tuned_prompt_of(self.loading)
 
     def batch_size(self, asked: int | None) -> int:
         return read_batch_size(asked, self.loading.device)
@@ -138,15 +138,15 @@ class LocalModel:
 def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags) -> Explanation:
     """It needs a tokenizer, and no weights of a named model."""
     from glip_cli.checkpoints import registry
-    from glip_cli.checkpoints.parts import load_tokenizer_folder, tuned_labels
+    from glip_cli.checkpoints.parts import load_tokenizer_folder
     from glip_cli.prompts.chunking import Explanation, chunk, vocabulary_notes
     from glip_cli.prompts.definitions import knowledge_chunks
     from glip_cli.prompts.tokenizer import Tokenizer
 
     folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
     tokenizer = Tokenizer.from_dir(folder)
-    tuned = tuned_labels(loading.model, weights=loading.weights, adapter=loading.adapter)
-    notes = (*prompt.notes, *vocabulary_notes(prompt, tokenizer, tuned))
+    own = tuned_prompt_of(loading)
+    notes = (*prompt.notes, *vocabulary_notes(prompt, tokenizer, own.words if own else ()))
     if options.knowledge is None:
         return Explanation.of(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size), notes)
     use_cls = registry.uses_cls(loading.model)
@@ -164,8 +164,8 @@ class ServerModel:
         """As a local run says it, which may go on where this one ends."""
         return self.remote.dtype if self.remote.dtype != "float32" else "auto"
 
-    def labels(self) -> tuple[str, ...]:
-        return self.remote.labels
+    def own_prompt(self) -> Prompt | None:
+        return self.remote.own_prompt
 
     def batch_size(self, asked: int | None) -> int:
         return 1

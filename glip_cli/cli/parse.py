@@ -11,7 +11,7 @@ from glip_cli.cli.console import Console, DownloadBar, stderr
 from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.labels import parse_negatives
 
 if TYPE_CHECKING:
     from glip_cli.prompts.chunking import Explanation
@@ -26,14 +26,14 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     return list(inputs)
 
 
-def tuned_labels_of(source: ModelSourceFlags) -> tuple[str, ...]:
-    """The labels that the model was tuned for; () for any other. Raises WeightsError or UsageError."""
-    from glip_cli.checkpoints.parts import tuned_labels
+def tuned_prompt_of(source: ModelSourceFlags) -> Prompt | None:
+    """The prompt of the labels that the model was tuned for; None for any other. Raises WeightsError or UsageError."""
+    from glip_cli.checkpoints.parts import tuned_prompt
 
-    return tuned_labels(source.model, weights=source.weights, adapter=source.adapter)
+    return tuned_prompt(source.model, weights=source.weights, adapter=source.adapter)
 
 
-def read_prompt(words: PromptFlags, console: Console, offline: bool, own: Sequence[str] = ()) -> Prompt:
+def read_prompt(words: PromptFlags, console: Console, offline: bool, own: Prompt | None = None) -> Prompt:
     """The prompt that the flags describe, else that of the model's `own` labels; which it is goes to stderr.
 
     Raises UsageError; FetchError where a --caption needs the tagger and it cannot be had.
@@ -59,7 +59,7 @@ def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None,
     """
     values = {"batch_size": batch_size, **values, **read_definitions(values)}
     if negatives := values.get("negatives"):
-        values["negatives"] = parse_texts(negatives)
+        values["negatives"] = parse_negatives(negatives)
     if thresholds:
         values["class_thresholds"] = _thresholds_of(thresholds, prompt) | values.get("class_thresholds", {})
     return DetectOptions(**values)
@@ -115,11 +115,13 @@ def print_explanation(explanation: Explanation) -> None:
     from rich.table import Table
 
     console = stderr()
-    table = Table("label", "text", "span", "token: place and piece", title=None, header_style="bold")
+    in_words = any(row.words != row.label for row in explanation.rows)
+    headings = ("label", *(["words"] if in_words else []), "text", "span", "token: place and piece")
+    table = Table(*headings, title=None, header_style="bold")
     for row in explanation.rows:
         spans = " ".join(f"{begin}-{end}" for begin, end in row.spans)
         tokens = " ".join(f"{place}:{piece}" for place, piece in row.tokens)
-        table.add_row(row.label, str(row.chunk), spans, tokens)
+        table.add_row(row.label, *([row.words] if in_words else []), str(row.chunk), spans, tokens)
     console.print(table)
     for number, (labels, tokens_used) in enumerate(explanation.texts):
         console.print(f"text {number}: {labels} labels, {tokens_used} tokens", markup=False)

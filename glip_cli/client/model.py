@@ -15,6 +15,7 @@ from glip_cli.data.image_io import read_image
 from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import detections_of
+from glip_cli.prompts.prompt import label_prompt
 from glip_cli.types import Detections, Prompt
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class RemoteModel:
         try:
             limits = {str(name): float(value) for name, value in about.get("limits", {}).items()}
             labels = tuple(map(str, about.get("labels", ())))
-            return {**about, "name": str(about["name"]), "labels": labels, "limits": limits}
+            words = {str(label): str(words) for label, words in about.get("words", {}).items()}
+            return {**about, "name": str(about["name"]), "labels": labels, "words": words, "limits": limits}
         except STRANGE:
             raise self.server.strange() from None
 
@@ -48,10 +50,10 @@ class RemoteModel:
         return name
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Those that it was tuned for, and is asked without a prompt; or ()."""
-        labels: tuple[str, ...] = self.about["labels"]
-        return labels
+    def own_prompt(self) -> Prompt | None:
+        """Of the labels that it was tuned for, and is asked without a prompt."""
+        labels, words = self.about["labels"], self.about["words"]
+        return label_prompt(labels, words) if labels else None
 
     @property
     def dtype(self) -> str:
@@ -125,7 +127,7 @@ class Reading:
 
         rows = [
             LabelRow(
-                label=str(row["label"]), label_id=number, chunk=int(row["text"]), text="",
+                label=str(row["label"]), label_id=number, chunk=int(row["text"]), text="", words=str(row["words"]),
                 spans=tuple((int(begin), int(end)) for begin, end in row["spans"]),
                 tokens=tuple((int(place), str(piece)) for place, piece in row["tokens"]),
             )

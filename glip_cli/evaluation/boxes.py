@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from glip_cli.data.image_files import find_images
@@ -17,6 +18,7 @@ from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.results import Predictions, Results, image_name, place
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt
 
 Score = Callable[[GroundTruth, Sequence[dict[str, Any]]], BoxScores]
@@ -130,6 +132,7 @@ def box_task(
     question: Question | None = None,
     limit: int | None = None,
     skip_missing: bool = False,
+    words: Words = MappingProxyType({}),
 ) -> BoxTask:
     """A data set in a folder of images.
 
@@ -137,19 +140,20 @@ def box_task(
         question: what to ask; else the names of the categories, in id order.
         limit: only the first images.
         skip_missing: leave out, of the ground truth too, images that are not in the folder.
+        words: what to ask for instead of the names of some categories.
 
     Raises DataError where images are missing, or no category has a name.
     """
     truth = only(truth, [image.id for image in truth.images[:limit]])
     truth, images = with_images(truth, folder, skip_missing)
-    return BoxTask(name, truth, images, question or names_of(truth), rules)
+    return BoxTask(name, truth, images, question or names_of(truth, words), rules)
 
 
-def names_of(truth: GroundTruth) -> Question:
-    """Raises DataError."""
+def names_of(truth: GroundTruth, words: Words = MappingProxyType({})) -> Question:
+    """The categories by their names, or by the words for them. Raises DataError."""
     if not truth.promptable:
         raise DataError(f"{truth.name}: no category has a name, so there is nothing to ask for")
-    return Question(label_prompt(truth.labels), tuple(category.id for category in truth.promptable))
+    return Question(label_prompt(truth.labels, words), tuple(category.id for category in truth.promptable))
 
 
 def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[GroundTruth, dict[int, Path]]:

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from glip_cli.errors import UsageError
-from glip_cli.prompts.prompt import SEPARATOR, label_prompt
+from glip_cli.prompts.prompt import join_names, label_prompt
 from glip_cli.types import Prompt
 
 BENCHMARKS = (13, 35)
@@ -182,13 +181,12 @@ def check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
 
 
 def _prompt_in_words(labels: tuple[str, ...], parts: Sequence[tuple[str, str, str]]) -> Prompt:
-    texts = ["".join(part) for part in parts]
-    begins = accumulate((len(text) + len(SEPARATOR) for text in texts[:-1]), initial=0)
+    text, begins = join_names(["".join(part) for part in parts])
     spans = tuple(
         ((begin + len(prefix), begin + len(prefix) + len(name)),)
         for begin, (prefix, name, _) in zip(begins, parts, strict=True)
     )
-    return Prompt(SEPARATOR.join(texts), labels, spans, is_caption=True)
+    return Prompt(text, labels, spans, is_caption=True)
 
 
 def _odinw_set(row: Mapping[str, Any], which: int) -> OdinwSet:

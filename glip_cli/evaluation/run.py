@@ -31,7 +31,10 @@ from glip_cli.evaluation.results import Predictions, Results, image_names, unrea
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
 from glip_cli.outputs.files import save_json
+from glip_cli.prompts.prompt import typed_labels
+from glip_cli.prompts.words import check_words, other_words
 from glip_cli.runs.journal import read_records
+from glip_cli.utils.text_format import listed
 
 DETECTIONS = "detections"
 
@@ -80,6 +83,7 @@ def evaluate(
     report: bool = True,
     compare: str | Path | None = None,
     overwrite: bool = False,
+    words: Mapping[str, str] | None = None,
     **options: Unpack[DetectKeywords],
 ) -> EvalResult:
     """Score a detector on a data set as `glip eval` does; what it leaves in `out` is the same, and resumable.
@@ -93,6 +97,7 @@ def evaluate(
         skip_missing: leave out images that do not exist.
         compare: `out` of an earlier evaluation.
         overwrite: start over where `out` holds another run.
+        words: class -> what the model reads for it; None: as the detector was tuned, else the names themselves.
         options: fields of `DetectOptions`: size, batch_size, tile, tta ...; thresholds are the protocol's.
 
     Raises:
@@ -103,7 +108,9 @@ def evaluate(
     folder = Path(images) if images else None
     truth = read_ground_truth(Path(annotations), images=folder, split=split)
     rules = PROTOCOLS[protocol]
-    task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing)
+    asked = words_of(detector, truth) if words is None else words
+    check_words(asked, truth.labels)
+    task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing, words=asked)
     dtype = str(detector.dtype).removeprefix("torch.")
     session = Session(
         Path(out),
@@ -118,6 +125,11 @@ def evaluate(
     return result
 
 
+def words_of(detector: Detector, truth: GroundTruth) -> dict[str, str]:
+    """What a model was tuned to read for some of the categories."""
+    return other_words(truth.labels, detector.words)
+
+
 def run_task(
     session: Session, task: BoxTask, wanted: OutputOptions, folder: str = DETECTIONS, more: More | None = None
 ) -> EvalResult | None:
@@ -127,6 +139,9 @@ def run_task(
         return None
     found = task.predictions(read_records(records))
     facts = {"model": session.detector.name, "settings": settings_in_words(session, task.rules)}
+    prompt = task.question.prompt
+    if other := [typed for typed, label in zip(typed_labels(prompt), prompt.labels, strict=True) if typed != label]:
+        facts["words"] = listed(other)
     return score_boxes(task.truth, found, task.rules.score, facts, wanted, task.images, more)
 
 

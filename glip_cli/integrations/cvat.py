@@ -9,7 +9,6 @@ with those of the task. Needs the package cvat-sdk: `pip install 'glip-cli[cvat]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cvat_sdk.auto_annotation as cvataa
@@ -20,7 +19,8 @@ from glip_cli.data.image_io import read_image
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.compile import PromptLike
+from glip_cli.prompts.prompt import texts_prompt
 from glip_cli.types import Detections
 
 
@@ -31,12 +31,13 @@ class DetectionFunction:
         spec: the labels, with their places as ids.
     """
 
-    def __init__(self, detector: Detector, labels: Sequence[str], options: DetectOptions) -> None:
+    def __init__(self, detector: Detector, prompt: PromptLike, options: DetectOptions) -> None:
         """`options.threshold` is used where CVAT asks for none. Raises PromptError, UsageError."""
+        self.detector, self.options = detector, options
+        self.compiled = detector.compile_prompt(prompt, options)
+        labels = self.compiled.labels
         if len(set(labels)) < len(labels):
             raise UsageError("a label is given twice, and CVAT knows each name once; leave one out")
-        self.detector, self.options = detector, options
-        self.compiled = detector.compile_prompt(list(labels), options)
         specs = [cvataa.label_spec(label, number, type="rectangle") for number, label in enumerate(labels)]
         self.spec = cvataa.DetectionFunctionSpec(labels=specs)
 
@@ -63,15 +64,15 @@ def create(
     """What CVAT calls with its `-p` parameters: the flags of `glip detect` by their names.
 
     Args:
-        labels: "cat . dog .", "cat, dog", "@labels.txt" or "$: coco".
+        labels: "cat . dog .", "cat, dog", "@labels.txt" or "$: coco"; "shipping container = container" for other words.
 
     Raises:
         GlipError: as `glip detect`.
     """
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou)
-    names = parse_texts([labels])
+    prompt = texts_prompt([labels])
     given: dict[str, Any] = {"weights": weights, "adapter": adapter, "bert": bert, "device": device, "dtype": dtype}
-    return DetectionFunction(Detector.load(model, **given, offline=offline), names, options)
+    return DetectionFunction(Detector.load(model, **given, offline=offline), prompt, options)
 
 
 def _rectangle(found: Detections, number: int) -> models.LabeledShapeRequest:

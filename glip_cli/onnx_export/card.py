@@ -5,13 +5,14 @@ The keys:
 format         "glip-onnx/1"
 architecture   a name of glip_cli.model.config.ARCHITECTURES
 name           "glip-t@c24ce662", the model that was exported
-tuned_for      JSON: the labels that a prompt's offset was tuned for
+tuned_for      JSON: what is read for the labels that a prompt's offset was tuned for
 preprocessing  JSON, for other programs: image size, order of channels, mean, standard deviation, multiple, strides
 tokenizer      "tokenizer.json" or "vocab.txt"; what it holds is in `vocabulary`
 tuned_labels   JSON: the labels that the model was tuned for in any mode
 use_cls        JSON: whether a definition is read by [CLS]
 labels, ids    JSON: the labels of a fixed prompt, and its tokens as the model reads them
 tokens         JSON: for each label of a fixed prompt the columns of `logits` that are its own
+words          JSON: label -> what is read for it, for those of `labels`, or else `tuned_labels`, where it differs
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from glip_cli.errors import CheckpointError, WeightsError
 from glip_cli.inference.preprocess import DIVISOR, MEAN_BGR, STD_BGR
 from glip_cli.model.config import ARCHITECTURES, Config
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import Words
 
 FORMAT = "glip-onnx/1"
 
@@ -59,6 +61,7 @@ class Card:
     fixed: Fixed | None = None
     tuned_labels: tuple[str, ...] = ()
     use_cls: bool = False
+    words: Words = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -92,6 +95,7 @@ def to_metadata(card: Card) -> dict[str, str]:
         "tuned_for": card.prompt_tuned_labels,
         "tuned_labels": card.tuned_labels,
         "use_cls": card.use_cls,
+        **({"words": dict(card.words)} if card.words else {}),
     }
     metadata |= {"preprocessing": preprocessing(card.config), **prompt}
     return {
@@ -122,6 +126,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
             fixed=fixed,
             tuned_labels=tuple(map(str, json.loads(metadata.get("tuned_labels", "[]")))),
             use_cls=metadata.get("use_cls") == "true",
+            words={label: str(words) for label, words in dict(json.loads(metadata.get("words", "{}"))).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the metadata of {path} are damaged ({error}): export it again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from glip_cli.onnx_export.graph import join
 from glip_cli.onnx_export.pieces import FixedText, pieces
 from glip_cli.onnx_export.session import load_onnx
 from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
-from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.compile import PromptLike, to_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import other_words
 
 OPSETS = range(19, 23)
 """DeformConv came with 19; what 23 makes of attention onnxruntime 1.31 cannot run on a CPU."""
@@ -44,7 +45,7 @@ def export(
     model: str | None = None,
     out: str | Path | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    labels: PromptLike | None = None,
     opset: int = OPSET,
     weights: str | Path | None = None,
     adapter: str | Path | None = None,
@@ -58,7 +59,7 @@ def export(
     Args:
         model, weights, adapter, bert, offline, report: as for `Detector.load`.
         out: the file, which ends in .onnx; MODEL.onnx by default.
-        labels: of a prompt that becomes part of the file; None for a file that takes any.
+        labels: a prompt that becomes part of the file, as `Detector` takes one; None for a file that takes any.
         opset: version of ONNX's operators.
         say: called with what is going on.
 
@@ -70,13 +71,13 @@ def export(
         needed(package)
     parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
     place = Path(out or f"{parts.name.split('@')[0]}.onnx")
-    return export_parts(parts, place, None if labels is None else tuple(labels), opset, say)
+    return export_parts(parts, place, labels, opset, say)
 
 
 def export_parts(
     parts: DetectorParts,
     out: Path,
-    labels: tuple[str, ...] | None = None,
+    labels: PromptLike | None = None,
     opset: int = OPSET,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
@@ -85,7 +86,7 @@ def export_parts(
     Args:
         parts: what `glip_cli.checkpoints.load_detector_parts` gives.
         out: the file; it appears whole, or not at all.
-        labels: of a prompt that becomes part of the file; None for a file that takes any.
+        labels: as for `export`.
         opset: version of ONNX's operators.
         say: called with what is going on.
 
@@ -110,28 +111,35 @@ def export_parts(
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another place with -o") from error
 
 
-def make_card(
-    parts: DetectorParts, labels: tuple[str, ...] | None, say: Callable[[str], None] = lambda line: None
-) -> Card:
+def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[str], None] = lambda line: None) -> Card:
     """Says what is odd in the labels. Raises PromptError for those that one text cannot hold."""
     config = parts.model.config
     architecture = next(name for name, known in ARCHITECTURES.items() if known == config)
-    fixed = None
+    fixed, words = None, parts.words
     if labels is not None:
-        prompt = label_prompt(labels)
-        words = Tokenizer.from_dir(parts.tokenizer)
-        texts = chunk(prompt, words, config.text.window)
-        for note in (*gather_notes(prompt, texts), *vocabulary_notes(prompt, words)):
+        prompt = to_prompt(labels)
+        words = other_words(prompt.labels, dict(zip(prompt.labels, prompt.words, strict=True)))
+        reader = Tokenizer.from_dir(parts.tokenizer)
+        texts = chunk(prompt, reader, config.text.window)
+        for note in (*gather_notes(prompt, texts), *vocabulary_notes(prompt, reader)):
             say(f"note: {note}")
         if len(texts) > 1:
             raise PromptError(
                 f"--texts: the labels take {len(texts)} texts, and a file holds one: "
                 "name fewer, or export without --texts for any prompt"
             )
-        fixed = Fixed(labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
+        fixed = Fixed(prompt.labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
     tokenizer, vocabulary = tokenizer_of(parts.tokenizer)
     return Card(
-        architecture, parts.name, parts.prompt_tuned_labels, tokenizer, vocabulary, fixed, parts.labels, parts.use_cls
+        architecture,
+        parts.name,
+        parts.prompt_tuned_labels,
+        tokenizer,
+        vocabulary,
+        fixed,
+        parts.labels,
+        parts.use_cls,
+        words,
     )
 
 

@@ -128,6 +128,7 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
         "float32",
         prompt_tuned_labels=card.prompt_tuned_labels,
         labels=card.labels,
+        words=card.words,
         use_cls=card.use_cls,
     )
 

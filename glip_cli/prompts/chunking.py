@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError
+from glip_cli.prompts.prompt import typed_labels
 from glip_cli.prompts.tokenizer import WINDOW, Tokenizer
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import listed, quoted
@@ -57,6 +58,7 @@ class LabelRow:
 
     Attributes:
         label, label_id: as typed, and its place in the whole prompt.
+        words: what is read for it, as typed.
         chunk: number of the text that it is in, from 0.
         spans, text: its characters [begin, end) in that text, and what they say (several spans joined by a blank).
         tokens: (place, word piece) of each of its tokens in that text.
@@ -68,6 +70,7 @@ class LabelRow:
     spans: tuple[Span, ...]
     text: str
     tokens: tuple[tuple[int, str], ...]
+    words: str
 
 
 @dataclass(frozen=True)
@@ -134,21 +137,22 @@ def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | 
 def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, taught: Collection[str] = ()) -> tuple[str, ...]:
     """What every command says once of its labels: which the vocabulary lacks, and which it cannot tell apart.
 
-    Labels of equal tokens get equal scores: which of them is reported is chance. `taught` are labels that the model was
+    Labels of equal tokens get equal scores: which of them is reported is chance. `taught` are words that the model was
     tuned for.
     """
     read = label_ids(prompt, tokenizer)
     if tokenizer.learns_words:
-        read = {label: ids for label, ids in read.items() if label not in taught}
+        known = {label for label, words in zip(typed_labels(prompt), prompt.words, strict=True) if words in taught}
+        read = {label: ids for label, ids in read.items() if label not in known}
     return notes_of_tokens(read, tokenizer, alike=not prompt.is_caption)
 
 
 def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
-    """The vocabulary indices of each label's tokens."""
+    """The vocabulary indices of each label's tokens, by the label as `typed_labels` has it."""
     encoded, places = tokenizer.read(prompt)
     return {
         label: tuple(encoded.ids[token] for token in tokens)
-        for label, tokens in zip(prompt.labels, places, strict=True)
+        for label, tokens in zip(typed_labels(prompt), places, strict=True)
     }
 
 
@@ -215,7 +219,8 @@ def _part(prompt: Prompt, group: range) -> Prompt:
     """The labels of `group` with the stretch of text from the first to the last of them."""
     offset, end = prompt.spans[group[0]][0][0], prompt.spans[group[-1]][-1][1]
     spans = tuple(tuple((begin - offset, stop - offset) for begin, stop in prompt.spans[i]) for i in group)
-    return Prompt(prompt.text[offset:end], tuple(prompt.labels[i] for i in group), spans)
+    labels, words = (tuple(texts[i] for i in group) for texts in (prompt.labels, prompt.words))
+    return Prompt(prompt.text[offset:end], labels, spans, words=words)
 
 
 def _chunk_of(prompt: Prompt, label_ids: Sequence[int], tokenizer: Tokenizer, limit: int) -> Chunk:
@@ -226,4 +231,5 @@ def _row(part: Chunk, number: int, place: int) -> LabelRow:
     spans = part.prompt.spans[place]
     text = " ".join(part.prompt.text[begin:end] for begin, end in spans)
     tokens = tuple((token, part.tokens.tokens[token]) for token in part.tokens.label_tokens[place])
-    return LabelRow(part.prompt.labels[place], part.label_ids[place], number, spans, text, tokens)
+    label, words = part.prompt.labels[place], part.prompt.words[place]
+    return LabelRow(label, part.label_ids[place], number, spans, text, tokens, words)

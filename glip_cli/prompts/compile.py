@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError, UsageError
@@ -11,13 +11,13 @@ from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
 from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.definitions import knowledge_chunks
 from glip_cli.prompts.labels import mentions_left_or_right
-from glip_cli.prompts.prompt import display_text, label_prompt, texts_prompt
+from glip_cli.prompts.prompt import Labels, display_text, label_prompt, texts_prompt, with_negatives
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import QUOTED, listed, shorten
 
-PromptLike = str | Sequence[str] | Prompt
-"""A text of labels ("cat . remote ."), a list of labels taken as they are, or a `Prompt`."""
+PromptLike = str | Labels | Prompt
+"""A text of labels ("cat . remote ."), a list of labels taken as they are, label -> words to read, or a `Prompt`."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class PromptCompiler:
     Attributes:
         window: tokens that a text may have.
         fused: whether text and image meet before the end.
-        name: of the model; tuned_for: the labels that a prompt's offset was tuned for, or none.
+        name: of the model.
+        prompt_tuned_labels: what is read for the labels that a prompt's offset was tuned for, or nothing.
         use_cls: whether a definition is read by [CLS], else by the tokens of its name.
         nms_iou: as in `CompiledPrompt`, unless the options say otherwise.
-        taught: the labels that the model was tuned for in any way.
+        taught: what is read for the labels that the model was tuned for in any way.
     """
 
     tokenizer: Tokenizer
@@ -80,7 +81,7 @@ class PromptCompiler:
         if options.negatives:
             if asked.is_caption:
                 raise PromptError("--negative does not go with a caption; name the labels with --texts")
-            full = label_prompt([*asked.labels, *options.negatives])
+            full = with_negatives(asked, options.negatives)
         chunks = self._chunks(full, options)
         text, spans = display_text(asked)
         # definitions tell names apart
@@ -104,17 +105,19 @@ class PromptCompiler:
 
     def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
         """An offset belongs to the tokens of one text."""
-        if self.prompt_tuned_labels in ((), asked.labels):
+        if self.prompt_tuned_labels in ((), asked.words):
             return ()
         labels = listed(self.prompt_tuned_labels)
         return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
 
 
 def to_prompt(prompt: PromptLike) -> Prompt:
-    """A text is split into labels; a list is taken as it is. Raises PromptError."""
+    """A text is split into labels; a list or a mapping is taken as it is. Raises PromptError."""
     if isinstance(prompt, Prompt):
         return prompt
-    return texts_prompt([prompt]) if isinstance(prompt, str) else label_prompt(list(prompt))
+    if isinstance(prompt, str):
+        return texts_prompt([prompt])
+    return label_prompt(prompt if isinstance(prompt, Mapping) else list(prompt))
 
 
 def allows_mirroring(chunks: Sequence[Chunk]) -> bool:

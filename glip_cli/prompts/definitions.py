@@ -73,10 +73,10 @@ def knowledge_chunks(
 def _chunk(
     prompt: Prompt, number: int, knowledge: Mapping[str, str], tokenizer: Tokenizer, limit: int, use_cls: bool
 ) -> Chunk:
-    label, (begin, end) = prompt.labels[number], prompt.spans[number][0]
+    label, words, (begin, end) = prompt.labels[number], prompt.words[number], prompt.spans[number][0]
     name, definition = prompt.text[begin:end], knowledge.get(_key(label))
     text = f"{name}: {definition}" if definition else name
-    alone = Prompt(text, (label,), (((0, len(name)),),))
+    alone = Prompt(text, (label,), (((0, len(name)),),), words=(words,))
     tokens = tokenize(alone, tokenizer, limit)
     return Chunk(alone, (number,), replace(tokens, label_tokens=_FIRST) if use_cls else tokens)
 

@@ -7,15 +7,17 @@
     @labels.txt           one label per line; blank lines and lines that begin with # are passed over
     $: coco               a class list of the package
 
+A label may be asked for in other words: "shipping container = container" says container, and the model reads shipping
+container (`class_and_words`; blanks around the sign, so "a=b" is a label).
 Separators of other scripts count as those of ours. Nothing inside (), [] or {} is split, no number and no abbreviation.
 One value that is a single label and holds a word of sentences, "two cats on a couch", is rather a caption:
-`sentence_of` tells, and the command line asks it.
+`sentence_of` tells, and the command line asks it. One with words for a class is labels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,6 +41,7 @@ _SENTENCE_WORDS = frozenset(
 _WIDE_STOPS = "。｡．।॥۔።"  # of scripts that put no blank after them
 _STOPS = f".{_WIDE_STOPS}"
 _SEPARATORS = ("\n\r", "|｜\t", ";；؛", ",，、､،")  # the strongest first: what is left of the others is part of a label
+_EQUALS = " = "
 _MARGIN = f" {''.join(_SEPARATORS)}"  # what is left of weaker separators at the ends of a label
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _MOST_CHARACTERS = 16_000_000  # of a file of labels: a device, as /dev/zero, has no end
@@ -65,13 +68,43 @@ def sentence_of(texts: Sequence[str]) -> str | None:
     not read. Values with separators, files and class lists are labels always. Raises as `parse_texts`.
     """
     text = check_text(texts[0], "text 1").strip() if len(texts) == 1 else ""
-    if text.startswith(("@", "$:")) or not text:
+    if text.startswith(("@", "$:")) or not text or _equals(text):
         return None
     words = {word.strip(".,;:!?\"'").casefold() for word in BRACKETED.sub("", text).split()}
     if not words & _SENTENCE_WORDS or len(words) == 1:
         return None
     is_stopped = text.endswith(".") and "\n" not in text and not _full_stops(text.strip(". "))
     return text if is_stopped or len(parse_texts(texts)) == 1 else None
+
+
+def class_and_words(text: str) -> tuple[str, str]:
+    """What every output says of a label, and what the model reads: both sides of " = " outside brackets, or `text`.
+
+    "shipping container = container" -> ("container", "shipping container"). Raises PromptError for several such signs.
+    """
+    whole = text.strip()
+    cuts = _equals(whole)
+    if len(cuts) > 1:
+        raise PromptError(f'{quoted(text)} has {len(cuts)} " = "; write words = class, or -c for labels as they stand')
+    if not cuts:
+        return text, text
+    return whole[cuts[0] + len(_EQUALS) :].strip(), whole[: cuts[0]].strip()
+
+
+def parse_negatives(texts: Sequence[str]) -> tuple[str, ...]:
+    """What is read for the values of `--negative`, of which no class is reported. Raises as `parse_texts`."""
+    return tuple(class_and_words(one)[1] for one in parse_texts(texts))
+
+
+def one_wording(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Classes and their words, of pairs. Raises PromptError for a class that is given twice with different words."""
+    listing = tuple(pairs)
+    first: dict[str, str] = {}
+    for label, words in listing:
+        if first.setdefault(label, words) != words:
+            both = f"{quoted(first[label])} and {quoted(words)}"
+            raise PromptError(f"class {quoted(label)} is given twice, as {both}; give each class once")
+    return tuple(label for label, _ in listing), tuple(words for _, words in listing)
 
 
 def ambiguity_notes(texts: Sequence[str], labels: Sequence[str], *, files: bool = True) -> tuple[str, ...]:
@@ -188,6 +221,11 @@ def _is_abbreviated(text: str, stop: int) -> bool:
     before = near.split()[-1] if near and not near[-1].isspace() else ""
     after = text[stop : stop + _NEAR].split()[0]
     return not {before.lower(), f"{before}{after}".rstrip(".").lower()}.isdisjoint(ABBREVIATIONS)
+
+
+def _equals(text: str) -> list[int]:
+    """The places of " = " outside brackets."""
+    return [i for i in _outside_brackets(text) if text.startswith(_EQUALS, i)] if _EQUALS in text else []
 
 
 def _looks_like_several(label: str) -> bool:

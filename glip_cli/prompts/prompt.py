@@ -7,53 +7,91 @@
     chunks.py     Prompt -> token ids and token places per label, in texts that fit the model
 
 The text is mmdetection's (3.3.0, mmdet/models/detectors/glip.py): names cleaned and joined by ". ", with none at
-the end. Labels come back exactly as typed.
+the end. Labels come back exactly as typed; a label whose words are given is their class, and is not read.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from types import MappingProxyType
 
 from glip_cli.errors import PromptError
-from glip_cli.prompts.labels import BRACKETED, ambiguity_notes, check_text, parse_texts
+from glip_cli.prompts.labels import BRACKETED, ambiguity_notes, check_text, class_and_words, one_wording, parse_texts
 from glip_cli.prompts.spans import check_spans, find_phrase, gather_phrases
+from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import quoted
 
 SEPARATOR = ". "
 """Between two names, as in training; also what ends a caption."""
 
+Labels = Sequence[str] | Mapping[str, str]
+"""Labels, or label -> the words that the model reads for it."""
+
 _NO_BRACKETS = str.maketrans("", "", "()")
 _WHITE = frozenset("\t\n\r")
 
 
-def label_prompt(labels: Sequence[str]) -> Prompt:
+def label_prompt(labels: Labels, words: Words = MappingProxyType({})) -> Prompt:
     """The prompt of a list of labels; a label's id is its place in the list, also where labels repeat.
 
     A label's span covers its name as the model reads it, with the blanks that cleaning leaves at its ends. Line ends
     and tabs are blanks to the tokenizer; other control characters it drops, which a note says.
 
+    Args:
+        labels: each exactly as it is; or label -> words, {"container": "shipping container"}, where the words are
+            what the model reads.
+        words: those of some of the labels.
+
     Raises PromptError, with the place, for a label that is no text or is blank, and for an empty list.
     """
-    typed = _checked(labels)
-    names = [_model_name(label) for label in typed]
-    begins = accumulate((len(name) + len(SEPARATOR) for name in names[:-1]), initial=0)
-    spans = tuple(((begin, begin + len(name)),) for begin, name in zip(begins, names, strict=True))
-    return Prompt(SEPARATOR.join(names), typed, spans, notes=tuple(_label_notes(typed, names)))
+    if isinstance(labels, Mapping):
+        words = labels
+    typed = _checked(labels if isinstance(labels, str) else list(labels))
+    return _list_prompt(typed, [_checked_words(label, words.get(label, label)) for label in typed])
 
 
-def texts_prompt(texts: Sequence[str], *, files: bool = True) -> Prompt:
+def texts_prompt(texts: Sequence[str], *, files: bool = True, exact: bool = False) -> Prompt:
     """The prompt of the values of `--texts`, with notes on those that may have been meant otherwise.
 
-    Raises PromptError as `parse_texts` and `label_prompt`.
+    Args:
+        files: False where none may be looked for.
+        exact: "a = b" is a label and not words for one.
+
+    Raises PromptError as `parse_texts`, `class_and_words` and `label_prompt`.
     """
-    labels = parse_texts(texts)
-    prompt = label_prompt(labels)
-    return replace(prompt, notes=(*ambiguity_notes(texts, labels, files=files), *prompt.notes))
+    typed = parse_texts(texts)
+    labels, words = (typed, typed) if exact else one_wording(map(class_and_words, typed))
+    prompt = _list_prompt(_checked(labels), words)
+    return replace(prompt, notes=(*ambiguity_notes(texts, typed, files=files), *prompt.notes))
+
+
+def with_negatives(prompt: Prompt, negatives: Sequence[str]) -> Prompt:
+    """The prompt of a list of labels with more of them. Raises PromptError."""
+    return _list_prompt(_checked([*prompt.labels, *negatives]), (*prompt.words, *negatives))
+
+
+def typed_labels(prompt: Prompt) -> tuple[str, ...]:
+    """Each label, and before it the words that are read for it where they differ: "shipping container = container"."""
+    pairs = zip(prompt.labels, prompt.words, strict=True)
+    return tuple(label if words == label else f"{words} = {label}" for label, words in pairs)
+
+
+def join_names(names: Sequence[str]) -> tuple[str, list[int]]:
+    """The text of a list of names, and where each begins."""
+    begins = accumulate((len(name) + len(SEPARATOR) for name in names[:-1]), initial=0)
+    return SEPARATOR.join(names), list(begins)
+
+
+def _list_prompt(labels: tuple[str, ...], words: Sequence[str]) -> Prompt:
+    names = [_model_name(one) for one in words]
+    text, begins = join_names(names)
+    spans = tuple(((begin, begin + len(name)),) for begin, name in zip(begins, names, strict=True))
+    return Prompt(text, labels, spans, notes=tuple(_label_notes(labels, words, names)), words=tuple(words))
 
 
 def caption_prompt(
@@ -110,14 +148,14 @@ def _labels_of(
 def display_text(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
     """The prompt for display, with the first span of each label in it.
 
-    Labels as typed, "cat . remote ."; or the caption as the model reads it, less the ". " that was put after it.
+    Words as typed, "cat . remote ."; or the caption as the model reads it, less the ". " that was put after it.
     """
     if prompt.is_caption:
         first = tuple(spans[0] for spans in prompt.spans)
         return prompt.text.removesuffix(SEPARATOR), first
-    begins = accumulate((len(label) + len(" . ") for label in prompt.labels[:-1]), initial=0)
-    places = tuple((begin, begin + len(label)) for begin, label in zip(begins, prompt.labels, strict=True))
-    return " . ".join(prompt.labels) + " .", places
+    begins = accumulate((len(words) + len(" . ") for words in prompt.words[:-1]), initial=0)
+    places = tuple((begin, begin + len(words)) for begin, words in zip(begins, prompt.words, strict=True))
+    return " . ".join(prompt.words) + " .", places
 
 
 def clean_name(label: str) -> str:
@@ -146,7 +184,14 @@ def _checked(labels: Sequence[str], what: str = "label") -> tuple[str, ...]:
     return typed
 
 
-def _label_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+def _checked_words(label: str, words: object) -> str:
+    what = f"what to read for label {quoted(label)}"
+    if not check_text(words, what).strip():
+        raise PromptError(f"{what} is blank; write words, or leave them out")
+    return str(words)
+
+
+def _label_notes(labels: Sequence[str], typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     yield from _one_note(
         f"label {quoted(label)}: nothing is left without its brackets, so the model reads {quoted(name)}"
         for label, name in zip(typed, names, strict=True)
@@ -157,7 +202,7 @@ def _label_notes(typed: Sequence[str], names: Sequence[str]) -> Iterator[str]:
         for label in typed
         if any(_is_control(char) for char in label)
     )
-    yield from _duplicate_notes(typed)
+    yield from _duplicate_notes(labels)
 
 
 def _one_note(notes: Iterable[str]) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glip_cli.errors import FetchError, UsageError
 from glip_cli.options import PromptRequest
 from glip_cli.prompts.labels import parse_texts, sentence_of
-from glip_cli.prompts.prompt import caption_prompt, label_prompt, texts_prompt
+from glip_cli.prompts.prompt import caption_prompt, texts_prompt, typed_labels
 from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
 from glip_cli.types import Prompt
 from glip_cli.utils.text_format import listed, quoted
@@ -31,11 +31,12 @@ class ReadPrompt:
 
 
 def read_request(
-    asked: PromptRequest, get_tagger: GetTagger, own: Sequence[str] = (), *, files: bool = True
+    asked: PromptRequest, get_tagger: GetTagger, own: Prompt | None = None, *, files: bool = True
 ) -> ReadPrompt:
     """The prompt that is asked for, else that of the model's `own` labels.
 
-    A single text that reads like a sentence is a caption, unless `custom_entities` says that it is a label.
+    A single text that reads like a sentence is a caption, unless `custom_entities` says that it is a label. So is
+    "a = b" then, and not words for a class.
 
     Args:
         files: False where no file may be read: "@labels.txt" is then refused.
@@ -44,7 +45,7 @@ def read_request(
     """
     texts = asked.texts or []
     if own and not asked.given:
-        return ReadPrompt(label_prompt(own), f"labels of the model: {listed(own)}")
+        return ReadPrompt(own, f"labels of the model: {listed(typed_labels(own))}")
     if bool(texts) == (asked.caption is not None):
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
     if asked.caption is not None:
@@ -62,8 +63,8 @@ def read_request(
                 return found
         except FetchError as error:
             warning = f"{quoted(sentence)} is taken as {_otherwise(sentence)}, because {error}"
-    prompt = texts_prompt(texts, files=files)
-    return ReadPrompt(prompt, f"labels: {listed(prompt.labels)}", warning)
+    prompt = texts_prompt(texts, files=files, exact=asked.custom_entities)
+    return ReadPrompt(prompt, f"labels: {_said(prompt)}", warning)
 
 
 def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
@@ -85,6 +86,11 @@ def _sentence(text: str, get_tagger: GetTagger) -> ReadPrompt | None:
         return None
     how = f"a caption, with the parts: {listed(prompt.labels)} (to take it as {_otherwise(text)}: -c)"
     return ReadPrompt(prompt, how)
+
+
+def _said(prompt: Prompt) -> str:
+    words = " (words = class)" if prompt.words != prompt.labels else ""
+    return f"{listed(typed_labels(prompt))}{words}"
 
 
 def _otherwise(sentence: str) -> str:

@@ -30,6 +30,7 @@ from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
 from glip_cli.prompts.compile import PromptCompiler
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import words_for
 from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
@@ -176,7 +177,7 @@ def load_reader(load: Mapping[str, Any], report: ProgressCallback | None) -> Pro
     """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
     named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
     parts = load_reader_parts(**named, report=report)
-    about = (parts.name, parts.prompt_tuned_labels, parts.use_cls, parts.labels)
+    about = (parts.name, parts.prompt_tuned_labels, parts.use_cls, words_for(parts.labels, parts.words))
     return PromptCompiler.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *about)
 
 

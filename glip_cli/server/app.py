@@ -115,7 +115,7 @@ class Service:
         """Raises RequestError."""
         options = options_of(question)
         try:
-            prompt = prompt_of(question, self._tagger, self.detector.labels)
+            prompt = prompt_of(question, self._tagger, self.detector.own_prompt)
             make = partial(self.detector.compile_prompt, prompt, options)
             return options, self._compiled.get((prompt, options), make, COMPILED_PROMPTS)
         except (UsageError, FetchError) as error:
@@ -189,7 +189,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
         """What is loaded, and what a request may bring."""
         size = detector.image_size()
         return json_response({
-            "schema": SCHEMA, "name": detector.name, "labels": detector.labels, "version": __version__,
+            "schema": SCHEMA, "name": detector.name, "labels": detector.labels, "words": detector.words,
+            "version": __version__,
             "device": str(detector.device), "dtype": str(detector.dtype).removeprefix("torch."),
             "size": [size.shorter, size.longer], "default_threshold": DetectOptions.threshold,
             "limits": {"upload_bytes": limits.max_bytes, "pixels": int(limits.max_pixels * 1e6),
@@ -221,7 +222,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 def explanation(compiled: CompiledPrompt) -> dict[str, Any]:
     """What `--explain` shows."""
     rows = [
-        {"label": row.label, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
+        {"label": row.label, "words": row.words, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
         for row in explain(compiled.chunks)
     ]
     texts = [

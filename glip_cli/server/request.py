@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
 from fastapi import Request
@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException
 
 from glip_cli.errors import OptionError, PromptError, UsageError
 from glip_cli.options import DetectOptions, PromptRequest, parse_class_thresholds, parse_size
-from glip_cli.prompts.labels import parse_texts
+from glip_cli.prompts.labels import parse_negatives
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import GetTagger, read_request
 from glip_cli.server.errors import RequestError
@@ -42,13 +42,17 @@ class PromptBody(BaseModel):
     spans: list[list[tuple[int, int]]]
     is_caption: bool = False
     notes: list[str] = []
+    words: list[str] = []
 
 
 class _PromptFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     texts: str | list[str] | None = Field(None, description='"cat . remote .", "cat, remote", "$: coco"; or a list.')
     custom_entities: bool = Field(False, description="Read texts as labels even if they look like a caption.")
-    labels: list[str] | None = Field(None, description="Labels, each exactly as it is.")
+    labels: list[str] | dict[str, str] | None = Field(
+        None,
+        description='Labels, each exactly as it is; or label -> words to read: {"container": "shipping container"}.',
+    )
     caption: str | None = Field(None, description="A sentence; its noun phrases or [bracketed] words are the labels.")
     phrases: list[str] | None = Field(None, description="Words of the caption that are a label each.")
     tokens_positive: list[list[list[int]]] | str | None = Field(
@@ -186,7 +190,7 @@ def _typed(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
                 case "texts" | "labels" | "phrases":
                     read[name] = list(given)
                 case "negatives":
-                    read[name] = parse_texts(_without_files(given))
+                    read[name] = parse_negatives(_without_files(given))
                 case "class_thresholds":
                     read[name] = parse_class_thresholds(list(given))
                 case _ if len(given) > 1:
@@ -230,7 +234,7 @@ def options_of(question: BaseModel) -> DetectOptions:
         raise RequestError(400, message(error)) from None
 
 
-def prompt_of(question: Any, get_tagger: GetTagger, own: Sequence[str] = ()) -> Prompt:
+def prompt_of(question: Any, get_tagger: GetTagger, own: Prompt | None = None) -> Prompt:
     """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
     _check_length(question)
     try:
@@ -242,7 +246,7 @@ def prompt_of(question: Any, get_tagger: GetTagger, own: Sequence[str] = ()) -> 
     return prompt
 
 
-def _read_prompt(question: Any, get_tagger: GetTagger, own: Sequence[str]) -> Prompt:
+def _read_prompt(question: Any, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
     typed = {name: getattr(question, name) for name in ("texts", "caption", "phrases", "tokens_positive")}
     ways = [name for name in ("labels", "prompt", "texts", "caption") if getattr(question, name) is not None]
     if len(ways) > 1:
@@ -258,13 +262,13 @@ def _read_prompt(question: Any, get_tagger: GetTagger, own: Sequence[str]) -> Pr
     asked = PromptRequest(**typed, custom_entities=question.custom_entities)
     read = read_request(asked, get_tagger, own, files=False)
     notes = (read.warning,) if read.warning else ()
-    return Prompt(read.prompt.text, read.prompt.labels, read.prompt.spans, read.prompt.is_caption,
-                  (*notes, *read.prompt.notes))  # fmt: skip
+    return replace(read.prompt, notes=(*notes, *read.prompt.notes))
 
 
 def _given_prompt(body: PromptBody) -> Prompt:
     try:
-        return Prompt(body.text, tuple(body.labels), tuple(map(tuple, body.spans)), body.is_caption, tuple(body.notes))
+        spans, notes = tuple(map(tuple, body.spans)), tuple(body.notes)
+        return Prompt(body.text, tuple(body.labels), spans, body.is_caption, notes, tuple(body.words))
     except ValueError as error:
         raise PromptError(f"prompt: {error}") from None
 
@@ -276,11 +280,12 @@ def _check_length(question: Any) -> None:
     texts = [
         *_listed(question.texts), *_listed(question.labels), *_listed(question.caption), *_listed(question.phrases),
         *_listed(negatives), *definitions, *definitions.values(),
-        *((question.prompt.text, *question.prompt.labels) if question.prompt else ()),
+        *(question.labels.values() if isinstance(question.labels, dict) else ()),
+        *((question.prompt.text, *question.prompt.labels, *question.prompt.words) if question.prompt else ()),
     ]  # fmt: skip
     if (length := sum(map(len, texts))) > MAX_CHARACTERS:
         raise RequestError(413, f"the texts have {length} characters; a prompt may have {MAX_CHARACTERS}")
 
 
-def _listed(value: str | Sequence[str] | None) -> Sequence[str]:
+def _listed(value: str | Iterable[str] | None) -> Iterable[str]:
     return [value] if isinstance(value, str) else value or ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glip_cli.data.issues import Findings
 from glip_cli.errors import DataError, OptionError, UsageError
+from glip_cli.prompts.words import check_words
 from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.sampler import DrawnScenes, parse_scenes
 from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
@@ -17,6 +18,7 @@ from glip_cli.utils.text_format import counted
 AnySet = TrainSet | DrawnScenes
 SCENES, NOTHING = "scenes", "none"  # what --keep-check may be besides a file
 DRAWN = 100  # scenes of a keep-check
+_PLAIN = ("shots", "shot_seed", "keep_limit", "words")
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_images")
 
 
@@ -29,6 +31,7 @@ class Data:
         share: how often each is gone through in an epoch; all once if empty.
         val: what decides which state is the best; None: the last.
         shots: images per class; None: all.
+        words: class -> what the model reads for it, in all of the data; None: the names themselves.
         keep_check: COCO annotations on which forgetting is measured, or "scenes" (drawn ones); None or "none": nothing.
     """
 
@@ -42,11 +45,14 @@ class Data:
     keep_check: str | None = None
     keep_images: Path | None = None
     keep_limit: int | None = None
+    words: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
             advice = "give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N (drawn scenes)"
             raise OptionError("train", "is missing", advice)
+        if self.words is not None and not isinstance(self.words, Mapping):
+            raise OptionError("words", self.words, "give class -> words, as in {'container': 'shipping container'}")
         sets = counted(len(self.train), "training set")
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:
@@ -61,7 +67,7 @@ class Data:
         """From flags by their names, as typed or as JSON has them. Raises UsageError."""
         lists = {name: tuple(map(Path, given[name])) for name in _LISTS if name in given}
         paths = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
-        plain = {name: given[name] for name in ("shots", "shot_seed", "keep_check", "keep_limit") if name in given}
+        plain = {name: given[name] for name in (*_PLAIN, "keep_check") if name in given}
         values: dict[str, Any] = {**lists, **paths, **plain, "share": tuple(given.get("share", ()))}
         return cls(**values)
 
@@ -83,7 +89,9 @@ class Data:
             show(findings)
             if findings.stops:
                 raise DataError(f"{path} cannot be trained on: correct what the table says")
-            sets.append(train_set)
+            sets.append(replace(train_set, words=self.words or {}))
+        if self.words:
+            check_words(self.words, [label for one in sets for label in one.labels])
         return sets
 
     def validation(self) -> ValidationCheck | None:
@@ -91,7 +99,7 @@ class Data:
         if self.val is None:
             return None
         images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
-        check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json")
+        check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json", words=self.words)
         return with_loss(_with_boxes(check, "val", self.val))
 
     def kept(self, scenes: Path) -> ValidationCheck | None:
@@ -100,7 +108,7 @@ class Data:
             return None
         if self.keep_check == SCENES:
             return drawn_check(scenes, self.keep_limit or DRAWN)
-        check = new_check(Path(self.keep_check), self.keep_images, self.keep_limit, skip_missing=True)
+        check = new_check(Path(self.keep_check), self.keep_images, self.keep_limit, skip_missing=True, words=self.words)
         return _with_boxes(check, "keep_check", self.keep_check)
 
 

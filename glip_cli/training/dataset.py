@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from glip_cli.data.values import shown
 from glip_cli.errors import DataError, OptionError, PromptError
 from glip_cli.prompts.labels import check_text
 from glip_cli.prompts.spans import check_spans
+from glip_cli.prompts.words import Words
 from glip_cli.types import Span
 
 FloatBoxes = npt.NDArray[np.float32]
@@ -85,12 +86,14 @@ class TrainSet:
         labels: class names in the order of their ids, which is the order of the prompt; empty for captions.
         items: all of one kind, in the order of the file.
         category_ids: the id of each label in the file.
+        words: what the model reads for some of the labels.
     """
 
     name: str
     labels: tuple[str, ...]
     items: tuple[Item, ...]
     category_ids: tuple[int, ...] = ()
+    words: Words = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.category_ids) != len(self.labels):

@@ -49,10 +49,17 @@ class Start:
     sha256: str = ""
     source: str = ""
 
-    def card(self, mode: str, name: str, labels: tuple[str, ...], training: Mapping[str, Any]) -> RunConfig:
+    def card(
+        self,
+        mode: str,
+        name: str,
+        labels: tuple[str, ...],
+        training: Mapping[str, Any],
+        words: Mapping[str, str] | None = None,
+    ) -> RunConfig:
         """Of what a training makes of it."""
         base = self.name if self.sha256 else ""
-        return RunConfig(mode, name, self.architecture, base, self.sha256, self.source, labels, training)
+        return RunConfig(mode, name, self.architecture, base, self.sha256, self.source, labels, training, words or {})
 
 
 @dataclass(frozen=True)

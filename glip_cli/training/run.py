@@ -25,6 +25,7 @@ from glip_cli.outputs.files import save_json
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import other_words, read_words
 from glip_cli.training.batches import Batch, Batches, feed
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
@@ -159,7 +160,7 @@ class FinetuneJob:
         if tokenizer.learns_words:
             return
         for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
-            for note in vocabulary_notes(label_prompt(labels), tokenizer):
+            for note in vocabulary_notes(label_prompt(labels, self.data.words or {}), tokenizer):
                 self.callbacks.note(f"note: {note}")
 
     def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> list[str]:
@@ -307,7 +308,8 @@ class FinetuneJob:
     def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> RunConfig:
         labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
         training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
-        return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training)
+        words = other_words(labels, self.data.words or {})
+        return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training, words)
 
     def _asked(self) -> dict[str, Any]:
         """What the outcome depends on."""
@@ -345,7 +347,7 @@ def finetune(
         out: the folder of the training.
         workers: processes that load batches.
         resume: go on with the training in `out`, to the same weights; overwrite: start over.
-        given: the other flags by their names.
+        given: the other flags by their names; `words` is their file, or class -> words.
 
     Raises DataError, OptionError, UsageError, WeightsError, DeviceError; TypeError for a name that is no flag's.
     """
@@ -375,6 +377,8 @@ def prepare(
     stopping: Callable[[threading.Event], AbstractContextManager[None]] = lambda stop: nullcontext(),
 ) -> FinetuneJob:
     """A training that is ready to run; what cannot be meant is refused before anything is loaded."""
+    if isinstance(words := given.get("words"), str | Path):
+        given = given | {"words": read_words(Path(words))}
     if resume and not overwrite:
         given = going_on(TrainingFolder(out), given)
     settings = Settings.of(given)

@@ -127,10 +127,11 @@ class PromptSampler:
     def __init__(self, train_set: TrainSet, tokenizer: Tokenizer, window: int) -> None:
         """`window` is how many tokens the model reads. Raises PromptError for a class name that it cannot read."""
         self.labels, self.tokenizer, self.window = train_set.labels, tokenizer, window
+        self._words = train_set.words
         self._all: SampledPrompt | None = None
         if self.labels:
-            chunks = chunk(label_prompt(self.labels), tokenizer, window)
-            read = label_token_ids(label_prompt(self.labels), tokenizer)
+            prompt = label_prompt(self.labels, self._words)
+            chunks, read = chunk(prompt, tokenizer, window), label_token_ids(prompt, tokenizer)
             self._costs = np.array([len(ids) for ids in read]) + 1  # with the full stop that follows, or [SEP]
             self._all = SampledPrompt(chunks[0].prompt, (), chunks[0].tokens) if len(chunks) == 1 else None
             self._alike = _groups(read)
@@ -142,7 +143,7 @@ class PromptSampler:
         if self._all is not None:
             return SampledPrompt(self._all.prompt, self._positive(item, np.arange(len(self.labels))), self._all.tokens)
         chosen = self._chosen(item, rng)
-        prompt = label_prompt([self.labels[i] for i in chosen])
+        prompt = label_prompt([self.labels[i] for i in chosen], self._words)
         return SampledPrompt(prompt, self._positive(item, chosen), tokenize(prompt, self.tokenizer, self.window))
 
     def about(self, item: DetectionItem, part: Chunk) -> SampledPrompt:

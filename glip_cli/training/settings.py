@@ -43,6 +43,7 @@ class FinetuneKeywords(TypedDict, total=False):
     keep_check: str
     keep_images: str | Path
     keep_limit: int
+    words: str | Path | Mapping[str, str]
     mode: str
     optimizer: str
     lr: float

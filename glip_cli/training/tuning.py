@@ -173,6 +173,8 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
         if card.mode == "full":
             metadata = {"architecture": card.architecture, "name": card.name, "base": card.base}
             metadata["labels"] = json.dumps(card.labels)
+            if card.words:
+                metadata["words"] = json.dumps(dict(card.words))
             safetensors_io.write(folder / MODEL, tensors, metadata)
         else:
             safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})

@@ -25,6 +25,7 @@ from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import atomic_write, save_json
 from glip_cli.outputs.images import AnnotatedImages
+from glip_cli.prompts.words import Words
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.runner import Runner
@@ -147,18 +148,28 @@ class Evaluator:
 
 
 def new_check(
-    annotations: Path, images: Path | None, limit: int | None = None, skip_missing: bool = False
+    annotations: Path,
+    images: Path | None,
+    limit: int | None = None,
+    skip_missing: bool = False,
+    words: Words | None = None,
 ) -> ValidationCheck:
-    """A data set of any kind, read as `glip eval` reads it. Raises UsageError."""
+    """A data set of any kind, read as `glip eval` reads it; `words` of classes that it lacks do not matter.
+
+    Raises UsageError.
+    """
     truth = read_ground_truth(annotations, images=images)
     folder = images or truth.folder
-    return ValidationCheck(box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing))
+    task = box_task(truth.name, truth, folder, COCO_RULES, limit=limit, skip_missing=skip_missing, words=words or {})
+    return ValidationCheck(task)
 
 
 def with_loss(check: ValidationCheck) -> ValidationCheck:
     """The same, on which the loss is measured too. Raises UnavailableError."""
     files = replace(check.task.truth, paths=check.task.images, issues=Issues())
-    return replace(check, train_set=train_set_of(files))
+    prompt = check.task.question.prompt
+    words = dict(zip(prompt.labels, prompt.words, strict=True))
+    return replace(check, train_set=replace(train_set_of(files), words=words))
 
 
 def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:

@@ -18,6 +18,7 @@ ASKED = [
     ["photos", "-t", PROMPT, "--threshold", "0.05", "--format", FORMATS, "--save-crop", "--json"],
     ["photos/1.png", "photos/1.png", "--caption", "a [red square] by a [star], a [star]", "--threshold", "0.02"],
     ["photos/2.png", "-t", "circle, circle, zzz, 犬", "--negative", "blob", "--threshold", "0.04", "--explain"],
+    ["photos/0.png", "-t", "red square = box, star", "--negative", "box", "--threshold", "0.02", "--explain"],
     ["photos/0.png", "--caption", "a star", "--phrases", "star", "--palette", "red", "--save-crop", "--no-save-pred"],
     ["photos/3.png", "-t", "cat.dog", "--tile", "96", "--overlap", "0.1", "--size", "96,128", "--nms-iou", "0.9",
      "--agnostic-nms", "--top-k", "3", "--class-threshold", "cat.dog=0.01", "-s", "1", "--no-save-vis", "-q", "--json"],

@@ -220,6 +220,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "tests/photographs": _photographs(),
     "flawed": _flawed,
     "labels.txt": _text("cup", "dining table", "spoon"),
+    "words.json": _text('{"red circle": "round red thing"}'),
     "train.json": _annotations(),
     "val.json": _annotations(),
     "boxes.json": _annotations("photos/"),

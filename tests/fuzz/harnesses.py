@@ -25,8 +25,8 @@ from glip_cli.cli.app import app
 from glip_cli.data import captions, image_io, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
-from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer
-from glip_cli.prompts.labels import parse_texts, sentence_of
+from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
+from glip_cli.prompts.labels import sentence_of
 from glip_cli.runs import journal
 from glip_cli.training.dataset import read_train_set
 from glip_cli.types import Prompt
@@ -103,14 +103,21 @@ def texts(data: bytes) -> None:
     with answering():
         sentence_of(values)
     with answering():
-        _asked(prompt.label_prompt(parse_texts(values)))
+        _asked(prompt.texts_prompt(values, files=False))
 
 
 def labels(data: bytes) -> None:
     """--texts @FILE: the file."""
     path = file("labels.txt", data)
     with answering():
-        _asked(prompt.label_prompt(parse_texts([f"@{path}"])))
+        _asked(prompt.texts_prompt([f"@{path}"]))
+
+
+def worded(data: bytes) -> None:
+    """--words FILE, in its three forms: all of its classes are asked for."""
+    for name in ("words.json", "words.toml", "words.txt"):
+        with answering():
+            _asked(prompt.label_prompt(words.read_words(file(name, data))))
 
 
 class EveryOther:
@@ -265,5 +272,5 @@ def captioned(data: bytes) -> None:
 HARNESSES: dict[str, Harness] = {
     "texts": texts, "labels": labels, "caption": caption, "image": image, "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
-    "captions": captioned,
+    "captions": captioned, "words": worded,
 }  # fmt: skip

@@ -53,8 +53,9 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _joined("two cats on a couch"),
         _joined("cat", "st. bernard", "é图😀"),
         _joined("$: coco"),
+        _joined("shipping container = container . dog = pet ."),
     ],
-    "labels": [b"cat\nred_square (small)\n# none\n\nSt. Bernard\n", "\ufeffé图😀\r\nß\r\n".encode()],
+    "labels": [b"cat\nred_square (small) = box\n# none\n\nSt. Bernard\n", "\ufeffé图😀\r\nß\r\n".encode()],
     "caption": [
         _joined("two cats on a couch", "[[[0, 8]], [[14, 19]]]", "cats", "a couch"),
         _joined('a [cat] and the U.S. Army\'s "dog"', "[[3,6]]", "dog"),
@@ -73,12 +74,17 @@ SEEDS: dict[str, Iterable[bytes]] = {
     "journal": [robustness.JOURNAL],
     "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
     "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar()],
+    "words": [
+        b'{"c17": "shipping container", "dog": "small dog"}',
+        b'c17 = "a box"\n',
+        b"small dog = dog\nst. bernard\n",
+    ],
 }
 
 _JSON = "{ } [ ] : , null true -1 1e999 NaN \\ud800 \\u0000 \\n"
 _COCO = "id image_id file_name width bbox area iscrowd name caption tokens_positive score neg_category_ids coco_url"
 WORDS: dict[str, str] = {
-    "texts": ". ( ) [ ] , _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
+    "texts": ". ( ) [ ] , = _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
     "labels": "( ) # _ . [SEP] ß İ \ufeff \u2028",
     "caption": "[ ] ( ) , [[0, 1]] . '' `` \" n't U.S. ß İ \u0301 \u2028",
     "image": "Exif\0\0 IHDR IDAT eXIf iCCP acTL ftyp RIFF WEBP VP8X II*\0 MM\0* GIF89a",
@@ -90,5 +96,6 @@ WORDS: dict[str, str] = {
     "journal": f"{_JSON} image error detections box",
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
     "captions": f'{_JSON} image caption " .jpg .txt .json \ufeff',
+    "words": f"{_JSON} = \" # . ( )",
 }  # fmt: skip
 """Each between blanks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_names_that_fit_are_all_in_the_prompt_in_order() -> None:
     assert prompt.prompt.text == "red circle. star . moon"
     assert prompt.positive == ((2,), (0,), (1,), (0,))
     assert [words(prompt, row) for row in range(4)] == ["moon", "red circle", "star", "red circle"]
+
+
+@pytest.mark.parametrize("window", [256, 9])
+def test_classes_in_other_words_are_asked_as_the_words_alone(window: int) -> None:
+    """Also where not all fit; a box is named by all that the model reads alike."""
+    codes = tuple(f"class {i}" for i in range(len(WORDS)))
+    plain = detection_set(IMAGE, [[0, 0, 9, 9]] * 3, [0, 2, 5], WORDS)
+    asked = replace(plain, labels=codes, words=dict(zip(codes, WORDS, strict=True)))
+    alone, in_words = (
+        PromptSampler(one, MINI, window).sample(plain.items[0], np.random.default_rng(0)) for one in (plain, asked)
+    )
+    assert in_words.tokens == alone.tokens
+    assert in_words.positive == alone.positive
+    assert in_words.prompt.labels == tuple(codes[WORDS.index(word)] for word in alone.prompt.labels)
+    same = replace(asked, words={**asked.words, "class 1": "circle"})
+    assert PromptSampler(same, MINI, 256).sample(same.items[0], np.random.default_rng(0)).positive[0] == (0, 1)
 
 
 def test_tokens_counted_by_hand() -> None:

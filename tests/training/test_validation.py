@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from glip_cli.errors import OptionError, UsageError
+from glip_cli.prompts.prompt import label_prompt
 from glip_cli.training.data_args import Data
-from glip_cli.training.dataset import read_train_set
+from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.validation import new_check
 from tests.data.test_voc import thing, xml
 from tests.data.test_voc import written as voc
@@ -29,6 +32,21 @@ def test_odd_annotations_images_of_other_sizes_and_those_that_are_trained_on(tmp
     assert list(check.notes([read_train_set(file)[0]]))[2:] == [
         f"{count} of its {count} images are trained on too; AP on them says little of others"
     ]
+
+
+def test_classes_are_asked_for_in_their_words(tmp_path: Path) -> None:
+    """Of a set that has some of them; words for a class that none of the training sets has are refused."""
+    file = written(tmp_path / "data", coco())
+    name, *others = new_check(file, None).task.truth.labels
+    asked = new_check(file, None, words={name: "small thing", "no class of it": "x"}).task.question.prompt
+    assert asked == label_prompt([name, *others], {name: "small thing"})
+    (read,) = Data(train=(file,), words={name: "small thing"}).read(lambda found: None)
+    assert isinstance(read, TrainSet)
+    assert read.words == {name: "small thing"}
+    with pytest.raises(UsageError, match="--words: there is no class 'x'; the classes are"):
+        Data(train=(file,), words={"x": "y"}).read(lambda found: None)
+    with pytest.raises(OptionError, match="give class -> words"):
+        Data(train=(file,), words=["x"])  # type: ignore[arg-type]
 
 
 def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:

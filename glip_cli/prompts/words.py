@@ -1,0 +1,70 @@
+"""Classes that are asked for in other words: the class is what every output says, the words are what the model reads.
+
+x.json           {"container": "shipping container"}
+x.toml           container = "shipping container"
+anything else    lines of `--texts @FILE`: shipping container = container
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import PromptError, UsageError
+from glip_cli.prompts.labels import check_text, class_and_words, one_wording, parse_texts
+from glip_cli.utils.text_format import listed, open_text, quoted, why_unreadable
+
+Words = Mapping[str, str]
+"""Class -> words; a class that it lacks is its own words."""
+
+
+def words_for(labels: Iterable[str], words: Words) -> tuple[str, ...]:
+    """What is read for each label."""
+    return tuple(words.get(label, label) for label in labels)
+
+
+def other_words(labels: Sequence[str], words: Words) -> dict[str, str]:
+    """Of `words` those for `labels` that differ from them."""
+    return {label: words[label] for label in labels if words.get(label, label) != label}
+
+
+def check_words(words: Words, labels: Iterable[str]) -> None:
+    """Raises UsageError where words are given for a class that is none of the labels."""
+    known = tuple(labels)
+    if unknown := [label for label in words if label not in known]:
+        raise UsageError(f"--words: there is no class {quoted(unknown[0])}; the classes are {listed(known)}")
+
+
+def read_words(path: Path) -> dict[str, str]:
+    """The words of classes, from a file. Raises UsageError for one that has none."""
+    if path.suffix.lower() not in (".json", ".toml"):
+        labels, words = one_wording(map(class_and_words, parse_texts([f"@{path}"])))
+        return dict(zip(labels, words, strict=True))
+    table = _table(path)
+    if not table:
+        raise UsageError(f'--words {path}: has no class; write {{"container": "shipping container"}} as JSON')
+    return {label: _checked(words, f"--words {path}: the words of {quoted(label)}") for label, words in table.items()}
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        with open_text(path) as file:
+            content = file.read()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--words {path}: cannot be read ({why_unreadable(error)}); check the path") from None
+    try:
+        value = tomllib.loads(content) if path.suffix.lower() == ".toml" else json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--words {path}: neither JSON nor TOML ({error}); correct it") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--words {path}: must be an object of classes and their words")
+    return value
+
+
+def _checked(words: object, what: str) -> str:
+    if not check_text(words, what).strip():
+        raise PromptError(f"{what} are blank; write some, or leave the class out")
+    return str(words)
