@@ -43,6 +43,10 @@ def test_classes_are_asked_for_in_their_words(tmp_path: Path) -> None:
     (read,) = Data(train=(file,), words={name: "small thing"}).read(lambda found: None)
     assert isinstance(read, TrainSet)
     assert read.words == {name: "small thing"}
+    validated = Data(train=(file,), val=file, words={name: "small thing"}).validation()
+    assert validated is not None
+    assert validated.train_set is not None
+    assert label_prompt(validated.train_set.labels, validated.train_set.words) == validated.task.question.prompt
     with pytest.raises(UsageError, match="--words: there is no class 'x'; the classes are"):
         Data(train=(file,), words={"x": "y"}).read(lambda found: None)
     with pytest.raises(OptionError, match="give class -> words"):
