@@ -8,6 +8,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -22,11 +24,14 @@ IMAGE_SUFFIXES = frozenset({
     ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Of phones; read where pillow-heif is installed."""
+HEIF_EXTRA = "pip install 'glip-cli[heic]'"
 # Also taken for images: other formats, cameras' raw files, drawings, videos.
 # fmt: off
 UNREAD_SUFFIXES = frozenset({
     ".3fr", ".3gp", ".ai", ".arw", ".avi", ".avci", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".fits", ".flv",
-    ".hdr", ".heic", ".heics", ".heif", ".heifs", ".hif", ".ico", ".icns", ".jxl", ".jxr", ".m2ts", ".m4v", ".mkv",
+    ".hdr", ".heics", ".heifs", ".ico", ".icns", ".jxl", ".jxr", ".m2ts", ".m4v", ".mkv",
     ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".nef", ".nrw", ".orf", ".pdf", ".pef", ".psd", ".raf", ".raw", ".rw2",
     ".sr2", ".srw", ".svg", ".webm", ".wmv", ".xcf",
 })
@@ -50,7 +55,7 @@ class Passed:
 
     def add(self, name: str) -> None:
         suffix = os.path.splitext(name)[1].lower()
-        if suffix in UNREAD_SUFFIXES:
+        if suffix in UNREAD_SUFFIXES | HEIF_SUFFIXES:
             self.files[suffix] += 1
 
     @property
@@ -58,6 +63,8 @@ class Passed:
         """A line for each kind of thing."""
         files, folders = self.files.most_common(SHOWN_SUFFIXES), self.folders
         each = ", ".join(f"{suffix} {count}" for suffix, count in files) + " ..." * (len(self.files) > len(files))
+        if HEIF_SUFFIXES & self.files.keys():
+            each += f" (to read HEIC: {HEIF_EXTRA})"
         return tuple(
             line
             for there, line in (
@@ -88,7 +95,13 @@ def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def has_image_suffix(path: str) -> bool:
-    return os.path.splitext(path.rstrip("/\\"))[1].lower() in IMAGE_SUFFIXES
+    suffix = os.path.splitext(path.rstrip("/\\"))[1].lower()
+    return suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and reads_heif())
+
+
+@cache
+def reads_heif() -> bool:
+    return find_spec("pillow_heif") is not None
 
 
 def _walk(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from glip_cli.data.image_files_below import HEIF_EXTRA, reads_heif
 from glip_cli.data.pillow import decoding_room, open_image, quiet
 from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.utils.threads import READ_SECONDS, within
@@ -38,6 +39,7 @@ MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it l
 _HEAD_FIRST_BYTES = 16_000_000  # of a larger file the header is read first
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # encoded data hold no other 255 than before 0 or a restart mark
 MAX_SCANS = 200  # libjpeg writes up to 11; previews and the frames of a panorama have theirs
+_HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 _DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
 # Pillow has no direct, silent way to RGB from these.
 _BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
@@ -157,6 +159,8 @@ def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image
         raise ImageError(f"{name}: a JPEG of {scans:,} scans, as no camera writes; export it again")
     if data[:4] in _DRAWINGS:
         raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
+    if data[4:12] in _HEIF and not reads_heif():
+        raise ImageError(f"{name}: HEIC, which needs pillow-heif: {HEIF_EXTRA}; or convert it to JPEG")
     with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
         if image.width * image.height > max_pixels:
             raise ImageError(

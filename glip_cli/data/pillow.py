@@ -16,9 +16,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 # BUFR, GRIB and HDF5 have no decoder; FPX and MIC need a library that is not installed.
 # fmt: off
 FORMATS = frozenset({
-    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "IMT",
-    "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER",
-    "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
+    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "HEIF", "ICNS", "ICO", "IM",
+    "IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI",
+    "SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
 })
 # fmt: on
 HUGE_PIXELS = 40_000_000  # some 300 MB while it is decoded and converted
@@ -51,6 +51,10 @@ def _formats() -> tuple[str, ...]:
     _silence_libtiff()
     Image.preinit()
     Image.init()
+    with suppress(ImportError):  # the extra "heic"; it turns images upright by itself
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in Image.ID if name in FORMATS)
 
 

@@ -207,12 +207,12 @@ def test_a_url(folder: Path) -> None:
 def test_a_password_in_a_url_and_files_that_are_not_read(folder: Path) -> None:
     """Neither on the terminal nor in a file stands what gives access; what was passed over is counted."""
     Path("phone").mkdir()
-    Path("phone/IMG_1.HEIC").touch()
+    Path("phone/IMG_1.JXL").touch()
     Path("0.png").rename("phone/0.png")
     url = "http://me:s3cret@127.0.0.1:1/x.jpg?sig=s3cret"
     result = glip("phone", url, "-t", PROMPT, "-o", "out", "--no-save-vis", "--json")
     assert result.exit_code == 3
-    assert "note: 1 file of formats that are not read: .heic 1\n" in result.stderr
+    assert "note: 1 file of formats that are not read: .jxl 1\n" in result.stderr
     assert "glip: error: http://127.0.0.1:1/x.jpg?sig=***: cannot be fetched" in result.stderr
     written = [path.read_text() for path in Path("out").rglob("*.json")]
     assert len(written) == 2

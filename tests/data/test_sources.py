@@ -181,14 +181,14 @@ def test_a_missing_file_fails_alone() -> None:
 @pytest.mark.parametrize("inputs", [["photos"], ["photos/*"], ["photos/**"], ["@list.txt"]])
 def test_what_a_folder_holds_besides_is_counted_by_suffix(here: Path, inputs: list[str]) -> None:
     for name in (
-        "IMG_1.HEIC",
-        "img_2.heic",
+        "IMG_1.JXL",
+        "img_2.jxl",
         "sub/clip.MP4",
         "a.txt",
         "a.json",
         "Thumbs.db",
-        ".hidden.heic",
-        "._x.HEIC",
+        ".hidden.jxl",
+        "._x.JXL",
     ):
         (here / "photos" / name).parent.mkdir(exist_ok=True)
         (here / "photos" / name).touch()
@@ -196,13 +196,13 @@ def test_what_a_folder_holds_besides_is_counted_by_suffix(here: Path, inputs: li
     (here / "list.txt").write_text("photos\n")
     passed = Passed()
     assert list(expand(inputs, passed=passed))
-    assert passed.notes == ("3 files of formats that are not read: .heic 2, .mp4 1",)
+    assert passed.notes == ("3 files of formats that are not read: .jxl 2, .mp4 1",)
 
 
 def test_a_folder_of_other_formats_says_so(here: Path) -> None:
     (here / "phone").mkdir()
-    (here / "phone/IMG_1.HEIC").touch()
-    with pytest.raises(UsageError, match=r"holds no image; .* \(1 file of formats that are not read: \.heic 1\)"):
+    (here / "phone/IMG_1.JXL").touch()
+    with pytest.raises(UsageError, match=r"holds no image; .* \(1 file of formats that are not read: \.jxl 1\)"):
         expand(["phone"])
 
 
