@@ -64,7 +64,12 @@ def split_words(caption: str) -> list[Word]:
     parameters = PunktParameters()
     parameters.abbrev_types = set(ABBREVIATIONS)
     sentences = PunktSentenceTokenizer(parameters).span_tokenize(text)
-    return [word for begin, end in sentences for word in _words(text[begin:end], begin)]
+    try:
+        return [word for begin, end in sentences for word in _words(text[begin:end], begin)]
+    except TimeoutError:  # of nltk, whose patterns have seconds
+        raise PromptError(
+            f"a caption of {len(caption)} characters takes too long to split into words; give its sentences one by one"
+        ) from None
 
 
 def _lower(text: str) -> str:

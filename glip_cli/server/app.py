@@ -50,12 +50,13 @@ from glip_cli.server.request import (
 )
 from glip_cli.types import Prompt
 from glip_cli.utils.lru_cache import LastUsed
-from glip_cli.utils.text_format import message, one_line
+from glip_cli.utils.text_format import message, one_line, quoted
 
 T = TypeVar("T")
 COMPILED_PROMPTS = 64  # that are kept ready
 NOTES = "Glip-Notes"
 """The header with what the command line would say in notes: a JSON list."""
+MAX_NOTES = 8000  # bytes of it: Python's own client refuses 65,536, Apache as a proxy 8,190
 GONE = "the client has gone"
 
 
@@ -146,7 +147,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
         await asyncio.to_thread(service.queue.close)
 
     app = FastAPI(title="glip", version=__version__, summary="Open-vocabulary detection with GLIP.",
-                  lifespan=lifespan, docs_url=None, redoc_url=None)  # fmt: skip
+                  lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)  # fmt: skip
     app.state.service = service
     add_routes(app, service)
     labelstudio.add_routes(app, service)
@@ -171,10 +172,10 @@ def add_routes(app: FastAPI, service: Service) -> None:
         with service.queue.places(1):  # before its body fills the memory
             body = await read_body(request, limits)
             answers = await service.answer_request(request, body.images)
-        notes = dict.fromkeys(note for _, said in answers for note in said)
+        notes = list(dict.fromkeys(note for _, said in answers for note in said))
         records = [made for made, _ in answers]
         status = 422 if body.single and "error" in records[0] else 200
-        return json_response(records[0] if body.single else records, status, {NOTES: json.dumps(list(notes))})
+        return json_response(records[0] if body.single else records, status, {NOTES: _notes_header(notes)})
 
     @app.post("/explain", openapi_extra={"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}})
     async def explain_prompt(request: Request) -> Response:
@@ -232,6 +233,18 @@ def explanation(compiled: CompiledPrompt) -> dict[str, Any]:
     return {"prompt": compiled.text, "labels": compiled.labels, "rows": rows, "texts": texts, "notes": compiled.notes}
 
 
+def _notes_header(notes: Sequence[str]) -> str:
+    """As many of the notes as MAX_NOTES bytes hold, and how many are left out."""
+    room, kept = MAX_NOTES, list[str]()
+    for place, note in enumerate(notes):
+        room -= len(json.dumps(note)) + 2
+        if room < 100:
+            kept.append(f"notes left out: {len(notes) - place}")
+            break
+        kept.append(note)
+    return json.dumps(kept)
+
+
 async def _while_wanted(request: Request, work: Awaitable[T], seconds: float) -> T:
     """The result of `work`, which is cancelled when the client goes away. Raises RequestError 504 after `seconds`."""
     task = asyncio.ensure_future(work)
@@ -263,7 +276,12 @@ def _of(error: Exception) -> RequestError:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return RequestError(error.status_code, str(error.detail), error.headers).response
+    path, text = quoted(request.url.path), str(error.detail)
+    if error.status_code == 404:
+        text = f"there is no {path}; GET /docs lists what there is"
+    elif error.status_code == 405 and error.headers:
+        text = f"{path} is asked by {error.headers['Allow']}"
+    return RequestError(error.status_code, text, error.headers).response
 
 
 _IMAGE_SCHEMA = ImageQuestion.model_json_schema()

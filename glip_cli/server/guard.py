@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import time
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,8 @@ from glip_cli.server.options import ServeOptions
 OPEN = frozenset({"/", "/docs", "/health", "/openapi.json"})
 """Paths that need no token."""
 MAX_HEADER_BYTES = 32_768
+DISCARD_SECONDS = 10.0
+"""For the rest of a body after the answer."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -43,18 +46,25 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # uvicorn sends no body then
+            scope = {**scope, "method": "GET"}
         started, status = time.perf_counter(), 500
+        body = _Body(scope, receive, self.limits)
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            elif not message.get("more_body") and body.is_on_its_way:
+                await send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
             self._check(scope)
-            await self.app(scope, self._limited(scope, receive), sending)
+            await self.app(scope, body.receive, sending)
         except RequestError as error:
             await error.response(scope, receive, sending)
         finally:
@@ -74,10 +84,10 @@ class Guard:
         if not length.isdecimal():
             raise RequestError(400, "Content-Length is no number")
         if int(length) > self.limits.max_bytes:
-            raise self._too_large()
+            raise _too_large(self.limits)
 
     def _check_host(self, headers: Headers) -> None:
-        name = urlsplit(f"//{headers.get('host', '')}").hostname
+        name = _parts(f"//{headers.get('host', '')}").hostname
         if self.limits.is_loopback and name not in LOCAL_NAMES | {self.limits.host.strip("[]")}:
             raise RequestError(403, "this server answers to localhost only; ask it by that name")
 
@@ -85,7 +95,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or origin in self.limits.allow_origin or "*" in self.limits.allow_origin:
             return
-        if urlsplit(origin).netloc != headers.get("host"):
+        if _parts(origin).netloc != headers.get("host"):
             raise RequestError(403, "a page of another origin asks; the server allows one by --allow-origin")
 
     def _check_token(self, headers: Headers, token: str) -> None:
@@ -95,31 +105,61 @@ class Guard:
                 {"WWW-Authenticate": 'Bearer realm="glip"'},
             )  # fmt: skip
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Counts what comes, and how long it takes. Raises RequestError."""
-        got = 0
-        end = time.monotonic() + self.limits.time_limit
-        complete = False
 
-        async def limited() -> Message:
-            nonlocal got, complete
-            if complete:  # what comes then is that the client has gone, whenever that is
-                return await receive()
-            try:
-                async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    message = await receive()
-            except TimeoutError:
-                raise RequestError(408, f"the body was not here within {self.limits.time_limit:g} s") from None
-            got += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if got > self.limits.max_bytes:
-                raise self._too_large()
-            return message
+class _Body:
+    """What comes of a request's body: how much, and how long it takes."""
 
-        return limited
+    def __init__(self, scope: Scope, receive: Receive, limits: ServeOptions):
+        headers = Headers(scope=scope)
+        self._receive, self._limits = receive, limits
+        self._end = time.monotonic() + limits.time_limit
+        self._got, self._complete = 0, False
+        self._is_sent = "expect" not in headers and (
+            "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        )
 
-    def _too_large(self) -> RequestError:
-        return RequestError(413, f"a request may have {self.limits.max_upload:g} MB", {"Connection": "close"})
+    async def receive(self) -> Message:
+        """Raises RequestError."""
+        if self._complete:  # what comes then is that the client has gone, whenever that is
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._end - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            self._is_sent = False
+            raise RequestError(408, f"the body was not here within {self._limits.time_limit:g} s") from None
+        self._got += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._got > self._limits.max_bytes:
+            raise _too_large(self._limits)
+        return message
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """The client is still sending, or its body was not asked for."""
+        return self._is_sent and not self._complete
+
+    async def discard(self) -> None:
+        """Take the rest: many clients see no answer before they have sent all, and lose it as the connection closes."""
+        most = self._got + 2 * self._limits.max_bytes
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while not self._complete and self._got < most:
+                    message = await self._receive()
+                    self._got += len(message.get("body", b""))
+                    self._complete = not message.get("more_body", False)
+
+
+def _too_large(limits: ServeOptions) -> RequestError:
+    return RequestError(413, f"a request may have {limits.max_upload:g} MB", {"Connection": "close"})
+
+
+def _parts(url: str) -> SplitResult:
+    """Empty for what is no URL, such as one with half of an IPv6 address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _sent_token(headers: Headers) -> bytes:

@@ -19,6 +19,7 @@ MAX_NAME = 1000
 
 _PORT = Constraint(lambda port: 0 <= port <= 65_535, "give a port from 1 to 65535, or 0 for a free one")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")  # as browsers write it
 _SITE = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
@@ -63,11 +64,22 @@ class ServeOptions:
         object.__setattr__(self, "allow_origin", tuple(self.allow_origin))
         check_options(self)
         object.__setattr__(self, "max_images", min(self.max_images, self.queue))  # more could never be taken
-        if (self.token is not None and not self.token.isascii()) or self.token == "":
-            raise OptionError("token", "***", "give one of ASCII letters, or none")
+        self._check_token()
+        for origin in self.allow_origin:
+            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+                raise OptionError("allow_origin", origin, "give scheme and host alone, as https://example.org")
         self._check_label_studio()
         if self.token is None and not self.is_loopback:
             raise OptionError("host", self.host, "others can reach it: give --token, which they then must send")
+
+    def _check_token(self) -> None:
+        token = self.token
+        if token == "":
+            raise OptionError("token", "''", "it is empty; give one, or neither --token nor GLIP_TOKEN")
+        if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise OptionError(
+                "token", "***", "it has outer blanks, line ends or letters beyond ASCII, which no header carries"
+            )
 
     def _check_label_studio(self) -> None:
         url, token = self.label_studio, self.label_studio_token

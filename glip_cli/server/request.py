@@ -154,7 +154,8 @@ def _of_object(data: bytes, where: str = "") -> Asked:
     if text[:8].lower().startswith(("http://", "https://")):
         return Asked(text, question.name, question)
     try:
-        image = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        code = text.partition(",")[2] if text.startswith("data:") else text
+        image = base64.b64decode("".join(code.split()), validate=True)  # many programs write it in lines
     except (binascii.Error, ValueError):
         raise RequestError(400, f"{where}image: no base64; send the bytes of the file in base64") from None
     return Asked(image, question.name, question)
@@ -281,7 +282,8 @@ def _check_length(question: Any) -> None:
         *_listed(question.texts), *_listed(question.labels), *_listed(question.caption), *_listed(question.phrases),
         *_listed(negatives), *definitions, *definitions.values(),
         *(question.labels.values() if isinstance(question.labels, dict) else ()),
-        *((question.prompt.text, *question.prompt.labels, *question.prompt.words) if question.prompt else ()),
+        *((question.prompt.text, *question.prompt.labels, *question.prompt.words, *question.prompt.notes)
+          if question.prompt else ()),
     ]  # fmt: skip
     if (length := sum(map(len, texts))) > MAX_CHARACTERS:
         raise RequestError(413, f"the texts have {length} characters; a prompt may have {MAX_CHARACTERS}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,24 +15,33 @@ from glip_cli.errors import UsageError
 from glip_cli.server.options import ServeOptions
 
 BACKLOG = 2048
+_WAYS = {errno.EADDRINUSE: "take another port, 0 for a free one", errno.EACCES: "take a port above 1023"}
 GRACE = 5  # seconds beyond the time limit of a request, for its answer
 
 
 def bind(options: ServeOptions) -> socket.socket:
     """The address, taken before the model is loaded; nothing is answered yet. Raises UsageError."""
     host = options.host.strip("[]")
-    try:
+    with _address_errors(options):
         family, _, _, _, address = socket.getaddrinfo(host, options.port, type=socket.SOCK_STREAM,
                                                       flags=socket.AI_PASSIVE)[0]  # fmt: skip
         bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise UsageError(
-            f"--host {options.host} --port {options.port}: {error.strerror or error}; take another port, 0 for a free "
-            "one, and an address of this machine"
-        ) from None
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
     return bound
+
+
+@contextmanager
+def _address_errors(options: ServeOptions) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        way = _WAYS.get(error.errno or 0, "give an address of this machine")
+        raise UsageError(f"--host {options.host} --port {options.port}: {error.strerror or error}; {way}") from None
 
 
 def url_of(bound: socket.socket) -> str:
@@ -40,7 +51,12 @@ def url_of(bound: socket.socket) -> str:
 
 
 def run(app: FastAPI, bound: socket.socket, options: ServeOptions, ready: Callable[[], None]) -> None:
-    """Answer until Ctrl-C or SIGTERM; what is in work then is finished. A second Ctrl-C ends it at once."""
+    """Answer until Ctrl-C or SIGTERM; what is in work then is finished. A second Ctrl-C ends it at once.
+
+    Raises UsageError where another server took the address while this one loaded its model.
+    """
+    with _address_errors(options):
+        bound.listen(BACKLOG)
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         server_of(app, options, ready).run(sockets=[bound])  # raises the signal again that ended it

@@ -16,6 +16,7 @@ from tests.server.serving import serving
 from tests.shared import shared
 
 CASES = blocks("python")
+ADDRESS = "http://127.0.0.1:8000"  # of `glip serve`
 
 
 @pytest.mark.filterwarnings("ignore:skipped .*broken.jpg")  # which a page passes over on purpose
@@ -28,9 +29,10 @@ def test_it_runs(block: Block, world: World, tmp_path: Path, capsys: pytest.Capt
     with contextlib.ExitStack() as stack, contextlib.chdir(tmp_path), settings([], {}):
         if "detector = " not in block.text:  # a page goes on with what an earlier page has explained
             exec('from glip_cli import Detector\ndetector = Detector.load("glip-mini")', names)
-        if "{server}" in block.text:
-            names["server"] = stack.enter_context(serving(names["detector"]))
-        exec(compile(with_mini_in(block.text), block.name, "exec"), names)
+        text = with_mini_in(block.text)
+        if ADDRESS in text:
+            text = text.replace(ADDRESS, stack.enter_context(serving(names["detector"])))
+        exec(compile(text, block.name, "exec"), names)
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -108,6 +109,32 @@ def test_a_store_that_threads_share_keeps_to_its_room(hasty: None) -> None:
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(same, asked, chunksize=250))
     assert len(store) == 1
+
+
+def test_who_wants_another_value_does_not_wait() -> None:
+    store: LastUsed[str, str] = LastUsed()
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert go.wait(60)
+        return "slow"
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(store.get, "a", slow, 2)
+        assert begun.wait(60)
+        second = pool.submit(store.get, "a", lambda: "made twice", 2)
+        assert pool.submit(store.get, "b", lambda: "quick", 2).result(60) == "quick"
+        go.set()
+        assert [first.result(60), second.result(60)] == ["slow", "slow"]
+
+
+def test_what_could_not_be_made_is_made_the_next_time() -> None:
+    store: LastUsed[str, int] = LastUsed()
+    with pytest.raises(ZeroDivisionError):
+        store.get("a", lambda: 1 // 0, 2)
+    assert len(store) == 0
+    assert store.get("a", lambda: 1, 2) == 1
 
 
 def test_a_detector_can_be_copied(small: Detector) -> None:

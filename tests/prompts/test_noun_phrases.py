@@ -127,6 +127,14 @@ def test_a_caption_is_text(caption: Any) -> None:
         noun_phrases(caption, Told("NN"))
 
 
+def test_nltk_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its newer versions give each pattern 5 seconds; a caption of 100,000 characters may need more."""
+    redos = pytest.importorskip("nltk.redos")
+    monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 1e-9)
+    with pytest.raises(PromptError, match="a caption of 40000 characters takes too long"):
+        split_words("a . " * 10_000)
+
+
 # ------------------------------------------------------------------------------------------------------- goldens
 
 

@@ -134,6 +134,24 @@ def test_notes_come_in_a_header(url: str) -> None:
     assert any("threshold 0.01" in note for note in notes)
 
 
+def test_notes_of_many_images_stay_in_a_header(url: str) -> None:
+    """Python's own client refuses one of 65,536 bytes, and many a proxy one of 8,190."""
+    asked = [{"image": "", "labels": [f"{'星' * 60} {i}"] * 2} for i in range(30)]
+    with requests.post(f"{url}/detect", json=[{**one, "image": CODE} for one in asked], timeout=60) as answer:
+        header = answer.headers["Glip-Notes"]
+    assert 4000 < len(header) <= 8000
+    *notes, last = json.loads(header)
+    words, left = last.split(": ")
+    assert words == "notes left out"
+    assert len(notes) + int(left) >= 30
+
+
+@pytest.mark.parametrize("code", [base64.encodebytes(SCENE).decode(), f"data:image/png;base64,{CODE}"])
+def test_base64_as_other_programs_write_it(url: str, code: str) -> None:
+    """In lines, as `base64 photo.jpg` does; and as a browser."""
+    assert ask(url, image=code, texts="star").content == ask(url, texts="star").content
+
+
 def test_clients_at_once_get_what_each_asked_for(detector: Detector) -> None:
     images = [scene(seed, 160 + 32 * (seed % 3), 160) for seed in range(12)]
     prompts = ["circle . star", "red square", "heart . circle"]
@@ -167,6 +185,14 @@ def test_what_is_loaded(url: str, detector: Detector) -> None:
     assert answer["name"] == detector.name
     assert answer["default_threshold"] == DetectOptions().threshold
     assert requests.get(f"{url}/health", timeout=60).json() == {"status": "UP", "model": detector.name}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/health", 200), ("/detect", 405)])
+def test_head(url: str, path: str, status: int) -> None:
+    """What a probe or `curl -I` asks: the headers of GET, without a body."""
+    head, get = (requests.request(method, url + path, timeout=60) for method in ("HEAD", "GET"))
+    assert (head.status_code, get.status_code, head.content) == (status, status, b"")
+    assert head.headers["Content-Length"] == str(len(get.content))
 
 
 def test_metrics_count_requests_and_images(detector: Detector) -> None:

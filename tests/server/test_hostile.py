@@ -8,6 +8,8 @@ import io
 import json
 import socket
 import struct
+import urllib.error
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -107,6 +109,7 @@ def values() -> Iterator[bytes]:
         {"texts": None, "prompt": {"text": "star", "labels": ["star"], "spans": [[[0, 9]]]}},
         {"texts": None, "prompt": {"text": "star", "labels": ["star"], "spans": [[[-1, 2]]]}},
         {"texts": None, "prompt": {"text": "star", "labels": [], "spans": []}},
+        {"texts": None, "prompt": {"text": "star", "labels": ["star"], "spans": [[[0, 4]]], "notes": ["x" * 100_001]}},
         {"texts": None, "prompt": {"text": "star", "labels": ["a", "b"], "spans": [[[0, 1]]]}},
         {"knowledge": {"star": "a shape"}}, {"name": "x" * 2000}, {"phrases": ["star"]},
         {"texts": None, "labels": ["x"] * (MAX_LABELS + 1)}, {"texts": "x" * (MAX_CHARACTERS + 1)},
@@ -175,6 +178,8 @@ def requests_without_use() -> Iterator[bytes]:
     yield b"GET /model HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     yield b"GET /model HTTP/1.1\r\nHost: localhost.evil.example:8000\r\nConnection: close\r\n\r\n"
     yield b"GET /model HTTP/1.1\r\nConnection: close\r\n\r\n"
+    yield b"GET /model HTTP/1.1\r\nHost: [::1\r\nConnection: close\r\n\r\n"  # half of an IPv6 address
+    yield post(one, JSON, more="Origin: http://[\r\n")
     yield b"DELETE /detect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     yield b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + b"\0" * 200
     yield b"nonsense\r\n\r\n"
@@ -234,6 +239,30 @@ def test_limits_are_said(small: str) -> None:
     assert answer.json()["error"] == "a.png: 1001 x 1000 pixels; at most 1 million are taken here"
     answer = requests.post(f"{small}/detect", data=b"x" * 2_000_001, headers={"Content-Type": JSON}, timeout=30)
     assert (answer.status_code, answer.json()) == (413, {"error": "a request may have 2 MB"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "line"),
+    [
+        ("POST", "/detect/", 404, "there is no '/detect/'; GET /docs lists what there is"),
+        ("GET", "//detect", 404, "there is no '//detect'; GET /docs lists what there is"),
+        ("GET", "/detect", 405, "'/detect' is asked by POST"),
+        ("POST", "/health", 405, "'/health' is asked by GET"),
+    ],
+)
+def test_a_path_that_is_not_there(small: str, method: str, path: str, status: int, line: str) -> None:
+    answer = requests.request(method, small + path, allow_redirects=False, timeout=30)
+    assert (answer.status_code, answer.json()) == (status, {"error": line})
+
+
+@pytest.mark.parametrize(("path", "size", "status"), [("/nowhere", 20_000_000, 404), ("/detect", 70_000_000, 413)])
+def test_a_client_that_is_still_sending_gets_the_answer(url: str, path: str, size: int, status: int) -> None:
+    """urllib, and many others, read nothing before they have sent all."""
+    request = urllib.request.Request(url + path, bytes(size), {"Content-Type": JSON})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    caught.value.close()
+    assert caught.value.code == status
 
 
 def test_a_file_of_the_server_is_not_found_out(small: str, tmp_path: Any) -> None:

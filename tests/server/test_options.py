@@ -1,0 +1,84 @@
+"""Where the server listens and whom it answers: what cannot be meant is one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from fastapi import FastAPI
+
+from glip_cli.detector import Detector
+from glip_cli.errors import OptionError, UsageError
+from glip_cli.server.options import ServeOptions
+from glip_cli.server.run import bind, run
+from tests.server.serving import serving
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"host": "0.0.0.0"}, "host 0.0.0.0: others can reach it: give --token, which they then must send"),
+        ({"token": ""}, "token '': it is empty; give one, or neither --token nor GLIP_TOKEN"),
+        ({"allow_origin": ["https://example.org/"]},
+         "allow_origin https://example.org/: give scheme and host alone, as https://example.org"),
+        ({"allow_origin": ["example.org"]},
+         "allow_origin example.org: give scheme and host alone, as https://example.org"),
+        ({"allow_origin": ["https://Example.org"]},
+         "allow_origin https://Example.org: give scheme and host alone, as https://example.org"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant(given: dict[str, Any], line: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        ServeOptions(**given)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("token", ["a\n", " a", "a ", "a\tb", "a\x7f", "\u00e4"])
+def test_a_token_that_no_client_can_send(token: str) -> None:
+    with pytest.raises(OptionError, match=r"^token \*\*\*: it has outer blanks, line ends or letters beyond ASCII"):
+        ServeOptions(token=token)
+
+
+@pytest.mark.parametrize("token", ["a b", "=:\"'\\,;~", "Bearer x", "0" * 4000])
+def test_a_token_of_odd_characters(detector: Detector, token: str) -> None:
+    with serving(detector, ServeOptions(port=0, token=token)) as url:
+
+        def status(**how: Any) -> int:
+            return requests.get(f"{url}/model", timeout=60, **how).status_code
+
+        assert status(headers={"Authorization": f"Bearer {token}"}) == 200
+        assert status(auth=("anyone", token)) == 200
+        assert status(headers={"Authorization": f"Bearer {token}x"}) == 401
+        assert status(headers={"Authorization": f"Bearer {token[:-1]}"}) == 401
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "http://localhost:3000", "https://a.example", "app://obsidian.md"])
+def test_origins(origin: str) -> None:
+    assert ServeOptions(allow_origin=[origin]).allow_origin == (origin,)
+
+
+def test_an_address_that_is_taken() -> None:
+    first = bind(ServeOptions(port=0))
+    first.listen()
+    port = first.getsockname()[1]
+    with first, pytest.raises(UsageError) as caught:
+        bind(ServeOptions(port=port))
+    assert str(caught.value) == (
+        f"--host 127.0.0.1 --port {port}: Address already in use; take another port, 0 for a free one"
+    )
+
+
+def test_an_address_that_another_server_took_meanwhile() -> None:
+    """Two that load their models at the same time may both bind it."""
+    with bind(ServeOptions(port=0)) as first:
+        options = ServeOptions(port=first.getsockname()[1])
+        with bind(options) as second:
+            first.listen()
+            with pytest.raises(UsageError, match="Address already in use; take another port"):
+                run(FastAPI(), second, options, lambda: None)
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(UsageError, match="give an address of this machine"):
+        bind(ServeOptions(host="192.0.2.1", token="x"))
