@@ -72,7 +72,7 @@ PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing
 
 Observer = Callable[[Sequence[Chunk], RawOutput, Tensor], None]
 """Is given n texts of a prompt, what the network says of B images [n * B], those of the first text first, and which
-tokens are real, bool [n * B, T]."""
+tokens are real, bool [n * B, T]. What it raises ends the work."""
 
 
 @dataclass(frozen=True)
@@ -337,34 +337,43 @@ class Detector:
         yield from self._answers((preprocess(image, *size) for image in images), compiled, options)
 
     def detect_crops(
-        self, image: Image.Image, compiled: CompiledPrompt, options: DetectOptions
+        self,
+        image: Image.Image,
+        compiled: CompiledPrompt,
+        options: DetectOptions,
+        observe: Observer | None = None,
     ) -> tuple[Detections, bool]:
         """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
         size = self.image_size(options.size)
         crops = all_crops(image.size, options, size, flips=allows_mirroring(compiled.chunks))
         if len(crops) == 1:
-            (alone,) = self.detect([preprocess(image, *size)], compiled, options)
+            (alone,) = self.detect([preprocess(image, *size)], compiled, options, observe)
             return alone, is_capped(alone, compiled, options)
         every = with_negatives_reported(compiled)
-        answers = list(self._answers((render_crop(image, crop) for crop in crops), every, crop_options(options)))
+        views = (render_crop(image, crop) for crop in crops)
+        answers = list(self._answers(views, every, crop_options(options), observe))
         found = combine(crops, map(to_raw, answers), compiled.nms_iou, options.agnostic_nms)
         capped = any(is_capped(answer, every, options) for answer in answers)
         return to_detections(merge([found], compiled, options), image.size, compiled), capped
 
     def _answers(
-        self, items: Iterable[PreprocessedImage], compiled: CompiledPrompt, options: DetectOptions
+        self,
+        items: Iterable[PreprocessedImage],
+        compiled: CompiledPrompt,
+        options: DetectOptions,
+        observe: Observer | None = None,
     ) -> Iterator[Detections]:
         batch: list[PreprocessedImage] = []
         for item in items:
             if batch and padded_size(item) != padded_size(batch[0]):
-                yield from self.detect(batch, compiled, options)
+                yield from self.detect(batch, compiled, options, observe)
                 batch = []
             batch.append(item)
             if len(batch) == options.batch_size:
-                yield from self.detect(batch, compiled, options)
+                yield from self.detect(batch, compiled, options, observe)
                 batch = []
         if batch:
-            yield from self.detect(batch, compiled, options)
+            yield from self.detect(batch, compiled, options, observe)
 
     def detect(
         self,

@@ -27,6 +27,9 @@ def serve(
     """Serve a model over HTTP, with a page to use in a browser."""
     options = ServeOptions(**serving)
     try:
+        import prometheus_client  # noqa: F401  needed after the model is loaded
+        import python_multipart  # noqa: F401  else missed at the first form
+
         from glip_cli.server.run import bind, run, url_of
     except ImportError as error:
         raise UsageError(

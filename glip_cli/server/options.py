@@ -16,6 +16,8 @@ MAX_CHARACTERS = 100_000
 """Of all texts of a prompt."""
 MAX_NAME = 1000
 """Characters of an image's name."""
+MAX_SIZE_PIXELS = 25_000_000
+"""Of `size`: the model's memory grows with them, and cannot be given back before the image is done."""
 
 _PORT = Constraint(lambda port: 0 <= port <= 65_535, "give a port from 1 to 65535, or 0 for a free one")
 

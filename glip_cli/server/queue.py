@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from PIL import Image
@@ -42,12 +43,14 @@ class Job:
     Attributes:
         image: prepared; or as it was read, where it is detected in crops.
         result: what is found, and whether boxes were left out (`is_capped`). Cancelled: it is not wanted any more.
+        is_wanted: false once nothing waits for the result, even if the model has begun.
     """
 
     image: PreprocessedImage | Image.Image
     compiled: CompiledPrompt
     options: DetectOptions
     result: Future[tuple[Detections, bool]] = field(default_factory=Future)
+    is_wanted: bool = True
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -55,8 +58,16 @@ class Job:
         return padded_size(self.image) if isinstance(self.image, PreprocessedImage) else None
 
 
+class _UnwantedError(Exception):
+    """Nothing waits for what is being detected."""
+
+
 class DetectQueue:
-    """See the module. `close` it; what is in work is finished first."""
+    """See the module. `close` it; what is in work is finished first.
+
+    An image in crops may take the model a minute. One such image is in work at a time, and between its crops the model
+    takes the others.
+    """
 
     def __init__(self, detector: Detector, room: int, metrics: Metrics):
         self.detector, self.room, self.metrics = detector, room, metrics
@@ -67,6 +78,7 @@ class DetectQueue:
         self._inside = 0  # images, waiting or in work
         self._image_seconds = 1.0
         self._ahead = asyncio.Semaphore(3 * self.together + 1)  # images that are prepared and wait
+        self._crops_ahead = asyncio.Semaphore(1)  # images in crops
         self._jobs: deque[Job] = deque()
         self._change, self._closed = threading.Condition(), False
         self._model = threading.Thread(target=self._work, name="glip-model", daemon=True)
@@ -119,12 +131,15 @@ class DetectQueue:
 
         Raises ImageError and what else `read` raises; OutOfMemoryError.
         """
-        async with self._ahead:
+        async with self._crops_ahead if options.has_crops else self._ahead:
             job = await self.read(self._prepare, read, compiled, options)
             with self._change:
                 self._jobs.append(job)
                 self._change.notify_all()
-            return await asyncio.wrap_future(job.result)
+            try:
+                return await asyncio.wrap_future(job.result)
+            finally:
+                job.is_wanted = False
 
     def _prepare(self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions) -> Job:
         image = read()
@@ -136,18 +151,22 @@ class DetectQueue:
 
     def _work(self) -> None:
         while jobs := self._next():
-            started = time.perf_counter()
-            self._run(jobs)
-            seconds = time.perf_counter() - started
-            self.metrics.model_seconds.observe(seconds)
-            self.metrics.batch.observe(len(jobs))
+            self._run_timed(jobs)
+
+    def _run_timed(self, jobs: Sequence[Job]) -> None:
+        started = time.perf_counter()
+        self._run(jobs)
+        seconds = time.perf_counter() - started
+        self.metrics.model_seconds.observe(seconds)
+        self.metrics.batch.observe(len(jobs))
+        if jobs[0].shape:  # crops say nothing of other images
             self._image_seconds += 0.2 * (seconds / len(jobs) - self._image_seconds)
 
-    def _next(self) -> list[Job]:
-        """The first job that is still wanted, and those that go with it; [] when closed and done."""
+    def _next(self, *, wait: bool = True) -> list[Job]:
+        """The first job that is still wanted, and those that go with it; [] when closed and done, or none waits."""
         with self._change:
             while True:
-                while not self._jobs and not self._closed:
+                while wait and not self._jobs and not self._closed:
                     self._change.wait()
                 if not self._jobs:
                     return []
@@ -172,8 +191,10 @@ class DetectQueue:
         """Fill in the results; a batch that does not fit into the device's memory is halved."""
         too_large = False
         try:
-            for job, found in zip(jobs, self._detect(jobs), strict=True):
+            for job, found in self._detect(jobs).items():
                 job.result.set_result(found)
+        except _UnwantedError:
+            pass
         except Exception as error:
             too_large = isinstance(error, OutOfMemoryError) and len(jobs) > 1
             for job in () if too_large else jobs:
@@ -184,18 +205,37 @@ class DetectQueue:
             self._run(jobs[:half])
             self._run(jobs[half:])
 
-    def _detect(self, jobs: Sequence[Job]) -> list[tuple[Detections, bool]]:
+    def _detect(self, jobs: Sequence[Job]) -> dict[Job, tuple[Detections, bool]]:
+        """Without those that nothing waits for any more."""
         if isinstance(jobs[0].image, Image.Image):
-            return [self.detector.detect_crops(jobs[0].image, jobs[0].compiled, jobs[0].options)]
+            (job,) = jobs
+            observe = partial(self._between_crops, job)
+            return {job: self.detector.detect_crops(jobs[0].image, job.compiled, job.options, observe)}
         images = [job.image for job in jobs if isinstance(job.image, PreprocessedImage)]
         seen = self.detector.encode_images(images)
-        found: dict[Job, Detections] = {}
+        found: dict[Job, tuple[Detections, bool]] = {}
         for same in _by_question(jobs):
             rows = [jobs.index(job) for job in same]
             part = seen if len(same) == len(jobs) else _rows(seen, rows)
-            answers = self.detector.detect_features(part, same[0].compiled, same[0].options)
-            found.update(zip(same, answers, strict=True))
-        return [(found[job], is_capped(found[job], job.compiled, job.options)) for job in jobs]
+            with suppress(_UnwantedError):
+                answers = self.detector.detect_features(
+                    part, same[0].compiled, same[0].options, partial(_check_wanted, same)
+                )
+                for job, answer in zip(same, answers, strict=True):
+                    found[job] = answer, is_capped(answer, job.compiled, job.options)
+        return found
+
+    def _between_crops(self, job: Job, *_: object) -> None:
+        """An `Observer`. Raises _UnwantedError."""
+        _check_wanted([job])
+        if jobs := self._next(wait=False):
+            self._run_timed(jobs)
+
+
+def _check_wanted(jobs: Sequence[Job], *_: object) -> None:
+    """An `Observer`. Raises _UnwantedError."""
+    if not any(job.is_wanted for job in jobs):
+        raise _UnwantedError
 
 
 def _by_question(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
@@ -25,7 +26,7 @@ from glip_cli.prompts.labels import parse_negatives
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import GetTagger, read_request
 from glip_cli.server.errors import RequestError
-from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, MAX_NAME, ServeOptions
+from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, MAX_NAME, MAX_SIZE_PIXELS, ServeOptions
 from glip_cli.types import Prompt
 from glip_cli.utils.text_format import message, one_line, quoted
 
@@ -230,9 +231,13 @@ def options_of(question: BaseModel) -> DetectOptions:
     """Raises RequestError."""
     given = question.model_dump(include=set(OPTIONS), exclude_unset=True)
     try:
-        return DetectOptions(**given)
+        options = DetectOptions(**given)
     except OptionError as error:
         raise RequestError(400, message(error)) from None
+    if options.size and (pixels := math.prod(options.size)) > MAX_SIZE_PIXELS:
+        raise RequestError(413, f"size {options.size[0]},{options.size[1]}: {pixels / 1e6:.0f} million pixels; at most "
+                                f"{MAX_SIZE_PIXELS / 1e6:.0f} are taken here; tile finds small things too")  # fmt: skip
+    return options
 
 
 def prompt_of(question: Any, get_tagger: GetTagger, own: Prompt | None = None) -> Prompt:

@@ -98,6 +98,7 @@ def values() -> Iterator[bytes]:
     """Of the right types, and out of range."""
     for fields in (
         {"threshold": 2}, {"threshold": -0.1}, {"top_k": 0}, {"size": [1, 2]}, {"size": [900, 800]}, {"tile": 3},
+        {"size": [9999, 9999]},
         {"size": [800, 10**9]}, {"overlap": 0.2}, {"chunked_size": 0}, {"nms_iou": 1.5}, {"per_text": 0},
         {"class_thresholds": {"dog": 0.5}}, {"class_thresholds": {"star": 7}}, {"unknown": 1}, {"batch_size": 4},
         {"texts": "@/etc/passwd"}, {"texts": ["@labels.txt"]}, {"texts": "$: nothing"}, {"texts": ""}, {"texts": " "},

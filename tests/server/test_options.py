@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import requests
 from fastapi import FastAPI
+from typer.testing import CliRunner
 
+from glip_cli.cli.app import app
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.server.options import ServeOptions
@@ -82,3 +85,12 @@ def test_an_address_that_another_server_took_meanwhile() -> None:
 def test_an_address_of_another_machine() -> None:
     with pytest.raises(UsageError, match="give an address of this machine"):
         bind(ServeOptions(host="192.0.2.1", token="x"))
+
+
+@pytest.mark.parametrize("name", ["prometheus_client", "python_multipart"])
+def test_a_package_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI and uvicorn may be there for something else; these are asked for before the model is loaded too."""
+    monkeypatch.setitem(sys.modules, name, None)
+    result = CliRunner().invoke(app, ["serve", "-m", "glip-nano", "--host", "192.0.2.1", "--token", "x"])
+    assert result.exit_code == 2
+    assert f"glip serve needs {name}, which is not installed: pip install 'glip-cli[serve]'" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ from glip_cli.server.options import ServeOptions
 from glip_cli.server.queue import DetectQueue
 from tests.server.serving import serving
 from tests.server.test_detect import CODE, scene_image
-from tests.server.test_hostile import asked
+from tests.server.test_hostile import asked, post
 
 
 class Held(Detector):
@@ -37,16 +39,19 @@ class Held(Detector):
     Attributes:
         go: set, it goes on.
         begun: released once for each batch that it begins.
+        batches, texts: the sizes of the batches, and what they were asked, in order.
     """
 
     go: threading.Event
     begun: threading.Semaphore
     batches: list[int]
+    texts: list[str]
 
     @classmethod
     def of(cls, detector: Detector) -> Held:
         held = cls(detector.model, detector.tokenizer, detector.name, "cpu")
-        held.go, held.begun, held.batches = threading.Event(), threading.Semaphore(0), []
+        held.go, held.begun = threading.Event(), threading.Semaphore(0)
+        held.batches, held.texts = [], []
         return held
 
     def encode_images(self, batch: Any) -> Any:
@@ -54,6 +59,10 @@ class Held(Detector):
         self.begun.release()
         assert self.go.wait(60)
         return super().encode_images(batch)
+
+    def _predict_chunks(self, seen: Any, parts: Any, *more: Any) -> Any:
+        self.texts += [part.prompt.text for part in parts]
+        return super()._predict_chunks(seen, parts, *more)
 
 
 @pytest.fixture
@@ -142,6 +151,26 @@ def test_a_request_has_a_time_limit(held: Held) -> None:
         wait_for(lambda: waiting(url) == 0)
         held.go.set()
         wait_for(lambda: ask(url).status_code == 200)
+
+
+LONG = {
+    "texts": {"image": CODE, "labels": [f"heart {i}" for i in range(12)], "chunked_size": 1},
+    "crops": {"image": CODE, "texts": "heart", "tile": 64},
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_what_is_not_wanted_any_more_is_ended_on_the_way(held: Held, kind: str) -> None:
+    """Else one image in thousands of crops, or a prompt of as many texts, would hold the model for an hour."""
+    with serving(held, ServeOptions(port=0)) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port)) as gone:
+            gone.sendall(post(json.dumps(LONG[kind]).encode(), "application/json"))
+            assert held.begun.acquire(timeout=20)
+        wait_for(lambda: waiting(url) == 0)
+        held.go.set()
+        assert ask(url).status_code == 200
+    assert len(held.texts) == 2  # one of the image that is not wanted, and one of `ask`
 
 
 def test_a_stop_finishes_what_is_in_work(held: Held) -> None:
@@ -234,3 +263,39 @@ def test_a_batch_that_does_not_fit_is_halved(detector: Detector) -> None:
         found = detect_all(queue, images(), PROMPTS)
     assert sorted(small.batches) == [1, 1, 2, 2, 2]
     assert [one.labels for one in found] == [tuple(text.split(" . ")) for text in PROMPTS]
+
+
+class Stepping(Held):
+    """Each batch takes one of `steps`."""
+
+    steps: threading.Semaphore
+
+    def encode_images(self, batch: Any) -> Any:
+        self.begun.release()
+        assert self.steps.acquire(timeout=60)
+        return Detector.encode_images(self, batch)
+
+
+def test_other_images_are_detected_between_the_crops_of_one(detector: Detector) -> None:
+    stepping = Stepping.of(detector)
+    stepping.steps = threading.Semaphore(0)
+    image, compiled = scene_image(0), stepping.compile_prompt("star", OPTIONS)
+
+    async def run(queue: DetectQueue) -> None:
+        in_crops = asyncio.ensure_future(queue.detect(lambda: image, compiled, replace(OPTIONS, tile=64)))
+        assert await asyncio.to_thread(stepping.begun.acquire, True, 20)
+        alone = asyncio.ensure_future(queue.detect(lambda: image, compiled, OPTIONS))
+        async with asyncio.timeout(60):
+            while not queue._jobs:
+                await asyncio.sleep(0.01)
+            stepping.steps.release(2)  # the first crop, and the other image
+            await alone
+            assert not in_crops.done()
+            stepping.steps.release(100)
+            assert (await in_crops)[0] == detector(image, "star", threshold=0.05, tile=64)
+
+    with queue_of(stepping, 1) as queue:
+        try:
+            asyncio.run(run(queue))
+        finally:
+            stepping.steps.release(100)
