@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Unpack, cast, overload
@@ -26,7 +28,7 @@ from torch import Tensor
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.data.image_io import ImageSource, read_image
-from glip_cli.errors import FetchError, ImageError, PromptError
+from glip_cli.errors import FetchError, ImageError, PromptError, UsageError
 from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
@@ -182,13 +184,20 @@ class Detector:
     ) -> Detections: ...
     @overload
     def __call__(
-        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Unpack[DetectKeywords]
+        self,
+        images: Sequence[ImageSource],
+        prompt: PromptLike | None = None,
+        *,
+        prompts: Iterable[PromptLike] | None = None,
+        **options: Unpack[DetectKeywords],
     ) -> list[Detections]: ...
 
     def __call__(
         self,
         images: ImageSource | Sequence[ImageSource],
         prompt: PromptLike | None = None,
+        *,
+        prompts: Iterable[PromptLike] | None = None,
         **options: Unpack[DetectKeywords],
     ) -> Detections | list[Detections]:
         """Detect in one image or in several.
@@ -198,13 +207,16 @@ class Detector:
             prompt: "cat . remote .", or a sentence, of which the noun phrases are the labels, as on the command line;
                 or a list of labels; or {"container": "shipping container"}, label -> the words that the model reads for
                 it; or a `Prompt`; None for the labels that the model was tuned for.
+            prompts: one for each image of a list, in place of `prompt`.
             options: the fields of `DetectOptions`.
 
         Raises:
             ImageError, PromptError, OptionError, UsageError.
         """
         if isinstance(images, list | tuple):
-            return list(self.predict(images, prompt, **options))
+            return list(self.predict(images, prompt, prompts=prompts, **options))
+        if prompts is not None:
+            raise UsageError("prompts are for a list of images; for one image give a prompt")
         return next(self.predict([cast(ImageSource, images)], prompt, **options))
 
     def predict(
@@ -212,6 +224,7 @@ class Detector:
         images: Iterable[ImageSource],
         prompt: PromptLike | None = None,
         *,
+        prompts: Iterable[PromptLike] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[DetectKeywords],
     ) -> Iterator[Detections]:
@@ -219,11 +232,18 @@ class Detector:
 
         Args:
             images, prompt, options: as for a call.
+            prompts: one for each image, read as they are needed; neighbours with equal ones are batched.
             on_error: "skip" passes over an image that cannot be read, with a warning.
 
         Raises:
-            As a call; ImageError for an image, when its turn comes.
+            As a call; ImageError for an image, and what is wrong with one of `prompts`, when its turn comes.
         """
+        if prompts is not None:
+            if prompt is not None:
+                raise UsageError("give either a prompt for all images or prompts, one for each, not both")
+            if isinstance(prompts, str | Mapping | Prompt):
+                raise UsageError("prompts come as a list, one for each image; one for all images is a prompt")
+            return self._predict_each(images, prompts, on_error, options)
         chosen = DetectOptions(**options)
         compiled = self.compile_prompt(prompt, chosen)
         read: deque[tuple[Image.Image, str]] = deque()
@@ -241,6 +261,16 @@ class Detector:
                 yield image
 
         return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, chosen))
+
+    def _predict_each(
+        self,
+        images: Iterable[ImageSource],
+        prompts: Iterable[PromptLike],
+        on_error: Literal["raise", "skip"],
+        options: DetectKeywords,
+    ) -> Iterator[Detections]:
+        for prompt, group in groupby(_paired(images, prompts), key=itemgetter(1)):
+            yield from self.predict((image for image, _ in group), prompt, on_error=on_error, **options)
 
     def _named(self, found: Detections, image: Image.Image, name: str) -> Detections:
         return replace(found, image=image, name=name, model=self.name)
@@ -451,6 +481,16 @@ class Detector:
             return self.model.encode_text(row, mask), mask
 
         return self._texts.get(ids, encoded, room)
+
+
+def _paired(images: Iterable[ImageSource], prompts: Iterable[PromptLike]) -> Iterator[tuple[ImageSource, PromptLike]]:
+    """Raises UsageError where one of the two ends first."""
+    end = object()
+    for image, prompt in zip_longest(images, prompts, fillvalue=end):
+        if image is end or prompt is end:
+            fewer, more = ("images", "prompts") if image is end else ("prompts", "images")
+            raise UsageError(f"there are fewer {fewer} than {more}: give one prompt for each image")
+        yield cast(ImageSource, image), cast(PromptLike, prompt)
 
 
 def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

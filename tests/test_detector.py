@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -94,6 +95,48 @@ def test_a_sentence_is_read_as_on_the_command_line(
     found = detector(scenes[0], text, threshold=0.05)
     assert found.labels == ("a red square", "a star")
     same(found, detector(scenes[0], caption_prompt(text, parts=[(0, 12), (17, 23)]), threshold=0.05))
+
+
+def test_a_prompt_of_its_own_for_each_image(detector: Detector, scenes: list[Image.Image]) -> None:
+    prompts = ["circle", "circle", ["star", "red square"], {"disc": "circle"}]
+    found = detector(scenes, prompts=prompts, threshold=0.05)
+    assert found == [detector(image, prompt, threshold=0.05) for image, prompt in zip(scenes, prompts, strict=True)]
+    assert [one.labels for one in found] == [("circle",), ("circle",), ("star", "red square"), ("disc",)]
+    for one, other in zip(found, detector(scenes, prompts=prompts, threshold=0.05, batch_size=2), strict=True):
+        same(one, other)
+
+
+def test_prompts_are_read_as_they_are_needed(detector: Detector, scenes: list[Image.Image]) -> None:
+    read: list[int] = []
+
+    def prompts() -> Iterator[str]:
+        for number, prompt in enumerate(["circle", "star", "moon"]):
+            read.append(number)
+            yield prompt
+
+    answers = detector.predict([scenes[0], b"no image", scenes[1]], prompts=prompts(), on_error="skip")
+    assert next(answers).labels == ("circle",)
+    assert max(read) < 2
+    with pytest.warns(UserWarning, match="skipped"):
+        (last,) = answers
+    assert last.labels == ("moon",)
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "said"),
+    [
+        (2, {"prompts": ["circle"]}, "there are fewer prompts than images: give one prompt for each image"),
+        (1, {"prompts": ["circle", "star"]}, "there are fewer images than prompts"),
+        (1, {"prompts": "circle"}, "prompts come as a list, one for each image"),
+        (1, {"prompts": ["circle"], "prompt": "star"}, "either a prompt for all images or prompts"),
+        (0, {"prompts": ["circle"]}, "prompts are for a list of images"),
+    ],
+)
+def test_prompts_that_do_not_fit_the_images(
+    detector: Detector, scenes: list[Image.Image], count: int, given: dict, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        detector(scenes[:count] if count else scenes[0], **given)
 
 
 def test_a_batch_changes_nothing(detector: Detector, scenes: list[Image.Image]) -> None:
