@@ -122,7 +122,8 @@ class PromptFlags(PromptRequest):
     texts: Annotated[
         list[str] | None,
         typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
-                     help='"cat . remote .", "cat, remote", @labels.txt or "$: coco"; repeated: one label each.'),
+                     help='"cat . remote .", "cat, remote", "words = class", @labels.txt, "$: coco"; '
+                          "repeated: one label each."),
     ] = None  # fmt: skip
     custom_entities: Annotated[
         bool,
