@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -24,39 +24,37 @@ class Optimizers:
     """One or two of torch's, used as one.
 
     Attributes:
-        adamw, muon: muon is None where no group asks for it.
+        by_name: "adamw"; and "muon" where a group asks for it.
     """
 
     def __init__(self, groups: Iterable[Mapping[str, Any]]):
-        """From groups as `modes.Tuning` has them; each rate is kept as "peak"."""
+        """From groups as `tuning.Tuning` has them; each rate is kept as "peak"."""
         own = [{**group, "peak": group["lr"]} for group in groups]
-        self.adamw = torch.optim.AdamW([group for group in own if not group["muon"]])
-        matrices = [group for group in own if group["muon"]]
-        self.muon = torch.optim.Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw") if matrices else None
+        self.by_name: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW([group for group in own if not group["muon"]])
+        }
+        if matrices := [group for group in own if group["muon"]]:
+            self.by_name["muon"] = torch.optim.Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         """AdamW's first."""
-        return self.adamw.param_groups + (self.muon.param_groups if self.muon else [])
+        return [group for one in self.by_name.values() for group in one.param_groups]
 
     def zero_grad(self) -> None:
-        self.adamw.zero_grad(set_to_none=True)
-        if self.muon:
-            self.muon.zero_grad(set_to_none=True)
+        for one in self.by_name.values():
+            one.zero_grad()
 
     def step(self) -> None:
-        self.adamw.step()
-        if self.muon:
-            self.muon.step()
+        for one in self.by_name.values():
+            one.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Of each by its name."""
-        return {"adamw": self.adamw.state_dict()} | ({"muon": self.muon.state_dict()} if self.muon else {})
+        return {name: one.state_dict() for name, one in self.by_name.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.adamw.load_state_dict(state["adamw"])
-        if self.muon:
-            self.muon.load_state_dict(state["muon"])
+        for name, one in self.by_name.items():
+            one.load_state_dict(state[name])
 
 
 # ---------------------------------------------------------------------------------------------------------------- ema
@@ -236,9 +234,6 @@ class EarlyStopping:
     def stops(self) -> bool:
         return self.worse >= self.patience
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Left:
@@ -283,17 +278,14 @@ def rate(peak: float, recipe: TrainConfig, step: int, total: int, drops: int) ->
     else:
         passed = sum(step >= round(share * total) for share in recipe.steps) if recipe.schedule == "steps" else 0
         decayed = peak * FACTOR**passed
-    return decayed * _warm(step, recipe.warmup)
+    if step < recipe.warmup:  # linear (official WarmupMultiStepLR)
+        decayed *= WARMUP_FROM + (1 - WARMUP_FROM) * step / recipe.warmup
+    return decayed
 
 
 def _cosine(done: float) -> float:
     """Half a wave from 1 to `COSINE_TO`, of the share of the training that is done."""
     return COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
-
-
-def _warm(step: int, warmup: int) -> float:
-    """Linear from `WARMUP_FROM` to 1 (official WarmupMultiStepLR)."""
-    return 1.0 if step >= warmup else WARMUP_FROM + (1 - WARMUP_FROM) * step / warmup
 
 
 def set_rates(groups: Iterable[dict[str, Any]], recipe: TrainConfig, step: int, total: int, drops: int) -> None:

@@ -1,25 +1,19 @@
-"""Small parts of the loop: what it is given and leaves, a batch cut and carried to its device, sums, seeds."""
+"""Small parts of the loop: what it leaves, a batch cut and carried to its device, sums, seeds, memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glip_cli.model.checkpointing import CheckpointedModule
+from glip_cli.model.glip import Glip
 from glip_cli.training.batches import Batch
 from glip_cli.training.loss import Target
-
-
-class BatchSource(Protocol):
-    """Batches without end; batch k is always the same."""
-
-    def batches(self, first: int) -> Iterator[Batch]:
-        """From number `first` on, the share of this process."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -66,13 +60,8 @@ def placed(batch: Batch, device: torch.device) -> Batch:
 def plain(batch: Batch) -> dict[str, Any]:
     """For a file that `torch.load(weights_only=True)` reads."""
     targets = [{"boxes": one.boxes, "tokens": one.tokens} for one in batch.targets]
-    return {
-        "pixels": batch.pixels,
-        "ids": batch.ids,
-        "mask": batch.mask,
-        "targets": targets,
-        "images": list(batch.images),
-    }
+    tensors = {"pixels": batch.pixels, "ids": batch.ids, "mask": batch.mask}
+    return {**tensors, "targets": targets, "images": list(batch.images)}
 
 
 def seed_all(*numbers: int) -> None:
@@ -90,3 +79,15 @@ def add_to(sums: dict[str, float], more: Mapping[str, float]) -> None:
     """Name by name, in place."""
     for name, value in more.items():
         sums[name] = sums.get(name, 0.0) + value
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """{"memory": bytes that all tensors needed at once so far}; empty where the device does not count them."""
+    return {"memory": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
+
+
+def checkpoint_activations(model: Glip) -> None:
+    """Recompute each block of Swin or CSPNet, layer of BERT and layer of the head in the backward pass."""
+    for module in model.modules():
+        if isinstance(module, CheckpointedModule):
+            module.checkpointed = True

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import other_words, read_words
-from glip_cli.training.batches import Batch, Batches, feed
+from glip_cli.training.batches import Batches, feed
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.data_args import AnySet, Data
@@ -42,8 +42,7 @@ from glip_cli.training.settings import Digest, FinetuneKeywords, Settings, chang
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
-from glip_cli.training.validation import KEPT, NEW, Evaluation, Evaluator, Scores, compare, write_table
-from glip_cli.training.validation import ValidationRow as Compared
+from glip_cli.training.validation import KEPT, NEW, Evaluation, Evaluator, Scores, ValidationRow, compare, write_table
 from glip_cli.utils.text_format import counted
 
 
@@ -67,7 +66,7 @@ class Result:
     """
 
     ending: TrainResult
-    table: list[Compared]
+    table: list[ValidationRow]
 
 
 @dataclass
@@ -150,7 +149,9 @@ class FinetuneJob:
         title = f"{self.out.resolve().name}: {self.start.name} tuned"
         return TrainingReport(self.folder.report, title, facts, notes, batches, self.checks.get(NEW))
 
-    def _write(self, report: TrainingReport, table: Sequence[Compared] = (), final: Evaluation | None = None) -> None:
+    def _write(
+        self, report: TrainingReport, table: Sequence[ValidationRow] = (), final: Evaluation | None = None
+    ) -> None:
         if self.processes.first:
             report.write(read_rows(self.folder.metrics), table, final)
 
@@ -247,7 +248,7 @@ class FinetuneJob:
         trainer = Trainer(
             model=model,
             tuning=tuning,
-            source=Feed(batches, self.workers),
+            source=lambda first: feed(batches.starting(first), self.workers),
             recipe=recipe,
             folder=self.folder,
             epoch_steps=math.ceil(batches.per_round / recipe.accumulation),
@@ -317,17 +318,6 @@ class FinetuneJob:
         return {**self.settings.to_dict(), **self.recipe.to_dict(), **made}
 
 
-@dataclass(frozen=True)
-class Feed:
-    """`loop.Source` of a stream."""
-
-    stream: Batches
-    workers: int
-
-    def batches(self, first: int) -> Iterator[Batch]:
-        return feed(self.stream.starting(first), self.workers)
-
-
 def finetune(
     train: str | Path | Sequence[str | Path],
     *,
@@ -386,7 +376,8 @@ def prepare(
         raise UsageError(
             f"--overwrite would remove the model in {out} that training begins with: choose another --out-dir"
         )
-    start = settings.load(offline=offline, report=report)
+    first = settings.recipe()
+    start = settings.origin.load(first.mode, first.seed, offline=offline, report=report)
     recipe = replace(settings.recipe(start.architecture), bf16=_uses_bf16(processes.device, given.get("bf16")))
     if recipe.bf16:
         for note in dtype_notes("--bf16", processes.device):

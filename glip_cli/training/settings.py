@@ -11,13 +11,12 @@ from typing import Any, TypedDict
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
-from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.errors import UnavailableError, UsageError
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import FIELDS, TrainConfig
 from glip_cli.training.data_args import NOTHING, SCENES, Data
 from glip_cli.training.dataset import DetectionItem, Item, TrainSet
-from glip_cli.training.init_model import PRETRAINED, RANDOM, InitSource, Start
+from glip_cli.training.init_model import PRETRAINED, RANDOM, InitSource
 from glip_cli.training.sampler import parse_scenes
 from glip_cli.training.validation import ValidationCheck
 from glip_cli.utils.text_format import why_unreadable
@@ -94,11 +93,6 @@ class Settings:
         settings = cls(origin, Data.of(given), tuning)
         settings.recipe()
         return settings
-
-    def load(self, *, offline: bool = False, report: ProgressCallback | None = None) -> Start:
-        """Raises WeightsError or UsageError."""
-        recipe = self.recipe()
-        return self.origin.load(recipe.mode, recipe.seed, offline=offline, report=report)
 
     def begins_in(self, folder: Path) -> bool:
         """Whether what it begins with lies in a folder."""

@@ -17,9 +17,9 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,19 @@ from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import grounding_loss, normalisers
-from glip_cli.training.memory import checkpoint_activations, peak_memory
 from glip_cli.training.metrics_log import History, Row, read_rows
 from glip_cli.training.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
-from glip_cli.training.parts import BatchSource, TrainResult, add_to, copy_into, cut, placed, plain, seed_all
+from glip_cli.training.parts import (
+    TrainResult,
+    add_to,
+    checkpoint_activations,
+    copy_into,
+    cut,
+    peak_memory,
+    placed,
+    plain,
+    seed_all,
+)
 from glip_cli.training.tuning import Tuning
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
@@ -48,7 +57,8 @@ class Trainer:
     """One training.
 
     Attributes:
-        model: as `modes.select` left it, with `tuning`.
+        model: as `tuning.select` left it, with `tuning`.
+        source: batches without end from a number on, the share of this process; batch k is always the same.
         epoch_steps: steps per epoch.
         save: writes a folder that `Detector.load` takes, given facts for its card.
         validate: name -> number, "AP" among them, of the current model, None where undefined; the same in all
@@ -62,7 +72,7 @@ class Trainer:
 
     model: Glip
     tuning: Tuning
-    source: BatchSource
+    source: Callable[[int], Iterator[Batch]]
     recipe: TrainConfig
     folder: TrainingFolder
     epoch_steps: int
@@ -96,7 +106,7 @@ class Trainer:
         self.history = self._history()
         self._began = time.monotonic()
         self.tuning.train(self.model)
-        batches = self.source.batches(self.step * self.recipe.accumulation)
+        batches = self.source(self.step * self.recipe.accumulation)
         while not self.done and not self._learn([next(batches) for _ in range(self.recipe.accumulation)]):
             if self.step % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
                 self._report()
@@ -112,17 +122,8 @@ class Trainer:
         if self.history:
             with self.folder.writing():
                 self.history.close()
-        watch = self.watch
-        return TrainResult(
-            self.step,
-            self.step / self.epoch_steps,
-            self.done,
-            watch.stops,
-            watch.best,
-            watch.best_step,
-            self.parts,
-            unread,
-        )
+        done, watch = self.step / self.epoch_steps, self.watch
+        return TrainResult(self.step, done, self.done, watch.stops, watch.best, watch.best_step, self.parts, unread)
 
     @property
     def done(self) -> bool:
@@ -141,7 +142,7 @@ class Trainer:
     def _learn(self, batches: Sequence[Batch]) -> bool:
         """One step; True where somebody asked to stop instead."""
         weights = self._weights(batches)
-        self._set_rates()
+        set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
         while True:
             losses = self._gradients(batches, weights)
             wrong = losses is not None and not math.isfinite(losses["loss"])
@@ -235,9 +236,6 @@ class Trainer:
             "them, or start over with a lower --lr or --clip, or a --warmup"
         )
 
-    def _set_rates(self) -> None:
-        set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
-
     def _report(self) -> None:
         """A row of the means since the last one, over all processes."""
         steps = self._window.pop("steps", 0)
@@ -293,7 +291,7 @@ class Trainer:
                     "step": self.step,
                     "parts": self.parts,
                     "epochs": self.recipe.epochs,
-                    "watch": self.watch.to_dict(),
+                    "watch": asdict(self.watch),
                     "weights": self.trained,
                     "optimizer": self.optimizer.state_dict(),
                     "average": self.average.shadow if self.average else {},

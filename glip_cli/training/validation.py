@@ -34,9 +34,8 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.validation_loss import ValidationLoss, divided
 from glip_cli.utils.text_format import counted, percent
 
-Scores = dict[str, float | None]
-"""Name -> a number in [0, 1]; None where it is undefined, since the data set has no box of that kind."""
-Numbers = Mapping[str, float | None]
+Scores = Mapping[str, float | None]
+"""Name -> a number; None where it is undefined, since the data set has no box of that kind."""
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NEW, KEPT = "new data", "keep-check"
 
@@ -196,9 +195,7 @@ class ValidationRow:
     after: float | None
 
 
-def compare(
-    names: Mapping[str, str], before: Mapping[str, Numbers], after: Mapping[str, Numbers]
-) -> list[ValidationRow]:
+def compare(names: Mapping[str, str], before: Mapping[str, Scores], after: Mapping[str, Scores]) -> list[ValidationRow]:
     """Rows of all numbers that were measured before and after; `names` tells what each check is."""
     return [
         ValidationRow(check, name, metric, before[check][metric], value)

@@ -33,7 +33,6 @@ from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import Target
 from glip_cli.training.optim import LearningRates
-from glip_cli.training.parts import BatchSource
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.tuning import save_tuned, select
 from tests import forked
@@ -91,7 +90,7 @@ class Drawn:
     rank: int = 0
     world: int = 1
 
-    def batches(self, first: int) -> Iterator[Batch]:
+    def __call__(self, first: int) -> Iterator[Batch]:
         for number in count(first):
             yield batch_of(scenes(self.size * self.world, seed=number % 4)[self.rank :: self.world])
 
@@ -104,13 +103,13 @@ class Limited:
     (see `run`).
     """
 
-    source: BatchSource
+    source: Callable[[int], Iterator[Batch]]
     limit: int
 
-    def batches(self, first: int) -> Iterator[Batch]:
+    def __call__(self, first: int) -> Iterator[Batch]:
         import resource
 
-        for number, batch in enumerate(self.source.batches(first)):
+        for number, batch in enumerate(self.source(first)):
             if not number:
                 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.setrlimit(resource.RLIMIT_AS, (used + self.limit, used + self.limit))
@@ -149,7 +148,7 @@ def run(folder: Path, given: dict[str, Any]) -> None:
     size, limit, dropout = given.pop("images", 2), given.pop("limit", None), given.pop("dropout", 0.1)
     epoch_steps = given.pop("epoch_steps", 2)
     recipe = TrainConfig(**{"freeze_backbone_at": -1, **given})
-    source: BatchSource = Drawn(size, processes.rank, processes.world)
+    source: Callable[[int], Iterator[Batch]] = Drawn(size, processes.rank, processes.world)
     source = Limited(source, limit) if limit else source
     folder.mkdir(parents=True, exist_ok=True)
     if limit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -181,6 +181,6 @@ def test_the_rates_fall_as_torch_lets_them(aps: list[float], patience: int) -> N
 def test_what_validation_said_survives_as_a_dict(aps: list[float]) -> None:
     watch, again = EarlyStopping(2, 5), EarlyStopping(2, 5)
     for step, ap in enumerate(aps):
-        again = EarlyStopping(**again.to_dict())
+        again = EarlyStopping(**asdict(again))
         assert watch.tell(ap, step) == again.tell(ap, step)
     assert watch == again

@@ -80,7 +80,7 @@ class Same:
     def __init__(self, batch: Batch):
         self.batch = batch
 
-    def batches(self, first: int) -> Iterator[Batch]:
+    def __call__(self, first: int) -> Iterator[Batch]:
         while True:
             yield self.batch
 
@@ -156,7 +156,7 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch() -> None:
 
 def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
     class Halves:
-        def batches(self, first: int) -> Iterator[Batch]:
+        def __call__(self, first: int) -> Iterator[Batch]:
             yield from cut(batch_of(scenes(4)), 2)
 
     one = {"epochs": 1, "schedule": "constant", **ALL}
@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: 
     assert str(tmp_path / "bad-batch.pt") in said
     saved = torch.load(tmp_path / "bad-batch.pt", weights_only=True)
     assert saved["step"] == 4
-    assert torch.equal(saved["batches"][0]["pixels"], next(Drawn().batches(4)).pixels)
+    assert torch.equal(saved["batches"][0]["pixels"], next(Drawn()(4)).pixels)
     assert [name for name, weight in saved["weights"].items() if weight.isnan().any()] == ["head.bias0"]
 
 
@@ -315,8 +315,8 @@ def test_asked_to_stop_it_ends_after_the_step(tmp_path: Path) -> None:
 class Damaged(Drawn):
     """Some of whose images could not be read."""
 
-    def batches(self, first: int) -> Iterator[Batch]:
-        for number, batch in enumerate(super().batches(first), first):
+    def __call__(self, first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(super().__call__(first), first):
             yield replace(batch, unread=(("a.png: cut short", "b.png: gone"), ("a.png: cut short",), ())[number % 3])
 
 
