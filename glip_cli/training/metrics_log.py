@@ -146,6 +146,7 @@ def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]], panels: Sequen
     for one, here in zip(shown, axes, strict=True):
         _draw_panel(here, one, rows)
     steps = [(row["step"], row["epoch"]) for row in rows if row.get("epoch")]
+    axes[-1].locator_params(axis="x", integer=True)
     axes[-1].set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
 
 
@@ -168,8 +169,11 @@ def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     if best:
         axes.axvline(best["epoch"], color=INK, linewidth=0.8, linestyle=":")
         axes.plot([best["epoch"]], [100 * best["AP"]], "o", color=SERIES[0])
-        axes.annotate(f"best {100 * best['AP']:.1f}", (best["epoch"], 100 * best["AP"]), (4, 5), color=INK,
-                      textcoords="offset points")  # fmt: skip
+        side: Any = {"ha": "left", "xytext": (4, 5)}
+        if best["epoch"] > 0.8 * rows[-1]["epoch"]:  # there is no room to the right
+            side = {"ha": "right", "xytext": (-6, 5)}
+        text = f"best {100 * best['AP']:.1f}"
+        axes.annotate(text, (best["epoch"], 100 * best["AP"]), textcoords="offset points", color=INK, **side)
 
 
 def points(rows: Sequence[Mapping[str, Any]], name: str) -> Points:
