@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from glip_cli.errors import UsageError
 from glip_cli.server.options import ServeOptions
 
 BACKLOG = 2048
+HEADER_SECONDS = 30.0
+BUSY = object()
 _WAYS = {errno.EADDRINUSE: "take another port, 0 for a free one", errno.EACCES: "take a port above 1023"}
 GRACE = 5  # seconds beyond the time limit of a request, for its answer
 
@@ -68,7 +74,7 @@ def run(app: FastAPI, bound: socket.socket, options: ServeOptions, ready: Callab
 def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) -> Server:
     """Calls `ready` when it answers."""
     config = uvicorn.Config(
-        app, http="h11", ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
+        app, http=Protocol, ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
         timeout_keep_alive=15, timeout_graceful_shutdown=int(options.time_limit) + GRACE, backlog=BACKLOG,
     )  # fmt: skip
     return Server(config, ready)
@@ -79,8 +85,42 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._is_full = ready, False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._log_error)
         await super().startup(sockets)
         self._ready()
+
+    def _log_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """As asyncio does, but once where no file is left for a connection: it does so thousands of times a second."""
+        if "out of system resource" not in context.get("message", ""):
+            loop.default_exception_handler(context)
+        elif not self._is_full:
+            self._is_full = True
+            logging.getLogger("uvicorn.error").error("too many connections are open; more wait until others close")
+
+
+class Protocol(H11Protocol):
+    """Closes a connection on which no whole request comes for HEADER_SECONDS, or up to twice as long.
+
+    Each open one costs a file, of which a process may have 1,024. uvicorn closes those alone that had a request before.
+    """
+
+    _idle_since: object = BUSY  # the request that was the last one, if it was answered by then
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._check()
+
+    def _check(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self._idle_since is self.cycle:
+            self.transport.close()
+            return
+        self._idle_since = self.cycle if idle else BUSY
+        self._next_check = self.loop.call_later(HEADER_SECONDS, self._check)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._next_check.cancel()
+        super().connection_lost(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from glip_cli.cli.app import app
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.server.options import ServeOptions
-from glip_cli.server.run import bind, run
+from glip_cli.server.run import bind, run, server_of
 from tests.server.serving import serving
 
 
@@ -94,3 +95,19 @@ def test_a_package_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(app, ["serve", "-m", "glip-nano", "--host", "192.0.2.1", "--token", "x"])
     assert result.exit_code == 2
     assert f"glip serve needs {name}, which is not installed: pip install 'glip-cli[serve]'" in result.stderr
+
+
+def test_connections_that_have_no_file_are_said_once(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asyncio says so thousands of times a second, with a traceback each."""
+
+    async def fail() -> None:
+        server = server_of(FastAPI(), ServeOptions(port=0), lambda: None)
+        loop = asyncio.get_running_loop()
+        for message in ("socket.accept() out of system resource",) * 3 + ("another",) * 2:
+            server._log_error(loop, {"message": message})
+
+    asyncio.run(fail())
+    assert capsys.readouterr().err.count("too many connections are open; more wait until others close") == 1
+    assert [record.message for record in caplog.records] == ["another", "another"]

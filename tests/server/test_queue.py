@@ -25,6 +25,7 @@ from PIL import Image
 from glip_cli.detector import Detector
 from glip_cli.errors import OutOfMemoryError
 from glip_cli.options import DetectOptions
+from glip_cli.server import run
 from glip_cli.server.metrics import Metrics
 from glip_cli.server.options import ServeOptions
 from glip_cli.server.queue import DetectQueue
@@ -173,6 +174,29 @@ def test_what_is_not_wanted_any_more_is_ended_on_the_way(held: Held, kind: str) 
     assert len(held.texts) == 2  # one of the image that is not wanted, and one of `ask`
 
 
+@pytest.mark.parametrize("begin", [b"", b"GET /health HTTP/1.1\r\nHost: local"])
+def test_a_connection_without_a_request_is_closed(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    """Else a few thousand of them would leave no file for those who ask."""
+    monkeypatch.setattr(run, "HEADER_SECONDS", 0.1)
+    with serving(detector) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), 20) as idle:
+            idle.sendall(begin)
+            assert idle.recv(1) == b""
+
+
+def test_a_connection_with_a_request_stays_open(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "HEADER_SECONDS", 0.02)
+    with serving(held, ServeOptions(port=0)) as url, ThreadPoolExecutor(1) as client:
+        answer = client.submit(ask, url)
+        assert held.begun.acquire(timeout=20)
+        time.sleep(0.3)
+        held.go.set()
+        assert answer.result().status_code == 200
+
+
 def test_a_stop_finishes_what_is_in_work(held: Held) -> None:
     with ThreadPoolExecutor(3) as clients:
         with serving(held, ServeOptions(port=0)) as url:
@@ -281,7 +305,7 @@ def test_other_images_are_detected_between_the_crops_of_one(detector: Detector) 
     stepping.steps = threading.Semaphore(0)
     image, compiled = scene_image(0), stepping.compile_prompt("star", OPTIONS)
 
-    async def run(queue: DetectQueue) -> None:
+    async def ask_both(queue: DetectQueue) -> None:
         in_crops = asyncio.ensure_future(queue.detect(lambda: image, compiled, replace(OPTIONS, tile=64)))
         assert await asyncio.to_thread(stepping.begun.acquire, True, 20)
         alone = asyncio.ensure_future(queue.detect(lambda: image, compiled, OPTIONS))
@@ -296,6 +320,6 @@ def test_other_images_are_detected_between_the_crops_of_one(detector: Detector) 
 
     with queue_of(stepping, 1) as queue:
         try:
-            asyncio.run(run(queue))
+            asyncio.run(ask_both(queue))
         finally:
             stepping.steps.release(100)
