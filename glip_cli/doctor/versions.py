@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PACKAGE = "glip-cli"
-EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune", "serve": "glip serve"}
+EXTRAS = {"ray": "glip batch --ray", "finetune": "glip finetune", "serve": "glip serve",
+          "heic": "HEIC images", "parquet": "--format parquet"}  # fmt: skip
 """Optional extras of users, and what each is for; those of developers are not checked."""
 LEAST_PYTHON = (3, 11)
 PAIR = ("torch", "torchvision")
