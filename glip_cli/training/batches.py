@@ -42,7 +42,7 @@ class Batch:
     """What one step learns from.
 
     Attributes:
-        pixels: float32 [B, 3, H, W], as `image.collate` pads them.
+        pixels: float32 [B, 3, H, W], as `preprocess.collate` pads them.
         ids, mask: int64 and bool [B, T]; T is a multiple of 8.
         targets: what is in each image.
         matches: which locations of the network are to find it, at the size of `pixels`.

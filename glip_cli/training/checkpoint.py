@@ -2,11 +2,11 @@
 
 DIR/run.json          what was asked, and a digest of the data; another training is refused
 DIR/state.pt          the last checkpoint: weights that train, optimizer, step, what validation said
-DIR/metrics.jsonl     losses and AP as they came (`history`)
-DIR/best/, DIR/last/  what `glip detect --model` or `--adapter` takes (`adapters.save_tuned`)
+DIR/metrics.jsonl     losses and AP as they came (`metrics_log`)
+DIR/best/, DIR/last/  what `glip detect --model` or `--adapter` takes (`tuning.save_tuned`)
 DIR/.lock             held by the training at work
 
-State has no random generators in it: a step's chances follow from the seed, the step and the process (`loop`).
+State has no random generators in it: a step's chances follow from the seed, the step and the process (`trainer`).
 """
 
 from __future__ import annotations

@@ -286,19 +286,11 @@ class Trainer:
     def _checkpoint(self) -> None:
         unread = self._all_unread()
         if self.processes.first:
-            self.folder.save(
-                {
-                    "step": self.step,
-                    "parts": self.parts,
-                    "epochs": self.recipe.epochs,
-                    "watch": asdict(self.watch),
-                    "weights": self.trained,
-                    "optimizer": self.optimizer.state_dict(),
-                    "average": self.average.shadow if self.average else {},
-                    "window": dict(self._window),
-                    "unread": unread,
-                }
-            )
+            tensors = {"weights": self.trained, "optimizer": self.optimizer.state_dict()}
+            counts = {"step": self.step, "parts": self.parts, "epochs": self.recipe.epochs, "unread": unread}
+            average = self.average.shadow if self.average else {}
+            more = {"watch": asdict(self.watch), "average": average, "window": self._window}
+            self.folder.save({**tensors, **counts, **more})
         self.processes.wait()
 
     def _restore(self, state: Mapping[str, Any] | None) -> None:

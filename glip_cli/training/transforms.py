@@ -50,7 +50,7 @@ class Augmentation:
         sides: the shorter side in pixels, one of these at random.
         longer: limit of the longer side in pixels.
         flip: how probably an image is mirrored, where its text allows it.
-        multiple: as in `image.ImageSize`; where it is not 0, a side is that of a square of the image's area.
+        multiple: as in `preprocess.ImageSize`; where it is not 0, a side is that of a square of the image's area.
     """
 
     sides: tuple[int, ...]
@@ -97,7 +97,7 @@ class Augmentation:
 
 
 def view(image: Image.Image, boxes: FloatBoxes, shorter: int, longer: int, flip: bool, multiple: int = 0) -> Resized:
-    """The image resized as `image.prepare` does, its boxes with it; mirrored if `flip`."""
+    """The image resized as `preprocess` does, its boxes with it; mirrored if `flip`."""
     width, height = resized_size(image.size, shorter, longer, multiple)
     resized = F.resize(image, [height, width])
     normalised = preprocess(  # its size already: only the colours change

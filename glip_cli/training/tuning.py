@@ -1,7 +1,7 @@
 """Tuning modes: which parameters train, and at what rates.
 
 full    everything, but for the first stages of the backbone (`freeze_backbone_at`)
-head    linear probing: the layers behind the last features (`weights.adapters.head_names`)
+head    linear probing: the layers behind the last features (`checkpoints.adapters.head_names`)
 prompt  rows added to BERT's output, one per token, zero at first; nothing else
 lora    low-rank factors beside the linear layers of BERT, Swin and the fusion (`lora`)
 
@@ -155,14 +155,14 @@ FORMAT = "glip-adapter/1"
 
 
 def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
-    """Write what `Detector.load` takes, as `weights.tuned` and `weights.adapters` describe it; return the folder.
+    """Write what `Detector.load` takes (`checkpoints.finetuned`, `checkpoints.adapters`); return the folder.
 
     Mode full leaves the whole network (`--model DIR`), the others what they added (`--adapter DIR`, or `--model DIR`
     where the network that it was added to is still found). Each file is whole or not there; the card comes last.
 
     Args:
         folder: made where it is missing.
-        model: as `modes.select` made it and training left it.
+        model: as `select` made it and training left it.
         card: of the same mode.
 
     Raises OutputError.
