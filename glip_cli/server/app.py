@@ -156,10 +156,10 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
     app.add_exception_handler(ClientDisconnect, lambda request, error: RequestError(499, GONE).response)
     app.add_exception_handler(GlipError, lambda request, error: RequestError(500, message(error)).response)
     app.add_exception_handler(RequestValidationError, lambda request, error: RequestError(400, "bad request").response)
-    if limits.allow_origin:
+    app.add_middleware(Guard, limits=limits, metrics=metrics, paths=frozenset(app.openapi()["paths"]) | {"/", "/docs"})
+    if limits.allow_origin:  # outermost: a page may read what the guard says is wrong too
         app.add_middleware(CORSMiddleware, allow_origins=limits.allow_origin, allow_methods=["GET", "POST"],
                            allow_headers=["Authorization", "Content-Type"], expose_headers=[NOTES])  # fmt: skip
-    app.add_middleware(Guard, limits=limits, metrics=metrics, paths=frozenset(app.openapi()["paths"]) | {"/", "/docs"})
     return app
 
 

@@ -62,6 +62,23 @@ def test_origins(origin: str) -> None:
     assert ServeOptions(allow_origin=[origin]).allow_origin == (origin,)
 
 
+def test_a_page_of_an_allowed_origin_reads_what_is_wrong(detector: Detector) -> None:
+    allowed, allow = "https://a.example", "Access-Control-Allow-Origin"
+    with serving(detector, ServeOptions(port=0, token="x", allow_origin=[allowed])) as url:
+
+        def ask(method: str, origin: str, **headers: str) -> requests.Response:
+            return requests.request(method, f"{url}/model", headers={"Origin": origin, **headers}, timeout=60)
+
+        preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        first = ask("OPTIONS", allowed, **preflight)
+        assert (first.status_code, first.headers[allow]) == (200, allowed)
+        missing = ask("GET", allowed)
+        assert (missing.status_code, missing.headers[allow]) == (401, allowed)
+        for answer in (ask("GET", "https://b.example"), ask("OPTIONS", "https://b.example", **preflight)):
+            assert 400 <= answer.status_code < 500
+            assert allow not in answer.headers
+
+
 def test_an_address_that_is_taken() -> None:
     first = bind(ServeOptions(port=0))
     first.listen()
