@@ -23,7 +23,7 @@ from tests.outputs.examples import FOUND
 MODEL = {"name": "m@1", "labels": ["cat"], "dtype": "float32", "limits": {"upload_bytes": 64e6, "images": 32}}
 EXPLAINED = {
     "notes": ["a note"],
-    "rows": [{"label": "cat", "text": 0, "spans": [[0, 3]], "tokens": [[1, "cat"]]}],
+    "rows": [{"label": "cat", "words": "cat", "text": 0, "spans": [[0, 3]], "tokens": [[1, "cat"]]}],
     "texts": [{"text": "cat", "labels": 1, "tokens": 3}],
 }
 FOUND_RECORD = record("image", FOUND, "m@1")
@@ -69,7 +69,8 @@ def asked(said: Said) -> None:
     remote = RemoteModel(said)
     prompt, options = label_prompt(["cat"]), DetectOptions()
     assert isinstance(remote.name, str)
-    assert all(isinstance(label, str) for label in (*remote.labels, remote.dtype))
+    own = remote.own_prompt
+    assert all(isinstance(label, str) for label in (*(own.labels if own else ()), remote.dtype))
     remote.reading(prompt, options).explanation()
     remote.detect(b"no image", "a.png", question(prompt, options))
 
