@@ -144,7 +144,8 @@ def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, taught: Collection[st
     if tokenizer.learns_words:
         known = {label for label, words in zip(typed_labels(prompt), prompt.words, strict=True) if words in taught}
         read = {label: ids for label, ids in read.items() if label not in known}
-    return notes_of_tokens(read, tokenizer, alike=not prompt.is_caption)
+    words = dict(zip(typed_labels(prompt), prompt.words, strict=True))
+    return notes_of_tokens(read, tokenizer, words, alike=not prompt.is_caption)
 
 
 def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
@@ -157,10 +158,19 @@ def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]
 
 
 def notes_of_tokens(
-    read: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer, *, alike: bool = True
+    read: Mapping[str, tuple[int, ...]],
+    tokenizer: Tokenizer,
+    words: Mapping[str, str] | None = None,
+    *,
+    alike: bool = True,
 ) -> tuple[str, ...]:
-    """`vocabulary_notes` of labels and their indices; `alike`: parts of one caption differ by their places."""
-    notes = tokenizer.unread_notes(read)
+    """`vocabulary_notes` of labels and their indices.
+
+    Args:
+        words: what is read for each label; by default the label itself.
+        alike: parts of one caption differ by their places.
+    """
+    notes = tokenizer.unread_notes(read, words or {})
     groups: dict[tuple[int, ...], list[str]] = {}
     for label, ids in read.items():
         groups.setdefault(ids, []).append(label)

@@ -94,19 +94,20 @@ class ConceptTokenizer(Tokenizer):
                 return min(fits, end - 1)
         return fits
 
-    def unread_notes(self, read: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    def unread_notes(self, read: Mapping[str, tuple[int, ...]], words: Mapping[str, str]) -> tuple[str, ...]:
         """Labels that are not known, and those of which a part alone is read: colours and the like mean nothing."""
-        meant = {label: self.lexicon.read(label) for label in read}
+        meant = {label: self.lexicon.read(words.get(label, label)) for label in read}
         unknown = [label for label, ids in read.items() if ids == self.nothing]
         near = [f"{quoted(meant[label].nearest)} to {quoted(label)}" for label in unknown if meant[label].nearest]
-        partly = [label for label in read if label not in unknown and _is_part(label, meant[label].word)]
+        rest = [label for label in read if label not in unknown]
+        partly = [label for label in rest if _is_part(words.get(label, label), meant[label].word)]
         notes = []
         if unknown:
             nearest = f"; the nearest that it knows: {', '.join(near[:SHOWN])}" if near else ""
             notes.append(f"{MODEL} does not know {listed(unknown)}{nearest}")
         if partly:
-            words = dict.fromkeys(meant[label].word for label in partly)
-            notes.append(f"{MODEL} reads no more of {listed(partly)} than {listed(words)}")
+            known = dict.fromkeys(meant[label].word for label in partly)
+            notes.append(f"{MODEL} reads no more of {listed(partly)} than {listed(known)}")
         return tuple(notes)
 
 

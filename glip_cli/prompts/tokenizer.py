@@ -137,8 +137,11 @@ class Tokenizer:
         last = offsets[window - 2] if len(offsets) > window else None
         return last[1] if last else len(text)
 
-    def unread_notes(self, read: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-        """What a user should know of labels, given with their indices, that the vocabulary does not hold whole."""
+    def unread_notes(self, read: Mapping[str, tuple[int, ...]], words: Mapping[str, str]) -> tuple[str, ...]:
+        """What a user should know of labels, given with their indices, that the vocabulary does not hold whole.
+
+        `words` are what is read for a label, where that is not the label itself.
+        """
         nothing = [label for label, ids in read.items() if ids and set(ids) == {self.unknown_id}]
         partly = [label for label, ids in read.items() if self.unknown_id in ids and label not in nothing]
         return tuple(

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from glip_cli import Detector, evaluate, label_prompt
 from glip_cli.checkpoints.finetuned import RunConfig, read_run_config
 from glip_cli.checkpoints.parts import load_reader_parts, tuned_prompt
-from glip_cli.cli.app import app
+from glip_cli.cli.app import app, run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import UsageError
 from glip_cli.evaluation.scenes import draw_scenes
@@ -226,3 +226,17 @@ def test_a_server(detector: Detector) -> None:
         refused = requests.post(f"{url}/detect", json={"labels": {"box": " "}, "image": code}, timeout=60)
         assert refused.status_code == 400
         assert "what to read for label 'box' is blank" in refused.text
+
+
+def test_notes_of_what_glip_nano_knows_are_of_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The class is not read: "human being" is a word that it knows, SKU-1 is none."""
+    for text, note in (
+        ("person = human being", ""),
+        ("cat = SKU-1", ""),
+        ("pangolin = cat", "glip-nano does not know 'pangolin = cat'"),
+        ("red cat = dog", "glip-nano reads no more of 'red cat = dog' than 'cat'"),
+    ):
+        assert run(["detect", "-m", "glip-nano", "-t", text, "-t", "sheep", "--explain"]) == 0
+        said = capsys.readouterr().err
+        assert note in said
+        assert ("glip-nano" in said) == bool(note), said
