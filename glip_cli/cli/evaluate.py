@@ -31,12 +31,12 @@ class DatasetFlags:
     dataset: Annotated[
         str,
         typer.Argument(metavar="DATASET", show_default=False,
-                       help="coco (any COCO json), lvis-minival, lvis-val, odinw-13, odinw-35, flickr30k or scenes."),
+                       help="coco (any boxes), lvis-minival, lvis-val, odinw-13, odinw-35, flickr30k or scenes."),
     ]  # fmt: skip
     gt: Annotated[
         Path | None,
         typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="Annotations: COCO json, a folder of YOLO or Pascal VOC, or a csv."),
+                     help="Annotations: COCO json, or a folder of YOLO, Pascal VOC, labelme, imagefolder."),
     ] = None  # fmt: skip
     images: Annotated[
         Path | None,

@@ -35,7 +35,7 @@ class DataFlags:
     train: Annotated[
         list[Path] | None,
         typer.Option("--train", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
-                     help="COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N; repeatable."),
+                     help="COCO or grounding json, a folder of YOLO, VOC, labelme ..., or scenes:N; repeatable."),
     ] = None  # fmt: skip
     images: Annotated[
         list[Path] | None,

@@ -8,7 +8,8 @@ from typing import Any
 
 from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, url_parts
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import Ids, as_box, as_id, as_number, read_json, shown
+from glip_cli.data.masks import box_around
+from glip_cli.data.values import Ids, as_box, as_id, as_number, shown
 from glip_cli.errors import DataError
 
 _FREQUENCIES = ("r", "c", "f")
@@ -17,9 +18,12 @@ _TEXT_IDS = 2**52
 _NO_CROWD = (None, False, 0, "", "0")
 
 
-def read_coco(path: Path, images: Path | None, issues: Issues) -> Dataset:
-    """Grounding data may have no categories. Raises DataError where it is no such file; names the place in it."""
-    data = _object(path)
+def read_coco(path: Path, content: object, images: Path | None, issues: Issues) -> Dataset:
+    """Of the content of a file. A box that is not given is taken around the polygons or the mask.
+
+    Grounding data may have no categories. Raises DataError where it is no such file; names the place in it.
+    """
+    data = _object(path, content)
     image_rows, annotation_rows = _objects(data, "images", path), _rows(data, "annotations", path)
     is_grounding = any("caption" in row for row in image_rows) and any(map(_is_named, annotation_rows))
     is_unlisted = is_grounding and not isinstance(data.get("categories"), list)
@@ -51,8 +55,10 @@ def _is_named(row: object) -> bool:
     return isinstance(row, dict) and "tokens_positive" in row
 
 
-def _object(path: Path) -> dict[str, Any]:
-    data = read_json(path)
+def _object(path: Path, data: object) -> dict[str, Any]:
+    """Raises DataError for what is no COCO; says what it is instead, where that is known."""
+    if other := _other(data):
+        raise DataError(f"{path}: {other}")
     if isinstance(data, list):
         raise DataError(f"{path}: a list, as results are; annotations are an object with images and annotations")
     if not isinstance(data, dict):
@@ -60,6 +66,26 @@ def _object(path: Path) -> dict[str, Any]:
     if "annotations" not in data and "images" in data:
         raise DataError(f"{path}: has no 'annotations' (a test set, published without them?); give one that has")
     return data
+
+
+def _other(data: object) -> str | None:
+    """What a file of another kind is, and the way out."""
+    if isinstance(data, list):
+        is_tasks = bool(data) and isinstance(data[0], dict) and "data" in data[0] and "annotations" in data[0]
+        return "tasks of Label Studio; export them as COCO or YOLO" if is_tasks else None
+    if not isinstance(data, dict):
+        return None
+    if "_via_img_metadata" in data:
+        return "a project of VIA; export its annotations as COCO"
+    if isinstance(data.get("items"), list):
+        return "Datumaro's own json; export the set as COCO"
+    rows = data.get("annotations")
+    first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    if "segments_info" in first:
+        return "panoptic segments without boxes of objects; give the json of the instances"
+    if "caption" in first and "bbox" not in first:
+        return "captions without boxes, for glip annotate --captions; give the json of the instances"
+    return None
 
 
 def _rows(data: Mapping[str, Any], key: str, path: Path) -> list[Any]:
@@ -173,7 +199,7 @@ class _Annotations:
         """Raises DataError for an id that is none, a box that is not four finite numbers."""
         if not isinstance(raw, dict):
             raise DataError(f" is {shown(raw)}, not an object")
-        box = as_box(raw.get("bbox"), ".bbox")
+        box = self._box(raw)
         return {
             "id": self._own_id(raw.get("id"), place),
             "image_id": self._image_ids.number(raw.get("image_id"), ".image_id"),
@@ -182,6 +208,12 @@ class _Annotations:
             "area": self._area(raw.get("area"), place, box),
             "iscrowd": int(raw.get("iscrowd") not in _NO_CROWD),
         }
+
+    @staticmethod
+    def _box(raw: Mapping[str, Any]) -> list[float]:
+        if not raw.get("bbox") and raw.get("segmentation"):
+            return box_around(raw["segmentation"], ".segmentation")
+        return as_box(raw.get("bbox"), ".bbox")
 
     def _own_id(self, value: object, place: int) -> int:
         """Text, which some files have, gets numbers that no file has; a row without an id gets its place, from 1."""

@@ -17,6 +17,12 @@ from glip_cli.prompts.prompt import clean_name
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""What the folder of a split may be called."""
 _BACKGROUND = frozenset({"background", "__background__", "_background_"})
 
 

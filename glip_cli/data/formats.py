@@ -1,11 +1,15 @@
 """A file or folder of boxes, of any kind -> `Dataset`.
 
-x.json                                       COCO, or grounding data (MDETR's format)          `coco`
-folder with data.yaml, or that file          YOLO                                              `yolo`
-folder with Annotations/*.xml, or with xml   Pascal VOC                                        `voc`
-x.csv with filename, class, xmin, ...        TensorFlow's csv                                  here
-folder with one json or csv of boxes         as that file
-folder with train/, valid/, test/            as the one of the split that is asked for
+x.json                                         COCO, or grounding data (MDETR's format)     `coco`
+x.json, folder of json with shapes             labelme                                      `labelme`
+data.yaml, obj.data, obj.names, classes.txt    YOLO; or a folder that holds one             `yolo`
+folder with Annotations/*.xml, or with xml     Pascal VOC                                   `voc`
+metadata.jsonl, or a folder with that file     Hugging Face's imagefolder                   `imagefolder`
+x.csv with filename, class, xmin, ...          TensorFlow's csv                             here
+folder with one json or csv of boxes           as that file
+folder with annotations/*.json                 as the one of the split that is asked for
+folder with train/, valid/, test/              the same
+folder with one folder                         as that folder
 """
 
 from __future__ import annotations
@@ -18,15 +22,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from glip_cli.data.coco import read_coco
-from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, check_categories, new_annotation
+from glip_cli.data.dataset import (
+    SPLIT_FOLDERS,
+    Annotation,
+    Category,
+    Dataset,
+    ImageRow,
+    check_categories,
+    new_annotation,
+)
+from glip_cli.data.image_files_below import images_below
+from glip_cli.data.imagefolder import METADATA, read_imagefolder
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import read_text, shown, stated_size, text_numbers
-from glip_cli.data.voc import is_voc, read_voc
-from glip_cli.data.yolo import data_yaml, read_yolo
+from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
+from glip_cli.data.per_image import subfolder
+from glip_cli.data.values import read_json, read_text, shown, stated_size, text_numbers
+from glip_cli.data.voc import read_voc, xml_files, xml_files_below
+from glip_cli.data.yolo import read_yolo
+from glip_cli.data.yolo_description import class_list, data_yaml, has_labels
 from glip_cli.errors import DataError
 
-_SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _FILES = (".json", ".csv")
+_TRIED = (
+    "neither data.yaml, obj.names or classes.txt (YOLO) nor xml files (VOC) nor json (COCO, labelme) "
+    "nor metadata.jsonl (imagefolder) nor a csv of boxes"
+)
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("filename", "class", *_CORNERS)
 
@@ -72,19 +92,77 @@ def _renamed(categories: tuple[Category, ...], names: Mapping[int, str], path: P
 def _read(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
     if (described := data_yaml(path)) is not None:
         return read_yolo(described, images, split, issues)
-    if not path.is_dir():
-        return _read_file(path, images, issues)
-    if is_voc(path):
-        return read_voc(path, images, split, issues)
-    if len(files := _annotation_files(path)) == 1:
-        return _read_file(files[0], images, issues)
-    if part := next((path / name for name in _SPLITS.get(split, (split,)) if (path / name).is_dir()), None):
+    if path.is_dir():
+        return _read_folder(path, images, split, issues)
+    if (classes := class_list(path)) is not None:
+        return read_yolo(classes, images, split, issues)
+    return _read_file(path, images, split, issues)
+
+
+def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    """What lies in the folder itself is read before its folders are looked at."""
+    if files := xml_files(path):
+        return read_voc(path, files, images, split, issues)
+    if (classes := class_list(path)) is not None:
+        return read_yolo(classes, images, split, issues)
+    if (path / METADATA).is_file():
+        return read_imagefolder(path / METADATA, images, split, issues)
+    files = _annotation_files(path)
+    if len(files) == 1:
+        return _read_file(files[0], images, split, issues)
+    if files := labelme_files(files):
+        return read_labelme(path, files, images, issues)
+    if coco := _coco_of_split(path, split):
+        beside = next((one for name in _names_of(split) if (one := path / "images" / name).is_dir()), path / "images")
+        folder = images or (beside if beside.is_dir() else path)
+        return replace(_read_file(coco, folder, split, issues), is_part=split in coco.stem)
+    if part := subfolder(path, *_names_of(split)):
         return replace(_read(part, images, split, issues), is_part=True)
+    return _read_below(path, images, split, issues)
+
+
+def _read_below(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    """Of a folder that has nothing itself: its only folder, or all xml or json below it."""
+    if not _annotation_files(path) and not subfolder(path, *_ALL_SPLITS):
+        folders = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))]
+        if len(folders) == 1 and not has_labels(path):
+            return _read(folders[0], images, split, issues)
+        if files := xml_files_below(path):
+            return read_voc(path, files, images, split, issues)
+        if files := labelme_files(sorted(path.rglob("*.json"))):
+            return read_labelme(path, files, images, issues)
     raise DataError(f"{path}: {_what_is_in(path, split)}")
 
 
-def _read_file(path: Path, images: Path | None, issues: Issues) -> Dataset:
-    return (_read_csv if path.suffix.lower() == ".csv" else read_coco)(path, images, issues)
+_ALL_SPLITS = tuple(name for names in SPLIT_FOLDERS.values() for name in names)
+
+
+def _names_of(split: str) -> tuple[str, ...]:
+    return SPLIT_FOLDERS.get(split, (split,))
+
+
+def _coco_of_split(path: Path, split: str) -> Path | None:
+    """annotations/instances_val2017.json and the like: the only json there, or the only one named as the split."""
+    folder = subfolder(path, "annotations")
+    files = _annotation_files(folder) if folder else []
+    named = [file for file in files if any(name in file.stem.lower() for name in _names_of(split))]
+    boxes = [file for file in named if file.stem.lower().startswith("instances")] or named
+    chosen = files if len(files) == 1 else boxes
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _read_csv(path, images, issues)
+    if suffix == ".jsonl":
+        return read_imagefolder(path, images, split, issues)
+    if suffix == ".xml":
+        raise DataError(f"{path}: one file of several, as Pascal VOC has them; give the folder of the xml files")
+    content = read_json(path)
+    if is_labelme(content):
+        return read_labelme(path.parent, [path], images, issues)
+    return read_coco(path, content, images, issues)
 
 
 def _annotation_files(folder: Path) -> list[Path]:
@@ -96,10 +174,14 @@ def _what_is_in(path: Path, split: str) -> str:
     if files:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
         return f"holds {', '.join(files[:3])}{more}; give the one that has the boxes"
-    folders = [name for names in _SPLITS.values() for name in names if (path / name).is_dir()]
+    if has_labels(path):
+        return "holds labels of YOLO without the names of their classes; write them in classes.txt, one per line"
+    folders = [name for name in _ALL_SPLITS if (path / name).is_dir()]
     if folders:
         return f"holds {', '.join(folders)}, but nothing for '{split}'; give the folder or file that is meant"
-    return "neither data.yaml (YOLO) nor xml files (VOC) nor one json or csv of boxes in it; give a data set"
+    if next(images_below(path), None):
+        return f"holds images, but {_TRIED}; give a data set"
+    return f"holds {_TRIED}; give a data set"
 
 
 # ----------------------------------------------------------------------------------------------------- TensorFlow's csv

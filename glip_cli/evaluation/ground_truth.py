@@ -56,7 +56,7 @@ def read_ground_truth(
     """A data set of any kind of `glip_cli.data.formats`.
 
     Args:
-        path: JSON with images, annotations (`bbox`; polygons are ignored) and categories; or YOLO, VOC, csv.
+        path: COCO json, or what else `glip_cli.data.formats` reads. Where there is a `bbox`, polygons are ignored.
         names: category id -> the name to prompt with instead of the file's (ODinW's OVERRIDE_CATEGORY).
         images: the folder of the images, for formats whose boxes are fractions of their sizes.
         split: which part, of a set that has several; None for "val". It is a note where there are none.

@@ -89,7 +89,7 @@ def evaluate(
     """Score a detector on a data set as `glip eval` does; what it leaves in `out` is the same, and resumable.
 
     Args:
-        annotations: COCO json, a folder of YOLO or Pascal VOC, or a csv.
+        annotations: any kind of `glip_cli.data.formats`: COCO json, a folder of YOLO, Pascal VOC or labelme ...
         images: the folder of the images; by default beside the annotations.
         protocol: a key of `PROTOCOLS`.
         split: which part of a data set that has several; "val" by default.

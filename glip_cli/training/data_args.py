@@ -49,7 +49,7 @@ class Data:
 
     def __post_init__(self) -> None:
         if not self.train:
-            advice = "give a COCO or grounding json, a folder of YOLO or Pascal VOC, or scenes:N (drawn scenes)"
+            advice = "give a COCO or grounding json, a folder of YOLO, VOC or labelme, or scenes:N (drawn scenes)"
             raise OptionError("train", "is missing", advice)
         if self.words is not None and not isinstance(self.words, Mapping):
             raise OptionError("words", self.words, "give class -> words, as in {'container': 'shipping container'}")

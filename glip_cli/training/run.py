@@ -333,7 +333,7 @@ def finetune(
     """Tune a model as `glip finetune` does; `Detector.load(out)` loads the best state.
 
     Args:
-        train: COCO or grounding json, a folder of YOLO or Pascal VOC, or "scenes:N"; or several of these.
+        train: COCO or grounding json, a folder of YOLO, Pascal VOC or labelme ..., or "scenes:N"; or several of these.
         out: the folder of the training.
         workers: processes that load batches.
         resume: go on with the training in `out`, to the same weights; overwrite: start over.

@@ -107,7 +107,7 @@ def test_a_part_that_there_is_none_of_is_noted(tmp_path: Path, files: dict[str, 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "neither data.yaml (YOLO) nor xml files (VOC) nor one json or csv of boxes in it; give a data set"),
+        ([], "neither data.yaml, obj.names or classes.txt (YOLO) nor xml files (VOC) nor json (COCO, labelme) nor "),
         (["a.json", "b.json", "c.csv", "d.json"], "holds a.json, b.json, c.csv and 1 more; give the one that has"),
         (["train/x", "test/y"], "holds train, test, but nothing for 'val'; give the folder or file that is meant"),
     ],

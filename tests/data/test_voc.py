@@ -8,7 +8,7 @@ import pytest
 
 from glip_cli.data.dataset import Category, Dataset, ImageRow
 from glip_cli.data.issues import DataIssue, Issue, Issues
-from glip_cli.data.voc import read_voc
+from glip_cli.data.voc import read_voc, xml_files
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from tests.data.test_yolo import corners, image
@@ -39,7 +39,7 @@ def written(folder: Path, files: dict[str, str | bytes]) -> Path:
 
 def read(folder: Path, images: Path | None = None, split: str = "train") -> tuple[Dataset, list[Issue]]:
     issues = Issues()
-    return read_voc(folder, images, split, issues), issues.rows()
+    return read_voc(folder, xml_files(folder), images, split, issues), issues.rows()
 
 
 @pytest.mark.parametrize(

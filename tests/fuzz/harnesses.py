@@ -5,6 +5,7 @@ An input of several parts has 0xFF between them, a byte that UTF-8 does not have
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tempfile
@@ -193,6 +194,32 @@ def coco(data: bytes) -> None:
                 results.read_results(file(name, found), read)
 
 
+_ANYWHERE = re.compile(rb"(^|[\s\"'\[{(,:=&*])[/\\~]|\.\.|\\[xuU]")
+_SET_FILES = ("labelme/a.json", "hf/metadata.jsonl", "voc/a.xml", "yaml/data.yaml", "list/classes.txt", "dark/obj.data")
+
+
+def annotated(data: bytes) -> None:
+    """A file that describes a data set, of each kind, with an image beside it; behind 0xFF its YOLO labels."""
+    described, _, lines = data.partition(BETWEEN)
+    if _ANYWHERE.search(described):
+        return  # it could search the whole disk
+    for name in _SET_FILES:
+        folder = file(f"{name.partition('/')[0]}/a.png", _png()).parent
+        file(f"{folder.name}/a.txt", lines)
+        file(f"{folder.name}/obj.names", b"a\nb\n")
+        path = file(name, described)
+        with answering():
+            read = ground_truth.read_ground_truth(path if path.suffix == ".jsonl" else folder)
+            read.to_coco()
+
+
+@cache
+def _png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (24, 16)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def thresholds(data: bytes) -> None:
     """--thresholds FILE."""
     with answering():
@@ -272,5 +299,5 @@ def captioned(data: bytes) -> None:
 HARNESSES: dict[str, Harness] = {
     "texts": texts, "labels": labels, "caption": caption, "image": image, "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
-    "captions": captioned, "words": worded,
+    "captions": captioned, "words": worded, "dataset": annotated,
 }  # fmt: skip

@@ -44,6 +44,27 @@ def _truth() -> bytes:
 
 
 _TRUTH, _DETECTED = _truth(), _json(robustness.RESULTS)
+_LABELME = {
+    "imagePath": "a.png", "imageHeight": 16, "imageWidth": 24,
+    "shapes": [
+        {"label": "a", "points": [[1, 2], [9, 8]], "shape_type": "rectangle", "group_id": None},
+        {"label": "b", "points": [[5, 5], [6, 7]], "shape_type": "circle", "group_id": 1},
+    ],
+}  # fmt: skip
+_HUGGING_FACE = {"file_name": "a.png", "objects": {"bbox": [[1, 2, 3, 4]], "categories": ["a"]}}
+_VOC = (
+    b"<annotation><filename>a.png</filename><object><name>a</name><bndbox><xmin>1</xmin><ymin>2</ymin>"
+    b"<xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"
+)
+_MASKS = {
+    "images": [{"id": "x", "file_name": "1.png", "width": 10, "height": 8}],
+    "categories": [{"id": 1, "name": "a"}],
+    "annotations": [
+        {"image_id": "x", "category_id": 1, "segmentation": {"size": [8, 10], "counts": "j03500000f0"}},
+        {"image_id": "x", "category_id": 1, "segmentation": {"size": [8, 10], "counts": [26, 3, 51]}},
+        {"image_id": "x", "category_id": 1, "segmentation": [[1, 2, 9, 2, 9, 8]]},
+    ],
+}
 _CAPTIONS = b'{"image": "a.jpg", "caption": "a cat"}\n{"image": "b.jpg", "caption": ["a [dog]", "two"]}\n'
 
 SEEDS: dict[str, Iterable[bytes]] = {
@@ -68,12 +89,21 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _TRUTH + BETWEEN + _DETECTED,
         _TRUTH + BETWEEN + _json(robustness.RECORD),
         _json(robustness.GROUNDING),
+        _json(_MASKS),
     ],
     "thresholds": [robustness.THRESHOLDS],
     "settings": [robustness.TOML],
     "journal": [robustness.JOURNAL],
     "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
     "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar()],
+    "dataset": [
+        _json(_LABELME),
+        _json(_HUGGING_FACE),
+        _VOC,
+        b"names: [a, b]\ntrain: .\nval: a.png\n" + BETWEEN + b"0 .5 .5 .5 .5\n",
+        b"a\nb\n" + BETWEEN + b"1 .25 .25 .75 .25 .75 .75\n",
+        b"classes = 2\nvalid = a.png\nnames = data/obj.names\n" + BETWEEN + b"0 .5 .5 .5 .5 .9\n",
+    ],
     "words": [
         b'{"c17": "shipping container", "dog": "small dog"}',
         b'c17 = "a box"\n',
@@ -82,7 +112,8 @@ SEEDS: dict[str, Iterable[bytes]] = {
 }
 
 _JSON = "{ } [ ] : , null true -1 1e999 NaN \\ud800 \\u0000 \\n"
-_COCO = "id image_id file_name width bbox area iscrowd name caption tokens_positive score neg_category_ids coco_url"
+_COCO = "id image_id file_name width bbox area iscrowd segmentation size counts name "
+_COCO += "caption tokens_positive score neg_category_ids coco_url"
 WORDS: dict[str, str] = {
     "texts": ". ( ) [ ] , = _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
     "labels": "( ) # _ . [SEP] ß İ \ufeff \u2028",
@@ -97,5 +128,7 @@ WORDS: dict[str, str] = {
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
     "captions": f'{_JSON} image caption " .jpg .txt .json \ufeff',
     "words": f"{_JSON} = \" # . ( )",
+    "dataset": f"{_JSON} shapes points label shape_type circle file_name objects bbox categories a.png names: val: "
+    "kpt_shape: [1,2] & * <annotation> </annotation> <object> <bndbox> valid = obj.names 0 .5 1e400",
 }  # fmt: skip
 """Each between blanks."""

@@ -1,0 +1,139 @@
+"""Hugging Face's `imagefolder` with boxes: metadata.jsonl beside the images -> `Dataset`.
+
+    {"file_name": "a.jpg", "objects": {"bbox": [[x, y, width, height]], "categories": ["cat"]}}
+
+`objects` may be a list of objects with one bbox each. Categories are names; or numbers, which classes.txt names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from glip_cli.data.dataset import SPLIT_FOLDERS, Annotation, Category, Dataset, ImageRow, new_annotation
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.values import as_box, read_text, shown
+from glip_cli.data.yolo_description import listed_names
+from glip_cli.errors import DataError
+
+METADATA, CLASSES = "metadata.jsonl", "classes.txt"
+_BOXES = ("bbox", "bboxes", "boxes")
+_CLASSES = ("categories", "category", "labels", "label", "category_id", "category_ids", "class")
+
+
+class _Row(NamedTuple):
+    """An image; of each of its objects the box, unchecked, and the class."""
+
+    where: str
+    name: str
+    objects: list[tuple[object, int | str]]
+
+
+def read_imagefolder(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+    """The rows of a split where the names of images begin with folders of splits; else all.
+
+    Classes are in alphabetical order, or as classes.txt lists them.
+
+    Raises DataError where a row is none, no row has boxes, or classes are numbers without names; names the place.
+    """
+    rows = list(_rows(path))
+    parts = {part: name for name, parts in SPLIT_FOLDERS.items() for part in (*parts, name)}
+    splits = [parts.get(PurePosixPath(row.name).parts[0]) for row in rows]
+    is_split = any(splits)
+    chosen = [row for row, one in zip(rows, splits, strict=True) if one == split or not is_split]
+    if not chosen:
+        raise DataError(f"{path}: no image in a folder for '{split}'; give another split")
+    listed = path.parent / CLASSES
+    names = [name for _, name in listed_names(listed)] if listed.is_file() else []
+    classes = _Classes(path, names, rows)
+    return Dataset(
+        path.parent.name,
+        tuple(ImageRow(i, row.name) for i, row in enumerate(chosen, 1)),
+        tuple(Category(i, name) for i, name in enumerate(classes.names)),
+        tuple(_annotations(chosen, classes, issues)),
+        images or path.parent,
+        issues,
+        is_part=is_split,
+    )
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    has_objects = False
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            row = _parsed(line, where)
+            has_objects = has_objects or "objects" in row
+            yield _Row(where, _file_name(row, where), list(_objects(row.get("objects"), where)))
+    if not has_objects:
+        raise DataError(f"{path}: no row has 'objects' with bbox and categories; give a data set of boxes")
+
+
+def _parsed(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is {shown(line)}, no JSON object; write it again")
+    return row
+
+
+def _file_name(row: Mapping[str, Any], where: str) -> str:
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name.strip("/\\. ") or "\0" in name:
+        raise DataError(f"{where}: file_name is {shown(name)}; it must be the path of an image")
+    return name.replace("\\", "/").removeprefix("./")
+
+
+def _objects(value: object, where: str) -> Iterator[tuple[object, int | str]]:
+    """Raises DataError where there are not as many boxes as classes."""
+    if value is None:
+        return
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        value = {key: [one.get(key) for one in value] for key in dict.fromkeys(key for one in value for key in one)}
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where}: objects is {shown(value)}; it must be lists of bbox and of categories")
+    if not value:
+        return
+    boxes, classes = (next((value[key] for key in keys if key in value), None) for keys in (_BOXES, _CLASSES))
+    if not isinstance(boxes, list) or not isinstance(classes, list) or len(boxes) != len(classes):
+        raise DataError(f"{where}: objects has {shown(list(value))}; it must have as many bbox as categories")
+    for box, one in zip(boxes, classes, strict=True):
+        if isinstance(one, bool) or not isinstance(one, int | str):
+            raise DataError(f"{where}: a category is {shown(one)}; it must be a name or a number")
+        yield box, one
+
+
+class _Classes:
+    """The classes of a file: those of classes.txt, then the others by name."""
+
+    def __init__(self, path: Path, listed: Sequence[str], rows: Iterable[_Row]) -> None:
+        """Raises DataError for a number that classes.txt does not name."""
+        self._count = len(listed)
+        for row in rows:
+            for _, one in row.objects:
+                if isinstance(one, int) and not 0 <= one < self._count:
+                    raise DataError(
+                        f"{row.where}: category {one} has no name; write names, or a name per line in "
+                        f"{path.parent / CLASSES}"
+                    )
+        used = {one for row in rows for _, one in row.objects if isinstance(one, str)}
+        self.names = (*listed, *sorted(used - set(listed)))
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    def number(self, one: int | str) -> int:
+        return one if isinstance(one, int) else self._numbers[one]
+
+
+def _annotations(rows: Iterable[_Row], classes: _Classes, issues: Issues) -> Iterator[Annotation]:
+    count = 0
+    for image_id, row in enumerate(rows, 1):
+        for box, one in row.objects:
+            try:
+                yield new_annotation(count + 1, image_id, classes.number(one), list(as_box(box, "bbox")))
+                count += 1
+            except DataError as error:
+                issues.add(DataIssue.BOX_FORM, f"{row.where}: {error}")

@@ -1,0 +1,107 @@
+"""Folders of labelme: one json per image, with `shapes` -> `Dataset`. X-AnyLabeling and AnyLabeling write the same.
+
+    rectangle, polygon, rotation, oriented_rectangle, line, linestrip, points      the box around the points
+    circle         the box around it; its points are the centre and one of the edge
+    mask           the box from its first pixel to its last
+    point          no box
+
+Shapes of one label with the same `group_id` are parts of one object, as labelme's own labelme2coco.py takes them.
+The image that a json may hold itself (`imageData`) is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glip_cli.data.dataset import Dataset
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, read_each
+from glip_cli.data.values import as_number, read_json, shown, stated_size
+from glip_cli.errors import DataError
+
+_AROUND = ("rectangle", "polygon", "rotation", "oriented_rectangle", "line", "linestrip", "points", "mask")
+_SAMPLED = 3  # files of a folder that are looked at
+
+
+def is_labelme(content: object) -> bool:
+    return isinstance(content, Mapping) and isinstance(content.get("shapes"), list)
+
+
+def labelme_files(files: Sequence[Path]) -> list[Path]:
+    """The json files among them if labelme wrote some of the first; else nothing."""
+    found = [file for file in files if file.suffix.lower() == ".json"]
+    return found if any(_wrote(file) for file in found[:_SAMPLED]) else []
+
+
+def _wrote(file: Path) -> bool:
+    try:
+        return is_labelme(read_json(file))
+    except DataError:
+        return False
+
+
+def read_labelme(path: Path, files: Sequence[Path], images: Path | None, issues: Issues) -> Dataset:
+    """Raises DataError where none of the files can be read; says why not the first."""
+    return dataset_of(path, read_each(files, read_labelme_json, issues), images, path, issues, are_all=len(files) > 1)
+
+
+def read_labelme_json(file: Path, issues: Issues) -> AnnotationFile:
+    """Shapes that have no box are counted. Raises DataError where it is no json of labelme."""
+    content = read_json(file)
+    if not is_labelme(content):
+        raise DataError(f"{file}: has no list 'shapes', as labelme writes; move it to another folder")
+    image = content.get("imagePath")
+    size = stated_size(*(str(content.get(side) or "") for side in ("imageWidth", "imageHeight")))
+    return AnnotationFile(
+        file, base_name(image) if isinstance(image, str) else "", size, tuple(_objects(content["shapes"], file, issues))
+    )
+
+
+def _objects(shapes: Sequence[Any], file: Path, issues: Issues) -> Iterator[NamedBox]:
+    groups: dict[tuple[str, object], list[NamedBox]] = {}
+    for i, shape in enumerate(shapes):
+        try:
+            box = _box(shape)
+        except DataError as error:
+            issues.add(DataIssue.BOX_FORM, f"{file}: shapes[{i}]{error}")
+            continue
+        group = shape.get("group_id")
+        alone = group is None or not isinstance(group, int | str)
+        groups.setdefault((box.name, (i,) if alone else group), []).append(box)
+    return map(_joined, groups.values())
+
+
+def _box(shape: object) -> NamedBox:
+    """Raises DataError."""
+    if not isinstance(shape, Mapping):
+        raise DataError(f" is {shown(shape)}, not an object")
+    kind, label = shape.get("shape_type", "polygon"), shape.get("label")
+    points = _points(shape.get("points"))
+    if kind == "circle" and len(points) == 2:
+        (x, y), radius = points[0], math.dist(*points)
+        points = [(x - radius, y - radius), (x + radius, y + radius)]
+    elif kind not in _AROUND or len(points) < 2:
+        raise DataError(f" is a {shown(kind)} of {len(points)} points, which has no box")
+    xs, ys = zip(*points, strict=True)
+    last = 1 if kind == "mask" else 0
+    bbox = [min(xs), min(ys), max(xs) - min(xs) + last, max(ys) - min(ys) + last]
+    return NamedBox("" if label is None else str(label).strip(), bbox, shape.get("difficult") is True)
+
+
+def _points(value: object) -> list[tuple[float, float]]:
+    """Raises DataError."""
+    if not isinstance(value, list) or not all(isinstance(point, list) and len(point) == 2 for point in value):
+        raise DataError(f".points is {shown(value)}; it must be [[x, y], ...]")
+    return [(as_number(x, ".points"), as_number(y, ".points")) for x, y in value]
+
+
+def _joined(parts: Sequence[NamedBox]) -> NamedBox:
+    """The box around the parts of one object."""
+    if len(parts) == 1:
+        return parts[0]
+    x1, y1 = (min(part.bbox[i] for part in parts) for i in (0, 1))
+    x2, y2 = (max(part.bbox[i] + part.bbox[i + 2] for part in parts) for i in (0, 1))
+    return NamedBox(parts[0].name, [x1, y1, x2 - x1, y2 - y1], all(part.is_difficult for part in parts))

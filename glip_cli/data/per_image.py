@@ -1,0 +1,161 @@
+"""Sets with an annotation file for each image, as Pascal VOC and labelme have them -> `Dataset`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, new_annotation
+from glip_cli.data.image_files_below import images_below
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.values import read_text
+from glip_cli.errors import DataError
+
+_IMAGES = ("JPEGImages", "images")
+
+
+class NamedBox(NamedTuple):
+    """`bbox` is [x, y, width, height] in pixels."""
+
+    name: str
+    bbox: list[float]
+    is_difficult: bool
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """What is in one image.
+
+    Attributes:
+        image: the name of the image as the file gives it, without folders, which may be those of another computer.
+        size: (width, height) of the image as the file states it; (None, None) where it states none, or 0 x 0.
+    """
+
+    file: Path
+    image: str
+    size: tuple[int, int] | tuple[None, None]
+    objects: tuple[NamedBox, ...]
+
+
+def subfolder(path: Path, *names: str) -> Path | None:
+    """The first that there is of some folders in a folder, whatever the case of their letters."""
+    folders = {one.name.lower(): one for one in path.iterdir() if one.is_dir()} if path.is_dir() else {}
+    return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+def base_name(stated: str) -> str:
+    """Of a path of any system."""
+    return stated.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def read_each(
+    files: Sequence[Path], read: Callable[[Path, Issues], AnnotationFile], issues: Issues
+) -> list[AnnotationFile]:
+    """Those that can be read; the others are issues. Raises DataError where there is none."""
+    found, unread = [], []
+    for file in files:
+        try:
+            found.append(read(file, issues))
+        except DataError as error:
+            unread.append(str(error))
+            issues.add(DataIssue.FILE_UNREADABLE, unread[0])
+    if not found:
+        raise DataError(unread[0])
+    return found
+
+
+def dataset_of(
+    path: Path,
+    read: Sequence[AnnotationFile],
+    images: Path | None,
+    annotations: Path,
+    issues: Issues,
+    *,
+    are_all: bool = True,
+    is_part: bool = False,
+) -> Dataset:
+    """The set in a folder. Classes are in alphabetical order, or as labels.txt lists them.
+
+    Args:
+        images: the folder of the images; else JPEGImages/ or images/, in `path` or beside it, or `path`.
+        annotations: the folder that the files lie in.
+        are_all: an image that no file is about is an issue.
+    """
+    places = _Places(images or _image_folder(path), annotations, read)
+    named = [places.of(one) for one in read]
+    if images is None and are_all:
+        places.count_unused({file for _, file in named if file}, issues)
+    numbers = {name: i for i, name in enumerate(_names(path, read), 1)}
+    return Dataset(
+        path.name,
+        tuple(ImageRow(i, name, *one.size) for i, (one, (name, _)) in enumerate(zip(read, named, strict=True), 1)),
+        tuple(Category(number, name) for name, number in numbers.items()),
+        tuple(_annotations(read, numbers, issues)),
+        places.folder,
+        issues,
+        paths={i: file for i, (_, file) in enumerate(named, 1) if file},
+        is_part=is_part,
+    )
+
+
+def _names(path: Path, read: Iterable[AnnotationFile]) -> list[str]:
+    used = {thing.name for one in read for thing in one.objects}
+    listed = path / "labels.txt"
+    given = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.is_file() else []
+    return [*dict.fromkeys(given), *sorted(used - set(given))]
+
+
+def _annotations(read: Sequence[AnnotationFile], numbers: Mapping[str, int], issues: Issues) -> Iterator[Annotation]:
+    count = 0
+    for image_id, one in enumerate(read, 1):
+        for name, bbox, is_difficult in one.objects:
+            try:
+                yield new_annotation(count + 1, image_id, numbers[name], bbox, is_difficult)
+                count += 1
+            except DataError as error:
+                issues.add(DataIssue.BOX_FORM, f"{one.file}: {error}")
+
+
+def _image_folder(path: Path) -> Path:
+    return subfolder(path, *_IMAGES) or subfolder(path.absolute().parent, *_IMAGES) or path
+
+
+class _Places:
+    """The image of each file: of the name that the file gives; else of that stem; else of the file's own stem.
+
+    A name that several files of a folder give, as copies do, says nothing.
+    """
+
+    def __init__(self, folder: Path, annotations: Path, read: Sequence[AnnotationFile]) -> None:
+        self.folder, self._annotations = folder, annotations
+        self._names: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for path in images_below(folder):
+            self._names.setdefault(path.name, []).append(path)
+            self._stems.setdefault(path.stem, []).append(path)
+        self._given = Counter((one.file.parent, one.image) for one in read)
+
+    def of(self, one: AnnotationFile) -> tuple[str, Path | None]:
+        """Its name, and its file if there is one."""
+        own = one.file.stem
+        stated = one.image if self._given[one.file.parent, one.image] == 1 else ""
+        by_stem = self._stems.get(stated) or self._stems.get(PurePosixPath(stated).stem) or self._stems.get(own)
+        file = self._nearest(self._names.get(stated) or by_stem or [], one.file)
+        return (file.relative_to(self.folder).as_posix(), file) if file else (stated or own, None)
+
+    def _nearest(self, files: Sequence[Path], annotation: Path) -> Path | None:
+        """Of several the one in the folder that the file's is called as; None where that does not decide."""
+        if len(files) < 2:
+            return files[0] if files else None
+        inner = annotation.parent.relative_to(self._annotations).parts
+        alike = [file for file in files if file.parent.relative_to(self.folder).parts == inner]
+        return alike[0] if len(alike) == 1 else None
+
+    def count_unused(self, used: set[Path], issues: Issues) -> None:
+        for path in chain.from_iterable(self._stems.values()):
+            if path not in used:
+                issues.add(DataIssue.IMAGE_UNLISTED, str(path))

@@ -1,0 +1,225 @@
+"""What describes a YOLO set: its classes, what its lines are, and where the images of its splits lie.
+
+data.yaml      `names`, `train`, `val`, `test`, `path`, `kpt_shape`, `task`      ultralytics, Roboflow, CVAT
+obj.data       `names = data/obj.names`, `train = data/train.txt`, `valid = ...`  darknet, CVAT's YOLO 1.1
+obj.names      a class per line
+classes.txt    the same, beside the labels or above them                         Label Studio, LabelImg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from glip_cli.data.dataset import SPLIT_FOLDERS
+from glip_cli.data.image_files import inside
+from glip_cli.data.image_files_below import has_image_suffix
+from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.values import read_text, shown
+from glip_cli.data.yolo_lines import TASKS, Form
+from glip_cli.errors import DataError
+
+_YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_DARKNET = ("obj.data", "obj.names")
+_CLASSES = ("classes.txt", "predefined_classes.txt")
+_LABELS = "labels"
+_NOTHING = ("", "~", "null", "Null", "NULL")
+_DARKNET_KEYS = {"valid": "val"}
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every scalar stays the text it was typed as
+
+
+@dataclass(frozen=True)
+class YoloDescription:
+    """
+    Attributes:
+        file: that says it, absolute.
+        folder: of the set.
+        names: (class number, name); a number that comes twice comes twice.
+        splits: "train", "val", "test" -> folders, lists of images and images, as typed; only those that are stated.
+        base: what these are relative to, if not to `folder`; as typed.
+    """
+
+    file: Path
+    folder: Path
+    names: tuple[tuple[int, str], ...]
+    form: Form
+    splits: Mapping[str, tuple[str, ...]]
+    base: str = ""
+
+
+def data_yaml(path: Path) -> Path | None:
+    """The yaml that describes a YOLO set: `path` itself, or the one in it; None where there is none."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return path
+    return next((path / name for name in _YAML if (path / name).is_file()), None)
+
+
+def class_list(path: Path) -> Path | None:
+    """The obj.data, obj.names or classes.txt of a YOLO set: `path` itself, or the one in it; None where there is none.
+
+    A classes.txt counts only where there are labels too: other formats have such files as well.
+    """
+    if path.is_file():
+        is_one = path.suffix.lower() in (".data", ".names") or path.name.lower() in _CLASSES
+        return path if is_one else None
+    names = [*_DARKNET, *((*_CLASSES, *(f"{_LABELS}/{name}" for name in _CLASSES)) if has_labels(path) else ())]
+    return next((path / name for name in names if (path / name).is_file()), None)
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a folder holds labels of YOLO where tools put them: beside the images, or in labels/."""
+    splits = [path / name for names in SPLIT_FOLDERS.values() for name in names]
+    return any(_holds_labels(folder) for folder in (path, *splits))
+
+
+def _holds_labels(folder: Path) -> bool:
+    below = folder / _LABELS
+    if below.is_dir() and any(file.suffix.lower() == ".txt" for file in below.rglob("*")):
+        return True
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    images = {file.stem for file in files if has_image_suffix(file.name)}
+    return any(file.suffix.lower() == ".txt" and file.stem in images for file in files)
+
+
+def read_description(file: Path, issues: Issues) -> YoloDescription:
+    """Raises DataError where the file names no class, or a form of lines that is none; names the place."""
+    file = file.absolute()
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return _of_yaml(file, issues)
+    return _of_darknet(file) if file.suffix.lower() == ".data" else _of_classes(file)
+
+
+# ---------------------------------------------------------------------------------------------------------- data.yaml
+
+
+def _of_yaml(path: Path, issues: Issues) -> YoloDescription:
+    content = _yaml(path)
+    stated = ((split, _texts(content.get(split))) for split in SPLIT_FOLDERS)
+    base = str(content.get("path") or "")
+    return YoloDescription(
+        path,
+        path.parent,
+        tuple(_names(content, path, issues)),
+        _form(content, path),
+        {split: places for split, places in stated if places},
+        "" if base in _NOTHING else base,
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Of a text or a list of texts, those that say something."""
+    return tuple(
+        str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)
+    )  # fmt: skip
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """Lists and maps of texts; a map with a key twice is a list of pairs."""
+    try:
+        node = yaml.compose(read_text(path), Loader=_Loader)
+        content = _content(node) if node else None
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: no YAML ({' '.join(str(error).split())[:120]}); correct it") from None
+    except RecursionError:
+        raise DataError(f"{path}: no YAML (nested too deeply); correct it") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: names no classes; it describes a YOLO set by 'names' and 'train'")
+    return content
+
+
+def _content(node: yaml.Node, depth: int = 0) -> Any:
+    """Three levels are all that data.yaml has; below them nothing is unfolded, for aliases can make it endless."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.value
+    if depth == 3:
+        return "..."
+    if isinstance(node, yaml.SequenceNode):
+        return [_content(item, depth + 1) for item in node.value]
+    pairs = [(_content(key, 3), _content(value, depth + 1)) for key, value in node.value]
+    return dict(pairs) if not depth or len({key for key, _ in pairs}) == len(pairs) else pairs
+
+
+def _names(content: Mapping[str, Any], path: Path, issues: Issues) -> list[tuple[int, str]]:
+    """(class number, name), from a list or a map; a number that comes twice comes twice."""
+    names = content.get("names")
+    pairs = _numbered(list(names.items()) if isinstance(names, dict) else names if isinstance(names, list) else [])
+    if not pairs:
+        raise DataError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
+    if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
+        issues.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
+    return sorted(pairs)
+
+
+def _numbered(names: Sequence[Any]) -> list[tuple[int, str]]:
+    """Of names, or of pairs of a number and a name; nothing where some are neither."""
+    if all(isinstance(name, str) for name in names):
+        return list(enumerate(names))
+    pairs = [(_whole(name[0]), name[1]) for name in names if isinstance(name, tuple | list) and len(name) == 2]
+    good = [(number, name) for number, name in pairs if number is not None and isinstance(name, str)]
+    return good if len(good) == len(names) else []
+
+
+def _whole(text: object) -> int | None:
+    """ "3" -> 3; None for what is no whole number from 0."""
+    is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if is_number else None  # type: ignore[call-overload]
+
+
+def _form(content: Mapping[str, Any], path: Path) -> Form:
+    task = content.get("task")
+    shape = content.get("kpt_shape")
+    if shape in (None, *_NOTHING):
+        return Form(task if task in TASKS else None)
+    numbers = [_whole(one) for one in shape] if isinstance(shape, list) else []
+    if len(numbers) != 2 or not numbers[0] or numbers[1] not in (2, 3):
+        raise DataError(f"{path}: kpt_shape is {shown(shape)[:60]}; write [keypoints, 2] or [keypoints, 3]")
+    return Form("pose", numbers[0] * numbers[1])
+
+
+# ----------------------------------------------------------------------------------------------- lists of classes
+
+
+def _of_darknet(path: Path) -> YoloDescription:
+    """Lines `key = value`; names are as seen from where darknet ran, in which this folder is data/."""
+    pairs = [line.split("=", 1) for line in read_text(path).splitlines() if "=" in line and line.strip()[0] != "#"]
+    content = {_DARKNET_KEYS.get(key.strip(), key.strip()): value.strip() for key, value in pairs}
+    stated = content.get("names", "obj.names")
+    places = (inside(path.parent, name) for name in (*written_places(stated), PurePath(stated).name))
+    listed = next((file for file in places if file and file.is_file()), None)
+    if listed is None:
+        raise DataError(f"{path}: names = {shown(stated)} is no file here; put the file of the class names beside it")
+    splits = {split: (content[split],) for split in SPLIT_FOLDERS if content.get(split)}
+    return YoloDescription(path, path.parent, listed_names(listed), Form(), splits)
+
+
+def written_places(place: str) -> tuple[str, ...]:
+    """How a path of a file may be meant: as it is; Roboflow writes `../train` for `train`, darknet `data/train.txt`."""
+    place = place.replace("\\", "/")
+    return tuple(dict.fromkeys((place, place.removeprefix("../"), place.removeprefix("./").removeprefix("data/"))))
+
+
+def _of_classes(path: Path) -> YoloDescription:
+    """The splits are folders with the usual names, in images/ or above it, if there are any."""
+    folder = path.parent.parent if path.parent.name == _LABELS else path.parent
+    found = {
+        split: next((place for place in _usual_places(names) if (folder / place).is_dir()), None)
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    splits = {split: (place,) for split, place in found.items() if place}
+    return YoloDescription(path, folder, listed_names(path), Form(), splits)
+
+
+def _usual_places(names: Iterable[str]) -> list[str]:
+    return [place for name in names for place in (f"images/{name}", f"{name}/images", name)]
+
+
+def listed_names(path: Path) -> tuple[tuple[int, str], ...]:
+    """A class per line; empty lines at the end are none. Raises DataError where there is no other."""
+    lines = read_text(path).rstrip().splitlines()
+    if not lines:
+        raise DataError(f"{path}: names no class; write a class name per line")
+    return tuple((number, line.strip()) for number, line in enumerate(lines))
