@@ -80,7 +80,7 @@ class EvalRequest:
         if self.flags.gt is None and self.dataset == "scenes":
             return draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
         if self.flags.gt is None:
-            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, its annotations (COCO json, YOLO, VOC, labelme ...)")
+            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, annotations (COCO, YOLO, VOC, labelme ...)")
         return self.flags.gt
 
     def truth(self) -> GroundTruth:
