@@ -6,7 +6,7 @@ Needs neither numpy nor torch: `glip --help` makes flags of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -155,6 +155,11 @@ class DetectOptions:
     def has_crops(self) -> bool:
         """Each image is detected in several crops or sizes."""
         return self.tta or self.tile is not None
+
+    def for_labels(self, labels: Sequence[str]) -> DetectOptions:
+        """The same with the thresholds of these labels alone, where other images are asked for others."""
+        kept = {label: value for label, value in self.class_thresholds.items() if label in labels}
+        return self if len(kept) == len(self.class_thresholds) else replace(self, class_thresholds=kept)
 
 
 class DetectKeywords(TypedDict, total=False):

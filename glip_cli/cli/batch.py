@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glip_cli.cli import flags
+from glip_cli.cli.batch_inputs import InputReader
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, Console, DownloadBar, print_line
+from glip_cli.cli.console import BatchBar, Console, print_line
 from glip_cli.cli.exit import end_run, stopping
-from glip_cli.cli.model import choose_model
+from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import (
-    check_inputs,
-    read_options,
-    read_prompt,
-    threshold_notes,
-)
+from glip_cli.cli.parse import threshold_notes
 from glip_cli.errors import UsageError
-from glip_cli.utils.text_format import counted, shown_url
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     from glip_cli.runs.items import Engine
@@ -30,6 +26,11 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
 
+Prompts = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", rich_help_panel=flags.WHAT, show_default=False,
+                 help="A prompt for each image: csv or jsonl of image and prompt."),
+]  # fmt: skip
 Format = Annotated[
     list[str] | None,
     typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
@@ -58,6 +59,7 @@ def batch(
     *,
     inputs: flags.Inputs = None,
     asked: flags.PromptFlags,
+    prompts: Prompts = None,
     beside: flags.Beside,
     filters: flags.Filters,
     thresholds: flags.Thresholds = None,
@@ -82,8 +84,6 @@ def batch(
     """Detect in many images. Run it again to resume."""
     if status:
         return say_status(out_dir)
-    from glip_cli.data.image_files_below import Passed
-    from glip_cli.data.sources import common_folder, expand
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import WRITERS
@@ -92,7 +92,6 @@ def batch(
     from glip_cli.runs.run_dir import RunFolder, settings_of
     from glip_cli.runs.shards import Shard
 
-    inputs = check_inputs(inputs)
     shard = Shard.of_environment()
     if (ray or remote.server) and shard.world > 1:
         raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
@@ -102,46 +101,38 @@ def batch(
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )
-    prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
-    options = read_options(beside | filters | resizing, prompt, thresholds, model.batch_size(batch_size))
-    # refuses what names no image, before the model is loaded
-    passed = Passed()
-    sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
-    check_earlier(out_dir, formats, prompt.labels, going.overwrite)
-    root = common_folder(inputs)
-    names, drawn = FileNames(root), FileNames(root) if annotated.any else None
+    values, size = beside | filters | resizing, model.batch_size(batch_size)
+    reader = InputReader(asked, model, values, thresholds, size, console, offline, annotated.folders)
+    given = reader.read(inputs, prompts)
+    check_earlier(out_dir, formats, given.asked.labels, going.overwrite)
+    names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
 
     runner: ImageRunner | None = None
     engine: Engine
     if ray:
-        from glip_cli.runs.ray import Job, RayEngine, load_reader
+        from glip_cli.runs.ray import Job, RayEngine
 
-        load: dict[str, Any] = {**vars(loading), "compile": compile, "offline": offline}
-        reader = load_reader(load, DownloadBar(console))
-        notes = reader.compile_prompt(prompt, options).notes
-        engine = RayEngine(Job(load, prompt, options, annotated), reader.name, ray, ray_workers, say=console.warn)
+        assert isinstance(model, LocalModel)
+        notes = model.check(given.prompt, given.options) if given.prompt else ()
+        job = Job(model.load, given.prompt, given.options, annotated)
+        engine = RayEngine(job, model.prompt_compiler.name, ray, ray_workers, say=console.warn)
     else:
         from glip_cli.runs.local import LocalEngine
 
-        runner = model.runner(prompt, options, going.workers)
+        runner = model.runner(given.prompt, given.options, going.workers)
         notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
     console.warn(*notes, *threshold_notes(thresholds, engine.model))
-    settings = settings_of(engine.model, prompt, options)
-    settings |= {
-        "inputs": [shown_url(text) if "://" in text else text for text in inputs],
-        "dtype": model.dtype,
-        "save-vis": save_vis,
-        "save-crop": save_crop,
-    }
+    settings = settings_of(engine.model, given.asked, given.options)
+    settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        count = None if "-" in inputs else lambda: shard.part_of(sum(1 for _ in expand(inputs, own=annotated.folders)))
-        bar = BatchBar(console, count)
+        count = given.count
+        bar = BatchBar(console, (lambda: shard.part_of(count())) if count else None)
         with bar, stopping(engine.stop):
-            progress = folder.run(name_items(sources, drawn), engine, bar.started, bar.add)
+            progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
-            folder.write_formats(formats, names, with_scores)
-    met = passed.notes if progress.share_done else ()
+            folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels)
+    met = given.passed() if progress.share_done else ()
     console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)
 

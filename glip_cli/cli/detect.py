@@ -81,7 +81,7 @@ def detect(
     console, offline = Console(manner.quiet), manner.offline
     model = choose_model(loading, onnx, remote, console, compile=compile, offline=offline, **batch)
     prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
-    options = read_options(beside | filters | resizing | batch, prompt, thresholds)
+    options = read_options(beside | filters | resizing | batch, prompt.labels, thresholds)
     formats = read_formats(format, "json", WRITERS)
     formats = [] if no_save_pred else formats
     if explain and not inputs:

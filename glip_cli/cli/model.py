@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from glip_cli.detector import Detector
     from glip_cli.options import DetectOptions
     from glip_cli.prompts.chunking import Explanation
+    from glip_cli.prompts.compile import PromptCompiler
     from glip_cli.runs.local import ImageRunner
     from glip_cli.types import Prompt
 
@@ -42,8 +44,12 @@ class Model(Protocol):
         """How it reads a prompt; no weights are loaded for it. Raises GlipError."""
         ...
 
-    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
-        """What detects in images, ready to begin. Raises GlipError."""
+    def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
+        """Notes on a prompt, before the network is loaded. Raises UsageError for one that it cannot read, GlipError."""
+        ...
+
+    def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+        """What detects in images, ready to begin; without a prompt, each must have its own. Raises GlipError."""
         ...
 
 
@@ -121,6 +127,16 @@ class LocalModel:
         compiled = self.loaded.compile_prompt(prompt, options)
         return Explanation.of(compiled.chunks, compiled.notes)
 
+    @cached_property
+    def prompt_compiler(self) -> PromptCompiler:
+        """Raises WeightsError."""
+        from glip_cli.checkpoints.reader import load_reader
+
+        return self.loaded.prompt_compiler if self.loaded else load_reader(self.load, DownloadBar(self.console))
+
+    def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
+        return self.prompt_compiler.compile_prompt(prompt, options).notes
+
     def detector(self) -> Detector:
         """Raises WeightsError, DeviceError."""
         from glip_cli.detector import Detector
@@ -128,11 +144,11 @@ class LocalModel:
         note_dtype(self.loading, self.console)
         return self.loaded or Detector.load(**self.load, report=DownloadBar(self.console))
 
-    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+    def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
         from glip_cli.runs.runner import Runner
 
         detector = self.detector()
-        return Runner(detector, detector.compile_prompt(prompt, options), options, workers)
+        return Runner(detector, detector.compile_prompt(prompt, options) if prompt else None, options, workers)
 
 
 def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags) -> Explanation:
@@ -174,7 +190,10 @@ class ServerModel:
         with closing(self.remote.server):
             return self.remote.reading(prompt, options).explanation()
 
-    def runner(self, prompt: Prompt, options: DetectOptions, workers: int | None = None) -> ImageRunner:
+    def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
+        return self.remote.reading(prompt, options).notes
+
+    def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
         from glip_cli.client.runner import RemoteRunner
 
         return RemoteRunner(self.remote, prompt, options, workers)

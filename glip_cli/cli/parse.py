@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,19 +41,28 @@ def read_prompt(words: PromptFlags, console: Console, offline: bool, own: Prompt
     """
     from glip_cli.prompts.request import read_request
 
-    def get_tagger() -> Tagger:
-        from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
-
-        return load_tagger(offline=offline, report=DownloadBar(console))
-
-    read = read_request(words, get_tagger, own)
+    read = read_request(words, tagger_on_demand(console, offline), own)
     if read.warning:
         console.warn(read.warning)
     console.info(read.summary)
     return read.prompt
 
 
-def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None, batch_size: int = 1) -> DetectOptions:
+def tagger_on_demand(console: Console, offline: bool) -> Callable[[], Tagger]:
+    """Loads the tagger when it is first called. The function raises FetchError."""
+
+    @cache
+    def get_tagger() -> Tagger:
+        from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
+
+        return load_tagger(offline=offline, report=DownloadBar(console))
+
+    return get_tagger
+
+
+def read_options(
+    values: Values, labels: Sequence[str], thresholds: Path | None = None, batch_size: int = 1
+) -> DetectOptions:
     """What the flags ask for besides the prompt; `thresholds` is a file, which --class-threshold beats.
 
     Raises UsageError.
@@ -61,7 +71,7 @@ def read_options(values: Values, prompt: Prompt, thresholds: Path | None = None,
     if negatives := values.get("negatives"):
         values["negatives"] = parse_negatives(negatives)
     if thresholds:
-        values["class_thresholds"] = _thresholds_of(thresholds, prompt) | values.get("class_thresholds", {})
+        values["class_thresholds"] = _thresholds_of(thresholds, labels) | values.get("class_thresholds", {})
     return DetectOptions(**values)
 
 
@@ -91,11 +101,11 @@ def note_dtype(loading: ModelFlags, console: Console) -> None:
         console.warn(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
 
 
-def _thresholds_of(file: Path, prompt: Prompt) -> dict[str, float]:
-    """Those for labels of the prompt. Raises UsageError where there are none."""
+def _thresholds_of(file: Path, labels: Sequence[str]) -> dict[str, float]:
+    """Those for labels that are asked for. Raises UsageError where there are none."""
     from glip_cli.evaluation.calibrate import read_thresholds
 
-    chosen = {label: value for label, value in read_thresholds(file).items() if label in prompt.labels}
+    chosen = {label: value for label, value in read_thresholds(file).items() if label in labels}
     if not chosen:
         raise UsageError(f"--thresholds {file}: none of its labels is asked for")
     return chosen

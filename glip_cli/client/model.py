@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,14 @@ STRANGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, Re
 
 @dataclass
 class RemoteModel:
-    """Asked when it is needed. All of it raises UsageError and GlipError as `Server` does."""
+    """Asked when it is needed. All of it raises UsageError and GlipError as `Server` does.
+
+    Attributes:
+        prompt_notes: on all prompts that it was asked to read.
+    """
 
     server: Server
+    prompt_notes: set[str] = field(default_factory=set)
 
     @cached_property
     def about(self) -> Mapping[str, Any]:
@@ -65,7 +70,9 @@ class RemoteModel:
         try:
             if answer.status != 200:
                 raise UsageError(error_in(answer.value))
-            return Reading(self.server, tuple(map(str, answer.value["notes"])), answer.value)
+            notes = tuple(map(str, answer.value["notes"]))
+            self.prompt_notes.update(notes)
+            return Reading(self.server, notes, answer.value)
         except STRANGE:
             raise self.server.strange() from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from glip_cli.client.model import RemoteModel, question
 from glip_cli.data.image_io import read_image
+from glip_cli.data.prompted import own_prompt
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import ImageError, UnavailableError, without_frames
 from glip_cli.options import DetectOptions
@@ -28,10 +29,14 @@ WORKERS = 4
 
 @dataclass
 class RemoteRunner:
-    """See `runs.local.ImageRunner`. No answer depends on another image, so blocks have one."""
+    """See `runs.local.ImageRunner`. No answer depends on another image, so blocks have one.
+
+    Attributes:
+        prompt: of all images that have none of their own (`data.prompted.PromptedImage`).
+    """
 
     remote: RemoteModel
-    prompt: Prompt
+    prompt: Prompt | None
     options: DetectOptions
     workers: int | None = None
     keep_images: bool = False
@@ -43,10 +48,10 @@ class RemoteRunner:
 
     def __post_init__(self) -> None:
         """Ask which model it is, and how it reads the prompt. Raises UsageError, GlipError."""
-        self._asked = question(self.prompt, self.options)
+        self._asked = question(self.prompt, self.options) if self.prompt else {}
         with closing(self.remote.server):
             self.model = self.remote.name
-            self.reading = self.remote.reading(self.prompt, self.options)
+            self.reading = self.remote.reading(self.prompt, self.options) if self.prompt else None
         self._files, self._alone = ImageReader(), threading.Lock()
         self._notes: dict[str, None] = {}  # in the order in which they came
 
@@ -56,14 +61,15 @@ class RemoteRunner:
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:
-        return self.reading.notes
+        return self.reading.notes if self.reading else ()
 
     def explain(self) -> Explanation:
+        assert self.reading, "there is one prompt"
         return self.reading.explanation()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(note for note in self._notes if note not in self.reading.notes)
+        return tuple(note for note in self._notes if note not in self.remote.prompt_notes)
 
     def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
         workers = self.workers or WORKERS
@@ -71,13 +77,15 @@ class RemoteRunner:
             in_order(self._one, sources, workers, 2 * workers, self.stop)) as outcomes:  # fmt: skip
             yield from outcomes
 
-    def _detect(self, file: bytes, name: str) -> Detections:
+    def _detect(self, file: bytes, source: ImageInput) -> Detections:
         """Of several images at once a slow server may have none in time; then it is asked for one after the other."""
+        prompt = own_prompt(source)
+        asked = question(prompt, self.options.for_labels(prompt.labels)) if prompt else self._asked
         try:
-            found, notes = self.remote.detect(file, name, self._asked)
+            found, notes = self.remote.detect(file, source.name, asked)
         except UnavailableError:
             with self._alone:
-                found, notes = self.remote.detect(file, name, self._asked)
+                found, notes = self.remote.detect(file, source.name, asked)
         self._notes |= dict.fromkeys(notes)
         return found
 
@@ -86,7 +94,7 @@ class RemoteRunner:
             self.flight.refuse(source.name)
             with self.flight.at(source.name):
                 file = self._files.file(source)
-            found = self._detect(file, source.name)
+            found = self._detect(file, source)
             with self.flight.at(source.name):
                 image = read_image(file, source.name) if self.keep_images else None
         except ImageError as error:

@@ -10,7 +10,6 @@ The sentences of one image follow each other where the file has them so, and the
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.image_files import inside
+from glip_cli.data.rows import Row, image_of, read_lines, read_rows
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
-from glip_cli.utils.text_format import one_line, open_text, quoted, shown_url, valid_unicode, why_unreadable
+from glip_cli.utils.text_format import one_line, quoted, shown_url, valid_unicode
 
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
@@ -93,8 +93,7 @@ def read_captions(
         raise DataError(f"{path}: no such file or folder; check the path")
     if tarfile.is_tarfile(path):
         return _from_tar(path, contents, passed)
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
-    return _from_rows(rows, path, images or path.parent, offline, passed)
+    return _from_rows(path, images or path.parent, offline, passed)
 
 
 def survey(path: Path, images: Path | None = None) -> Survey:
@@ -116,11 +115,10 @@ def is_marked(caption: str) -> bool:
     return "[" in caption or "]" in caption
 
 
-def _from_rows(
-    rows: Iterable[tuple[str, list[str]]], path: Path, folder: Path, offline: bool, passed: Passed
-) -> Iterator[Captioned]:
-    """Raises DataError for an image outside of the folder."""
-    for image, texts in rows:
+def _from_rows(path: Path, folder: Path, offline: bool, passed: Passed) -> Iterator[Captioned]:
+    """Raises DataError, also for an image outside of the folder."""
+    for row in read_rows(path, ("image", "caption"), _WRITE):
+        image, texts = image_of(row, _WRITE), _texts_of(row)
         is_url = ImageInput(image, image).is_url
         name = shown_url(image) if is_url else one_line(image)
         location = image if is_url else _placed(folder, image, path)
@@ -143,59 +141,22 @@ def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, *
         yield Captioned(name, location, caption=valid_unicode(caption), **more)
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            yield _row(_parsed(line), f"{path}, line {number}")
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _row(row: Any, where: str) -> tuple[str, list[str]]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}, is no JSON object; {_WRITE}")
-    image, caption = row.get("image"), row.get("caption")
-    if not isinstance(image, str) or not image or "\0" in image:
-        raise DataError(f"{where}: 'image' is {quoted(image)}, not the name of an image; {_WRITE}")
+def _texts_of(row: Row) -> list[str]:
+    """Its captions. Raises DataError."""
+    where, values = row
+    caption = values.get("caption")
     given = caption if isinstance(caption, list) else [caption]
     texts = [text for text in given if isinstance(text, str)]
     if len(texts) < len(given):
         raise DataError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {_WRITE}")
-    return image, texts
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.DictReader(_lines(path, newline=""))
-    try:
-        missing = {"image", "caption"} - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path}: has no column '{min(missing)}'; its first line must name image and caption")
-        for row in reader:
-            yield _row({**row, "caption": row["caption"] or ""}, f"{path}, line {reader.line_num}")
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
-
-
-def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
-    try:
-        with open_text(path, newline=newline) as file:
-            yield from file
-    except UnicodeError:
-        raise DataError(f"{path}: its bytes are not UTF-8 text; give jsonl, csv, a folder or a tar") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
+    return texts
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:
     for source in expand([str(images)]):
         inside = Path(os.path.relpath(source.location, images))
         text = (folder / inside).with_suffix(".txt")
-        texts = list(_lines(text)) if text.is_file() else []
+        texts = list(read_lines(text)) if text.is_file() else []
         yield from _captioned(one_line(inside.as_posix()), source.location, texts, passed)
 
 

@@ -93,6 +93,13 @@ def expand(
     return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 
 
+def image_in_list(text: str, folder: Path, offline: bool = False) -> ImageInput:
+    """The one image that a line of a file in `folder` names: a URL, or a path from here or from that folder."""
+    if _is_url(text):
+        return ImageInput(shown_url(text), text, offline)
+    return ImageInput(one_line(text), _resolved(text, folder), offline)
+
+
 def common_folder(inputs: Iterable[str]) -> str:
     """The deepest folder that holds every file and folder that `inputs` name, as their names begin; "" without one.
 

@@ -17,7 +17,7 @@ from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, Voc
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.files import AtomicFile, CsvFile, json_bytes, save_json
 from glip_cli.outputs.parquet import ParquetWriter
-from glip_cli.outputs.records import AnyRecord, corners
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
 from glip_cli.outputs.yolo import YoloWriter
 
 MMDET_CLASSES = "mmdet_classes.json"
@@ -66,19 +66,22 @@ class MmdetWriter:
     `mmdet_classes.json` lists the labels, whose places are the numbers in `labels`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str] = ()) -> None:
+        """`labels`: of the whole run, where its images have prompts of their own; each counts once then."""
         self._folder = folder
-        self._classes = mmdet_classes(folder) or []
+        self._written = mmdet_classes(folder) or []
+        self._numbers = ClassNumbers()
+        self._numbers.learn([*self._written, *labels] if labels else [])
 
     def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
-        if len(record["labels"]) > len(self._classes):
-            self._classes = record["labels"]
-            save_json(self._folder / MMDET_CLASSES, self._classes)
+        if (len(self._numbers) or len(record["labels"])) > len(self._written):
+            self._written = self._numbers.names or record["labels"]
+            save_json(self._folder / MMDET_CLASSES, self._written)
         found = record["detections"]
         content = {
-            "labels": [detection["label_id"] for detection in found],
+            "labels": [self._numbers[one["label"]] if self._numbers else one["label_id"] for one in found],
             "scores": [detection["score"] for detection in found],
             "bboxes": [list(corners(detection)) for detection in found],
         }
@@ -136,10 +139,22 @@ WRITERS: dict[str, Callable[[Path], Writer]] = {
 """`--format` -> what opens a writer in a folder, which is made where it is missing."""
 
 
-def open_writers(formats: Sequence[str], folder: Path, with_scores: bool = False) -> list[Writer]:
-    """One for each format; `with_scores`: YOLO's lines have a sixth column. Raises OSError, OutputError, UsageError."""
-    yolo = partial(YoloWriter, with_scores=with_scores)
-    return [yolo(folder) if name == "yolo" else WRITERS[name](folder) for name in formats]
+def open_writers(
+    formats: Sequence[str], folder: Path, with_scores: bool = False, labels: Sequence[str] = ()
+) -> list[Writer]:
+    """One for each format.
+
+    Args:
+        with_scores: YOLO's lines have a sixth column.
+        labels: of the whole run, where its images have prompts of their own.
+
+    Raises OSError, OutputError, UsageError.
+    """
+    special: dict[str, Callable[[Path], Writer]] = {
+        "yolo": partial(YoloWriter, with_scores=with_scores, labels=labels),
+        "mmdet": partial(MmdetWriter, labels=labels),
+    }
+    return [{**WRITERS, **special}[name](folder) for name in formats]
 
 
 NAMED = frozenset({"json", "mmdet", "yolo", "voc"})

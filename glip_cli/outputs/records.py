@@ -148,7 +148,7 @@ def corners_inside(record: Record, detection: DetectionRecord) -> tuple[float, f
 class ClassNumbers:
     """Numbers from 0 for labels, in the order in which records bring them; a label that repeats has one number.
 
-    In one run every record has the same labels; where none repeats, the number is the `label_id`.
+    In a run of one prompt every record has the same labels; where none repeats, the number is the `label_id`.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from glip_cli.errors import UsageError
@@ -39,11 +40,12 @@ class YoloWriter:
     and `train` and `val` are its `images`, which is not made here.
     """
 
-    def __init__(self, folder: Path, with_scores: bool = False) -> None:
+    def __init__(self, folder: Path, with_scores: bool = False, labels: Sequence[str] = ()) -> None:
+        """`labels`: of the whole run, where its images have prompts of their own; `data.yaml` is written once then."""
         self._folder, self._with_scores = folder, with_scores
         self._classes = ClassNumbers()
         self._written = yolo_names(folder)
-        self._classes.learn(self._written or [])
+        self._classes.learn([*(self._written or []), *labels])
         earlier = _rows(folder / "yolo_images.csv")
         self._images = CsvFile(AtomicFile(folder / "yolo_images.csv"), ("name", "image"))
         self._taken: dict[int, int] = {}  # by earlier runs: digest of a name, and of its image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glip_cli.errors import PromptError, UsageError
@@ -72,11 +72,7 @@ class PromptCompiler:
     def compile_prompt(self, prompt: PromptLike, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError."""
         asked = to_prompt(prompt)
-        missing = [label for label in options.class_thresholds if label not in asked.labels]
-        if missing:
-            raise PromptError(
-                f"--class-threshold {shorten(missing[0], QUOTED)}: no such label; the labels are {listed(asked.labels)}"
-            )
+        check_class_thresholds(options, asked.labels)
         full = asked
         if options.negatives:
             if asked.is_caption:
@@ -109,6 +105,15 @@ class PromptCompiler:
             return ()
         labels = listed(self.prompt_tuned_labels)
         return (f"this model was tuned for the prompt of {labels}, in this order; it may answer worse to another",)
+
+
+def check_class_thresholds(options: DetectOptions, labels: Collection[str]) -> None:
+    """Raises PromptError for a threshold of none of the labels."""
+    missing = [label for label in options.class_thresholds if label not in labels]
+    if missing:
+        raise PromptError(
+            f"--class-threshold {shorten(missing[0], QUOTED)}: no such label; the labels are {listed(labels)}"
+        )
 
 
 def to_prompt(prompt: PromptLike) -> Prompt:

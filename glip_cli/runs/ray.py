@@ -20,17 +20,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from glip_cli.checkpoints.fetch import ProgressCallback
-from glip_cli.checkpoints.parts import load_reader_parts
+from glip_cli.data.prompted import PromptedImage, own_prompt
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
-from glip_cli.prompts.compile import PromptCompiler
-from glip_cli.prompts.tokenizer import Tokenizer
-from glip_cli.prompts.words import words_for
 from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
@@ -45,10 +41,15 @@ WITNESSES = 5  # files that the driver sees, and a worker must see too
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know, on whatever machine it starts. `load` are the arguments of `Detector.load`."""
+    """What a worker needs to know, on whatever machine it starts.
+
+    Attributes:
+        load: the arguments of `Detector.load`.
+        prompt: of all images that have none of their own (`data.prompted.PromptedImage`).
+    """
 
     load: Mapping[str, Any]
-    prompt: Prompt
+    prompt: Prompt | None
     options: DetectOptions
     images: AnnotatedImages
 
@@ -86,12 +87,13 @@ class Worker:
 
         job = self._job
         detector = Detector.load(**job.load)
-        runner = Runner(detector, detector.compile_prompt(job.prompt, job.options), job.options, stop=self._stop)
+        compiled = detector.compile_prompt(job.prompt, job.options) if job.prompt else None
+        runner = Runner(detector, compiled, job.options, stop=self._stop)
         return LocalEngine(runner, job.images)
 
     def do(self, rows: str) -> str:
         """One group: its records, the error that ended it early, or "", and remarks for the user."""
-        items = [Item(ImageInput(name, place, offline), file) for name, place, offline, file in json.loads(rows)]
+        items = [_item(*row) for row in json.loads(rows)]
         done: list[AnyRecord] = []
         error = ""
         try:
@@ -173,21 +175,27 @@ class RayEngine:
             yield group
 
 
-def load_reader(load: Mapping[str, Any], report: ProgressCallback | None) -> PromptCompiler:
-    """What makes prompts ready for the model that `load` names, without its network. Raises WeightsError."""
-    named = {key: load[key] for key in ("model", "weights", "bert", "adapter", "offline")}
-    parts = load_reader_parts(**named, report=report)
-    about = (parts.name, parts.prompt_tuned_labels, parts.use_cls, words_for(parts.labels, parts.words))
-    return PromptCompiler.of(Tokenizer.from_dir(parts.tokenizer), parts.config, *about)
-
-
 def place_of(item: Item) -> str:
     """A URL, or a path that means the same in another folder."""
     return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
 
 
-def _row(item: Item) -> tuple[str, str, bool, str]:
-    return item.source.name, place_of(item), item.source.offline, item.file_name
+Row = tuple[str, str, bool, str, Mapping[str, Any] | None]
+"""An item as it travels: name, place, offline, file name, and the fields of its own prompt."""
+
+
+def _row(item: Item) -> Row:
+    prompt = own_prompt(item.source)
+    return item.source.name, place_of(item), item.source.offline, item.file_name, vars(prompt) if prompt else None
+
+
+def _item(name: str, place: str, offline: bool, file_name: str, prompt: Mapping[str, Any] | None) -> Item:
+    if prompt is None:
+        return Item(ImageInput(name, place, offline), file_name)
+    spans = tuple(tuple((begin, end) for begin, end in of_label) for of_label in prompt["spans"])
+    texts = {key: tuple(prompt[key]) for key in ("labels", "notes", "words")}
+    own = Prompt(prompt["text"], spans=spans, is_caption=prompt["is_caption"], **texts)
+    return Item(PromptedImage(name, place, offline, prompt=own), file_name)
 
 
 def _started(address: str) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.data.prompted import Survey
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.earlier import clear_earlier
@@ -62,9 +63,16 @@ class Progress:
     waits_for: tuple[int, ...] = ()
 
 
-def settings_of(model: str, prompt: Prompt, options: DetectOptions) -> dict[str, Any]:
-    """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes."""
-    asked = {"model": model, "prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}
+def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> dict[str, Any]:
+    """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
+
+    `prompt`: of all images, or what a file of images and their prompts holds.
+    """
+    asked: dict[str, Any] = {"model": model}
+    if isinstance(prompt, Survey):
+        asked |= {"images": prompt.images, "prompts": prompt.digest}
+    else:
+        asked |= {"prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}
     chosen = asdict(options)
     del chosen["batch_size"]
     return asked | chosen
@@ -220,14 +228,20 @@ class RunFolder:
             "--overwrite to start over"
         )
 
-    def write_formats(self, formats: Sequence[str], names: FileNames | None = None, with_scores: bool = False) -> None:
-        """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
+    def write_formats(
+        self, formats: Sequence[str], names: FileNames | None = None, with_scores: bool = False,
+        labels: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Make other formats of the complete results, files called as `names` says. Raises OutputError.
+
+        `labels`: see `open_writers`.
+        """
         names = names or FileNames()
         chosen = [name for name in formats if name != "jsonl"]  # which is there already
         if not chosen:
             return
         with _writing(self.path):
-            writers = open_writers(chosen, self.path, with_scores)
+            writers = open_writers(chosen, self.path, with_scores, labels)
             for record in read_records(self.results):
                 name = names.of(record["image"]) if NAMED & set(chosen) else ""
                 for writer in writers:

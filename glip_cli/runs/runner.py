@@ -13,13 +13,15 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
+from typing import cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from glip_cli.data.prompted import KEPT_PROMPTS, own_prompt
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
 from glip_cli.errors import ImageError, OutOfMemoryError, without_frames
@@ -34,7 +36,7 @@ from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.local import Clock, ImageResult
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
-from glip_cli.types import Detections
+from glip_cli.types import Detections, Prompt
 
 BLOCK = 8  # batches' worth of images among which those of one shape are brought together
 MOST_WORKERS = 16
@@ -46,9 +48,10 @@ class Runner:
     """Detects in images, as `detector(image, prompt)` would in each.
 
     No answer depends on when a run was begun: the images are cut into blocks of `block_size` from the first on, and
-    only images of one block and one padded shape share a batch.
+    only images of one block, one prompt and one padded shape share a batch.
 
     Attributes:
+        compiled: the prompt of all images that have none of their own (`data.prompted.PromptedImage`).
         workers: threads that read; None: as many as the machine has cores, 16 at most.
         keep_images: outcomes then hold their images, for drawing.
         stop: once set, no new batch is begun, no image is waited for, and the iteration ends.
@@ -57,7 +60,7 @@ class Runner:
     """
 
     detector: Detector
-    compiled: CompiledPrompt
+    compiled: CompiledPrompt | None
     options: DetectOptions
     workers: int | None = None
     keep_images: bool = False
@@ -70,6 +73,7 @@ class Runner:
         self._reading = ImageReader()
         self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.detector.image_size(self.options.size)
+        self._compile = lru_cache(maxsize=KEPT_PROMPTS)(self._compile_prompt)
 
     @property
     def model(self) -> str:
@@ -97,13 +101,13 @@ class Runner:
 
     def _block(self, outcomes: Iterable[ImageResult]) -> Iterator[ImageResult]:
         waiting: deque[ImageResult] = deque()
-        shapes: defaultdict[tuple[int, int], list[ImageResult]] = defaultdict(list)
+        alike: defaultdict[tuple[Prompt | None, tuple[int, int]], list[ImageResult]] = defaultdict(list)
         for outcome in outcomes:
             waiting.append(outcome)
             if self.options.has_crops and outcome.image is not None:
                 self._detect([outcome])
             elif outcome.prepared is not None:
-                same = shapes[padded_size(outcome.prepared)]
+                same = alike[own_prompt(outcome.source), padded_size(outcome.prepared)]
                 same.append(outcome)
                 if len(same) == self._together:
                     self._detect(same)
@@ -111,7 +115,7 @@ class Runner:
             yield from _done(waiting)
             if self.stop.is_set():
                 return
-        for same in shapes.values():
+        for same in alike.values():
             if same and not self.stop.is_set():
                 self._detect(same)
                 yield from _done(waiting)
@@ -167,25 +171,33 @@ class Runner:
         self.clock.model += time.perf_counter() - started
 
     def _answers(self, batch: Sequence[ImageResult]) -> list[Detections]:
-        """Of images of one shape, or of one image in several views."""
+        """Of images of one prompt and one shape, or of one image in several views."""
+        compiled = self._compiled_for(batch[0].source)
         if self.options.has_crops:
             options = replace(self.options, batch_size=self._batch_size)
             images = [outcome.image for outcome in batch if outcome.image is not None]
-            pairs = [self.detector.detect_crops(image, self.compiled, options) for image in images]
+            pairs = [self.detector.detect_crops(image, compiled, options) for image in images]
             self._capped |= any(capped for _, capped in pairs)
             return [found for found, _ in pairs]
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
         observe = partial(self.observe, batch) if self.observe else None
-        found = self.detector.detect(prepared, self.compiled, self.options, observe)
-        self._capped |= any(is_capped(one, self.compiled, self.options) for one in found)
+        found = self.detector.detect(prepared, compiled, self.options, observe)
+        self._capped |= any(is_capped(one, compiled, self.options) for one in found)
         return found
+
+    def _compiled_for(self, source: ImageInput) -> CompiledPrompt:
+        prompt = own_prompt(source)
+        return self._compile(prompt) if prompt else cast(CompiledPrompt, self.compiled)
+
+    def _compile_prompt(self, prompt: Prompt) -> CompiledPrompt:
+        return self.detector.compile_prompt(prompt, self.options.for_labels(prompt.labels))
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:
-        return self.compiled.notes
+        return self.compiled.notes if self.compiled else ()
 
     def explain(self) -> Explanation:
-        return Explanation.of(self.compiled.chunks)
+        return Explanation.of(self.compiled.chunks if self.compiled else ())
 
     @property
     def notes(self) -> tuple[str, ...]:

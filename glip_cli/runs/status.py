@@ -102,7 +102,9 @@ def _is_held(lock: Path) -> bool:
 
 def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
     """How many images a run of glip batch has in all; None where that cannot be seen from here."""
-    inputs = settings.get("inputs")
+    inputs, images = settings.get("inputs"), settings.get("images")
+    if isinstance(images, int):
+        return images
     if not isinstance(inputs, list) or "-" in inputs:
         return None
     try:

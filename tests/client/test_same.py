@@ -49,6 +49,16 @@ def test_batch(url: str, folder: Path) -> None:
     assert again.files == here.files
 
 
+def test_a_prompt_for_each_image(url: str, folder: Path) -> None:
+    rows = ["image,prompt,caption", 'photos/0.png,"circle, 犬",', "photos/0.png,,a [star]", "photos/1.png,star,"]
+    Path("p.csv").write_text("\n".join(rows))
+    words = ["batch", "--prompts", "p.csv", "--threshold", "0.04", "--class-threshold", "star=0.1", "--format", FORMATS]
+    here, there = both(url, *words)
+    assert here == there
+    assert here.code == 0
+    assert here.stderr.count("犬") == 1, "what is said of a prompt is said once"
+
+
 def test_a_run_begun_here_ends_there(url: str, folder: Path) -> None:
     words = ["batch", "photos", "-t", PROMPT, "--threshold", "0.05"]
     whole, _ = both(url, *words)

@@ -191,6 +191,14 @@ def _teaching(path: Path) -> None:
     path.write_text("".join(json.dumps({"image": image, "caption": text}) + "\n" for image, text in rows))
 
 
+def _questioned(path: Path) -> None:
+    """Photographs, and prompts about them: two of one image."""
+    _photographs("astronaut.jpg", "cat.jpg")(path)
+    _text("image,prompt", "astronaut.jpg,human . animal .", "cat.jpg,animal", 'cat.jpg,"kitten, dog"')(
+        path / "prompts.csv"
+    )
+
+
 def _text(*lines: str) -> Callable[[Path], None]:
     return lambda path: path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8") and None
 
@@ -236,6 +244,7 @@ FILES: dict[str, Callable[[Path], None]] = {
 """What a page may name without making it itself. boxes.json and captions.json need photos/ beside them."""
 
 OWN: dict[str, dict[str, Callable[[Path], None]]] = {
+    "docs/batch.md": {"photographs": _questioned},
     "docs/features.md": {"photographs": _photographs("cat.jpg", "dog.jpg", "dogs.jpg", "sheep.jpg")},
     "docs/annotate.md": {"photographs": _photographs(), "captions.jsonl": _teaching},
 }

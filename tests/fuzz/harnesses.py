@@ -23,7 +23,7 @@ from PIL import Image
 from glip_cli.checkpoints import adapters, files, finetuned, registry
 from glip_cli.cli import config
 from glip_cli.cli.app import app
-from glip_cli.data import captions, image_io, sources
+from glip_cli.data import captions, image_io, prompted, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
@@ -285,6 +285,17 @@ def _in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def each_prompt(data: bytes) -> None:
+    """Batch --prompts FILE: as jsonl and as csv; every prompt is asked for."""
+    for name in ("prompts.jsonl", "prompts.csv"):
+        with answering():
+            chosen = prompted.PromptFile(file(name, data), EveryOther, offline=True)
+            held = chosen.survey(lambda prompt: (_asked(prompt) or str(prompt.notes),))
+            found = list(chosen)
+            assert len(found) == held.images
+            assert all(is_line(one.name) and set(one.prompt.labels) <= set(held.labels) for one in found)
+
+
 def captioned(data: bytes) -> None:
     """Annotate --captions FILE: as jsonl, as csv, and as a tar."""
     for name in ("captions.jsonl", "captions.csv", "captions.tar"):
@@ -299,5 +310,5 @@ def captioned(data: bytes) -> None:
 HARNESSES: dict[str, Harness] = {
     "texts": texts, "labels": labels, "caption": caption, "image": image, "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
-    "captions": captioned, "words": worded, "dataset": annotated,
+    "captions": captioned, "words": worded, "dataset": annotated, "prompts": each_prompt,
 }  # fmt: skip

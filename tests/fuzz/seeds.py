@@ -103,6 +103,9 @@ SEEDS: dict[str, Iterable[bytes]] = {
         b"names: [a, b]\ntrain: .\nval: a.png\n" + BETWEEN + b"0 .5 .5 .5 .5\n",
         b"a\nb\n" + BETWEEN + b"1 .25 .25 .75 .25 .75 .75\n",
         b"classes = 2\nvalid = a.png\nnames = data/obj.names\n" + BETWEEN + b"0 .5 .5 .5 .5 .9\n",
+    "prompts": [
+        b'{"image": "a.jpg", "prompt": "cat . dog ."}\n{"image": "a.jpg", "texts": ["a", "b = c"]}\n',
+        b'image,prompt,caption\na.jpg,"cat, dog",\nb.jpg,,"a [dog] on a couch"\n',
     ],
     "words": [
         b'{"c17": "shipping container", "dog": "small dog"}',
@@ -127,6 +130,7 @@ WORDS: dict[str, str] = {
     "journal": f"{_JSON} image error detections box",
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
     "captions": f'{_JSON} image caption " .jpg .txt .json \ufeff',
+    "prompts": f'{_JSON} image prompt texts caption " [ ] = . @a.txt $: coco \ufeff',
     "words": f"{_JSON} = \" # . ( )",
     "dataset": f"{_JSON} shapes points label shape_type circle file_name objects bbox categories a.png names: val: "
     "kpt_shape: [1,2] & * <annotation> </annotation> <object> <bndbox> valid = obj.names 0 .5 1e400",

@@ -5,6 +5,7 @@ Who does which images, and what becomes of workers and nodes that fail, is in te
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,13 +17,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from glip_cli.checkpoints.reader import load_reader
 from glip_cli.cli.app import run as glip
+from glip_cli.data.prompted import PromptedImage
+from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
-from glip_cli.prompts.prompt import label_prompt
-from glip_cli.runs.ray import Job, _started, load_reader
+from glip_cli.prompts.prompt import caption_prompt, label_prompt
+from glip_cli.prompts.spans import read_brackets
+from glip_cli.runs.items import Item
+from glip_cli.runs.ray import Job, _item, _row, _started
 from tests.forked import CLEAN, wait_until
 from tests.runs.process import ASKED, batch, finish, lines, start
 
@@ -68,6 +74,26 @@ def test_a_worker_gives_what_this_process_does(
     said = capsys.readouterr()
     assert (tmp_path / "ray/results.jsonl").read_bytes() == (tmp_path / "here/results.jsonl").read_bytes()
     assert (len(said.out), len(said.err.splitlines())) == (0, 6), said
+
+
+def test_an_image_travels_with_its_prompt() -> None:
+    text, parts = read_brackets("a [star] by a [cup], a [star]")
+    for prompt in (label_prompt({"box": "red square"}), caption_prompt(text, parts=parts)):
+        item = Item(PromptedImage("a.png", "/x/a.png", True, prompt=prompt), "a-2")
+        assert _item(*json.loads(json.dumps(_row(item)))) == item
+    item = Item(ImageInput("a.png", "/x/a.png"))
+    assert _item(*json.loads(json.dumps(_row(item)))) == item
+
+
+@pytest.mark.long
+def test_a_prompt_for_each_image(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    rows = [f"{scenes}/0{number % 10}.png,{('star', 'circle . star .')[number % 3 == 0]}\n" for number in range(20)]
+    (tmp_path / "p.csv").write_text(f"image,prompt\n{''.join(rows)}")
+    asked = ["batch", "--prompts", str(tmp_path / "p.csv"), "-b", "2", *ASKED[2:]]
+    assert glip([*asked, "-o", str(tmp_path / "here")]) == 0
+    assert glip([*asked, "-o", str(tmp_path / "ray"), "--ray=local", "--ray-workers", "1"]) == 0
+    assert (tmp_path / "ray/results.jsonl").read_bytes() == (tmp_path / "here/results.jsonl").read_bytes()
 
 
 def test_the_driver_knows_the_name_without_the_model(detector: Detector) -> None:

@@ -1,0 +1,108 @@
+"""What a run of `glip batch` is of: images and one prompt for all of them, or --prompts, a file with one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glip_cli.cli.command import Values
+from glip_cli.cli.console import Console
+from glip_cli.cli.flags import PromptFlags
+from glip_cli.cli.model import Model
+from glip_cli.cli.parse import check_inputs, read_options, read_prompt, tagger_on_demand
+from glip_cli.errors import UsageError
+from glip_cli.options import DetectOptions
+from glip_cli.utils.text_format import counted, one_line, shown_url
+
+if TYPE_CHECKING:
+    from glip_cli.data.prompted import Survey
+    from glip_cli.data.sources import ImageInput
+    from glip_cli.types import Prompt
+
+
+@dataclass(frozen=True)
+class BatchInputs:
+    """
+    Attributes:
+        named: as run.json has it.
+        count: how many images there are, which may take long; None where that cannot be known.
+        prompt: of all images; None where each has its own.
+        asked: that prompt, or what the file of prompts holds.
+        root: the folder that what is made from images mirrors.
+        passed: notes on what was passed over, once all images are done.
+    """
+
+    sources: Iterable[ImageInput]
+    named: Sequence[str]
+    count: Callable[[], int] | None
+    prompt: Prompt | None
+    asked: Prompt | Survey
+    options: DetectOptions
+    root: str = ""
+    passed: Callable[[], Sequence[str]] = tuple
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """Reads either from the flags; what cannot be meant is refused before the model is loaded.
+
+    Attributes:
+        values: fields of `DetectOptions`.
+        thresholds: a file with thresholds of labels.
+        own: folders into which the run writes images.
+    """
+
+    asked: PromptFlags
+    model: Model
+    values: Values
+    thresholds: Path | None
+    batch_size: int
+    console: Console
+    offline: bool
+    own: Sequence[Path]
+
+    def read(self, inputs: Sequence[str] | None, prompts: Path | None) -> BatchInputs:
+        """Raises UsageError, DataError, FetchError, WeightsError."""
+        return self._one_prompt(check_inputs(inputs)) if prompts is None else self._a_prompt_each(inputs, prompts)
+
+    def _one_prompt(self, inputs: Sequence[str]) -> BatchInputs:
+        from glip_cli.data.image_files_below import Passed
+        from glip_cli.data.sources import common_folder, expand
+
+        asked, own = self.asked, self.own
+        prompt = read_prompt(asked, self.console, self.offline, None if asked.given else self.model.own_prompt())
+        options = read_options(self.values, prompt.labels, self.thresholds, self.batch_size)
+        passed = Passed()
+        return BatchInputs(
+            expand(inputs, offline=self.offline, own=own, passed=passed),
+            [shown_url(text) if "://" in text else text for text in inputs],
+            None if "-" in inputs else lambda: sum(1 for _ in expand(inputs, own=own)),
+            prompt, prompt, options, common_folder(inputs), lambda: passed.notes,
+        )  # fmt: skip
+
+    def _a_prompt_each(self, inputs: Sequence[str] | None, prompts: Path) -> BatchInputs:
+        from glip_cli.data.prompted import PromptFile
+        from glip_cli.prompts.compile import check_class_thresholds, threshold_notes
+
+        if inputs:
+            raise UsageError("--prompts FILE names the images too: leave out INPUT")
+        if self.asked.given:
+            raise UsageError("--prompts FILE gives each image its prompt: leave out --texts, --caption, --phrases and "
+                             "--tokens-positive")  # fmt: skip
+        tagger = tagger_on_demand(self.console, self.offline)
+        file = PromptFile(prompts, tagger, custom_entities=self.asked.custom_entities, offline=self.offline)
+        plain = read_options({**self.values, "class_thresholds": {}}, (), None, self.batch_size)
+        general = threshold_notes(plain)
+
+        def check(prompt: Prompt) -> tuple[str, ...]:
+            return tuple(note for note in self.model.check(prompt, plain) if note not in general)
+
+        survey = file.survey(check)
+        options = read_options(self.values, survey.labels, self.thresholds, self.batch_size)
+        check_class_thresholds(options, survey.labels)
+        self.console.info(f"{counted(survey.images, 'image')} with {counted(survey.prompts, 'prompt')}, "
+                          f"{counted(len(survey.labels), 'label')} in all")  # fmt: skip
+        self.console.warn(*threshold_notes(options), *survey.notes)
+        return BatchInputs(file, [f"--prompts {one_line(str(prompts))}"], lambda: survey.images, None, survey, options)

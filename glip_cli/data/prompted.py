@@ -1,0 +1,164 @@
+"""Images, each with a prompt of its own: the file of `glip batch --prompts`.
+
+    x.jsonl   {"image": "a.jpg", "prompt": "cat . remote ."} per line
+    x.csv     with the columns image and prompt
+
+A prompt is what `--texts` takes: "prompt", or "texts", in jsonl also a list, which is the flag several times. "caption"
+in its place is what `--caption` takes. An image may stand in any number of rows. Other columns are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from glip_cli.data.rows import Row, image_of, read_rows
+from glip_cli.data.sources import ImageInput, image_in_list
+from glip_cli.errors import DataError, UsageError
+from glip_cli.options import PromptRequest
+from glip_cli.prompts.request import GetTagger, ReadPrompt, read_request
+from glip_cli.types import Prompt
+from glip_cli.utils.text_format import quoted
+
+KEPT_PROMPTS = 1024
+"""Of the last images: a prompt that comes back among them is read, and made ready for the model, once."""
+MOST_NOTES = 5
+"""Of a file that are shown."""
+
+_WAYS = ("prompt", "texts", "caption")
+_WRITE = 'each row has an image and a prompt, as {"image": "a.jpg", "prompt": "cat . remote ."}'
+
+Check = Callable[[Prompt], tuple[str, ...]]
+"""Gives a model's notes on a prompt. Raises UsageError for one that it cannot read."""
+
+
+@dataclass(frozen=True)
+class PromptedImage(ImageInput):
+    """An image and what to find in it."""
+
+    prompt: Prompt = field(kw_only=True)
+
+
+def own_prompt(source: ImageInput) -> Prompt | None:
+    """That of an image that has one."""
+    return source.prompt if isinstance(source, PromptedImage) else None
+
+
+class Question(NamedTuple):
+    """A row: where it stands in the file, the image as it is named there, and what to find."""
+
+    where: str
+    image: str
+    request: PromptRequest
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a whole file holds.
+
+    Attributes:
+        images: how many, each as often as it stands there.
+        prompts: how many different ones.
+        labels: of all prompts, each once, in the order in which they come.
+        notes: for the user, each once, with the place of the first row that it is about; the first few.
+        digest: of every image's name and prompt, in order.
+    """
+
+    images: int
+    prompts: int
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+
+
+class PromptFile:
+    """The images of such a file; memory does not grow with their number."""
+
+    def __init__(
+        self, path: Path, get_tagger: GetTagger, *, custom_entities: bool = False, offline: bool = False
+    ) -> None:
+        """Go through all rows, but not yet through what the prompts say.
+
+        Args:
+            get_tagger: finds noun phrases; called where a prompt needs them.
+            custom_entities: as in `PromptRequest`, for every row.
+            offline: images given as URLs then fail when they are opened.
+
+        Raises DataError for a row that cannot be read, with its place, and where there is none.
+        """
+        self.path, self._tagger, self._offline = path, get_tagger, offline
+        self._custom_entities = custom_entities
+        self._read = lru_cache(maxsize=KEPT_PROMPTS)(self._read_request)
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is read several times, so it must be a file; save it as one")
+        self.images = sum(1 for _ in self._questions())
+        if not self.images:
+            raise DataError(f"{path}: names no image; {_WRITE}")
+
+    def survey(self, check: Check) -> Survey:
+        """Read every prompt, and check each once. Raises UsageError, with the place, FetchError."""
+        labels, notes, said = dict[str, None](), set[int](), list[str]()
+        prompts, digest = set[int](), hashlib.blake2b(digest_size=16)
+        for one in self._questions():
+            digest.update(json.dumps([one.image, vars(one.request)]).encode())
+            if (key := hash(one.request)) in prompts:
+                continue
+            prompts.add(key)
+            read = self._prompt(one)
+            labels |= dict.fromkeys(read.prompt.labels)
+            for note in (*filter(None, [read.warning]), *_checked(one.where, check, read.prompt)):
+                if hash(note) not in notes and len(said) < MOST_NOTES:
+                    said.append(f"{one.where}: {note}")
+                notes.add(hash(note))
+        if len(notes) > MOST_NOTES:
+            said.append(f"{self.path}: and {len(notes) - MOST_NOTES} more notes on prompts")
+        return Survey(self.images, len(prompts), tuple(labels), tuple(said), digest.hexdigest())
+
+    def __iter__(self) -> Iterator[PromptedImage]:
+        """Raises as the two above, where the file has changed since."""
+        for one in self._questions():
+            source = image_in_list(one.image, self.path.parent, self._offline)
+            yield PromptedImage(source.name, source.location, source.offline, prompt=self._prompt(one).prompt)
+
+    def _questions(self) -> Iterator[Question]:
+        for row in read_rows(self.path, ("image",), _WRITE):
+            yield Question(row[0], image_of(row, _WRITE), _request_of(row, self._custom_entities))
+
+    def _prompt(self, one: Question) -> ReadPrompt:
+        try:
+            return self._read(one.request)
+        except UsageError as error:
+            raise UsageError(f"{one.where}: {error}") from None
+
+    def _read_request(self, request: PromptRequest) -> ReadPrompt:
+        """A file comes from anywhere: its prompts name no other file."""
+        return read_request(request, self._tagger, files=False)
+
+
+def _checked(where: str, check: Check, prompt: Prompt) -> tuple[str, ...]:
+    try:
+        return check(prompt)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _request_of(row: Row, custom_entities: bool) -> PromptRequest:
+    """Raises DataError."""
+    where, values = row
+    given = [name for name in _WAYS if values.get(name) not in (None, "")]
+    if len(given) != 1:
+        what = f"both '{given[0]}' and '{given[1]}'" if given else "no 'prompt'"
+        raise DataError(f"{where}: has {what}; {_WRITE}")
+    (name,) = given
+    value = values[name]
+    texts = tuple(value) if isinstance(value, list) and name != "caption" else (value,)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: '{name}' is {quoted(value)}, not a text; {_WRITE}")
+    if name == "caption":
+        return PromptRequest(caption=texts[0])
+    return PromptRequest(texts=texts, custom_entities=custom_entities)

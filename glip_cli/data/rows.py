@@ -1,0 +1,75 @@
+"""Rows of a text file that a user made, each with its place: csv with named columns, or a JSON object per line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from glip_cli.errors import DataError
+from glip_cli.utils.text_format import open_text, quoted, why_unreadable
+
+Row = tuple[str, Mapping[str, Any]]
+"""Where it stands, as "x.csv, line 3", and its values by their names."""
+
+
+def read_rows(path: Path, columns: Collection[str], advice: str) -> Iterator[Row]:
+    """Every row, one at a time; blank lines are passed over. A cell that a row of a csv lacks is "".
+
+    Args:
+        path: csv by its suffix, else JSON lines.
+        columns: those that a csv must have.
+        advice: how a row is to be written.
+
+    Raises DataError, in its turn, for what cannot be read.
+    """
+    return _csv_rows(path, columns) if path.suffix.lower() == ".csv" else _jsonl_rows(path, advice)
+
+
+def image_of(row: Row, advice: str) -> str:
+    """The image that a row names. Raises DataError."""
+    where, values = row
+    image = values.get("image")
+    if not isinstance(image, str) or not image or "\0" in image:
+        raise DataError(f"{where}: 'image' is {quoted(image)}, not the name of an image; {advice}")
+    return image
+
+
+def read_lines(path: Path, newline: str | None = None) -> Iterator[str]:
+    """Raises DataError."""
+    try:
+        with open_text(path, newline=newline) as file:
+            yield from file
+    except UnicodeError:
+        raise DataError(f"{path}: its bytes are not UTF-8 text; give jsonl or csv") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
+
+
+def _jsonl_rows(path: Path, advice: str) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            where, row = f"{path}, line {number}", _parsed(line)
+            if not isinstance(row, dict):
+                raise DataError(f"{where}, is no JSON object; {advice}")
+            yield where, row
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
+    reader = csv.DictReader(read_lines(path, newline=""))
+    try:
+        if missing := sorted(set(columns) - set(reader.fieldnames or ())):
+            raise DataError(f"{path}: has no column '{missing[0]}'; its first line must name {' and '.join(columns)}")
+        for row in reader:
+            yield f"{path}, line {reader.line_num}", {name: value or "" for name, value in row.items()}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
