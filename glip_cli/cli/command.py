@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -16,6 +17,7 @@ from glip_cli.cli.console import say_error
 from glip_cli.errors import DataError, GlipError, OptionError, OutputError, UnknownModelError, UsageError
 from glip_cli.utils.option import Option
 from glip_cli.utils.startup import INTERRUPTED
+from glip_cli.utils.text_format import shown_url
 
 Values = dict[str, Any]
 """Of flags, by the names of their fields."""
@@ -50,6 +52,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**flags: Any) -> None:
         try:
+            _check_out_dir(flags.get("out_dir"))
             function(**{name: _argument(kind, name, flags) for name, kind in types.items() if name != "return"})
         except (GlipError, OSError, UnicodeEncodeError) as error:
             if flags.get("debug") and not isinstance(error, BrokenPipeError):
@@ -63,6 +66,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_out_dir(out_dir: Path | None) -> None:
+    """Raises UsageError for a URL, of which a path is one slash short."""
+    scheme, mark, rest = (out_dir or Path()).as_posix().partition(":/")
+    if mark and len(scheme) > 1:  # one letter is a disk of Windows
+        raise UsageError(
+            f"--out-dir {shown_url(f'{scheme}://{rest}')}: results are written to a folder of this machine; name one, "
+            "and copy it there afterwards"
+        )
 
 
 def _fields_in(kind: Any) -> Fields | None:

@@ -40,7 +40,7 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
-                   help="Image, folder (recursive), glob, URL, @list.txt, or - for paths on stdin."),
+                   help="Image, folder (recursive), glob, URL (https, s3, gs or hf), @list.txt, - for stdin."),
 ]  # fmt: skip
 Model = Annotated[
     str | None,

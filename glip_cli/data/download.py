@@ -10,7 +10,7 @@ from urllib import error, parse, request
 
 from glip_cli import __version__
 from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler, TrustedServer
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.utils.text_format import one_line, shown_url
 
 MAX_DOWNLOAD_BYTES = 100_000_000
@@ -53,14 +53,17 @@ def fetch(
     except error.HTTPError as failure:
         failure.close()
         answer = f"{failure.code} {http.client.responses.get(failure.code, '')}".strip()
-        raise ImageError(f"{name}: the server answers {answer}; {advice}") from None
+        raise UnavailableError(f"{name}: the server answers {answer}; {advice}", brief=failure.code in BUSY) from None
     except TimeoutError:
-        raise ImageError(f"{name}: no answer within {stall:g} s; try again later") from None
+        raise UnavailableError(f"{name}: no answer within {stall:g} s; try again later", brief=True) from None
     except http.client.InvalidURL:  # its words are parts of the URL, of a password perhaps
         raise ImageError(f"{name}: cannot be fetched (no URL); check its host and port") from None
     except (OSError, http.client.HTTPException, ValueError) as failure:
         reason = " ".join(str(getattr(failure, "reason", failure)).split()) or type(failure).__name__
-        raise ImageError(f"{name}: cannot be fetched ({reason}); check the URL and the network") from None
+        raise UnavailableError(
+            f"{name}: cannot be fetched ({reason}); check the URL and the network",
+            brief=not isinstance(failure, ValueError),
+        ) from None
 
 
 def _request(url: str) -> request.Request:
@@ -107,5 +110,5 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
         if time.monotonic() > deadline:
             raise ImageError(f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file")
     if expected.isdecimal() and len(body) < int(expected):
-        raise ImageError(f"{name}: cut short after {len(body)} of {expected} bytes; try again")
+        raise UnavailableError(f"{name}: cut short after {len(body)} of {expected} bytes; try again", brief=True)
     return bytes(body)

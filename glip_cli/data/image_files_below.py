@@ -6,7 +6,7 @@ import fnmatch
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -88,10 +88,25 @@ def images_matching(pattern: str, passed: Passed | None = None) -> Iterator[Path
 
 def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
     """The folder in which a glob searches, and the parts that are to match below it."""
-    parts = Path(pattern).parts
+    fixed, parts = split_parts(Path(pattern).parts)
+    return Path(*fixed), parts
+
+
+def split_parts(parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those before the first with a wildcard, and the rest; without one, all of them and any image below."""
     parts += ("*",) if parts[-1] == _ANY_DEPTH else ()
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed]), parts[fixed:]
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return parts[:fixed], parts[fixed:] or _EVERYTHING
+
+
+def is_matched(names: Sequence[str], parts: tuple[str, ...]) -> bool:
+    """Whether the file with these folders and this name at their end is one that `_walk` finds."""
+    states = _START
+    for name in names[:-1]:
+        states = _step(states, parts, name)
+        if len(parts) in states:  # a folder that matches gives its images
+            parts, states = _EVERYTHING, _START
+    return len(parts) in _step(states, parts, names[-1]) and _is_wanted(names[-1], parts[-1])
 
 
 def has_image_suffix(path: str) -> bool:

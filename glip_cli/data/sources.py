@@ -1,9 +1,9 @@
 """From INPUT as typed to a stream of images, in order, one at a time.
 
-    file | folder | glob | http(s) URL | @list.txt | -   ->   Source, Source, ...
+    file | folder | glob | http(s) URL | s3://, gs://, hf:// | @list.txt | -   ->   Source, Source, ...
 
-A million images cost no more memory than the names of one folder. An input that can never give an
-image (an empty folder, a glob without a match) is a `UsageError` before the first image; a single
+A million images cost no more memory than the names of one folder, or of one page of a store's listing. An input that
+can never give an image (an empty folder, a glob without a match) is a `UsageError` before the first image; a single
 image that cannot be had is an `ImageError` when it is opened, so that the others go on.
 """
 
@@ -20,12 +20,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 from glip_cli.data.download import fetch
-from glip_cli.data.image_files_below import Passed, has_image_suffix, images_below, images_matching, split_pattern
-from glip_cli.errors import ImageError, UsageError
-from glip_cli.utils.text_format import one_line, open_text, shown_url, why_unreadable
+from glip_cli.data.image_files_below import (
+    Passed,
+    has_image_suffix,
+    images_below,
+    images_matching,
+    split_parts,
+    split_pattern,
+)
+from glip_cli.data.stores import (
+    check_installed,
+    has_magic,
+    images_in_store,
+    is_object,
+    is_stored,
+    open_stored,
+    read_stored,
+)
+from glip_cli.errors import ImageError, UnavailableError, UsageError
+from glip_cli.utils.text_format import one_line, open_text, shown_url, text_of, why_unreadable
 from glip_cli.utils.threads import READ_SECONDS, within
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,7 @@ class ImageInput:
 
     Attributes:
         name: what records and errors call it: as typed, or the path as found; always valid Unicode.
-        location: a path, or an http(s) URL.
+        location: a path, or a URL: http(s), or of a store.
         offline: True forbids the network.
     """
 
@@ -52,13 +68,16 @@ class ImageInput:
         Raises:
             UnavailableError: the URL cannot be fetched.
             ImageError: `offline` forbids it, or no such scheme can be fetched; the body is no image.
+            UsageError: the package that reads such a store is missing.
         """
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
+        if is_stored(self.location):
+            return read_stored(self.location, self.name)
         if self.is_url:
             return fetch(self.location)
         if "://" in self.location and not os.path.lexists(self.location):
-            raise ImageError(f"{self.name}: no such file; only http and https can be fetched")
+            raise ImageError(f"{self.name}: no such file; only http, https, s3, gs and hf can be fetched")
         return Path(self.location)
 
 
@@ -103,14 +122,17 @@ def image_in_list(text: str, folder: Path, offline: bool = False) -> ImageInput:
 def common_folder(inputs: Iterable[str]) -> str:
     """The deepest folder that holds every file and folder that `inputs` name, as their names begin; "" without one.
 
-    What is made from images mirrors the folders below it. A list, stdin and URLs do not count.
+    What is made from images mirrors the folders below it. A list, stdin and URLs of the web do not count.
     """
-    folders = [_folder_of(text).parts for text in inputs if text != "-" and not _is_url(text) and not _is_list(text)]
+    folders = [_folder_of(text).parts for text in inputs if text != "-" and not _is_web(text) and not _is_list(text)]
     common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
     return one_line(str(Path(*common))) if common else ""
 
 
 def _folder_of(text: str) -> Path:
+    if is_stored(text):
+        fixed, _ = split_parts(Path(shown_url(text)).parts)
+        return Path(*fixed).parent if has_image_suffix(fixed[-1]) else Path(*fixed)
     path = text if os.path.lexists(text) else os.path.expanduser(text)
     if glob.has_magic(path) and not os.path.lexists(path):
         return split_pattern(path)[0]
@@ -160,7 +182,7 @@ class InputScan:
         return chain([first], found)
 
     def _without_own(self, text: str, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
-        searched = os.path.isdir(text) or glob.has_magic(text)
+        searched = not _is_url(text) and (os.path.isdir(text) or glob.has_magic(text))
         if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(self.own):
             return found
         return (source for source in found if not os.path.realpath(source.location).startswith(self.own))
@@ -168,8 +190,10 @@ class InputScan:
     def _expand(self, text: str) -> Iterator[ImageInput]:
         if text == "-":
             yield from self._from_stdin()
-        elif _is_url(text):
+        elif _is_web(text):
             yield ImageInput(shown_url(text), text, self.offline)
+        elif is_stored(text):
+            yield from self._from_store(text, is_pattern=has_magic(text))
         elif _is_list(text):
             yield from self._from_list(text[1:])
         else:
@@ -191,6 +215,22 @@ class InputScan:
         elif not is_folder or has_image_suffix(path):
             yield ImageInput(one_line(name), path)
 
+    def _from_store(self, url: str, is_pattern: bool = False) -> Iterator[ImageInput]:
+        """A folder's images, what a pattern names, or the one object, which may be missing."""
+        if self.offline and not has_image_suffix(url):
+            raise UsageError(f"{shown_url(url)}: --offline forbids listing it; copy it first or drop --offline")
+        if not self.offline:
+            check_installed(url)
+        if has_image_suffix(url) and (self.offline or not is_pattern or is_object(url)):
+            yield ImageInput(shown_url(url), url, self.offline)
+            return
+        found = images_in_store(url if is_pattern else glob.escape(url), self.passed)
+        first = next(found, None)
+        if first is not None:
+            yield from (ImageInput(shown_url(image), image) for image in chain([first], found))
+        elif not is_pattern and not url.endswith("/"):
+            yield ImageInput(shown_url(url), url)
+
     def _from_stdin(self) -> Iterator[ImageInput]:
         stdin = self.stdin or _own_stdin()
         found = self._from_lines((raw.decode("utf-8", "surrogateescape") for raw in stdin), "stdin", None)
@@ -200,6 +240,9 @@ class InputScan:
         yield from chain([first], found)
 
     def _from_list(self, path: str) -> Iterator[ImageInput]:
+        if is_stored(path):
+            yield from self._from_stored_list(path)
+            return
         try:
             with open_text(path, errors="surrogateescape") as lines:
                 yield from self._from_lines(lines, f"@{one_line(path)}", Path(path).parent)
@@ -207,19 +250,40 @@ class InputScan:
             reason = why_unreadable(failure)
             raise UsageError(f"@{one_line(path)}: the list cannot be read ({reason}); check the path") from failure
 
-    def _from_lines(self, lines: Iterable[str], where: str, folder: Path | None) -> Iterator[ImageInput]:
-        """One file, folder or URL per line; blank lines and those that begin with `#` are passed over."""
+    def _from_stored_list(self, url: str) -> Iterator[ImageInput]:
+        where = f"@{shown_url(url)}"
+        if self.offline:
+            raise UsageError(f"{where}: --offline forbids fetching it; copy it first or drop --offline")
+        try:
+            with text_of(open_stored(url), errors="surrogateescape") as lines:
+                yield from self._from_lines(lines, where, url.rpartition("/")[0])
+        except UnavailableError as failure:
+            raise UsageError(f"@{failure}") from None
+
+    def _from_lines(self, lines: Iterable[str], where: str, folder: Path | str | None) -> Iterator[ImageInput]:
+        """One file, folder or URL per line; blank lines and those that begin with `#` are passed over.
+
+        `folder` is what relative paths may begin in: of this machine, or the URL of a folder in a store.
+        """
         for line in lines:
             if "\0" in line:
                 raise UsageError(f"{where} holds binary data; give it one path or URL per line")
             line = line.strip("\ufeff \t\r\n")
-            if _is_url(line):
+            if _is_web(line):
                 yield ImageInput(shown_url(line), line, self.offline)
-            elif line and not line.startswith("#"):
+            elif is_stored(line):
+                yield from self._from_store(line)
+            elif not line or line.startswith("#"):
+                continue
+            elif isinstance(folder, str):
+                yield from self._from_store(f"{folder}/{line}")
+            else:
                 yield from self._from_path(_resolved(line, folder), line)
 
 
 def _why_empty(text: str) -> str:
+    if is_stored(text) and not has_magic(text):
+        return "no image below it; check the URL, or name other files of it with a glob such as 'folder/*.bin'"
     if os.path.isdir(text):
         return "the folder holds no image; name one that does, or files of it with a glob such as 'folder/*'"
     if text.startswith("@"):
@@ -258,4 +322,8 @@ def _resolved(line: str, folder: Path | None) -> str:
 
 
 def _is_url(text: str) -> bool:
-    return bool(_URL.match(text))
+    return _is_web(text) or is_stored(text)
+
+
+def _is_web(text: str) -> bool:
+    return bool(_WEB.match(text))

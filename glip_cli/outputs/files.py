@@ -155,8 +155,8 @@ class CsvFile:
 class FileNames:
     """Names for what is made from each image: its path below `root` without suffix, so that folders are mirrored.
 
-    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL gives the last part alone. Where two images of a
-    folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`, `s-3` ...).
+    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL of the web gives the last part alone. Where two
+    images of a folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`).
     Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The same
     images in the same order get the same names. No name leads out of the folder that it is used in.
 
@@ -194,7 +194,7 @@ class FileNames:
     def _parts(self, image_name: str) -> tuple[list[str], str, str]:
         """Folders, stem and suffix, all of them safe."""
         folders: list[str] = []
-        if "://" not in image_name:
+        if not _is_web(image_name):
             parts = [part for part in path_parts(image_name)[:-1] if part not in ("", ".")]
             below = parts[len(self._root) :] if parts[: len(self._root)] == self._root else parts
             folders = [_safe_folder(part) for part in below if part != ".."]
@@ -229,10 +229,15 @@ def file_stem(image_name: str) -> str:
 
 
 def path_parts(image_name: str) -> list[str]:
-    """The parts of a path or URL between slashes of either kind, without a query; at least one."""
-    if "://" in image_name:
+    """The parts of a path or URL between slashes of either kind, of the web's without a query; at least one."""
+    if _is_web(image_name):
         image_name = re.split(r"[?#]", image_name, maxsplit=1)[0]
     return re.split(r"[/\\]", image_name.rstrip("/\\"))
+
+
+def _is_web(image_name: str) -> bool:
+    """Of a store, a URL is a path: its folders mean something, and a question mark is part of a name."""
+    return image_name[:8].lower().startswith(("http://", "https://"))
 
 
 def safe_name(text: str) -> str:

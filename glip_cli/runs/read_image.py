@@ -14,8 +14,8 @@ from glip_cli.data.image_io import read_bytes, read_image
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.outputs.records import ErrorRecord, error_record
+from glip_cli.utils.threads import PAUSES
 
-PAUSES = (0.5, 2.0)  # seconds before each further try
 GIVE_UP = 8  # images in a row that no further try could get: then there is none; or that hung: then the run ends
 
 T = TypeVar("T")

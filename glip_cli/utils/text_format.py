@@ -89,7 +89,11 @@ def open_text(path: Path | str, errors: str = "strict", newline: str | None = No
 
     The mark at its begin is not part of the text. Raises OSError; reading raises UnicodeError, see `why_unreadable`.
     """
-    stream = open(path, "rb")  # noqa: SIM115 (closed with what is returned); once: what a pipe has given is gone
+    return text_of(open(path, "rb"), errors, newline)
+
+
+def text_of(stream: io.BufferedReader, errors: str = "strict", newline: str | None = None) -> TextIO:
+    """As `open_text`, of what is open already. It is read once: what a pipe has given is gone."""
     return io.TextIOWrapper(stream, encoding_of(stream.peek(3)), errors, newline)
 
 

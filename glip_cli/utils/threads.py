@@ -12,6 +12,7 @@ from glip_cli.errors import GlipError, without_frames
 
 T = TypeVar("T")
 READ_SECONDS = 120.0  # for a file to come from its disk or network
+PAUSES = (0.5, 2.0)  # seconds before each further try at what may pass within seconds
 
 
 def fulfil(result: Future[T], function: Callable[..., T], *args: Any) -> None:

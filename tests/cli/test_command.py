@@ -105,3 +105,13 @@ def test_what_nobody_can_mend_is_not_hidden() -> None:
         raise ZeroDivisionError
 
     assert isinstance(typed(fails).exception, ZeroDivisionError)
+
+
+def test_results_are_not_written_to_a_url() -> None:
+    def saved(*, out_dir: Annotated[Path, typer.Option("--out-dir")] = Path("outputs")) -> None:
+        print(out_dir)
+
+    result = typed(saved, "--out-dir", "s3://key:secret@bucket/run")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("glip: error: --out-dir s3://bucket/run: results are written to a folder of this")
+    assert typed(saved, "--out-dir", "a:b").output.strip() == "a:b"

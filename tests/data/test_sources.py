@@ -173,7 +173,7 @@ def test_a_missing_file_fails_alone() -> None:
     assert [source.location for source in found if Path(source.location).exists()] == ["photos/b.jpg", "photos/z.jpg"]
     with pytest.raises(ImageError, match=r"photos/catt\.jpg: no such file; check the path"):
         read_image(found[1].open(), found[1].name)
-    with pytest.raises(ImageError, match="only http and https"):
+    with pytest.raises(ImageError, match="only http, https, s3, gs and hf"):
         found[3].open()
     assert found[0].open() == Path("photos/b.jpg")
 

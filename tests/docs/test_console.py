@@ -40,6 +40,7 @@ NOT_RUN = {
     "--knowledge words.json": "glip-mini refuses definitions; tests/prompts/test_definitions.py has GLIP-T (A)",
     "python -m benchmarks": "measures for minutes",
     "python -m scripts.glip_nano": "fetches packages, or measures for minutes",
+    "s3://": "asks a store; tests/stores does",
     "--server ": "asks a server; tests/client does",
     "label-studio start": "serves until it is stopped; tests/server/test_labelstudio_real.py starts it",
     "glip serve": "serves until it is stopped; tests/server does",

@@ -1,0 +1,283 @@
+"""Objects in S3, Google Cloud Storage and the Hugging Face Hub by their URLs: listed lazily, read in whole or in part.
+
+    s3://BUCKET/KEY    s3fs             AWS_ACCESS_KEY_ID ..., AWS_PROFILE, AWS_ENDPOINT_URL
+    gs://BUCKET/KEY    gcsfs            GOOGLE_APPLICATION_CREDENTIALS
+    hf://PATH          huggingface_hub  HF_TOKEN, HF_ENDPOINT
+
+Credentials come from where each library looks for them, and no error shows them.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from glip_cli.data.download import STALL_SECONDS
+from glip_cli.data.image_files_below import Passed, is_matched, split_parts
+from glip_cli.data.image_io import MAX_FILE_BYTES, no_answer
+from glip_cli.errors import GlipError, UnavailableError, UsageError
+from glip_cli.utils.text_format import one_line, shorten, shown_url
+from glip_cli.utils.threads import PAUSES, READ_SECONDS, within
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+BLOCK_BYTES = 4_000_000  # that are fetched together of an object read from front to back
+PAGE = 1000  # objects of a listing that are fetched together, the most that S3 gives
+_WHY = 100  # characters of what a library says
+
+
+class _MissingError(UnavailableError):
+    pass
+
+
+class _Library(NamedTuple):
+    """What reads a kind of store: a package, how it is installed, and how it is let in."""
+
+    package: str
+    requirement: str
+    credentials: str
+    options: dict[str, Any]
+
+
+# The tries are counted here: s3fs's own would multiply them.
+_S3_OPTIONS = {
+    "use_listings_cache": False,
+    "config_kwargs": {
+        "retries": {"total_max_attempts": 1},
+        "connect_timeout": STALL_SECONDS,
+        "read_timeout": STALL_SECONDS,
+        "max_pool_connections": 64,
+    },
+}
+_S3_WAYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for what is public"
+_LIBRARIES = {
+    "s3": _Library("s3fs", "glip-cli[s3]", _S3_WAYS, _S3_OPTIONS),
+    "gs": _Library("gcsfs", "glip-cli[gcs]", "set GOOGLE_APPLICATION_CREDENTIALS", {"use_listings_cache": False}),
+    "hf": _Library("huggingface_hub", "huggingface_hub", "set HF_TOKEN", {}),
+}
+_URL = re.compile(rf"({'|'.join(_LIBRARIES)})://", re.IGNORECASE)
+
+
+def is_stored(text: str) -> bool:
+    """Whether it is the URL of something in a store."""
+    return bool(_URL.match(text))
+
+
+def check_installed(url: str) -> None:
+    """Raises UsageError where the package that reads such URLs is missing."""
+    library = _LIBRARIES[_scheme(url)]
+    if find_spec(library.package) is None:
+        raise UsageError(
+            f"{_scheme(url)}:// needs {library.package}: pip install '{library.requirement}', or copy what "
+            f"{shown_url(url)} names"
+        )
+
+
+def read_stored(url: str, name: str, start: int = 0, end: int = MAX_FILE_BYTES) -> bytes:
+    """An object's bytes from `start` to before `end`, fewer where it ends before. Tried once.
+
+    Raises UnavailableError, one line that calls the object `name`; UsageError where a package is missing.
+    """
+    return bytes(_once(url, name, partial(_store(url).cat_file, _path(url), start=start, end=end)))
+
+
+def images_in_store(url: str, passed: Passed) -> Iterator[str]:
+    """URLs of the images below a folder, or of what a glob names, sorted; as `image_files_below` has it.
+
+    One page of a listing is held at a time from S3, one folder from other stores. Raises UsageError for a bucket that
+    is not there or not open, GlipError where the store does not answer any more.
+    """
+    fixed, parts = split_parts((*_path(url).rstrip("/").split("/"),))
+    if not fixed or not fixed[0]:
+        raise UsageError(f"{shown_url(url)}: no bucket is named; write {_scheme(url)}://BUCKET/FOLDER/")
+    prefix = "".join(f"{part}/" for part in fixed)
+    for path in _paths_below(url, prefix):
+        if is_matched(path.removeprefix(prefix).split("/"), parts):
+            yield f"{_scheme(url)}://{path}"
+        else:
+            passed.add(path)
+
+
+def is_object(url: str) -> bool:
+    """Whether there is an object of exactly this name. Raises UsageError, GlipError."""
+    try:
+        return bool(_info(url)["type"] == "file")
+    except _MissingError:
+        return False
+
+
+class StoredFile(io.RawIOBase):
+    """An object as a file that is open for reading. What cannot be read raises what `read` raises."""
+
+    def __init__(self, url: str, read: Callable[[str, str, int, int], bytes] = read_stored) -> None:
+        self._url, self._read, self._place = url, read, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}
+        self._place = offset + (begin[whence] if whence in begin else int(_info(self._url)["size"]))
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._read(self._url, shown_url(self._url), self._place, self._place + len(view))
+        view[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+def open_stored(url: str) -> io.BufferedReader:
+    """To read an object from front to back; each block is tried three times.
+
+    Raises UsageError where a package is missing; as it is read, UnavailableError where there is no such object,
+    UsageError where the store refuses, GlipError where it does not answer.
+    """
+    check_installed(url)
+    return io.BufferedReader(StoredFile(url, _read_patiently), BLOCK_BYTES)
+
+
+def _read_patiently(url: str, name: str, start: int, end: int) -> bytes:
+    return bytes(_patiently(url, partial(_store(url).cat_file, _path(url), start=start, end=end)))
+
+
+def _info(url: str) -> dict[str, Any]:
+    return dict(_patiently(url, partial(_store(url).info, _path(url))))
+
+
+def _paths_below(url: str, prefix: str) -> Iterator[str]:
+    """BUCKET/KEY of each object below a prefix that ends in a slash. Raises UsageError, GlipError."""
+    store = _store(url)
+    if _scheme(url) == "s3":
+        return _s3_paths(store, url, *prefix.split("/", 1))
+    return _paths_by_folder(store, url, prefix.rstrip("/"))
+
+
+def _s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> Iterator[str]:
+    """S3 gives them in the order of their UTF-8 bytes, a page at a time."""
+    following: dict[str, str] = {}
+    while True:
+        ask = partial(store.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **following)
+        try:
+            page = _patiently(url, ask)
+        except _MissingError:
+            raise UsageError(f"{shown_url(url)}: no such bucket; check the URL") from None
+        yield from (f"{bucket}/{entry['Key']}" for entry in page.get("Contents", ()))
+        if not page.get("IsTruncated"):
+            return
+        following = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterator[str]:
+    try:
+        entries: list[dict[str, Any]] = _patiently(url, partial(store.ls, folder, detail=True))
+    except _MissingError:
+        return
+    store.invalidate_cache()  # of all folders it would fill the memory
+    for entry in sorted(entries, key=lambda entry: str(entry["name"])):
+        if entry["type"] == "directory":
+            yield from _paths_by_folder(store, url, entry["name"])
+        elif entry["name"].startswith(f"{folder}/"):  # of an object `ls` gives itself
+            yield entry["name"]
+
+
+def _patiently(url: str, ask: Callable[[], Any]) -> Any:
+    """What the call returns; what may pass within seconds is tried three times.
+
+    Raises _MissingError; UsageError where the store refuses, GlipError where it does not answer.
+    """
+    pauses = list(PAUSES)
+    while True:
+        try:
+            return _once(url, shown_url(url), ask)
+        except _MissingError:
+            raise
+        except UnavailableError as failure:
+            if not (failure.brief or failure.hung):
+                raise UsageError(str(failure)) from None
+            if failure.hung or not pauses:
+                raise GlipError(f"{failure}; once the store answers, the same command goes on") from None
+        time.sleep(pauses.pop(0))
+
+
+def _once(url: str, name: str, ask: Callable[[], Any]) -> Any:
+    """What the call returns, b"" for a range after the end. Raises UnavailableError."""
+
+    def asked() -> Any:
+        try:
+            return ask()
+        except Exception as error:  # of any library below
+            if _is_beyond_end(error):
+                return b""
+            raise _unavailable(error, url, name) from None
+
+    try:
+        return within(READ_SECONDS, asked)
+    except TimeoutError:
+        raise no_answer(name) from None
+
+
+def _unavailable(error: Exception, url: str, name: str) -> UnavailableError:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, FileNotFoundError):
+        return _MissingError(f"{name}: no such object; check the URL")
+    if isinstance(error, PermissionError):
+        return UnavailableError(f"{name}: no permission to read it ({_why(error)}); check the credentials")
+    if kinds & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}:
+        return UnavailableError(f"{name}: no credentials ({_why(error)}); {_LIBRARIES[_scheme(url)].credentials}")
+    return UnavailableError(f"{name}: cannot be read ({_why(error)})", brief=True)
+
+
+def _is_beyond_end(error: Exception) -> bool:
+    """An object without bytes has no range that could be asked for."""
+    cause = getattr(error.__cause__, "response", None)
+    code = cause.get("Error", {}).get("Code") if isinstance(cause, dict) else getattr(cause, "status_code", None)
+    return code in ("InvalidRange", "416", 416) or getattr(error, "code", None) == 416
+
+
+def _why(error: Exception) -> str:
+    """What a library says, on one line, and of URLs in it what may be shown."""
+    text = one_line(" ".join(str(error).split())) or type(error).__name__
+    return shorten(re.sub(r"\w+://\S+", lambda url: shown_url(url[0]), text), _WHY)
+
+
+def _store(url: str) -> AbstractFileSystem:
+    """Raises UsageError where its package is missing."""
+    check_installed(url)
+    return _opened(_scheme(url))
+
+
+@cache
+def _opened(scheme: str) -> AbstractFileSystem:
+    import fsspec
+
+    store = fsspec.filesystem(scheme, skip_instance_cache=True, **_LIBRARIES[scheme].options)
+    if scheme == "s3":
+        store.retries = 1
+    return store
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _path(url: str) -> str:
+    return url.partition("://")[2]
+
+
+def has_magic(url: str) -> bool:
+    return glob.has_magic(_path(url))
