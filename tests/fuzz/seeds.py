@@ -103,6 +103,7 @@ SEEDS: dict[str, Iterable[bytes]] = {
         b"names: [a, b]\ntrain: .\nval: a.png\n" + BETWEEN + b"0 .5 .5 .5 .5\n",
         b"a\nb\n" + BETWEEN + b"1 .25 .25 .75 .25 .75 .75\n",
         b"classes = 2\nvalid = a.png\nnames = data/obj.names\n" + BETWEEN + b"0 .5 .5 .5 .5 .9\n",
+    ],
     "prompts": [
         b'{"image": "a.jpg", "prompt": "cat . dog ."}\n{"image": "a.jpg", "texts": ["a", "b = c"]}\n',
         b'image,prompt,caption\na.jpg,"cat, dog",\nb.jpg,,"a [dog] on a couch"\n',
