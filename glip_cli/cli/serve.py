@@ -39,8 +39,10 @@ def serve(
     bound = bind(options)
     model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
 
+    from glip_cli.inference.device import on_one_thread
     from glip_cli.server.app import create_app
 
-    detector = model.detector()
+    with on_one_thread():  # the model's own thread gets the OpenMP threads
+        detector = model.detector()
     collect_as_usual()
     run(create_app(detector, options), bound, options, lambda: console.info(f"glip serve: {url_of(bound)}"))

@@ -138,6 +138,21 @@ LESS = {
 """What takes less memory: on a CPU, and elsewhere."""
 
 
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """CPU work of the block starts no OpenMP threads, which would stay with the thread that this is called in.
+
+    They matter where another thread runs the model: libgomp lets threads wait awake for the next part of the work only
+    while a process has no more of them than cores, and asleep each of the many parts begins later.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def free_cached_memory(device: torch.device) -> None:
     """Free what did not fit, after an OutOfMemoryError: its frames hold it, and from Python 3.12 on each other.
 

@@ -61,10 +61,13 @@ def preprocess(image: Image.Image, shorter: int = 800, longer: int = 1333, multi
     width, height = image.size
     new_width, new_height = resized_size(image.size, shorter, longer, multiple)
     resized = image.convert("RGB").resize((new_width, new_height), Image.Resampling.BILINEAR)
-    bgr = np.ascontiguousarray(np.asarray(resized)[..., ::-1].transpose(2, 0, 1))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
-    pixels = torch.from_numpy(bgr).float().sub_(mean).div_(std)
-    return PreprocessedImage(pixels, (width, height), (new_width / width, new_height / height))
+    # numpy, as images are prepared in threads beside the model's: torch would start OpenMP threads for each of them,
+    # and where a process has more than cores, libgomp no longer lets those of the model wait for work awake
+    pixels = np.asarray(resized)[..., ::-1].transpose(2, 0, 1).astype(np.float32, order="C")
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (MEAN_BGR, STD_BGR))
+    pixels -= mean
+    pixels /= std
+    return PreprocessedImage(torch.from_numpy(pixels), (width, height), (new_width / width, new_height / height))
 
 
 def resized_size(size: tuple[int, int], shorter: int, longer: int, multiple: int = 0) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from PIL import Image, features
 from glip_cli.data.image_io import read_image
 from glip_cli.data.pillow import quiet
 from glip_cli.errors import ImageError, without_frames
+from glip_cli.inference.device import on_one_thread
 from glip_cli.inference.preprocess import STD_BGR, PreprocessedImage, collate, preprocess, resized_size
 from tests.shared import SHARED
 
@@ -131,6 +132,37 @@ def test_channels_are_bgr_and_mean_colour_is_zero() -> None:
     assert pixels.abs().max() < 0.02
     red = preprocess(Image.new("RGB", (40, 40), (255, 0, 0)), 40, 40).pixels
     assert red[2].mean().item() == pytest.approx((255 - 123.675) / STD_BGR[2])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_preparing_starts_no_threads() -> None:
+    """Those of OpenMP in threads that read would slow the model: `on_one_thread` says why."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as reader:
+        reader.submit(torch.set_num_threads, 3).result()
+        before = os.listdir("/proc/self/task")
+        reader.submit(preprocess, Image.new("RGB", (1600, 1200))).result()
+        assert os.listdir("/proc/self/task") == before
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_on_one_thread() -> None:
+    def started() -> int:
+        before = len(os.listdir("/proc/self/task"))
+        torch.rand(4, 512, 512).add_(1)
+        return len(os.listdir("/proc/self/task")) - before
+
+    def both() -> tuple[int, int]:
+        torch.set_num_threads(3)
+        with on_one_thread():
+            without = started()
+        return without, started()
+
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as loader:
+        assert loader.submit(both).result() == (0, 2)
+    torch.set_num_threads(threads)
 
 
 def test_a_image_that_already_fits_keeps_its_pixels() -> None:
