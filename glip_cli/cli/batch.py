@@ -97,7 +97,7 @@ def batch(
         raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, "jsonl", WRITERS)
-    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette)
+    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, "html" in formats)
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )

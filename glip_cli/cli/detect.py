@@ -93,7 +93,7 @@ def detect(
     from glip_cli.outputs.earlier import check_earlier, clear_earlier
     from glip_cli.outputs.images import AnnotatedImages
 
-    annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette)
+    annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette, "html" in formats)
     passed = Passed()
     sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
     check_earlier(out_dir, formats, prompt.labels, overwrite)

@@ -31,7 +31,7 @@ ALIASES = {
 OPTIONAL_VALUES = {"--ray": "auto"}
 """Flags that may stand alone, and what they mean then; a value of theirs needs the equals sign."""
 
-FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet"
+FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet, html"
 """For other tools, as --format names them."""
 
 # --- flags that a command takes by themselves

@@ -74,9 +74,9 @@ class Files:
             else error_record(name, str(outcome.error), model)
         )
         try:
+            self._save_images(outcome, file_name)
             for writer in self._writers:
                 writer.add(made, file_name)
-            self._save_images(outcome, file_name)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return dict(made)

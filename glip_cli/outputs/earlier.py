@@ -8,7 +8,9 @@ from pathlib import Path
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
+from glip_cli.outputs.html import GENERATOR, PAGE
 from glip_cli.outputs.records import SCHEMA
+from glip_cli.outputs.thumbnails import COMMENT, THUMBNAILS
 from glip_cli.outputs.yolo import yolo_names
 
 _WHOLE = (
@@ -29,6 +31,10 @@ def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], o
         _refuse_foreign(folder / "labels", ".txt", lambda path: False)
     if "voc" in formats:
         _refuse_foreign(folder / "Annotations", ".xml", _is_voc)
+    if "html" in formats:
+        _refuse_foreign(folder / THUMBNAILS, ".jpg", _is_thumbnail)
+        if (page := folder / PAGE).exists() and not _is_page(page):
+            raise UsageError(f"{page} was not written by this format of glip; choose another --out-dir")
     if "json" in formats:
         _refuse_foreign(folder / "preds", ".json", lambda path: _is_json(path) or (overwrite and classes is not None))
     if "mmdet" in formats and classes is None:
@@ -68,6 +74,14 @@ def _is_voc(path: Path) -> bool:
     return b"<database>glip " in _head(path)
 
 
+def _is_page(path: Path) -> bool:
+    return path.is_file() and GENERATOR.encode() in _head(path)
+
+
+def _is_thumbnail(path: Path) -> bool:
+    return COMMENT in _head(path)
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(_HEAD_BYTES)
@@ -78,7 +92,7 @@ def clear_earlier(folder: Path) -> None:
     try:
         for path in list(_ours(folder)):
             path.unlink(missing_ok=True)
-        for name in ("labels", "Annotations", "preds"):
+        for name in ("labels", "Annotations", "preds", THUMBNAILS):
             _remove_empty(folder / name)
     except OSError as error:
         raise OutputError(f"cannot remove results in {folder}: {error.strerror or error}") from None
@@ -91,6 +105,8 @@ def _ours(folder: Path) -> Iterator[Path]:
             yield from _files(folder / "labels", ".txt")
             yield from (folder / "data.yaml", folder / "yolo_images.csv")
     yield from filter(_is_voc, _files(folder / "Annotations", ".xml"))
+    yield from filter(_is_page, (folder / PAGE,))
+    yield from filter(_is_thumbnail, _files(folder / THUMBNAILS, ".jpg"))
     is_mmdet = mmdet_classes(folder) is not None
     yield from (path for path in _files(folder / "preds", ".json") if is_mmdet or _is_json(path))
     yield folder / MMDET_CLASSES

@@ -16,8 +16,10 @@ from typing import Protocol
 from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.files import AtomicFile, CsvFile, json_bytes, save_json
+from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.parquet import ParquetWriter
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
+from glip_cli.outputs.thumbnails import ReadImage
 from glip_cli.outputs.yolo import YoloWriter
 
 MMDET_CLASSES = "mmdet_classes.json"
@@ -135,27 +137,34 @@ WRITERS: dict[str, Callable[[Path], Writer]] = {
     "cvat": CvatWriter,
     "csv": CsvWriter,
     "parquet": ParquetWriter,
+    "html": HtmlWriter,
 }
 """`--format` -> what opens a writer in a folder, which is made where it is missing."""
 
 
 def open_writers(
-    formats: Sequence[str], folder: Path, with_scores: bool = False, labels: Sequence[str] = ()
+    formats: Sequence[str],
+    folder: Path,
+    with_scores: bool = False,
+    labels: Sequence[str] = (),
+    read_image: ReadImage | None = None,
 ) -> list[Writer]:
     """One for each format.
 
     Args:
         with_scores: YOLO's lines have a sixth column.
         labels: of the whole run, where its images have prompts of their own.
+        read_image: for thumbnails that are not there yet.
 
     Raises OSError, OutputError, UsageError.
     """
     special: dict[str, Callable[[Path], Writer]] = {
         "yolo": partial(YoloWriter, with_scores=with_scores, labels=labels),
         "mmdet": partial(MmdetWriter, labels=labels),
+        "html": partial(HtmlWriter, read_image=read_image),
     }
     return [{**WRITERS, **special}[name](folder) for name in formats]
 
 
-NAMED = frozenset({"json", "mmdet", "yolo", "voc"})
+NAMED = frozenset({"json", "mmdet", "yolo", "voc", "html"})
 """Those that write a file for each image."""

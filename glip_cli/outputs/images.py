@@ -12,6 +12,7 @@ from glip_cli.outputs.caption_image import add_caption
 from glip_cli.outputs.draw import annotate, palette_colours, save_crops
 from glip_cli.outputs.files import atomic_write
 from glip_cli.outputs.records import as_recorded
+from glip_cli.outputs.thumbnails import THUMBNAILS, save_thumbnail
 from glip_cli.types import Detections
 
 JPEG_QUALITY = 92
@@ -25,18 +26,19 @@ class AnnotatedImages:
     drawn: bool = False  # vis/NAME.jpg, the image with its boxes
     crops: bool = False  # crops/LABEL/NAME..., the content of each box
     palette: str = "bright"
+    thumbnails: bool = False  # thumbnails/NAME.jpg, the image alone, small
 
     def __post_init__(self) -> None:
         palette_colours(self.palette, 1)  # a wrong one is refused before the work
 
     @property
-    def folders(self) -> tuple[Path, Path]:
-        """Where the two kinds go."""
-        return self.folder / "vis", self.folder / "crops"
+    def folders(self) -> tuple[Path, Path, Path]:
+        """Where the three kinds go."""
+        return self.folder / "vis", self.folder / "crops", self.folder / THUMBNAILS
 
     @property
     def any(self) -> bool:
-        return self.drawn or self.crops
+        return self.drawn or self.crops or self.thumbnails
 
     def save(self, image: Image.Image, detections: Detections, name: str) -> None:
         """Write what is wanted of one image under `name`. Raises OSError."""
@@ -45,6 +47,8 @@ class AnnotatedImages:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
             save_crops(image, as_recorded(detections), self.folders[1], name)
+        if self.thumbnails:
+            save_thumbnail(image, self.folders[2] / f"{name}.jpg", detections.name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
         return plot(image, detections, self.palette)

@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.data.image_io import read_image
 from glip_cli.data.prompted import Survey
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
@@ -241,7 +242,7 @@ class RunFolder:
         if not chosen:
             return
         with _writing(self.path):
-            writers = open_writers(chosen, self.path, with_scores, labels)
+            writers = open_writers(chosen, self.path, with_scores, labels, read_image)
             for record in read_records(self.results):
                 name = names.of(record["image"]) if NAMED & set(chosen) else ""
                 for writer in writers:

@@ -390,3 +390,16 @@ def test_its_own_drawings_are_no_input(folder: Path) -> None:
     themselves = glip("out/vis", "-o", "out", "--overwrite")
     assert themselves.exit_code == 0, themselves.stderr
     assert len(records("out/results.jsonl")) == len(once)
+
+
+def test_a_page_to_look_through_while_detecting_and_afterwards(folder: Path) -> None:
+    assert glip("photos", "--format", "html").exit_code == 0
+    page, thumbnails = Path("outputs/index.html"), Path("outputs/thumbnails")
+    first = page.read_bytes()
+    assert sorted(path.name for path in thumbnails.iterdir()) == [f"{i}.jpg" for i in range(6)]
+    page.unlink()
+    shutil.rmtree(thumbnails)
+    assert "6 images (0 now)" in glip("photos", "--format", "html").stderr
+    assert page.read_bytes() == first
+    assert len(list(thumbnails.iterdir())) == 6
+    assert glip(".", "-o", "outputs/all").exit_code == 0  # which does not read the thumbnails of other runs' folders

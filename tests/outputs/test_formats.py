@@ -257,7 +257,7 @@ def test_hostile_names_and_labels_leave_no_temporary_file_and_valid_utf8(form: s
     assert not [name for name in files if name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "csv", "cvat", "labelstudio"])
+@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "csv", "cvat", "labelstudio", "html"])
 def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> None:
     boxes = [[x, x, x + 9, x + 9] for x in range(100)]
     writer = WRITERS[form](tmp_path)
@@ -272,7 +272,7 @@ def test_what_was_written_is_not_kept_in_memory(form: str, tmp_path: Path) -> No
     assert kept < 100_000
 
 
-@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "yolo", "cvat", "labelstudio", "csv"])
+@pytest.mark.parametrize("form", ["jsonl", "coco", "coco-results", "yolo", "cvat", "labelstudio", "csv", "html"])
 def test_nothing_appears_before_it_is_whole(form: str, tmp_path: Path) -> None:
     old = write(WRITERS[form], tmp_path, record("old.jpg", FOUND, "m"))
     writer = WRITERS[form](tmp_path)

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shlex
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from glip_cli.outputs.records import Record, record
 from glip_cli.server.app import create_app
 from glip_cli.server.options import ServeOptions
 from glip_cli.types import Detections
+from tests.browser import check_axe, open_browser
 from tests.server.serving import running, serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -35,22 +35,12 @@ expect = playwright.expect
 
 LABELS = "circle, red square, star, triangle"
 SENTENCE = "A circle 🙂 and a red square, beside a star."
-SIZES = {"narrow": (400, 860), "wide": (1600, 1000)}
-PATIENCE = 60_000  # milliseconds; only what hangs takes as long, on however busy a machine
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with playwright.sync_playwright() as driver:
-        if found is None and not Path(driver.chromium.executable_path).exists():
-            pytest.skip("needs chromium or google-chrome on the PATH, or playwright install chromium")
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        context = opened.new_context(permissions=["clipboard-read"])
-        context.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
+    with open_browser(permissions=["clipboard-read"]) as context:
         yield context
-        opened.close()
 
 
 @pytest.fixture
@@ -435,18 +425,6 @@ def test_a_server_that_is_gone(new_page: Any, detector: Detector, scenes: list[P
 
 
 # ------------------------------------------------------------------------------------------------------ accessibility
-
-
-def check_axe(page: Any, state: str) -> None:
-    """At each of SIZES, light and dark: no violation, and nothing wider than the window."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
-    for size, (width, height) in SIZES.items():
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found = axe.run(page).response["violations"]
-            assert [fault["id"] for fault in found] == [], (state, size, scheme, found)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, (state, size)
 
 
 def test_axe_finds_no_violation(page: Any, scenes: list[Path], tmp_path: Path) -> None:
