@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +13,17 @@ from glip_cli.cli import flags
 from glip_cli.cli.batch_inputs import InputReader
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, Console, print_line
-from glip_cli.cli.exit import end_run, stopping
+from glip_cli.cli.exit import end_run, interruptible, stopping
 from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import threshold_notes
+from glip_cli.cli.parse import read_frame_choice, threshold_notes
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
+    from glip_cli.data.frame_inputs import FrameChoice
+    from glip_cli.data.sources import ImageInput
+    from glip_cli.outputs.files import FileNames
     from glip_cli.runs.items import Engine
     from glip_cli.runs.local import ImageRunner
     from glip_cli.runs.run_dir import Progress
@@ -68,6 +73,7 @@ def batch(
     compile: flags.Compile = False,
     remote: flags.ServerFlags,
     resizing: flags.Resizing,
+    framing: flags.FrameFlags,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
@@ -81,7 +87,7 @@ def batch(
     status: Status = False,
     manner: flags.CommonFlags,
 ) -> None:
-    """Detect in many images. Run it again to resume."""
+    """Detect in many images and videos. Run it again to resume."""
     if status:
         return say_status(out_dir)
     from glip_cli.outputs.earlier import check_earlier
@@ -96,13 +102,14 @@ def batch(
     if (ray or remote.server) and shard.world > 1:
         raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
+    frames = read_frame_choice(framing)
     formats = read_formats(format, "jsonl", WRITERS)
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, "html" in formats)
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )
     values, size = beside | filters | resizing, model.batch_size(batch_size)
-    reader = InputReader(asked, model, values, thresholds, size, console, offline, annotated.folders)
+    reader = InputReader(asked, model, values, thresholds, size, console, offline, annotated.folders, frames)
     given = reader.read(inputs, prompts)
     check_earlier(out_dir, formats, given.asked.labels, going.overwrite)
     names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
@@ -125,16 +132,35 @@ def batch(
     console.warn(*notes, *threshold_notes(thresholds, engine.model))
     settings = settings_of(engine.model, given.asked, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
+    settings |= {name: value for name, value in vars(framing).items() if value}
     with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
-        count = given.count
-        bar = BatchBar(console, (lambda: shard.part_of(count())) if count else None)
+        bar = BatchBar(console, partial(share, given.count, shard) if given.count else None)
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels)
+            if save_vis:
+                draw(given.videos, out_dir, frames, palette, FileNames(given.root), console)
     met = given.passed() if progress.share_done else ()
     console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
     finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)
+
+
+def share(count: Callable[[], int | None], shard: Shard) -> int | None:
+    """How many images a process has to do; None where that cannot be known."""
+    images = count()
+    return None if images is None else shard.part_of(images)
+
+
+def draw(
+    videos: Sequence[ImageInput], out_dir: Path, frames: FrameChoice, palette: str, names: FileNames, console: Console
+) -> None:
+    """The annotated videos of a run. Raises OutputError, KeyboardInterrupt."""
+    from glip_cli.runs.videos import draw_videos
+
+    with interruptible():
+        draw_videos(videos, out_dir / "results.jsonl", frames, palette, names,
+                    lambda path: console.info(f"drawing {path}"))  # fmt: skip
 
 
 def finish(

@@ -17,6 +17,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.utils.text_format import counted, one_line, shown_url
 
 if TYPE_CHECKING:
+    from glip_cli.data.frame_inputs import FrameChoice
     from glip_cli.data.prompted import Survey
     from glip_cli.data.sources import ImageInput
     from glip_cli.types import Prompt
@@ -32,16 +33,18 @@ class BatchInputs:
         asked: that prompt, or what the file of prompts holds.
         root: the folder that what is made from images mirrors.
         passed: notes on what was passed over, once all images are done.
+        videos: those among `sources`, once all of these were taken.
     """
 
     sources: Iterable[ImageInput]
     named: Sequence[str]
-    count: Callable[[], int] | None
+    count: Callable[[], int | None] | None
     prompt: Prompt | None
     asked: Prompt | Survey
     options: DetectOptions
     root: str = ""
     passed: Callable[[], Sequence[str]] = tuple
+    videos: Sequence[ImageInput] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class InputReader:
         values: fields of `DetectOptions`.
         thresholds: a file with thresholds of labels.
         own: folders into which the run writes images.
+        frames: which are read of videos, and of images that hold several.
     """
 
     asked: PromptFlags
@@ -62,24 +66,28 @@ class InputReader:
     console: Console
     offline: bool
     own: Sequence[Path]
+    frames: FrameChoice
 
     def read(self, inputs: Sequence[str] | None, prompts: Path | None) -> BatchInputs:
         """Raises UsageError, DataError, FetchError, WeightsError."""
         return self._one_prompt(check_inputs(inputs)) if prompts is None else self._a_prompt_each(inputs, prompts)
 
     def _one_prompt(self, inputs: Sequence[str]) -> BatchInputs:
-        from glip_cli.data.image_files_below import Passed
-        from glip_cli.data.sources import common_folder, expand
+        from glip_cli.data.frame_inputs import count_images
+        from glip_cli.data.image_files_below import VIDEO_ADVICE, Passed
+        from glip_cli.data.sources import ImageInput, common_folder, expand
+        from glip_cli.runs.videos import noting_videos
 
-        asked, own = self.asked, self.own
+        asked, own, frames = self.asked, self.own, self.frames
         prompt = read_prompt(asked, self.console, self.offline, None if asked.given else self.model.own_prompt())
         options = read_options(self.values, prompt.labels, self.thresholds, self.batch_size)
-        passed = Passed()
+        passed, videos = Passed(advice=VIDEO_ADVICE), list[ImageInput]()
+        sources = expand(inputs, offline=self.offline, own=own, passed=passed, frames=frames)
         return BatchInputs(
-            expand(inputs, offline=self.offline, own=own, passed=passed),
+            noting_videos(sources, videos),
             [shown_url(text) if "://" in text else text for text in inputs],
-            None if "-" in inputs else lambda: sum(1 for _ in expand(inputs, own=own)),
-            prompt, prompt, options, common_folder(inputs), lambda: passed.notes,
+            None if "-" in inputs else lambda: count_images(expand(inputs, own=own), frames),
+            prompt, prompt, options, common_folder(inputs), lambda: passed.notes, videos,
         )  # fmt: skip
 
     def _a_prompt_each(self, inputs: Sequence[str] | None, prompts: Path) -> BatchInputs:
@@ -88,6 +96,8 @@ class InputReader:
 
         if inputs:
             raise UsageError("--prompts FILE names the images too: leave out INPUT")
+        if self.frames.all:
+            raise UsageError("--prompts FILE names whole images: leave out --frames and --every")
         if self.asked.given:
             raise UsageError("--prompts FILE gives each image its prompt: leave out --texts, --caption, --phrases and "
                              "--tokens-positive")  # fmt: skip

@@ -135,7 +135,7 @@ class BatchBar:
         seconds: how long it watched.
     """
 
-    def __init__(self, console: Console, count: Callable[[], int] | None, noun: str = "image"):
+    def __init__(self, console: Console, count: Callable[[], int | None] | None, noun: str = "image"):
         """`count` tells how many there are in all; it may take long, so a thread calls it. `noun`: what is counted."""
         self.done, self.seconds = 0, 0.0
         self._console, self._count, self._noun = console, count, noun

@@ -16,6 +16,7 @@ from glip_cli.cli.outputs import Files, Summary, read_formats
 from glip_cli.cli.parse import (
     check_inputs,
     print_explanation,
+    read_frame_choice,
     read_options,
     read_prompt,
     threshold_notes,
@@ -59,6 +60,7 @@ def detect(
     compile: flags.Compile = False,
     remote: flags.ServerFlags,
     resizing: flags.Resizing,
+    framing: flags.FrameFlags,
     batch: flags.BatchSize,
     out_dir: flags.OutDir = Path("outputs"),
     format: Format = None,
@@ -72,8 +74,9 @@ def detect(
     palette: flags.Palette = "bright",
     manner: flags.CommonFlags,
 ) -> None:
-    """Detect what you name in images."""
-    from glip_cli.data.image_files_below import Passed
+    """Detect what you name in images and videos."""
+    from glip_cli.data.frame_inputs import is_video
+    from glip_cli.data.image_files_below import VIDEO_ADVICE, Passed
     from glip_cli.data.sources import common_folder, expand
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import WRITERS
@@ -82,7 +85,9 @@ def detect(
     model = choose_model(loading, onnx, remote, console, compile=compile, offline=offline, **batch)
     prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
     options = read_options(beside | filters | resizing | batch, prompt.labels, thresholds)
-    formats = read_formats(format, "json", WRITERS)
+    frames = read_frame_choice(framing)
+    several = frames.all or any(map(is_video, inputs or ()))
+    formats = read_formats(format, "jsonl" if several else "json", WRITERS)
     formats = [] if no_save_pred else formats
     if explain and not inputs:
         explanation = model.explain(prompt, options)
@@ -92,10 +97,11 @@ def detect(
 
     from glip_cli.outputs.earlier import check_earlier, clear_earlier
     from glip_cli.outputs.images import AnnotatedImages
+    from glip_cli.outputs.video import AnnotatedVideos
 
     annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette, "html" in formats)
-    passed = Passed()
-    sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed)
+    passed = Passed(advice=VIDEO_ADVICE)
+    sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed, frames=frames)
     check_earlier(out_dir, formats, prompt.labels, overwrite)
     if "jsonl" in formats and (out_dir / "run.json").exists():
         raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
@@ -105,11 +111,13 @@ def detect(
     console.warn(*runner.prompt_notes, *threshold_notes(thresholds, runner.model))
     if explain:
         print_explanation(runner.explain())
-    files = Files(out_dir, formats, annotated, FileNames(common_folder(inputs)), with_scores)
+    root = common_folder(inputs)
+    videos = AnnotatedVideos(out_dir, palette, FileNames(root))
+    files = Files(out_dir, formats, annotated, FileNames(root), videos, with_scores)
     summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)
-    total = len(inputs) if all(Path(text).is_file() for text in inputs) else None
+    total = len(inputs) if not several and all(Path(text).is_file() for text in inputs) else None
     with interruptible(), files, image_bar(console, total) as advance:
         for outcome in runner(sources):
             summary.add(outcome, files.save(outcome, runner.model), json_)

@@ -40,7 +40,7 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
-                   help="Image, folder (recursive), glob, URL (https, s3, gs or hf), @list.txt, - for stdin."),
+                   help="Image, video, folder (recursive), glob, URL (https, s3, gs, hf), @list.txt, - for stdin."),
 ]  # fmt: skip
 Model = Annotated[
     str | None,
@@ -161,6 +161,22 @@ Thresholds = Annotated[
     typer.Option("--thresholds", metavar="FILE", rich_help_panel=KEEP, show_default=False,
                  help="Thresholds of labels, from glip eval --calibrate."),
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FrameFlags:
+    """Which frames of a video, of a file of pages or of an animation."""
+
+    frames: Annotated[
+        str | None,
+        typer.Option("--frames", metavar="all", rich_help_panel=HOW, show_default=False,
+                     help="Read every page and frame of images, and videos in folders."),
+    ] = None  # fmt: skip
+    every: Annotated[
+        int | None,
+        typer.Option("--every", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
+                     help="Read one frame in N; implies --frames all."),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import Writer
     from glip_cli.outputs.images import AnnotatedImages
+    from glip_cli.outputs.records import AnyRecord
+    from glip_cli.outputs.video import AnnotatedVideos
     from glip_cli.runs.local import ImageResult
     from glip_cli.types import Detections
 
@@ -46,6 +48,7 @@ class Files:
     formats: Sequence[str]
     annotated: AnnotatedImages
     names: FileNames
+    videos: AnnotatedVideos
     with_scores: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
@@ -56,6 +59,7 @@ class Files:
         try:
             for writer in open_writers(self.formats, self.folder, self.with_scores):
                 self._writers.append(self._open.enter_context(closing(writer)))
+            self._open.enter_context(closing(self.videos))
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return self
@@ -69,21 +73,25 @@ class Files:
 
         name, file_name = outcome.source.name, self.names.of(outcome.source.name)
         made = (
-            record(name, outcome.detections, model)
+            record(name, outcome.detections, model, outcome.source.position)
             if outcome.detections is not None
             else error_record(name, str(outcome.error), model)
         )
         try:
-            self._save_images(outcome, file_name)
+            self._save_images(outcome, file_name, made)
             for writer in self._writers:
                 writer.add(made, file_name)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return dict(made)
 
-    def _save_images(self, outcome: ImageResult, name: str) -> None:
-        if outcome.image is not None and outcome.detections is not None:
-            self.annotated.save(outcome.image, outcome.detections, name)
+    def _save_images(self, outcome: ImageResult, name: str, made: AnyRecord) -> None:
+        image, frame, clip = outcome.image, outcome.source.frame, outcome.source.clip
+        if image is None or outcome.detections is None or "detections" not in made:
+            return
+        self.annotated.save(image, outcome.detections, name, in_video=clip is not None)
+        if self.annotated.drawn and clip and frame and frame.time is not None:
+            self.videos.add(clip, image, frame.time, made)
 
     def show(self, outcome: ImageResult) -> bool:
         """Open the drawn image in a window; False where none can be opened."""

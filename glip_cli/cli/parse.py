@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from glip_cli.cli.command import Values
 from glip_cli.cli.console import Console, DownloadBar, stderr
-from glip_cli.cli.flags import ModelFlags, ModelSourceFlags, PromptFlags
+from glip_cli.cli.flags import FrameFlags, ModelFlags, ModelSourceFlags, PromptFlags
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.labels import parse_negatives
 
 if TYPE_CHECKING:
+    from glip_cli.data.frame_inputs import FrameChoice
     from glip_cli.prompts.chunking import Explanation
     from glip_cli.prompts.noun_phrases import Tagger
     from glip_cli.types import Prompt
@@ -25,6 +26,15 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     if not inputs:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
     return list(inputs)
+
+
+def read_frame_choice(given: FrameFlags) -> FrameChoice:
+    """Raises UsageError."""
+    from glip_cli.data.frame_inputs import FrameChoice
+
+    if given.frames not in (None, "all"):
+        raise UsageError(f"--frames {given.frames}: the one value is all; without it the first of an image is read")
+    return FrameChoice(given.frames is not None or given.every is not None, given.every or 1)
 
 
 def tuned_prompt_of(source: ModelSourceFlags) -> Prompt | None:

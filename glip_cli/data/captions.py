@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glip_cli.data.image_files import inside
 from glip_cli.data.rows import Row, image_of, read_lines, read_rows
@@ -25,6 +25,9 @@ from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import one_line, quoted, shown_url, valid_unicode
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
@@ -44,8 +47,8 @@ class Captioned(ImageInput):
     caption: str = ""
     content: bytes | None = field(default=None, repr=False)
 
-    def open(self) -> bytes | Path:
-        """See `Source.open`."""
+    def open(self) -> bytes | Path | Image.Image:
+        """See `ImageInput.open`."""
         return super().open() if self.content is None else self.content
 
 

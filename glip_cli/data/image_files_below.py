@@ -27,6 +27,9 @@ IMAGE_SUFFIXES = frozenset({
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """Of phones; read where pillow-heif is installed."""
 HEIF_EXTRA = "pip install 'glip-cli[heic]'"
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+"""Read where they are named, and in folders where that is asked for."""
+VIDEO_ADVICE = "videos are read where they are named, or with --frames all"
 # Also taken for images: other formats, cameras' raw files, drawings, videos.
 # fmt: off
 UNREAD_SUFFIXES = frozenset({
@@ -48,10 +51,12 @@ class Passed:
     Attributes:
         files: by suffix, in lower case, those that may be taken for images.
         folders: that could not be opened.
+        advice: what is said where videos are among the files.
     """
 
     files: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
+    advice: str = ""
 
     def add(self, name: str) -> None:
         suffix = os.path.splitext(name)[1].lower()
@@ -65,6 +70,8 @@ class Passed:
         each = ", ".join(f"{suffix} {count}" for suffix, count in files) + " ..." * (len(self.files) > len(files))
         if HEIF_SUFFIXES & self.files.keys():
             each += f" (to read HEIC: {HEIF_EXTRA})"
+        if self.advice and VIDEO_SUFFIXES & self.files.keys():
+            each += f" ({self.advice})"
         return tuple(
             line
             for there, line in (
@@ -75,15 +82,18 @@ class Passed:
         )
 
 
-def images_below(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
-    """At any depth, by their suffix, nothing hidden. A folder called x.jpg without an image is given too."""
-    return _walk(folder, _EVERYTHING, _START, set(), passed or Passed())
+def images_below(folder: Path, passed: Passed | None = None, videos: bool = False) -> Iterator[Path]:
+    """At any depth, by their suffix, nothing hidden. A folder called x.jpg without an image is given too.
+
+    With `videos` those too.
+    """
+    return _walk(folder, _EVERYTHING, _START, set(), passed or Passed(), videos)
 
 
-def images_matching(pattern: str, passed: Passed | None = None) -> Iterator[Path]:
+def images_matching(pattern: str, passed: Passed | None = None, videos: bool = False) -> Iterator[Path]:
     """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its images."""
     folder, parts = split_pattern(pattern)
-    return _walk(folder, parts, _START, set(), passed or Passed())
+    return _walk(folder, parts, _START, set(), passed or Passed(), videos)
 
 
 def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
@@ -120,8 +130,9 @@ def reads_heif() -> bool:
 
 
 def _walk(
-    folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]], passed: Passed
-) -> Iterator[Path]:
+    folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]], passed: Passed,
+    videos: bool,
+) -> Iterator[Path]:  # fmt: skip
     """Files below `folder` that match `parts`, sorted, each once; and folders called as images that hold none.
 
     A state is the number of parts matched so far. Several at once keep `**/a/**` from finding a file twice.
@@ -129,10 +140,10 @@ def _walk(
     for entry in _opened(folder, seen, passed):
         after = _step(states, parts, entry.name)
         matched = len(parts) in after
-        path, alone = folder / entry.name, matched and _is_wanted(entry.name, parts[-1])
+        path, alone = folder / entry.name, matched and _is_wanted(entry.name, parts[-1], videos)
         if after and _is_folder(entry):
             below = (_EVERYTHING, _START) if matched else (parts, after)
-            found = _walk(path, *below, seen, passed)
+            found = _walk(path, *below, seen, passed, videos)
             first = next(found, None)
             alone = first is None and matched and has_image_suffix(entry.name)
             yield from chain([first] if first else [], found)
@@ -186,6 +197,7 @@ def _matches(name: str, part: str) -> bool:
     return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)
 
 
-def _is_wanted(name: str, last_part: str) -> bool:
+def _is_wanted(name: str, last_part: str, videos: bool = False) -> bool:
     """A pattern that ends in `*` means images; one that spells its ending out is taken at its word."""
-    return not last_part.endswith("*") or has_image_suffix(name)
+    video = videos and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+    return not last_part.endswith("*") or video or has_image_suffix(name)

@@ -7,9 +7,10 @@ import math
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Union, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,10 @@ _UPRIGHT = {
 MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
 _HEAD_FIRST_BYTES = 16_000_000  # of a larger file the header is read first
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # encoded data hold no other 255 than before 0 or a restart mark
+# That hold frames or pages; the layers of a PSD are none.
+SEQUENCES = frozenset({"AVIF", "DCX", "FLI", "GIF", "HEIF", "MPO", "PNG", "TIFF", "WEBP"})
+FRAMES = "frames"
+"""In the `info` of an image that was read: how many its file holds, where there are several."""
 MAX_SCANS = 200  # libjpeg writes up to 11; previews and the frames of a panorama have theirs
 _HEIF = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
 _DRAWINGS = {b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"\xd7\xcd\xc6\x9a": "WMF"}  # by their first bytes
@@ -77,9 +82,57 @@ def read_image(source: ImageSource, name: str | None = None, max_pixels: float =
     raise ImageError(f"{type(source).__name__}: no image; give a path, bytes, a Pillow image or an array")
 
 
-def read_bytes(source: bytes | Path, name: str) -> bytes:
-    """The file of an image, not decoded: what `read_image` takes too. Raises ImageError as it does."""
+def read_bytes(source: bytes | Path | Image.Image, name: str) -> bytes:
+    """The file of an image, not decoded: what `read_image` takes too. Raises ImageError as it does.
+
+    Of an image that is decoded already, the PNG.
+    """
+    if isinstance(source, Image.Image):
+        source.save(stream := io.BytesIO(), "PNG", compress_level=1)
+        return stream.getvalue()
     return source if isinstance(source, bytes) else _read_bytes(source, name)
+
+
+def holds_several(source: bytes | Path | Image.Image, name: str) -> bool:
+    """Whether a file holds more frames than one, as its header says. Raises ImageError."""
+    if isinstance(source, Image.Image):
+        return False
+    return within(READ_SECONDS, _is_sequence, source, name)
+
+
+def _is_sequence(source: bytes | Path, name: str) -> bool:
+    stream: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else _regular(source, name).open("rb")
+    with stream, _decoding(name), open_image(cast(BinaryIO, stream)) as image:
+        return image.format in SEQUENCES and getattr(image, "is_animated", False)
+
+
+def read_frames(source: bytes | Path | Image.Image, name: str, every: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Each page of a TIFF or frame of an animation with its number from 0, as `read_image` gives the first.
+
+    Every `every`-th alone; the others are not decoded where the format allows. Raises ImageError at the first that
+    cannot be decoded.
+    """
+    data = _checked(read_bytes(source, name), name)
+    with _decoding(name):
+        image = open_image(io.BytesIO(data))
+    with image:
+        for number in count(step=every):
+            with _decoding(name), decoding_room(image.size):
+                frame = within(READ_SECONDS, _frame, image, number)
+            if frame is None:
+                return
+            yield number, frame
+
+
+def _frame(image: Image.Image, number: int) -> Image.Image | None:
+    with quiet():
+        try:
+            image.seek(number)
+        except EOFError:
+            return None
+        if image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow checks the first alone
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        return _rgb(_upright(image))
 
 
 def _channels_last(pixels: torch.Tensor) -> npt.NDArray[Any]:
@@ -136,9 +189,7 @@ def no_answer(name: str | Path) -> UnavailableError:
 
 
 def _read_file(path: Path, name: str) -> bytes:
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):  # a pipe may never say a word, a device such as /dev/zero never ends
-        raise ImageError(f"{name}: {_kind(info.st_mode)}, not a file; give an image's path")
+    info = _regular(path, name).stat()
     if info.st_size > MAX_FILE_BYTES:
         raise ImageError(f"{name}: {info.st_size / 1e9:.1f} GB, too large for an image; cut it up or shrink it first")
     if info.st_size > _HEAD_FIRST_BYTES:
@@ -147,12 +198,29 @@ def _read_file(path: Path, name: str) -> bytes:
     return path.read_bytes()
 
 
+def _regular(path: Path, name: str) -> Path:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):  # a pipe may never say a word, a device such as /dev/zero never ends
+        raise ImageError(f"{name}: {_kind(mode)}, not a file; give an image's path")
+    return path
+
+
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image:
+    with _decoding(name), open_image(io.BytesIO(_checked(data, name))) as image, decoding_room(image.size):
+        if image.width * image.height > max_pixels:
+            raise ImageError(
+                f"{name}: {image.width} x {image.height} pixels; at most {max_pixels / 1e6:g} million are taken here"
+            )
+        return within(READ_SECONDS, _pixels, image)
+
+
+def _checked(data: bytes, name: str) -> bytes:
+    """`data`, which may be an image that can be decoded. Raises ImageError for the others."""
     if not data:
         raise ImageError(f"{name}: empty, 0 bytes; copy or download it again")
     if data[:2] == _JPEG and (scans := data.count(_SCAN)) > MAX_SCANS:  # each costs as much as a whole image
@@ -161,17 +229,16 @@ def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image
         raise ImageError(f"{name}: {_DRAWINGS[data[:4]]} is a vector format; export it as PNG")
     if data[4:12] in _HEIF and not reads_heif():
         raise ImageError(f"{name}: HEIC, which needs pillow-heif: {HEIF_EXTRA}; or convert it to JPEG")
-    with _decoding(name), open_image(io.BytesIO(data)) as image, decoding_room(image.size):
-        if image.width * image.height > max_pixels:
-            raise ImageError(
-                f"{name}: {image.width} x {image.height} pixels; at most {max_pixels / 1e6:g} million are taken here"
-            )
-        return within(READ_SECONDS, _pixels, image)
+    return data
 
 
 def _pixels(image: Image.Image) -> Image.Image:
     with quiet():
-        return _rgb(_upright(image))
+        rgb = _rgb(_upright(image))
+        with suppress(Exception):  # what follows a good first frame may be damaged
+            if image.format in SEQUENCES - {"MPO"} and (frames := getattr(image, "n_frames", 1)) > 1:
+                rgb.info[FRAMES] = frames  # an MPO is a photograph with its preview, depth or gain map
+        return rgb
 
 
 @contextmanager

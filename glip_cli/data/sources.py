@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from glip_cli.data.download import fetch
+from glip_cli.data.frame_inputs import Frame, FrameChoice, in_frames
 from glip_cli.data.image_files_below import (
     Passed,
     has_image_suffix,
@@ -38,8 +39,14 @@ from glip_cli.data.stores import (
     read_stored,
 )
 from glip_cli.errors import ImageError, UnavailableError, UsageError
+from glip_cli.utils.frames import Clip
 from glip_cli.utils.text_format import one_line, open_text, shown_url, text_of, why_unreadable
 from glip_cli.utils.threads import READ_SECONDS, within
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from glip_cli.outputs.records import Position
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
@@ -52,24 +59,43 @@ class ImageInput:
         name: what records and errors call it: as typed, or the path as found; always valid Unicode.
         location: a path, or a URL: http(s), or of a store.
         offline: True forbids the network.
+        frame: which one of the file; None for the whole.
     """
 
     name: str
     location: str
     offline: bool = False
+    frame: Frame | None = None
 
     @property
     def is_url(self) -> bool:
         return _is_url(self.location)
 
-    def open(self) -> bytes | Path:
-        """The bytes behind a URL, or a path: what `read_image` takes.
+    @property
+    def clip(self) -> Clip | None:
+        """The video that it is a frame of."""
+        return self.frame.clip if self.frame else None
+
+    @property
+    def position(self) -> Position:
+        """What its record says of a frame."""
+        if self.frame is None:
+            return {}
+        if self.frame.time is None:
+            return {"frame": self.frame.number}
+        return {"frame": self.frame.number, "time": round(float(self.frame.time), 6)}
+
+    def open(self) -> bytes | Path | Image.Image:
+        """The bytes behind a URL, a path, or the image of a frame: what `read_image` takes.
 
         Raises:
             UnavailableError: the URL cannot be fetched.
-            ImageError: `offline` forbids it, or no such scheme can be fetched; the body is no image.
+            ImageError: `offline` forbids it, or no such scheme can be fetched; the body is no image; the frame cannot
+                be decoded.
             UsageError: the package that reads such a store is missing.
         """
+        if self.frame is not None:
+            return self.frame.image()
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
         if is_stored(self.location):
@@ -88,6 +114,7 @@ def expand(
     stdin: BinaryIO | None = None,
     own: Sequence[Path] = (),
     passed: Passed | None = None,
+    frames: FrameChoice | None = None,
 ) -> Iterator[ImageInput]:
     """Every image that `inputs` name, in their order; inside a folder or glob sorted by name, depth first.
 
@@ -103,12 +130,15 @@ def expand(
         own: folders into which the command writes images: what is found there by a folder or glob above them is
             left out, or `glip batch . -o run` would go on with its own drawings.
         passed: counts what is passed over in folders.
+        frames: which frames of videos and of images that hold several are read, each an input of its own, decoded
+            when its turn comes; None: of images the first, and no videos.
 
     Raises:
         UsageError: at once, where a folder, glob or list names no image; when its turn comes, for `-`.
     """
     given = (inputs,) if isinstance(inputs, str) else inputs
-    look = InputScan(offline, stdin, tuple(os.path.realpath(folder) + os.sep for folder in own), passed or Passed())
+    left_out = tuple(os.path.realpath(folder) + os.sep for folder in own)
+    look = InputScan(offline, stdin, left_out, passed or Passed(), frames)
     return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 
 
@@ -158,6 +188,7 @@ class InputScan:
     stdin: BinaryIO | None
     own: tuple[str, ...]
     passed: Passed
+    frames: FrameChoice | None = None
 
     def begin(self, text: str) -> Iterator[ImageInput]:
         """What `text` names, its first image already looked up; of `-` and lists the writer may take its time."""
@@ -172,6 +203,8 @@ class InputScan:
 
     def _begin(self, text: str) -> Iterator[ImageInput]:
         found = self._without_own(text, self._expand(text))
+        if self.frames:
+            found = chain.from_iterable(in_frames(source, self.frames) for source in found)
         if text == "-":
             return found
         first = next(found, None)
@@ -180,6 +213,11 @@ class InputScan:
                 f"{one_line(text)}: {_why_empty(text)}{''.join(f' ({note})' for note in self.passed.notes)}"
             )
         return chain([first], found)
+
+    @property
+    def _videos(self) -> bool:
+        """Whether folders are searched for videos too."""
+        return self.frames is not None and self.frames.all
 
     def _without_own(self, text: str, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
         searched = not _is_url(text) and (os.path.isdir(text) or glob.has_magic(text))
@@ -199,7 +237,7 @@ class InputScan:
         else:
             path = text if os.path.lexists(text) else os.path.expanduser(text)
             is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-            found = images_matching(path, self.passed) if is_pattern else None
+            found = images_matching(path, self.passed, self._videos) if is_pattern else None
             yield from map(_found, found) if found else self._from_path(path, text)
 
     def _from_path(self, path: str, name: str) -> Iterator[ImageInput]:
@@ -208,7 +246,7 @@ class InputScan:
         A folder that is called as an image is, and holds none, is taken for that image: it fails when it is opened.
         """
         is_folder = _is_folder(path)
-        found = map(_found, images_below(Path(path), self.passed)) if is_folder else iter(())
+        found = map(_found, images_below(Path(path), self.passed, self._videos)) if is_folder else iter(())
         first = next(found, None)
         if first is not None:
             yield from chain([first], found)

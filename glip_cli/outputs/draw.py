@@ -57,13 +57,16 @@ class Sizes:
     padding: int
 
 
-def annotate(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
+def annotate(
+    image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright", names: Sequence[str] = ()
+) -> Image.Image:
     """A copy of `image` in RGB with a box, a label and a score for each detection.
 
     Args:
         image: the upright image that `detections.size` speaks of.
         detections: boxes in its pixels; what reaches beyond it is cut.
         palette: see `palette_colours`.
+        names: what is written at each box; by default its label.
 
     Raises:
         UsageError: `palette` names no palette and no colour.
@@ -75,7 +78,7 @@ def annotate(image: Image.Image, detections: Detections, palette: str | Sequence
     pen = ImageDraw.Draw(canvas, "RGBA")  # for boxes; tags are pasted, since most letters come again and again
     for i in reversed(range(len(detections))):  # the best comes last, on top
         _draw_box(pen, boxes[i], colours[i], sizes.line)
-    texts = zip(detections.names, detections.scores.tolist(), strict=True)
+    texts = zip(names or detections.names, detections.scores.tolist(), strict=True)
     tags = [_tag(label, score, sizes, canvas.size) for label, score in texts]
     places = place_tags(boxes, [tag.size for tag in tags], canvas.size)
     for tag, place, colour in reversed([*zip(tags, places, colours, strict=True)]):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
+from glip_cli.utils.frames import split_frame
 from glip_cli.utils.text_format import counted, one_line
 
 _NAME_BYTES = 180  # of the 255 that file systems allow; the rest is for a number, a suffix and ".tmp"
@@ -155,8 +156,9 @@ class CsvFile:
 class FileNames:
     """Names for what is made from each image: its path below `root` without suffix, so that folders are mirrored.
 
-    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL of the web gives the last part alone. Where two
-    images of a folder differ in their suffix only, the later one keeps it (`x/s.png`); else it gets a number (`s-2`).
+    `images/x/s.jpg` gives `x/s` where `images` is the root; a URL of the web gives the last part alone; the third frame
+    of a file gives `x/s-000002`. Where two images of a folder differ in their suffix only, the later one keeps it
+    (`x/s.png`); else it gets a number (`s-2`).
     Two names that differ in case only are kept apart too, for file systems that do not tell them apart. The same
     images in the same order get the same names. No name leads out of the folder that it is used in.
 
@@ -198,7 +200,7 @@ class FileNames:
             parts = [part for part in path_parts(image_name)[:-1] if part not in ("", ".")]
             below = parts[len(self._root) :] if parts[: len(self._root)] == self._root else parts
             folders = [_safe_folder(part) for part in below if part != ".."]
-        suffix = safe_name(os.path.splitext(path_parts(image_name)[-1])[1])
+        suffix = safe_name(os.path.splitext(path_parts(split_frame(image_name)[0])[-1])[1])
         return folders, file_stem(image_name), sys.intern(f".{suffix.lower()[:16]}") if suffix != "_" else ""
 
     @property
@@ -225,7 +227,9 @@ def digest(name: str) -> int:
 
 def file_stem(image_name: str) -> str:
     """The last part of a path or URL without suffix and query, as a name that every file system takes."""
-    return safe_name(os.path.splitext(path_parts(image_name)[-1])[0])
+    image_name, frame = split_frame(image_name)
+    stem = safe_name(os.path.splitext(path_parts(image_name)[-1])[0])
+    return stem if frame is None else f"{stem}-{frame:06}"
 
 
 def path_parts(image_name: str) -> list[str]:

@@ -40,9 +40,9 @@ class AnnotatedImages:
     def any(self) -> bool:
         return self.drawn or self.crops or self.thumbnails
 
-    def save(self, image: Image.Image, detections: Detections, name: str) -> None:
-        """Write what is wanted of one image under `name`. Raises OSError."""
-        if self.drawn:
+    def save(self, image: Image.Image, detections: Detections, name: str, in_video: bool = False) -> None:
+        """Write what is wanted of one image under `name`; a frame that is `in_video` is drawn there. Raises OSError."""
+        if self.drawn and not in_video:
             with atomic_write(self.folders[0] / f"{name}.jpg") as stream:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
@@ -54,8 +54,13 @@ class AnnotatedImages:
         return plot(image, detections, self.palette)
 
 
-def plot(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
-    """The image with its boxes; below it the caption, where the prompt was one. Drawn is what the record says."""
+def plot(
+    image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright", names: Sequence[str] = ()
+) -> Image.Image:
+    """The image with its boxes; below it the caption, where the prompt was one. Drawn is what the record says.
+
+    `names`: what is written at each box, where that is not its label.
+    """
     detections = as_recorded(detections)
-    drawn = annotate(image, detections, palette)
+    drawn = annotate(image, detections, palette, names)
     return add_caption(drawn, detections, palette) if detections.places else drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, final
+from typing import NotRequired, cast, final
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -23,17 +23,31 @@ class BoxRecord(TypedDict):
 
 
 class DetectionRecord(TypedDict):
-    """One box. `label_id` counts from 0 into the record's labels; `span` is [begin, end) of its prompt."""
+    """One box. `label_id` counts from 0 into the record's labels; `span` is [begin, end) of its prompt.
+
+    `track` is there where a tracker followed the box: the same number in all frames of its video.
+    """
 
     label: str
     label_id: int
     score: float
     span: list[int]
     box: BoxRecord
+    track: NotRequired[int]
+
+
+class Position(TypedDict, total=False):
+    """Where in its file an image is: the number of its frame, from 0; in a video its time, in seconds from the first.
+
+    The record's `image` is then the file's name with the number, as in `scan.tif#frame=2`, so that each is there once.
+    """
+
+    frame: int
+    time: float
 
 
 @final
-class Record(TypedDict):
+class Record(Position):
     """What was found in one image, best first.
 
     `spans` is there where the prompt is a caption: for each of `labels` every [begin, end) of the prompt where it
@@ -68,12 +82,12 @@ class ErrorRecord(TypedDict):
 AnyRecord = Record | ErrorRecord
 
 
-def record(image_name: str, detections: Detections, model: str) -> Record:
+def record(image_name: str, detections: Detections, model: str, position: Position | None = None) -> Record:
     """Scores to 6 decimals and corners to 3 (a thousandth of a pixel): shorter than float32's own error."""
     width, height = detections.size
+    head = {"schema": SCHEMA, "image": valid_unicode(image_name), **(position or {})}
     made: Record = {
-        "schema": SCHEMA,
-        "image": valid_unicode(image_name),
+        **cast(Record, head),
         "width": width,
         "height": height,
         "model": model,

@@ -140,10 +140,11 @@ class LocalEngine:
             return failed_record(name, outcome.error, model)
         if outcome.image is not None:
             try:
-                self.images.save(outcome.image, outcome.detections, item.file_name)
+                in_video = item.source.clip is not None
+                self.images.save(outcome.image, outcome.detections, item.file_name, in_video)
             except OSError as error:
                 raise OutputError(
                     f"cannot write to {self.images.folder}: {error.strerror or error}; "
                     "make room, then run the same command to resume"
                 ) from None
-        return record(name, outcome.detections, model)
+        return record(name, outcome.detections, model, outcome.source.position)

@@ -172,6 +172,8 @@ class RayEngine:
 
     def _groups(self, items: Iterator[Item]) -> Iterator[list[Item]]:
         while group := list(islice(items, self.block_size)):
+            if framed := next((item.source.name for item in group if item.source.frame), None):
+                raise UsageError(f"--ray takes whole images, not {framed}: leave out --ray, or the frames")
             yield group
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from glip_cli.data.image_io import read_bytes, read_image
+from glip_cli.data.image_io import FRAMES, read_bytes, read_image
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.outputs.records import ErrorRecord, error_record
@@ -25,16 +25,30 @@ class ImageReader:
     """Reads images; threads may share it. Raises ImageError; GlipError where no image can be read any more."""
 
     def __init__(self) -> None:
+        self._several, self._example = 0, ""
         self._lost = self._hung = 0  # in a row
 
     def __call__(self, source: ImageInput) -> Image.Image:
-        return self._patiently(read_image, source)
+        image = self._patiently(read_image, source)
+        if (count := image.info.get(FRAMES)) and source.frame is None:
+            self._several += 1
+            self._example = self._example or f"{source.name} {count}"
+        return image
 
     def file(self, source: ImageInput) -> bytes:
         """Its file as it is, not decoded."""
         return self._patiently(read_bytes, source)
 
-    def _patiently(self, read: Callable[[bytes | Path, str], T], source: ImageInput) -> T:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the images."""
+        if not self._several:
+            return ()
+        hold = "image holds" if self._several == 1 else "images hold"
+        return (f"{self._several} {hold} several frames ({self._example}), of which the first is read: --frames all "
+                "of detect and batch reads all",)  # fmt: skip
+
+    def _patiently(self, read: Callable[[bytes | Path | Image.Image, str], T], source: ImageInput) -> T:
         pauses = list(PAUSES) if self._lost < GIVE_UP else []
         while True:
             try:

@@ -202,7 +202,7 @@ class Runner:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers."""
-        return (*self.detector.notes, *((capped_note(self.options),) if self._capped else ()))
+        return (*self.detector.notes, *self._reading.notes, *((capped_note(self.options),) if self._capped else ()))
 
     @property
     def effective_batch_size(self) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from glip_cli.data.frame_inputs import FrameChoice, count_images
 from glip_cli.data.sources import expand
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
@@ -108,6 +109,7 @@ def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
     if not isinstance(inputs, list) or "-" in inputs:
         return None
     try:
-        return sum(1 for _ in expand(inputs, own=(run / "vis", run / "crops")))
+        choice = FrameChoice("frames" in settings or "every" in settings)
+        return count_images(expand(inputs, own=(run / "vis", run / "crops")), choice)
     except (GlipError, OSError):
         return None

@@ -82,6 +82,25 @@ def _large(path: Path) -> None:
     image.save(path, quality=90)
 
 
+def _clip(path: Path) -> None:
+    """A second of a camera that moves along the sheep, 12 frames of 480 x 320 pixels."""
+    import av
+
+    with av.open(str(path), "w") as container, Image.open(PHOTOGRAPHS / "sheep.jpg") as photograph:
+        wide = photograph.convert("RGB").resize((660, 320))
+        stream = container.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 480, 320, "yuv420p"
+        for left in range(0, 180, 15):
+            container.mux(stream.encode(av.VideoFrame.from_image(wide.crop((left, 0, left + 480, 320)))))
+        container.mux(stream.encode())
+
+
+def _scan(path: Path) -> None:
+    """Three photographs as the pages of a TIFF."""
+    pages = [Image.open(PHOTOGRAPHS / f"{name}.jpg") for name in ("cat", "coffee", "dog")]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
 def _album(path: Path) -> None:
     """With a file that is no image."""
     _photographs("astronaut.jpg", "cat.jpg", "dogs.jpg", "sheep.jpg")(path)
@@ -222,6 +241,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     **{f"docs/images/{name}": _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
     **{name: _photograph(name) for name in ("photo.jpg", "cat.jpg", "sheep.jpg")},
     "large.jpg": _large,
+    "clip.mp4": _clip,
+    "scan.tif": _scan,
     "photos": _photos,
     "val2017": _photos,
     "album": _album,

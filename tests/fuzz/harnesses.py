@@ -16,6 +16,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import typer
 from PIL import Image
@@ -23,7 +24,7 @@ from PIL import Image
 from glip_cli.checkpoints import adapters, files, finetuned, registry
 from glip_cli.cli import config
 from glip_cli.cli.app import app
-from glip_cli.data import captions, image_io, prompted, sources
+from glip_cli.data import captions, image_io, prompted, sources, video
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
@@ -160,6 +161,21 @@ def image(data: bytes) -> None:
         read = image_io.read_image(data, "x")
         assert read.mode == "RGB"
         assert min(read.size) > 0
+
+
+def frames(data: bytes) -> None:
+    """Every frame of an image."""
+    with answering(), _small_images():
+        for number, (place, read) in enumerate(islice(image_io.read_frames(data, "x"), MOST_SOURCES)):
+            assert (place, read.mode) == (number, "RGB")
+
+
+def clip(data: bytes) -> None:
+    """A video."""
+    path = file("clip.mp4", data)
+    with answering(), mock.patch.object(video, "_MOST_PIXELS", MOST_PIXELS):
+        for frame in islice(video.read_video(str(path), "x"), MOST_SOURCES):
+            assert frame.image().mode == "RGB"
 
 
 def checkpoint(data: bytes) -> None:
@@ -308,7 +324,8 @@ def captioned(data: bytes) -> None:
 
 
 HARNESSES: dict[str, Harness] = {
-    "texts": texts, "labels": labels, "caption": caption, "image": image, "checkpoint": checkpoint, "card": card,
+    "texts": texts, "labels": labels, "caption": caption, "image": image, "frames": frames, "clip": clip,
+    "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
     "captions": captioned, "words": worded, "dataset": annotated, "prompts": each_prompt,
 }  # fmt: skip

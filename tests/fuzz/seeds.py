@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Iterable
 
+from tests.data.clips import draw, make_clip
 from tests.fuzz.harnesses import BETWEEN, file
 from tests.hardening import robustness
 
@@ -27,6 +28,16 @@ def _tar() -> bytes:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()
+
+
+def _pages(kind: str) -> bytes:
+    first, *more = (draw(number, (24, 44)) for number in range(3))
+    first.save(stream := io.BytesIO(), kind, save_all=True, append_images=more)
+    return stream.getvalue()
+
+
+def _clip(kind: str) -> bytes:
+    return make_clip(file(f"seed.{kind}", b""), 3, "mpeg4", form=kind).read_bytes()
 
 
 def _list() -> bytes:
@@ -83,6 +94,8 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _joined("ßtraße İ e\u0301", "((0,2),(3,4))", "STRASSE"),
     ],
     "image": list(robustness.IMAGES.values()),
+    "frames": [_pages("TIFF"), _pages("GIF"), _pages("PNG"), _pages("WEBP")],
+    "clip": [_clip("mp4"), _clip("matroska"), _clip("avi")],
     "checkpoint": list(robustness.CHECKPOINTS.values()),
     "card": [_json(robustness.CARD)],
     "coco": [
@@ -122,6 +135,8 @@ WORDS: dict[str, str] = {
     "texts": ". ( ) [ ] , = _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
     "labels": "( ) # _ . [SEP] ß İ \ufeff \u2028",
     "caption": "[ ] ( ) , [[0, 1]] . '' `` \" n't U.S. ß İ \u0301 \u2028",
+    "frames": "II*\0 MM\0* GIF89a IHDR acTL fcTL fdAT RIFF WEBP ANIM ANMF",
+    "clip": "ftypisom moov mvhd trak tkhd mdat moof stsd avc1 \x1aE\xdf\xa3 RIFF AVI #EXTM3U ffconcat",
     "image": "Exif\0\0 IHDR IDAT eXIf iCCP acTL ftyp RIFF WEBP VP8X II*\0 MM\0* GIF89a",
     "checkpoint": "PK\x03\x04 PK\x01\x02 PK\x05\x06 cos\nsystem\n cbuiltins\nexec\n ctorch\nfloat32\n data_offsets F16",
     "card": f"{_JSON} mode full lora labels training base_sha256",

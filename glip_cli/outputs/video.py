@@ -1,0 +1,152 @@
+"""Images to a video that browsers play: H.264 in mp4, written with PyAV (the extra `video`)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glip_cli.errors import OutputError
+from glip_cli.outputs.draw import PALETTES
+from glip_cli.outputs.files import FileNames, atomic_write
+from glip_cli.outputs.images import plot
+from glip_cli.outputs.records import DetectionRecord, Record, detections_of
+from glip_cli.utils.frames import Clip
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_CODECS = ("libx264", "libopenh264")  # of H.264; the first that this PyAV has
+_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23"}}
+_TICKS = 90_000  # per second: a whole number of them for every usual rate
+_FRAGMENT_SECONDS = 1
+
+
+class VideoFile:
+    """A video that grows, and is whole at any moment.
+
+    Until `close` it is called NAME.part.mp4, in fragments, so that also a process that is killed leaves what a player
+    plays. `close` writes it once more under its name, with the index in front, without encoding it again.
+    """
+
+    def __init__(self, path: Path, rate: Fraction, comment: str = "") -> None:
+        """`rate`: frames per second, as a player shows it; `comment`: what the file says of itself."""
+        self.path, self._rate, self._comment = path, rate, comment
+        self._part = path.with_name(f"{path.stem}.part.mp4")
+        self._last = -1
+        self._container: Any = None
+        self._stream: Any = None
+
+    def add(self, image: Image.Image, time: Fraction) -> None:
+        """The next frame, `time` seconds after the first; all are fitted into the size of the first. Raises OSError."""
+        import av
+
+        if self._container is None:
+            self._open(image.size)
+        canvas = image if image.size == self._size else _fitted(image, self._size)
+        frame = av.VideoFrame.from_image(canvas)
+        frame.time_base = Fraction(1, _TICKS)
+        self._last = frame.pts = max(round(time * _TICKS), self._last + 1)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Give it its name. Raises OSError."""
+        import av
+
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        with container:
+            container.mux(self._stream.encode())
+        # an mp4 of FFmpeg goes back to its beginning, so that it takes a path
+        with atomic_write(self.path) as place, av.open(str(self._part)) as source:
+            options = {"movflags": "faststart"}
+            with av.open(place.name, "w", format="mp4", options=options) as target:
+                target.metadata["comment"] = self._comment
+                stream = target.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.dts is not None:
+                        packet.stream = stream
+                        target.mux(packet)
+        self._part.unlink()
+
+    def discard(self) -> None:
+        """Leave nothing of it behind."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        self._part.unlink(missing_ok=True)
+
+    def _open(self, size: tuple[int, int]) -> None:
+        import av
+
+        codec = next((name for name in _CODECS if name in av.codecs_available), None)
+        if codec is None:
+            raise OutputError(f"cannot write {self.path}: this PyAV has no encoder of H.264; install another build")
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        self._container = av.open(str(self._part), "w", format="mp4", options=fragments)
+        self._stream = self._container.add_stream(codec, rate=self._rate, options=_OPTIONS.get(codec, {}))
+        # 4:2:0, which browsers need, has half as many colours each way
+        self._size = self._stream.width, self._stream.height = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.max_b_frames = 0  # so that the first time is 0 in fragments too
+        self._stream.codec_context.gop_size = max(round(self._rate * _FRAGMENT_SECONDS), 1)
+        self._stream.codec_context.time_base = Fraction(1, _TICKS)
+
+
+class AnnotatedVideos:
+    """Videos with their boxes, as vis/NAME.mp4, while their frames come; one is open at a time."""
+
+    def __init__(self, folder: Path, palette: str, names: FileNames) -> None:
+        """`names`: for videos alone."""
+        self._folder, self._names, self._palette = folder / "vis", names, palette
+        self._clip: Clip | None = None
+        self._file: VideoFile | None = None
+
+    def add(self, clip: Clip, image: Image.Image, time: Fraction, record: Record) -> None:
+        """The next frame of a video; one of another video ends the one before. Raises OSError."""
+        if clip is not self._clip or self._file is None:
+            self.close()
+            self._clip = clip
+            self._file = VideoFile(self._folder / f"{self._names.of(clip.name)}.mp4", clip.rate)
+        self._file.add(draw_frame(image, record, self._palette), time)
+
+    def close(self) -> None:
+        """End the video that is open. Raises OSError."""
+        file, self._file, self._clip = self._file, None, None
+        if file:
+            file.close()
+
+
+def draw_frame(image: Image.Image, record: Record, palette: str) -> Image.Image:
+    """A frame with its boxes: each label has one colour, as shades, which follow the order of boxes, would flicker."""
+    names = [_name(one) for one in record["detections"]]
+    return plot(image, detections_of(record), PALETTES.get(palette, palette), names)
+
+
+def _name(detection: DetectionRecord) -> str:
+    return f"{detection['label']} #{detection['track']}" if "track" in detection else detection["label"]
+
+
+def comment_of(path: Path) -> str | None:
+    """What a video says of itself; None where there is none, or it is damaged."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return container.metadata.get("comment")
+    except (OSError, ValueError, av.FFmpegError):
+        return None
+
+
+def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """As large as it can be within (width, height), whose rest is black; one pixel that lacks repeats the edge's."""
+    from PIL import Image, ImageOps
+
+    missing = size[0] - image.width, size[1] - image.height
+    if set(missing) <= {0, 1}:
+        canvas = image.resize(size, Image.Resampling.NEAREST, box=(0, 0, image.width, image.height))
+        canvas.paste(image)
+        return canvas
+    return ImageOps.pad(image, size)
