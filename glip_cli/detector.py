@@ -331,6 +331,11 @@ class Detector:
         return self.prompt_compiler.compile_prompt((self._caption(sentence) if sentence else None) or prompt, options)
 
     @property
+    def fixed_labels(self) -> tuple[str, ...]:
+        """Those of the only prompt that it can read; none where it reads any."""
+        return ()
+
+    @property
     def own_prompt(self) -> Prompt | None:
         """Of the labels that the model was tuned for. Raises PromptError for those that are no labels."""
         return label_prompt(self.labels, self.words) if self.labels else None

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glip_cli.cli import flags
-from glip_cli.cli.command import Values, command
-from glip_cli.cli.console import BatchBar, Console, DownloadBar
+from glip_cli.cli.command import Fields, Values, command
+from glip_cli.cli.console import BatchBar, Console
 from glip_cli.cli.exit import SOME_FAILED, is_spared, leave_stopped, stopping
-from glip_cli.cli.parse import note_dtype, read_batch_size, read_definitions
+from glip_cli.cli.model import local_model
+from glip_cli.cli.parse import read_batch_size, read_definitions
 from glip_cli.errors import UsageError
-from glip_cli.utils.option import OUTPUT
+from glip_cli.options import DetectOptions
+from glip_cli.utils.option import KEEP, OUTPUT
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
@@ -104,6 +106,20 @@ class ReportFlags:
     no_report: Annotated[
         bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Do not write report.html.")
     ] = False
+    save_vis: Annotated[
+        bool,
+        typer.Option("--save-vis", rich_help_panel=OUTPUT,
+                     help="Also save each image with its ground truth beside what was found, in vis/."),
+    ] = False  # fmt: skip
+
+
+Detecting = Annotated[Values, Fields(DetectOptions, ("chunked_size", "nms_iou"))]
+MaxDet = Annotated[
+    int | None,
+    typer.Option("--max-det", "--top-k", metavar="N", min=1, rich_help_panel=KEEP, show_default=False,
+                 help="Keep the best N boxes of each image (default: the protocol's, 100 for COCO). "
+                      "COCO's AP counts no more than 100 per image and class, whatever N."),
+]  # fmt: skip
 
 
 EPILOG = "Example: glip eval coco --gt instances_val2017.json --images val2017 -m glip-t -o eval"
@@ -122,6 +138,10 @@ ONLY = {
     "compare": BOXES,
     "calibrate": BOXES,
     "evalai": ("odinw",),
+    "save_vis": (*BOXES, "odinw"),
+    "chunked_size": BOXES,
+    "nms_iou": (*BOXES, "odinw"),
+    "top_k": (*BOXES, "odinw"),
 }
 """Flags, and what the names of the data sets that they are for begin with."""
 DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr30k", "scenes")
@@ -131,7 +151,10 @@ DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr3
 def evaluate(
     *,
     chosen: DatasetFlags,
+    detecting: Detecting,
+    top_k: MaxDet = None,
     loading: flags.ModelFlags,
+    onnx: flags.Onnx = None,
     compile: flags.Compile = False,
     resizing: flags.Resizing,
     knowledge: flags.Knowledge,
@@ -142,33 +165,31 @@ def evaluate(
     manner: flags.CommonFlags,
 ) -> None:
     """Score a model on a data set, or a file of results."""
+    changes = detecting | ({"top_k": top_k} if top_k else {})
     check(chosen.dataset, resizing, knowledge)
-    check_flags(chosen.dataset, {**vars(chosen), **vars(report)})
+    check_flags(chosen.dataset, {**vars(chosen), **vars(report), **changes})
 
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
-    from glip_cli.options import DetectOptions
     from glip_cli.runs.shards import Shard
 
     shard = Shard.of_environment()
     console = Console(manner.quiet or not shard.speaks)
-    asked = EvalRequest(chosen, report, out_dir, console)
+    base = DetectOptions(
+        batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing, **changes
+    )
+    asked = EvalRequest(chosen, report, out_dir, console, changes)
     if chosen.dt:
+        check_alone({**changes, "onnx": onnx})
         score_file(asked, chosen.dt)
         return
-    note_dtype(loading, console)
+    model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
     noun = "sentence" if chosen.dataset == "flickr30k" else "image"
-    from glip_cli.detector import Detector
-
     session = Session(
         out=out_dir,
-        load=lambda: Detector.load(
-            **vars(loading), compile=compile, offline=manner.offline, report=DownloadBar(console)
-        ),
+        load=model.detector,
         dtype=loading.dtype,
-        base=DetectOptions(
-            batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing
-        ),
+        base=base,
         follow=lambda total: BatchBar(console, lambda: total, noun),
         note=console.warn,
         shard=shard,
@@ -200,14 +221,25 @@ def check(dataset: str, resizing: Values, knowledge: Values) -> None:
 def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
     """Raises UsageError for flags that the data set has no use for."""
     for name, starts in ONLY.items():
-        if flags[name] and not dataset.startswith(starts):
+        if flags.get(name) and not dataset.startswith(starts):
             *some, last = starts
             where = f"{', '.join(some)} and {last}" if some else last
-            raise UsageError(f"--{name.replace('_', '-')} is for {where}, not for {dataset}: leave it out")
+            raise UsageError(f"{_flag(name)} is for {where}, not for {dataset}: leave it out")
     if flags["dt"] and flags["skip_missing"]:
         raise UsageError("--skip-missing does not go with --dt, for which no image need be there: leave it out")
-    if flags["dt"] and flags["words"]:
-        raise UsageError("--words does not go with --dt, for which no model is asked: leave it out")
+    if flags["dt"]:
+        check_alone({"words": flags["words"]})
+
+
+def _flag(name: str) -> str:
+    return "--max-det" if name == "top_k" else f"--{name.replace('_', '-')}"
+
+
+def check_alone(model_flags: Mapping[str, object]) -> None:
+    """Raises UsageError where one that says how a model is asked stands beside --dt."""
+    for name, value in model_flags.items():
+        if value is not None:
+            raise UsageError(f"{_flag(name)} does not go with --dt, for which no model is asked: leave it out")
 
 
 def finish(session: Session, console: Console) -> None:

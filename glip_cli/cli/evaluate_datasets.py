@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from rich.table import Table
 
+from glip_cli.cli.command import Values
 from glip_cli.cli.console import Console, print_line, print_table
 from glip_cli.cli.evaluate import DatasetFlags, ReportFlags
 from glip_cli.data.image_files import find_images
@@ -22,7 +23,6 @@ from glip_cli.evaluation.boxes import (
     Question,
     ScoringProtocol,
     box_task,
-    names_of,
     only,
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
@@ -32,7 +32,7 @@ from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
-from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, run_task, score_boxes, words_of
+from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, question_of, run_task, score_boxes
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
@@ -52,6 +52,7 @@ class EvalRequest:
     report: ReportFlags
     out: Path
     console: Console
+    changes: Values = field(default_factory=dict)
 
     @property
     def dataset(self) -> str:
@@ -59,7 +60,7 @@ class EvalRequest:
 
     @property
     def wanted(self) -> OutputOptions:
-        return OutputOptions(self.out, not self.report.no_report, self.report.compare)
+        return OutputOptions(self.out, not self.report.no_report, self.report.compare, self.report.save_vis)
 
     @property
     def split(self) -> str:
@@ -67,6 +68,10 @@ class EvalRequest:
 
     @property
     def rules(self) -> ScoringProtocol:
+        return self._protocol.changed(self.changes)
+
+    @property
+    def _protocol(self) -> ScoringProtocol:
         if not self.dataset.startswith("lvis"):
             return COCO_RULES
         if self.flags.capped and self.flags.packed:
@@ -101,16 +106,14 @@ def boxes(asked: EvalRequest, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
     truth = asked.truth()
     folder = asked.flags.images or truth.folder
-    words = read_words(asked.flags.words) if asked.flags.words else {}
-    check_words(words, truth.labels)
+    words = read_words(asked.flags.words) if asked.flags.words else None
+    check_words(words or {}, truth.labels)
     if asked.dataset == "scenes":
         truth = replace(truth, name=f"drawn scenes of seed {SEED}")
     task = box_task(
-        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing,
-        words=words,
-    )  # fmt: skip
-    if not words and (words := words_of(session.detector, truth)):
-        task = replace(task, question=names_of(task.truth, words))
+        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
+    )
+    task = replace(task, question=question_of(session.detector, task.truth, words))
     run = run_task(session, task, asked.wanted, more=composition if asked.dataset == "scenes" else None)
     if run:
         conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
@@ -119,7 +122,7 @@ def boxes(asked: EvalRequest, session: Session) -> None:
 def score_file(asked: EvalRequest, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
     truth = asked.truth()
-    images = find_images(truth, asked.flags.images).paths if asked.flags.images else {}
+    images = find_images(truth, asked.flags.images).paths if asked.flags.images or asked.report.save_vis else {}
     found = read_predictions(dt, truth, images)
     if asked.flags.limit:
         truth = only(truth, [image.id for image in truth.images[: asked.flags.limit]])
@@ -218,12 +221,12 @@ def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: P
         one.name,
         read_ground_truth(path, names=one.names),
         path.parent,
-        COCO_RULES,
+        asked.rules,
         question=Question(question.prompt, question.category_ids),
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )
-    wanted = OutputOptions(asked.wanted.out / one.name, asked.wanted.report)
+    wanted = replace(asked.wanted, out=asked.wanted.out / one.name, compare=None)
     run = run_task(session, task, wanted, f"{one.name}/{DETECTIONS}")
     if run:
         asked.console.warn(*run.truth.notes)

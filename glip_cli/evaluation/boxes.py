@@ -11,7 +11,7 @@ from typing import Any
 
 from glip_cli.data.image_files import find_images
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import DataError
+from glip_cli.errors import DataError, UsageError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.lvis import lvis_scores
@@ -20,6 +20,7 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt
+from glip_cli.utils.text_format import listed
 
 Score = Callable[[GroundTruth, Sequence[dict[str, Any]]], BoxScores]
 """Ground truth and COCO results -> numbers."""
@@ -40,6 +41,16 @@ class ScoringProtocol:
     words: str
     score: Score
 
+    def changed(self, options: Mapping[str, Any]) -> ScoringProtocol:
+        """The same with some of `CHANGEABLE` as a user wants them, which `words` then says."""
+        if not options:
+            return self
+        words = ", ".join(CHANGEABLE[name].format(value) for name, value in options.items())
+        return replace(self, options={**self.options, **options}, words=f"{self.words}, but {words}")
+
+
+CHANGEABLE = {"chunked_size": "{} names per prompt", "top_k": "{} boxes per image", "nms_iou": "NMS at IoU {:g}"}
+"""Fields of `DetectOptions` that a user may choose instead of a benchmark, and how that is said."""
 
 COCO_RULES = ScoringProtocol(
     {"threshold": 0.0, "top_k": 100}, "all names in one prompt where they fit, 100 boxes per image", coco_scores
@@ -149,11 +160,25 @@ def box_task(
     return BoxTask(name, truth, images, question or names_of(truth, words), rules)
 
 
-def names_of(truth: GroundTruth, words: Words = MappingProxyType({})) -> Question:
-    """The categories by their names, or by the words for them. Raises DataError."""
+def names_of(truth: GroundTruth, words: Words = MappingProxyType({}), order: Sequence[str] = ()) -> Question:
+    """The categories by their names, or by the words for them.
+
+    Args:
+        order: the labels of a model that reads no other prompt.
+
+    Raises DataError where no category has a name, UsageError where `order` has other labels than the data set.
+    """
     if not truth.promptable:
         raise DataError(f"{truth.name}: no category has a name, so there is nothing to ask for")
-    return Question(label_prompt(truth.labels, words), tuple(category.id for category in truth.promptable))
+    ids = {category.name: category.id for category in truth.promptable}
+    if not order:
+        return Question(label_prompt(truth.labels, words), tuple(category.id for category in truth.promptable))
+    if set(order) != set(ids):
+        raise UsageError(
+            f"the file's own prompt is {listed(order)}, and {truth.name} has {listed(tuple(ids))}: "
+            "export without --texts for any prompt"
+        )
+    return Question(label_prompt(order, words), tuple(ids[label] for label in order))
 
 
 def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[GroundTruth, dict[int, Path]]:

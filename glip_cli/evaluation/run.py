@@ -10,15 +10,18 @@ from typing import Any, Unpack
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.evaluation.boxes import (
+    CHANGEABLE,
     COCO_RULES,
     LVIS_CAPPED_RULES,
     LVIS_PACKED_RULES,
     LVIS_RULES,
     BoxTask,
     More,
+    Question,
     Score,
     ScoringProtocol,
     box_task,
+    names_of,
 )
 from glip_cli.evaluation.coco import BoxScores
 from glip_cli.evaluation.compare import Comparison
@@ -26,13 +29,15 @@ from glip_cli.evaluation.earlier import compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.names import write_coco_images
 from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
-from glip_cli.evaluation.report.sections import write_report
+from glip_cli.evaluation.report.examples import Matches
+from glip_cli.evaluation.report.sections import DEFAULT_THRESHOLD, write_report
 from glip_cli.evaluation.results import Predictions, Results, image_names, unread
+from glip_cli.evaluation.save_images import save_images
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
 from glip_cli.outputs.files import save_json
 from glip_cli.prompts.prompt import typed_labels
-from glip_cli.prompts.words import check_words, other_words
+from glip_cli.prompts.words import Words, check_words, other_words
 from glip_cli.runs.journal import read_records
 from glip_cli.utils.text_format import listed
 
@@ -46,6 +51,7 @@ class OutputOptions:
     out: Path
     report: bool = True
     compare: Path | None = None
+    save_vis: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ def evaluate(
     limit: int | None = None,
     skip_missing: bool = False,
     report: bool = True,
+    save_vis: bool = False,
     compare: str | Path | None = None,
     overwrite: bool = False,
     words: Mapping[str, str] | None = None,
@@ -95,10 +102,12 @@ def evaluate(
         split: which part of a data set that has several; "val" by default.
         limit: only the first images.
         skip_missing: leave out images that do not exist.
+        save_vis: also save each image, its ground truth beside what was found.
         compare: `out` of an earlier evaluation.
         overwrite: start over where `out` holds another run.
         words: class -> what the model reads for it; None: as the detector was tuned, else the names themselves.
-        options: fields of `DetectOptions`: size, batch_size, tile, tta ...; thresholds are the protocol's.
+        options: fields of `DetectOptions`: size, batch_size, tile, tta ...; the threshold is the protocol's, and so are
+            chunked_size, top_k (boxes per image) and nms_iou where they are not given.
 
     Raises:
         DataError, OptionError, UsageError; ImageError never: images that cannot be read are in `truth.notes`.
@@ -107,10 +116,11 @@ def evaluate(
         raise OptionError("protocol", protocol, f"there are {', '.join(PROTOCOLS)}")
     folder = Path(images) if images else None
     truth = read_ground_truth(Path(annotations), images=folder, split=split)
-    rules = PROTOCOLS[protocol]
-    asked = words_of(detector, truth) if words is None else words
-    check_words(asked, truth.labels)
-    task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing, words=asked)
+    changes = {name: value for name, value in options.items() if name in CHANGEABLE and value is not None}
+    rules = PROTOCOLS[protocol].changed(changes)
+    check_words(words or {}, truth.labels)
+    task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing)
+    task = replace(task, question=question_of(detector, task.truth, words))
     dtype = str(detector.dtype).removeprefix("torch.")
     session = Session(
         Path(out),
@@ -119,15 +129,19 @@ def evaluate(
         "auto" if dtype == "float32" else dtype,
         overwrite=overwrite,
     )
-    wanted = OutputOptions(Path(out), report, Path(compare) if compare else None)
+    wanted = OutputOptions(Path(out), report, Path(compare) if compare else None, save_vis)
     if (result := run_task(session, task, wanted)) is None:
         raise UsageError(f"{out}: other processes have not done their share yet")
     return result
 
 
-def words_of(detector: Detector, truth: GroundTruth) -> dict[str, str]:
-    """What a model was tuned to read for some of the categories."""
-    return other_words(truth.labels, detector.words)
+def question_of(detector: Detector, truth: GroundTruth, words: Words | None) -> Question:
+    """The categories, in the words for them; by default in those that the model was tuned with.
+
+    Raises UsageError for a model with a prompt of its own that is another one.
+    """
+    words = other_words(truth.labels, detector.words) if words is None else words
+    return names_of(truth, words, detector.fixed_labels)
 
 
 def run_task(
@@ -154,11 +168,11 @@ def score_boxes(
     images: Mapping[int, Path],
     more: More | None = None,
 ) -> EvalResult:
-    """Score, and write metrics.json, coco_results.json with coco_images.json, and report.html.
+    """Score, and write metrics.json, coco_results.json with coco_images.json, report.html and vis/.
 
     Args:
         facts: model and settings, in words.
-        images: id -> file, for the report's examples.
+        images: id -> file, for the report's examples and vis/.
         more: scores -> further metrics.
     """
     truth = with_notes(truth, predictions)
@@ -187,6 +201,10 @@ def score_boxes(
             comparison=comparison,
             notes=truth.notes,
         )
+    if wanted.save_vis:
+        best = Matches(scores.evaluation, truth).best().threshold
+        threshold = DEFAULT_THRESHOLD if best is None else best
+        files.append(save_images(wanted.out, truth, predictions.results, images, predictions.frames, threshold))
     return EvalResult(truth, predictions.results, scores, about, metrics, comparison, tuple(files))
 
 

@@ -107,6 +107,11 @@ class OnnxDetector(Detector):
 
     extractor = features
 
+    @property
+    def fixed_labels(self) -> tuple[str, ...]:
+        """See `Detector`."""
+        return self.labels if isinstance(self.model, FixedPrompt) else ()
+
 
 def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDetector:
     """A Detector that runs a file of `glip export`, by onnxruntime on the CPU.

@@ -214,15 +214,15 @@ class _Tag:
 
 
 def _tag(label: str, score: float, sizes: Sizes, image: tuple[int, int]) -> _Tag:
-    """`label score`, on one line, its label cut with an ellipsis where it is wider than the image."""
+    """`label score`, on one line, its label cut with an ellipsis where it is wider than the image; no score for NaN."""
     label = " ".join(label[: 4 * image[0]].split())  # no letter is so narrow that more would fit
     font = font_for(label, sizes.letter)
     top, bottom, space = _line(font)
-    number = _letters(f"{score:.2f}", font)
+    number = _letters("" if math.isnan(score) else f"{score:.2f}", font)
     label = _cut(label, font, image[0] - 2 * sizes.padding - space - number.box.right)
-    parts = (_letters(label, font), number) if label else (number,)
+    parts = tuple(part for part in (_letters(label, font), number) if part.text) or (number,)
     top, bottom = min(top, *(part.box.top for part in parts)), max(bottom, *(part.box.bottom for part in parts))
-    left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + number.box.right
+    left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + parts[-1].box.right
     size = right - left + 2 * sizes.padding, bottom - top + 2 * sizes.padding
     return _Tag(parts, space, size, (sizes.padding - left, sizes.padding - top))
 

@@ -101,6 +101,42 @@ def test_the_whole_prompt_is_asked_without_a_threshold() -> None:
     assert not Path("outputs/report.html").exists()
 
 
+def test_what_is_asked_may_be_changed() -> None:
+    """AP counts 100 boxes of an image and class, so that more of them change nothing where there are no more."""
+    gt = draw_scenes(Path("data"), 3, seed=3)
+    plain = glip("coco", "--gt", gt, "--no-report", "-o", "plain")
+    assert plain.exit_code == 0, plain.output
+    assert glip("coco", "--gt", gt, "--no-report", "-o", "more", "--top-k", "300").exit_code == 0
+    assert {key: metrics("more")[key] for key in KEYS} == {key: metrics("plain")[key] for key in KEYS}
+    result = glip("coco", "--gt", gt, "--no-report", "--max-det", "3", "--nms-iou", ".5", "--chunked-size", "40")
+    assert result.exit_code == 0, result.output
+    said = "100 boxes per image, but 40 names per prompt, NMS at IoU 0.5, 3 boxes per image; label scores above 0.05"
+    assert said in metrics()["settings"]
+    records = list(read_records(Path("outputs/detections/results.jsonl")))
+    assert max(len(record["detections"]) for record in records) == 3
+    settings = json.loads(Path("outputs/detections/run.json").read_text())
+    assert (settings["top_k"], settings["nms_iou"], settings["chunked_size"]) == (3, 0.5, 40)
+    assert metrics()["AR100"] < metrics("plain")["AR100"]
+    assert "holds a run with" in glip("coco", "--gt", gt, "--no-report", "--max-det", "4").stderr
+
+
+def test_images_are_saved_with_both_kinds_of_boxes() -> None:
+    gt = draw_scenes(Path("data"), 2, seed=3)
+    result = glip("coco", "--gt", gt, "--save-vis", "--no-report", "-o", "run")
+    assert result.exit_code == 0, result.output
+    assert "saved run/metrics.json, run/coco_results.json, run/vis\n" in result.stderr
+    names = [image["file_name"] for image in json.loads(gt.read_text())["images"]]
+    assert sorted(path.name for path in Path("run/vis").iterdir()) == [f"{Path(name).stem}.jpg" for name in names]
+    for name in names:
+        with Image.open(Path("data", name)) as image, Image.open(Path("run/vis", name).with_suffix(".jpg")) as drawn:
+            assert drawn.width > 2 * image.width
+            assert drawn.height > image.height
+    scored_alone = glip("coco", "--gt", gt, "--dt", "run/coco_results.json", "--save-vis", "-o", "dt", model=False)
+    assert scored_alone.exit_code == 0, scored_alone.output
+    for path in Path("run/vis").iterdir():
+        assert Path("dt/vis", path.name).read_bytes() == path.read_bytes()
+
+
 def test_a_file_of_results_needs_no_model() -> None:
     gt = draw_scenes(Path("data"), 4, seed=3)
     assert glip("coco", "--gt", gt, "-o", "first").exit_code == 0
@@ -532,6 +568,21 @@ def test_what_cannot_be_measured_is_no_number() -> None:
             "--calibrate is for coco, lvis and scenes, not for odinw-13",
         ),
         (["coco", "--gt", "x.json", "--merged"], "--merged is for flickr30k, not for coco"),
+        (
+            ["flickr30k", "--data", "d", "--max-det", "5"],
+            "--max-det is for coco, lvis, scenes and odinw, not for flickr",
+        ),
+        (["odinw-13", "--data", "d", "-s", "5"], "--chunked-size is for coco, lvis and scenes, not for odinw-13"),
+        (["flickr30k", "--data", "d", "--save-vis"], "--save-vis is for coco, lvis, scenes and odinw, not for flickr"),
+        (
+            ["coco", "--gt", "x.json", "--dt", "y.json", "--max-det", "5"],
+            "--max-det does not go with --dt, for which no",
+        ),
+        (
+            ["coco", "--gt", "x.json", "--dt", "y.json", "--onnx", "z.onnx"],
+            "--onnx does not go with --dt, for which no",
+        ),
+        (["coco", "--gt", "x.json", "--onnx", "z.onnx"], "--onnx does not go with --model: leave one of them out"),
         (["coco", "--gt", "x.json", "--dt", "y.json", "--skip-missing"], "--skip-missing does not go with --dt"),
     ],
 )
@@ -577,7 +628,35 @@ def as_csv(folder: Path, content: dict) -> None:
     (folder / "_annotations.csv").write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("write", [as_voc, as_yolo, as_csv])
+def as_labelimg(folder: Path, content: dict) -> None:
+    as_yolo(folder, content)
+    (folder / "data.yaml").unlink()
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    (folder / "classes.txt").write_text("".join(f"{names.get(i, 'none')}\n" for i in range(max(names) + 1)))
+
+
+def as_labelme(folder: Path, content: dict) -> None:
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    for image in content["images"]:
+        boxes = [(names[row["category_id"]], row["bbox"]) for row in content["annotations"]
+                 if row["image_id"] == image["id"]]  # fmt: skip
+        shapes = [{"label": name, "shape_type": "rectangle", "points": [[x, y], [x + width, y + height]]}
+                  for name, (x, y, width, height) in boxes]  # fmt: skip
+        path = folder / f"{Path(image['file_name']).stem}.json"
+        path.write_text(json.dumps({"shapes": shapes, "imagePath": image["file_name"]}))
+
+
+def as_imagefolder(folder: Path, content: dict) -> None:
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    lines = []
+    for image in content["images"]:
+        rows = [row for row in content["annotations"] if row["image_id"] == image["id"]]
+        objects = {"bbox": [row["bbox"] for row in rows], "categories": [names[row["category_id"]] for row in rows]}
+        lines.append(json.dumps({"file_name": image["file_name"], "objects": objects}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("write", [as_voc, as_yolo, as_csv, as_labelimg, as_labelme, as_imagefolder])
 def test_other_formats_of_annotations_are_the_same_ground_truth(write: Callable[[Path, dict], None]) -> None:
     gt = draw_scenes(Path("data"), 3, seed=3)
     content = json.loads(gt.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +188,51 @@ def test_batch_runs_a_file(folder: Path, tmp_path: Path) -> None:
     for a, b in zip(records, detect(folder, "--onnx", file, *texts), strict=True):
         assert a["model"] == b["model"]
         assert [x["label"] for x in a["detections"]] == [x["label"] for x in b["detections"]]
+
+
+def test_eval_runs_a_file(folder: Path, folder_of_fixed: Path, tmp_path: Path) -> None:
+    """The same numbers as torch's; a file with a prompt is asked for its own labels, in their order."""
+    names = ["green thing", "star", "blue thing", "red thing"]
+    content: dict[str, Any] = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 200, "height": 150} for i in range(3)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, 5)],
+        "annotations": [
+            {"id": i + 1, "image_id": i, "category_id": 6, "bbox": list(box_of(found[0]["box"]))}
+            for i, found in enumerate(
+                record["detections"] for record in detect(folder, "-m", "glip-mini", "-t", "star")
+            )
+            if found
+        ],
+    }
+    gt = tmp_path / "gt.json"
+    gt.write_text(json.dumps(content))
+    results = {}
+    for name, model in (
+        ("torch", ["-m", "glip-mini", "--device", "cpu"]),
+        ("free", ["--onnx", str(folder / "free.onnx")]),
+        ("fixed", ["--onnx", str(folder_of_fixed / "fixed.onnx")]),
+    ):
+        out = tmp_path / name
+        done = glip("eval", "coco", "--gt", str(gt), "--images", str(folder), "-o", str(out), "--no-report", *model)
+        assert done.exit_code == 0, done.stderr
+        results[name] = json.loads((out / "metrics.json").read_text())
+        assert ("+onnx@" in results[name]["model"]) is (name != "torch")
+    assert results["torch"]["AP"] > 0.3
+    for name in ("free", "fixed"):
+        assert results[name]["AP"] == pytest.approx(results["torch"]["AP"], abs=0.02)
+    content["categories"][0]["name"] = "zebra"
+    gt.write_text(json.dumps(content))
+    file = str(folder_of_fixed / "fixed.onnx")
+    refused = glip("eval", "coco", "--gt", str(gt), "--images", str(folder), "-o", str(tmp_path / "x"), "--onnx", file)
+    assert refused.exit_code == 2
+    assert (
+        "the file's own prompt is 'star', 'red thing', 'green thing', 'blue thing', and gt.json has" in refused.stderr
+    )
+
+
+def box_of(corners: dict[str, float]) -> tuple[float, ...]:
+    x1, y1, x2, y2 = (corners[key] for key in ("xmin", "ymin", "xmax", "ymax"))
+    return x1, y1, x2 - x1, y2 - y1
 
 
 def test_a_file_has_no_features_to_give(folder: Path, free: Detector) -> None:

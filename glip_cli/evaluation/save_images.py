@@ -1,0 +1,107 @@
+"""vis/NAME.jpg: each image of an evaluation twice, side by side: with its ground truth, and with what was found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from glip_cli.data.frames import Frames
+from glip_cli.data.image_io import read_image
+from glip_cli.errors import DataError, ImageError
+from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.results import image_name
+from glip_cli.outputs.draw import annotate, sizes_for
+from glip_cli.outputs.files import FileNames, atomic_write
+from glip_cli.outputs.fonts import font_for
+from glip_cli.outputs.images import JPEG_QUALITY, AnnotatedImages
+from glip_cli.types import Detections
+
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+_WIDEST = 65_000  # pixels: JPEG ends at 65,535
+
+
+def save_images(
+    out: Path,
+    truth: GroundTruth,
+    results: Iterable[Mapping[str, Any]],
+    images: Mapping[int, Path],
+    frames: Frames,
+    threshold: float,
+) -> Path:
+    """Write one file for each image that can be read; those of an earlier run with the same names are replaced.
+
+    Args:
+        results: boxes in pixels of the sizes that the ground truth states.
+        images: image id -> file.
+        frames: the images of another size.
+        threshold: detections that do not score more are not drawn.
+
+    Returns:
+        Their folder.
+
+    Raises:
+        DataError: there is no image to draw on.
+    """
+    if not images:
+        raise DataError(f"{truth.name}: none of its images is in {truth.folder}, to draw on; give their folder")
+    folder, names = AnnotatedImages(out).folders[0], FileNames()
+    known, found = _by_image(row for row in truth.annotations if not row["iscrowd"]), _by_image(results)
+    for row in truth.images:
+        name = names.of(image_name(row))
+        if row.id not in images or (image := _readable(images[row.id])) is None:
+            continue
+        kept = [one for one in found[row.id] if one["score"] > threshold]
+        halves = [annotate(image, _detections(rows, truth, frames, image.size)) for rows in (known[row.id], kept)]
+        drawn = _side_by_side(halves, ("ground truth", f"found, score above {threshold:.2f}"))
+        with atomic_write(folder / f"{name}.jpg") as stream:
+            drawn.save(stream, "JPEG", quality=JPEG_QUALITY)
+    return folder
+
+
+def _by_image(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["image_id"]].append(row)
+    return found
+
+
+def _readable(path: Path) -> Image.Image | None:
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
+
+
+def _detections(
+    rows: Sequence[Mapping[str, Any]], truth: GroundTruth, frames: Frames, size: tuple[int, int]
+) -> Detections:
+    """Best first. Ground truth has NaN for its scores, which are not drawn."""
+    labels = tuple(category.name for category in truth.categories)
+    places = {category.id: i for i, category in enumerate(truth.categories)}
+    rows = sorted(rows, key=lambda row: -row.get("score", 0))
+    boxes = np.array([frames.to_image(row["image_id"], row["bbox"]) for row in rows], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    scores = np.array([row.get("score", np.nan) for row in rows], np.float32)
+    label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)
+    return Detections(boxes, scores, label_ids, labels, ((0, 0),) * len(labels), "", size)
+
+
+def _side_by_side(halves: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
+    """Each with its title above it; one below the other where both are too wide for a JPEG."""
+    width, height = halves[0].size
+    letter = sizes_for((width, height), 0).letter
+    strip, gap = 2 * letter, letter // 2
+    across = 2 * width + gap <= _WIDEST
+    step = (width + gap, 0) if across else (0, height + strip)
+    whole = Image.new("RGB", (width + step[0], height + strip + step[1]), _PAPER)
+    pen = ImageDraw.Draw(whole)
+    for i, (half, title) in enumerate(zip(halves, titles, strict=True)):
+        x, y = i * step[0], i * step[1]
+        pen.text((x + letter // 2, y + letter // 2), title, fill=_INK, font=font_for(title, letter))
+        whole.paste(half, (x, y + strip))
+    return whole
