@@ -30,7 +30,8 @@ PANEL = "Captions"
 Captions = Annotated[
     Path | None,
     typer.Option("--captions", metavar="PATH", rich_help_panel=PANEL, show_default=False,
-                 help="Captions: jsonl or csv, a folder of .txt beside images, or a webdataset tar."),
+                 help="Captions: jsonl, csv, COCO's json; a folder with metadata.jsonl, or .txt beside the images; "
+                      "a webdataset tar."),
 ]  # fmt: skip
 Images = Annotated[
     Path | None,

@@ -1,9 +1,11 @@
 """Images with sentences about them, one sentence at a time.
 
-    x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list
-    x.csv     with the columns image and caption
+    x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list    `caption_rows`
+    x.csv     with the columns image and caption                                       the same
+    x.json    COCO's captions                                                          the same
+    folder    with metadata.jsonl or metadata.csv, as Hugging Face's imagefolder           the same
     folder    a.jpg and a.txt, at any depth, a caption per line
-    x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json   `tars`
+    x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json   `webdataset`
 
 The sentences of one image follow each other where the file has them so, and then the model looks at it once.
 """
@@ -19,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glip_cli.data.caption_rows import WRITE, CaptionRow, caption_rows
 from glip_cli.data.image_files import inside
-from glip_cli.data.rows import Row, image_of, read_lines, read_rows
+from glip_cli.data.rows import read_lines
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
 
-_WRITE = 'write {"image": "a.jpg", "caption": "..."} on each line'
+_METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def read_captions(
     contents: bool = True,
     passed: Passed = lambda name: None,
 ) -> Iterator[Captioned]:
-    """Every caption with its image, in order; memory does not grow with their number.
+    """Every caption with its image, in order; but of a .json memory does not grow with their number.
 
     Args:
         path: see above.
@@ -91,12 +94,15 @@ def read_captions(
         DataError: in its turn, for what cannot be read; names the place.
     """
     if path.is_dir():
-        return _from_folder(path, images or path, passed)
+        described = next((path / name for name in _METADATA if (path / name).is_file()), None)
+        if described is None:
+            return _from_folder(path, images or path, passed)
+        path = described
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check the path")
     if tarfile.is_tarfile(path):
         return _from_tar(path, contents, passed)
-    return _from_rows(path, images or path.parent, offline, passed)
+    return _from_rows(caption_rows(path), path, images or path.parent, offline, passed)
 
 
 def survey(path: Path, images: Path | None = None) -> Survey:
@@ -109,7 +115,7 @@ def survey(path: Path, images: Path | None = None) -> Survey:
         unmarked += not is_marked(one.caption)
         digest.update(json.dumps([one.name, one.caption]).encode())
     if not captions:
-        raise DataError(f"{path}: no image has a caption; {_WRITE}, or a .txt beside each image")
+        raise DataError(f"{path}: no image has a caption; {WRITE}, or a .txt beside each image")
     return Survey(captions, count, unmarked, len(bare), digest.hexdigest())
 
 
@@ -118,10 +124,11 @@ def is_marked(caption: str) -> bool:
     return "[" in caption or "]" in caption
 
 
-def _from_rows(path: Path, folder: Path, offline: bool, passed: Passed) -> Iterator[Captioned]:
-    """Raises DataError, also for an image outside of the folder."""
-    for row in read_rows(path, ("image", "caption"), _WRITE):
-        image, texts = image_of(row, _WRITE), _texts_of(row)
+def _from_rows(
+    rows: Iterable[CaptionRow], path: Path, folder: Path, offline: bool, passed: Passed
+) -> Iterator[Captioned]:
+    """Raises DataError for an image outside of the folder."""
+    for image, texts in rows:
         is_url = ImageInput(image, image).is_url
         name = shown_url(image) if is_url else one_line(image)
         location = image if is_url else _placed(folder, image, path)
@@ -142,17 +149,6 @@ def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, *
         passed(name)
     for caption in captions:
         yield Captioned(name, location, caption=valid_unicode(caption), **more)
-
-
-def _texts_of(row: Row) -> list[str]:
-    """Its captions. Raises DataError."""
-    where, values = row
-    caption = values.get("caption")
-    given = caption if isinstance(caption, list) else [caption]
-    texts = [text for text in given if isinstance(text, str)]
-    if len(texts) < len(given):
-        raise DataError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {_WRITE}")
-    return texts
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:

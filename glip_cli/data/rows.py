@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from glip_cli.errors import DataError
@@ -15,17 +16,26 @@ Row = tuple[str, Mapping[str, Any]]
 """Where it stands, as "x.csv, line 3", and its values by their names."""
 
 
-def read_rows(path: Path, columns: Collection[str], advice: str) -> Iterator[Row]:
+def read_rows(
+    path: Path, columns: Collection[str], advice: str, also: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Row]:
     """Every row, one at a time; blank lines are passed over. A cell that a row of a csv lacks is "".
 
     Args:
         path: csv by its suffix, else JSON lines.
         columns: those that a csv must have.
         advice: how a row is to be written.
+        also: other names of columns -> the names that they get here.
 
     Raises DataError, in its turn, for what cannot be read.
     """
-    return _csv_rows(path, columns) if path.suffix.lower() == ".csv" else _jsonl_rows(path, advice)
+    rows = _csv_rows(path, columns, also) if path.suffix.lower() == ".csv" else _jsonl_rows(path, advice)
+    return ((where, renamed(values, also)) for where, values in rows)
+
+
+def renamed(values: Mapping[str, Any], also: Mapping[str, str]) -> Mapping[str, Any]:
+    """With other names of columns in the place of those that are not there."""
+    return {new: values[old] for old, new in also.items() if old in values and new not in values} | dict(values)
 
 
 def image_of(row: Row, advice: str) -> str:
@@ -51,23 +61,25 @@ def read_lines(path: Path, newline: str | None = None) -> Iterator[str]:
 def _jsonl_rows(path: Path, advice: str) -> Iterator[Row]:
     for number, line in enumerate(read_lines(path), 1):
         if line.strip():
-            where, row = f"{path}, line {number}", _parsed(line)
+            where, row = f"{path}, line {number}", parsed(line)
             if not isinstance(row, dict):
                 raise DataError(f"{where}, is no JSON object; {advice}")
             yield where, row
 
 
-def _parsed(line: str) -> Any:
+def parsed(line: str) -> Any:
+    """A line of JSON; None for what is none."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
 
 
-def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
+def _csv_rows(path: Path, columns: Collection[str], also: Mapping[str, str]) -> Iterator[Row]:
     reader = csv.DictReader(read_lines(path, newline=""))
     try:
-        if missing := sorted(set(columns) - set(reader.fieldnames or ())):
+        known = {also.get(name, name) for name in reader.fieldnames or ()} | set(reader.fieldnames or ())
+        if missing := sorted(set(columns) - known):
             raise DataError(f"{path}: has no column '{missing[0]}'; its first line must name {' and '.join(columns)}")
         for row in reader:
             yield f"{path}, line {reader.line_num}", {name: value or "" for name, value in row.items()}

@@ -52,6 +52,28 @@ def write_csv(path: Path, rows: Rows) -> Path:
     return path
 
 
+def write_coco(path: Path, rows: Rows) -> Path:
+    """As captions_val2017.json: an id for each image, and captions that refer to it."""
+    ids = {image: i for i, image in enumerate(dict.fromkeys(image for image, _ in rows), 1)}
+    images = [{"id": i, "file_name": image} for image, i in ids.items()]
+    annotations = [{"id": i, "image_id": ids[image], "caption": text} for i, (image, text) in enumerate(rows)]
+    path.write_text(json.dumps({"info": {}, "images": images, "annotations": annotations}))
+    return path
+
+
+def write_list(path: Path, rows: Rows) -> Path:
+    path.write_text(json.dumps([{"image": image, "caption": [text]} for image, text in rows]))
+    return path
+
+
+def write_metadata(folder: Path, rows: Rows) -> Path:
+    """As Hugging Face's imagefolder has them."""
+    folder.mkdir(exist_ok=True)
+    lines = (json.dumps({"file_name": image, "text": text}) for image, text in rows)
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
 def write_folder(path: Path, rows: Rows, images: Path) -> Path:
     """x.txt beside x.png."""
     for image in dict.fromkeys(image for image, _ in rows):

@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 
 from glip_cli.data.captions import Captioned, read_captions, survey
 from glip_cli.errors import DataError, ImageError, UsageError
-from tests.annotation.examples import Rows, add, captioned, draw, write_csv, write_folder, write_jsonl, write_tar
+from tests.annotation.examples import (
+    Rows,
+    add,
+    captioned,
+    draw,
+    write_coco,
+    write_csv,
+    write_folder,
+    write_jsonl,
+    write_list,
+    write_metadata,
+    write_tar,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(str.strip)
 
@@ -34,6 +46,9 @@ def every_form(folder: Path, rows: Rows, photos: Path) -> list[list[Captioned]]:
     return [
         list(read_captions(write_jsonl(folder / "c.jsonl", rows), photos)),
         list(read_captions(write_csv(folder / "c.csv", rows), photos)),
+        list(read_captions(write_coco(folder / "c.json", rows), photos)),
+        list(read_captions(write_list(folder / "list.json", rows), photos)),
+        list(read_captions(write_metadata(folder / "set", rows), photos)),
         list(read_captions(write_folder(folder / "beside", rows, photos))),
         list(read_captions(write_tar(folder / "c.tar", rows, photos))),
         list(read_captions(write_tar(folder / "c.tar.gz", rows, photos, "w:gz"))),
@@ -69,6 +84,28 @@ def test_a_list_of_captions_and_lines_of_csv_within_a_cell(tmp_path: Path) -> No
     assert found[0].location == str(tmp_path / "x/a.jpg")
     (tmp_path / "a.csv").write_text('image,caption\na.jpg,"two\nlines, and a ""quote"""\n', "utf-8")
     assert pairs(list(read_captions(tmp_path / "a.csv"))) == [("a.jpg", 'two\nlines, and a "quote"')]
+
+
+def test_captions_of_coco(tmp_path: Path) -> None:
+    """As published: the captions of an image lie apart; ids may be text; an image may have none."""
+    images = [{"id": "b", "file_name": "b.jpg"}, {"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "c.jpg"}]
+    rows = [(7, "one"), ("b", "two"), ("7", "three\n"), ("b", " ")]
+    annotations = [{"id": i, "image_id": image, "caption": text} for i, (image, text) in enumerate(rows)]
+    for indent in (None, 2):
+        (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": annotations}, indent=indent))
+        passed: list[str] = []
+        found = list(read_captions(tmp_path / "c.json", passed=passed.append))
+        assert pairs(found) == [("b.jpg", "two"), ("a.jpg", "one"), ("a.jpg", "three")]
+        assert passed == ["c.jpg"]
+
+
+def test_metadata_of_imagefolder(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.jpg,a cat\n")
+    (tmp_path / "a.txt").write_text("not this one")
+    assert pairs(list(read_captions(tmp_path))) == [("a.jpg", "a cat")]
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "train/b.jpg", "text": ["a dog", "two"], "id": 3}\n')
+    (found, _) = read_captions(tmp_path)
+    assert (found.caption, found.location) == ("a dog", str(tmp_path / "train/b.jpg"))
 
 
 def test_an_image_may_be_a_url_and_offline_forbids_it(tmp_path: Path) -> None:
@@ -115,7 +152,27 @@ def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> 
         ("c.jsonl", '{"image": "a", "caption": ["b", null]}', "neither a text nor a list of texts"),
         ("c.jsonl", '{"image": "a", "caption": " "}', "no image has a caption"),
         ("c.jsonl", "", "no image has a caption"),
-        ("c.csv", "image,text\na,b\n", "has no column 'caption'; its first line must name image and caption"),
+        ("c.csv", "image,words\na,b\n", "has no column 'caption'; its first line must name image and caption"),
+        ("c.csv", "name,text\na,b\n", "has no column 'image'; its first line must name image and caption"),
+        ("c.json", '{"info": {}}x', "not a whole JSON file"),
+        ("c.json", '{"images": {}}', "no captions of COCO, which have 'images' and 'annotations'; write"),
+        ("c.json", '{"images": [{"id": []}], "annotations": []}', r"images\[0\]\.id is no id"),
+        (
+            "c.json",
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 2}]}',
+            r"\[0\]\.image_id is 2, which no image",
+        ),
+        (
+            "c.json",
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": []}]}',
+            "has no caption; give capt",
+        ),
+        (
+            "c.json",
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": "a"}]}',
+            "'image' is None, not the",
+        ),
+        ("c.json", "[7]", "row 1, is no JSON object"),
         ("c.csv", "", "has no column 'caption'"),
         ("c.csv", "image,caption\n,b\n", "line 2: 'image' is"),
         ("c.jsonl", b"\xff\xfe\x00", "its bytes are not UTF-8 text"),

@@ -313,8 +313,8 @@ def each_prompt(data: bytes) -> None:
 
 
 def captioned(data: bytes) -> None:
-    """Annotate --captions FILE: as jsonl, as csv, and as a tar."""
-    for name in ("captions.jsonl", "captions.csv", "captions.tar"):
+    """Annotate --captions FILE: as jsonl, as json, as csv, and as a tar."""
+    for name in ("captions.jsonl", "captions.json", "captions.csv", "captions.tar"):
         path = file(name, data)
         with answering():
             for one in captions.read_captions(path, offline=True):

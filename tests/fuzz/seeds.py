@@ -76,6 +76,10 @@ _MASKS = {
         {"image_id": "x", "category_id": 1, "segmentation": [[1, 2, 9, 2, 9, 8]]},
     ],
 }
+_COCO_CAPTIONS = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": "x", "file_name": "b.jpg"}],
+    "annotations": [{"id": 1, "image_id": "x", "caption": "a cat"}, {"id": 2, "image_id": 1, "caption": "a dog"}],
+}
 _CAPTIONS = b'{"image": "a.jpg", "caption": "a cat"}\n{"image": "b.jpg", "caption": ["a [dog]", "two"]}\n'
 
 SEEDS: dict[str, Iterable[bytes]] = {
@@ -108,7 +112,7 @@ SEEDS: dict[str, Iterable[bytes]] = {
     "settings": [robustness.TOML],
     "journal": [robustness.JOURNAL],
     "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
-    "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar()],
+    "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar(), _json(_COCO_CAPTIONS)],
     "dataset": [
         _json(_LABELME),
         _json(_HUGGING_FACE),
@@ -145,7 +149,7 @@ WORDS: dict[str, str] = {
     "settings": "[ ] = \" ''' . nan inf detect batch threshold texts top-k true 1979-05-27",
     "journal": f"{_JSON} image error detections box",
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
-    "captions": f'{_JSON} image caption " .jpg .txt .json \ufeff',
+    "captions": f'{_JSON} image caption file_name text images annotations image_id id " .jpg .txt .json \ufeff',
     "prompts": f'{_JSON} image prompt texts caption " [ ] = . @a.txt $: coco \ufeff',
     "words": f"{_JSON} = \" # . ( )",
     "dataset": f"{_JSON} shapes points label shape_type circle file_name objects bbox categories a.png names: val: "
