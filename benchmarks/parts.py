@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-import torch
 from torch import nn
 
 from benchmarks import subjects
 from benchmarks.machine import describe
-from benchmarks.timing import markdown
+from benchmarks.timing import markdown, now
 from glip_cli.data.image_io import read_image
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.bert import TextLayer
@@ -80,12 +78,6 @@ def clock(spent: dict[str, float], part: str) -> Iterator[None]:
     started = now()
     yield
     spent[part] += now() - started
-
-
-def now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def table(result: dict[str, object]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import subjects
+from benchmarks import floor, subjects
 from benchmarks.foreign import Foreign
 from benchmarks.machine import describe
 from benchmarks.resident import Resident
@@ -21,6 +21,8 @@ def measure(
     repeats: int, compile: bool = False, mmdetection: str | None = None,
 ) -> dict[str, object]:  # fmt: skip
     """Seconds per image of every subject, each in a process of its own, in turn; and what its first run needs.
+
+    "floor": what the arithmetic of ours alone would take here, by dtype.
 
     `mmdetection`: the interpreter of an environment that has it, to be measured too, and compared with.
     """
@@ -53,6 +55,7 @@ def measure(
     }
     for resident in residents.values():
         resident.close()
+    facts["floor"] = {dtype: floor.measure(build(f"glip, {dtype}", architecture, size, device)) for dtype in dtypes}
     return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows, **facts}
 
 
@@ -86,6 +89,14 @@ def table(result: dict[str, object]) -> str:
             for name, row in rows.items()
         ],
     )
+    floors = result["floor"]
+    assert isinstance(floors, dict)
+    for dtype, least in floors.items():
+        ratio = rows[f"glip, {dtype}"]["seconds"] / least["seconds"]
+        shown += (
+            f"\nglip, {dtype}: {ratio:.2f} times the floor of {least['seconds']:.3f} s, {least['gflop']} GFLOP at "
+            f"{least['gflop_per_second']} a second"
+        )
     if isinstance(apart := result.get("agreement"), dict):
         shown += (
             f"\n{result['versions']}\n{apart['theirs']} detections of mmdetection, {apart['ours']} of glip; "

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 
 @dataclass
 class Timing:
@@ -27,15 +29,22 @@ class Timing:
         return (third - first) / 2
 
 
+def now() -> float:
+    """Seconds; what a GPU was given is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, Timing]:
     """Time each candidate `repeats` times, in turn, after `warm_up` rounds that do not count."""
     timings = {name: Timing() for name in candidates}
     for turn in range(warm_up + repeats):
         for name, run in candidates.items():
-            started = time.perf_counter()
+            started = now()
             run()
             if turn >= warm_up:
-                timings[name].seconds.append(time.perf_counter() - started)
+                timings[name].seconds.append(now() - started)
     return timings
 
 
