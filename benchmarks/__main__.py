@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import batch, labels, load, parts, serve, speed, start
+from benchmarks import batch, gpu, labels, load, parts, serve, speed, start
 
 
 def main() -> None:
@@ -60,6 +60,10 @@ def main() -> None:
     one.set_defaults(
         run=lambda a: serve.measure(a.model, a.images, tuple(a.size), a.repeats, a.requests), table=serve.table
     )
+    one = commands.add_parser("gpu", help="answers, speed and training on a GPU, in at most 8 minutes")
+    one.add_argument("--device", default="cuda")
+    one.add_argument("--tiny", action="store_true", help="the same in small, to try the script itself")
+    one.set_defaults(run=lambda a: gpu.measure((gpu.Plan.tiny if a.tiny else gpu.Plan)(a.device)), table=gpu.table)
     for name in commands.choices:
         commands.choices[name].add_argument("--out", type=Path, help="write the numbers as JSON")
     args = parser.parse_args()
@@ -67,6 +71,8 @@ def main() -> None:
     print(args.table(result))
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if result.get("failed"):
+        raise SystemExit(1)
 
 
 def network(command: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks import subjects
@@ -63,16 +65,29 @@ class Foreign:
         self._folder.cleanup()
 
     def agreement(self, architecture: str, question: Question) -> dict[str, float]:
-        """How far our answers are from its own: each of its detections against our nearest of the same label."""
+        """How far our answers are from its own."""
         detector = subjects.detector(architecture, "float32", "cpu")
         ours = detector([question.image], list(question.names), size=question.size, threshold=SCORE)[0]
-        labels, boxes, scores = map(np.asarray, (self._found["labels"], self._found["boxes"], self._found["scores"]))
-        apart = np.abs(ours.boxes[None] - boxes[:, None]).max(-1)  # [theirs, ours], pixels
-        apart[labels[:, None] != ours.label_ids[None]] = np.inf
-        near = apart.argmin(1)
-        return {
-            "theirs": len(labels),
-            "ours": len(ours.scores),
-            "pixels": float(apart.min(1).max()),
-            "score": float(np.abs(ours.scores[near] - scores).max()),
-        }
+        theirs = Found(*(np.asarray(self._found[part]) for part in ("labels", "scores", "boxes")))
+        return compare(theirs, Found(ours.label_ids, ours.scores, ours.boxes))
+
+
+class Found(NamedTuple):
+    """Detections of an image: the numbers of their labels [N], scores [N], corners [N, 4] in pixels."""
+
+    labels: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
+    boxes: npt.NDArray[Any]
+
+
+def compare(theirs: Found, ours: Found) -> dict[str, float]:
+    """The largest differences of each of their detections from our nearest one of the same label."""
+    apart = np.abs(ours.boxes[None] - theirs.boxes[:, None]).max(-1)  # [theirs, ours], pixels
+    apart[theirs.labels[:, None] != ours.labels[None]] = np.inf
+    near = apart.argmin(1)
+    return {
+        "theirs": len(theirs.labels),
+        "ours": len(ours.labels),
+        "pixels": float(apart.min(1).max()),
+        "score": float(np.abs(ours.scores[near] - theirs.scores).max()),
+    }
