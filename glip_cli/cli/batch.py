@@ -80,6 +80,7 @@ def batch(
     with_scores: flags.WithScores = False,
     save_vis: SaveVis = False,
     save_crop: flags.SaveCrop = False,
+    grid: flags.Grid = False,
     palette: flags.Palette = "bright",
     going: flags.RunFlags,
     ray: Ray = None,
@@ -92,7 +93,7 @@ def batch(
         return say_status(out_dir)
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.outputs.files import FileNames
-    from glip_cli.outputs.formats import WRITERS
+    from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.runs.items import name_items
     from glip_cli.runs.run_dir import RunFolder, settings_of
@@ -103,8 +104,8 @@ def batch(
         raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
-    formats = read_formats(format, "jsonl", WRITERS)
-    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, "html" in formats)
+    formats = read_formats(format, "jsonl", WRITERS) + ["grid"] * grid
+    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )
@@ -138,7 +139,7 @@ def batch(
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
-            folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels)
+            folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels, palette)
             if save_vis:
                 draw(given.videos, out_dir, frames, palette, FileNames(given.root), console)
     met = given.passed() if progress.share_done else ()

@@ -71,6 +71,7 @@ def detect(
     save_crop: flags.SaveCrop = False,
     overwrite: Overwrite = False,
     show: Show = False,
+    grid: flags.Grid = False,
     palette: flags.Palette = "bright",
     manner: flags.CommonFlags,
 ) -> None:
@@ -79,7 +80,7 @@ def detect(
     from glip_cli.data.image_files_below import VIDEO_ADVICE, Passed
     from glip_cli.data.sources import common_folder, expand
     from glip_cli.outputs.files import FileNames
-    from glip_cli.outputs.formats import WRITERS
+    from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
 
     console, offline = Console(manner.quiet), manner.offline
     model = choose_model(loading, onnx, remote, console, compile=compile, offline=offline, **batch)
@@ -88,7 +89,7 @@ def detect(
     frames = read_frame_choice(framing)
     several = frames.all or any(map(is_video, inputs or ()))
     formats = read_formats(format, "jsonl" if several else "json", WRITERS)
-    formats = [] if no_save_pred else formats
+    formats = ([] if no_save_pred else formats) + ["grid"] * grid
     if explain and not inputs:
         explanation = model.explain(prompt, options)
         console.warn(*explanation.notes)
@@ -99,7 +100,7 @@ def detect(
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.outputs.video import AnnotatedVideos
 
-    annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette, "html" in formats)
+    annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
     passed = Passed(advice=VIDEO_ADVICE)
     sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed, frames=frames)
     check_earlier(out_dir, formats, prompt.labels, overwrite)

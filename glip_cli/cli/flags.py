@@ -94,6 +94,10 @@ WithScores = Annotated[
     bool, typer.Option("--with-scores", rich_help_panel=OUTPUT, help="YOLO lines with the score as a sixth column.")
 ]
 SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save a crop of each box.")]
+Grid = Annotated[
+    bool,
+    typer.Option("--grid", rich_help_panel=OUTPUT, help="Save grid.jpg: the best and the doubtful images on one page."),
+]
 Palette = Annotated[
     str,
     typer.Option("--palette", metavar="NAME", rich_help_panel=OUTPUT, show_default=False,

@@ -57,7 +57,7 @@ class Files:
         from glip_cli.outputs.formats import open_writers
 
         try:
-            for writer in open_writers(self.formats, self.folder, self.with_scores):
+            for writer in open_writers(self.formats, self.folder, self.with_scores, palette=self.annotated.palette):
                 self._writers.append(self._open.enter_context(closing(writer)))
             self._open.enter_context(closing(self.videos))
         except OSError as error:

@@ -219,7 +219,7 @@ def _tag(label: str, score: float, sizes: Sizes, image: tuple[int, int]) -> _Tag
     font = font_for(label, sizes.letter)
     top, bottom, space = _line(font)
     number = _letters("" if math.isnan(score) else f"{score:.2f}", font)
-    label = _cut(label, font, image[0] - 2 * sizes.padding - space - number.box.right)
+    label = shorten_to_width(label, font, image[0] - 2 * sizes.padding - space - number.box.right)
     parts = tuple(part for part in (_letters(label, font), number) if part.text) or (number,)
     top, bottom = min(top, *(part.box.top for part in parts)), max(bottom, *(part.box.bottom for part in parts))
     left, right = min(parts[0].box.left, 0), sum(part.advance + space for part in parts[:-1]) + parts[-1].box.right
@@ -228,7 +228,7 @@ def _tag(label: str, score: float, sizes: Sizes, image: tuple[int, int]) -> _Tag
 
 
 @lru_cache(maxsize=2048)
-def _cut(label: str, font: AnyFont, room: int) -> str:
+def shorten_to_width(label: str, font: AnyFont, room: int) -> str:
     """The label where it fits into `room` pixels, else what of it fits with an ellipsis, else nothing."""
 
     def fits(text: str) -> bool:

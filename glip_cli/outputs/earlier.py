@@ -8,6 +8,7 @@ from pathlib import Path
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
+from glip_cli.outputs.grid import GRID
 from glip_cli.outputs.html import GENERATOR, PAGE
 from glip_cli.outputs.records import SCHEMA
 from glip_cli.outputs.thumbnails import COMMENT, THUMBNAILS
@@ -35,6 +36,8 @@ def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], o
         _refuse_foreign(folder / THUMBNAILS, ".jpg", _is_thumbnail)
         if (page := folder / PAGE).exists() and not _is_page(page):
             raise UsageError(f"{page} was not written by this format of glip; choose another --out-dir")
+    if "grid" in formats and (grid := folder / GRID).exists() and not _is_thumbnail(grid):
+        raise UsageError(f"{grid} was not written by glip; choose another --out-dir")
     if "json" in formats:
         _refuse_foreign(folder / "preds", ".json", lambda path: _is_json(path) or (overwrite and classes is not None))
     if "mmdet" in formats and classes is None:
@@ -79,7 +82,7 @@ def _is_page(path: Path) -> bool:
 
 
 def _is_thumbnail(path: Path) -> bool:
-    return COMMENT in _head(path)
+    return path.is_file() and COMMENT in _head(path)
 
 
 def _head(path: Path) -> bytes:
@@ -106,7 +109,7 @@ def _ours(folder: Path) -> Iterator[Path]:
             yield from (folder / "data.yaml", folder / "yolo_images.csv")
     yield from filter(_is_voc, _files(folder / "Annotations", ".xml"))
     yield from filter(_is_page, (folder / PAGE,))
-    yield from filter(_is_thumbnail, _files(folder / THUMBNAILS, ".jpg"))
+    yield from filter(_is_thumbnail, (folder / GRID, *_files(folder / THUMBNAILS, ".jpg")))
     is_mmdet = mmdet_classes(folder) is not None
     yield from (path for path in _files(folder / "preds", ".json") if is_mmdet or _is_json(path))
     yield folder / MMDET_CLASSES

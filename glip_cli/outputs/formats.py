@@ -16,6 +16,7 @@ from typing import Protocol
 from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.files import AtomicFile, CsvFile, json_bytes, save_json
+from glip_cli.outputs.grid import GridWriter
 from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.parquet import ParquetWriter
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
@@ -140,6 +141,8 @@ WRITERS: dict[str, Callable[[Path], Writer]] = {
     "html": HtmlWriter,
 }
 """`--format` -> what opens a writer in a folder, which is made where it is missing."""
+WITH_THUMBNAILS = frozenset({"html", "grid"})
+"""Those that show images; "grid" has a flag of its own."""
 
 
 def open_writers(
@@ -148,6 +151,7 @@ def open_writers(
     with_scores: bool = False,
     labels: Sequence[str] = (),
     read_image: ReadImage | None = None,
+    palette: str = "bright",
 ) -> list[Writer]:
     """One for each format.
 
@@ -155,16 +159,18 @@ def open_writers(
         with_scores: YOLO's lines have a sixth column.
         labels: of the whole run, where its images have prompts of their own.
         read_image: for thumbnails that are not there yet.
+        palette: see `draw.palette_colours`.
 
     Raises OSError, OutputError, UsageError.
     """
     special: dict[str, Callable[[Path], Writer]] = {
         "yolo": partial(YoloWriter, with_scores=with_scores, labels=labels),
         "mmdet": partial(MmdetWriter, labels=labels),
-        "html": partial(HtmlWriter, read_image=read_image),
+        "html": partial(HtmlWriter, read_image=read_image, palette=palette),
+        "grid": partial(GridWriter, read_image=read_image, palette=palette),
     }
     return [{**WRITERS, **special}[name](folder) for name in formats]
 
 
-NAMED = frozenset({"json", "mmdet", "yolo", "voc", "html"})
+NAMED = frozenset({"json", "mmdet", "yolo", "voc", "html", "grid"})
 """Those that write a file for each image."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
@@ -29,8 +30,10 @@ class HtmlWriter:
     ("" where there is none), and width, height and six numbers per box (class, score, corners in pixels), or the error.
     """
 
-    def __init__(self, folder: Path, read_image: ReadImage | None = None) -> None:
-        self._folder, self._thumbnails = folder, Thumbnails(folder, read_image)
+    def __init__(
+        self, folder: Path, read_image: ReadImage | None = None, palette: str | Sequence[str] = "bright"
+    ) -> None:
+        self._folder, self._thumbnails, self._palette = folder, Thumbnails(folder, read_image), palette
         self._file, self._rows = AtomicFile(folder / PAGE), Spool()
         self._classes, self._models = ClassNumbers(), dict[str, None]()
         self._readers = ThreadPoolExecutor(min(os.cpu_count() or 1, _READERS), "glip-thumbnail")
@@ -77,7 +80,7 @@ class HtmlWriter:
         while self._waiting:
             self._write_row()
         self._readers.shutdown()
-        colours = palette_colours("bright", len(self._classes))
+        colours = palette_colours(self._palette, len(self._classes))
         labels = [[name, f"#{bytes(colour).hex()}"] for name, colour in zip(self._classes.names, colours, strict=True)]
         templates = Environment(
             loader=PackageLoader("glip_cli.outputs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -231,18 +231,18 @@ class RunFolder:
 
     def write_formats(
         self, formats: Sequence[str], names: FileNames | None = None, with_scores: bool = False,
-        labels: Sequence[str] = (),
+        labels: Sequence[str] = (), palette: str = "bright",
     ) -> None:  # fmt: skip
         """Make other formats of the complete results, files called as `names` says. Raises OutputError.
 
-        `labels`: see `open_writers`.
+        `labels` and `palette`: see `open_writers`.
         """
         names = names or FileNames()
         chosen = [name for name in formats if name != "jsonl"]  # which is there already
         if not chosen:
             return
         with _writing(self.path):
-            writers = open_writers(chosen, self.path, with_scores, labels, read_image)
+            writers = open_writers(chosen, self.path, with_scores, labels, read_image, palette)
             for record in read_records(self.results):
                 name = names.of(record["image"]) if NAMED & set(chosen) else ""
                 for writer in writers:

@@ -403,3 +403,12 @@ def test_a_page_to_look_through_while_detecting_and_afterwards(folder: Path) -> 
     assert page.read_bytes() == first
     assert len(list(thumbnails.iterdir())) == 6
     assert glip(".", "-o", "outputs/all").exit_code == 0  # which does not read the thumbnails of other runs' folders
+
+
+def test_one_page_of_the_best_and_the_doubtful(folder: Path) -> None:
+    glip("photos")
+    assert "6 images (0 now)" in glip("photos", "--grid").stderr
+    with Image.open("outputs/grid.jpg") as page:
+        assert page.width > 900
+    refused = glip("photos", "-o", "other", "--format", "grid")
+    assert refused.exit_code == 2

@@ -204,7 +204,7 @@ def test_a_label_is_cut_no_more_than_it_must_be(width: int) -> None:
         for length in range(1, len(label) + 1)
         if font.getlength(cut := label if length == len(label) else f"{label[:length].rstrip()}…") <= width
     ]
-    assert draw._cut(label, font, width) == (fitting[-1] if fitting else "")
+    assert draw.shorten_to_width(label, font, width) == (fitting[-1] if fitting else "")
 
 
 def test_a_label_without_end_is_cut_before_it_is_measured() -> None:

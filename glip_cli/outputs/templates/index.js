@@ -37,19 +37,20 @@ function shown({ boxes }) {
   return starts;
 }
 
-/** Counts an image's shown boxes; its best score; and how near a box of it, shown or not, is to the lowest score shown. */
+/** Counts an image's shown boxes; its best score; and how near the best score, shown or not, is to the lowest one shown. */
 function measure(image) {
   image.count = 0;
   image.best = -1;
-  image.doubt = Infinity;
+  let best = Infinity; // of an image without a box
   for (let i = 0; i < image.boxes.length; i += SIX) {
     if (filters.label >= 0 && image.boxes[i] !== filters.label) continue;
     const score = image.boxes[i + 1];
-    image.doubt = Math.min(image.doubt, Math.abs(score - filters.score));
+    best = best === Infinity ? score : Math.max(best, score);
     if (score < filters.score) continue;
     image.count += 1;
     image.best = Math.max(image.best, score);
   }
+  image.doubt = Math.abs(best - filters.score);
 }
 
 const KINDS = {
@@ -63,8 +64,7 @@ const collator = new Intl.Collator("en", { numeric: true });
 const ORDERS = {
   run: by((image) => image.place),
   best: by((image) => -image.best),
-  worst: by((image) => (image.count ? image.best : 2)),
-  doubtful: by((image) => (image.doubt === Infinity ? 2 : image.doubt)),
+  doubtful: (a, b) => (a.doubt < b.doubt ? -1 : a.doubt > b.doubt ? 1 : a.place - b.place),
   most: by((image) => -image.count),
   name: (a, b) => collator.compare(a.name, b.name) || a.place - b.place,
 };
