@@ -75,7 +75,7 @@ class InputReader:
     def _one_prompt(self, inputs: Sequence[str]) -> BatchInputs:
         from glip_cli.data.frame_inputs import count_images
         from glip_cli.data.image_files_below import VIDEO_ADVICE, Passed
-        from glip_cli.data.sources import ImageInput, common_folder, expand
+        from glip_cli.data.sources import ImageInput, common_folder, expand, is_cheap_to_count
         from glip_cli.runs.videos import noting_videos
 
         asked, own, frames = self.asked, self.own, self.frames
@@ -86,7 +86,7 @@ class InputReader:
         return BatchInputs(
             noting_videos(sources, videos),
             [shown_url(text) if "://" in text else text for text in inputs],
-            None if "-" in inputs else lambda: count_images(expand(inputs, own=own), frames),
+            (lambda: count_images(expand(inputs, own=own), frames)) if is_cheap_to_count(inputs) else None,
             prompt, prompt, options, common_folder(inputs), lambda: passed.notes, videos,
         )  # fmt: skip
 

@@ -76,6 +76,7 @@ def detect(
     manner: flags.CommonFlags,
 ) -> None:
     """Detect what you name in images and videos."""
+    from glip_cli.data.archives import is_archive
     from glip_cli.data.frame_inputs import is_video
     from glip_cli.data.image_files_below import VIDEO_ADVICE, Passed
     from glip_cli.data.sources import common_folder, expand
@@ -118,7 +119,8 @@ def detect(
     summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)
-    total = len(inputs) if not several and all(Path(text).is_file() for text in inputs) else None
+    plain = all(Path(text).is_file() and not is_archive(text) for text in inputs)
+    total = len(inputs) if plain and not several else None
     with interruptible(), files, image_bar(console, total) as advance:
         for outcome in runner(sources):
             summary.add(outcome, files.save(outcome, runner.model), json_)

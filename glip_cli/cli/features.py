@@ -50,7 +50,7 @@ def features(
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.data.image_files_below import Passed
-    from glip_cli.data.sources import common_folder, expand
+    from glip_cli.data.sources import common_folder, expand, is_cheap_to_count
     from glip_cli.outputs.files import FileNames
     from glip_cli.runs.items import name_items
 
@@ -80,8 +80,9 @@ def features(
     job = FeatureJob(extractor, folder, workers)
     root = common_folder(inputs)
     names = FileNames(root)
-    count = None if "-" in inputs else lambda: sum(
-        not folder.has(item) for item in name_items(expand(inputs), FileNames(root)))  # fmt: skip
+    count = (lambda: sum(
+        not folder.has(item) for item in name_items(expand(inputs), FileNames(root)))
+    ) if is_cheap_to_count(inputs) else None  # fmt: skip
     bar = BatchBar(console, count)
     with folder.held(), bar, stopping(job.stop):
         bar.started(0)

@@ -6,11 +6,11 @@ import io
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Union, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[Any], "torch.Tensor"]
+T = TypeVar("T")
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -167,8 +168,13 @@ def _read_stream(stream: IO[bytes], name: str) -> bytes:
 
 
 def _read_bytes(path: Path, name: str) -> bytes:
+    return from_disk(name, lambda: _read_file(path, name))
+
+
+def from_disk(name: str, read: Callable[[], T]) -> T:
+    """What the call returns, or why a file cannot be read. Raises UnavailableError, ImageError."""
     try:
-        return within(READ_SECONDS, _read_file, path, name)
+        return within(READ_SECONDS, read)
     except FileNotFoundError:
         raise UnavailableError(f"{name}: no such file; check the path") from None
     except PermissionError:

@@ -1,6 +1,6 @@
 """From INPUT as typed to a stream of images, in order, one at a time.
 
-    file | folder | glob | http(s) URL | s3://, gs://, hf:// | @list.txt | -   ->   Source, Source, ...
+    file | folder | glob | http(s) URL | s3://, gs://, hf:// | tar | parquet | @list.txt | -   ->   Source, Source, ...
 
 A million images cost no more memory than the names of one folder, or of one page of a store's listing. An input that
 can never give an image (an empty folder, a glob without a match) is a `UsageError` before the first image; a single
@@ -14,11 +14,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from glip_cli.data.archives import Place, images_in_archive, is_archive, read_place, why_no_image
 from glip_cli.data.download import fetch
 from glip_cli.data.frame_inputs import Frame, FrameChoice, in_frames
 from glip_cli.data.image_files_below import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from glip_cli.outputs.records import Position
 
+_NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -60,12 +62,14 @@ class ImageInput:
         location: a path, or a URL: http(s), or of a store.
         offline: True forbids the network.
         frame: which one of the file; None for the whole.
+        place: where in the file `location` it lies, if that is one of many images; see `archives`.
     """
 
     name: str
     location: str
     offline: bool = False
     frame: Frame | None = None
+    place: Place | None = None
 
     @property
     def is_url(self) -> bool:
@@ -98,10 +102,14 @@ class ImageInput:
             return self.frame.image()
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
+        if self.place is not None:
+            return read_place(self.location, self.place, self.name)
+        if _is_web(self.location):
+            return fetch(self.location)
+        if is_archive(self.location) and not os.path.isdir(self.location):
+            raise why_no_image(self.location, self.name)
         if is_stored(self.location):
             return read_stored(self.location, self.name)
-        if self.is_url:
-            return fetch(self.location)
         if "://" in self.location and not os.path.lexists(self.location):
             raise ImageError(f"{self.name}: no such file; only http, https, s3, gs and hf can be fetched")
         return Path(self.location)
@@ -149,6 +157,11 @@ def image_in_list(text: str, folder: Path, offline: bool = False) -> ImageInput:
     return ImageInput(one_line(text), _resolved(text, folder), offline)
 
 
+def is_cheap_to_count(inputs: Iterable[str]) -> bool:
+    """Whether a second look costs little: a pipe has none, and for its index all of a tar in a store is fetched."""
+    return not any(text == "-" or (is_stored(text) and is_archive(text)) for text in inputs)
+
+
 def common_folder(inputs: Iterable[str]) -> str:
     """The deepest folder that holds every file and folder that `inputs` name, as their names begin; "" without one.
 
@@ -162,7 +175,8 @@ def common_folder(inputs: Iterable[str]) -> str:
 def _folder_of(text: str) -> Path:
     if is_stored(text):
         fixed, _ = split_parts(Path(shown_url(text)).parts)
-        return Path(*fixed).parent if has_image_suffix(fixed[-1]) else Path(*fixed)
+        is_one = has_image_suffix(fixed[-1]) or is_archive(fixed[-1])
+        return Path(*fixed).parent if is_one else Path(*fixed)
     path = text if os.path.lexists(text) else os.path.expanduser(text)
     if glob.has_magic(path) and not os.path.lexists(path):
         return split_pattern(path)[0]
@@ -230,15 +244,21 @@ class InputScan:
             yield from self._from_stdin()
         elif _is_web(text):
             yield ImageInput(shown_url(text), text, self.offline)
-        elif is_stored(text):
-            yield from self._from_store(text, is_pattern=has_magic(text))
         elif _is_list(text):
             yield from self._from_list(text[1:])
+        elif (numbered := _numbered(text)) is not None:
+            for one in numbered:
+                yield from self._expand(one)
+        elif is_stored(text):
+            yield from self._from_store(text, is_pattern=has_magic(text))
         else:
             path = text if os.path.lexists(text) else os.path.expanduser(text)
             is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-            found = images_matching(path, self.passed, self._videos) if is_pattern else None
-            yield from map(_found, found) if found else self._from_path(path, text)
+            if is_pattern:
+                for found in images_matching(path, self.passed, self._videos):
+                    yield from self._from_file(str(found), str(found))
+            else:
+                yield from self._from_path(path, text)
 
     def _from_path(self, path: str, name: str) -> Iterator[ImageInput]:
         """A folder's images, or the one file, which may be missing.
@@ -250,23 +270,45 @@ class InputScan:
         first = next(found, None)
         if first is not None:
             yield from chain([first], found)
-        elif not is_folder or has_image_suffix(path):
+        elif not is_folder:
+            yield from self._from_file(path, name)
+        elif has_image_suffix(path):
             yield ImageInput(one_line(name), path)
+
+    def _from_file(self, location: str, name: str) -> Iterator[ImageInput]:
+        """The file or object, or the images that it holds; one that cannot be read fails when it is opened."""
+        name = shown_url(name) if is_stored(location) else one_line(name)
+        whole = ImageInput(name, location, self.offline)
+        if not is_archive(location) or os.path.isdir(location):
+            yield whole
+            return
+        if self.offline and whole.is_url:
+            raise UsageError(f"{name}: --offline forbids reading it; copy it first or drop --offline")
+        is_empty = True
+        try:
+            for inner, place in images_in_archive(location, name):
+                is_empty = False
+                yield replace(whole, name=inner, place=place)
+        except ImageError:
+            is_empty = True
+        if is_empty:
+            yield whole
 
     def _from_store(self, url: str, is_pattern: bool = False) -> Iterator[ImageInput]:
         """A folder's images, what a pattern names, or the one object, which may be missing."""
-        if self.offline and not has_image_suffix(url):
+        is_one = has_image_suffix(url) or is_archive(url)
+        if self.offline and not is_one:
             raise UsageError(f"{shown_url(url)}: --offline forbids listing it; copy it first or drop --offline")
         if not self.offline:
             check_installed(url)
-        if has_image_suffix(url) and (self.offline or not is_pattern or is_object(url)):
-            yield ImageInput(shown_url(url), url, self.offline)
+        if is_one and (self.offline or not is_pattern or is_object(url)):
+            yield from self._from_file(url, url)
             return
         found = images_in_store(url if is_pattern else glob.escape(url), self.passed)
         first = next(found, None)
-        if first is not None:
-            yield from (ImageInput(shown_url(image), image) for image in chain([first], found))
-        elif not is_pattern and not url.endswith("/"):
+        for image in chain([first], found) if first else ():
+            yield from self._from_file(image, image)
+        if first is None and not is_pattern and not url.endswith("/"):
             yield ImageInput(shown_url(url), url)
 
     def _from_stdin(self) -> Iterator[ImageInput]:
@@ -317,6 +359,16 @@ class InputScan:
                 yield from self._from_store(f"{folder}/{line}")
             else:
                 yield from self._from_path(_resolved(line, folder), line)
+
+
+def _numbered(text: str) -> Iterator[str] | None:
+    """ "x-{000..012}.tar" as webdataset and shells mean it: "x-000.tar" and so on; None for a text without."""
+    match = _NUMBERS.search(text)
+    if match is None or os.path.lexists(text):
+        return None
+    width = len(match[1])
+    return (f"{text[: match.start()]}{number:0{width}}{text[match.end() :]}" for number in
+            range(int(match[1]), int(match[2]) + 1))  # fmt: skip
 
 
 def _why_empty(text: str) -> str:

@@ -118,6 +118,7 @@ class StoredFile(io.RawIOBase):
 
     def __init__(self, url: str, read: Callable[[str, str, int, int], bytes] = read_stored) -> None:
         self._url, self._read, self._place = url, read, 0
+        self._size: int | None = None
 
     def readable(self) -> bool:
         return True
@@ -129,8 +130,9 @@ class StoredFile(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}
-        self._place = offset + (begin[whence] if whence in begin else int(_info(self._url)["size"]))
+        if whence == io.SEEK_END and self._size is None:
+            self._size = int(_info(self._url)["size"])
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size or 0}[whence]
         return self._place
 
     def readinto(self, buffer: Any) -> int:

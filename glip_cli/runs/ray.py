@@ -182,22 +182,25 @@ def place_of(item: Item) -> str:
     return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
 
 
-Row = tuple[str, str, bool, str, Mapping[str, Any] | None]
-"""An item as it travels: name, place, offline, file name, and the fields of its own prompt."""
+Row = tuple[str, str, bool, str, Sequence[int] | None, Mapping[str, Any] | None]
+"""An item as it travels: name, location, offline, file name, place in that file, and the fields of its own prompt."""
 
 
 def _row(item: Item) -> Row:
-    prompt = own_prompt(item.source)
-    return item.source.name, place_of(item), item.source.offline, item.file_name, vars(prompt) if prompt else None
+    source, prompt = item.source, own_prompt(item.source)
+    return source.name, place_of(item), source.offline, item.file_name, source.place, vars(prompt) if prompt else None
 
 
-def _item(name: str, place: str, offline: bool, file_name: str, prompt: Mapping[str, Any] | None) -> Item:
+def _item(
+    name: str, location: str, offline: bool, file_name: str, place: Sequence[int] | None,
+    prompt: Mapping[str, Any] | None,
+) -> Item:  # fmt: skip
     if prompt is None:
-        return Item(ImageInput(name, place, offline), file_name)
+        return Item(ImageInput(name, location, offline, place=(place[0], place[1]) if place else None), file_name)
     spans = tuple(tuple((begin, end) for begin, end in of_label) for of_label in prompt["spans"])
     texts = {key: tuple(prompt[key]) for key in ("labels", "notes", "words")}
     own = Prompt(prompt["text"], spans=spans, is_caption=prompt["is_caption"], **texts)
-    return Item(PromptedImage(name, place, offline, prompt=own), file_name)
+    return Item(PromptedImage(name, location, offline, prompt=own), file_name)
 
 
 def _started(address: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from glip_cli.data.frame_inputs import FrameChoice, count_images
-from glip_cli.data.sources import expand
+from glip_cli.data.sources import expand, is_cheap_to_count
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
 from glip_cli.runs.journal import Counts, read_records, retries_of
@@ -106,7 +106,7 @@ def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
     inputs, images = settings.get("inputs"), settings.get("images")
     if isinstance(images, int):
         return images
-    if not isinstance(inputs, list) or "-" in inputs:
+    if not isinstance(inputs, list) or not is_cheap_to_count(inputs):
         return None
     try:
         choice = FrameChoice("frames" in settings or "every" in settings)

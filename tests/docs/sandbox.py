@@ -6,13 +6,16 @@ import json
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 from PIL import Image, ImageOps
+from pyarrow import parquet
 
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
@@ -264,8 +267,22 @@ FILES: dict[str, Callable[[Path], None]] = {
 }
 """What a page may name without making it itself. boxes.json and captions.json need photos/ beside them."""
 
+
+def _shards(path: Path) -> None:
+    path.mkdir(parents=True)
+    for number, (name, photograph) in enumerate({"astronaut.jpg": "astronaut.jpg", "pets/cat.jpg": "cat.jpg"}.items()):
+        with tarfile.open(path / f"{number:03}.tar", "w") as tar:
+            tar.add(PHOTOGRAPHS / photograph, name)
+
+
+def _table(path: Path) -> None:
+    images = [{"bytes": (PHOTOGRAPHS / name).read_bytes(), "path": name} for name in ("dog.jpg", "sheep.jpg")]
+    parquet.write_table(pyarrow.table({"image": images, "label": [0, 1]}), path)
+
+
 OWN: dict[str, dict[str, Callable[[Path], None]]] = {
     "docs/batch.md": {"photographs": _questioned},
+    "docs/stores.md": {"shards": _shards, "train.parquet": _table},
     "docs/features.md": {"photographs": _photographs("cat.jpg", "dog.jpg", "dogs.jpg", "sheep.jpg")},
     "docs/annotate.md": {"photographs": _photographs(), "captions.jsonl": _teaching},
 }

@@ -24,7 +24,7 @@ from PIL import Image
 from glip_cli.checkpoints import adapters, files, finetuned, registry
 from glip_cli.cli import config
 from glip_cli.cli.app import app
-from glip_cli.data import captions, image_io, prompted, sources, video
+from glip_cli.data import captions, image_io, parquet_images, prompted, sources, video
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
@@ -323,9 +323,22 @@ def captioned(data: bytes) -> None:
                 one.caption.encode()
 
 
+def archived(data: bytes) -> None:
+    """Images inside a file, as a tar and as a Parquet table."""
+    for name in ("archives/0.tar", "archives/0.parquet"):
+        path = file(name, data)
+        parquet_images._images.cache_clear()
+        with answering(), _small_images():
+            for source in islice(sources.expand([str(path)]), MOST_SOURCES):
+                assert is_line(source.name), f"a name that is not one line: {source.name!r}"
+                with answering():
+                    image_io.read_image(source.open(), source.name)
+
+
 HARNESSES: dict[str, Harness] = {
     "texts": texts, "labels": labels, "caption": caption, "image": image, "frames": frames, "clip": clip,
     "checkpoint": checkpoint, "card": card,
     "coco": coco, "thresholds": thresholds, "settings": settings, "journal": records, "list": listed,
     "captions": captioned, "words": worded, "dataset": annotated, "prompts": each_prompt,
+    "archive": archived,
 }  # fmt: skip

@@ -7,6 +7,9 @@ import json
 import tarfile
 from collections.abc import Iterable
 
+import pyarrow
+from pyarrow import parquet
+
 from tests.data.clips import draw, make_clip
 from tests.fuzz.harnesses import BETWEEN, file
 from tests.hardening import robustness
@@ -38,6 +41,14 @@ def _pages(kind: str) -> bytes:
 
 def _clip(kind: str) -> bytes:
     return make_clip(file(f"seed.{kind}", b""), 3, "mpeg4", form=kind).read_bytes()
+
+
+def _parquet() -> bytes:
+    stream = io.BytesIO()
+    image = {"bytes": robustness.IMAGES["PNG"], "path": "a.png"}
+    table = pyarrow.table({"image": [image, None, {"bytes": None, "path": "b.png"}], "label": [1, 2, 3]})
+    parquet.write_table(table, stream, row_group_size=2)
+    return stream.getvalue()
 
 
 def _list() -> bytes:
@@ -121,6 +132,7 @@ SEEDS: dict[str, Iterable[bytes]] = {
         b"a\nb\n" + BETWEEN + b"1 .25 .25 .75 .25 .75 .75\n",
         b"classes = 2\nvalid = a.png\nnames = data/obj.names\n" + BETWEEN + b"0 .5 .5 .5 .5 .9\n",
     ],
+    "archive": [_tar(), _parquet()],
     "prompts": [
         b'{"image": "a.jpg", "prompt": "cat . dog ."}\n{"image": "a.jpg", "texts": ["a", "b = c"]}\n',
         b'image,prompt,caption\na.jpg,"cat, dog",\nb.jpg,,"a [dog] on a couch"\n',
@@ -151,6 +163,7 @@ WORDS: dict[str, str] = {
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
     "captions": f'{_JSON} image caption file_name text images annotations image_id id " .jpg .txt .json \ufeff',
     "prompts": f'{_JSON} image prompt texts caption " [ ] = . @a.txt $: coco \ufeff',
+    "archive": "PAR1 ustar \0 0000644 path=a.jpg ././@LongLink L x g 1.png \xff",
     "words": f"{_JSON} = \" # . ( )",
     "dataset": f"{_JSON} shapes points label shape_type circle file_name objects bbox categories a.png names: val: "
     "kpt_shape: [1,2] & * <annotation> </annotation> <object> <bndbox> valid = obj.names 0 .5 1e400",

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,10 +64,12 @@ def ancestors(pid: int) -> list[int]:
 def test_a_worker_gives_what_this_process_does(
     mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also batches of mixed shapes, images that fail, and paths that mean nothing in a worker's folder."""
+    """Also batches of mixed shapes, images that fail, members of a tar, and paths without a meaning where it runs."""
     monkeypatch.chdir(mixed.parent)
+    with tarfile.open("0.tar", "w") as tar:
+        tar.add(mixed / "41.png", "a/41.png")
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the last digits depend on it
-    asked = ["batch", f"{mixed.name}/[01]*.png", "--batch-size", "2", *ASKED]
+    asked = ["batch", f"{mixed.name}/[01]*.png", "0.tar", "--batch-size", "2", *ASKED]
     assert glip([*asked, "-o", str(tmp_path / "here")]) == 3
     monkeypatch.setattr(Detector, "load", None)  # the driver needs no model
     capsys.readouterr()
@@ -81,8 +84,8 @@ def test_an_image_travels_with_its_prompt() -> None:
     for prompt in (label_prompt({"box": "red square"}), caption_prompt(text, parts=parts)):
         item = Item(PromptedImage("a.png", "/x/a.png", True, prompt=prompt), "a-2")
         assert _item(*json.loads(json.dumps(_row(item)))) == item
-    item = Item(ImageInput("a.png", "/x/a.png"))
-    assert _item(*json.loads(json.dumps(_row(item)))) == item
+    for source in (ImageInput("a.png", "/x/a.png"), ImageInput("0.tar/a.png", "s3://x/0.tar", place=(512, 9))):
+        assert _item(*json.loads(json.dumps(_row(Item(source))))) == Item(source)
 
 
 @pytest.mark.long
