@@ -16,7 +16,7 @@ from glip_cli.cli.console import BatchBar, Console, print_line
 from glip_cli.cli.exit import end_run, interruptible, stopping
 from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import read_frame_choice, threshold_notes
+from glip_cli.cli.parse import read_frame_choice, read_tracker, threshold_notes
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import counted
 
@@ -98,6 +98,7 @@ def batch(
     from glip_cli.runs.items import name_items
     from glip_cli.runs.run_dir import RunFolder, settings_of
     from glip_cli.runs.shards import Shard
+    from glip_cli.runs.videos import track_videos
 
     shard = Shard.of_environment()
     if (ray or remote.server) and shard.world > 1:
@@ -112,6 +113,7 @@ def batch(
     values, size = beside | filters | resizing, model.batch_size(batch_size)
     reader = InputReader(asked, model, values, thresholds, size, console, offline, annotated.folders, frames)
     given = reader.read(inputs, prompts)
+    tracker = read_tracker(framing, given.options)
     check_earlier(out_dir, formats, given.asked.labels, going.overwrite)
     names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
 
@@ -139,6 +141,8 @@ def batch(
         with bar, stopping(engine.stop):
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
+            if tracker:
+                track_videos(folder.results, tracker)
             folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels, palette)
             if save_vis:
                 draw(given.videos, out_dir, frames, palette, FileNames(given.root), console)

@@ -19,6 +19,7 @@ from glip_cli.cli.parse import (
     read_frame_choice,
     read_options,
     read_prompt,
+    read_tracker,
     threshold_notes,
 )
 from glip_cli.errors import UsageError
@@ -89,6 +90,7 @@ def detect(
     options = read_options(beside | filters | resizing | batch, prompt.labels, thresholds)
     frames = read_frame_choice(framing)
     several = frames.all or any(map(is_video, inputs or ()))
+    tracker = read_tracker(framing, options)
     formats = read_formats(format, "jsonl" if several else "json", WRITERS)
     formats = ([] if no_save_pred else formats) + ["grid"] * grid
     if explain and not inputs:
@@ -115,7 +117,7 @@ def detect(
         print_explanation(runner.explain())
     root = common_folder(inputs)
     videos = AnnotatedVideos(out_dir, palette, FileNames(root))
-    files = Files(out_dir, formats, annotated, FileNames(root), videos, with_scores)
+    files = Files(out_dir, formats, annotated, FileNames(root), videos, tracker, with_scores)
     summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)

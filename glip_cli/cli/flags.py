@@ -181,6 +181,9 @@ class FrameFlags:
         typer.Option("--every", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
                      help="Read one frame in N; implies --frames all."),
     ] = None  # fmt: skip
+    track: Annotated[
+        bool, typer.Option("--track", rich_help_panel=HOW, help="Number the things in each video, with ByteTrack.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from glip_cli.outputs.formats import Writer
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.outputs.records import AnyRecord
+    from glip_cli.outputs.tracks import VideoTracker
     from glip_cli.outputs.video import AnnotatedVideos
     from glip_cli.runs.local import ImageResult
     from glip_cli.types import Detections
@@ -49,6 +50,7 @@ class Files:
     annotated: AnnotatedImages
     names: FileNames
     videos: AnnotatedVideos
+    tracker: VideoTracker | None = None
     with_scores: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
     _writers: list[Writer] = field(default_factory=list)
@@ -77,6 +79,8 @@ class Files:
             if outcome.detections is not None
             else error_record(name, str(outcome.error), model)
         )
+        if self.tracker:
+            self.tracker.add(made)
         try:
             self._save_images(outcome, file_name, made)
             for writer in self._writers:

@@ -16,6 +16,7 @@ from glip_cli.prompts.labels import parse_negatives
 
 if TYPE_CHECKING:
     from glip_cli.data.frame_inputs import FrameChoice
+    from glip_cli.outputs.tracks import VideoTracker
     from glip_cli.prompts.chunking import Explanation
     from glip_cli.prompts.noun_phrases import Tagger
     from glip_cli.types import Prompt
@@ -35,6 +36,15 @@ def read_frame_choice(given: FrameFlags) -> FrameChoice:
     if given.frames not in (None, "all"):
         raise UsageError(f"--frames {given.frames}: the one value is all; without it the first of an image is read")
     return FrameChoice(given.frames is not None or given.every is not None, given.every or 1)
+
+
+def read_tracker(given: FrameFlags, options: DetectOptions) -> VideoTracker | None:
+    """What --track asks for. Raises UsageError where its package is missing."""
+    if not given.track:
+        return None
+    from glip_cli.outputs.tracks import VideoTracker
+
+    return VideoTracker(lambda label: options.class_thresholds.get(label, options.threshold))
 
 
 def tuned_prompt_of(source: ModelSourceFlags) -> Prompt | None:

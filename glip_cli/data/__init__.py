@@ -2,6 +2,7 @@
 
 sources, image_files_below    what an INPUT names -> images: files, folders, globs, URLs, lists
 image_io, pillow, download    one image: bytes -> pixels
+frame_inputs, video           videos, and images of several frames or pages, frame by frame
 formats                       which kind a data set is; TensorFlow's csv
 coco, yolo, voc               one reader for each kind
 values, dataset               ids and numbers of a file; its rows, checked

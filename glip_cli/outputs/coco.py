@@ -87,6 +87,7 @@ class CocoWriter:
             box = self._ids.box(detection, image["id"])
             area = round(box["bbox"][2] * box["bbox"][3], 3)
             rest = {"area": area, "segmentation": [], "iscrowd": 0, "score": detection["score"]}
+            rest |= {"track_id": detection["track"]} if "track" in detection else {}
             self._annotations.add({"id": self._boxes, **box, **rest})
 
     def close(self) -> None:

@@ -3,4 +3,5 @@
 sources -> prefetch -> runner -> ImageResult, ImageResult, ...     what `glip detect` shows
            run_dir: items -> engine -> journal, shards             what `glip batch` and `glip eval` keep
                               engines: local.LocalEngine, ray
+           videos: results -> tracks, annotated videos             what is made of them once they are complete
 """

@@ -9,10 +9,11 @@ from pathlib import Path
 from glip_cli.data.frame_inputs import FrameChoice, in_frames
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import OutputError
-from glip_cli.outputs.files import FileNames, sha256_of
+from glip_cli.outputs.files import FileNames, json_bytes, sha256_of
 from glip_cli.outputs.records import AnyRecord
+from glip_cli.outputs.tracks import VideoTracker
 from glip_cli.outputs.video import VideoFile, comment_of, draw_frame
-from glip_cli.runs.journal import read_records
+from glip_cli.runs.journal import fsynced, read_records
 
 
 def noting_videos(sources: Iterable[ImageInput], videos: list[ImageInput]) -> Iterator[ImageInput]:
@@ -23,6 +24,18 @@ def noting_videos(sources: Iterable[ImageInput], videos: list[ImageInput]) -> It
             clip = source.clip
             videos.append(replace(source, name=clip.name, frame=None))
         yield source
+
+
+def track_videos(results: Path, tracker: VideoTracker) -> None:
+    """Give the detections in complete results their tracks, in place. Raises OutputError."""
+    try:
+        with fsynced(results) as stream:
+            for record in read_records(results):
+                tracker.add(record)
+                stream.write(json_bytes(record) + b"\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {results}: {error.strerror or error}; make room, then run the same command "
+                          "again") from None  # fmt: skip
 
 
 def draw_videos(

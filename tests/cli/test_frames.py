@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
+from glip_cli.outputs import tracks
 from tests import forked
 from tests.data.clips import make_clip
 from tests.runs.process import ASKED, batch, finish, kept, lines, start
@@ -171,7 +172,7 @@ def test_what_was_drawn_is_drawn_again_only_for_other_results() -> None:
 @pytest.mark.usefixtures("folder")
 def test_killed_at_a_frame_it_goes_on_there() -> None:
     make_clip(Path("long.mp4"), 60)
-    command = batch("long.mp4", "--save-vis", "-o", "killed")
+    command = batch("long.mp4", "--save-vis", "--track", "-o", "killed")
     process = start(command)
     forked.wait_until(lambda: lines(Path("killed/results.jsonl")) >= 20, process)
     process.kill()
@@ -181,11 +182,12 @@ def test_killed_at_a_frame_it_goes_on_there() -> None:
     code, output = finish(command)
     assert code == 0, output
     assert f"going on after {done} images" in output
-    code, output = finish(batch("long.mp4", "--save-vis", "-o", "whole"))
+    code, output = finish(batch("long.mp4", "--save-vis", "--track", "-o", "whole"))
     assert code == 0, output
     one, other = kept(Path("killed")), kept(Path("whole"))
     assert one.keys() == other.keys() == {"results.jsonl", "run.json", "vis/long.mp4"}
     assert one["results.jsonl"] == other["results.jsonl"]
+    assert one["results.jsonl"].count(b'"track": 0') > 30  # the square jumps back at frame 38
     assert len(frames("killed/vis/long.mp4")) == 60
 
 
@@ -202,6 +204,31 @@ def test_a_video_that_is_stopped_plays_as_far_as_it_came(number: int) -> None:
     drawn = frames("out/vis/long.mp4")
     assert 14 <= len(drawn) < 400
     assert abs(len(drawn) - len(records("out/results.jsonl"))) <= 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_detect_and_batch_track_alike() -> None:
+    assert glip("detect", "clip.mp4", "pages.tif", "clip.mp4", "--track", "--format", "jsonl,coco").exit_code == 0
+    for _ in range(2):  # the second time from the records that are there
+        result = glip("batch", "clip.mp4", "pages.tif", "clip.mp4", "--track", "-o", "run", "--format", "coco")
+        assert result.exit_code == 0, result.stderr
+        assert records() == records("run/results.jsonl")
+    given = [[one.get("track") for one in record["detections"]] for record in records()]
+    assert given[:12] == given[13:], "each reading of a video has numbers of its own"
+    assert given[12] == [None] * len(given[12]), "an image has none"
+    assert 0 in given[5]
+    annotations = json.loads(Path("run/coco.json").read_text())["annotations"]
+    assert [one.get("track_id") for one in annotations] == [track for record in given for track in record]
+
+
+@pytest.mark.usefixtures("folder")
+def test_tracking_without_its_package_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracks, "find_spec", lambda name: None)
+    for command in ("detect", "batch"):
+        result = glip(command, "clip.mp4", "--track")
+        assert result.exit_code == 2
+        assert result.stderr.endswith("--track needs the package trackers: pip install 'glip-cli[track]'\n")
+    assert not Path("outputs").exists()
 
 
 def test_a_clip_is_read_from_a_list(folder: Path) -> None:

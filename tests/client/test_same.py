@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.asking import both, glip
+from tests.data.clips import make_clip
 from tests.shared import shared
 
 PROMPT = "circle . red square . star ."
@@ -47,6 +48,15 @@ def test_batch(url: str, folder: Path) -> None:
     again = glip(*words, "--server", url)
     assert "going on after 7 images" in again.stderr
     assert again.files == here.files
+
+
+def test_frames(url: str, folder: Path) -> None:
+    make_clip(folder / "clip.mp4", 5)
+    words = ["batch", "clip.mp4", "-t", PROMPT, "--threshold", "0.05", "--every", "2"]
+    here, there = both(url, *words)
+    assert here == there
+    assert here.code == 0
+    assert b"clip.mp4#frame=4" in here.files["results.jsonl"]
 
 
 def test_a_prompt_for_each_image(url: str, folder: Path) -> None:
