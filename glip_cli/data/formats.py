@@ -42,7 +42,7 @@ from glip_cli.data.yolo import read_yolo
 from glip_cli.data.yolo_description import class_list, data_yaml, has_labels
 from glip_cli.errors import DataError
 
-_FILES = (".json", ".csv")
+_FILES, _ANNOTATIONS = (".json", ".csv"), "annotations"
 _TRIED = (
     "neither data.yaml, obj.names or classes.txt (YOLO) nor xml files (VOC) nor json (COCO, labelme) "
     "nor metadata.jsonl (imagefolder) nor a csv of boxes"
@@ -113,9 +113,7 @@ def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) ->
     if files := labelme_files(files):
         return read_labelme(path, files, images, issues)
     if coco := _coco_of_split(path, split):
-        beside = next((one for name in _names_of(split) if (one := path / "images" / name).is_dir()), path / "images")
-        folder = images or (beside if beside.is_dir() else path)
-        return replace(_read_file(coco, folder, split, issues), is_part=split in coco.stem)
+        return replace(_read_file(coco, images, split, issues), is_part=split in coco.stem)
     if part := subfolder(path, *_names_of(split)):
         return replace(_read(part, images, split, issues), is_part=True)
     return _read_below(path, images, split, issues)
@@ -143,7 +141,7 @@ def _names_of(split: str) -> tuple[str, ...]:
 
 def _coco_of_split(path: Path, split: str) -> Path | None:
     """annotations/instances_val2017.json and the like: the only json there, or the only one named as the split."""
-    folder = subfolder(path, "annotations")
+    folder = subfolder(path, _ANNOTATIONS)
     files = _annotation_files(folder) if folder else []
     named = [file for file in files if any(name in file.stem.lower() for name in _names_of(split))]
     boxes = [file for file in named if file.stem.lower().startswith("instances")] or named
@@ -162,7 +160,20 @@ def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> D
     content = read_json(path)
     if is_labelme(content):
         return read_labelme(path.parent, [path], images, issues)
-    return read_coco(path, content, images, issues)
+    return read_coco(path, content, images or _images_of_coco(path), issues)
+
+
+def _images_of_coco(path: Path) -> Path:
+    """Beside the file; of one in annotations/ in images/ beside that folder, of its split where it has one, or there.
+
+    Names of images that folders of several splits have are found only in that of the split.
+    """
+    if path.absolute().parent.name.lower() != _ANNOTATIONS:
+        return path.parent
+    root = path.absolute().parent.parent
+    whole = subfolder(root, "images") or root
+    named = (part for names in SPLIT_FOLDERS.values() for part in names if part in path.stem.lower())
+    return next((folder for name in named if (folder := subfolder(whole, name))), whole)
 
 
 def _annotation_files(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from glip_cli.errors import DataError
 
 _AROUND = ("rectangle", "polygon", "rotation", "oriented_rectangle", "line", "linestrip", "points", "mask")
 _SAMPLED = 3  # files of a folder that are looked at
+_LARGEST = 50_000_000  # bytes of one of them, which may hold its image; annotations of COCO are larger
 
 
 def is_labelme(content: object) -> bool:
@@ -38,7 +39,7 @@ def labelme_files(files: Sequence[Path]) -> list[Path]:
 
 def _wrote(file: Path) -> bool:
     try:
-        return is_labelme(read_json(file))
+        return file.stat().st_size < _LARGEST and is_labelme(read_json(file))
     except DataError:
         return False
 

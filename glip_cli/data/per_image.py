@@ -16,6 +16,9 @@ from glip_cli.data.values import read_text
 from glip_cli.errors import DataError
 
 _IMAGES = ("JPEGImages", "images")
+_LABELMAP = "labelmap.txt"
+_LISTS = ("labels.txt", _LABELMAP)
+_IGNORED = ("__ignore__", "_background_")  # in labelme's list, whatever the classes are
 
 
 class NamedBox(NamedTuple):
@@ -78,7 +81,7 @@ def dataset_of(
     are_all: bool = True,
     is_part: bool = False,
 ) -> Dataset:
-    """The set in a folder. Classes are in alphabetical order, or as labels.txt lists them.
+    """The set in a folder. Classes are in alphabetical order, or as labels.txt or CVAT's labelmap.txt lists them.
 
     Args:
         images: the folder of the images; else JPEGImages/ or images/, in `path` or beside it, or `path`.
@@ -104,8 +107,11 @@ def dataset_of(
 
 def _names(path: Path, read: Iterable[AnnotationFile]) -> list[str]:
     used = {thing.name for one in read for thing in one.objects}
-    listed = path / "labels.txt"
-    given = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.is_file() else []
+    listed = next((file for name in _LISTS if (file := path / name).is_file()), None)
+    lines = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed else []
+    if listed and listed.name == _LABELMAP:  # name:colour:parts:actions
+        lines = [line.partition(":")[0] for line in lines if line[0] != "#" and not line.startswith("background:")]
+    given = [line for line in lines if line not in _IGNORED]
     return [*dict.fromkeys(given), *sorted(used - set(given))]
 
 

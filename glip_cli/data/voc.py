@@ -134,6 +134,13 @@ def _text_of(thing: ElementTree.Element, tag: str) -> str:
 
 
 def _counts_from_0(root: ElementTree.Element) -> bool:
-    """Whether an older glip wrote it: such a file names glip, but does not say where its pixels begin."""
-    by_glip = root.findtext("source/database", "").startswith("glip ")
-    return by_glip and root.findtext("source/annotation") is None
+    """Whether its pixels begin at 0, and xmax and ymax are edges, which tools do without saying so.
+
+    An older glip names itself, and not where its pixels begin. Datumaro, and so CVAT, has fractions then.
+    """
+    if root.findtext("source/database", "").startswith("glip "):
+        return root.findtext("source/annotation") is None
+    if _text_of(root, "owner/name") == "Label Studio":
+        return True
+    by_datumaro = all(_text_of(root, f"source/{tag}") == "Unknown" for tag in ("database", "annotation", "image"))
+    return by_datumaro and any("." in (one.text or "") for one in root.iter("xmin"))

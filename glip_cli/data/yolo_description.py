@@ -66,8 +66,9 @@ def class_list(path: Path) -> Path | None:
     if path.is_file():
         is_one = path.suffix.lower() in (".data", ".names") or path.name.lower() in _CLASSES
         return path if is_one else None
-    names = [*_DARKNET, *((*_CLASSES, *(f"{_LABELS}/{name}" for name in _CLASSES)) if has_labels(path) else ())]
-    return next((path / name for name in names if (path / name).is_file()), None)
+    names = (*_DARKNET, *_CLASSES, *(f"{_LABELS}/{name}" for name in _CLASSES))
+    found = next((path / name for name in names if (path / name).is_file()), None)
+    return found if found and (found.name in _DARKNET or has_labels(path)) else None
 
 
 def has_labels(path: Path) -> bool:

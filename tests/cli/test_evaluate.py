@@ -682,6 +682,28 @@ def test_other_formats_of_annotations_are_the_same_ground_truth(write: Callable[
         assert {key: metrics()[key] for key in KEYS} == {key: metrics("plain")[key] for key in KEYS}
 
 
+@pytest.mark.parametrize("write", [as_labelimg, as_imagefolder])
+def test_names_of_ones_own_in_every_format(write: Callable[[Path, dict], None]) -> None:
+    """What is read for a class is the other word, so that as much is found."""
+    gt = draw_scenes(Path("data"), 2, seed=3)
+    content = json.loads(gt.read_text())
+    gt.unlink()
+    typed = content["categories"][content["annotations"][0]["category_id"] - 1]
+    write(Path("data"), content)
+    plain = glip("coco", "--gt", "data", "--no-report", "-o", "plain")
+    assert plain.exit_code == 0, plain.output
+    Path("words.json").write_text(json.dumps({"my thing": typed["name"]}))
+    words, typed["name"] = f"'{typed['name']} = my thing'", "my thing"
+    for path in Path("data").glob("*.txt"):
+        path.unlink()
+    write(Path("data"), content)
+    done = glip("coco", "--gt", "data", "--words", "words.json", "--no-report")
+    assert done.exit_code == 0, done.output
+    assert metrics()["words"] == words
+    assert {key: metrics()[key] for key in KEYS} == {key: metrics("plain")[key] for key in KEYS}
+    assert metrics()["AP"] > 0.2
+
+
 def edges(bbox: list[float]) -> dict[str, float]:
     x, y, width, height = bbox
     return {"xmin": x, "ymin": y, "xmax": x + width, "ymax": y + height}

@@ -221,6 +221,13 @@ SETS: dict[str, Write] = {
             "annotations/instances_val2017.json": "{}",
         },
     ),
+    "coco-file-of-a-split": lambda folder: (
+        yolo(
+            "images/train",
+            {"annotations/instances_train.json": json.dumps(whole_coco()), "images/val/a.png": "", "x/b.png": ""},
+        )(folder)
+        / "annotations/instances_train.json"
+    ),
     "coco-of-cvat": yolo("images/train", {"annotations/instances_default.json": json.dumps(whole_coco())}),
     "yolo-folders": two_folders,
     "yolo-polygons": yolo("images", {"data.yaml": "names: [star, disk]"}, yolo_labels("labels", outline)),

@@ -101,6 +101,39 @@ def test_splits_of_the_devkit(tmp_path: Path, lists: dict[str, str], split: str,
     assert [(row.what, row.count) for row in found] == others
 
 
+LABEL_STUDIO = "<owner><flickrid>NULL</flickrid><name>Label Studio</name></owner>"
+DATUMARO = "<source><database>Unknown</database><annotation>Unknown</annotation><image>Unknown</image></source>"
+
+
+@pytest.mark.parametrize(
+    ("source", "low", "origin"),
+    [
+        (LABEL_STUDIO, "41", 0),
+        (DATUMARO, "41.0", 0),
+        (DATUMARO, "41", 1),  # coordinate_mode of Datumaro 1.13
+        ("<source><database>Unknown</database></source>", "41", 1),  # LabelImg
+        ("<source><database>Unknown</database></source>", "41.0", 1),
+        (LABEL_STUDIO.replace("Label Studio", "I"), "41", 1),
+    ],
+)
+def test_where_the_pixels_of_tools_begin(tmp_path: Path, source: str, low: str, origin: int) -> None:
+    content = xml("a.png", thing(box=BOX.replace("41", low)), size=source)
+    dataset, found = read(written(tmp_path, {"Annotations/a.xml": content, "JPEGImages/a.png": b""}))
+    assert found == []
+    assert corners(dataset) == [[41 - origin, 41 - origin, 120, 120]]
+
+
+def test_classes_without_an_object(tmp_path: Path) -> None:
+    """Which are asked for too: of CVAT, and of labelme with --labels."""
+    written(tmp_path, {"Annotations/a.xml": xml("a.png", thing("star"), thing("ring")), "JPEGImages/a.png": b""})
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nstar:1,2,3::\ndisk:::\n"
+    )
+    assert [row.name for row in read(tmp_path)[0].categories] == ["star", "disk", "ring"]
+    (tmp_path / "labels.txt").write_text("__ignore__\n_background_\ndisk\n\n")
+    assert [row.name for row in read(tmp_path)[0].categories] == ["disk", "ring", "star"]
+
+
 def test_a_split_that_lists_nothing(tmp_path: Path) -> None:
     written(tmp_path, {"Annotations/a.xml": xml("a.png", thing()), "JPEGImages/a.png": b""})
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
