@@ -373,7 +373,7 @@ def _numbered(text: str) -> Iterator[str] | None:
 
 def _why_empty(text: str) -> str:
     if is_stored(text) and not has_magic(text):
-        return "no image below it; check the URL, or name other files of it with a glob such as 'folder/*.bin'"
+        return "no image below it; check the URL and the credentials, or name other files of it with a glob"
     if os.path.isdir(text):
         return "the folder holds no image; name one that does, or files of it with a glob such as 'folder/*'"
     if text.startswith("@"):

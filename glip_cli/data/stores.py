@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import io
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -236,8 +237,8 @@ def _once(url: str, name: str, ask: Callable[[], Any]) -> Any:
 def _unavailable(error: Exception, url: str, name: str) -> UnavailableError:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError):
-        return _MissingError(f"{name}: no such object; check the URL")
-    if isinstance(error, PermissionError):
+        return _MissingError(f"{name}: no such object, or none that may be seen; check the URL and the credentials")
+    if isinstance(error, PermissionError) or _status(error) in (401, 403):
         return UnavailableError(f"{name}: no permission to read it ({_why(error)}); check the credentials")
     if kinds & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}:
         return UnavailableError(f"{name}: no credentials ({_why(error)}); {_LIBRARIES[_scheme(url)].credentials}")
@@ -246,9 +247,14 @@ def _unavailable(error: Exception, url: str, name: str) -> UnavailableError:
 
 def _is_beyond_end(error: Exception) -> bool:
     """An object without bytes has no range that could be asked for."""
-    cause = getattr(error.__cause__, "response", None)
-    code = cause.get("Error", {}).get("Code") if isinstance(cause, dict) else getattr(cause, "status_code", None)
-    return code in ("InvalidRange", "416", 416) or getattr(error, "code", None) == 416
+    cause = getattr(error.__cause__, "response", None)  # of botocore, below s3fs's own
+    return _status(error) == 416 or (isinstance(cause, dict) and cause["Error"].get("Code") in ("InvalidRange", "416"))
+
+
+def _status(error: Exception) -> int | None:
+    """Of HTTP, as huggingface_hub and gcsfs have it in their errors."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+    return status
 
 
 def _why(error: Exception) -> str:
@@ -267,6 +273,7 @@ def _store(url: str) -> AbstractFileSystem:
 def _opened(scheme: str) -> AbstractFileSystem:
     import fsspec
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would tell of each try
     store = fsspec.filesystem(scheme, skip_instance_cache=True, **_LIBRARIES[scheme].options)
     if scheme == "s3":
         store.retries = 1

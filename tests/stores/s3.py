@@ -25,6 +25,7 @@ class Proxy:
     Attributes:
         cuts: after how many bytes of the next answers the connection is cut; one number for each.
         busy: how many of the next requests are answered with 503 instead.
+        silent: requests get no answer.
         objects: if set, how many a listing has, in pages that this proxy makes up: moto would sort them all for each.
         requests: the first lines of all.
     """
@@ -34,6 +35,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.cuts: list[int] = []
         self.busy = self.objects = 0
+        self.silent = False
         self.requests: list[str] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -53,6 +55,8 @@ class Proxy:
                     self.busy -= 1
                     client.sendall(BUSY)
                     break
+                if self.silent:
+                    continue
                 if self.objects:
                     client.sendall(self._page(self.requests.pop()))
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.forked import CLEAN, wait_until
 from tests.runs.process import batch, finish, lines, start
 from tests.stores.s3 import Server, scene
+from tests.stores.test_archives import tar_of
 
 IMAGES = {f"x/{number % 3}/{number:02}.png": scene(number) for number in range(12)}
 IMAGES["x/2/broken.png"] = b"no image"
@@ -56,3 +58,31 @@ def test_a_run_that_was_killed_goes_on(s3: Server, straight: list[dict], tmp_pat
     assert code == 3, output
     assert f"going on after {before} images" in output
     assert records(tmp_path / "run") == straight
+
+
+@pytest.mark.long
+def test_workers_of_ray_read_for_themselves(s3: Server, straight: list[dict], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs the extra [ray]")
+    s3.put({**IMAGES, "0.tar": tar_of({"a/0.png": scene(0)})})
+    inputs = batch("s3://bucket/x/", "s3://bucket/0.tar", "-o", tmp_path / "run", "--ray=local", "--ray-workers", "2")
+    code, output = finish(inputs, env=CLEAN | s3.environment)
+    assert code == 3, output
+    *found, of_tar = records(tmp_path / "run")
+    assert [{**record, "host": ""} for record in found] == [{**record, "host": ""} for record in straight]
+    assert of_tar == {**straight[0], "image": "s3://bucket/0.tar/a/0.png"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_a_run_that_waits_for_a_store_can_be_stopped(s3: Server, tmp_path: Path) -> None:
+    s3.put(IMAGES)
+    s3.proxy.silent = True
+    try:
+        process = start(batch("s3://bucket/x/0/00.png", "-o", tmp_path / "run"), env=CLEAN | s3.environment)
+        wait_until(lambda: bool(s3.proxy.requests), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert len(s3.proxy.requests) == 1, "it waited for the end of the first try"
+    finally:
+        s3.proxy.silent = False
+    assert "stopped; run the same command to resume" in process.stdout
+    assert "Traceback" not in process.stdout
