@@ -6,6 +6,7 @@ Images are read ahead by threads; one that several sentences in a row are about 
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -42,6 +43,7 @@ class GroundingEngine:
     """See `batch.items.Engine`; the items' sources are `Captioned`."""
 
     block_size = 1
+    host = platform.node()
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from glip_cli.outputs import formats as formats_of
 from glip_cli.outputs.files import FileNames, json_bytes
-from glip_cli.outputs.formats import open_writers
 from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
 
@@ -56,14 +56,8 @@ def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str
     """Make files of the complete records; `root` is the folder of the images. Raises OSError, OutputError."""
     if GROUNDING in formats:
         write_grounding(journal, folder / FILE)
-    writers = open_writers([form for form in formats if form != GROUNDING], folder)
-    names = FileNames(root)
-    for record in by_image(read_records(journal)) if writers else ():
-        name = names.of(record["image"])
-        for writer in writers:
-            writer.add(record, name)
-    for writer in writers:  # not where something failed: closing gives a file its name
-        writer.close()
+    others = [form for form in formats if form != GROUNDING]
+    formats_of.write_formats(by_image(read_records(journal)), others, folder, FileNames(root))
 
 
 def write_grounding(journal: Path, path: Path) -> None:

@@ -76,7 +76,7 @@ def annotate(
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.runs.shards import Shard
 
-    shard = Shard.of_environment()
+    shard = Shard.chosen(going.shard)
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
     options = {"threshold": threshold, **suppression, **resizing}

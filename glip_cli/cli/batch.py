@@ -12,8 +12,8 @@ import typer
 from glip_cli.cli import flags
 from glip_cli.cli.batch_inputs import InputReader
 from glip_cli.cli.command import command
-from glip_cli.cli.console import BatchBar, Console, print_line
-from glip_cli.cli.exit import end_run, interruptible, stopping
+from glip_cli.cli.console import BatchBar, Console, print_line, say_error
+from glip_cli.cli.exit import SOME_FAILED, end_run, interruptible, shards, stopping
 from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import read_frame_choice, read_tracker, threshold_notes
@@ -52,6 +52,10 @@ Ray = Annotated[
 Status = Annotated[
     bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Show how far the run in --out-dir is, and exit.")
 ]
+Merge = Annotated[
+    bool,
+    typer.Option("--merge", rich_help_panel=flags.HOW, help="Merge the shards in --out-dir, make --format, and exit."),
+]
 RayWorkers = Annotated[
     int | None,
     typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
@@ -86,26 +90,33 @@ def batch(
     ray: Ray = None,
     ray_workers: RayWorkers = None,
     status: Status = False,
+    merge: Merge = False,
     manner: flags.CommonFlags,
 ) -> None:
     """Detect in many images and videos. Run it again to resume."""
     if status:
         return say_status(out_dir)
+    from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
+
+    formats = read_formats(format, "jsonl", WRITERS) + ["grid"] * grid
+    if merge:
+        if inputs or prompts:
+            raise UsageError("--merge takes --out-dir, a run's folder, and --format: leave out INPUT and --prompts")
+        return merge_shards(out_dir, formats, with_scores, palette, Console(manner.quiet))
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.outputs.files import FileNames
-    from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.runs.items import name_items
-    from glip_cli.runs.run_dir import RunFolder, settings_of
+    from glip_cli.runs.run_dir import RunFolder
+    from glip_cli.runs.settings import settings_of
     from glip_cli.runs.shards import Shard
     from glip_cli.runs.videos import track_videos
 
-    shard = Shard.of_environment()
+    shard = Shard.chosen(going.shard)
     if (ray or remote.server) and shard.world > 1:
         raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
-    formats = read_formats(format, "jsonl", WRITERS) + ["grid"] * grid
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
@@ -185,6 +196,19 @@ def finish(
     if counts.unavailable:
         console.info(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
     end_run(progress, out_dir, console, shard)
+
+
+def merge_shards(run: Path, formats: Sequence[str], with_scores: bool, palette: str, console: Console) -> None:
+    """Say what came of it; leave with 3 where a shard is not done."""
+    from glip_cli.runs.merge import merge
+
+    merged = merge(run, formats, with_scores, palette)
+    if merged.left:
+        say_status(run)
+        say_error(f"{shards(merged.left, merged.world)} not done yet; {merged.partial} holds "
+                  f"{counted(merged.records, 'record')} so far")  # fmt: skip
+        raise typer.Exit(SOME_FAILED)
+    console.info(f"saved in {run}")
 
 
 def say_status(run: Path) -> None:

@@ -173,7 +173,7 @@ def evaluate(
     from glip_cli.evaluation.session import Session
     from glip_cli.runs.shards import Shard
 
-    shard = Shard.of_environment()
+    shard = Shard.chosen(going.shard)
     console = Console(manner.quiet or not shard.speaks)
     base = DetectOptions(
         batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing, **changes

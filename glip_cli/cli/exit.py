@@ -72,9 +72,13 @@ def end_run(progress: Progress, out_dir: Path, console: Console, shard: Shard) -
 
 def waiting(ranks: Sequence[int], world: int, most: int = 8) -> str:
     """What a process says that is done while others are not."""
+    return f"this process is done; {shards(ranks, world, most)} not yet: the last one merges the results"
+
+
+def shards(ranks: Sequence[int], world: int, most: int = 8) -> str:
     more = f" and {len(ranks) - most} more" if len(ranks) > most else ""
     named = f"shard {ranks[0]}" if len(ranks) == 1 else f"shards {', '.join(map(str, ranks[:most]))}{more}"
-    return f"this process is done; {named} of {world} (counted from 0) not yet: the last one merges the results"
+    return f"{named} of {world} (counted from 0)"
 
 
 def is_spared(progress: Progress, shard: Shard) -> bool:

@@ -234,6 +234,11 @@ class RunFlags:
         bool, typer.Option("--retry-failed", rich_help_panel=HOW, help="Retry images whose record is an error.")
     ] = False
     workers: Workers = None
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", rich_help_panel=HOW, show_default=False,
+                     help="Do part I of N, counted from 0: 0/8 to 7/8 (default: $RANK of $WORLD_SIZE)."),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The sentences of one image follow each other, so the model looks at it once for 
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -32,6 +33,7 @@ class CaptionEngine:
     """See `batch.items.Engine`. The name of an item's source says which of the sentences it is."""
 
     block_size = 1
+    host = platform.node()
 
     def __init__(
         self, detector: Detector, options: DetectOptions, sentences: Mapping[str, ScoredSentence], stop: threading.Event

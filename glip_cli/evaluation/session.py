@@ -21,8 +21,9 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.runs.items import Engine, Item
 from glip_cli.runs.local import LocalEngine
-from glip_cli.runs.run_dir import Progress, RunFolder, settings_of
+from glip_cli.runs.run_dir import Progress, RunFolder
 from glip_cli.runs.runner import Runner
+from glip_cli.runs.settings import settings_of
 from glip_cli.runs.shards import Shard
 from glip_cli.types import Prompt
 

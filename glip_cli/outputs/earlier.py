@@ -16,7 +16,7 @@ from glip_cli.outputs.yolo import yolo_names
 
 _WHOLE = (
     "coco.json", "coco_results.json", "coco_images.json", "results.csv", "results.parquet", "labelstudio.json",
-    "labelstudio.xml", "cvat.xml",
+    "labelstudio.xml", "cvat.xml", "partial.jsonl",
 )  # fmt: skip
 _HEAD_BYTES = 1000
 

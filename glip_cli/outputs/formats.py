@@ -8,14 +8,14 @@ of one. The formats of tools for annotation and training are in `annotation`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
-from glip_cli.outputs.files import AtomicFile, CsvFile, json_bytes, save_json
+from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, json_bytes, save_json
 from glip_cli.outputs.grid import GridWriter
 from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.parquet import ParquetWriter
@@ -174,3 +174,24 @@ def open_writers(
 
 NAMED = frozenset({"json", "mmdet", "yolo", "voc", "html", "grid"})
 """Those that write a file for each image."""
+
+
+def write_formats(
+    records: Iterable[AnyRecord], formats: Sequence[str], folder: Path, names: FileNames | None = None,
+    with_scores: bool = False, labels: Sequence[str] = (), read_image: ReadImage | None = None, palette: str = "bright",
+) -> None:  # fmt: skip
+    """Make formats of complete results, which are jsonl already; files of an image are called as `names` says.
+
+    The others are as in `open_writers`, and so is what is raised.
+    """
+    names = names or FileNames()
+    chosen = [name for name in formats if name != "jsonl"]
+    if not chosen:
+        return
+    writers = open_writers(chosen, folder, with_scores, labels, read_image, palette)
+    for record in records:
+        name = names.of(record["image"]) if NAMED & set(chosen) else ""
+        for writer in writers:
+            writer.add(record, name)
+    for writer in writers:  # not where something failed: closing gives a file its name
+        writer.close()

@@ -37,6 +37,7 @@ class ImageGroup:
         records: one for each image, or fewer where a worker had to stop; None until done.
         deaths: workers that died at it.
         refused: nodes that could not read all of its images, though others may.
+        host: the machine that did it.
     """
 
     items: list[Item]
@@ -45,6 +46,7 @@ class ImageGroup:
     running: bool = False
     deaths: int = 0
     refused: list[str] = field(default_factory=list)
+    host: str = ""
 
 
 @dataclass
@@ -68,6 +70,7 @@ class ActorPool:
         doubt: whether another node may have an image that one has not.
         died: the record of an image that kills its worker, on a host.
         say: for remarks.
+        host: the machine that made the last record that was handed out.
     """
 
     ray: Any
@@ -84,6 +87,7 @@ class ActorPool:
     said: set[str] = field(default_factory=set)
     bad_starts: int = 0
     problem: str = ""  # what the last worker said that could not start
+    host: str = ""
 
     def run(self, groups: Iterator[list[Item]]) -> Iterator[AnyRecord]:
         """The records, in order. Raises GlipError where no worker can go on."""
@@ -145,6 +149,7 @@ class ActorPool:
                 self.say(note)
         if group := hand.group:
             hand.group, group.running, group.error = None, False, answer["error"]
+            group.host = hand.host
             self._take(group, answer["records"], hand.node)
         elif answer["error"]:
             self._dismiss(hand, answer["error"])
@@ -205,9 +210,10 @@ class ActorPool:
                      "they are done one by one")  # fmt: skip
             self.open[place : place + 1] = [ImageGroup([item]) for item in group.items]
         else:
-            group.records = [self.died(group.items[0], host)]
+            group.records, group.host = [self.died(group.items[0], host)], host
 
     def _result(self, group: ImageGroup) -> Iterator[AnyRecord]:
+        self.host = group.host
         yield from group.records or ()
         if group.error:
             raise GlipError(group.error)
@@ -218,4 +224,5 @@ class ActorPool:
             hand.actor.stop.remote()
             while hand in self.hands and hand.group:
                 self._wait()
+            self.host = hand.host
             yield from self.open[0].records or ()

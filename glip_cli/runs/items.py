@@ -70,10 +70,14 @@ class Engine(Protocol):
     Attributes:
         block_size: resumed at a multiple of it, the answers are those of an undisturbed run, digit by digit.
         flight: where images are noted that this process reads or detects.
+        host: the machine that made the last record.
     """
 
     block_size: int
     flight: InFlight
+
+    @property
+    def host(self) -> str: ...
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """One record per item, in order, each as soon as it is there. Ends early when asked to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -113,6 +114,8 @@ class ImageRunner(Protocol):
 
 class LocalEngine:
     """See `items.Engine`."""
+
+    host = platform.node()
 
     def __init__(self, runner: ImageRunner, images: AnnotatedImages) -> None:
         runner.keep_images = images.any

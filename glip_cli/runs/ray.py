@@ -133,6 +133,11 @@ class RayEngine:
     def __post_init__(self) -> None:
         self.job = self.job.absolute()
         self.block_size = self.job.options.batch_size * BLOCK
+        self._pool: ActorPool | None = None
+
+    @property
+    def host(self) -> str:
+        return self._pool.host if self._pool else ""
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """Raises UsageError where Ray is not installed or not there, and GlipError for what ends a worker's work."""
@@ -141,9 +146,8 @@ class RayEngine:
             with _one_line(ray, self.stop):
                 groups = self._groups(iter(items))
                 first = list(islice(groups, 1))
-                yield from self._crew(ray, [place_of(item) for group in first for item in group]).run(
-                    chain(first, groups)
-                )
+                self._pool = self._crew(ray, [place_of(item) for group in first for item in group])
+                yield from self._pool.run(chain(first, groups))
         finally:
             ray.shutdown()
 

@@ -4,6 +4,7 @@ DIR/run.json             what was asked; a run with other settings is refused
 DIR/results.jsonl        the journal: one record per image, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
 DIR/results.retry.jsonl  new records of images that failed, until they take the places of the old ones
+DIR/.hosts               what each machine has done, until all is; see hosts.py
 DIR/.0-of-1.flight       images that the process is at; see flight.py
 DIR/.0-of-1.lock         held by the process at work
 """
@@ -15,7 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from glip_cli.data.image_io import read_image
-from glip_cli.data.prompted import Survey
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.options import DetectOptions
 from glip_cli.outputs.earlier import clear_earlier
 from glip_cli.outputs.files import FileNames, json_bytes
-from glip_cli.outputs.formats import NAMED, open_writers
+from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.records import AnyRecord
+from glip_cli.runs.hosts import HostNotes
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
 from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, read_records
+from glip_cli.runs.settings import compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
-from glip_cli.types import Prompt
-
-__all__ = ["Progress", "RunFolder", "Shard", "settings_of"]
 
 Watch = Callable[[AnyRecord], None]
 ALONE = Shard()
@@ -64,21 +62,6 @@ class Progress:
     waits_for: tuple[int, ...] = ()
 
 
-def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> dict[str, Any]:
-    """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
-
-    `prompt`: of all images, or what a file of images and their prompts holds.
-    """
-    asked: dict[str, Any] = {"model": model}
-    if isinstance(prompt, Survey):
-        asked |= {"images": prompt.images, "prompts": prompt.digest}
-    else:
-        asked |= {"prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}
-    chosen = asdict(options)
-    del chosen["batch_size"]
-    return asked | chosen
-
-
 class RunFolder:
     """The folder of one run, held by this process until `close`."""
 
@@ -101,10 +84,13 @@ class RunFolder:
         self._settings = path / "run.json"
         self._shards = Shards(path, shard)
         self._own = self._shards.journal if shard.world > 1 else self.results
+        self._hosts = self._shards.hosts if shard.world > 1 else path / ".hosts"
         with _writing(path), ExitStack() as stack:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_held(path / f".{shard}.lock", path))
-            self._claim(json.loads(json_bytes({**settings, "processes": shard.world})), overwrite)
+            asked = json.loads(json_bytes({**settings, "processes": shard.world}))
+            self._claim(asked, overwrite)
+            self._asked = digest_of(asked)
             if retry_failed and shard.world > 1:
                 self._shards.reopen()
             self._open = stack.pop_all()
@@ -128,7 +114,7 @@ class RunFolder:
             self._processes = before.get("processes")
             # merged results belong to no number of processes any more; `run` finds out whether they are all
             same = {"processes": self._processes} if self.results.exists() else {}
-            return _compare(before, {**settings, **same}, self.path)
+            return compare(before, {**settings, **same}, self.path)
         elif self.results.exists():
             raise UsageError(f"{self.results} was not made by glip batch; choose another --out-dir, or --overwrite it")
         with fsynced(self._settings) as stream:
@@ -158,7 +144,8 @@ class RunFolder:
             fold(self._own)  # what a killed process left
             journal, retries = Journal(self._own), Retries(self._own)
             engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
-        with closing(journal), closing(retries), closing(engine.flight):
+        notes = HostNotes(self._hosts)
+        with closing(journal), closing(retries), closing(engine.flight), closing(notes):
             before = journal.counts.images
             started(before - (journal.counts.failed if self._retry else 0))
             listed = Listed(iter(items))
@@ -173,21 +160,24 @@ class RunFolder:
                         retries.add(place, record)
                     else:
                         journal.add(record)
+                    notes.add(engine.host, record)
                     watch(record)
         ended = listed.ended and all(place is None for place in work.places)
         share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
         with _writing(self.path):
             counts = _count(self._own) if fold(self._own) else journal.counts
-        return self._ended(counts, before, share_done, listed.digest)
+        return self._ended(counts, before, share_done, f"{listed.digest}-{self._asked}")
 
-    def _ended(self, counts: Counts, before: int, share_done: bool, listed: str) -> Progress:
+    def _ended(self, counts: Counts, before: int, share_done: bool, asked: str) -> Progress:
         """Merge where this is the last of several processes, and tidy up where no process is at work any more."""
         several = self.shard.world > 1
         left: tuple[int, ...] = ()
         with _writing(self.path):
             if share_done and several:
-                left = self._shards.finish(listed)
+                left = self._shards.finish(asked)
             complete = share_done and not left
+            if complete:
+                self._hosts.unlink(missing_ok=True)
             if complete and (several or before):
                 self._sweep()
         if complete and several:
@@ -219,7 +209,7 @@ class RunFolder:
             pass
         if (more := next(items, None)) is not None:
             if self._processes == 1:
-                _compare({"processes": 1}, {"processes": self.shard.world}, self.path)
+                compare({"processes": 1}, {"processes": self.shard.world}, self.path)
             raise self._changed(f"{more.source.name} was not among them")
         return Progress(counts, counts.images, share_done=True, complete=True, speaks=self.shard.rank == 0)
 
@@ -237,18 +227,10 @@ class RunFolder:
 
         `labels` and `palette`: see `open_writers`.
         """
-        names = names or FileNames()
-        chosen = [name for name in formats if name != "jsonl"]  # which is there already
-        if not chosen:
-            return
         with _writing(self.path):
-            writers = open_writers(chosen, self.path, with_scores, labels, read_image, palette)
-            for record in read_records(self.results):
-                name = names.of(record["image"]) if NAMED & set(chosen) else ""
-                for writer in writers:
-                    writer.add(record, name)
-            for writer in writers:  # not where something failed: closing gives a file its name
-                writer.close()
+            write_formats(
+                read_records(self.results), formats, self.path, names, with_scores, labels, read_image, palette
+            )
 
 
 def _count(path: Path) -> Counts:
@@ -256,30 +238,6 @@ def _count(path: Path) -> Counts:
     for record in read_records(path):
         counts.add(record)
     return counts
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_bytes())
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        raise UsageError(f"{path} is damaged; --overwrite starts over")
-    return settings
-
-
-def _compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    for key in {**before, **now}:
-        if before.get(key) != now.get(key):
-            raise UsageError(
-                f"{path} holds a run with {key.replace('_', '-')} {_shown(before.get(key))}, not "
-                f"{_shown(now.get(key))}; choose another --out-dir, or --overwrite to start over"
-            )
-
-
-def _shown(value: object, most: int = 60) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 @contextmanager

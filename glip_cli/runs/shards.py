@@ -1,9 +1,12 @@
 """A run that several processes share: a journal for each, brought together by whoever is the last to finish.
 
     DIR/shards/0-of-2.jsonl  the journal of one process
-    DIR/shards/0-of-2.done   it has a record of each of its images; holds a digest of the names of all images
+    DIR/shards/0-of-2.done   it has a record of each of its images; holds a digest of all images and of the settings
+    DIR/shards/0-of-2.hosts  see hosts.py
+    DIR/partial.jsonl        what `glip batch --merge` had from shards that were not all done
 
-The processes meet in the folder alone, so they need no network.
+The processes meet in the folder alone, so they need no network. Where they have no folder in common, the files of their
+`shards/` are brought into one, and `merge` does the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, zip_longest
 from pathlib import Path
 
 from filelock import FileLock
@@ -44,14 +47,22 @@ class Shard:
         return self.rank == 0 or not self.torchrun
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Shard:
-        """As RANK and WORLD_SIZE say, set by torchrun or by hand. Raises UsageError."""
+    def chosen(cls, typed: str | None, environment: Mapping[str, str] = os.environ) -> Shard:
+        """As --shard I/N says; else as RANK and WORLD_SIZE do, set by torchrun or by hand. Raises UsageError."""
         rank, world = environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")
-        if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        torchrun = "TORCHELASTIC_RUN_ID" in environment
+        if typed is None and not _is_part(rank, world):
             raise UsageError(
                 f"RANK={rank} and WORLD_SIZE={world} in the environment: run under torchrun, or unset both"
             )
-        return cls(int(rank), int(world), "TORCHELASTIC_RUN_ID" in environment)
+        if typed is None:
+            return cls(int(rank), int(world), torchrun)
+        if torchrun and world != "1":
+            raise UsageError("--shard and torchrun each spread the work; take one of them")
+        part, _, parts = typed.partition("/")
+        if not _is_part(part, parts):
+            raise UsageError(f"--shard {typed}: write I/N, counted from 0; the parts of 8 are 0/8 to 7/8")
+        return cls(int(part), int(parts))
 
     def part_of(self, count: int) -> int:
         """How many of `count` images are its."""
@@ -59,6 +70,10 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.rank}-of-{self.world}"
+
+
+def _is_part(rank: str, world: str) -> bool:
+    return rank.isdecimal() and world.isdecimal() and int(rank) < int(world)
 
 
 class Listed(Iterator[Item]):
@@ -96,6 +111,7 @@ class Shards:
         self.shard, self._folder = shard, run / "shards"
         self._results, self._lock = run / "results.jsonl", run / ".merge.lock"
         self.journal, self.done = self._paths(shard.rank)
+        self.hosts = self.journal.with_suffix(".hosts")
 
     def _paths(self, rank: int) -> tuple[Path, Path]:
         name = str(Shard(rank, self.shard.world))
@@ -103,7 +119,7 @@ class Shards:
 
     def clear(self) -> None:
         """Remove what an earlier run left here of this process' share. Raises OSError."""
-        for path in (self.journal, self.done):
+        for path in (self.journal, self.done, self.hosts):
             path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
@@ -111,26 +127,51 @@ class Shards:
         with FileLock(self._lock):
             self.done.unlink(missing_ok=True)
 
-    def finish(self, images: str) -> tuple[int, ...]:
-        """Note that this share of the images with that digest is done; if all are, merge.
+    def finish(self, asked: str) -> tuple[int, ...]:
+        """Note that this share is done of a run of the images and settings with that digest; if all are, merge.
 
         Returns the ranks of the shares that are not done; none once it was merged. A share that was finished before
         images were added is not done. Raises OSError, OutputError.
         """
         with FileLock(self._lock):
-            if self._results.exists():  # by others, since this process began
-                shutil.rmtree(self._folder, ignore_errors=True)
-                return ()
-            with fsynced(self.done) as stream:
-                stream.write(images.encode())
+            if not self._results.exists():  # else made by others, since this process began
+                with fsynced(self.done) as stream:
+                    stream.write(asked.encode())
+            return self._merge(asked)
+
+    def merge(self, settings: str) -> tuple[int, ...]:
+        """The same for whoever has no share of it: of the images of the largest share that has those settings."""
+        with FileLock(self._lock):
+            noted = [path.read_text() for path in self._folder.glob("*.done")]
+            alike = [text for text in noted if text.endswith(f"-{settings}")]
+            return self._merge(max(alike, key=lambda text: int(text.partition("-")[0]), default=""))
+
+    def _merge(self, asked: str) -> tuple[int, ...]:
+        if not self._results.exists():
             paths = [self._paths(rank) for rank in range(self.shard.world)]
-            left = [rank for rank, (_, done) in enumerate(paths) if not _says(done, images)]
-            if not left:
-                with fsynced(self._results) as stream:
-                    records = in_turn([journal for journal, _ in paths])
-                    stream.writelines(json_bytes(record) + b"\n" for record in records)
-                shutil.rmtree(self._folder)
-            return tuple(left)
+            if left := [rank for rank, (_, done) in enumerate(paths) if not _says(done, asked)]:
+                return tuple(left)
+            with fsynced(self._results) as stream:
+                records = in_turn([journal for journal, _ in paths])
+                stream.writelines(json_bytes(record) + b"\n" for record in records)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self.partial.unlink(missing_ok=True)
+        return ()
+
+    @property
+    def partial(self) -> Path:
+        return self._results.with_name("partial.jsonl")
+
+    def write_partial(self) -> int:
+        """What all shares have so far, each image in its place; how many. Raises OSError, OutputError."""
+        journals = [journal for journal, _ in map(self._paths, range(self.shard.world)) if journal.exists()]
+        count = 0
+        with fsynced(self.partial) as stream:
+            for row in zip_longest(*map(read_records, journals)):
+                for record in filter(None, row):
+                    stream.write(json_bytes(record) + b"\n")
+                    count += 1
+        return count
 
 
 def _says(done: Path, images: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,13 +15,14 @@ from glip_cli.data.frame_inputs import FrameChoice, count_images
 from glip_cli.data.sources import expand, is_cheap_to_count
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
+from glip_cli.runs.hosts import HostCounts, kind_of, read_notes
 from glip_cli.runs.journal import Counts, read_records, retries_of
-from glip_cli.runs.run_dir import read_settings
+from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import Shard, Shards
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, one_line
 
 MOST_KINDS = 12  # of errors, each on a line
-_WAY_OUT = re.compile(r" \(|; ")  # where the words end that all errors of a kind share
+MOST_KINDS_OF_HOST = 3
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Share:
     def add(self, record: AnyRecord) -> None:
         self.counts.add(record)
         if "error" in record:
-            self.kinds[kind_of(record)] += 1
+            self.kinds[kind_and_host(record)] += 1
 
 
 def describe(run: Path) -> Iterator[str]:
@@ -61,6 +61,7 @@ def describe(run: Path) -> Iterator[str]:
     yield from (f"  {count} {kind}" for kind, count in kinds.most_common(MOST_KINDS))
     if len(kinds) > MOST_KINDS:
         yield f"  and errors of {len(kinds) - MOST_KINDS} more kinds"
+    yield from _hosts(run, world)
     if world > 1:
         yield from (f"shard {i} of {world}: {share.counts.images} images, {share.state}"
                     for i, share in enumerate(shares))  # fmt: skip
@@ -68,10 +69,21 @@ def describe(run: Path) -> Iterator[str]:
         yield "complete" if done == total and shares[0].state == "not at work" else shares[0].state
 
 
-def kind_of(record: ErrorRecord) -> str:
-    """The error without the image's name, its details and the way out; with the machine where that may matter."""
-    text = _WAY_OUT.split(record["error"].removeprefix(f"{record['image']}: "), maxsplit=1)[0]
-    return f"{text} (on {record['host']})" if "host" in record else text
+def kind_and_host(record: ErrorRecord) -> str:
+    """With the machine where that may matter."""
+    return f"{kind_of(record)} (on {record['host']})" if "host" in record else kind_of(record)
+
+
+def _hosts(run: Path, world: int) -> Iterator[str]:
+    """A line for each machine of which there is a note."""
+    hosts: dict[str, HostCounts] = {}
+    for path in [run / ".hosts", *(Shards(run, Shard(rank, world)).hosts for rank in range(world))]:
+        for host, counts in read_notes(path).items():
+            hosts[host] = hosts[host] + counts if host in hosts else counts
+    for host, counts in sorted(hosts.items()):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.kinds.most_common(MOST_KINDS_OF_HOST))
+        failed = f", {counts.failed} failed ({kinds})" if counts.failed else ""
+        yield f"host {one_line(host)}: {counted(counts.images, 'image')} since it started, {counts.rate:.1f}/s{failed}"
 
 
 def _share(run: Path, shard: Shard) -> Share:

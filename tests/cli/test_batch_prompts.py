@@ -202,10 +202,8 @@ def test_killed_it_goes_on(folder: Path) -> None:
     assert kept(Path("killed")) == kept(Path("straight"))
 
 
-def test_two_processes_give_what_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_shards_give_what_one_process_does(folder: Path) -> None:
     assert each("-o", "one").exit_code == 0
     for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        assert each("-o", "two").exit_code == 0
+        assert each("-o", "two", "--shard", f"{rank}/2").exit_code == 0
     assert Path("two/results.jsonl").read_bytes() == Path("one/results.jsonl").read_bytes()

@@ -82,7 +82,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pytest": _paths,
     "ruff": _paths,
     "mypy": _anything,
-    "cp": _anything,
+    **dict.fromkeys(["cp", "export", "ray", "scp", "ssh"], _anything),
     "curl": _anything,
     "cvat-cli": _anything,
     "label-studio": _anything,

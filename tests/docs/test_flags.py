@@ -15,7 +15,7 @@ from glip_cli.cli.flags import ALIASES
 from tests.docs.pages import ROOT, code_spans, pages, text_of
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-FOREIGN = {"torchrun", "accelerate", "python", "pip", "pytest", "cvat-cli"}
+FOREIGN = {"torchrun", "sbatch", "rsync", "accelerate", "python", "pip", "pytest", "cvat-cli"}
 """Spans that begin so have flags of their own."""
 
 OF_OTHERS = {"--conf-threshold": "cvat-cli", "--mmdetection": "python -m benchmarks"}

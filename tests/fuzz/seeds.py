@@ -121,7 +121,10 @@ SEEDS: dict[str, Iterable[bytes]] = {
     ],
     "thresholds": [robustness.THRESHOLDS],
     "settings": [robustness.TOML],
-    "journal": [robustness.JOURNAL],
+    "journal": [
+        robustness.JOURNAL,
+        b'{"a": {"first": 1.5, "last": 2, "images": 3, "failed": 1, "kinds": {"broken": 1}}}',
+    ],
     "list": [_list(), "\ufeff0.png\r\n".encode("utf-16")],
     "captions": [_CAPTIONS, b'image,caption\na.jpg,"a cat, a dog"\nb.jpg,two\n', _tar(), _json(_COCO_CAPTIONS)],
     "dataset": [
@@ -159,7 +162,7 @@ WORDS: dict[str, str] = {
     "coco": f"{_JSON} {_COCO}",
     "thresholds": "[ ] = \" ''' . nan inf thresholds",
     "settings": "[ ] = \" ''' . nan inf detect batch threshold texts top-k true 1979-05-27",
-    "journal": f"{_JSON} image error detections box",
+    "journal": f"{_JSON} image error detections box first last images kinds",
     "list": "# @ \\ / . http:// https:// 0.png \0 \ufeff \x1b",
     "captions": f'{_JSON} image caption file_name text images annotations image_id id " .jpg .txt .json \ufeff',
     "prompts": f'{_JSON} image prompt texts caption " [ ] = . @a.txt $: coco \ufeff',

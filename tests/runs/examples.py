@@ -46,6 +46,7 @@ class MadeEngine:
     asked: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     flight: InFlight = field(default_factory=InFlight)
+    host: str = "node0"
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         source, left = iter(items), self.most

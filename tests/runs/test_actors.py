@@ -90,8 +90,10 @@ def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew
 
 def test_what_no_node_has_is_an_error(ray: Any, crew: Callable[..., ActorPool]) -> None:
     node = ray.nodes()[0]["NodeID"]
-    found = records(crew(1, node, node), ["a", "b"])
+    one = crew(1, node, node)
+    found = records(one, ["a", "b"])
     assert [record["error"] for record in found] == ["a: no such file", "b: no such file"]
+    assert one.host == node[:4], "who made the last record"
 
 
 def test_told_to_stop_it_ends_in_the_midst_of_a_group(crew: Callable[..., ActorPool]) -> None:

@@ -30,6 +30,7 @@ from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.spans import read_brackets
 from glip_cli.runs.items import Item
 from glip_cli.runs.ray import Job, _item, _row, _started
+from glip_cli.runs.status import describe
 from tests.forked import CLEAN, wait_until
 from tests.runs.process import ASKED, batch, finish, lines, start
 
@@ -214,6 +215,29 @@ def test_a_node_that_does_not_see_the_images_gets_none(scenes: Path, tmp_path: P
     assert "does not see" in output
     assert lines(tmp_path / "run/results.jsonl") == 8 * len(list(scenes.glob("*.png")))
     assert b"error" not in (tmp_path / "run/results.jsonl").read_bytes()
+
+
+@pytest.mark.long
+def test_three_nodes_of_which_one_dies(scenes: Path, tmp_path: Path, head: str) -> None:
+    """As docs/cluster.md has it: joined with a token; what is left does all, and --status sees it from outside."""
+    straight, out = tmp_path / "straight", tmp_path / "ray"
+    many = [scenes] * 6
+    assert finish(batch(*many, "-o", straight))[0] == 0
+    join = [*RAY, "start", f"--address={head}", "--block", *NODE]
+    with node(join) as second:
+        assert second.stdout
+        assert any("Ray runtime started" in line for line in second.stdout)
+        with node(join) as third:
+            assert third.stdout
+            assert any("Ray runtime started" in line for line in third.stdout)
+            process = start(batch(*many, "-o", out, f"--ray={head}", "--ray-workers", "3"), env=dict(os.environ))
+            assert wait_until(lambda: lines(out / "results.jsonl") >= 100, process)
+        assert wait_until(lambda: lines(out / "results.jsonl") >= 200, process)
+        said = list(describe(out))
+        code, output = process.wait(), process.stdout
+    assert code == 0, output
+    assert any(line.startswith("host ") for line in said), said
+    assert (out / "results.jsonl").read_bytes() == (straight / "results.jsonl").read_bytes()
 
 
 def test_a_job_means_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.runs.journal import Counts
-from glip_cli.runs.run_dir import RunFolder, settings_of
+from glip_cli.runs.run_dir import RunFolder
+from glip_cli.runs.settings import settings_of
 from glip_cli.runs.shards import Shard
 from tests.runs.examples import SETTINGS, MadeEngine, do, items
 

@@ -22,17 +22,32 @@ def alone(tmp_path: Path) -> bytes:
 
 
 def test_torchrun_says_which_part() -> None:
-    assert Shard.of_environment({}) == Shard(0, 1)
-    assert Shard.of_environment({"RANK": "2", "WORLD_SIZE": "3"}) == Shard(2, 3)
+    assert Shard.chosen(None, {}) == Shard(0, 1)
+    assert Shard.chosen(None, {"RANK": "2", "WORLD_SIZE": "3"}) == Shard(2, 3)
     for wrong in ({"RANK": "3", "WORLD_SIZE": "3"}, {"RANK": "-1"}, {"RANK": "x"}, {"RANK": "1"}):
         with pytest.raises(UsageError, match="torchrun"):
-            Shard.of_environment(wrong)
+            Shard.chosen(None, wrong)
+
+
+@pytest.mark.parametrize("environment", [{}, {"RANK": "0", "WORLD_SIZE": "3"}, {"RANK": "x"}])
+def test_the_flag_says_which_part(environment: dict[str, str]) -> None:
+    assert Shard.chosen("0/1", environment) == Shard(0, 1)
+    assert Shard.chosen("2/8", environment) == Shard(2, 8)
+    for wrong in ("8/8", "2", "2/", "/8", "-1/8", "a/b", "1/2/3", " 1/2", ""):
+        with pytest.raises(UsageError, match=f"--shard {wrong}: write I/N, counted from 0"):
+            Shard.chosen(wrong, environment)
+
+
+def test_the_flag_and_torchrun_do_not_go_together() -> None:
+    torchrun = {"RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}
+    with pytest.raises(UsageError, match="--shard and torchrun each spread the work"):
+        Shard.chosen("1/2", torchrun)
 
 
 def test_processes_started_by_hand_have_a_terminal_each() -> None:
     by_hand = {"RANK": "1", "WORLD_SIZE": "2"}
-    assert Shard.of_environment(by_hand).speaks
-    assert not Shard.of_environment(by_hand | {"TORCHELASTIC_RUN_ID": "x"}).speaks
+    assert Shard.chosen(None, by_hand).speaks
+    assert not Shard.chosen(None, by_hand | {"TORCHELASTIC_RUN_ID": "x"}).speaks
     assert Shard(0, 2, torchrun=True).speaks
 
 

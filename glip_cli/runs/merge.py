@@ -1,0 +1,75 @@
+"""`glip batch --merge`: the shards of a run brought together by whoever asks, and other formats of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glip_cli.data.image_io import read_image
+from glip_cli.data.sources import common_folder
+from glip_cli.errors import OutputError, UsageError
+from glip_cli.outputs.earlier import check_earlier
+from glip_cli.outputs.files import FileNames
+from glip_cli.outputs.formats import write_formats
+from glip_cli.runs.journal import read_records
+from glip_cli.runs.settings import digest_of, read_settings
+from glip_cli.runs.shards import Shard, Shards
+
+
+@dataclass(frozen=True)
+class Merged:
+    """
+    Attributes:
+        left: ranks of the shards that are not done.
+        partial: where they are not, a file of all records so far.
+        records: in that file.
+    """
+
+    left: tuple[int, ...]
+    world: int
+    partial: Path | None = None
+    records: int = 0
+
+
+def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, palette: str = "bright") -> Merged:
+    """Make results.jsonl, and `formats` of it, where all shards are done; else partial.jsonl, of which no run goes on.
+
+    Raises UsageError where there is no run of several shards, OutputError.
+    """
+    if not (run / "run.json").exists():
+        raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
+    settings = read_settings(run / "run.json")
+    world = int(settings.get("processes", 1))
+    if world == 1 or "inputs" not in settings:
+        raise UsageError(f"{run} holds no shards of glip batch; its own command with --format makes other formats")
+    shards = Shards(run, Shard(0, world))
+    try:
+        if left := shards.merge(digest_of(settings)):
+            return Merged(left, world, shards.partial, shards.write_partial())
+        _write_formats(run, settings, formats, with_scores, palette)
+    except OSError as error:
+        raise OutputError(f"cannot write to {run}: {error.strerror or error}; make room, and do it again") from None
+    return Merged((), world)
+
+
+def _write_formats(
+    run: Path, settings: dict[str, Any], formats: Sequence[str], with_scores: bool, palette: str
+) -> None:
+    """As the run itself does, but for videos."""
+    several = "labels" not in settings  # each image had its own
+    labels = list(_labels_in(run / "results.jsonl")) if several else settings["labels"]
+    check_earlier(run, formats, labels)
+    names = FileNames("" if several else common_folder(settings["inputs"]))
+    records = read_records(run / "results.jsonl")
+    write_formats(records, formats, run, names, with_scores, labels if several else (), read_image, palette)
+
+
+def _labels_in(results: Path) -> dict[str, None]:
+    """In the order in which they come."""
+    labels: dict[str, None] = {}
+    for record in read_records(results):
+        if "labels" in record:
+            labels |= dict.fromkeys(record["labels"])
+    return labels
