@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
 
+_YOLO = re.compile(r"\s*\d+(\s+[\d.e+-]+){4,}\s*")  # a class and a box
 _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -156,6 +158,8 @@ def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Caption
         inside = Path(os.path.relpath(source.location, images))
         text = (folder / inside).with_suffix(".txt")
         texts = list(read_lines(text)) if text.is_file() else []
+        if any(map(_YOLO.fullmatch, texts)):
+            raise DataError(f"{text}: numbers, as labels of YOLO are, and no caption; give a folder of captions")
         yield from _captioned(one_line(inside.as_posix()), source.location, texts, passed)
 
 

@@ -31,7 +31,7 @@ from glip_cli.data.dataset import (
     check_categories,
     new_annotation,
 )
-from glip_cli.data.image_files_below import images_below
+from glip_cli.data.image_files_below import IMAGE_SUFFIXES, images_below
 from glip_cli.data.imagefolder import METADATA, read_imagefolder
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
@@ -47,6 +47,14 @@ _TRIED = (
     "neither data.yaml, obj.names or classes.txt (YOLO) nor xml files (VOC) nor json (COCO, labelme) "
     "nor metadata.jsonl (imagefolder) nor a csv of boxes"
 )
+_OTHERS = {
+    (".xml",): "one file of several, as Pascal VOC has them; give the folder of the xml files",
+    (".txt",): "labels or a list of images, as YOLO has them; give the folder, or its data.yaml or obj.data",
+    (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"): "an archive; unpack it and give the folder",
+    (".parquet", ".arrow", ".tfrecord", ".record"): "a format of boxes that is not read; export it as COCO or YOLO",
+    tuple(IMAGE_SUFFIXES): "an image; give the annotations, or the folder that holds them",
+}
+"""Endings of files that are no data set by themselves, and the way out."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("filename", "class", *_CORNERS)
 
@@ -122,14 +130,23 @@ def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) ->
 def _read_below(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
     """Of a folder that has nothing itself: its only folder, or all xml or json below it."""
     if not _annotation_files(path) and not subfolder(path, *_ALL_SPLITS):
-        folders = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__"))]
-        if len(folders) == 1 and not has_labels(path):
-            return _read(folders[0], images, split, issues)
+        folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__")))
+        sets = [one for one in folders if _is_set(one)] or (folders if len(folders) == 1 else [])
+        if len(sets) == 1 and not has_labels(path):
+            return _read(sets[0], images, split, issues)
+        if len(sets) > 1:
+            raise DataError(f"{path}: holds several data sets ({', '.join(one.name for one in sets[:3])}); give one")
         if files := xml_files_below(path):
             return read_voc(path, files, images, split, issues)
         if files := labelme_files(sorted(path.rglob("*.json"))):
             return read_labelme(path, files, images, issues)
     raise DataError(f"{path}: {_what_is_in(path, split)}")
+
+
+def _is_set(folder: Path) -> bool:
+    """Whether a folder is described as a whole set."""
+    described = data_yaml(folder) or class_list(folder) or subfolder(folder, _ANNOTATIONS)
+    return bool(described) or (folder / METADATA).is_file()
 
 
 _ALL_SPLITS = tuple(name for names in SPLIT_FOLDERS.values() for name in names)
@@ -155,8 +172,9 @@ def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> D
         return _read_csv(path, images, issues)
     if suffix == ".jsonl":
         return read_imagefolder(path, images, split, issues)
-    if suffix == ".xml":
-        raise DataError(f"{path}: one file of several, as Pascal VOC has them; give the folder of the xml files")
+    for suffixes, what in _OTHERS.items():
+        if suffix in suffixes and path.is_file():
+            raise DataError(f"{path}: {what}")
     content = read_json(path)
     if is_labelme(content):
         return read_labelme(path.parent, [path], images, issues)

@@ -185,6 +185,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | 
     assert "\n" not in str(raised.value)
 
 
+def test_labels_of_yolo_are_no_captions(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "0.txt").write_text("3 boats\n")
+    (tmp_path / "1.txt").write_text("3 0.5 0.25 1e-1 0.125\n")
+    with pytest.raises(DataError, match=r"1\.txt: numbers, as labels of YOLO are, and no caption; give a folder of"):
+        survey(tmp_path, photos)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         survey(tmp_path / "none.jsonl")

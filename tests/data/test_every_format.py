@@ -313,6 +313,17 @@ def test_labels_of_label_studio_without_images(tmp_path: Path) -> None:
     assert len(read_ground_truth(path, images=images(tmp_path / "photos")).annotations) == 3
 
 
+def test_one_of_several_sets(tmp_path: Path) -> None:
+    """Two are never read as one; of a set and other folders it is the set."""
+    SETS["voc"](tmp_path / "b")
+    SETS["label-studio"](tmp_path / "a")
+    with pytest.raises(DataError, match=r"holds several data sets \(a, b\); give one$"):
+        read_ground_truth(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b" / "a")
+    images(tmp_path / "photos")
+    assert len(read_ground_truth(tmp_path).annotations) == 3
+
+
 def test_labels_without_names(tmp_path: Path) -> None:
     images(tmp_path / "images")
     with pytest.raises(DataError, match=r"labels of YOLO without the names of their classes; write them in classes"):
@@ -413,6 +424,14 @@ def test_json_of_other_tools(tmp_path: Path, content: Any, message: str) -> None
     [
         ("x.xml", "<annotation/>", "one file of several, as Pascal VOC has them; give the folder of the xml files"),
         ("annotations.xml", "<annotations/>", "its <annotations> is no <annotation> of Pascal VOC; export VOC or COCO"),
+        (
+            "train.txt",
+            "a.png",
+            "labels or a list of images, as YOLO has them; give the folder, or its data.yaml or obj",
+        ),
+        ("x.ZIP", "", "an archive; unpack it and give the folder"),
+        ("x.parquet", "", "a format of boxes that is not read; export it as COCO or YOLO"),
+        ("x.jpg", "", "an image; give the annotations, or the folder that holds them"),
         ("obj.data", "names = data/mine.names", 'names = "data/mine.names" is no file here; put the file of the cl'),
         ("obj.names", " \n", "names no class; write a class name per line"),
         ("a.png", "", "holds images, but neither data.yaml, obj.names or classes.txt (YOLO) nor xml files (VOC) nor"),
@@ -421,6 +440,6 @@ def test_json_of_other_tools(tmp_path: Path, content: Any, message: str) -> None
 def test_what_files_do_not_hold(tmp_path: Path, name: str, text: str, message: str) -> None:
     files(tmp_path, {name: text})
     with pytest.raises(DataError) as caught:
-        read_ground_truth(tmp_path / name if name == "x.xml" else tmp_path)
+        read_ground_truth(tmp_path / name if name[0] in "xt" else tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
