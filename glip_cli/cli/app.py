@@ -21,8 +21,8 @@ Misuse: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's UsageError, of which newer versions of typer hold a copy of their own."""
 
 COMMANDS = {
-    "detect": "Detect what you name in images.",
-    "batch": "Detect in many images. Run it again to resume.",
+    "detect": "Detect what you name in images and videos.",
+    "batch": "Detect in many images and videos. Run it again to resume.",
     "eval": "Score a model on a data set, or a file of results.",
     "finetune": "Tune a model on your own boxes, or on captions with boxes.",
     "annotate": "Ground the phrases of captions: data to train on, or pre-labels to correct.",
