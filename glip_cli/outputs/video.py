@@ -84,7 +84,7 @@ class VideoFile:
         if codec is None:
             raise OutputError(f"cannot write {self.path}: this PyAV has no encoder of H.264; install another build")
         self._part.parent.mkdir(parents=True, exist_ok=True)
-        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
         self._container = av.open(str(self._part), "w", format="mp4", options=fragments)
         self._stream = self._container.add_stream(codec, rate=self._rate, options=_OPTIONS.get(codec, {}))
         # 4:2:0, which browsers need, has half as many colours each way
