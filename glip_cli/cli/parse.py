@@ -44,7 +44,7 @@ def read_tracker(given: FrameFlags, options: DetectOptions) -> VideoTracker | No
         return None
     from glip_cli.outputs.tracks import VideoTracker
 
-    return VideoTracker(lambda label: options.class_thresholds.get(label, options.threshold))
+    return VideoTracker(options.threshold, options.class_thresholds)
 
 
 def tuned_prompt_of(source: ModelSourceFlags) -> Prompt | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,11 @@ class VideoTracker:
     The numbers depend on the records alone, in their order.
     """
 
-    def __init__(self, threshold: Callable[[str], float]) -> None:
-        """`threshold`: of a label's boxes. Raises UsageError where trackers is not installed."""
+    def __init__(self, threshold: float, class_thresholds: Mapping[str, float]) -> None:
+        """Both as in `DetectOptions`. Raises UsageError where trackers is not installed."""
         if find_spec("trackers") is None:
             raise UsageError(f"--track needs the package trackers: {TRACK_EXTRA}")
-        self._threshold = threshold
+        self._threshold, self._thresholds = threshold, class_thresholds
         self._video, self._frame = "", -1
         self._trackers: dict[str, Any] = {}
         self._numbers: dict[tuple[str, int], int] = {}
@@ -59,7 +59,7 @@ class VideoTracker:
         from trackers import ByteTrackTracker
 
         if label not in self._trackers:
-            begins = self._threshold(label) + _ABOVE_THRESHOLD
+            begins = self._thresholds.get(label, self._threshold) + _ABOVE_THRESHOLD
             self._trackers[label] = ByteTrackTracker(track_activation_threshold=begins, high_conf_det_threshold=begins)
         boxes = supervision.Detections(
             xyxy=np.array([corners(one) for one in found], np.float64).reshape(-1, 4),

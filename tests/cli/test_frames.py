@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,22 @@ def test_detect_and_batch_track_alike() -> None:
     assert 0 in given[5]
     annotations = json.loads(Path("run/coco.json").read_text())["annotations"]
     assert [one.get("track_id") for one in annotations] == [track for record in given for track in record]
+
+
+@pytest.mark.usefixtures("folder")
+def test_shards_of_a_video_are_merged_tracked_and_drawn() -> None:
+    asked = ("batch", "clip.mp4", "--track", "--save-vis")
+    assert glip(*asked, "-o", "whole").exit_code == 0
+    for number in range(2):
+        assert glip(*asked, "-o", f"node{number}", "--shard", f"{number}/2").exit_code == 0
+        assert len(records(f"node{number}/shards/{number}-of-2.jsonl")) == 6
+    shutil.copytree("node1/shards", "node0/shards", dirs_exist_ok=True)
+    merged = CliRunner().invoke(app, ["batch", "--merge", "-o", "node0"])
+    assert merged.exit_code == 0, merged.stderr
+    assert records("node0/results.jsonl") == records("whole/results.jsonl")
+    assert not Path("node0/vis").exists()
+    assert "drawing node0/vis/clip.mp4" in glip(*asked, "-o", "node0", "--shard", "0/2").stderr
+    assert len(frames("node0/vis/clip.mp4")) == 12
 
 
 @pytest.mark.usefixtures("folder")

@@ -22,7 +22,7 @@ def record(frame: int, *boxes: tuple[str, float, float], video: str = "a.mp4") -
 
 
 def tracked(records: list[Record]) -> list[list[int | None]]:
-    tracker = VideoTracker(lambda label: 0.3)
+    tracker = VideoTracker(0.3, {})
     for one in records:
         tracker.add(one)
     return [[found.get("track") for found in one["detections"]] for one in records]

@@ -14,14 +14,16 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from glip_cli.checkpoints.reader import load_reader
 from glip_cli.cli.app import run as glip
+from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.prompted import PromptedImage
-from glip_cli.data.sources import ImageInput
+from glip_cli.data.sources import ImageInput, expand
 from glip_cli.detector import Detector
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
@@ -29,8 +31,9 @@ from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.spans import read_brackets
 from glip_cli.runs.items import Item
-from glip_cli.runs.ray import Job, _item, _row, _started
+from glip_cli.runs.ray import Job, RayEngine, _item, _row, _started
 from glip_cli.runs.status import describe
+from tests.data.clips import make_clip
 from tests.forked import CLEAN, wait_until
 from tests.runs.process import ASKED, batch, finish, lines, start
 
@@ -90,6 +93,12 @@ def test_an_image_travels_with_its_prompt() -> None:
 
 
 @pytest.mark.long
+def test_frames_do_not_travel(tmp_path: Path) -> None:
+    items = [Item(source) for source in expand([str(make_clip(tmp_path / "a.mp4", 3))], frames=FrameChoice())]
+    with pytest.raises(UsageError, match=r"--ray takes whole images, not .*a\.mp4#frame=0: leave out --ray, or the"):
+        next(RayEngine._groups(SimpleNamespace(block_size=2), iter(items)))  # type: ignore[arg-type]
+
+
 def test_a_prompt_for_each_image(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     rows = [f"{scenes}/0{number % 10}.png,{('star', 'circle . star .')[number % 3 == 0]}\n" for number in range(20)]
