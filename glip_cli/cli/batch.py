@@ -114,7 +114,8 @@ def batch(
 
     shard = Shard.chosen(going.shard)
     if (ray or remote.server) and shard.world > 1:
-        raise UsageError(f"--{'ray' if ray else 'server'} and torchrun each spread the work; take one of them")
+        raise UsageError(f"--{'ray' if ray else 'server'} and {'--shard' if going.shard else 'torchrun'} each spread "
+                         "the work; take one of them")  # fmt: skip
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
     annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))

@@ -194,6 +194,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, arguments: list[s
     [
         ({"RANK": "2", "WORLD_SIZE": "2"}, [], "run under torchrun, or unset both"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, ["--ray=local"], "--ray and torchrun each spread the work"),
+        ({}, ["--ray=local", "--shard", "0/2"], "--ray and --shard each spread the work"),
     ],
 )
 def test_ways_of_spreading_that_do_not_go_together(
