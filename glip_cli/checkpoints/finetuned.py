@@ -108,10 +108,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def best_of(path: Path) -> Path:
-    """The folder of a whole run stands for its best state; anything else for itself.
+    """The folder of a whole run stands for its best state, an adapter's file for its folder; all else for itself.
 
     Raises CheckpointError for a run that was stopped before it had one.
     """
+    if path.name == TENSORS and (path.parent / CARD).is_file():
+        return path.parent
     if any(path.glob("*.safetensors")):
         return path
     if (path / RUN).is_file() and not (path / BEST).is_dir():

@@ -105,9 +105,8 @@ def load_detector_parts(
     """
     loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
     metadata = loaded.metadata
-    labels, use_cls = _labels(metadata, loaded.path), metadata.get("use_cls") == "true"
+    (labels, words), use_cls = tuned_for(loaded), metadata.get("use_cls") == "true"
     tokenizer = tokenizer_folder(loaded, bert)
-    words = _words(metadata, loaded.path)
     return DetectorParts(loaded.model, tokenizer, loaded.id, _list(metadata, TUNED_FOR), labels, use_cls, words)
 
 
@@ -154,26 +153,33 @@ def load_backbone_parts(
     return BackboneParts(loaded.backbone, ARCHITECTURES[loaded.architecture].image_size, loaded.id)
 
 
-def merge(source: str, out: Path, adapter: str | Path | None = None) -> Path:
-    """Write a network and its adapter as one native file.
+def save_model(
+    out: Path,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    adapter: str | Path | None = None,
+    *,
+    offline: bool = False,
+    report: ProgressCallback | None = None,
+) -> Path:
+    """Write a network, with the adapters that stand for it or beside it in its weights, as one native file.
 
-    Args:
-        source: a name, a file, or a folder that `finetune` left; without `adapter` it must be one with an adapter.
-
-    Raises as `load_detector_parts`, and OutputError.
+    It says the labels that the network was tuned for, and the words that are read for them. Raises as
+    `load_detector_parts`, and OutputError.
     """
-    if adapter is None and not holds_adapter(source):
-        raise UsageError(f"{source} holds no adapter: name one with --adapter")
-    loaded = load_source(source, adapter=adapter)
-    # no hash of a source: this network is a new one
-    kept = (TUNED_FOR, LABELS, WORDS, "use_cls", "base")
-    metadata = {key: loaded.metadata[key] for key in kept if key in loaded.metadata}
-    name = re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)
-    metadata |= {"architecture": loaded.architecture, "name": name}
+    loaded = load_source(model, weights, adapter, offline=offline, report=report)
+    metadata, (labels, words) = loaded.metadata, tuned_for(loaded)
+    if resolve(model, weights, adapter).adapters:  # no hash of a source: this network is a new one
+        metadata = {key: metadata[key] for key in (TUNED_FOR, "use_cls", "base") if key in metadata}
+    else:  # it stays the one that adapters were made for
+        metadata = {**metadata, "source_sha256": loaded.sha256}
+    if labels:
+        metadata = {**metadata, LABELS: json.dumps(labels), WORDS: json.dumps(words)}
+    metadata = {**metadata, "architecture": loaded.architecture, "name": re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)}
     try:
         return safetensors_io.write(out, loaded.model.state_dict(), metadata)
     except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another OUT") from error
+        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another file") from error
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: ProgressCallback | None = None) -> Path:
@@ -214,6 +220,11 @@ def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
             return _list(metadata, key)
     card = _card_beside(path)
     return card.labels if card else ()
+
+
+def tuned_for(loaded: Origin) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The labels that a network was tuned for, and what is read for those that are asked for in other words."""
+    return _labels(loaded.metadata, loaded.path), _words(loaded.metadata, loaded.path)
 
 
 def _words(metadata: Mapping[str, str], path: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""`glip export`: a model as an ONNX file, which onnxruntime has run before the command says that it is done."""
+"""`glip export`: a model as one file: ONNX, which onnxruntime has run before it is called done, or weights."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json
+from glip_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from glip_cli.onnx_export.export import Exported
@@ -19,7 +21,7 @@ EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="Output file (default: MODEL.onnx)."),
+                 help="Output file: .onnx, or .safetensors (default: MODEL.onnx)."),
 ]  # fmt: skip
 Texts = Annotated[
     list[str] | None,
@@ -43,11 +45,17 @@ def export(
     json: Json = False,
     manner: flags.CommonFlags,
 ) -> None:
-    """Write a model as ONNX, checked against torch in onnxruntime."""
+    """Write a model as one file: ONNX, checked against torch in onnxruntime, or safetensors."""
+    console = Console(manner.quiet)
+    if out is not None and out.suffix == ".safetensors":
+        if texts or source.bert:
+            raise UsageError(
+                f"{out} holds weights alone: --{'texts' if texts else 'bert'} is for a file .onnx; leave it out"
+            )
+        return export_weights(source, out, json, console, manner.offline)
     from glip_cli.prompts.prompt import texts_prompt
 
     prompt = texts_prompt(texts) if texts else None
-    console = Console(manner.quiet)
 
     from glip_cli.onnx_export.export import export as write
 
@@ -61,6 +69,19 @@ def export(
         print(done.path)
     for line in summary(done):
         console.info(line)
+
+
+def export_weights(source: flags.ModelSourceFlags, out: Path, json: bool, console: Console, offline: bool) -> None:
+    """A network with its adapters as a native file, for --model on any machine."""
+    from glip_cli.checkpoints.parts import save_model
+
+    save_model(out, source.model, source.weights, source.adapter, offline=offline, report=DownloadBar(console))
+    size = out.stat().st_size
+    if json:
+        print_json({"file": str(out), "bytes": size})
+    else:
+        print(out)
+    console.info(f"{size / 1e6:,.1f} MB; to use it: glip detect photo.jpg --model {shlex.quote(str(out))}")
 
 
 def summary(done: Exported) -> list[str]:

@@ -99,10 +99,10 @@ def convert(
 ) -> None:
     """Write a checkpoint of any kind as safetensors in this package's names; with what tuning added to it."""
     from glip_cli.checkpoints.load import convert as write
-    from glip_cli.checkpoints.parts import merge
+    from glip_cli.checkpoints.parts import save_model
     from glip_cli.checkpoints.resolve import holds_adapter
 
-    print(merge(str(file), out, adapter) if adapter or holds_adapter(file) else write(file, out))
+    print(save_model(out, str(file), adapter=adapter) if adapter or holds_adapter(file) else write(file, out))
 
 
 def _is_here(checkpoint: Checkpoint) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from glip_cli.data.issues import Findings
 from glip_cli.errors import DataError, OptionError, UsageError
-from glip_cli.prompts.words import check_words
+from glip_cli.prompts.words import Words, check_words
 from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.sampler import DrawnScenes, parse_scenes
 from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
@@ -75,10 +76,14 @@ class Data:
         """Of the images of each --train."""
         return self.images * len(self.train) if len(self.images) == 1 else self.images or [None] * len(self.train)
 
-    def read(self, show: Callable[[Findings], None]) -> list[AnySet]:
+    def read(self, show: Callable[[Findings], None], remembered: Words = MappingProxyType({})) -> list[AnySet]:
         """The training sets, the few shots of them where such are asked for.
 
-        `show` is given what was found in each. Raises DataError.
+        Args:
+            show: is given what was found in each.
+            remembered: words of the model that the training begins with, which may be of classes that no set has.
+
+        Raises DataError.
         """
         sets: list[AnySet] = []
         for path, folder in zip(self.train, self.folders(), strict=True):
@@ -90,7 +95,7 @@ class Data:
             if findings.stops:
                 raise DataError(f"{path} cannot be trained on: correct what the table says")
             sets.append(replace(train_set, words=self.words or {}))
-        if self.words:
+        if self.words and self.words != remembered:
             check_words(self.words, [label for one in sets for label in one.labels])
         return sets
 

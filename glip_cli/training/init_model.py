@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
 from glip_cli.checkpoints.load import info, load, load_backbone
-from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, tokenizer_folder
+from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, tokenizer_folder, tuned_for
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import DEFAULT
 from glip_cli.errors import UsageError
@@ -40,6 +40,7 @@ class Start:
         name: what records call it, "glip-t@c24ce662"; "random" or "pretrained" for new networks.
         sha256: of its file; "" for random weights.
         source: where it is found again: a name of weights.toml, or an absolute path.
+        words: what it reads for classes that it was tuned for in other words.
     """
 
     model: Glip
@@ -48,6 +49,7 @@ class Start:
     name: str
     sha256: str = ""
     source: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def card(
         self,
@@ -95,7 +97,8 @@ def load_start(
     loaded = load_source(model, weights, offline=offline, report=report)
     named = weights is None and (model or DEFAULT) in registry.names()
     source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
-    return Start(loaded.model, loaded.architecture, tokenizer_folder(loaded, bert), loaded.id, loaded.sha256, source)
+    tokenizer, (_, words) = tokenizer_folder(loaded, bert), tuned_for(loaded)
+    return Start(loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source, words)
 
 
 def random_start(

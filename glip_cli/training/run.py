@@ -43,7 +43,7 @@ from glip_cli.training.trainer import Trainer
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
 from glip_cli.training.validation import KEPT, NEW, Evaluation, Evaluator, Scores, ValidationRow, compare, write_table
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, listed
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class FinetuneJob:
 
     def _run(self, scenes: Path) -> Result:
         self.callbacks.note(f"settings: {self.recipe}")
-        sets = self.data.read(self.callbacks.findings)
+        sets = self.data.read(self.callbacks.findings, self.start.words)
         self._say_how_labels_are_read(sets)
         self._read_checks(scenes)
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.checks.values())
@@ -156,7 +156,12 @@ class FinetuneJob:
             report.write(read_rows(self.folder.metrics), table, final)
 
     def _say_how_labels_are_read(self, sets: Sequence[AnySet]) -> None:
-        """Class names that the vocabulary lacks, or that the model cannot tell apart."""
+        """Words that the model remembers; class names that the vocabulary lacks, or that it cannot tell apart."""
+        labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
+        if self.data.words == self.start.words and (words := other_words(labels, self.start.words)):
+            self.callbacks.note(
+                f"words of {self.start.name}: {listed(f'{read} = {label}' for label, read in words.items())}"
+            )
         tokenizer = Tokenizer.from_dir(self.start.tokenizer)
         if tokenizer.learns_words:
             return
@@ -378,6 +383,8 @@ def prepare(
         )
     first = settings.recipe()
     start = settings.origin.load(first.mode, first.seed, offline=offline, report=report)
+    if start.words and settings.data.words is None:
+        settings = replace(settings, data=replace(settings.data, words=dict(start.words)))
     recipe = replace(settings.recipe(start.architecture), bf16=_uses_bf16(processes.device, given.get("bf16")))
     if recipe.bf16:
         for note in dtype_notes("--bf16", processes.device):

@@ -172,6 +172,7 @@ def test_a_tuned_model_remembers_the_words() -> None:
     assert refused.exit_code == 2
     assert 'holds a training with words {"class 0": ' in refused.stderr
     Path("words.json").unlink()
+    Path("own.json").write_text('{"class 0": "disc"}')
     done = CliRunner().invoke(app, ["finetune", "--resume", "-o", "cells", "--epochs", "2", "--device", "cpu"])
     assert done.exit_code == 0, done.output
 
@@ -190,6 +191,15 @@ def test_a_tuned_model_remembers_the_words() -> None:
     tuned = Detector.load("cells", device="cpu", offline=True)
     same_boxes(tuned("0.png", threshold=0.05), tuned("0.png", names, threshold=0.05))
     assert record["detections"] == tuned("0.png", threshold=0.05).to_dict()["detections"]
+
+    few = renamed(gt, Path("data/few.json"), lambda name: class_of[name] if names.index(name) < 3 else name)
+    more = ["finetune", "--train", few, "--images", "data", "--mode", "head", "--workers", "0", "--epochs", "1"]
+    done = glip(*more, "-o", "more", model="cells")
+    assert f"'{names[0]} = class 0', '{names[2]} = class 2'\n" in done.stderr
+    assert dict(read_run_config(Path("more/best")).words) == {label: words[label] for label in ("class 0", "class 2")}
+    own = glip(*more, "-o", "own", "--words", "own.json", model="cells")
+    assert "words of" not in own.stderr
+    assert dict(read_run_config(Path("own/best")).words) == {"class 0": "disc"}
 
     scored = glip("eval", "coco", "--gt", coded, "--images", "data", "--no-report", "-o", "eval", model="cells")
     assert f"words     '{names[0]} = class 0'" in scored.stdout

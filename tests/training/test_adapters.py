@@ -23,10 +23,10 @@ from glip_cli.checkpoints.adapters import load_adapter, merge_lora
 from glip_cli.checkpoints.empty_init import init_empty
 from glip_cli.checkpoints.finetuned import TENSORS, RunConfig, read_run_config
 from glip_cli.checkpoints.load import Loaded, load
-from glip_cli.checkpoints.parts import merge
+from glip_cli.checkpoints.parts import load_source
 from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError, UsageError
+from glip_cli.errors import CheckpointError, GlipError, OutputError, PromptError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
@@ -590,5 +590,36 @@ def test_errors_are_one_line(folders: dict[str, Path], here: Path) -> None:
         said = result.stderr.splitlines()
         assert [line.startswith("glip: error: ") for line in said] == [False, True]
         assert said[0] == "labels: 'star'"
-    with pytest.raises(UsageError, match="holds no adapter"):
-        merge("glip-mini", Path("out.safetensors"))
+    for more, said in ((["-t", "star"], "--texts"), (["--bert", here], "--bert")):
+        result = glip("export", "-m", "glip-mini", "-o", "x.safetensors", *more)
+        assert (result.exit_code, f"x.safetensors holds weights alone: {said} is for" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_becomes_one_file(mode: str, folders: dict[str, Path], here: Path) -> None:
+    """That is the same network on another machine, where the folder is not."""
+    run = run_of(here / "run", folders[mode])
+    words = {} if mode == "full" else {"star": "glyph"}  # which the file of a whole network has itself
+    edit(run / "best" / "config.json", words=words)
+    wanted = Detector.load(run, device="cpu")
+    result = glip("export", "-m", run, "-o", "cells.safetensors")
+    assert result.stdout == "cells.safetensors\n"
+    assert "MB; to use it: glip detect photo.jpg --model cells.safetensors" in result.stderr
+    shutil.rmtree(run)
+    found = Detector.load("cells.safetensors", device="cpu", offline=True)
+    assert (found.labels, found.words) == (wanted.labels, wanted.words) == (LABELS, words)
+    weights = found.model.state_dict()
+    assert all(torch.equal(weights[key], tensor) for key, tensor in wanted.model.state_dict().items())
+    assert mode != "full" or found.name == wanted.name
+
+
+def test_a_released_model_as_one_file_is_itself(folders: dict[str, Path], here: Path) -> None:
+    """Adapters for it fit the file too."""
+    glip("export", "-m", "glip-mini", "-o", "mini.safetensors")
+    assert load_source("mini.safetensors").id == load_source("glip-mini").id
+    assert glip("detect", "scene.png", "-m", "mini.safetensors", "--adapter", folders["head"]).exit_code == 0
+
+
+def test_training_goes_on_from_the_file_of_an_adapter(folders: dict[str, Path]) -> None:
+    start = load_start(str(folders["lora"] / TENSORS))
+    assert start.sha256 == load_start(str(folders["lora"])).sha256
