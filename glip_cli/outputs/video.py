@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,10 @@ class VideoFile:
         self._stream: Any = None
 
     def add(self, image: Image.Image, time: Fraction) -> None:
-        """The next frame, `time` seconds after the first; all are fitted into the size of the first. Raises OSError."""
+        """The next frame, `time` seconds after the first; all are fitted into the size of the first.
+
+        Raises OSError; OutputError where the encoder takes no such frames.
+        """
         import av
 
         if self._container is None:
@@ -46,15 +50,24 @@ class VideoFile:
         canvas = image if image.size == self._size else _fitted(image, self._size)
         frame = av.VideoFrame.from_image(canvas)
         frame.time_base = Fraction(1, _TICKS)
-        self._last = frame.pts = max(round(time * _TICKS), self._last + 1)
-        self._container.mux(self._stream.encode(frame))
+        frame.pts = max(round(time * _TICKS), self._last + 1)
+        try:
+            packets = self._stream.encode(frame)
+        except av.FFmpegError as error:
+            width, height = self._size
+            raise OutputError(f"cannot write {self.path}: no video of {width} x {height} pixels can be encoded "
+                              f"({error.strerror}); leave out the annotated video") from None  # fmt: skip
+        self._last = frame.pts
+        self._container.mux(packets)
 
     def close(self) -> None:
         """Give it its name. Raises OSError."""
         import av
 
+        if self._last < 0:  # no frame was taken
+            return self.discard()
         if self._container is None:
-            return
+            return None
         container, self._container = self._container, None
         with container:
             container.mux(self._stream.encode())
@@ -71,10 +84,11 @@ class VideoFile:
         self._part.unlink()
 
     def discard(self) -> None:
-        """Leave nothing of it behind."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        """Leave nothing of it behind. Raises OSError."""
+        container, self._container = self._container, None
+        if container is not None:
+            with suppress(OSError):  # what a full disk has refused, it refuses again
+                container.close()
         self._part.unlink(missing_ok=True)
 
     def _open(self, size: tuple[int, int]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import pytest
 
+from glip_cli.errors import OutputError
 from glip_cli.outputs import video
 from glip_cli.outputs.video import VideoFile, comment_of
 from tests import forked
@@ -82,6 +83,18 @@ def test_one_frame_none_and_one_that_is_given_up(tmp_path: Path) -> None:
     write(tmp_path / "up.mp4").discard()
     assert [path.name for path in tmp_path.iterdir()] == ["one.mp4"]
     assert comment_of(tmp_path / "none.mp4") is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_and_a_frame_that_no_encoder_takes(tmp_path: Path) -> None:
+    (tmp_path / "a.part.mp4").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write(tmp_path / "a.mp4", 30)
+    wide = VideoFile(tmp_path / "b.mp4", RATE)
+    with pytest.raises(OutputError, match=r"b\.mp4: no video of 20000 x 40 pixels can be encoded"):
+        wide.add(draw(0, (20_000, 40)), Fraction(0))
+    wide.close()
+    assert not (tmp_path / "b.part.mp4").exists()
 
 
 def _grow() -> None:
