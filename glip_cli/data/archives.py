@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from glip_cli.data.image_io import MAX_FILE_BYTES, from_disk
+from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.parquet_images import parquet_rows, read_row
 from glip_cli.data.stores import is_stored, open_stored, read_stored
 from glip_cli.data.webdataset import tar_images

@@ -12,7 +12,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from PIL import Image, TiffImagePlugin
 
 from glip_cli.data.dataset import Dataset, ImageRow, Size, url_parts
-from glip_cli.data.image_io import no_answer, read_image
+from glip_cli.data.disk import no_answer
+from glip_cli.data.image_io import read_image
 from glip_cli.data.issues import DataIssue
 from glip_cli.data.pillow import open_image, quiet
 from glip_cli.errors import DataError, ImageError

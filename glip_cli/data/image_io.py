@@ -6,27 +6,26 @@ import io
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar, Union, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Union, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.image_files_below import HEIF_EXTRA, reads_heif
 from glip_cli.data.pillow import decoding_room, open_image, quiet
-from glip_cli.errors import ImageError, UnavailableError
+from glip_cli.errors import ImageError
 from glip_cli.utils.threads import READ_SECONDS, within
 
 if TYPE_CHECKING:
     import torch
 
 ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[Any], "torch.Tensor"]
-T = TypeVar("T")
-
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,7 +36,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
 _HEAD_FIRST_BYTES = 16_000_000  # of a larger file the header is read first
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # encoded data hold no other 255 than before 0 or a restart mark
 # That hold frames or pages; the layers of a PSD are none.
@@ -169,29 +167,6 @@ def _read_stream(stream: IO[bytes], name: str) -> bytes:
 
 def _read_bytes(path: Path, name: str) -> bytes:
     return from_disk(name, lambda: _read_file(path, name))
-
-
-def from_disk(name: str, read: Callable[[], T]) -> T:
-    """What the call returns, or why a file cannot be read. Raises UnavailableError, ImageError."""
-    try:
-        return within(READ_SECONDS, read)
-    except FileNotFoundError:
-        raise UnavailableError(f"{name}: no such file; check the path") from None
-    except PermissionError:
-        raise UnavailableError(f"{name}: no permission to read it; change the file's rights") from None
-    except TimeoutError:
-        raise no_answer(name) from None
-    except OSError as error:
-        raise UnavailableError(f"{name}: cannot be read ({_one_line(error)})", brief=True) from error
-    except ValueError as error:  # a null character in the name
-        raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
-
-
-def no_answer(name: str | Path) -> UnavailableError:
-    """The error of a file that nothing came from in time."""
-    return UnavailableError(
-        f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
-    )
 
 
 def _read_file(path: Path, name: str) -> bytes:

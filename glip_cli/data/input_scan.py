@@ -205,7 +205,7 @@ def _why_empty(text: str) -> str:
     if is_stored(text) and not has_magic(text):
         return "no image below it; check the URL and the credentials, or name other files of it with a glob"
     if os.path.isdir(text):
-        return "the folder holds no image; name one that does, or files of it with a glob such as 'folder/*'"
+        return "the folder holds no image; name one that does, or files of it with a glob such as 'folder/*.tar'"
     if text.startswith("@"):
         return "the list names no image; write one path or URL per line"
     return "no file matches; check the pattern, and that its quotes are the shell's"

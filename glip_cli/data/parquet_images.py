@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from glip_cli.data.image_io import from_disk
+from glip_cli.data.disk import from_disk
 from glip_cli.data.stores import StoredFile, is_stored
 from glip_cli.errors import GlipError, ImageError, UsageError
 from glip_cli.utils.text_format import listed, one_line, quoted, shorten, shown_url

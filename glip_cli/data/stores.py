@@ -19,9 +19,9 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from glip_cli.data.disk import MAX_FILE_BYTES, no_answer
 from glip_cli.data.download import STALL_SECONDS
 from glip_cli.data.image_files_below import Passed, is_matched, split_parts
-from glip_cli.data.image_io import MAX_FILE_BYTES, no_answer
 from glip_cli.errors import GlipError, UnavailableError, UsageError
 from glip_cli.utils.text_format import one_line, shorten, shown_url
 from glip_cli.utils.threads import PAUSES, READ_SECONDS, within

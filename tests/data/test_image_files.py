@@ -114,7 +114,7 @@ def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.write_bytes(saved("JPEG"))
     monkeypatch.setattr(Path, "is_file", lambda path: hold.wait(60 if "dead" in path.name else 0.6) or is_file(path))
     monkeypatch.setattr(image_files, "READ_SECONDS", 1)
-    monkeypatch.setattr("glip_cli.data.image_io.READ_SECONDS", 1)
+    monkeypatch.setattr("glip_cli.data.disk.READ_SECONDS", 1)
     with pytest.raises(UnavailableError, match=r"dead\.jpg: not read within 1 s; check the disk or network"):
         whole_sizes(paths)
     hold.set()

@@ -398,10 +398,10 @@ def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         Path, "read_bytes", lambda path: gone.wait() and b"" if "dead" in path.name else read_bytes(path)
     )
-    monkeypatch.setattr("glip_cli.data.image_io.READ_SECONDS", 0.05)
+    monkeypatch.setattr("glip_cli.data.disk.READ_SECONDS", 0.05)
     with pytest.raises(ImageError, match=r"dead\.png: not read within 0\.05 s; check the disk or network"):
         read_image(tmp_path / "dead.png")
-    monkeypatch.setattr("glip_cli.data.image_io.READ_SECONDS", 60)
+    monkeypatch.setattr("glip_cli.data.disk.READ_SECONDS", 60)
     assert read_image(tmp_path / "good.png").size == (12, 7)
     gone.set()
 

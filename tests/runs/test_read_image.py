@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glip_cli.data import image_io
+from glip_cli.data import disk, image_io
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.runs import read_image
@@ -74,7 +74,7 @@ def test_what_a_moment_does_not_change_is_not_tried_again(
 def test_a_dead_disk_ends_the_run(photo: ImageInput, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image would take two minutes, and each would be called a failed one."""
     hold, read = threading.Event(), ImageReader()
-    monkeypatch.setattr(image_io, "READ_SECONDS", 0.01)
+    monkeypatch.setattr(disk, "READ_SECONDS", 0.01)
     monkeypatch.setattr(image_io, "_read_file", lambda path, name: hold.wait())
     for _ in range(GIVE_UP - 1):
         with pytest.raises(UnavailableError, match="not read within"):

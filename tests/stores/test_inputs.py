@@ -213,6 +213,19 @@ def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         expand(["s3://bucket/x/"])
 
 
+def test_what_is_public_needs_no_credentials(s3: Server) -> None:
+    """In a process of its own: fsspec reads its settings when it is imported."""
+    s3.put({"a.png": b"image", "b.png": b"image"})
+    s3.client().put_object_acl(Bucket="bucket", Key="a.png", ACL="public-read")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET"))}
+    code = "from glip_cli.data.sources import expand\nfor source in expand(['s3://bucket/']):\n    "
+    code += "try: print(source.open())\n    except Exception as error: print(error)"
+    env |= {"FSSPEC_S3_ANON": "true", "HOME": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    refused = "s3://bucket/b.png: no permission to read it (Forbidden); check the credentials"
+    assert (done.stdout, done.stderr) == (f"b'image'\n{refused}\n", "")
+
+
 def test_no_error_shows_a_secret() -> None:
     url = "https://k:s3cret@cdn/x?X-Amz-Signature=s3cret&page=1"
     failure = stores._unavailable(OSError(f"403 for url: {url}\nagain"), "hf://datasets/a/b", "hf://datasets/a/b")
