@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, zip_longest
 from operator import itemgetter
 from pathlib import Path
@@ -21,44 +21,19 @@ from types import MappingProxyType
 from typing import Any, Literal, Unpack, cast, overload
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.data.image_io import ImageSource, read_image
 from glip_cli.errors import FetchError, ImageError, PromptError, UsageError
-from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
+from glip_cli.inference.batch_detector import BatchDetector
+from glip_cli.inference.device import pick_device, pick_dtype
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
-from glip_cli.inference.postprocess import (
-    ImageMeta,
-    PostprocessOptions,
-    RawDetections,
-    is_capped,
-    label_scores,
-    merge,
-    on_cpu,
-    postprocess,
-    postprocess_options,
-    to_detections,
-    to_raw,
-)
-from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
-from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
-from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
-from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectKeywords, DetectOptions, FeatureOptions
-from glip_cli.prompts.chunking import Chunk
-from glip_cli.prompts.compile import (
-    CompiledPrompt,
-    PromptCompiler,
-    PromptLike,
-    allows_mirroring,
-    with_negatives_reported,
-)
+from glip_cli.prompts.compile import CompiledPrompt, PromptCompiler, PromptLike
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import sentence_prompt
@@ -68,24 +43,10 @@ from glip_cli.types import Detections, Prompt
 from glip_cli.utils.lru_cache import LastUsed
 from glip_cli.utils.text_format import quoted
 
-TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
-CACHED_TEXTS = 256
-PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
-
-Observer = Callable[[Sequence[Chunk], RawOutput, Tensor], None]
-"""Is given n texts of a prompt, what the network says of B images [n * B], those of the first text first, and which
-tokens are real, bool [n * B, T]. What it raises ends the work."""
+CACHED_SENTENCES = 256
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are matched with."""
-
-    items: tuple[PreprocessedImage, ...]
-    maps: list[Tensor]
-
-
-class Detector:
+class Detector(BatchDetector):
     """See the module's docstring.
 
     Attributes:
@@ -112,8 +73,7 @@ class Detector:
         words: Words = MappingProxyType({}),
     ):
         """A detector of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
-        self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        super().__init__(model, device, dtype, compile)
         self.name = name
         self.prompt_tuned_labels = prompt_tuned_labels
         self.labels = labels
@@ -122,9 +82,6 @@ class Detector:
         self.tokenizer = tokenizer
         taught = words_for(labels, words)
         self.prompt_compiler = PromptCompiler.of(tokenizer, model.config, name, prompt_tuned_labels, use_cls, taught)
-        self.model = for_inference(model, self.device, self.dtype)
-        self._steps = Compiled(self.model, self.device) if compile else self.model
-        self._texts: LastUsed[tuple[int, ...], tuple[Tensor, Tensor]] = LastUsed()
         self._sentences: LastUsed[str, Prompt | None] = LastUsed()
 
     @classmethod
@@ -314,13 +271,6 @@ class Detector:
         size = self.image_size(options.size)
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know of the results so far."""
-        if isinstance(self._steps, Compiled) and self._steps.passed:
-            return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
-        return ()
-
     def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
         if prompt is None:
@@ -346,146 +296,11 @@ class Detector:
 
         try:
             return self._sentences.get(
-                sentence, lambda: sentence_prompt(sentence, load_tagger(offline=self.offline)), CACHED_TEXTS
+                sentence, lambda: sentence_prompt(sentence, load_tagger(offline=self.offline)), CACHED_SENTENCES
             )
         except FetchError as error:
             warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
             return None
-
-    def image_size(self, size: tuple[int, int] | None = None) -> ImageSize:
-        """How large the model reads an image; `size` replaces the model's own shorter and longer side."""
-        config = self.model.config
-        return ImageSize(*(size or config.image_size), config.size_multiple)
-
-    def stream(
-        self, images: Iterable[Image.Image], compiled: CompiledPrompt, options: DetectOptions
-    ) -> Iterator[Detections]:
-        """Detect image by image, in order; `images` yields PIL images in RGB.
-
-        Images are batched only with neighbours of one padded shape, so that no image's answer depends on another:
-        padding takes part in the fusion.
-        """
-        if options.has_crops:
-            yield from (self.detect_crops(image, compiled, options)[0] for image in images)
-            return
-        size = self.image_size(options.size)
-        yield from self._answers((preprocess(image, *size) for image in images), compiled, options)
-
-    def detect_crops(
-        self,
-        image: Image.Image,
-        compiled: CompiledPrompt,
-        options: DetectOptions,
-        observe: Observer | None = None,
-    ) -> tuple[Detections, bool]:
-        """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
-        size = self.image_size(options.size)
-        crops = all_crops(image.size, options, size, flips=allows_mirroring(compiled.chunks))
-        if len(crops) == 1:
-            (alone,) = self.detect([preprocess(image, *size)], compiled, options, observe)
-            return alone, is_capped(alone, compiled, options)
-        every = with_negatives_reported(compiled)
-        views = (render_crop(image, crop) for crop in crops)
-        answers = list(self._answers(views, every, crop_options(options), observe))
-        found = combine(crops, map(to_raw, answers), compiled.nms_iou, options.agnostic_nms)
-        capped = any(is_capped(answer, every, options) for answer in answers)
-        return to_detections(merge([found], compiled, options), image.size, compiled), capped
-
-    def _answers(
-        self,
-        items: Iterable[PreprocessedImage],
-        compiled: CompiledPrompt,
-        options: DetectOptions,
-        observe: Observer | None = None,
-    ) -> Iterator[Detections]:
-        batch: list[PreprocessedImage] = []
-        for item in items:
-            if batch and padded_size(item) != padded_size(batch[0]):
-                yield from self.detect(batch, compiled, options, observe)
-                batch = []
-            batch.append(item)
-            if len(batch) == options.batch_size:
-                yield from self.detect(batch, compiled, options, observe)
-                batch = []
-        if batch:
-            yield from self.detect(batch, compiled, options, observe)
-
-    def detect(
-        self,
-        batch: Sequence[PreprocessedImage],
-        compiled: CompiledPrompt,
-        options: DetectOptions,
-        observe: Observer | None = None,
-    ) -> list[Detections]:
-        """Detect in a batch of prepared images. Raises OutOfMemoryError."""
-        return self.detect_features(self.encode_images(batch), compiled, options, observe)
-
-    @torch.inference_mode()
-    def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
-        """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
-        with out_of_memory(self.device):
-            pixels = to_device(collate(batch), self.device, self.dtype)
-            return ImageFeatures(tuple(batch), self._steps.encode_image(pixels))
-
-    @torch.inference_mode()
-    def detect_features(
-        self,
-        seen: ImageFeatures,
-        compiled: CompiledPrompt,
-        options: DetectOptions,
-        observe: Observer | None = None,
-    ) -> list[Detections]:
-        """Detect in encoded images; other prompts may follow. Raises OutOfMemoryError.
-
-        `observe` is called for each group of texts; again for the same, where memory did not suffice and less is tried.
-        """
-        room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
-        with out_of_memory(self.device):
-            step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))
-            groups = [compiled.chunks[i : i + step] for i in range(0, len(compiled.chunks), step)]
-            per_chunk = [
-                found
-                for group in groups
-                for found in self._predict_chunks(seen, group, postprocess_options(compiled, options), room, observe)
-            ]
-            merged = [merge(list(parts), compiled, options) for parts in zip(*per_chunk, strict=True)]
-            return [to_detections(found, item.size, compiled) for found, item in zip(merged, seen.items, strict=True)]
-
-    def _predict_chunks(
-        self,
-        seen: ImageFeatures,
-        parts: Sequence[Chunk],
-        kept: PostprocessOptions,
-        room: int = CACHED_TEXTS,
-        observe: Observer | None = None,
-    ) -> list[list[RawDetections]]:
-        """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
-        images, texts = len(seen.items), len(parts)
-        hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
-        maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
-        rows = mask.repeat_interleave(images, 0)
-        raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), rows)
-        if observe:
-            observe(parts, raw, rows)
-        agg, length = self.model.config.score_agg, mask.shape[1]
-        scores = [label_scores(agg, part.tokens.label_tokens, length, self.device) for part in parts]
-        places = [ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
-        found = on_cpu(postprocess(raw, [x for x in scores for _ in places], places * texts, kept))
-        return [
-            [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]
-            for part, i in zip(parts, range(0, len(found), images), strict=True)
-        ]
-
-    def _encode_text(self, ids: tuple[int, ...], room: int = CACHED_TEXTS) -> tuple[Tensor, Tensor]:
-        """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so the last `room` are kept."""
-
-        def encoded() -> tuple[Tensor, Tensor]:
-            padded = list(ids) + [0] * (-len(ids) % TOKEN_MULTIPLE)
-            row = torch.tensor([padded], device=self.device)
-            mask = torch.arange(len(padded), device=self.device).unsqueeze(0) < len(ids)
-            return self.model.encode_text(row, mask), mask
-
-        return self._texts.get(ids, encoded, room)
 
 
 def _paired(images: Iterable[ImageSource], prompts: Iterable[PromptLike]) -> Iterator[tuple[ImageSource, PromptLike]]:
@@ -496,10 +311,3 @@ def _paired(images: Iterable[ImageSource], prompts: Iterable[PromptLike]) -> Ite
             fewer, more = ("images", "prompts") if image is end else ("prompts", "images")
             raise UsageError(f"there are fewer {fewer} than {more}: give one prompt for each image")
         yield cast(ImageSource, image), cast(PromptLike, prompt)
-
-
-def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Features [1, t, L] and masks [1, t] of several texts -> [n, T, L] and [n, T], padded to the longest."""
-    length = max(mask.shape[1] for _, mask in texts)
-    hidden = torch.cat([F.pad(rows, (0, 0, 0, length - rows.shape[1])) for rows, _ in texts])
-    return hidden, torch.cat([F.pad(mask, (0, length - mask.shape[1])) for _, mask in texts])

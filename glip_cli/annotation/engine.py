@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from glip_cli.data.captions import Captioned, is_marked
-from glip_cli.detector import Detector, ImageFeatures
+from glip_cli.detector import Detector
 from glip_cli.errors import ImageError, PromptError, without_frames
+from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.device import out_of_memory
 from glip_cli.inference.preprocess import PreprocessedImage, preprocess
 from glip_cli.options import DetectOptions

@@ -27,7 +27,7 @@ COMMANDS = {
     "finetune": "Tune a model on your own boxes, or on captions with boxes.",
     "annotate": "Ground the phrases of captions: data to train on, or pre-labels to correct.",
     "features": "Save the model's feature maps of images, and how their regions fit words.",
-    "export": "Write a model as ONNX, checked against torch in onnxruntime.",
+    "export": "Write a model as one file: ONNX, or safetensors.",
     "serve": "Serve a model over HTTP, with a page to use in a browser.",
     "weights": "List, fetch, inspect and convert checkpoints.",
     "doctor": "Check the installation and suggest fixes.",

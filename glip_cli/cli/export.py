@@ -45,7 +45,7 @@ def export(
     json: Json = False,
     manner: flags.CommonFlags,
 ) -> None:
-    """Write a model as one file: ONNX, checked against torch in onnxruntime, or safetensors."""
+    """Write a model as one file: ONNX, or safetensors."""
     console = Console(manner.quiet)
     if out is not None and out.suffix == ".safetensors":
         if texts or source.bert:

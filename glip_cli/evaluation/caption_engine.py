@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.data.sources import ImageInput
-from glip_cli.detector import Detector, ImageFeatures
+from glip_cli.detector import Detector
 from glip_cli.errors import ImageError
 from glip_cli.evaluation.flickr30k import ScoredSentence, item_prompt
+from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import AnyRecord, record

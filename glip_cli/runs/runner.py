@@ -56,7 +56,7 @@ class Runner:
         keep_images: outcomes then hold their images, for drawing.
         stop: once set, no new batch is begun, no image is waited for, and the iteration ends.
         flight: notes which images are read and detected at any moment.
-        observe: is given B prepared images, and what a `detector.Observer` is given of them; not of views.
+        observe: is given B prepared images, and what a `batch_detector.Observer` is given of them; not of views.
     """
 
     detector: Detector

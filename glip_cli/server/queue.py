@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from PIL import Image
 
-from glip_cli.detector import Detector, ImageFeatures
+from glip_cli.detector import Detector
 from glip_cli.errors import OutOfMemoryError, without_frames
+from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.postprocess import is_capped
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size, preprocess

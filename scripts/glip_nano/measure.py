@@ -27,7 +27,7 @@ from pycocotools.cocoeval import COCOeval
 
 from glip_cli import Detector
 from glip_cli.data.image_io import read_image
-from glip_cli.detector import ImageFeatures
+from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
 

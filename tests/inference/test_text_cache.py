@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from glip_cli import detector as module
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
+from glip_cli.inference import batch_detector as module
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
