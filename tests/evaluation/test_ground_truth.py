@@ -218,8 +218,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_ground_truth(tmp_path / "missing.json")
     with pytest.raises(DataError, match=r"neither data\.yaml"):
         read_ground_truth(tmp_path)
-    (tmp_path / "a.zip").write_bytes(b"PK\xff\xfe\x00\x01")
+    (tmp_path / "a.json").write_bytes(b"PK\xff\xfe\x00\x01")
     with pytest.raises(DataError, match="not UTF-8"):
+        read_ground_truth(tmp_path / "a.json")
+    (tmp_path / "a.json").rename(tmp_path / "a.zip")
+    with pytest.raises(DataError, match="an archive; unpack it"):
         read_ground_truth(tmp_path / "a.zip")
 
 
