@@ -227,6 +227,11 @@ def tuned_for(loaded: Origin) -> tuple[tuple[str, ...], dict[str, str]]:
     return _labels(loaded.metadata, loaded.path), _words(loaded.metadata, loaded.path)
 
 
+def prompt_tuned_for(loaded: Origin) -> tuple[str, ...]:
+    """What is read for the labels of a prompt's tuned offset; empty where there is none."""
+    return _list(loaded.metadata, TUNED_FOR)
+
+
 def _words(metadata: Mapping[str, str], path: Path) -> dict[str, str]:
     """What was read for some of these labels."""
     if LABELS not in metadata and TUNED_FOR not in metadata:

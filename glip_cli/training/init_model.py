@@ -16,7 +16,7 @@ from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
 from glip_cli.checkpoints.load import info, load, load_backbone
-from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, tokenizer_folder, tuned_for
+from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, prompt_tuned_for, tokenizer_folder, tuned_for
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import DEFAULT
 from glip_cli.errors import UsageError
@@ -41,6 +41,7 @@ class Start:
         sha256: of its file; "" for random weights.
         source: where it is found again: a name of weights.toml, or an absolute path.
         words: what it reads for classes that it was tuned for in other words.
+        prompt_tuned_labels: as `DetectorParts` has them.
     """
 
     model: Glip
@@ -50,6 +51,7 @@ class Start:
     sha256: str = ""
     source: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    prompt_tuned_labels: tuple[str, ...] = ()
 
     def card(
         self,
@@ -98,7 +100,9 @@ def load_start(
     named = weights is None and (model or DEFAULT) in registry.names()
     source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
     tokenizer, (_, words) = tokenizer_folder(loaded, bert), tuned_for(loaded)
-    return Start(loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source, words)
+    return Start(
+        loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source, words, prompt_tuned_for(loaded)
+    )
 
 
 def random_start(

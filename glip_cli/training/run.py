@@ -25,7 +25,7 @@ from glip_cli.outputs.files import save_json
 from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
-from glip_cli.prompts.words import other_words, read_words
+from glip_cli.prompts.words import other_words, read_words, words_for
 from glip_cli.training.batches import Batches, feed
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
@@ -161,6 +161,12 @@ class FinetuneJob:
         if self.data.words == self.start.words and (words := other_words(labels, self.start.words)):
             self.callbacks.note(
                 f"words of {self.start.name}: {listed(f'{read} = {label}' for label, read in words.items())}"
+            )
+        tuned = self.start.prompt_tuned_labels
+        if tuned and words_for(labels, self.data.words or {}) != tuned:
+            self.callbacks.note(
+                f"note: {self.start.name} was tuned for the prompt of {listed(tuned)}, in this order; what was "
+                "added to its tokens stays, for other labels now"
             )
         tokenizer = Tokenizer.from_dir(self.start.tokenizer)
         if tokenizer.learns_words:

@@ -30,6 +30,7 @@ from glip_cli.checkpoints.finetuned import MODEL, MODES, TENSORS, RunConfig, wri
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.model.config import NanoConfig
 from glip_cli.model.glip import Glip
+from glip_cli.prompts.words import words_for
 from glip_cli.training.optim import LearningRates, grouped
 
 STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
@@ -175,6 +176,8 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
             metadata["labels"] = json.dumps(card.labels)
             if card.words:
                 metadata["words"] = json.dumps(dict(card.words))
+            if OFFSET in tensors:  # of an earlier tuning of the prompt, which has gone on
+                metadata["tuned_for"] = json.dumps(words_for(card.labels, card.words))
             safetensors_io.write(folder / MODEL, tensors, metadata)
         else:
             safetensors_io.write(folder / TENSORS, tensors, {"format": FORMAT, "dialect": card.mode})

@@ -197,8 +197,10 @@ def test_a_tuned_model_remembers_the_words() -> None:
     done = glip(*more, "-o", "more", model="cells")
     assert f"'{names[0]} = class 0', '{names[2]} = class 2'\n" in done.stderr
     assert dict(read_run_config(Path("more/best")).words) == {label: words[label] for label in ("class 0", "class 2")}
+    assert "was tuned for" not in done.stderr
     own = glip(*more, "-o", "own", "--words", "own.json", model="cells")
     assert "words of" not in own.stderr
+    assert f"was tuned for the prompt of '{names[0]}', '{names[1]}'" in own.stderr
     assert dict(read_run_config(Path("own/best")).words) == {"class 0": "disc"}
 
     scored = glip("eval", "coco", "--gt", coded, "--images", "data", "--no-report", "-o", "eval", model="cells")

@@ -613,6 +613,16 @@ def test_a_run_becomes_one_file(mode: str, folders: dict[str, Path], here: Path)
     assert mode != "full" or found.name == wanted.name
 
 
+def test_a_whole_network_from_a_tuned_prompt_says_so(folders: dict[str, Path], here: Path) -> None:
+    """Its offset is still there, and other prompts get it too."""
+    start = load_start(str(folders["prompt"]))
+    assert start.prompt_tuned_labels == LABELS
+    save_tuned(here / "full", start.model, start.card("full", "full", ("heart", "star"), {}, {"star": "glyph"}))
+    notes = glip("detect", "scene.png", "-t", "heart", "-m", here / "full", "--device", "cpu").stderr
+    assert "tuned for the prompt of 'heart', 'glyph', in this order" in notes
+    assert "tuned for" not in glip("detect", "scene.png", "-m", here / "full", "--device", "cpu").stderr
+
+
 def test_a_released_model_as_one_file_is_itself(folders: dict[str, Path], here: Path) -> None:
     """Adapters for it fit the file too."""
     glip("export", "-m", "glip-mini", "-o", "mini.safetensors")
