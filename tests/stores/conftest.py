@@ -21,6 +21,14 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def fresh() -> Iterator[None]:
+    """For another environment: what asks a store is made once in a process."""
+    stores._opened.cache_clear()
+    yield
+    stores._opened.cache_clear()
+
+
+@pytest.fixture
 def s3(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """With an empty bucket, and found by what this process and those of its own make of the environment."""
     for name, value in server.environment.items():
@@ -28,7 +36,6 @@ def s3(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for module in (stores, read_image):
         monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
     server.put({})
-    stores._opened.cache_clear()
     yield server
     assert not server.proxy.cuts, "a connection was to be cut that no one made"
     assert not server.proxy.busy

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,7 @@ class Server:
             "no_proxy": "*",
         }
 
+    @cached_property
     def client(self) -> Any:
         import boto3
 
@@ -120,7 +122,7 @@ class Server:
 
     def put(self, objects: Mapping[str, bytes]) -> None:
         """Make the bucket hold these alone."""
-        client = self.client()
+        client = self.client
         with suppress(client.exceptions.NoSuchBucket):
             while found := client.list_objects_v2(Bucket=BUCKET).get("Contents"):
                 keys = [{"Key": entry["Key"]} for entry in found]

@@ -61,7 +61,7 @@ def put(request: pytest.FixtureRequest, tmp_path: Path) -> Put:
     s3: Server = request.getfixturevalue("s3")
 
     def put(name: str, content: bytes) -> str:
-        s3.client().put_object(Bucket="bucket", Key=name, Body=content)
+        s3.client.put_object(Bucket="bucket", Key=name, Body=content)
         return f"s3://bucket/{name}"
 
     return put

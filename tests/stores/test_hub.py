@@ -20,16 +20,14 @@ FILES = {
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(fresh: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     hub = Hub(FILES)
     for name, value in {"HF_TOKEN": "hf_s3cret", "no_proxy": "*"}.items():
         monkeypatch.setenv(name, value)
     library = stores._LIBRARIES["hf"]._replace(options={"endpoint": hub.url})  # HF_ENDPOINT is read once, on import
     monkeypatch.setitem(stores._LIBRARIES, "hf", library)
-    stores._opened.cache_clear()
     yield hub
     hub.close()
-    stores._opened.cache_clear()
 
 
 @pytest.mark.usefixtures("hub")

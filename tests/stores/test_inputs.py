@@ -97,7 +97,7 @@ def test_what_names_nothing_is_said_before_any_work(url: str, reason: str) -> No
 
 def test_lists_of_urls_and_lists_in_a_store(tree: Server, tmp_path: Path) -> None:
     lines = f"# mine\ntop.jpg\ns3://bucket/{ODD}\ns3://bucket/x/sub\n\nx/b.jpg\nhttps://host/a.jpg\n"
-    tree.client().put_object(Bucket="bucket", Key="list.txt", Body=lines.encode("utf-16"))
+    tree.client.put_object(Bucket="bucket", Key="list.txt", Body=lines.encode("utf-16"))
     expected = ["top.jpg", BELOW_X[2], "x/sub/c.webp", "x/b.jpg", "https://host/a.jpg"]
     assert names("@s3://bucket/list.txt") == expected
     (tmp_path / "list.txt").write_text(
@@ -196,6 +196,7 @@ def test_a_listing_that_breaks_off_is_never_taken_for_the_whole(s3: Server, monk
     assert len(list(expand(["s3://bucket"]))) == 9
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_store_that_is_not_there(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -204,6 +205,7 @@ def test_a_store_that_is_not_there(s3: Server, monkeypatch: pytest.MonkeyPatch) 
         expand(["s3://bucket/x/"])
 
 
+@pytest.mark.usefixtures("fresh")
 def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -216,7 +218,7 @@ def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_public_needs_no_credentials(s3: Server) -> None:
     """In a process of its own: fsspec reads its settings when it is imported."""
     s3.put({"a.png": b"image", "b.png": b"image"})
-    s3.client().put_object_acl(Bucket="bucket", Key="a.png", ACL="public-read")
+    s3.client.put_object_acl(Bucket="bucket", Key="a.png", ACL="public-read")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET"))}
     code = "from glip_cli.data.sources import expand\nfor source in expand(['s3://bucket/']):\n    "
     code += "try: print(source.open())\n    except Exception as error: print(error)"
