@@ -15,6 +15,9 @@ from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 Row = tuple[str, Mapping[str, Any]]
 """Where it stands, as "x.csv, line 3", and its values by their names."""
 
+_BEYOND = "\0"  # the key of the cells for which the first line has no name
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
 
 def read_rows(
     path: Path, columns: Collection[str], advice: str, also: Mapping[str, str] = MappingProxyType({})
@@ -76,12 +79,23 @@ def parsed(line: str) -> Any:
 
 
 def _csv_rows(path: Path, columns: Collection[str], also: Mapping[str, str]) -> Iterator[Row]:
-    reader = csv.DictReader(read_lines(path, newline=""))
+    head = next(read_lines(path), "")
+    # Excel writes semicolons where a comma is the decimal point
+    delimiter = max(",;\t", key=head.count)
+    # without `strict` a quote that is never closed makes one cell of all rows that follow
+    reader = csv.DictReader(read_lines(path, newline=""), restkey=_BEYOND, delimiter=delimiter, strict=True)
+    where = f"{path}, line 1"
     try:
         known = {also.get(name, name) for name in reader.fieldnames or ()} | set(reader.fieldnames or ())
         if missing := sorted(set(columns) - known):
-            raise DataError(f"{path}: has no column '{missing[0]}'; its first line must name {' and '.join(columns)}")
+            raise DataError(f"{path}: has no column '{missing[0]}'; its first line must name {' and '.join(columns)}, "
+                            f"and is {quoted(head.strip())}")  # fmt: skip
+        where = f"{path}, line {reader.line_num + 1}"
         for row in reader:
+            if any(map(str.strip, row.pop(_BEYOND, ()))):
+                raise DataError(f"{path}, line {reader.line_num}: has more cells than the first line has names; put "
+                                f"double quotes around a text with {_NAMES[delimiter]}")  # fmt: skip
             yield f"{path}, line {reader.line_num}", {name: value or "" for name, value in row.items()}
+            where = f"{path}, line {reader.line_num + 1}"
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}); check its quotes") from None
+        raise DataError(f"{where}: no CSV ({error}); check its quotes") from None

@@ -147,6 +147,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ("e.jsonl", "\n", "names no image"),
         ("h.csv", "file,prompt\n", "has no column 'image'"),
         ("r.csv", "image,prompt\n", "names no image"),
+        ("c.csv", "image,prompt\na.jpg,dog\na.jpg,dog,cat\n", "c.csv, line 3: has more cells .* text with commas"),
+        ("q.csv", 'image,prompt\na.jpg,"dog\nb.jpg,cat\n', "q.csv, line 2: no CSV"),
     ]:
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=told):
@@ -155,6 +157,15 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         PromptFile(tmp_path / "none.csv", no_tagger)
     with pytest.raises(DataError, match="must be a file"):
         PromptFile(tmp_path, no_tagger)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_cells_may_be_divided_as_spreadsheets_do(tmp_path: Path, delimiter: str) -> None:
+    rows = [["image", "prompt", ""], ["a.jpg", "cat, dog, cup", ""], ["b.jpg", "cup"], ["c.jpg", "cup", "", ""]]
+    with (tmp_path / "p.csv").open("w", newline="", encoding="utf-8-sig") as stream:
+        csv.writer(stream, delimiter=delimiter).writerows(rows)
+    found = list(PromptFile(tmp_path / "p.csv", no_tagger))
+    assert [one.prompt.labels for one in found] == [("cat", "dog", "cup"), ("cup",), ("cup",)]
 
 
 def test_notes_are_said_once_and_counted(tmp_path: Path) -> None:
