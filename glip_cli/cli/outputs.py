@@ -93,7 +93,7 @@ class Files:
         image, frame, clip = outcome.image, outcome.source.frame, outcome.source.clip
         if image is None or outcome.detections is None or "detections" not in made:
             return
-        self.annotated.save(image, outcome.detections, name, in_video=clip is not None)
+        self.annotated.save(image, outcome.detections, name, made["image"], in_video=clip is not None)
         if self.annotated.drawn and clip and frame and frame.time is not None:
             self.videos.add(clip, image, frame.time, made)
 

@@ -40,15 +40,23 @@ class AnnotatedImages:
     def any(self) -> bool:
         return self.drawn or self.crops or self.thumbnails
 
-    def save(self, image: Image.Image, detections: Detections, name: str, in_video: bool = False) -> None:
-        """Write what is wanted of one image under `name`; a frame that is `in_video` is drawn there. Raises OSError."""
+    def save(
+        self, image: Image.Image, detections: Detections, name: str, image_name: str, in_video: bool = False
+    ) -> None:
+        """Write what is wanted of one image. Raises OSError.
+
+        Args:
+            name: what the files are called, without suffix.
+            image_name: what records call the image.
+            in_video: it is a frame of a video, and drawn there.
+        """
         if self.drawn and not in_video:
             with atomic_write(self.folders[0] / f"{name}.jpg") as stream:
                 self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
         if self.crops:
             save_crops(image, as_recorded(detections), self.folders[1], name)
         if self.thumbnails:
-            save_thumbnail(image, self.folders[2] / f"{name}.jpg", detections.name)
+            save_thumbnail(image, self.folders[2] / f"{name}.jpg", image_name)
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
         return plot(image, detections, self.palette)

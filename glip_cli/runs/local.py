@@ -144,7 +144,7 @@ class LocalEngine:
         if outcome.image is not None:
             try:
                 in_video = item.source.clip is not None
-                self.images.save(outcome.image, outcome.detections, item.file_name, in_video)
+                self.images.save(outcome.image, outcome.detections, item.file_name, name, in_video)
             except OSError as error:
                 raise OutputError(
                     f"cannot write to {self.images.folder}: {error.strerror or error}; "

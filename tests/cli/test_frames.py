@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -259,3 +260,17 @@ def test_a_clip_is_read_from_a_list(folder: Path) -> None:
     ]
     with Image.open("outputs/vis/pages/0.jpg") as image:
         assert image.size == (160, 160)
+
+
+@pytest.mark.parametrize("command", ["detect", "batch"])
+def test_a_page_shows_each_frame(folder: Path, command: str) -> None:
+    """Of a frame no file is left to make its thumbnail of afterwards."""
+    assert (
+        glip(command, "clip.mp4", "pages.tif", "--every", "2", "--format", "html", "--format", "jsonl").exit_code == 0
+    )
+    page = Path("outputs/index.html").read_text()
+    shown = re.findall(r'^\["([^"]*)","(?:clip\.mp4|pages\.tif)#frame=', page, re.MULTILINE)
+    assert shown == [
+        f"thumbnails/{name}.jpg"
+        for name in [*(f"clip-{i:06}" for i in range(0, 12, 2)), "pages-000000", "pages-000002"]
+    ]

@@ -64,7 +64,7 @@ def test_both_draw_the_same_files(found: Detections, tmp_path_factory: pytest.Te
     folder, read = tmp_path_factory.mktemp("drawn"), detections_of(record("a.jpg", found, "m@1"))
     image = Image.effect_noise((SIDE, SIDE), 60).convert("RGB")
     for name, one in (("first", found), ("second", read)):
-        AnnotatedImages(folder / name, drawn=True, crops=True).save(image, one, "a")
+        AnnotatedImages(folder / name, drawn=True, crops=True).save(image, one, "a", "a.png")
     first, second = files(folder / "first"), files(folder / "second")
     assert first == second
     assert "vis/a.jpg" in first
