@@ -7,9 +7,9 @@ torch multiplies float32 matrices by MKL. What was measured (GFLOP/s of one core
 - Any processor held to AVX2: both are equally fast (66 to 81 against 62 to 76). It is not used.
 
 oneDNN adds up all K terms of a sum one after the other, MKL at most 192 to 384 at a time, so that oneDNN's error (root
-mean square, against float64) is up to twice as large for K = 3072. Therefore a long sum is cut into sums of LONGEST
-terms, which are then added: its error is MKL's. With few rows or columns MKL is more exact still, so those are left to
-it, and so are products whose gradient is wanted.
+mean square, against float64) is up to twice as large for K = 3072. Therefore a long sum is cut into equal sums of at
+most LONGEST terms, which are then added: its error is MKL's. With few rows or columns MKL is more exact still, so those
+are left to it, and so are products whose gradient is wanted.
 
 The choice is by the processor alone. A choice by timing would differ from run to run, and so would the last digits of
 the answers: a batch or a training that is resumed must go on digit for digit.
@@ -34,7 +34,7 @@ try:
 except ImportError:  # Windows, which has no such limit
     resource = None
 
-LONGEST = 192  # terms of a sum
+LONGEST = 192  # terms of a sum, at most
 FEWEST, NARROWEST = 256, 32  # rows, and columns of the result
 AMD = ("AuthenticAMD", "HygonGenuine")
 
@@ -103,7 +103,8 @@ def _memory_is_limited() -> bool:
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """oneDNN's; of a contiguous piece of the rows and the weights at a time."""
     multiply = torch.ops.mkldnn._linear_pointwise
-    first, *rest = zip(x.split(LONGEST, -1), weight.split(LONGEST, -1), strict=True)
+    pieces = -(-x.shape[-1] // LONGEST)
+    first, *rest = zip(x.chunk(pieces, -1), weight.chunk(pieces, -1), strict=True)
     total: Tensor = multiply(first[0].contiguous(), first[1].contiguous(), bias, "none", [], "")
     for rows, columns in rest:
         total += multiply(rows.contiguous(), columns.contiguous(), None, "none", [], "")
