@@ -12,10 +12,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glip_cli.outputs import formats as formats_of
 from glip_cli.outputs.files import FileNames, json_bytes
 from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
+from glip_cli.utils.boxes import pairwise_iou
 
 GROUNDING = "grounding"
 FILE = "grounding.json"
@@ -114,18 +117,13 @@ def _renamed(detection: DetectionRecord, labels: dict[str, int]) -> DetectionRec
 
 def _apart(boxes: Sequence[DetectionRecord]) -> list[DetectionRecord]:
     """Best first; without those that show what a better one shows."""
-    kept: list[DetectionRecord] = []
-    for box in boxes:
-        if not any(other["label"] == box["label"] and _iou(other, box) >= SAME_OBJECT for other in kept):
-            kept.append(box)
-    return kept
-
-
-def _iou(a: DetectionRecord, b: DetectionRecord) -> float:
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = corners(a), corners(b)
-    shared = max(min(ax2, bx2) - max(ax1, bx1), 0.0) * max(min(ay2, by2) - max(ay1, by1), 0.0)
-    both = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
-    return shared / both if both > 0 else 0.0
+    edges = np.array([corners(box) for box in boxes], np.float64).reshape(-1, 4)
+    same = pairwise_iou(edges, edges) >= SAME_OBJECT
+    kept: list[int] = []
+    for i, box in enumerate(boxes):
+        if not any(same[i, j] and boxes[j]["label"] == box["label"] for j in kept):
+            kept.append(i)
+    return [boxes[i] for i in kept]
 
 
 def _good(journal: Path) -> Iterator[Record]:

@@ -25,6 +25,7 @@ from glip_cli.errors import DataError
 from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, Sentence, read_annotations, read_sentences, read_text
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.types import Detections, Prompt
+from glip_cli.utils.boxes import pairwise_iou
 from glip_cli.utils.text_format import listed
 
 PROTOCOLS = ("any", "merged")
@@ -150,21 +151,9 @@ def recall(
 
 def _first_hit(boxes: npt.ArrayLike, answers: Sequence[Box]) -> int | None:
     """How many boxes stand before the first that overlaps an answer enough; None where none does."""
-    overlaps = _ious(np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(answers, np.float64))
+    overlaps = pairwise_iou(np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(answers, np.float64))
     found = np.flatnonzero((overlaps >= IOU).any(axis=1))
     return int(found[0]) if found.size else None
-
-
-def _ious(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Intersection over union [n, m] of boxes [n, 4] and [m, 4] xyxy; 0 for two boxes without area."""
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    intersection = sides.clip(min=0).prod(axis=2)
-    union = _areas(a)[:, None] + _areas(b)[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-
-
-def _areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _hull(boxes: Sequence[Box]) -> Box:

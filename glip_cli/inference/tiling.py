@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glip_cli.inference.postprocess import RawDetections
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, preprocess, resized_size
-from glip_cli.model.boxes import area
+from glip_cli.model.boxes import area, intersection
 from glip_cli.model.torchvision_ops import batched_nms, nms
 from glip_cli.options import DetectOptions
 
@@ -232,14 +232,8 @@ def _outdone(found: RawDetections, crop: Tensor, is_cut: Tensor) -> Tensor:
     gone = torch.zeros_like(is_cut)
     size = area(found.boxes)
     for rows in is_cut.nonzero().squeeze(1).split(ROWS):
-        shared = _shared(found.boxes[rows], found.boxes)
+        shared = intersection(found.boxes[rows, None], found.boxes)
         other = (found.labels == found.labels[rows, None]) & (crop != crop[rows, None])
         more = (shared > MIN_CONTAINMENT * size[rows, None]) & (size > MIN_AREA_RATIO * size[rows, None])
         gone[rows] = (other & more & (found.scores > MIN_SCORE_RATIO * found.scores[rows, None])).any(1)
     return gone
-
-
-def _shared(a: Tensor, b: Tensor) -> Tensor:
-    """Areas of intersection: [n, 4], [m, 4] -> [n, m]."""
-    low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    return (high - low).clamp(min=0).prod(-1)

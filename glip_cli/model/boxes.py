@@ -51,11 +51,15 @@ def area(boxes: Tensor, plus_one: float = 0.0) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0] + plus_one) * (boxes[..., 3] - boxes[..., 1] + plus_one)
 
 
+def intersection(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
+    """The area that pairs share: [..., 4], [..., 4] -> [...], square pixels."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    return (high - low + plus_one).clamp(min=0).prod(-1)
+
+
 def iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
     """Of pairs: [..., 4], [..., 4] -> [...]. With `plus_one` = 1 in the +1 convention."""
-    low = torch.maximum(a[..., :2], b[..., :2])
-    high = torch.minimum(a[..., 2:], b[..., 2:])
-    overlap = (high - low + plus_one).clamp(min=0).prod(-1)
+    overlap = intersection(a, b, plus_one)
     union = area(a, plus_one) + area(b, plus_one) - overlap
     return overlap / union.clamp(min=1e-6)
 
@@ -67,8 +71,7 @@ def pairwise_iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
 
 def giou(a: Tensor, b: Tensor, eps: float = 1e-6) -> Tensor:
     """Generalised IoU (arXiv 1902.09630) of pairs, no +1: [n, 4], [n, 4] -> [n]."""
-    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
-    overlap = (high - low).clamp(min=0).prod(-1)
+    overlap = intersection(a, b)
     union = (area(a) + area(b) - overlap).clamp(min=eps)
     hull_low, hull_high = torch.minimum(a[:, :2], b[:, :2]), torch.maximum(a[:, 2:], b[:, 2:])
     hull = (hull_high - hull_low).clamp(min=0).prod(-1).clamp(min=eps)
