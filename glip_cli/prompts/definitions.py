@@ -15,18 +15,17 @@ For a definition there may stand an object with the fields of microsoft's files:
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompts.chunking import LIMIT, Chunk, Tokens, tokenize
 from glip_cli.prompts.prompt import clean_name
+from glip_cli.prompts.tables import read_content, read_table
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
-from glip_cli.utils.text_format import open_text, quoted, why_unreadable
+from glip_cli.utils.text_format import quoted
 
 _GPT3 = 3  # GLIPKNOW.GPT3_NUM of the published command
 _FIRST = ((0,),)  # [CLS]
@@ -34,12 +33,8 @@ _FIRST = ((0,),)  # [CLS]
 
 def read_knowledge(path: Path) -> dict[str, str]:
     """Label -> definition. Raises UsageError for a file that has none."""
-    try:
-        with open_text(path) as file:
-            content = file.read()
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--knowledge {path}: cannot be read ({why_unreadable(error)}); check the path") from None
-    rows = dict(_lines(content, path) if path.suffix.lower() == ".jsonl" else _table(content, path).items())
+    lined = path.suffix.lower() == ".jsonl"
+    rows = dict(_rows(path)) if lined else read_table(path, "--knowledge", "labels and definitions")
     if not rows:
         raise UsageError(f"--knowledge {path}: defines no label; write {{'cat': 'a small furry animal'}} as JSON")
     return {_key(label): _definition(value, f"--knowledge {path}: {quoted(label)}") for label, value in rows.items()}
@@ -90,18 +85,8 @@ def _key(label: str) -> str:
     return " ".join(clean_name(label).lower().split())
 
 
-def _table(content: str, path: Path) -> dict[str, Any]:
-    try:
-        value = tomllib.loads(content) if path.suffix.lower() == ".toml" else json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--knowledge {path}: neither JSON nor TOML ({error}); correct it") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"--knowledge {path}: must be an object of labels and definitions")
-    return value
-
-
-def _lines(content: str, path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(content.splitlines(), 1):
+def _rows(path: Path) -> Iterator[tuple[str, object]]:
+    for number, line in enumerate(read_content(path, "--knowledge").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -113,7 +98,7 @@ def _lines(content: str, path: Path) -> Iterator[tuple[str, Any]]:
         yield row["label"], row.get("definition")
 
 
-def _definition(value: Any, where: str) -> str:
+def _definition(value: object, where: str) -> str:
     """A text on one line; microsoft's fields are joined as there."""
     if isinstance(value, dict):
         generated = value.get("gpt3")

@@ -7,15 +7,13 @@ anything else    lines of `--texts @FILE`: shipping container = container
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompts.labels import check_text, class_and_words, one_wording, parse_texts
-from glip_cli.utils.text_format import listed, open_text, quoted, why_unreadable
+from glip_cli.prompts.tables import read_table
+from glip_cli.utils.text_format import listed, quoted
 
 Words = Mapping[str, str]
 """Class -> words; a class that it lacks is its own words."""
@@ -43,25 +41,10 @@ def read_words(path: Path) -> dict[str, str]:
     if path.suffix.lower() not in (".json", ".toml"):
         labels, words = one_wording(map(class_and_words, parse_texts([f"@{path}"])))
         return dict(zip(labels, words, strict=True))
-    table = _table(path)
+    table = read_table(path, "--words", "classes and their words")
     if not table:
         raise UsageError(f'--words {path}: has no class; write {{"container": "shipping container"}} as JSON')
     return {label: _checked(words, f"--words {path}: the words of {quoted(label)}") for label, words in table.items()}
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        with open_text(path) as file:
-            content = file.read()
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--words {path}: cannot be read ({why_unreadable(error)}); check the path") from None
-    try:
-        value = tomllib.loads(content) if path.suffix.lower() == ".toml" else json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--words {path}: neither JSON nor TOML ({error}); correct it") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"--words {path}: must be an object of classes and their words")
-    return value
 
 
 def _checked(words: object, what: str) -> str:
