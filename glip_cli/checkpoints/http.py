@@ -14,11 +14,12 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Protocol
 
+from glip_cli.utils.http import USER_AGENT, why_unreachable
+
 TIMEOUT = 30.0  # seconds without a byte
 RETRIES = 3  # cuts in a row that brought nothing new
 PAUSE = 0.5  # seconds before a retry
 CHUNK = 1 << 20
-USER_AGENT = "glip-cli"
 
 
 class DownloadError(Exception):
@@ -143,10 +144,9 @@ def _refused(error: urllib.error.HTTPError, part: Path, have: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
+    if isinstance(getattr(error, "reason", error), TimeoutError):
         return f"no answer for {TIMEOUT:.0f} seconds"
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return why_unreachable(error)
 
 
 def _size(path: Path) -> int:

@@ -17,8 +17,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any
 from urllib.parse import urlsplit
 
-from glip_cli import __version__
 from glip_cli.errors import GlipError, UsageError
+from glip_cli.utils.http import USER_AGENT, why_unreachable
 from glip_cli.utils.text_format import one_line, quoted, shown_url
 
 CONNECT_SECONDS = 10.0
@@ -35,8 +35,7 @@ class _LostError(Exception):
 
     def __init__(self, error: Exception) -> None:
         self.slow = isinstance(error, TimeoutError)
-        reason = "no answer in time" if self.slow else getattr(error, "strerror", None) or str(error)
-        super().__init__(one_line(reason) or type(error).__name__)
+        super().__init__("no answer in time" if self.slow else why_unreachable(error))
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class Server:
             kept.close()
 
     def _headers(self, body: bytes | None) -> dict[str, str]:
-        headers = {"User-Agent": f"glip-cli/{__version__}", "Accept": "application/json"}
+        headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self.token:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from urllib import error, parse, request
 
-from glip_cli import __version__
-from glip_cli.data.public_url import PublicHTTPHandler, PublicHTTPSHandler, TrustedServer
+from glip_cli.data.public_url import PublicHandler, TrustedServer
 from glip_cli.errors import ImageError, UnavailableError
+from glip_cli.utils.http import USER_AGENT, why_unreachable
 from glip_cli.utils.text_format import one_line, shown_url
 
 MAX_DOWNLOAD_BYTES = 100_000_000
@@ -18,7 +18,7 @@ STALL_SECONDS = 20.0  # without one byte
 TOTAL_SECONDS = 300.0
 BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another one in a moment
 
-_USER_AGENT = f"glip-cli/{__version__} (Python urllib)"
+_USER_AGENT = f"{USER_AGENT} (Python urllib)"  # some hosts of images want to know the library
 
 
 def fetch(
@@ -59,9 +59,8 @@ def fetch(
     except http.client.InvalidURL:  # its words are parts of the URL, of a password perhaps
         raise ImageError(f"{name}: cannot be fetched (no URL); check its host and port") from None
     except (OSError, http.client.HTTPException, ValueError) as failure:
-        reason = " ".join(str(getattr(failure, "reason", failure)).split()) or type(failure).__name__
         raise UnavailableError(
-            f"{name}: cannot be fetched ({reason}); check the URL and the network",
+            f"{name}: cannot be fetched ({why_unreachable(failure)}); check the URL and the network",
             brief=not isinstance(failure, ValueError),
         ) from None
 
@@ -82,9 +81,7 @@ def _opener(public: bool, trusted: TrustedServer | None) -> request.OpenerDirect
     """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
     opener = request.OpenerDirector()
     connecting: Sequence[request.BaseHandler] = (
-        (PublicHTTPHandler(trusted), PublicHTTPSHandler(trusted))
-        if public
-        else (request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler())
+        (PublicHandler(trusted),) if public else (request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler())
     )
     for handler in (
         *connecting,

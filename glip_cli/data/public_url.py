@@ -100,26 +100,20 @@ def _origin(scheme: str, host: str) -> tuple[str, str]:
     return scheme, host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
 
 
-class PublicHTTPHandler(request.HTTPHandler):
+class PublicHandler(request.HTTPHandler, request.HTTPSHandler):
+    """http and https, to addresses of the public internet and to the server that is trusted."""
+
     def __init__(self, trusted: TrustedServer | None = None):
         super().__init__()
         self._trusted = trusted
 
     def http_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(
-            http.client.HTTPConnection if _is_trusted(req, self._trusted) else PublicHTTPConnection, req
-        )
-
-
-class PublicHTTPSHandler(request.HTTPSHandler):
-    def __init__(self, trusted: TrustedServer | None = None):
-        super().__init__()
-        self._trusted = trusted
+        kind = http.client.HTTPConnection if _is_trusted(req, self._trusted) else PublicHTTPConnection
+        return self.do_open(kind, req)
 
     def https_open(self, req: request.Request) -> http.client.HTTPResponse:
-        return self.do_open(
-            http.client.HTTPSConnection if _is_trusted(req, self._trusted) else PublicHTTPSConnection, req
-        )
+        kind = http.client.HTTPSConnection if _is_trusted(req, self._trusted) else PublicHTTPSConnection
+        return self.do_open(kind, req)
 
 
 def _is_trusted(asked: request.Request, trusted: TrustedServer | None) -> bool:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from glip_cli.checkpoints import hub, registry
 from glip_cli.checkpoints.fetch import hub_is_offline
 from glip_cli.doctor.checks import Check, CheckGroup
+from glip_cli.utils.http import USER_AGENT, why_unreachable
 
 PATIENCE = 5.0  # seconds for one host, name look-up included
-USER_AGENT = "glip-cli"
 REACHABLE = "reachable"
 REMEDY = f"check the connection and HTTPS_PROXY; without a network use --weights FILE, or -m {registry.EMBEDDED}"
 
@@ -85,5 +85,4 @@ def request_head(url: str, patience: float) -> str | None:
         error.close()
         return f"answers {error.code} {error.reason}"
     except (OSError, HTTPException, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
+        return why_unreachable(error)
