@@ -19,11 +19,21 @@ PRE_NMS_SCORE_THRESHOLD = 0.05
 """As published: a label's score at a location must exceed it, before centerness."""
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """'800,1333' -> (800, 1333); one number is both sides' limit. Raises UsageError."""
+Size = tuple[int, int] | float
+"""How large an image is read: (shorter, longer) side in pixels, or a share of the model's own sides."""
+
+
+def parse_size(text: str) -> Size:
+    """'800,1333' -> (800, 1333); one number is both sides' limit; '75%' -> 0.75. Raises UsageError."""
+    share = text.strip().removesuffix("%")
+    if share != text.strip() and share.replace(".", "", 1).isdecimal():
+        if not _SIZE.allows(float(share) / 100):
+            raise UsageError(f"--size {text}: {_SIZE.advice}")
+        return float(share) / 100
     parts = text.replace("x", ",").split(",")
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() for part in parts):
-        raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333")
+        raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333, or a share of "
+                         "the model's sides, as in --size 75%")  # fmt: skip
     return int(parts[0]), int(parts[-1])
 
 
@@ -42,7 +52,8 @@ def parse_class_thresholds(items: list[str]) -> dict[str, float]:
 
 
 _SIZE = Constraint(
-    lambda size: 32 <= size[0] <= size[1] <= 10_000, "give the shorter side, then the longer, 32 .. 10000 px"
+    lambda size: 32 <= size[0] <= size[1] <= 10_000 if isinstance(size, tuple | list) else 0.2 <= size <= 4,
+    "give the shorter side, then the longer, 32 .. 10000 px, or a share of the model's sides, 20% .. 400%",
 )
 _TILE = Constraint(lambda side: side >= SMALLEST_TILE, f"give a side of at least {SMALLEST_TILE} pixels, such as 800")
 _OVERLAP = Constraint(lambda share: 0 <= share <= 0.9, "give a share of the tile from 0 to 0.9")
@@ -84,7 +95,7 @@ class DetectOptions:
         per_text: detections per image and text, 100 as published; LVIS takes 300.
         nms_iou: of two boxes that overlap more, the better stays; None: the model's own.
         agnostic_nms: boxes of different labels suppress each other too.
-        size: (shorter, longer) side in pixels; None: the model's own.
+        size: (shorter, longer) side in pixels, or a share of the model's own sides, as 0.75; None: the model's own.
         batch_size: images at once.
         tta: detect at several scales, mirrored too, and merge.
         tile: side in pixels of the tiles besides the whole image; None: no tiles.
@@ -117,9 +128,9 @@ class DetectOptions:
         None, "IoU above which only the best box stays: 0.6; glip-nano 0.45.", KEEP, "IOU", allowed=SHARE
     )
     agnostic_nms: bool = option(False, "Suppress boxes of different labels too.", KEEP)
-    size: tuple[int, int] | None = option(
+    size: tuple[int, int] | float | None = option(
         None,
-        "Resize to these sides (default: the model's).",
+        "Resize to these sides, or to a share of the model's: 75%.",
         MODEL,
         "SHORT,LONG",
         typed=str,
@@ -173,7 +184,7 @@ class DetectKeywords(TypedDict, total=False):
     per_text: int
     nms_iou: float | None
     agnostic_nms: bool
-    size: tuple[int, int] | None
+    size: tuple[int, int] | float | None
     batch_size: int
     tta: bool
     tile: int | None
@@ -200,7 +211,7 @@ class FeatureOptions:
     Attributes:
         which: of KINDS; None: the first four, as far as there is a head and a text.
         pool: "mean": each map averaged over its cells.
-        size: (shorter, longer) side in pixels; None: the model's own.
+        size: (shorter, longer) side in pixels, or a share of the model's own sides, as 0.75; None: the model's own.
         batch_size: images at once.
     """
 
@@ -209,7 +220,7 @@ class FeatureOptions:
         typed=list[str], parse=split_values,
     )  # fmt: skip
     pool: str = option("none", "mean: one vector per map; else none.", WHAT, "HOW", allowed=one_of(("none", "mean")))
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | float | None = None
     batch_size: int = 1
 
     def __post_init__(self) -> None:

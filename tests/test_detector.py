@@ -271,11 +271,20 @@ def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
         DetectOptions(**wrong)
 
 
+def test_a_share_of_the_models_size(detector: Detector) -> None:
+    assert detector.image_size(0.75) == (120, 240, 0)
+    assert detector.image_size(1) == detector.image_size()
+    scene = draw_scene(np.random.default_rng(4), 300, 200).image
+    shares, sides = (detector(scene, "star . circle .", threshold=0.05, size=size) for size in (0.75, (120, 240)))
+    np.testing.assert_array_equal(shares.boxes, sides.boxes)
+
+
 def test_flags_with_a_form() -> None:
     assert parse_size("800,1333") == (800, 1333)
+    assert parse_size("75%") == 0.75
     assert parse_size("640") == (640, 640)
     assert parse_class_thresholds(["a=b=0.5"]) == {"a=b": 0.5}
-    for wrong in ("800;1333", "", "1,2,3", "-5"):
+    for wrong in ("800;1333", "", "1,2,3", "-5", "%", "1e2%", "75 %%", "5%", "401%"):
         with pytest.raises(UsageError, match="--size"):
             parse_size(wrong)
     for wrong in ("cat", "cat=", "=0.5", "cat=high"):

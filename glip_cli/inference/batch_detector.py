@@ -32,7 +32,7 @@ from glip_cli.inference.tiling import all_crops, combine, crop_options, render_c
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
-from glip_cli.options import DetectOptions
+from glip_cli.options import DetectOptions, Size
 from glip_cli.prompts.chunking import Chunk
 from glip_cli.prompts.compile import CompiledPrompt, allows_mirroring, with_negatives_reported
 from glip_cli.types import Detections
@@ -77,10 +77,10 @@ class BatchDetector:
             return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
         return ()
 
-    def image_size(self, size: tuple[int, int] | None = None) -> ImageSize:
+    def image_size(self, size: Size | None = None) -> ImageSize:
         """How large the model reads an image; `size` replaces the model's own shorter and longer side."""
         config = self.model.config
-        return ImageSize(*(size or config.image_size), config.size_multiple)
+        return ImageSize.chosen(config.image_size, size, config.size_multiple)
 
     def stream(
         self, images: Iterable[Image.Image], compiled: CompiledPrompt, options: DetectOptions

@@ -184,7 +184,7 @@ def backbone_extractor(
     """For an image backbone alone (`checkpoints.parts.load_backbone_parts`). Raises DeviceError, UsageError."""
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
-    size = ImageSize(*(options.size or image_size))
+    size = ImageSize.chosen(image_size, options.size)
     return Extractor(for_inference(backbone, place, kind), options, place, kind, size)
 
 

@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from glip_cli.options import Size
+
 MEAN_BGR = (103.53, 116.28, 123.675)
 STD_BGR = (57.375, 57.12, 58.395)
+SMALLEST = 32  # side, in pixels
 DIVISOR = 32  # of the sides of a batch, the stride of the last stage of the backbone
 
 
@@ -34,6 +37,13 @@ class ImageSize(NamedTuple):
     shorter: int
     longer: int
     multiple: int = 0
+
+    @classmethod
+    def chosen(cls, own: tuple[int, int], size: Size | None, multiple: int = 0) -> ImageSize:
+        """`size` in place of the sides that are a model's own."""
+        if isinstance(size, float | int):
+            size = max(SMALLEST, round(own[0] * size)), max(SMALLEST, round(own[1] * size))
+        return cls(*(size or own), multiple)
 
     @property
     def in_words(self) -> str:

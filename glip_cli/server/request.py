@@ -234,7 +234,7 @@ def options_of(question: BaseModel) -> DetectOptions:
         options = DetectOptions(**given)
     except OptionError as error:
         raise RequestError(400, message(error)) from None
-    if options.size and (pixels := math.prod(options.size)) > MAX_SIZE_PIXELS:
+    if isinstance(options.size, tuple) and (pixels := math.prod(options.size)) > MAX_SIZE_PIXELS:
         raise RequestError(413, f"size {options.size[0]},{options.size[1]}: {pixels / 1e6:.0f} million pixels; at most "
                                 f"{MAX_SIZE_PIXELS / 1e6:.0f} are taken here; tile finds small things too")  # fmt: skip
     return options

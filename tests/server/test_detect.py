@@ -64,8 +64,8 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
      {"texts": PROMPT, "tile": 96, "threshold": 0.05, "top_k": 4}),
     (["-t", PROMPT, "--size", "128,160", "--nms-iou", "0.3", "--agnostic-nms", "--class-threshold", "star=0.02"],
      {"texts": PROMPT, "size": [128, 160], "nms_iou": 0.3, "agnostic_nms": True, "class_thresholds": {"star": 0.02}}),
-    (["-t", PROMPT, "--negative", "triangle", "-s", "1"],
-     {"texts": PROMPT, "negatives": ["triangle"], "chunked_size": 1}),
+    (["-t", PROMPT, "--negative", "triangle", "-s", "1", "--size", "75%"],
+     {"texts": PROMPT, "size": 0.75, "negatives": ["triangle"], "chunked_size": 1}),
 ]  # fmt: skip
 
 
