@@ -21,6 +21,7 @@ _CODECS = ("libx264", "libopenh264")  # of H.264; the first that this PyAV has
 _OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23"}}
 _TICKS = 90_000  # per second: a whole number of them for every usual rate
 _FRAGMENT_SECONDS = 1
+_LARGEST = 10_000  # frames per second, or seconds per frame, that a file says: FFmpeg counts in 32 bits
 
 
 class VideoFile:
@@ -32,7 +33,8 @@ class VideoFile:
 
     def __init__(self, path: Path, rate: Fraction, comment: str = "") -> None:
         """`rate`: frames per second, as a player shows it; `comment`: what the file says of itself."""
-        self.path, self._rate, self._comment = path, rate, comment
+        self.path, self._comment = path, comment
+        self._rate = min(max(rate, Fraction(1, _LARGEST)), Fraction(_LARGEST)).limit_denominator(_LARGEST)
         self._part = path.with_name(f"{path.stem}.part.mp4")
         self._last = -1
         self._container: Any = None

@@ -76,6 +76,15 @@ def test_times_that_repeat_or_go_back_are_put_right(tmp_path: Path) -> None:
     assert times == sorted(set(times))
 
 
+@pytest.mark.parametrize(
+    "rate", [Fraction(1, 10**12), Fraction(30_000, 1001 * 10**7), Fraction(2**31 - 1, 3), Fraction(10**15)]
+)
+def test_rates_that_no_file_can_say_are_near_to_those_that_it_can(tmp_path: Path, rate: Fraction) -> None:
+    write(tmp_path / "a.mp4", count=2, rate=rate).close()
+    first, second = (frame.time for frame in read(tmp_path / "a.mp4"))
+    assert first == 0 and second > 0
+
+
 def test_one_frame_none_and_one_that_is_given_up(tmp_path: Path) -> None:
     write(tmp_path / "one.mp4", 1).close()
     assert len(read(tmp_path / "one.mp4")) == 1
