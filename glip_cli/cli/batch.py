@@ -16,7 +16,7 @@ from glip_cli.cli.console import BatchBar, Console, print_line, say_error
 from glip_cli.cli.exit import SOME_FAILED, end_run, interruptible, shards, stopping
 from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
-from glip_cli.cli.parse import read_frame_choice, read_tracker, threshold_notes
+from glip_cli.cli.parse import NO_VIDEO, read_frame_choice, read_tracker, threshold_notes
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import counted
 
@@ -103,7 +103,7 @@ def batch(
         if inputs or prompts:
             raise UsageError("--merge takes --out-dir, a run's folder, and --format: leave out INPUT and --prompts")
         return merge_shards(out_dir, formats, with_scores, palette, Console(manner.quiet))
-    from glip_cli.outputs.earlier import check_earlier
+    from glip_cli.outputs.earlier import check_earlier, kept_images
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.runs.items import name_items
@@ -144,7 +144,7 @@ def batch(
         runner = model.runner(given.prompt, given.options, going.workers)
         notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
-    console.warn(*notes, *threshold_notes(thresholds, engine.model))
+    console.warn(*notes, *threshold_notes(thresholds, engine.model), *(kept_images(out_dir) if going.overwrite else ()))
     settings = settings_of(engine.model, given.asked, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
     settings |= {name: value for name, value in vars(framing).items() if value}
@@ -155,6 +155,7 @@ def batch(
         if progress.complete and progress.speaks:
             if tracker:
                 track_videos(folder.results, tracker)
+                console.warn(*() if tracker.has_video else (NO_VIDEO,))
             folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels, palette)
             if save_vis:
                 draw(given.videos, out_dir, frames, palette, FileNames(given.root), console)

@@ -14,6 +14,7 @@ from glip_cli.cli.exit import interruptible
 from glip_cli.cli.model import choose_model
 from glip_cli.cli.outputs import Files, Summary, read_formats
 from glip_cli.cli.parse import (
+    NO_VIDEO,
     check_inputs,
     print_explanation,
     read_frame_choice,
@@ -99,7 +100,7 @@ def detect(
         return print_explanation(explanation)
     inputs = check_inputs(inputs)
 
-    from glip_cli.outputs.earlier import check_earlier, clear_earlier
+    from glip_cli.outputs.earlier import check_earlier, clear_earlier, kept_images
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.outputs.video import AnnotatedVideos
 
@@ -121,6 +122,7 @@ def detect(
     summary = Summary(console)
     if overwrite:
         clear_earlier(out_dir)
+        console.warn(*kept_images(out_dir))
     plain = all(Path(text).is_file() and not is_archive(text) for text in inputs)
     total = len(inputs) if plain and not several else None
     with interruptible(), files, image_bar(console, total) as advance:
@@ -132,4 +134,6 @@ def detect(
                 console.warn(f"--show: no window can be opened here (is DISPLAY set?); {place}")
             advance()
     console.warn(*runner.notes, *passed.notes, *files.names.notes)
+    if tracker and not tracker.has_video:
+        console.warn(NO_VIDEO)
     summary.close(files)

@@ -38,6 +38,9 @@ def read_frame_choice(given: FrameFlags) -> FrameChoice:
     return FrameChoice(given.frames is not None or given.every is not None, given.every or 1)
 
 
+NO_VIDEO = "--track: no video was read, so nothing has a number (videos in folders are read with --frames all)"
+
+
 def read_tracker(given: FrameFlags, options: DetectOptions) -> VideoTracker | None:
     """What --track asks for. Raises UsageError where its package is missing."""
     if not given.track:

@@ -20,7 +20,7 @@ from glip_cli.data.parquet_images import parquet_rows, read_row
 from glip_cli.data.stores import is_stored, open_stored, read_stored
 from glip_cli.data.webdataset import tar_images
 from glip_cli.errors import GlipError, ImageError, UnavailableError
-from glip_cli.utils.text_format import one_line, why_unreadable
+from glip_cli.utils.text_format import counted, one_line, why_unreadable
 
 Place = tuple[int, int]
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -73,9 +73,10 @@ def read_place(location: str, place: Place, name: str) -> bytes:
 
 def why_no_image(location: str, name: str) -> ImageError:
     """What is wrong with a file as a whole, of which there is no place. Raises what `images_in_archive` does."""
-    for _ in images_in_archive(location, name):
-        pass
-    return ImageError(f"{name}: no one image, but a file of many or of none; give images, or name it by itself")
+    count = sum(1 for _ in images_in_archive(location, name))
+    if count:
+        return ImageError(f"{name}: a file of {counted(count, 'image')}, where one image is read; name it as INPUT")
+    return ImageError(f"{name}: holds no image; name a file that does")
 
 
 def _is_parquet(location: str) -> bool:

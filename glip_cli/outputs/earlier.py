@@ -101,6 +101,14 @@ def clear_earlier(folder: Path) -> None:
         raise OutputError(f"cannot remove results in {folder}: {error.strerror or error}") from None
 
 
+def kept_images(folder: Path) -> tuple[str, ...]:
+    """A note on images of an earlier run, which may be the input of this one, so that nothing removes them."""
+    kept = [str(folder / name) for name in ("vis", "crops") if any(_files(folder / name, ""))]
+    if not kept:
+        return ()
+    return (f"{' and '.join(kept)} may keep images of an earlier run; remove those that are not wanted",)
+
+
 def _ours(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in _WHOLE)
     with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too

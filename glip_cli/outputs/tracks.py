@@ -36,6 +36,11 @@ class VideoTracker:
         self._numbers: dict[tuple[str, int], int] = {}
         self._free = count()
 
+    @property
+    def has_video(self) -> bool:
+        """Whether a frame of one was among the records."""
+        return self._frame >= 0
+
     def add(self, record: AnyRecord) -> None:
         """Give the boxes of a video's next frame their `track`, but for things that are seen for the first time.
 

@@ -50,10 +50,13 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> No
     """Raises UsageError where they differ."""
     for key in {**before, **now}:
         if before.get(key) != now.get(key):
-            raise UsageError(
-                f"{path} holds a run with {key.replace('_', '-')} {_shown(before.get(key))}, not "
-                f"{_shown(now.get(key))}; choose another --out-dir, or --overwrite to start over"
+            is_digest = key in ("images", "prompts")
+            how = (
+                "another file of --prompts, or one that has changed"
+                if is_digest and key in before and key in now
+                else f"{key.replace('_', '-')} {_shown(before.get(key))}, not {_shown(now.get(key))}"
             )
+            raise UsageError(f"{path} holds a run with {how}; choose another --out-dir, or --overwrite to start over")
 
 
 def _shown(value: object, most: int = 60) -> str:

@@ -131,7 +131,7 @@ def test_again_nothing_is_detected_and_other_rows_are_refused(folder: Path) -> N
     Path("questions.csv").write_text(text.replace("star", "stars", 1))
     result = each()
     assert result.exit_code == 2
-    assert "outputs holds a run with prompts " in result.stderr
+    assert "outputs holds a run with another file of --prompts, or one that has changed; " in result.stderr
     assert Path("outputs/results.jsonl").read_bytes() == before
     status = CliRunner().invoke(app, ["batch", "--status"])
     assert status.stdout.splitlines() == [f"10 of 10 images done, {sum(len(r['detections']) for r in records())} "

@@ -274,3 +274,9 @@ def test_a_page_shows_each_frame(folder: Path, command: str) -> None:
         f"thumbnails/{name}.jpg"
         for name in [*(f"clip-{i:06}" for i in range(0, 12, 2)), "pages-000000", "pages-000002"]
     ]
+
+
+@pytest.mark.parametrize("command", ["detect", "batch"])
+def test_tracks_without_a_video_are_a_note(folder: Path, command: str) -> None:
+    assert "--track: no video was read" in glip(command, "pages.tif", "--frames", "all", "--track").stderr
+    assert "--track: no" not in glip(command, "clip.mp4", "--every", "6", "--track", "-o", "video").stderr

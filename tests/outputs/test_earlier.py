@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from glip_cli.errors import UsageError
-from glip_cli.outputs.earlier import check_earlier, clear_earlier
+from glip_cli.outputs.earlier import check_earlier, clear_earlier, kept_images
 from glip_cli.outputs.formats import WRITERS
 from tests.outputs.examples import image, left_in, write
 
@@ -119,3 +119,16 @@ def test_mmdet_classes_grow_where_the_first_agree(tmp_path: Path) -> None:
         check_earlier(tmp_path, ["mmdet"], labels)
         files = write(WRITERS["mmdet"], tmp_path, image("x.jpg", BOX, labels))
     assert files["mmdet_classes.json"] == '["cat", "dog"]\n'
+
+
+def test_images_stay_and_are_named(tmp_path: Path) -> None:
+    """They may be what the next run reads: crops of one label, say."""
+    assert kept_images(tmp_path) == ()
+    (tmp_path / "crops" / "dog").mkdir(parents=True)
+    (tmp_path / "vis").mkdir()
+    assert kept_images(tmp_path) == ()
+    (tmp_path / "crops" / "dog" / "x-0.jpg").write_bytes(b"x")
+    (note,) = kept_images(tmp_path)
+    assert note.startswith(f"{tmp_path / 'crops'} may keep images of an earlier run")
+    clear_earlier(tmp_path)
+    assert (tmp_path / "crops" / "dog" / "x-0.jpg").exists()

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from glip_cli.data import parquet_images, stores
-from glip_cli.data.sources import common_folder, expand, is_cheap_to_count
+from glip_cli.data.sources import common_folder, expand, image_in_list, is_cheap_to_count
 from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
 from glip_cli.outputs.files import FileNames
 from glip_cli.runs.read_image import ImageReader
@@ -151,10 +151,10 @@ def test_damage_in_the_middle_is_no_end(put: Put) -> None:
     [
         ("0.tar", b"", "a damaged tar (empty file)"),
         ("0.tar", b"no tar", "a damaged tar ("),
-        ("0.tar", tar_of({"a.txt": b""}), "no one image, but a file of many or of none"),
+        ("0.tar", tar_of({"a.txt": b""}), "holds no image"),
         ("0.tar.gz", b"", "a compressed tar have no place of their own; decompress it first"),
         ("0.parquet", b"no table", "damaged, or no Parquet ("),
-        ("0.parquet", parquet_of([], STRUCT), "no one image, but a file of many or of none"),
+        ("0.parquet", parquet_of([], STRUCT), "holds no image"),
         ("0.parquet", parquet_of([1], pyarrow.int64()), "no column of bytes among 'image'"),
     ],
 )
@@ -290,3 +290,9 @@ def test_a_run_over_tars_and_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         f"{name.removesuffix('.png')}.jpg" for name in names if "9" not in name
     }
     assert "7 images (0 now)" in finish(batch(*inputs, "-o", "run", "--save-vis"))[1]
+
+
+def test_a_tar_where_one_image_is_read_says_how_many_it_has(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").write_bytes(tar_of({"0.jpg": b"0", "1.jpg": b"1"}))
+    with pytest.raises(ImageError, match="a file of 2 images, where one image is read"):
+        image_in_list("0.tar", tmp_path).open()
