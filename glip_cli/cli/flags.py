@@ -108,7 +108,7 @@ Overwrite = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
+    typer.Option("--workers", metavar="N", min=1, max=1000, rich_help_panel=HOW, show_default=False,
                  help="Threads that read images (default: one per core), or ask --server (4)."),
 ]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Print errors only.")]

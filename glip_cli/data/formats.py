@@ -55,6 +55,7 @@ _OTHERS = {
     tuple(IMAGE_SUFFIXES): "an image; give the annotations, or the folder that holds them",
 }
 """Endings of files that are no data set by themselves, and the way out."""
+_BEYOND = "\0"  # the key of what has no column
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("filename", "class", *_CORNERS)
 
@@ -230,6 +231,8 @@ def _read_csv(path: Path, images: Path | None, issues: Issues) -> Dataset:
     for i, line in enumerate(lines, 2):
         image_id, class_id, number = image_ids[line["filename"]], class_ids[line["class"]], len(annotations) + 1
         try:
+            if line[_BEYOND]:
+                raise DataError("has more cells than the first line; put double quotes around a text with commas")
             x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
             annotations.append(new_annotation(number, image_id, class_id, [x1, y1, x2 - x1, y2 - y1]))
         except DataError as error:
@@ -249,12 +252,18 @@ def _lines(path: Path) -> list[dict[str, str]]:
     head, *rows = read_text(path).splitlines() or [""]
     delimiter = max(",;\t", key=head.count)
     try:
-        columns, *lines = csv.reader([head.lower(), *filter(str.strip, rows)], delimiter=delimiter)
+        # row by row, or a quote that is never closed makes one cell of all that follow
+        columns, *lines = (
+            next(csv.reader([row], delimiter=delimiter), []) for row in [head.lower(), *filter(str.strip, rows)]
+        )
     except csv.Error as error:
         raise DataError(f"{path}: no csv ({error}); write it again") from None
     columns = [column.strip() for column in columns]
     if not set(_COLUMNS) <= set(columns):
         raise DataError(f"{path}: its columns are {shown(head)}; a csv of boxes has {','.join(_COLUMNS)}")
-    blank = dict.fromkeys((*_COLUMNS, "width", "height"), "")
-    read = [{**blank, **dict(zip(columns, map(str.strip, line), strict=False))} for line in lines]
+    blank, count = dict.fromkeys((*_COLUMNS, "width", "height"), ""), len(columns)
+    read = [
+        {**blank, **dict(zip(columns, map(str.strip, line), strict=False)), _BEYOND: "".join(line[count:]).strip()}
+        for line in lines
+    ]
     return [{**line, "filename": line["filename"].replace("\\", "/")} for line in read]

@@ -58,6 +58,15 @@ def test_csv_with_odd_lines(tmp_path: Path) -> None:
     assert len(dataset.annotations) == 2
 
 
+@pytest.mark.parametrize("odd", ['a.png,160,160,"star,40,40,120,120', "a.png,160,160,star,40,40,120,120, red"])
+def test_csv_with_a_line_that_would_be_read_as_another(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "x.csv").write_text(f"{CSV}{odd}\na.png,160,160,star,40,40,120,120\n")
+    dataset, (row,) = read(tmp_path / "x.csv")
+    assert (row.what, row.count) == (DataIssue.BOX_FORM.what, 1)
+    assert "x.csv, line 2: " in row.example
+    assert corners(dataset) == [BOX_160]
+
+
 @pytest.mark.parametrize("text", ["", "a.png,1,2,3,4,star\n", "filename,class\na,b\n"])
 def test_csv_of_other_columns(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.csv").write_text(text)
