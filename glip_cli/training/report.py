@@ -75,7 +75,7 @@ class TrainingReport:
             write_page(self.path, self.title, sections)
             return
         truth, predictions = final.check.task.truth, final.predictions
-        sections += run_sections(final.scores, truth, final.check.task.images, predictions.frames)
+        sections += run_sections(final.scores, truth, final.check.task.images, predictions.transforms)
         about = lead(final.scores, truth, len(predictions.results))
         write_page(self.path, self.title, sections, lead=["best state", *about], summary=final.scores.summary)
 

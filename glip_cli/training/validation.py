@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from glip_cli.data.frames import frames_of_files
+from glip_cli.data.box_transforms import box_transforms_of_files
 from glip_cli.data.issues import Issues
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
@@ -66,7 +66,7 @@ class ValidationCheck:
         trained = {os.path.abspath(item.image) for one in sets for item in one.items}
         both = sum(os.path.abspath(image) in trained for image in images.values())
         yield from truth.notes
-        yield from frames_of_files(truth.images, truth.annotations, images).issues.notes
+        yield from box_transforms_of_files(truth.images, truth.annotations, images).issues.notes
         if both:
             yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
 
