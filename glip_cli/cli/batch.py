@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,7 @@ from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import NO_VIDEO, read_frame_choice, read_tracker, threshold_notes
 from glip_cli.errors import UsageError
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, shown_url
 
 if TYPE_CHECKING:
     from glip_cli.data.frame_inputs import FrameChoice
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from glip_cli.runs.local import ImageRunner
     from glip_cli.runs.run_dir import Progress
     from glip_cli.runs.shards import Shard
+    from glip_cli.runs.stored_run import StoredRun
 
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
 
@@ -79,7 +81,7 @@ def batch(
     resizing: flags.Resizing,
     framing: flags.FrameFlags,
     batch_size: flags.AutoBatchSize = None,
-    out_dir: flags.OutDir = Path("outputs"),
+    out_dir: flags.OutDirOrUrl = "outputs",
     format: Format = None,
     with_scores: flags.WithScores = False,
     save_vis: SaveVis = False,
@@ -116,17 +118,21 @@ def batch(
     if (ray or remote.server) and shard.world > 1:
         raise UsageError(f"--{'ray' if ray else 'server'} and {'--shard' if going.shard else 'torchrun'} each spread "
                          "the work; take one of them")  # fmt: skip
+    stored = open_stored_run(out_dir, going, shard, ray, formats, manner.offline)
+    run, place = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
-    annotated = AnnotatedImages(out_dir, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
+    annotated = AnnotatedImages(run, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
     model = choose_model(
         loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
     )
     values, size = beside | filters | resizing, model.batch_size(batch_size)
-    reader = InputReader(asked, model, values, thresholds, size, console, offline, annotated.folders, frames)
+    reader = InputReader(
+        asked, model, values, thresholds, size, console, offline, stored.own if stored else annotated.folders, frames
+    )
     given = reader.read(inputs, prompts)
     tracker = read_tracker(framing, given.options)
-    check_earlier(out_dir, formats, given.asked.labels, going.overwrite)
+    check_earlier(run, formats, given.asked.labels, going.overwrite)
     names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
 
     runner: ImageRunner | None = None
@@ -144,13 +150,17 @@ def batch(
         runner = model.runner(given.prompt, given.options, going.workers)
         notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
-    console.warn(*notes, *threshold_notes(thresholds, engine.model), *(kept_images(out_dir) if going.overwrite else ()))
+    console.warn(*notes, *threshold_notes(thresholds, engine.model), *(kept_images(run) if going.overwrite else ()))
     settings = settings_of(engine.model, given.asked, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
     settings |= {name: value for name, value in vars(framing).items() if value}
-    with RunFolder(out_dir, settings, shard, going.overwrite, going.retry_failed) as folder:
+    with (
+        stored.named() if stored else nullcontext(),
+        RunFolder(run, settings, shard, going.overwrite, going.retry_failed) as folder,
+    ):
         bar = BatchBar(console, partial(share, given.count, shard) if given.count else None)
-        with bar, stopping(engine.stop):
+        uploading = stored.uploading(engine.stop, going.retry_failed) if stored else nullcontext()
+        with uploading, bar, stopping(engine.stop):
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             if tracker:
@@ -158,10 +168,12 @@ def batch(
                 console.warn(*() if tracker.has_video else (NO_VIDEO,))
             folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels, palette)
             if save_vis:
-                draw(given.videos, out_dir, frames, palette, FileNames(given.root), console)
+                draw(given.videos, run, place, frames, palette, FileNames(given.root), console)
+        if stored:
+            stored.finish(progress.complete)
     met = given.passed() if progress.share_done else ()
     console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
-    finish(progress, bar, runner, out_dir, Console(manner.quiet or not progress.speaks), shard)
+    finish(progress, bar, runner, place, Console(manner.quiet or not progress.speaks), shard)
 
 
 def share(count: Callable[[], int | None], shard: Shard) -> int | None:
@@ -171,18 +183,19 @@ def share(count: Callable[[], int | None], shard: Shard) -> int | None:
 
 
 def draw(
-    videos: Sequence[ImageInput], out_dir: Path, frames: FrameChoice, palette: str, names: FileNames, console: Console
-) -> None:
-    """The annotated videos of a run. Raises OutputError, KeyboardInterrupt."""
+    videos: Sequence[ImageInput], run: Path, place: str, frames: FrameChoice, palette: str, names: FileNames,
+    console: Console,
+) -> None:  # fmt: skip
+    """The annotated videos of a run, whose folder is called `place`. Raises OutputError, KeyboardInterrupt."""
     from glip_cli.runs.videos import draw_videos
 
     with interruptible():
-        draw_videos(videos, out_dir / "results.jsonl", frames, palette, names,
-                    lambda path: console.info(f"drawing {path}"))  # fmt: skip
+        draw_videos(videos, run / "results.jsonl", frames, palette, names,
+                    lambda path: console.info(f"drawing {place}/{path.relative_to(run).as_posix()}"))  # fmt: skip
 
 
 def finish(
-    progress: Progress, bar: BatchBar, runner: ImageRunner | None, out_dir: Path, console: Console, shard: Shard
+    progress: Progress, bar: BatchBar, runner: ImageRunner | None, place: str, console: Console, shard: Shard
 ) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
@@ -197,24 +210,69 @@ def finish(
         console.info(f"memory allowed {counted(size, 'image')} at once: --batch-size {size}")
     if counts.unavailable:
         console.info(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
-    end_run(progress, out_dir, console, shard)
+    end_run(progress, place, console, shard)
 
 
-def merge_shards(run: Path, formats: Sequence[str], with_scores: bool, palette: str, console: Console) -> None:
+def merge_shards(out_dir: str, formats: Sequence[str], with_scores: bool, palette: str, console: Console) -> None:
     """Say what came of it; leave with 3 where a shard is not done."""
+    from glip_cli.data.stores import is_stored
     from glip_cli.runs.merge import merge
 
+    if is_stored(out_dir):
+        raise UsageError(f"--merge takes a folder of this machine, and not {shown_url(out_dir)}, which has no shards")
+    run = Path(out_dir)
     merged = merge(run, formats, with_scores, palette)
     if merged.left:
-        say_status(run)
+        say_status(out_dir)
         say_error(f"{shards(merged.left, merged.world)} not done yet; {merged.partial} holds "
                   f"{counted(merged.records, 'record')} so far")  # fmt: skip
         raise typer.Exit(SOME_FAILED)
     console.info(f"saved in {run}")
 
 
-def say_status(run: Path) -> None:
+def say_status(out_dir: str) -> None:
+    from glip_cli.data.stores import is_stored
     from glip_cli.runs.status import describe
 
-    for line in describe(run):
+    if not is_stored(out_dir):
+        for line in describe(Path(out_dir)):
+            print_line(line)
+        return
+    from glip_cli.runs.stored_run import StoredRun
+
+    stored = StoredRun(out_dir)
+    with stored.named():
+        stored.fetch()
+        *lines, state = describe(stored.path, stored.own)
+    for line in (*lines, state if state == "complete" else "not complete: records come at most every 30 s"):
         print_line(line)
+
+
+def open_stored_run(
+    out_dir: str, going: flags.RunFlags, shard: Shard, ray: str | None, formats: Sequence[str], offline: bool
+) -> StoredRun | None:
+    """The run in S3 that --out-dir names, as far as it has come; None for a folder. Raises UsageError, GlipError."""
+    from glip_cli.data.stores import is_stored
+
+    if not is_stored(out_dir):
+        return None
+    from glip_cli.outputs.formats import WITH_THUMBNAILS
+    from glip_cli.runs.stored_run import StoredRun
+
+    url = shown_url(out_dir)
+    if offline:
+        raise UsageError(f"--out-dir {url}: --offline forbids it; name a folder of this machine")
+    if going.overwrite:
+        raise UsageError(
+            f"--overwrite leaves alone what is in a store: remove it first (aws s3 rm --recursive {url.rstrip('/')}/)"
+        )
+    if ray is not None or shard.world > 1:
+        how = "--ray" if ray is not None else "--shard" if going.shard else "torchrun"
+        raise UsageError(f"--out-dir {url} takes one process, and no {how}; name a folder that all processes share")
+    if pages := [name for name in formats if name in WITH_THUMBNAILS]:
+        named = "--grid" if pages == ["grid"] else f"--format {pages[0]}"
+        raise UsageError(f"{named} needs a folder of this machine: copy the run there once it is complete, and give "
+                         "the same command with that --out-dir")  # fmt: skip
+    stored = StoredRun(out_dir)
+    stored.fetch()
+    return stored

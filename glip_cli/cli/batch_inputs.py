@@ -54,7 +54,7 @@ class InputReader:
     Attributes:
         values: fields of `DetectOptions`.
         thresholds: a file with thresholds of labels.
-        own: folders into which the run writes images.
+        own: folders, or URLs of some, into which the run writes images.
         frames: which are read of videos, and of images that hold several.
     """
 
@@ -65,7 +65,7 @@ class InputReader:
     batch_size: int
     console: Console
     offline: bool
-    own: Sequence[Path]
+    own: Sequence[Path | str]
     frames: FrameChoice
 
     def read(self, inputs: Sequence[str] | None, prompts: Path | None) -> BatchInputs:

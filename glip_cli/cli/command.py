@@ -68,9 +68,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _check_out_dir(out_dir: Path | None) -> None:
-    """Raises UsageError for a URL, of which a path is one slash short."""
-    scheme, mark, rest = (out_dir or Path()).as_posix().partition(":/")
+def _check_out_dir(out_dir: Path | str | None) -> None:
+    """Raises UsageError for a URL, of which a path is one slash short; a command that takes one has it as text."""
+    if isinstance(out_dir, str) and out_dir.lower().startswith("s3://"):
+        return
+    scheme, mark, rest = Path(out_dir or "").as_posix().partition(":/")
     if mark and len(scheme) > 1:  # one letter is a disk of Windows
         raise UsageError(
             f"--out-dir {shown_url(f'{scheme}://{rest}')}: results are written to a folder of this machine; name one, "

@@ -61,7 +61,7 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_run(progress: Progress, out_dir: Path, console: Console, shard: Shard) -> None:
+def end_run(progress: Progress, out_dir: Path | str, console: Console, shard: Shard) -> None:
     """Say where the results of a batch run are, or who will merge them; leave as its ending asks."""
     if not progress.share_done:
         leave_stopped(console)

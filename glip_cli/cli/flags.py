@@ -85,6 +85,11 @@ AutoBatchSize = Annotated[
 OutDir = Annotated[
     Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Folder of the results.")
 ]
+OutDirOrUrl = Annotated[
+    str,
+    typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT,
+                 help="Folder of the results, of this machine or s3://BUCKET/FOLDER."),
+]  # fmt: skip
 Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT,

@@ -26,7 +26,7 @@ _NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 
 @dataclass(frozen=True)
 class InputScan:
-    """How inputs are looked up; see `expand`. `own` are real paths that end in a separator."""
+    """How inputs are looked up; see `expand`. `own` are real paths and URLs, which end in a separator."""
 
     offline: bool
     stdin: BinaryIO | None
@@ -64,6 +64,9 @@ class InputScan:
         return self.frames is not None and self.frames.all
 
     def _without_own(self, text: str, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
+        if is_stored(text):
+            is_own = text.startswith(self.own)
+            return (source for source in found if is_own or not source.location.startswith(self.own))
         searched = not is_url(text) and (os.path.isdir(text) or glob.has_magic(text))
         if not searched or f"{os.path.realpath(text)}{os.sep}".startswith(self.own):
             return found

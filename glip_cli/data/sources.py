@@ -33,7 +33,7 @@ def expand(
     *,
     offline: bool = False,
     stdin: BinaryIO | None = None,
-    own: Sequence[Path] = (),
+    own: Sequence[Path | str] = (),
     passed: Passed | None = None,
     frames: FrameChoice | None = None,
 ) -> Iterator[ImageInput]:
@@ -48,8 +48,8 @@ def expand(
         inputs: the arguments as typed; a single str is one of them.
         offline: URLs then fail when they are opened.
         stdin: where `-` reads paths, one per line; by default the process's own.
-        own: folders into which the command writes images: what is found there by a folder or glob above them is
-            left out, or `glip batch . -o run` would go on with its own drawings.
+        own: folders, or URLs of some, into which the command writes images: what is found there by a folder or glob
+            above them is left out, or `glip batch . -o run` would go on with its own drawings.
         passed: counts what is passed over in folders.
         frames: which frames of videos and of images that hold several are read, each an input of its own, decoded
             when its turn comes; None: of images the first, and no videos.
@@ -58,7 +58,7 @@ def expand(
         UsageError: at once, where a folder, glob or list names no image; when its turn comes, for `-`.
     """
     given = (inputs,) if isinstance(inputs, str) else inputs
-    left_out = tuple(os.path.realpath(folder) + os.sep for folder in own)
+    left_out = tuple(f"{one}/" if isinstance(one, str) else os.path.realpath(one) + os.sep for one in own)
     look = InputScan(offline, stdin, left_out, passed or Passed(), frames)
     return chain.from_iterable([look.begin(_without_nul(text)) for text in given])
 

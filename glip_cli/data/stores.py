@@ -34,8 +34,8 @@ PAGE = 1000  # objects of a listing that are fetched together, the most that S3 
 _WHY = 100  # characters of what a library says
 
 
-class _MissingError(UnavailableError):
-    pass
+class MissingError(UnavailableError):
+    """There is no such object, or no such bucket."""
 
 
 class _Library(NamedTuple):
@@ -86,7 +86,7 @@ def read_stored(url: str, name: str, start: int = 0, end: int = MAX_FILE_BYTES) 
 
     Raises UnavailableError, one line that calls the object `name`; UsageError where a package is missing.
     """
-    return bytes(_once(url, name, partial(_store(url).cat_file, _path(url), start=start, end=end)))
+    return bytes(_once(url, name, partial(store_of(url).cat_file, path_of(url), start=start, end=end)))
 
 
 def images_in_store(url: str, passed: Passed) -> Iterator[str]:
@@ -95,7 +95,7 @@ def images_in_store(url: str, passed: Passed) -> Iterator[str]:
     One page of a listing is held at a time from S3, one folder from other stores. Raises UsageError for a bucket that
     is not there or not open, GlipError where the store does not answer any more.
     """
-    fixed, parts = split_parts((*_path(url).rstrip("/").split("/"),))
+    fixed, parts = split_parts((*path_of(url).rstrip("/").split("/"),))
     if not fixed or not fixed[0]:
         raise UsageError(f"{shown_url(url)}: no bucket is named; write {_scheme(url)}://BUCKET/FOLDER/")
     prefix = "".join(f"{part}/" for part in fixed)
@@ -109,8 +109,8 @@ def images_in_store(url: str, passed: Passed) -> Iterator[str]:
 def is_object(url: str) -> bool:
     """Whether there is an object of exactly this name. Raises UsageError, GlipError."""
     try:
-        return bool(_info(url)["type"] == "file")
-    except _MissingError:
+        return bool(info_of(url)["type"] == "file")
+    except MissingError:
         return False
 
 
@@ -132,7 +132,7 @@ class StoredFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END and self._size is None:
-            self._size = int(_info(self._url)["size"])
+            self._size = int(info_of(self._url)["size"])
         self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size or 0}[whence]
         return self._place
 
@@ -151,33 +151,33 @@ def open_stored(url: str) -> io.BufferedReader:
     UsageError where the store refuses, GlipError where it does not answer.
     """
     check_installed(url)
-    return io.BufferedReader(StoredFile(url, _read_patiently), BLOCK_BYTES)
+    return io.BufferedReader(StoredFile(url, read_patiently), BLOCK_BYTES)
 
 
-def _read_patiently(url: str, name: str, start: int, end: int) -> bytes:
-    return bytes(_patiently(url, partial(_store(url).cat_file, _path(url), start=start, end=end)))
+def read_patiently(url: str, name: str, start: int, end: int) -> bytes:
+    return bytes(patiently(url, partial(store_of(url).cat_file, path_of(url), start=start, end=end)))
 
 
-def _info(url: str) -> dict[str, Any]:
-    return dict(_patiently(url, partial(_store(url).info, _path(url))))
+def info_of(url: str) -> dict[str, Any]:
+    return dict(patiently(url, partial(store_of(url).info, path_of(url))))
 
 
 def _paths_below(url: str, prefix: str) -> Iterator[str]:
     """BUCKET/KEY of each object below a prefix that ends in a slash. Raises UsageError, GlipError."""
-    store = _store(url)
+    store = store_of(url)
     if _scheme(url) == "s3":
-        return _s3_paths(store, url, *prefix.split("/", 1))
+        return s3_paths(store, url, *prefix.split("/", 1))
     return _paths_by_folder(store, url, prefix.rstrip("/"))
 
 
-def _s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> Iterator[str]:
+def s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> Iterator[str]:
     """S3 gives them in the order of their UTF-8 bytes, a page at a time."""
     following: dict[str, str] = {}
     while True:
         ask = partial(store.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **following)
         try:
-            page = _patiently(url, ask)
-        except _MissingError:
+            page = patiently(url, ask)
+        except MissingError:
             raise UsageError(f"{shown_url(url)}: no such bucket; check the URL") from None
         yield from (f"{bucket}/{entry['Key']}" for entry in page.get("Contents", ()))
         if not page.get("IsTruncated"):
@@ -187,8 +187,8 @@ def _s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> 
 
 def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterator[str]:
     try:
-        entries: list[dict[str, Any]] = _patiently(url, partial(store.ls, folder, detail=True))
-    except _MissingError:
+        entries: list[dict[str, Any]] = patiently(url, partial(store.ls, folder, detail=True))
+    except MissingError:
         return
     store.invalidate_cache()  # of all folders it would fill the memory
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):
@@ -198,16 +198,16 @@ def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterat
             yield entry["name"]
 
 
-def _patiently(url: str, ask: Callable[[], Any]) -> Any:
-    """What the call returns; what may pass within seconds is tried three times.
+def patiently(url: str, ask: Callable[[], Any], writes: bool = False, seconds: float = READ_SECONDS) -> Any:
+    """What the call returns; what may pass within seconds is tried three times, `seconds` each.
 
-    Raises _MissingError; UsageError where the store refuses, GlipError where it does not answer.
+    Raises MissingError; UsageError where the store refuses, GlipError where it does not answer.
     """
     pauses = list(PAUSES)
     while True:
         try:
-            return _once(url, shown_url(url), ask)
-        except _MissingError:
+            return _once(url, shown_url(url), ask, writes, seconds)
+        except MissingError:
             raise
         except UnavailableError as failure:
             if not (failure.brief or failure.hung):
@@ -217,7 +217,7 @@ def _patiently(url: str, ask: Callable[[], Any]) -> Any:
         time.sleep(pauses.pop(0))
 
 
-def _once(url: str, name: str, ask: Callable[[], Any]) -> Any:
+def _once(url: str, name: str, ask: Callable[[], Any], writes: bool = False, seconds: float = READ_SECONDS) -> Any:
     """What the call returns, b"" for a range after the end. Raises UnavailableError."""
 
     def asked() -> Any:
@@ -226,23 +226,25 @@ def _once(url: str, name: str, ask: Callable[[], Any]) -> Any:
         except Exception as error:  # of any library below
             if _is_beyond_end(error):
                 return b""
-            raise _unavailable(error, url, name) from None
+            raise _unavailable(error, url, name, writes) from None
 
     try:
-        return within(READ_SECONDS, asked)
+        return within(seconds, asked)
     except TimeoutError:
         raise no_answer(name) from None
 
 
-def _unavailable(error: Exception, url: str, name: str) -> UnavailableError:
+def _unavailable(error: Exception, url: str, name: str, writes: bool = False) -> UnavailableError:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError):
-        return _MissingError(f"{name}: no such object, or none that may be seen; check the URL and the credentials")
+        return MissingError(f"{name}: no such object, or none that may be seen; check the URL and the credentials")
     if isinstance(error, PermissionError) or _status(error) in (401, 403):
-        return UnavailableError(f"{name}: no permission to read it ({_why(error)}); check the credentials")
+        return UnavailableError(
+            f"{name}: no permission to {'write' if writes else 'read'} it ({_why(error)}); check the credentials"
+        )
     if kinds & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}:
         return UnavailableError(f"{name}: no credentials ({_why(error)}); {_LIBRARIES[_scheme(url)].credentials}")
-    return UnavailableError(f"{name}: cannot be read ({_why(error)})", brief=True)
+    return UnavailableError(f"{name}: cannot be {'written' if writes else 'read'} ({_why(error)})", brief=True)
 
 
 def _is_beyond_end(error: Exception) -> bool:
@@ -263,7 +265,7 @@ def _why(error: Exception) -> str:
     return shorten(re.sub(r"\w+://\S+", lambda url: shown_url(url[0]), text), _WHY)
 
 
-def _store(url: str) -> AbstractFileSystem:
+def store_of(url: str) -> AbstractFileSystem:
     """Raises UsageError where its package is missing."""
     check_installed(url)
     return _opened(_scheme(url))
@@ -284,9 +286,9 @@ def _scheme(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
-def _path(url: str) -> str:
+def path_of(url: str) -> str:
     return url.partition("://")[2]
 
 
 def has_magic(url: str) -> bool:
-    return glob.has_magic(_path(url))
+    return glob.has_magic(path_of(url))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,17 @@ class Share:
             self.kinds[kind_and_host(record)] += 1
 
 
-def describe(run: Path) -> Iterator[str]:
-    """Lines to print. Raises UsageError where there is no run, OutputError for a file that was altered."""
+def describe(run: Path, own: Sequence[Path | str] = ()) -> Iterator[str]:
+    """Lines to print. `own`: where the run writes images, if not there.
+
+    Raises UsageError where there is no run, OutputError for a file that was altered.
+    """
     if not (run / "run.json").exists():
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")
     world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
     shares = [_share(run, Shard(rank, world)) for rank in range(world)]
-    total = _inputs_of(run, settings)
+    total = _inputs_of(settings, own or (run / "vis", run / "crops"))
     done = sum(share.counts.images for share in shares)
     failed = sum(share.counts.failed for share in shares)
     of_all = "" if total is None else f" of {total}"
@@ -113,7 +116,7 @@ def _is_held(lock: Path) -> bool:
         return True
 
 
-def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
+def _inputs_of(settings: dict[str, Any], own: Sequence[Path | str]) -> int | None:
     """How many images a run of glip batch has in all; None where that cannot be seen from here."""
     inputs, images = settings.get("inputs"), settings.get("images")
     if isinstance(images, int):
@@ -122,6 +125,6 @@ def _inputs_of(run: Path, settings: dict[str, Any]) -> int | None:
         return None
     try:
         choice = FrameChoice("frames" in settings or "every" in settings)
-        return count_images(expand(inputs, own=(run / "vis", run / "crops")), choice)
+        return count_images(expand(inputs, own=own), choice)
     except (GlipError, OSError):
         return None

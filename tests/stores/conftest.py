@@ -37,5 +37,7 @@ def s3(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
     server.put({})
     yield server
+    server.proxy.hold = None
     assert not server.proxy.cuts, "a connection was to be cut that no one made"
+    assert not server.proxy.put_cuts
     assert not server.proxy.busy

@@ -18,6 +18,33 @@ from glip_cli.data.synthetic import draw_scene
 
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 BUCKET = "bucket"
+_REQUEST = re.compile(rb"[A-Z]+ \S+ HTTP/1.1")
+
+
+class Hold:
+    """A request that waits: the first one whose first line holds `text`, after `passing` others that do."""
+
+    def __init__(self, text: str, passing: int = 0) -> None:
+        self._text, self._passing = text, passing
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self.reached, self._passes = False, False
+        self.request = ""
+
+    def lets_pass(self, request: str) -> bool:
+        """Waits for `release` where it is this one. False for one that must not go on."""
+        with self._lock:
+            if self.reached or self._text not in request:
+                return True
+            self._passing -= 1
+            if self._passing >= 0:
+                return True
+            self.reached, self.request = True, request
+        self._ended.wait()
+        return self._passes
+
+    def release(self, passes: bool) -> None:
+        self._passes = passes
+        self._ended.set()
 
 
 class Proxy:
@@ -26,7 +53,9 @@ class Proxy:
     Attributes:
         cuts: after how many bytes of the next answers the connection is cut; one number for each.
         busy: how many of the next requests are answered with 503 instead.
+        put_cuts: after how many bytes of their content the next PUTs are cut; one number for each.
         silent: requests get no answer.
+        hold: which request waits before it is passed on.
         objects: if set, how many a listing has, in pages that this proxy makes up: moto would sort them all for each.
         requests: the first lines of all.
     """
@@ -35,6 +64,8 @@ class Proxy:
         self._target, self._listener = target, socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.cuts: list[int] = []
+        self.put_cuts: list[int] = []
+        self.hold: Hold | None = None
         self.busy = self.objects = 0
         self.silent = False
         self.requests: list[str] = []
@@ -49,9 +80,21 @@ class Proxy:
                     threading.Thread(target=pass_on, args=(client, server), daemon=True).start()
 
     def _up(self, client: socket.socket, server: socket.socket) -> None:
+        left: int | None = None
         with suppress(OSError):
             while data := client.recv(1 << 16):
-                self.requests.append(data.split(b"\r\n", 1)[0].decode("latin-1"))
+                if begun := _REQUEST.match(data):
+                    self.requests.append(begun[0].decode("latin-1"))
+                    if self.hold and not self.hold.lets_pass(self.requests[-1]):
+                        break
+                if begun and data.startswith(b"PUT") and self.put_cuts:
+                    left = data.index(b"\r\n\r\n") + 4 + self.put_cuts.pop(0)
+                if left is not None:
+                    server.sendall(data[:left])
+                    left -= len(data)
+                    if left <= 0:
+                        break
+                    continue
                 if self.busy:
                     self.busy -= 1
                     client.sendall(BUSY)

@@ -1,0 +1,105 @@
+"""A folder in S3 that is written: each object whole or not at all, some only where there is none of the name yet."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from glip_cli.data.stores import (
+    PAGE,
+    MissingError,
+    info_of,
+    open_stored,
+    path_of,
+    patiently,
+    s3_paths,
+    store_of,
+)
+from glip_cli.errors import UsageError
+from glip_cli.utils.text_format import shown_url
+from glip_cli.utils.threads import READ_SECONDS
+
+_SLOW = 1 << 20  # bytes a second; a put that is slower is given up
+
+
+class StoredFolder:
+    """Objects by their names below the URL of a folder. What may pass within seconds is tried three times.
+
+    Every method raises UsageError where the store refuses, GlipError where it does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Raises UsageError for a URL of no bucket."""
+        self.url = f"s3://{path_of(url).rstrip('/')}"
+        if not path_of(self.url):
+            raise UsageError(f"{url}: no bucket is named; write s3://BUCKET/FOLDER")
+
+    def names(self, below: str = "") -> Iterator[str]:
+        """Of all objects below the folder, or below one in it, in the order of their bytes; not of folders."""
+        prefix = f"{path_of(self.url)}/"
+        for path in s3_paths(store_of(self.url), self.url, *f"{prefix}{below}".split("/", 1)):
+            if not path.endswith("/"):
+                yield path.removeprefix(prefix)
+
+    def version(self, name: str) -> str | None:
+        """Another one for other content; None where there is no such object."""
+        try:
+            return str(info_of(self._of(name)).get("ETag"))
+        except MissingError:
+            return None
+
+    def read(self, name: str) -> bytes:
+        return bytes(patiently(self._of(name), partial(store_of(self.url).cat_file, path_of(self._of(name)))))
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Raises OSError too."""
+        with open_stored(self._of(name)) as stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put it where there is no such object yet. False where there is one of other content."""
+        store, path = store_of(self.url), path_of(self._of(name))
+
+        def put() -> bool:
+            try:
+                store.pipe_file(path, content, mode="create")
+            except OSError as error:
+                if _is_taken(error):
+                    return False
+                raise
+            return True
+
+        # the answer to a try that was cut may have been that it is there
+        return bool(self._write(name, put, len(content))) or self.read(name) == content
+
+    def put(self, name: str, path: Path) -> None:
+        """Put a file, in place of another of the name."""
+        put = partial(store_of(self.url).put_file, str(path), path_of(self._of(name)))
+        self._write(name, put, path.stat().st_size)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Those that are there."""
+        bucket, _, folder = path_of(self.url).partition("/")
+        for begin in range(0, len(names), PAGE):
+            keys = [{"Key": f"{folder}/{name}".lstrip("/")} for name in names[begin : begin + PAGE]]
+            ask = partial(store_of(self.url).call_s3, "delete_objects", Bucket=bucket, Delete={"Objects": keys})
+            self._write("", ask, 0)
+
+    def _write(self, name: str, ask: Any, size: int) -> Any:
+        try:
+            return patiently(self._of(name), ask, writes=True, seconds=READ_SECONDS + size / _SLOW)
+        except MissingError:
+            raise UsageError(f"{shown_url(self.url)}: no such bucket; check the URL") from None
+
+    def _of(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+
+def _is_taken(error: OSError) -> bool:
+    """S3 says 412 where the object must not be there and is."""
+    response = getattr(error.__cause__, "response", None)  # of botocore, below s3fs's own
+    code = response["Error"].get("Code") if isinstance(response, dict) else None
+    return isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412")

@@ -1,0 +1,220 @@
+"""Runs whose folder is in a store: every image has one record there, whatever ends them, and another goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from glip_cli.cli.app import app
+from glip_cli.data import stores
+from glip_cli.runs import stored_run
+from tests import forked
+from tests.forked import CLEAN, Forked, wait_until
+from tests.runs.process import batch, start
+from tests.stores.s3 import BUCKET, Hold, Server, scene
+
+RUN = "s3://bucket/run"
+IMAGES = {f"{number % 3}/{number:02}.png": scene(number) for number in range(6)} | {"2/broken.png": b"no image"}
+FORMATS = ("--save-vis", "--format", "coco", "--format", "voc")
+pytestmark = pytest.mark.usefixtures("often")
+
+
+def often() -> None:
+    """glip, whose records are put one by one."""
+    stored_run.PART_BYTES, stored_run.LOOK_SECONDS = 1, 0.0
+    stores.PAUSES = (0.0, 0.0)
+    forked.glip()
+
+
+@pytest.fixture(name="often")
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_run, "PART_BYTES", 1)
+    monkeypatch.setattr(stored_run, "LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for name, content in IMAGES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(images: Path) -> dict[str, bytes]:
+    """The files of the same run in a folder of this machine."""
+    out = images.parent / "straight"
+    assert glip(images, out).exit_code == 3
+    files = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def command(images: Path | str, out: Path | str = RUN, *more: str) -> list[str]:
+    return batch(images, "-o", out, *FORMATS, *more)
+
+
+def glip(images: Path | str, out: Path | str = RUN, *more: str) -> Result:
+    return CliRunner().invoke(app, command(images, out, *more))
+
+
+def stored(s3: Server, folder: str = "run/") -> dict[str, bytes]:
+    found = s3.client.list_objects_v2(Bucket=BUCKET, Prefix=folder).get("Contents", ())
+    keys = [entry["Key"] for entry in found]
+    return {key.removeprefix(folder): s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def in_parts(objects: dict[str, bytes]) -> list[bytes]:
+    """The records in them."""
+    return [line for name in sorted(objects) if name.startswith("results/") for line in objects[name].splitlines(True)]
+
+
+def drawing_of(record: bytes, images: Path) -> str | None:
+    found = json.loads(record)
+    return None if "error" in found else f"vis/{Path(found['image']).relative_to(images).with_suffix('.jpg')}"
+
+
+def test_a_run_in_a_store_is_that_in_a_folder(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    s3.proxy.put_cuts, s3.proxy.cuts, s3.proxy.busy = [0, 100, 3000], [0, 30], 1
+    result = glip(images)
+    assert result.exit_code == 3, result.stderr
+    assert result.stderr.splitlines()[-1] == f"saved in {RUN}"
+    assert stored(s3) == straight
+    s3.proxy.requests.clear()
+    assert glip(images).exit_code == 3
+    assert stored(s3) == straight
+    assert not any(request.startswith("PUT /bucket/run/results") for request in s3.proxy.requests)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_killed_again_and_again_it_ends_with_the_same(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    moments = [Hold("PUT /bucket/run/results/", 1)]
+    moments += [Hold("PUT /bucket/run/results.jsonl"), Hold("PUT /bucket/run/Annotations/", 1), Hold("POST /bucket")]
+    for hold in moments:
+        s3.proxy.hold = hold
+        process = start(command(images), often, env=CLEAN | s3.environment)
+        assert wait_until(lambda hold=hold: hold.reached, process), process.stdout
+        process.kill()
+        process.wait()
+        hold.release(passes=False)
+        there = stored(s3)
+        found = in_parts(there)
+        assert b"".join(found) == b"".join(straight["results.jsonl"].splitlines(True)[: len(found)])
+        assert {drawing_of(record, images) for record in found} - {None} <= set(there)
+    s3.proxy.hold = None
+    assert glip(images).exit_code == 3
+    assert stored(s3) == straight
+
+
+def held(s3: Server, hold: Hold, images: Path | str) -> Forked:
+    """A run that has come so far."""
+    s3.proxy.hold = hold
+    process = start(command(images), often, env=CLEAN | s3.environment)
+    assert wait_until(lambda: hold.reached, process), process.stdout
+    s3.proxy.hold = None
+    return process
+
+
+def test_of_two_that_are_at_work_the_slower_ends(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    hold = Hold("PUT /bucket/run/results/", 1)
+    slower = held(s3, hold, images)
+    assert glip(images).exit_code == 3
+    assert stored(s3) == straight
+    hold.release(passes=True)
+    assert slower.wait() == 2
+    assert f"{RUN}/results.jsonl was written by another glip" in slower.stdout
+    assert stored(s3).keys() - straight.keys() == {hold.request.split()[1].removeprefix("/bucket/run/")}
+    assert glip(images).exit_code == 3
+    assert stored(s3) == straight
+
+
+def test_records_of_another_process_are_kept(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    """Those of another machine may differ in a digit; each image has the one or the other."""
+    other = [line.replace(b'"score": 0.', b'"score": 0.0') for line in straight["results.jsonl"].splitlines(True)]
+    hold = Hold("PUT /bucket/run/results/000000000000")
+    second = held(s3, hold, images)
+    s3.client.put_object(Bucket=BUCKET, Key="run/results/000000000000.jsonl", Body=b"".join(other[:4]))
+    hold.release(passes=True)
+    assert second.wait() == 2
+    assert f"{RUN}/results/000000000000.jsonl was written by another glip" in second.stdout
+    assert "going on after 4 images" in glip(images).stderr
+    assert stored(s3)["results.jsonl"].splitlines(True)[:4] == other[:4]
+    assert len(stored(s3)["results.jsonl"].splitlines()) == len(IMAGES)
+
+
+def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    hold = Hold("PUT /bucket/run/results/", 1)
+    process = held(s3, hold, images)
+    s3.proxy.busy = 1_000
+    hold.release(passes=True)
+    assert process.wait() == 1
+    s3.proxy.busy = 0
+    *_, last = process.stdout.splitlines()
+    assert re.fullmatch(rf"glip: error: {RUN}/results/\d+\.jsonl: cannot be written .*, the same command goes on", last)
+    assert glip(images).exit_code == 3
+    assert stored(s3) == straight
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_stopped_it_puts_what_is_done(s3: Server) -> None:
+    """Its own drawings lie below its input."""
+    s3.put({f"x/{name}": content for name, content in IMAGES.items()})
+    hold = Hold("PUT /bucket/run/results/", 1)
+    process = held(s3, hold, "s3://bucket/")
+    process.send_signal(signal.SIGINT)
+    hold.release(passes=True)
+    assert process.wait() == 130
+    assert process.stdout.endswith("stopped; run the same command to resume\n")
+    done = len(in_parts(stored(s3)))
+    assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(IMAGES)} images done")
+    assert "--retry-failed takes a run that is complete" in glip("s3://bucket/", RUN, "--retry-failed").stderr
+    result = glip("s3://bucket/")
+    assert (result.exit_code, f"going on after {done} images" in result.stderr) == (3, True), result.stderr
+    assert len(stored(s3)["results.jsonl"].splitlines()) == len(IMAGES)
+    assert glip_says("batch", "--status", "-o", RUN).endswith("complete\n")
+
+
+def glip_says(*words: str) -> str:
+    return CliRunner().invoke(app, words).output
+
+
+def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(scene(number) if number != 1 else b"no image")
+    assert glip(tmp_path).exit_code == 3
+    (tmp_path / "1.png").write_bytes(scene(1))
+    assert glip(tmp_path, RUN, "--retry-failed").exit_code == 0
+    found = stored(s3)
+    assert [b'"error"' in line for line in found["results.jsonl"].splitlines()] == [False] * 3
+    assert {"vis/1.jpg", "Annotations/1.xml"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--overwrite"], "aws s3 rm --recursive s3://bucket/run"),
+        (["--shard", "0/2"], "takes one process, and no --shard"),
+        (["--ray"], "takes one process, and no --ray"),
+        (["--format", "html"], "--format html needs a folder of this machine"),
+        (["--offline"], "--offline forbids it"),
+        (["-o", "s3://bucket/other"], "s3://bucket/other holds notes.txt, and no run of glip batch"),
+        (["-o", "s3://nowhere/run"], "s3://nowhere/run: no such bucket"),
+        (["-o", "s3://"], "s3://: no bucket is named"),
+        (["-o", "gs://bucket/run"], "results are written to a folder of this machine"),
+        (["-t", "cat"], "s3://bucket/run holds a run with"),
+        (["--merge"], "--merge takes"),
+    ],
+)
+def test_what_is_refused(s3: Server, images: Path, more: list[str], reason: str) -> None:
+    settings = b"{}"
+    s3.put({"other/notes.txt": b"mine", "run/run.json": settings})
+    result = glip(images, RUN, *more)
+    assert result.exit_code == 2
+    assert reason in result.stderr.replace("\n", " ")
+    assert stored(s3, "") == {"other/notes.txt": b"mine", "run/run.json": settings}
