@@ -31,7 +31,8 @@ from benchmarks.timing import interleaved, markdown
 from glip_cli.detector import Detector
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectOptions
-from glip_cli.training.run import Callbacks, finetune
+from glip_cli.training.job import Callbacks
+from glip_cli.training.run import finetune
 from tests import recipe
 from tests.shared import GOLDEN, SHARED
 

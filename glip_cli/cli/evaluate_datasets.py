@@ -27,7 +27,7 @@ from glip_cli.evaluation.boxes import (
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
-from glip_cli.evaluation.compare import MetricChange as Compared
+from glip_cli.evaluation.compare import MetricChange
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
 from glip_cli.evaluation.report.page import ReportTable
@@ -178,7 +178,7 @@ def show_facts(facts: Mapping[str, str]) -> None:
         print_line(f"{name:<{longest}}  {value}")
 
 
-def change(row: Compared) -> str:
+def change(row: MetricChange) -> str:
     if row.difference is None:
         return "-"
     if row.low is None or row.high is None:

@@ -22,9 +22,9 @@ from glip_cli.utils.text_format import counted, one_line, percent
 
 if TYPE_CHECKING:
     from glip_cli.data.issues import Findings
+    from glip_cli.training.before_after import ValidationRow
+    from glip_cli.training.job import Result
     from glip_cli.training.optim import Left
-    from glip_cli.training.run import Result
-    from glip_cli.training.validation import ValidationRow as Compared
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
@@ -48,7 +48,8 @@ def finetune(
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
     from glip_cli.training.distributed import Distributed
-    from glip_cli.training.run import Callbacks, prepare
+    from glip_cli.training.job import Callbacks
+    from glip_cli.training.run import prepare
 
     processes = Distributed.join(device)
     console = Console(manner.quiet or not processes.first)
@@ -150,9 +151,9 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, console: Consol
     console.info(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")
 
 
-def show_table(rows: list[Compared], last: str) -> None:
+def show_table(rows: list[ValidationRow], last: str) -> None:
     """Before and after on stdout, in percent."""
-    from glip_cli.training.validation import cells
+    from glip_cli.training.before_after import cells
 
     if not rows:
         return

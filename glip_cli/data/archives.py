@@ -18,7 +18,7 @@ from typing import BinaryIO
 from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.parquet_images import parquet_rows, read_row
 from glip_cli.data.stores import is_stored, open_stored, read_stored
-from glip_cli.data.webdataset import tar_images
+from glip_cli.data.tar_images import tar_images
 from glip_cli.errors import GlipError, ImageError, UnavailableError
 from glip_cli.utils.text_format import counted, one_line, why_unreadable
 

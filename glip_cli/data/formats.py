@@ -5,7 +5,7 @@ x.json, folder of json with shapes             labelme                          
 data.yaml, obj.data, obj.names, classes.txt    YOLO; or a folder that holds one             `yolo`
 folder with Annotations/*.xml, or with xml     Pascal VOC                                   `voc`
 metadata.jsonl, or a folder with that file     Hugging Face's imagefolder                   `imagefolder`
-x.csv with filename, class, xmin, ...          TensorFlow's csv                             here
+x.csv with filename, class, xmin, ...          TensorFlow's csv                             `tensorflow_csv`
 folder with one json or csv of boxes           as that file
 folder with annotations/*.json                 as the one of the split that is asked for
 folder with train/, valid/, test/              the same
@@ -14,7 +14,6 @@ folder with one folder                         as that folder
 
 from __future__ import annotations
 
-import csv
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,21 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from glip_cli.data.coco import read_coco
-from glip_cli.data.dataset import (
-    SPLIT_FOLDERS,
-    Annotation,
-    Category,
-    Dataset,
-    ImageRow,
-    check_categories,
-    new_annotation,
-)
+from glip_cli.data.dataset import SPLIT_FOLDERS, Category, Dataset, check_categories
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES, images_below
 from glip_cli.data.imagefolder import METADATA, read_imagefolder
-from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.issues import Issues
 from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
 from glip_cli.data.per_image import subfolder
-from glip_cli.data.values import read_json, read_text, shown, stated_size, text_numbers
+from glip_cli.data.tensorflow_csv import read_tensorflow_csv
+from glip_cli.data.values import read_json, shown
 from glip_cli.data.voc import read_voc, xml_files, xml_files_below
 from glip_cli.data.yolo import read_yolo
 from glip_cli.data.yolo_description import class_list, data_yaml, has_labels
@@ -55,9 +47,6 @@ _OTHERS = {
     tuple(IMAGE_SUFFIXES): "an image; give the annotations, or the folder that holds them",
 }
 """Endings of files that are no data set by themselves, and the way out."""
-_BEYOND = "\0"  # the key of what has no column
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_COLUMNS = ("filename", "class", *_CORNERS)
 
 
 @contextmanager
@@ -170,7 +159,7 @@ def _coco_of_split(path: Path, split: str) -> Path | None:
 def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _read_csv(path, images, issues)
+        return read_tensorflow_csv(path, images, issues)
     if suffix == ".jsonl":
         return read_imagefolder(path, images, split, issues)
     for suffixes, what in _OTHERS.items():
@@ -212,58 +201,3 @@ def _what_is_in(path: Path, split: str) -> str:
     if next(images_below(path), None):
         return f"holds images, but {_TRIED}; give a data set"
     return f"holds {_TRIED}; give a data set"
-
-
-# ----------------------------------------------------------------------------------------------------- TensorFlow's csv
-
-
-def _read_csv(path: Path, images: Path | None, issues: Issues) -> Dataset:
-    """Columns filename,width,height,class,xmin,ymin,xmax,ymax in any order; corners are edges in pixels.
-
-    Such a file has no line for an image without a box. Classes are in alphabetical order. Raises DataError where it
-    has other columns, or is no text.
-    """
-    lines = _lines(path)
-    sizes = {line["filename"]: stated_size(line["width"], line["height"]) for line in lines}
-    image_ids = {name: i for i, name in enumerate(sizes, 1)}
-    class_ids = {name: i for i, name in enumerate(sorted({line["class"] for line in lines}), 1)}
-    annotations: list[Annotation] = []
-    for i, line in enumerate(lines, 2):
-        image_id, class_id, number = image_ids[line["filename"]], class_ids[line["class"]], len(annotations) + 1
-        try:
-            if line[_BEYOND]:
-                raise DataError("has more cells than the first line; put double quotes around a text with commas")
-            x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
-            annotations.append(new_annotation(number, image_id, class_id, [x1, y1, x2 - x1, y2 - y1]))
-        except DataError as error:
-            issues.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
-    return Dataset(
-        path.name,
-        tuple(ImageRow(image_ids[name], name, *size) for name, size in sizes.items()),
-        tuple(Category(i, name) for name, i in class_ids.items()),
-        tuple(annotations),
-        images or path.parent,
-        issues,
-    )
-
-
-def _lines(path: Path) -> list[dict[str, str]]:
-    """What stands in each line by the names of columns, which are in small letters."""
-    head, *rows = read_text(path).splitlines() or [""]
-    delimiter = max(",;\t", key=head.count)
-    try:
-        # row by row, or a quote that is never closed makes one cell of all that follow
-        columns, *lines = (
-            next(csv.reader([row], delimiter=delimiter), []) for row in [head.lower(), *filter(str.strip, rows)]
-        )
-    except csv.Error as error:
-        raise DataError(f"{path}: no csv ({error}); write it again") from None
-    columns = [column.strip() for column in columns]
-    if not set(_COLUMNS) <= set(columns):
-        raise DataError(f"{path}: its columns are {shown(head)}; a csv of boxes has {','.join(_COLUMNS)}")
-    blank, count = dict.fromkeys((*_COLUMNS, "width", "height"), ""), len(columns)
-    read = [
-        {**blank, **dict(zip(columns, map(str.strip, line), strict=False)), _BEYOND: "".join(line[count:]).strip()}
-        for line in lines
-    ]
-    return [{**line, "filename": line["filename"].replace("\\", "/")} for line in read]

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import lzma
 import posixpath
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
-from glip_cli.data.image_files_below import IMAGE_SUFFIXES
+from glip_cli.data.tar_images import is_image, members
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of, one_line
 
@@ -44,7 +43,7 @@ class Part(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        return _is_image(self.ending)
+        return is_image(self.ending)
 
 
 def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
@@ -57,36 +56,12 @@ def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
         raise DataError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
 
 
-def tar_images(stream: BinaryIO, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each image: its member's name, where its bytes begin, and how many they are. Raises tarfile.TarError, OSError.
-
-    Only the heads of members are read. `name`, of the tar, is for no use here.
-    """
-    with tarfile.open(fileobj=stream, mode="r:") as tar:
-        for member in _members(tar):
-            ending = posixpath.basename(member.name).partition(".")[2].lower()
-            if member.isreg() and _is_image(ending) and not posixpath.basename(member.name).startswith("."):
-                yield re.sub(r"^(\.?/)+", "", member.name), (member.offset_data, member.size)
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """All of them. Raises tarfile.ReadError for one that is cut short or damaged, which Python takes for the end."""
-    while (member := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # which would grow with the tar
-        yield member
-    stream = tar.fileobj
-    assert stream is not None
-    stream.seek(tar.offset)
-    if any(stream.read(tarfile.BLOCKSIZE)):
-        raise tarfile.ReadError(f"no member begins at byte {tar.offset}")
-
-
 def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
-    for member in _members(tar):
+    for member in members(tar):
         ending = posixpath.basename(member.name).partition(".")[2].lower()
-        wanted = _is_image(ending) or ending in ("txt", "json")
+        wanted = is_image(ending) or ending in ("txt", "json")
         if member.isreg() and wanted and not posixpath.basename(member.name).startswith("."):
-            skipped = _is_image(ending) and not contents
+            skipped = is_image(ending) and not contents
             yield Part(member.name, ending, b"" if skipped else _content(tar, member, path))
 
 
@@ -127,7 +102,3 @@ def _caption(value: object) -> list[str]:
 def _stem(name: str) -> str:
     folder, base = posixpath.split(name)
     return posixpath.join(folder, base.partition(".")[0])
-
-
-def _is_image(ending: str) -> bool:
-    return posixpath.splitext(f".{ending}")[1] in IMAGE_SUFFIXES or f".{ending}" in IMAGE_SUFFIXES

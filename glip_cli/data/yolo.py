@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from glip_cli.data.dataset import Category, Dataset, ImageRow
-from glip_cli.data.image_files import whole_sizes
 from glip_cli.data.image_files_below import has_image_suffix, images_below
+from glip_cli.data.image_headers import whole_sizes
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown
 from glip_cli.data.yolo_description import YoloDescription, read_description, written_places

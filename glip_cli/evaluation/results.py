@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of, box_transforms_of_files
 from glip_cli.data.dataset import ImageRow, Size
-from glip_cli.data.frames import Frames, frames_of, frames_of_files
 from glip_cli.data.issues import DataIssue
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
@@ -36,14 +36,14 @@ class Predictions:
 
     Attributes:
         results: boxes in pixels of the size that the annotations state.
-        frames: the images whose size is another one.
+        transforms: the images whose size is another one.
         failed: ids of the images that could not be read.
         absent: ids of the images that a file of results does not have.
         notes: what was odd about the file, one line each.
     """
 
     results: Results
-    frames: Frames = field(default_factory=Frames)
+    transforms: BoxTransforms = field(default_factory=BoxTransforms)
     failed: tuple[int, ...] = ()
     absent: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -103,28 +103,28 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     names = Names(truth)
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
     # to draw by; the results stay where they are
-    frames = frames_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
+    transforms = box_transforms_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
     note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
-    return Predictions(results, frames, notes=(note,) if beside else ())
+    return Predictions(results, transforms, notes=(note,) if beside else ())
 
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
-    results, frames = place(truth, file.results, file.sizes, files)
+    results, transforms = place(truth, file.results, file.sizes, files)
     absent = [image.id for image in truth.images if image.id not in file.evaluated | file.failed]
-    return Predictions(results, frames, tuple(sorted(file.failed)), tuple(absent))
+    return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent))
 
 
 def place(
     truth: GroundTruth, results: Iterable[dict[str, Any]], sizes: Mapping[int, Size], files: Mapping[int, Path]
-) -> tuple[Results, Frames]:
+) -> tuple[Results, BoxTransforms]:
     """Results in pixels of the upright images -> in pixels of the sizes that `truth` states.
 
     `sizes` are those of the upright images, `files` the images by id; both where they are known.
     """
-    frames = frames_of(truth.images, truth.annotations, sizes, files)
-    if not frames.by_id:
-        return list(results), frames
-    return [{**row, "bbox": frames.to_stated(row["image_id"], row["bbox"])} for row in results], frames
+    transforms = box_transforms_of(truth.images, truth.annotations, sizes, files)
+    if not transforms.by_id:
+        return list(results), transforms
+    return [{**row, "bbox": transforms.to_stated(row["image_id"], row["bbox"])} for row in results], transforms
 
 
 # ----------------------------------------------------------------------------------------------------------- COCO lists

@@ -197,21 +197,21 @@ def score_boxes(
             ground_truth=truth,
             results=predictions.results,
             images=images,
-            frames=predictions.frames,
+            transforms=predictions.transforms,
             comparison=comparison,
             notes=truth.notes,
         )
     if wanted.save_vis:
         best = Matches(scores.evaluation, truth).best().threshold
         threshold = DEFAULT_THRESHOLD if best is None else best
-        files.append(save_images(wanted.out, truth, predictions.results, images, predictions.frames, threshold))
+        files.append(save_images(wanted.out, truth, predictions.results, images, predictions.transforms, threshold))
     return EvalResult(truth, predictions.results, scores, about, metrics, comparison, tuple(files))
 
 
 def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
     """The ground truth with what was odd about the predictions among its notes."""
     empty = "no box in the ground truth, so there is nothing to find" if not truth.annotations else ""
-    notes = (*truth.notes, *predictions.notes, *predictions.frames.issues.notes, empty)
+    notes = (*truth.notes, *predictions.notes, *predictions.transforms.issues.notes, empty)
     return replace(truth, notes=tuple(filter(None, notes)))
 
 

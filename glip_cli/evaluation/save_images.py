@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from glip_cli.data.frames import Frames
+from glip_cli.data.box_transforms import BoxTransforms
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import DataError, ImageError
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -30,7 +30,7 @@ def save_images(
     truth: GroundTruth,
     results: Iterable[Mapping[str, Any]],
     images: Mapping[int, Path],
-    frames: Frames,
+    transforms: BoxTransforms,
     threshold: float,
 ) -> Path:
     """Write one file for each image that can be read; those of an earlier run with the same names are replaced.
@@ -38,7 +38,7 @@ def save_images(
     Args:
         results: boxes in pixels of the sizes that the ground truth states.
         images: image id -> file.
-        frames: the images of another size.
+        transforms: the images of another size.
         threshold: detections that do not score more are not drawn.
 
     Returns:
@@ -56,7 +56,7 @@ def save_images(
         if row.id not in images or (image := _readable(images[row.id])) is None:
             continue
         kept = [one for one in found[row.id] if one["score"] > threshold]
-        halves = [annotate(image, _detections(rows, truth, frames, image.size)) for rows in (known[row.id], kept)]
+        halves = [annotate(image, _detections(rows, truth, transforms, image.size)) for rows in (known[row.id], kept)]
         drawn = _side_by_side(halves, ("ground truth", f"found, score above {threshold:.2f}"))
         with atomic_write(folder / f"{name}.jpg") as stream:
             drawn.save(stream, "JPEG", quality=JPEG_QUALITY)
@@ -78,13 +78,13 @@ def _readable(path: Path) -> Image.Image | None:
 
 
 def _detections(
-    rows: Sequence[Mapping[str, Any]], truth: GroundTruth, frames: Frames, size: tuple[int, int]
+    rows: Sequence[Mapping[str, Any]], truth: GroundTruth, transforms: BoxTransforms, size: tuple[int, int]
 ) -> Detections:
     """Best first. Ground truth has NaN for its scores, which are not drawn."""
     labels = tuple(category.name for category in truth.categories)
     places = {category.id: i for i, category in enumerate(truth.categories)}
     rows = sorted(rows, key=lambda row: -row.get("score", 0))
-    boxes = np.array([frames.to_image(row["image_id"], row["bbox"]) for row in rows], np.float32).reshape(-1, 4)
+    boxes = np.array([transforms.to_image(row["image_id"], row["bbox"]) for row in rows], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     scores = np.array([row.get("score", np.nan) for row in rows], np.float32)
     label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)

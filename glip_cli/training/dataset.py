@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from glip_cli.data.box_transforms import box_transforms_of
 from glip_cli.data.dataset import Annotation, Dataset, Size
 from glip_cli.data.formats import collector_paused, read_dataset
-from glip_cli.data.frames import frames_of
 from glip_cli.data.image_files import open_images
 from glip_cli.data.issues import DataIssue, Findings, Issues
 from glip_cli.data.values import shown
@@ -180,8 +180,8 @@ def _boxes_by_image(
     """Image id -> its boxes that can be learned from; the others are issues."""
     found: dict[int, list[PlacedBox]] = defaultdict(list)
     names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
-    frames = frames_of(dataset.images, dataset.annotations, sizes, paths)
-    dataset.issues.extend(frames.issues)
+    transforms = box_transforms_of(dataset.images, dataset.annotations, sizes, paths)
+    dataset.issues.extend(transforms.issues)
     for place, row in enumerate(dataset.annotations):
         name, size = names.get(row["image_id"]), sizes.get(row["image_id"])
         if name is None or (dataset.spans is None and row["category_id"] not in classes):
@@ -189,8 +189,8 @@ def _boxes_by_image(
         if row["iscrowd"]:
             dataset.issues.add(DataIssue.BOX_CROWD, _example(row, name))
         elif size:
-            if row["image_id"] in frames.by_id:
-                row = {**row, "bbox": frames.to_image(row["image_id"], row["bbox"])}
+            if row["image_id"] in transforms.by_id:
+                row = {**row, "bbox": transforms.to_image(row["image_id"], row["bbox"])}
             if corners := _inside(row, size, name, dataset.issues):
                 found[row["image_id"]].append(PlacedBox(row, corners, place))
     return found

@@ -22,9 +22,10 @@ from glip_cli.evaluation.report.page import ReportRow, ReportSection, ReportTabl
 from glip_cli.evaluation.report.sections import lead, run_sections
 from glip_cli.inference.preprocess import MEAN_BGR, STD_BGR
 from glip_cli.training.batches import Batches, BatchRow
+from glip_cli.training.before_after import ValidationRow
 from glip_cli.training.dataset import DetectionItem, TrainSet
 from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, draw_curves
-from glip_cli.training.validation import Evaluation, ValidationCheck, ValidationRow
+from glip_cli.training.validation import Evaluation, ValidationCheck
 
 SHOWN = 12  # images of the first batches
 
@@ -74,7 +75,7 @@ class TrainingReport:
             write_page(self.path, self.title, sections)
             return
         truth, predictions = final.check.task.truth, final.predictions
-        sections += run_sections(final.scores, truth, final.check.task.images, predictions.frames)
+        sections += run_sections(final.scores, truth, final.check.task.images, predictions.transforms)
         about = lead(final.scores, truth, len(predictions.results))
         write_page(self.path, self.title, sections, lead=["best state", *about], summary=final.scores.summary)
 

@@ -107,7 +107,7 @@ class Trainer:
         self._began = time.monotonic()
         self.tuning.train(self.model)
         batches = self.source(self.step * self.recipe.accumulation)
-        while not self.done and not self._learn([next(batches) for _ in range(self.recipe.accumulation)]):
+        while not self.done and not self._train_step([next(batches) for _ in range(self.recipe.accumulation)]):
             if self.step % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
                 self._report()
             if self.step % self.epoch_steps == 0:
@@ -139,7 +139,7 @@ class Trainer:
         rows = read_rows(self.folder.metrics)
         return next((row for row in reversed(rows) if row.get("best")), {})
 
-    def _learn(self, batches: Sequence[Batch]) -> bool:
+    def _train_step(self, batches: Sequence[Batch]) -> bool:
         """One step; True where somebody asked to stop instead."""
         weights = self._weights(batches)
         set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
@@ -150,14 +150,14 @@ class Trainer:
             if stop:
                 return True
             if wrong:
-                self._give_up(batches, "loss")
+                self._abort_nonfinite(batches, "loss")
             if losses is not None and not short:
                 break
             self._cut(batches)
         self.processes.average_gradients(self.trained.values())
         norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.recipe.clip)
         if not norm.isfinite():
-            self._give_up(batches, "gradient")
+            self._abort_nonfinite(batches, "gradient")
         self.optimizer.step()
         if self.average:
             self.average.update()
@@ -222,7 +222,7 @@ class Trainer:
             f"{self.parts * self.recipe.accumulation}"
         )
 
-    def _give_up(self, batches: Sequence[Batch], what: str) -> None:
+    def _abort_nonfinite(self, batches: Sequence[Batch], what: str) -> None:
         """Save what led to it, and raise."""
         self.optimizer.zero_grad()
         ranked = "" if self.processes.world == 1 else f"-{self.processes.rank}"

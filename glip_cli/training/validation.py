@@ -1,4 +1,4 @@
-"""What was gained and what was forgotten: AP on the new data and on a check set, before and after.
+"""What a model finds in a data set, scored: the data to validate on, and a check set that shows what is forgotten.
 
 It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP. Precision and
 recall are those of the report: boxes of all classes together, matched at IoU 0.5.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from glip_cli.data.frames import frames_of_files
+from glip_cli.data.box_transforms import box_transforms_of_files
 from glip_cli.data.issues import Issues
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
@@ -23,7 +23,6 @@ from glip_cli.evaluation.report.examples import Matches
 from glip_cli.evaluation.results import Predictions
 from glip_cli.evaluation.scenes import SCENES, composition, draw_scenes
 from glip_cli.options import DetectOptions
-from glip_cli.outputs.files import atomic_write, save_json
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.words import Words
 from glip_cli.runs.items import Item
@@ -32,12 +31,11 @@ from glip_cli.runs.runner import Runner
 from glip_cli.training.dataset import TrainSet, train_set_of
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.validation_loss import ValidationLoss, divided
-from glip_cli.utils.text_format import counted, percent
+from glip_cli.utils.text_format import counted
 
 Scores = Mapping[str, float | None]
 """Name -> a number; None where it is undefined, since the data set has no box of that kind."""
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-NEW, KEPT = "new data", "keep-check"
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class ValidationCheck:
         trained = {os.path.abspath(item.image) for one in sets for item in one.items}
         both = sum(os.path.abspath(image) in trained for image in images.values())
         yield from truth.notes
-        yield from frames_of_files(truth.images, truth.annotations, images).issues.notes
+        yield from box_transforms_of_files(truth.images, truth.annotations, images).issues.notes
         if both:
             yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
 
@@ -177,45 +175,3 @@ def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:
     if not file.exists():  # which comes last
         draw_scenes(folder, count)
     return ValidationCheck(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
-
-
-@dataclass(frozen=True)
-class ValidationRow:
-    """One number on one data set.
-
-    Attributes:
-        check: `NEW` or `KEPT`.
-        before, after: in [0, 1]; None where the metric is undefined.
-    """
-
-    check: str
-    name: str
-    metric: str
-    before: float | None
-    after: float | None
-
-
-def compare(names: Mapping[str, str], before: Mapping[str, Scores], after: Mapping[str, Scores]) -> list[ValidationRow]:
-    """Rows of all numbers that were measured before and after; `names` tells what each check is."""
-    return [
-        ValidationRow(check, name, metric, before[check][metric], value)
-        for check, name in names.items()
-        for metric, value in after.get(check, {}).items()
-        if check in before and metric in before[check]
-    ]
-
-
-def write_table(folder: Path, rows: Sequence[ValidationRow]) -> tuple[Path, Path]:
-    """before_after.json for programs, before_after.md for people. Raises OSError."""
-    save_json(folder / "before_after.json", [vars(row) for row in rows], indent=2)
-    lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
-    lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
-    with atomic_write(folder / "before_after.md") as stream:
-        stream.write("\n".join([*lines, ""]).encode())
-    return folder / "before_after.json", folder / "before_after.md"
-
-
-def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:
-    """Data, metric, and in percent before, after and the change; a dash for what is undefined."""
-    change = "-" if row.before is None or row.after is None else f"{(row.after - row.before) * 100:+.1f}"
-    return f"{row.check} ({row.name})", row.metric, percent(row.before), percent(row.after), change

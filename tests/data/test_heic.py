@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from glip_cli.data import image_files_below, image_io
-from glip_cli.data.image_files import read_headers
 from glip_cli.data.image_files_below import Passed
+from glip_cli.data.image_headers import read_headers
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import expand
 from glip_cli.errors import ImageError, UsageError

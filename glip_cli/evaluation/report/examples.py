@@ -25,7 +25,7 @@ from glip_cli.outputs.fonts import font_for
 if TYPE_CHECKING:
     from hotcoco import COCOeval
 
-    from glip_cli.data.frames import Frames
+    from glip_cli.data.box_transforms import BoxTransforms
     from glip_cli.evaluation.ground_truth import GroundTruth
 
 MAX_TAGS = 16  # on one image; more would hide it
@@ -189,13 +189,13 @@ def _tag_size(text: str) -> tuple[int, int]:
 
 
 def examples(
-    matches: Matches, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames, threshold: float
+    matches: Matches, ground_truth: GroundTruth, images: Mapping[int, Path], transforms: BoxTransforms, threshold: float
 ) -> dict[str, list[Drawing]]:
     """Up to six of the images with the best F1 and six with the worst; only those that can be read.
 
     Args:
         images: image id -> file.
-        frames: where the boxes lie in images of another size than their annotations state.
+        transforms: where the boxes lie in images of another size than their annotations state.
         threshold: detections that do not score more are neither drawn nor counted.
     """
     tallies = {i: matches.tally(i, threshold) for i in images}
@@ -204,7 +204,9 @@ def examples(
     def drawn(ids: Sequence[int]) -> Iterator[tuple[int, Drawing]]:
         for i in ids:
             if image := _readable(images[i]):
-                marks = [replace(m, box=tuple(frames.to_image(i, list(m.box)))) for m in matches.marks(i, threshold)]
+                marks = [
+                    replace(m, box=tuple(transforms.to_image(i, list(m.box)))) for m in matches.marks(i, threshold)
+                ]
                 yield i, draw(image, marks, names.get(i, ""), str(tallies[i]))
 
     good = sorted((i for i in tallies if tallies[i].f1 > 0), key=lambda i: (-tallies[i].f1, -tallies[i].right))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.frames import Frames
+from glip_cli.data.box_transforms import BoxTransforms
 from glip_cli.evaluation.report import charts
 from glip_cli.evaluation.report.examples import MAX_TAGS, Matches, examples
 from glip_cli.evaluation.report.page import ReportSection, plural, write_page
@@ -48,7 +48,7 @@ def write_report(
     ground_truth: GroundTruth,
     results: Sequence[Mapping[str, Any]],
     images: Mapping[int, Path],
-    frames: Frames | None = None,
+    transforms: BoxTransforms | None = None,
     comparison: Comparison | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -57,7 +57,7 @@ def write_report(
     Args:
         facts: name -> value: the model and its hash, the settings ...
         images: image id -> file; images without one are not among the examples.
-        frames: the images of another size than their annotations, and where the boxes lie in them.
+        transforms: the images of another size than their annotations, and where the boxes lie in them.
         comparison: from another run, its `a`, to this one, its `b`.
 
     Raises:
@@ -66,7 +66,7 @@ def write_report(
     sections = [ReportSection("run", "The run", {"facts": facts, "notes": notes})] if facts or notes else []
     if comparison is not None:
         sections.append(ReportSection("comparison", "Comparison", comparison))
-    sections += run_sections(scores, ground_truth, images, frames or Frames())
+    sections += run_sections(scores, ground_truth, images, transforms or BoxTransforms())
     write_page(path, title, sections, lead=lead(scores, ground_truth, len(results)), summary=scores.summary)
 
 
@@ -79,15 +79,15 @@ def lead(scores: BoxScores, ground_truth: GroundTruth, detections: int) -> list[
 
 
 def run_sections(
-    scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path], frames: Frames
+    scores: BoxScores, ground_truth: GroundTruth, images: Mapping[int, Path], transforms: BoxTransforms
 ) -> list[ReportSection]:
-    """All that one evaluation gives; `images` is image id -> file, `frames` where the boxes lie in it."""
+    """All that one evaluation gives; `images` is image id -> file, `transforms` where the boxes lie in it."""
     evaluation, matches = scores.evaluation, Matches(scores.evaluation, ground_truth)
     best = matches.best()
     threshold = DEFAULT_THRESHOLD if best.threshold is None else best.threshold
     chart = None if best.threshold is None else charts.threshold_chart(*matches.curves(), best.threshold)
     curves = charts.mean_curves(evaluation)
-    drawn = examples(matches, ground_truth, images, frames, threshold)
+    drawn = examples(matches, ground_truth, images, transforms, threshold)
     return [
         ReportSection("classes", "AP of each class", [*_class_rows(scores, ground_truth)]),
         ReportSection("curves", "Precision and recall", charts.precision_chart(curves) if curves else "", wide=False),

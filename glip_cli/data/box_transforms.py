@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glip_cli.data.dataset import Annotation, ImageRow, Size
-from glip_cli.data.image_files import TURNED, Header, read_headers
+from glip_cli.data.image_headers import TURNED, Header, read_headers
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.utils.text_format import one_line, shorten
 
@@ -23,7 +23,7 @@ _LONGEST = 80  # characters of a name, in a line
 _ROUNDING = 1.0  # pixels that a box may pass the edge by: tools round, and some count from 1
 
 
-class Frame(NamedTuple):
+class BoxTransform(NamedTuple):
     """One image: its upright (width, height), the stated one, and EXIF's orientation where that is to be undone."""
 
     image: Size
@@ -61,33 +61,33 @@ def _box(across: _Interval, down: _Interval, size: Size) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Frames:
+class BoxTransforms:
     """The images of a set that are of another size than stated.
 
     Attributes:
-        by_id: image id -> frame, for those whose boxes have to be moved.
+        by_id: image id -> transform, for those whose boxes have to be moved.
         issues: all of them, by what happens to their boxes.
     """
 
-    by_id: Mapping[int, Frame] = field(default_factory=dict)
+    by_id: Mapping[int, BoxTransform] = field(default_factory=dict)
     issues: Issues = field(default_factory=Issues, compare=False)
 
     def to_stated(self, image_id: int, box: list[float]) -> list[float]:
-        """See `Frame.to_stated`."""
+        """See `BoxTransform.to_stated`."""
         return self.by_id[image_id].to_stated(box) if image_id in self.by_id else box
 
     def to_image(self, image_id: int, box: list[float]) -> list[float]:
-        """See `Frame.to_image`."""
+        """See `BoxTransform.to_image`."""
         return self.by_id[image_id].to_image(box) if image_id in self.by_id else box
 
 
-def frames_of(
+def box_transforms_of(
     images: Iterable[ImageRow],
     annotations: Iterable[Annotation],
     sizes: Mapping[int, Size],
     files: Mapping[int, Path],
     issue: DataIssue | None = None,
-) -> Frames:
+) -> BoxTransforms:
     """How the boxes of a set lie in its images.
 
     An image of the stated proportions was resized; one whose proportions are those stated only when EXIF's orientation
@@ -97,47 +97,49 @@ def frames_of(
     Args:
         sizes: image id -> upright size, where it is known.
         files: image id -> file, whose orientation is read where the sizes differ.
-        issue: what is said of all these images, where the boxes are not moved by the frames.
+        issue: what is said of all these images, where the boxes are not moved by the transforms.
 
     Raises UnavailableError where the disk of one of the files does not answer.
     """
     odd = [row for row in images if row.width and row.height and sizes.get(row.id, row.stated_size) != row.stated_size]
     if not odd:
-        return Frames()
+        return BoxTransforms()
     headers = read_headers(files[row.id] for row in odd if row.id in files)
     known = {number: headers[file] for number, file in files.items() if file in headers}
-    found = {row.id: frame for row in odd if (frame := _frame(row.stated_size, sizes[row.id], known.get(row.id)))}
-    frames = Frames(found if _are_stated(found, annotations) else {})
+    found = {
+        row.id: transform for row in odd if (transform := _transform(row.stated_size, sizes[row.id], known.get(row.id)))
+    }
+    transforms = BoxTransforms(found if _are_stated(found, annotations) else {})
     for row in odd:
         (width, height), name = sizes[row.id], shorten(one_line(row.file_name or f"image {row.id}"), _LONGEST)
         turned = row.id not in files and _are_alike(row.stated_size, (height, width))
         kept = DataIssue.IMAGE_TURNED if turned else DataIssue.IMAGE_SIZE
-        kind = issue or (DataIssue.IMAGE_SCALED if row.id in frames.by_id else kept)
-        frames.issues.add(kind, f"{name}: {width} x {height}, stated {row.width} x {row.height}")
-    return frames
+        kind = issue or (DataIssue.IMAGE_SCALED if row.id in transforms.by_id else kept)
+        transforms.issues.add(kind, f"{name}: {width} x {height}, stated {row.width} x {row.height}")
+    return transforms
 
 
-def frames_of_files(
+def box_transforms_of_files(
     images: Sequence[ImageRow],
     annotations: Iterable[Annotation],
     files: Mapping[int, Path],
     issue: DataIssue | None = None,
-) -> Frames:
-    """`frames_of`, with the sizes that the files say. Raises UnavailableError."""
+) -> BoxTransforms:
+    """`box_transforms_of`, with the sizes that the files say. Raises UnavailableError."""
     headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
     sizes = {number: headers[path].size for number, path in files.items() if path in headers}
-    return frames_of(images, annotations, sizes, files, issue)
+    return box_transforms_of(images, annotations, sizes, files, issue)
 
 
-def _frame(stated: Size, image: Size, header: Header | None) -> Frame | None:
+def _transform(stated: Size, image: Size, header: Header | None) -> BoxTransform | None:
     """None where the one was not made from the other."""
     orientation = header.orientation if header else 1
     lies = image[::-1]
     if orientation in TURNED and stated == lies:
-        return Frame(image, stated, orientation)
+        return BoxTransform(image, stated, orientation)
     if _are_alike(stated, image):
-        return Frame(image, stated)
-    return Frame(image, stated, orientation) if orientation in TURNED and _are_alike(stated, lies) else None
+        return BoxTransform(image, stated)
+    return BoxTransform(image, stated, orientation) if orientation in TURNED and _are_alike(stated, lies) else None
 
 
 def _are_alike(a: Size, b: Size) -> bool:
@@ -145,10 +147,12 @@ def _are_alike(a: Size, b: Size) -> bool:
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(sum(a), sum(b))
 
 
-def _are_stated(frames: Mapping[int, Frame], annotations: Iterable[Annotation]) -> bool:
+def _are_stated(transforms: Mapping[int, BoxTransform], annotations: Iterable[Annotation]) -> bool:
     """Whether the boxes of these images lie within the sizes that are stated."""
     inside = [
-        _is_inside(row["bbox"], frames[row["image_id"]].stated) for row in annotations if row["image_id"] in frames
+        _is_inside(row["bbox"], transforms[row["image_id"]].stated)
+        for row in annotations
+        if row["image_id"] in transforms
     ]
     return sum(inside) >= _MOST * len(inside)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from glip_cli.data import image_files
+from glip_cli.data import image_headers
 from glip_cli.data.dataset import Size
-from glip_cli.data.image_files import read_headers, whole_sizes
+from glip_cli.data.image_headers import read_headers, whole_sizes
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import ImageError, UnavailableError
 
@@ -113,7 +113,7 @@ def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for path in paths:
         path.write_bytes(saved("JPEG"))
     monkeypatch.setattr(Path, "is_file", lambda path: hold.wait(60 if "dead" in path.name else 0.6) or is_file(path))
-    monkeypatch.setattr(image_files, "READ_SECONDS", 1)
+    monkeypatch.setattr(image_headers, "READ_SECONDS", 1)
     monkeypatch.setattr("glip_cli.data.disk.READ_SECONDS", 1)
     with pytest.raises(UnavailableError, match=r"dead\.jpg: not read within 1 s; check the disk or network"):
         whole_sizes(paths)

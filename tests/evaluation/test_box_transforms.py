@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from glip_cli.data.frames import Frame, frames_of
+from glip_cli.data.box_transforms import BoxTransform, box_transforms_of
 from glip_cli.evaluation.results import read_predictions
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.formats import JsonlWriter
@@ -54,10 +54,10 @@ def test_a_turned_image_whose_boxes_are_those_of_the_file(tmp_path: Path, orient
     path = photo(tmp_path / "1.png", orientation)
     size, found = seen(path)
     truth = read(tmp_path, content(RAW[0] * scale, RAW[1] * scale, [6 * scale, 4 * scale, 15 * scale, 20 * scale]))
-    frames = frames_of(truth.images, truth.annotations, {1: size}, {1: path})
-    assert frames.to_stated(1, found) == truth.annotations[0]["bbox"]
-    assert frames.to_image(1, truth.annotations[0]["bbox"]) == found
-    assert frames.issues.notes == (
+    transforms = box_transforms_of(truth.images, truth.annotations, {1: size}, {1: path})
+    assert transforms.to_stated(1, found) == truth.annotations[0]["bbox"]
+    assert transforms.to_image(1, truth.annotations[0]["bbox"]) == found
+    assert transforms.issues.notes == (
         "1 images of another size than stated; their boxes are scaled or turned to match; first "
         f"1.png: 40 x 60, stated {60 * scale} x {40 * scale} (kept)",
     )
@@ -74,10 +74,10 @@ def test_a_turned_image_whose_boxes_are_those_of_the_file(tmp_path: Path, orient
 )
 def test_a_resized_image(tmp_path: Path, stated: tuple[int, int], image: tuple[int, int], inside: list[float]) -> None:
     truth = read(tmp_path, content(*stated, inside))
-    frames = frames_of(truth.images, truth.annotations, {1: image}, {})
-    moved = frames.to_image(1, list(inside))
+    transforms = box_transforms_of(truth.images, truth.annotations, {1: image}, {})
+    moved = transforms.to_image(1, list(inside))
     assert moved == pytest.approx([v * image[i % 2] / stated[i % 2] for i, v in enumerate(inside)], abs=1e-3)
-    assert frames.to_stated(1, moved) == pytest.approx(inside, abs=5e-3)
+    assert transforms.to_stated(1, moved) == pytest.approx(inside, abs=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -93,34 +93,34 @@ def test_a_stated_size_that_is_wrong(
     tmp_path: Path, stated: tuple[int, int], image: tuple[int, int], inside: list[float]
 ) -> None:
     truth = read(tmp_path, content(*stated, inside))
-    frames = frames_of(truth.images, truth.annotations, {1: image}, {1: photo(tmp_path / "1.png", 1)})
-    assert frames.to_stated(1, list(inside)) == inside
-    (note,) = frames.issues.notes
+    transforms = box_transforms_of(truth.images, truth.annotations, {1: image}, {1: photo(tmp_path / "1.png", 1)})
+    assert transforms.to_stated(1, list(inside)) == inside
+    (note,) = transforms.issues.notes
     assert "; the boxes are taken as pixels of the image; first 1.png: " in note
 
 
 def test_sizes_that_agree_or_are_not_known(tmp_path: Path) -> None:
     truth = read(tmp_path, content(60, 40, [6, 4, 15, 20]))
-    assert frames_of(truth.images, truth.annotations, {1: (60, 40)}, {}).issues.notes == ()
-    assert frames_of(truth.images, truth.annotations, {}, {}).issues.notes == ()
+    assert box_transforms_of(truth.images, truth.annotations, {1: (60, 40)}, {}).issues.notes == ()
+    assert box_transforms_of(truth.images, truth.annotations, {}, {}).issues.notes == ()
     nothing = content(60, 40, [6, 4, 15, 20])
     del nothing["images"][0]["width"]
     truth = read(tmp_path, nothing)
-    assert frames_of(truth.images, truth.annotations, {1: (90, 90)}, {}).issues.notes == ()
+    assert box_transforms_of(truth.images, truth.annotations, {1: (90, 90)}, {}).issues.notes == ()
 
 
 def test_some_are_placed_and_some_are_not(tmp_path: Path) -> None:
     both = content(60, 40, [6, 4, 15, 20])
     both["images"].append({"id": 2, "file_name": "2.png", "width": 60, "height": 40})
     truth = read(tmp_path, both)
-    frames = frames_of(truth.images, truth.annotations, {1: (30, 20), 2: (10, 90)}, {})
-    assert frames.issues.notes == (
+    transforms = box_transforms_of(truth.images, truth.annotations, {1: (30, 20), 2: (10, 90)}, {})
+    assert transforms.issues.notes == (
         "1 images of another size than stated; their boxes are scaled or turned to match; first "
         "1.png: 30 x 20, stated 60 x 40 (kept)",
         "1 images of another size than stated; the boxes are taken as pixels of the image; first "
         "2.png: 10 x 90, stated 60 x 40 (kept)",
     )
-    assert set(frames.by_id) == {1}
+    assert set(transforms.by_id) == {1}
 
 
 @pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter, JsonlWriter])
@@ -129,7 +129,7 @@ def test_results_of_glip_are_brought_to_the_stated_size(tmp_path: Path, writer: 
     truth = read(tmp_path, content(400, 200, [2, 4, 60, 80]))
     found = read_predictions(written(tmp_path / "out", writer, [of_words("1.png", "cat", ("cat",))]), truth)
     assert found.results == [hit(1, 3, [2, 4, 60, 80], 0.5)]
-    (note,) = found.frames.issues.notes
+    (note,) = found.transforms.issues.notes
     assert "1.png: 200 x 100, stated 400 x 200" in note
 
 
@@ -143,7 +143,7 @@ def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> Non
     found = read_predictions(tmp_path / "results.jsonl", truth, {1: path})
     assert found.results == [hit(1, 3, [20, 50, 30, 40], 0.5)]
     without = read_predictions(tmp_path / "results.jsonl", truth)
-    (note,) = without.frames.issues.notes
+    (note,) = without.transforms.issues.notes
     assert "the boxes are taken as pixels of the image; give it if EXIF turned it; first 1.png" in note
 
 
@@ -153,12 +153,12 @@ def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
     plain = saved(tmp_path, [hit(1, 3, [6, 4, 15, 20], 0.5)], "results.json")
     found = read_predictions(plain, truth, {1: path})
     assert found.results == [hit(1, 3, [6, 4, 15, 20], 0.5)]
-    (note,) = found.frames.issues.notes
+    (note,) = found.transforms.issues.notes
     assert "; the results are taken as pixels of the stated size; first 1.png: " in note
-    assert found.frames.to_image(1, [6, 4, 15, 20]) == [12, 8, 30, 40]
+    assert found.transforms.to_image(1, [6, 4, 15, 20]) == [12, 8, 30, 40]
 
 
 def test_the_way_there_and_back() -> None:
     for orientation in range(1, 9):
-        frame = Frame((40, 60), (60, 40) if orientation > 4 else (80, 120), orientation)
-        assert frame.to_image(frame.to_stated([3, 5, 10, 20])) == pytest.approx([3, 5, 10, 20], abs=5e-3)
+        transform = BoxTransform((40, 60), (60, 40) if orientation > 4 else (80, 120), orientation)
+        assert transform.to_image(transform.to_stated([3, 5, 10, 20])) == pytest.approx([3, 5, 10, 20], abs=5e-3)
