@@ -25,14 +25,14 @@ def read_rows(
     """Every row, one at a time; blank lines are passed over. A cell that a row of a csv lacks is "".
 
     Args:
-        path: csv by its suffix, else JSON lines.
+        path: csv or tsv by its suffix, else JSON lines.
         columns: those that a csv must have.
         advice: how a row is to be written.
         also: other names of columns -> the names that they get here.
 
     Raises DataError, in its turn, for what cannot be read.
     """
-    rows = _csv_rows(path, columns, also) if path.suffix.lower() == ".csv" else _jsonl_rows(path, advice)
+    rows = _csv_rows(path, columns, also) if path.suffix.lower() in (".csv", ".tsv") else _jsonl_rows(path, advice)
     return ((where, renamed(values, also)) for where, values in rows)
 
 
@@ -56,7 +56,7 @@ def read_lines(path: Path, newline: str | None = None) -> Iterator[str]:
         with open_text(path, newline=newline) as file:
             yield from file
     except UnicodeError:
-        raise DataError(f"{path}: its bytes are not UTF-8 text; give jsonl or csv") from None
+        raise DataError(f"{path}: its bytes are not UTF-8 text; save it so, as jsonl or csv") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
 

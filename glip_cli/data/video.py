@@ -72,7 +72,7 @@ def _opened(path: str, name: str) -> Iterator[Any]:
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
     """All frames. Raises ValueError, or an error of PyAV, where the file is damaged or cut short."""
     count, end = 0, Fraction(0)
-    for packet in container.demux(stream, *container.streams.audio):
+    for packet in container.demux():  # of all streams: the length is that of the longest
         if packet.pts is not None:
             end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
         for frame in packet.decode() if packet.stream is stream else ():
@@ -82,7 +82,7 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
             yield frame
     if not count:
         raise ValueError("no frame in it")
-    length = ((container.start_time or 0) + (container.duration or 0)) / 1e6
+    length = (container.duration or 0) / 1e6  # in matroska from 0 as FFmpeg writes it, else from the first time
     if any(name in container.format.name for name in _SAYS_ITS_LENGTH) and end + _MISSING_SECONDS < length:
         raise ValueError(f"cut short, {float(end):.1f} of {length:.1f} s are there")
 

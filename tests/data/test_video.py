@@ -13,6 +13,7 @@ import pytest
 from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput, expand
+from glip_cli.data.video import read_video
 from glip_cli.errors import ImageError, UnavailableError
 from tests.data.clips import draw, make_clip, square_left
 
@@ -109,6 +110,32 @@ def test_a_matroska_that_is_cut_short_is_no_short_one(tmp_path: Path) -> None:
     count, error = error_of(path)
     assert 0 < count < 100
     assert "cut short" in error
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts.mp4"])
+def test_a_video_that_begins_late_is_whole(tmp_path: Path, suffix: str) -> None:
+    form = "mpegts" if suffix == "ts.mp4" else None
+    path = make_clip(tmp_path / f"a.{suffix}", times=[7 + number / 10 for number in range(12)], form=form)
+    frames = list(read_video(str(path), "a"))
+    assert [float(frame.time) for frame in frames if frame.time is not None] == pytest.approx(
+        [i / 10 for i in range(12)]
+    )
+
+
+def test_another_stream_may_be_longer(tmp_path: Path) -> None:
+    """As subtitles are, or a second camera."""
+    short, long = (
+        make_clip(tmp_path / "a.mkv"),
+        make_clip(tmp_path / "b.mkv", times=[number / 2 for number in range(12)]),
+    )
+    with av.open(str(tmp_path / "c.mkv"), "w") as target, av.open(str(short)) as one, av.open(str(long)) as other:
+        streams = [(source, target.add_stream_from_template(source.streams.video[0])) for source in (one, other)]
+        for source, stream in streams:
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+    assert sum(1 for _ in read_video(str(tmp_path / "c.mkv"), "c")) == 12
 
 
 def test_damage_in_the_middle(tmp_path: Path) -> None:
