@@ -93,6 +93,9 @@ def _flags(argument: Parameter, kind: Any) -> Iterator[Parameter]:
     elif is_dataclass(kind):
         types = get_type_hints(kind, include_extras=True)
         for one in fields(kind):
+            if "option" in one.metadata:
+                yield _flag(one, types[one.name], given=False)
+                continue
             default = Parameter.empty if one.default is MISSING else one.default
             yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[one.name])
     else:
@@ -106,7 +109,8 @@ def _flag(one: Field[Any], kind: Any, given: bool) -> Parameter:
     kind = about.typed or kind
     flag = typer.Option(
         *(about.flags or (f"--{one.name.replace('_', '-')}",)),
-        metavar=about.metavar, rich_help_panel=about.panel, help=about.help, show_default=about.show_default,
+        metavar=about.metavar, min=about.min, rich_help_panel=about.panel, help=about.help,
+        show_default=about.show_default,
     )  # fmt: skip
     annotation: Any = Annotated[kind | None if default is None else kind, flag]
     return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

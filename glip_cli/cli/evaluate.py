@@ -17,7 +17,7 @@ from glip_cli.cli.model import local_model
 from glip_cli.cli.parse import read_batch_size, read_definitions
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.utils.option import KEEP, OUTPUT
+from glip_cli.utils.option import KEEP, OUTPUT, option
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
@@ -35,82 +35,34 @@ class DatasetFlags:
         typer.Argument(metavar="DATASET", show_default=False,
                        help="coco (any boxes), lvis-minival, lvis-val, odinw-13, odinw-35, flickr30k or scenes."),
     ]  # fmt: skip
-    gt: Annotated[
-        Path | None,
-        typer.Option("--gt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="Annotations: COCO json, or a folder of YOLO, Pascal VOC, labelme, imagefolder."),
-    ] = None  # fmt: skip
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", rich_help_panel=DATA, show_default=False,
-                     help="Folder of the images (default: beside the annotations)."),
-    ] = None  # fmt: skip
-    dt: Annotated[
-        Path | None,
-        typer.Option("--dt", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help="Score this file of results; no model is loaded."),
-    ] = None  # fmt: skip
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", rich_help_panel=DATA, show_default=False,
-                     help="Folder of ODinW or Flickr30k."),
-    ] = None  # fmt: skip
-    split: Annotated[
-        str | None,
-        typer.Option("--split", metavar="NAME", rich_help_panel=DATA, show_default=False,
-                     help="test, val or minival; else test of Flickr30k, the published one of ODinW, val of a folder."),
-    ] = None  # fmt: skip
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", metavar="N", min=1, rich_help_panel=DATA, show_default=False,
-                     help="Only the first N images."),
-    ] = None  # fmt: skip
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", rich_help_panel=DATA, help="Leave out images that do not exist.")
-    ] = False
-    words: Annotated[
-        Path | None,
-        typer.Option("--words", metavar="FILE", rich_help_panel=DATA, show_default=False,
-                     help='Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.'),
-    ] = None  # fmt: skip
-    capped: Annotated[
-        bool, typer.Option("--capped", rich_help_panel=DATA, help="LVIS: 300 boxes per image instead of Fixed AP.")
-    ] = False
-    packed: Annotated[
-        bool,
-        typer.Option("--packed", rich_help_panel=DATA,
-                     help="LVIS: as many names in a prompt as fit, instead of 40; faster."),
-    ] = False  # fmt: skip
-    merged: Annotated[
-        bool, typer.Option("--merged", rich_help_panel=DATA, help="Flickr30k: merged boxes instead of any box.")
-    ] = False
+    gt: Path | None = option(
+        None, "Annotations: COCO json, or a folder of YOLO, Pascal VOC, labelme, imagefolder.", DATA, "FILE"
+    )
+    images: Path | None = option(None, "Folder of the images (default: beside the annotations).", DATA, "DIR")
+    dt: Path | None = option(None, "Score this file of results; no model is loaded.", DATA, "FILE")
+    data: Path | None = option(None, "Folder of ODinW or Flickr30k.", DATA, "DIR")
+    split: str | None = option(
+        None, "test, val or minival; else test of Flickr30k, the published one of ODinW, val of a folder.", DATA, "NAME"
+    )
+    limit: int | None = option(None, "Only the first N images.", DATA, "N", min=1)
+    skip_missing: bool = option(False, "Leave out images that do not exist.", DATA)
+    words: Path | None = option(
+        None, 'Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.', DATA, "FILE"
+    )
+    capped: bool = option(False, "LVIS: 300 boxes per image instead of Fixed AP.", DATA)
+    packed: bool = option(False, "LVIS: as many names in a prompt as fit, instead of 40; faster.", DATA)
+    merged: bool = option(False, "Flickr30k: merged boxes instead of any box.", DATA)
 
 
 @dataclass(frozen=True)
 class ReportFlags:
     """What is made of the numbers."""
 
-    compare: Annotated[
-        Path | None,
-        typer.Option("--compare", metavar="DIR", rich_help_panel=OUTPUT, show_default=False,
-                     help="--out-dir of an earlier eval: show what changed."),
-    ] = None  # fmt: skip
-    calibrate: Annotated[
-        Path | None,
-        typer.Option("--calibrate", metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
-                     help="Write the best threshold of each label, for --thresholds."),
-    ] = None  # fmt: skip
-    evalai: Annotated[bool, typer.Option("--evalai", rich_help_panel=OUTPUT, help="ODinW: also write evalai.json.")] = (
-        False
-    )
-    no_report: Annotated[
-        bool, typer.Option("--no-report", rich_help_panel=OUTPUT, help="Do not write report.html.")
-    ] = False
-    save_vis: Annotated[
-        bool,
-        typer.Option("--save-vis", rich_help_panel=OUTPUT,
-                     help="Also save each image with its ground truth beside what was found, in vis/."),
-    ] = False  # fmt: skip
+    compare: Path | None = option(None, "--out-dir of an earlier eval: show what changed.", OUTPUT, "DIR")
+    calibrate: Path | None = option(None, "Write the best threshold of each label, for --thresholds.", OUTPUT, "FILE")
+    evalai: bool = option(False, "ODinW: also write evalai.json.", OUTPUT)
+    no_report: bool = option(False, "Do not write report.html.", OUTPUT)
+    save_vis: bool = option(False, "Also save each image with its ground truth beside what was found, in vis/.", OUTPUT)
 
 
 Detecting = Annotated[Values, Fields(DetectOptions, ("chunked_size", "nms_iou"))]

@@ -10,7 +10,7 @@ import typer
 
 from glip_cli.cli.command import Fields, Values
 from glip_cli.training.config import TrainConfig
-from glip_cli.utils.option import HOW, MODEL, TRAIN
+from glip_cli.utils.option import HOW, MODEL, TRAIN, option
 
 Init = Annotated[
     str | None,
@@ -32,62 +32,25 @@ Loaders = Annotated[
 class DataFlags:
     """What is trained and measured on."""
 
-    train: Annotated[
-        list[Path] | None,
-        typer.Option("--train", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
-                     help="COCO or grounding json, a folder of YOLO, VOC, labelme ..., or scenes:N; repeatable."),
-    ] = None  # fmt: skip
-    images: Annotated[
-        list[Path] | None,
-        typer.Option("--images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="Folder of the images, for all --train or one for each (default: beside them)."),
-    ] = None  # fmt: skip
-    share: Annotated[
-        list[float] | None,
-        typer.Option("--share", metavar="X", rich_help_panel=TRAIN, show_default=False,
-                     help="Passes through each --train per epoch, one for each."),
-    ] = None  # fmt: skip
-    val: Annotated[
-        Path | None,
-        typer.Option("--val", metavar="PATH", rich_help_panel=TRAIN, show_default=False,
-                     help="Validate on it after each epoch; keep the best, stop early."),
-    ] = None  # fmt: skip
-    val_images: Annotated[
-        Path | None,
-        typer.Option("--val-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="Folder of its images (default: that of --images)."),
-    ] = None  # fmt: skip
-    shots: Annotated[
-        int | None,
-        typer.Option("--shots", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
-                     help="Few-shot: train on N images per class."),
-    ] = None  # fmt: skip
-    shot_seed: Annotated[
-        int | None,
-        typer.Option("--shot-seed", metavar="N", min=0, rich_help_panel=TRAIN, show_default=False,
-                     help="Seed of the few-shot choice: 3; 30 and 300 are usual too."),
-    ] = None  # fmt: skip
-    keep_check: Annotated[
-        str | None,
-        typer.Option("--keep-check", metavar="FILE|scenes", rich_help_panel=TRAIN, show_default=False,
-                     help="COCO json that shows what is forgotten; or scenes (drawn, for glip-mini)."),
-    ] = None  # fmt: skip
-    keep_images: Annotated[
-        Path | None,
-        typer.Option("--keep-images", metavar="DIR", rich_help_panel=TRAIN, show_default=False,
-                     help="Folder of its images (default: beside it)."),
-    ] = None  # fmt: skip
-    keep_limit: Annotated[
-        int | None,
-        typer.Option("--keep-limit", metavar="N", min=1, rich_help_panel=TRAIN, show_default=False,
-                     help="Use its first N images only."),
-    ] = None  # fmt: skip
-
-    words: Annotated[
-        Path | None,
-        typer.Option("--words", metavar="FILE", rich_help_panel=TRAIN, show_default=False,
-                     help='Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.'),
-    ] = None  # fmt: skip
+    train: list[Path] | None = option(
+        None, "COCO or grounding json, a folder of YOLO, VOC, labelme ..., or scenes:N; repeatable.", TRAIN, "PATH"
+    )
+    images: list[Path] | None = option(
+        None, "Folder of the images, for all --train or one for each (default: beside them).", TRAIN, "DIR"
+    )
+    share: list[float] | None = option(None, "Passes through each --train per epoch, one for each.", TRAIN, "X")
+    val: Path | None = option(None, "Validate on it after each epoch; keep the best, stop early.", TRAIN, "PATH")
+    val_images: Path | None = option(None, "Folder of its images (default: that of --images).", TRAIN, "DIR")
+    shots: int | None = option(None, "Few-shot: train on N images per class.", TRAIN, "N", min=1)
+    shot_seed: int | None = option(None, "Seed of the few-shot choice: 3; 30 and 300 are usual too.", TRAIN, "N", min=0)
+    keep_check: str | None = option(
+        None, "COCO json that shows what is forgotten; or scenes (drawn, for glip-mini).", TRAIN, "FILE|scenes"
+    )
+    keep_images: Path | None = option(None, "Folder of its images (default: beside it).", TRAIN, "DIR")
+    keep_limit: int | None = option(None, "Use its first N images only.", TRAIN, "N", min=1)
+    words: Path | None = option(
+        None, 'Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.', TRAIN, "FILE"
+    )
 
     def given(self) -> dict[str, Any]:
         return given(**vars(self))

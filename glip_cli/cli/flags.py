@@ -13,7 +13,7 @@ import typer
 
 from glip_cli.cli.command import Fields, Values
 from glip_cli.options import DetectOptions, PromptRequest
-from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT
+from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT, option
 
 ALIASES = {
     "--text": "--texts",
@@ -128,32 +128,23 @@ Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show 
 class PromptFlags(PromptRequest):
     """What to find: labels, or a sentence and which parts of it."""
 
-    texts: Annotated[
-        list[str] | None,
-        typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=WHAT, show_default=False,
-                     help='"cat . remote .", "cat, remote", "words = class", @labels.txt, "$: coco"; '
-                          "repeated: one label each."),
-    ] = None  # fmt: skip
-    custom_entities: Annotated[
-        bool,
-        typer.Option("--custom-entities", "-c", rich_help_panel=WHAT,
-                     help="Read --texts as labels even if they look like a caption."),
-    ] = False  # fmt: skip
-    caption: Annotated[
-        str | None,
-        typer.Option("--caption", metavar="SENTENCE", rich_help_panel=WHAT, show_default=False,
-                     help=r"A sentence; its noun phrases, or its \[bracketed] words, are the labels."),
-    ] = None  # fmt: skip
-    phrases: Annotated[
-        list[str] | None,
-        typer.Option("--phrases", metavar="WORDS", rich_help_panel=WHAT, show_default=False,
-                     help="Words of the caption that are a label; repeatable."),
-    ] = None  # fmt: skip
-    tokens_positive: Annotated[
-        str | None,
-        typer.Option("--tokens-positive", "-p", metavar="SPANS", rich_help_panel=WHAT, show_default=False,
-                     help="Character spans of the labels: [[[0,5]],[[9,15]]]."),
-    ] = None  # fmt: skip
+    texts: list[str] | None = option(
+        None,
+        '"cat . remote .", "cat, remote", "words = class", @labels.txt, "$: coco"; repeated: one label each.',
+        WHAT,
+        "LABELS",
+        flags=("--texts", "-t"),
+    )
+    custom_entities: bool = option(
+        False, "Read --texts as labels even if they look like a caption.", WHAT, flags=("--custom-entities", "-c")
+    )
+    caption: str | None = option(
+        None, r"A sentence; its noun phrases, or its \[bracketed] words, are the labels.", WHAT, "SENTENCE"
+    )
+    phrases: list[str] | None = option(None, "Words of the caption that are a label; repeatable.", WHAT, "WORDS")
+    tokens_positive: str | None = option(
+        None, "Character spans of the labels: [[[0,5]],[[9,15]]].", WHAT, "SPANS", flags=("--tokens-positive", "-p")
+    )
 
 
 Beside = Annotated[Values, Fields(DetectOptions, ("negatives", "chunked_size", "knowledge"))]
@@ -176,19 +167,9 @@ Thresholds = Annotated[
 class FrameFlags:
     """Which frames of a video, of a file of pages or of an animation."""
 
-    frames: Annotated[
-        str | None,
-        typer.Option("--frames", metavar="all", rich_help_panel=HOW, show_default=False,
-                     help="Read every page and frame of images, and videos in folders."),
-    ] = None  # fmt: skip
-    every: Annotated[
-        int | None,
-        typer.Option("--every", metavar="N", min=1, rich_help_panel=HOW, show_default=False,
-                     help="Read one frame in N; implies --frames all."),
-    ] = None  # fmt: skip
-    track: Annotated[
-        bool, typer.Option("--track", rich_help_panel=HOW, help="Number the things in each video, with ByteTrack.")
-    ] = False
+    frames: str | None = option(None, "Read every page and frame of images, and videos in folders.", HOW, "all")
+    every: int | None = option(None, "Read one frame in N; implies --frames all.", HOW, "N", min=1)
+    track: bool = option(False, "Number the things in each video, with ByteTrack.", HOW)
 
 
 @dataclass(frozen=True)
@@ -206,27 +187,15 @@ class ModelFlags(ModelSourceFlags):
     """Which model, and how it is held: arguments of `Detector.load`."""
 
     device: Device = "auto"
-    dtype: Annotated[
-        str,
-        typer.Option("--dtype", metavar="DTYPE", rich_help_panel=MODEL, show_default=False,
-                     help="auto (float32), bfloat16 or float16."),
-    ] = "auto"  # fmt: skip
+    dtype: str = option("auto", "auto (float32), bfloat16 or float16.", MODEL, "DTYPE")
 
 
 @dataclass(frozen=True)
 class ServerFlags:
     """A server of `glip serve` in the place of a model."""
 
-    server: Annotated[
-        str | None,
-        typer.Option("--server", metavar="URL", rich_help_panel=MODEL, show_default=False,
-                     help="Ask a running glip serve, such as http://127.0.0.1:8000."),
-    ] = None  # fmt: skip
-    token: Annotated[
-        str | None,
-        typer.Option("--token", metavar="TOKEN", rich_help_panel=MODEL, show_default=False,
-                     help="What that server's --token asks for."),
-    ] = None  # fmt: skip
+    server: str | None = option(None, "Ask a running glip serve, such as http://127.0.0.1:8000.", MODEL, "URL")
+    token: str | None = option(None, "What that server's --token asks for.", MODEL, "TOKEN")
 
 
 @dataclass(frozen=True)
@@ -235,15 +204,11 @@ class RunFlags:
 
     overwrite: Overwrite = False
     resume: Annotated[bool, typer.Option("--resume", hidden=True, help="Accepted: a run always resumes.")] = False
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", rich_help_panel=HOW, help="Retry images whose record is an error.")
-    ] = False
+    retry_failed: bool = option(False, "Retry images whose record is an error.", HOW)
     workers: Workers = None
-    shard: Annotated[
-        str | None,
-        typer.Option("--shard", metavar="I/N", rich_help_panel=HOW, show_default=False,
-                     help="Do part I of N, counted from 0: 0/8 to 7/8 (default: $RANK of $WORLD_SIZE)."),
-    ] = None  # fmt: skip
+    shard: str | None = option(
+        None, "Do part I of N, counted from 0: 0/8 to 7/8 (default: $RANK of $WORLD_SIZE).", HOW, "I/N"
+    )
 
 
 @dataclass(frozen=True)
@@ -252,9 +217,5 @@ class CommonFlags:
 
     quiet: Quiet = False
     offline: Offline = False
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", rich_help_panel=HOW, show_default=False,
-                     help="TOML with any of these flags; GLIP_... variables override it."),
-    ] = None  # fmt: skip
+    config: Path | None = option(None, "TOML with any of these flags; GLIP_... variables override it.", HOW, "FILE")
     debug: Debug = False

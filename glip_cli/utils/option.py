@@ -34,6 +34,7 @@ class Option:
         flags: its spellings; () for the name of the field.
         typed: the type of its values on the command line, where that is not the field's.
         parse: from such a value to the field's.
+        min: the least number that the command line takes.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Option:
     parse: Callable[[Any], Any] | None = None
     show_default: bool = False
     allowed: Constraint | None = None
+    min: int | None = None
 
 
 def option(default: Any, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
