@@ -94,7 +94,7 @@ class PromptFile:
         self.path, self._tagger, self._offline = path, get_tagger, offline
         self._custom_entities = custom_entities
         self._read = lru_cache(maxsize=KEPT_PROMPTS)(self._read_request)
-        if path.exists() and not path.is_file():
+        if str(path) == "-" or (path.exists() and not path.is_file()):
             raise DataError(f"{path}: is read several times, so it must be a file; save it as one")
         self.images = sum(1 for _ in self._questions())
         if not self.images:

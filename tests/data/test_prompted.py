@@ -155,8 +155,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             PromptFile(tmp_path / name, no_tagger)
     with pytest.raises(DataError, match="cannot be read"):
         PromptFile(tmp_path / "none.csv", no_tagger)
-    with pytest.raises(DataError, match="must be a file"):
-        PromptFile(tmp_path, no_tagger)
+    for path in (tmp_path, Path("-")):
+        with pytest.raises(DataError, match="must be a file"):
+            PromptFile(path, no_tagger)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

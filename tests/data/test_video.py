@@ -125,8 +125,8 @@ def test_a_video_that_begins_late_is_whole(tmp_path: Path, suffix: str) -> None:
 def test_another_stream_may_be_longer(tmp_path: Path) -> None:
     """As subtitles are, or a second camera."""
     short, long = (
-        make_clip(tmp_path / "a.mkv"),
-        make_clip(tmp_path / "b.mkv", times=[number / 2 for number in range(12)]),
+        make_clip(tmp_path / "a.mp4"),
+        make_clip(tmp_path / "b.mp4", times=[number / 2 for number in range(12)]),
     )
     with av.open(str(tmp_path / "c.mkv"), "w") as target, av.open(str(short)) as one, av.open(str(long)) as other:
         streams = [(source, target.add_stream_from_template(source.streams.video[0])) for source in (one, other)]
