@@ -15,14 +15,14 @@ from glip_cli.errors import DataError, UsageError
 from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.lvis import lvis_scores
-from glip_cli.evaluation.results import Predictions, Results, image_name, place
+from glip_cli.evaluation.results import CocoResult, Predictions, Results, image_name, place
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt
 from glip_cli.utils.text_format import listed
 
-Score = Callable[[GroundTruth, Sequence[dict[str, Any]]], BoxScores]
+Score = Callable[[GroundTruth, Sequence[CocoResult]], BoxScores]
 """Ground truth and COCO results -> numbers."""
 More = Callable[[BoxScores], dict[str, float]]
 """Scores -> further numbers."""
@@ -125,7 +125,7 @@ def coco_entries(record: AnyRecord, image_id: int, category_ids: Sequence[int]) 
     """`bbox` is [x, y, width, height] in pixels."""
     if "error" in record:
         return []
-    entries = []
+    entries: Results = []
     for found in record["detections"]:
         x1, y1, x2, y2 = (found["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax"))
         bbox = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from glip_cli.data.values import read_text, shown
 from glip_cli.errors import DataError, OutputError
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.results import CocoResult, plain
 from glip_cli.outputs.files import atomic_write
 from glip_cli.utils.text_format import counted
 
@@ -70,7 +71,7 @@ class Judged:
 
 
 def best_thresholds(
-    ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float = 0.5, few: float = FEW
+    ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float = 0.5, few: float = FEW
 ) -> dict[str, Threshold]:
     """For each label a threshold with a large F1 on these images, and on others like them.
 
@@ -123,7 +124,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> dict[str, Judged]:
+def _judge(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> dict[str, Judged]:
     names = {category.id: category.name for category in ground_truth.categories}
     scores: dict[str, list[float]] = {name: [] for name in names.values()}
     right: dict[str, list[bool]] = {name: [] for name in names.values()}
@@ -140,10 +141,10 @@ def _judge(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: fl
     return {name: _sorted(scores[name], right[name], boxes[name]) for name in boxes}
 
 
-def _matched(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], iou: float) -> Iterator[dict[str, Any]]:
+def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> Iterator[dict[str, Any]]:
     """What matched in each image and category, at one IoU, all sizes, without a cap."""
     truth = ground_truth.to_coco()
-    found = hotcoco.LVISResults(truth, list(results), max_dets=-1)
+    found = hotcoco.LVISResults(truth, plain(results), max_dets=-1)
     evaluation = hotcoco.COCOeval(truth, found, "bbox", lvis_style=ground_truth.is_federated)
     evaluation.params.iou_thrs = [iou]
     evaluation.params.area_rng = [[0.0, 1e10]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import hotcoco
 import numpy as np
 import numpy.typing as npt
 
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.results import CocoResult, plain
 
 COCO_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -52,7 +52,7 @@ class BoxScores:
     evaluation: hotcoco.COCOeval
 
 
-def coco_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]]) -> BoxScores:
+def coco_scores(ground_truth: GroundTruth, results: Sequence[CocoResult]) -> BoxScores:
     """COCO's AP and AR: IoU 0.50:0.05:0.95, the 100 best boxes per image and category, crowds ignored.
 
     Args:
@@ -60,7 +60,7 @@ def coco_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]]) ->
         results: COCO results as `read_results` gives them; none at all is AP 0.
     """
     truth = ground_truth.to_coco()
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(list(results)), "bbox")
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(plain(results)), "bbox")
     numbers = accumulated(evaluation)
     summary = {key: numbers[key] for key in COCO_KEYS}
     return BoxScores("COCO AP", summary, class_scores(ground_truth, results, evaluation), evaluation)
@@ -75,7 +75,7 @@ def accumulated(evaluation: hotcoco.COCOeval) -> dict[str, float]:
 
 
 def class_scores(
-    ground_truth: GroundTruth, results: Iterable[dict[str, Any]], evaluation: hotcoco.COCOeval
+    ground_truth: GroundTruth, results: Iterable[CocoResult], evaluation: hotcoco.COCOeval
 ) -> tuple[ClassScore, ...]:
     """One score for each category, in id order; `evaluation` is accumulated."""
     assert evaluation.eval is not None

@@ -8,20 +8,21 @@ absent (`neg_category_ids`) is not scored there, and where not every object has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import hotcoco
 
 from glip_cli.errors import DataError
 from glip_cli.evaluation.coco import BoxScores, accumulated, class_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
+from glip_cli.evaluation.results import CocoResult, plain
 
 LVIS_KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR", "ARs", "ARm", "ARl")
 PER_IMAGE = 300
 PER_CATEGORY = 10_000
 
 
-def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *, fixed: bool) -> BoxScores:
+def lvis_scores(ground_truth: GroundTruth, results: Sequence[CocoResult], *, fixed: bool) -> BoxScores:
     """LVIS' AP and AR: IoU 0.50:0.05:0.95, federated, over rare, common and frequent categories.
 
     Args:
@@ -39,7 +40,7 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *,
     kept = best_per_category(results) if fixed else best_per_image(results)
     truth = ground_truth.to_coco()
     # capped already: -1 keeps hotcoco from doing it again over all categories, max_dets within each
-    evaluation = hotcoco.LVISeval(truth, hotcoco.LVISResults(truth, kept, max_dets=-1), "bbox")
+    evaluation = hotcoco.LVISeval(truth, hotcoco.LVISResults(truth, plain(kept), max_dets=-1), "bbox")
     evaluation.params.max_dets = [PER_CATEGORY if fixed else PER_IMAGE]
     numbers = {key.split("@")[0]: number for key, number in accumulated(evaluation).items()}
     summary = {key: numbers[key] for key in LVIS_KEYS}
@@ -47,22 +48,22 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[dict[str, Any]], *,
     return BoxScores(protocol, summary, class_scores(ground_truth, kept, evaluation), evaluation)
 
 
-def best_per_category(results: Sequence[dict[str, Any]], limit: int = PER_CATEGORY) -> list[dict[str, Any]]:
+def best_per_category(results: Sequence[CocoResult], limit: int = PER_CATEGORY) -> list[CocoResult]:
     """The best of each category over all images; of equal scores those that came first."""
     return _best(results, "category_id", limit)
 
 
-def best_per_image(results: Sequence[dict[str, Any]], limit: int = PER_IMAGE) -> list[dict[str, Any]]:
+def best_per_image(results: Sequence[CocoResult], limit: int = PER_IMAGE) -> list[CocoResult]:
     """The best of each image over all categories; of equal scores those that came first."""
     return _best(results, "image_id", limit)
 
 
-def _best(results: Sequence[dict[str, Any]], key: str, limit: int) -> list[dict[str, Any]]:
-    groups: dict[int, list[dict[str, Any]]] = {}
+def _best(results: Sequence[CocoResult], key: Literal["category_id", "image_id"], limit: int) -> list[CocoResult]:
+    groups: dict[int, list[CocoResult]] = {}
     for result in results:
         groups.setdefault(result[key], []).append(result)
     return [row for group in groups.values() for row in sorted(group, key=_minus_score)[:limit]]
 
 
-def _minus_score(result: dict[str, Any]) -> float:
-    return -float(result["score"])
+def _minus_score(result: CocoResult) -> float:
+    return -result["score"]

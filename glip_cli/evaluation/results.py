@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of, box_transforms_of_files
 from glip_cli.data.dataset import ImageRow, Size
@@ -24,7 +24,17 @@ from glip_cli.evaluation.names import CocoImages, Names, coco_images, images_bes
 from glip_cli.outputs.records import SCHEMA
 from glip_cli.utils.text_format import counted, one_line, shorten
 
-Results = list[dict[str, Any]]
+
+class CocoResult(TypedDict):
+    """A box that was found, as COCO's results have it; `bbox` is [x, y, width, height] in pixels."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+
+
+Results = list[CocoResult]
 SUFFIXES = (".jsonl", ".ndjson")
 _KEYS = ("image_id", "category_id", "bbox", "score")
 _LONGEST = 80  # characters of a name, in a line
@@ -115,7 +125,7 @@ def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> 
 
 
 def place(
-    truth: GroundTruth, results: Iterable[dict[str, Any]], sizes: Mapping[int, Size], files: Mapping[int, Path]
+    truth: GroundTruth, results: Iterable[CocoResult], sizes: Mapping[int, Size], files: Mapping[int, Path]
 ) -> tuple[Results, BoxTransforms]:
     """Results in pixels of the upright images -> in pixels of the sizes that `truth` states.
 
@@ -128,6 +138,11 @@ def place(
 
 
 # ----------------------------------------------------------------------------------------------------------- COCO lists
+
+
+def plain(results: Iterable[CocoResult]) -> list[dict[str, Any]]:
+    """The same rows, in the type that hotcoco takes."""
+    return cast("list[dict[str, Any]]", list(results))
 
 
 def is_scored(data: Mapping[str, Any]) -> bool:
@@ -155,7 +170,7 @@ def entries_of(data: Any, path: Path) -> list[Any]:
     return data
 
 
-def as_result(entry: Any, where: str, names: Names) -> dict[str, Any]:
+def as_result(entry: object, where: str, names: Names) -> CocoResult:
     """An entry of a COCO results list, with the ids of the ground truth. Raises DataError, which names `where`."""
     if not isinstance(entry, dict):
         raise DataError(f"{where} is {shown(entry)}, not an object with image_id, category_id, bbox and score")
@@ -221,10 +236,10 @@ def _add(found: _File, record: dict[str, Any], where: str, names: Names) -> None
     if size := size_of(record):
         found.sizes[image_id] = size
     for i, detection in enumerate(detections):
-        found.results.append({"image_id": image_id, **_from_detection(detection, f"{where}: detection {i}", names)})
+        found.results.append(_from_detection(detection, image_id, f"{where}: detection {i}", names))
 
 
-def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
+def _from_detection(detection: Any, image_id: int, where: str, names: Names) -> CocoResult:
     try:
         label, score, box = detection["label"], detection["score"], detection["box"]
         corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]
@@ -232,6 +247,7 @@ def _from_detection(detection: Any, where: str, names: Names) -> dict[str, Any]:
         raise DataError(f"{where} lacks a label, score or box; write the file again") from None
     xmin, ymin, xmax, ymax = (as_number(corner, f"{where}: box") for corner in corners)
     return {
+        "image_id": image_id,
         "category_id": names.category(str(label), where),
         "bbox": as_sized_box([xmin, ymin, xmax - xmin, ymax - ymin], f"{where}: box"),
         "score": as_number(score, f"{where}: score"),
