@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from glip_cli.checkpoints import key_map
-from glip_cli.checkpoints.key_map import as_linear, from_unfold, rows
+from glip_cli.checkpoints.key_map import from_unfold, rows
+from glip_cli.checkpoints.text_and_head import text_and_head, text_and_head_dropped
 from glip_cli.model.config import GlipConfig
 
 _BERT = "language_model.language_backbone.body.model."
-_HEAD = "bbox_head.head."
-_TOWER = "bbox_head.head.dyhead_tower."
 
 BACKBONE = (
     *rows(
@@ -60,94 +59,12 @@ ROWS = (
         },
     ),
     *rows(key_map.once, {"fpn.p6.{p}": "neck.fpn_convs.3.conv.{p}", "fpn.p7.{p}": "neck.fpn_convs.4.conv.{p}"}),
-    *rows(
-        key_map.once,
-        {
-            same: same
-            for same in (
-                "word_embeddings.weight",
-                "position_embeddings.weight",
-                "token_type_embeddings.weight",
-                "LayerNorm.{p}",
-            )
-        },
-        ours="text.bert.embeddings.",
-        theirs=_BERT + "embeddings.",
-    ),
-    *rows(
-        key_map.bert_layers, {"text.bert.encoder.layer.{layer}.{part}.{p}": _BERT + "encoder.layer.{layer}.{part}.{p}"}
-    ),
-    *rows(
-        key_map.fused_rounds,
-        {
-            "gamma_v": "gamma_v",
-            "gamma_l": "gamma_l",
-            "norm_v.{p}": "layer_norm_v.{p}",
-            "norm_l.{p}": "layer_norm_l.{p}",
-        },
-        ours="head.tower.{round}.fusion.",
-        theirs=_TOWER + "{fusion}.b_attn.",
-    ),
-    *rows(
-        key_map.projections,
-        {"head.tower.{round}.fusion.{projection}.{p}": _TOWER + "{fusion}.b_attn.attn.{projection}.{p}"},
-    ),
-    *rows(key_map.text_rounds, {"head.tower.{round}.text.{part}.{p}": _TOWER + "{text}.{part}.{p}"}),
-    *rows(
-        key_map.rounds,
-        {
-            "offset.{p}": "offset.{p}",
-            "relu.squeeze.{p}": "relu.fc.0.{p}",
-            "relu.excite.{p}": "relu.fc.2.{p}",
-        },
-        ours="head.tower.{round}.conv.",
-        theirs=_TOWER + "{conv}.",
-    ),
-    *rows(key_map.rounds, {"head.tower.{round}.conv.scale_attention.{p}": _TOWER + "{conv}.attnconv.1.{p}"}, as_linear),
-    *rows(
-        key_map.branches,
-        {
-            "convs.{branch}.{p}": "{branch}.conv.{p}",
-            "norms.{branch}.{p}": "{branch}.bn.{p}",
-        },
-        ours="head.tower.{round}.conv.",
-        theirs=_TOWER + "{conv}.dyconvs.",
-    ),
-    *rows(
-        key_map.once,
-        {
-            "log_scale": "log_scale",
-            "bias_lang": "bias_lang",
-            "bias0": "bias0",
-            "text_projection.{p}": "dot_product_projection_text.{p}",
-        },
-        ours="head.",
-        theirs=_HEAD,
-    ),
-    *rows(
-        key_map.once,
-        {"box.{p}": "bbox_pred.{p}", "centerness.{p}": "centerness.{p}"},
-        as_linear,
-        ours="head.",
-        theirs=_HEAD,
-    ),
-    *rows(key_map.levels, {"head.scales.{level}": _HEAD + "scales.{level}.scale"}),
+    *text_and_head(_BERT, "bbox_head.", attention="attnconv", convs="dyconvs"),
 )
 
-# The converter copies everything below the official `rpn`, used or not.
 DROPPED = {
     **BACKBONE_DROPPED,
-    _BERT + "embeddings.position_ids": (key_map.once, "0, 1, 2, ..."),
-    _BERT + "embeddings.token_type_ids": (key_map.once, "zeros"),
-    _BERT + "pooler.dense.{p}": (key_map.once, "sentence features are not used"),
-    "bbox_head.anchor_generator.cell_anchors.{level}": (key_map.levels, "anchors are computed (glip_cli.model.boxes)"),
-    "bbox_head.resizer.fc.{p}": (key_map.once, "a text projection that only another loss used"),
-    "bbox_head.resizer.layer_norm.{p}": (key_map.once, "a text projection that only another loss used"),
-    _HEAD + "cls_logits.{p}": (key_map.once, "a head for fixed classes; GLIP scores tokens"),
-    _HEAD + "mlm_head.bias": (key_map.once, "masked language modelling, for training only"),
-    _HEAD + "mlm_head.decoder.{p}": (key_map.once, "masked language modelling, for training only"),
-    _HEAD + "mlm_head.transform.dense.{p}": (key_map.once, "masked language modelling, for training only"),
-    _HEAD + "mlm_head.transform.LayerNorm.{p}": (key_map.once, "masked language modelling, for training only"),
+    **text_and_head_dropped(_BERT, "bbox_head."),
 }
 
 
