@@ -171,6 +171,9 @@ def test_an_image_is_enlarged_from_its_own_file_and_else_from_the_thumbnail(show
 def test_keyboard(show: Any, album: list[AnyRecord]) -> None:
     page = show(*album)
     name_of = "document.activeElement.querySelector('.name')?.textContent"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(name_of) == "a #1.png"
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "name"
     page.keyboard.type("/")  # is a letter of the name here

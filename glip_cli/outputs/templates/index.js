@@ -312,6 +312,13 @@ grid.addEventListener("keydown", (event) => {
   if (!leaves) focus(place);
 });
 document.addEventListener("keydown", (event) => {
+  // nothing has the focus yet: an arrow to the side goes to the images
+  const isArrow = ["ArrowLeft", "ArrowRight"].includes(event.key) && event.target === document.body;
+  if (isArrow && !event.altKey && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    focus(current);
+    return;
+  }
   if (event.key !== "/" || large.open || event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
   event.preventDefault();
   $("name").select();
