@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,20 @@ def print_table(table: Table, *, error: bool = False, soft_wrap: bool = True) ->
     if soft_wrap and not console.is_terminal:
         console.width = _FILE_WIDTH
     console.print(table)
+
+
+def print_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[int] = (0,), error: bool = False
+) -> None:
+    """A table of numbers, which stand to the right; `text` are the columns that do not, counted from 0."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i in text else "right")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table, error=error)
 
 
 def say_error(error: object) -> None:

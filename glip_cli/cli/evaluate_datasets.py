@@ -1,4 +1,4 @@
-"""What `glip eval` does for each kind of data set, and what it prints: numbers on stdout, remarks on stderr."""
+"""What `glip eval` does for each kind of data set."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from rich.table import Table
-
 from glip_cli.cli.command import Values
-from glip_cli.cli.console import Console, print_line, print_table
+from glip_cli.cli.console import Console
 from glip_cli.cli.evaluate import DatasetFlags, ReportFlags
+from glip_cli.cli.evaluate_output import show, show_facts, show_rows
 from glip_cli.data.image_files import find_images
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
@@ -27,10 +26,8 @@ from glip_cli.evaluation.boxes import (
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
 from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
-from glip_cli.evaluation.compare import MetricChange
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import PublishedValue, published_values
-from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
 from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, question_of, run_task, score_boxes
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
@@ -38,7 +35,7 @@ from glip_cli.evaluation.session import Session
 from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
 from glip_cli.prompts.words import check_words, read_words
 from glip_cli.runs.journal import read_records
-from glip_cli.utils.text_format import counted, percent
+from glip_cli.utils.text_format import counted
 
 COCO_VAL = "instances_val2017.json", 5000
 """How COCO's val2017 is known, for which values are published."""
@@ -148,44 +145,6 @@ def published_as(dataset: str, truth: GroundTruth) -> str:
     return {"lvis-minival": "LVIS minival", "lvis-val": "LVIS val"}.get(dataset, "")
 
 
-def show(run: EvalResult, published: Sequence[PublishedValue]) -> None:
-    """Facts and numbers, in percent; under the measured ones those that were published, or those of another run."""
-    show_facts(run.facts)
-    rows = {"measured": {key: percent(value) for key, value in run.metrics.items()}}
-    for one in published:
-        rows.setdefault(one.source, {})[one.metric] = f"{one.value:.1f}"
-    if run.comparison and run.comparison.note:
-        rows["now, same images"] = {row.metric: percent(row.b) for row in run.comparison.rows}
-    if run.comparison:
-        rows["before"] = {row.metric: percent(row.a) for row in run.comparison.rows}
-        rows["change"] = {row.metric: change(row) for row in run.comparison.rows}
-    show_table(rows, list(run.metrics))
-
-
-def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
-    """One line per metric: many of them side by side would not fit a terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("", *rows):
-        table.add_column(heading, justify="right" if heading else "left")
-    for column in columns:
-        table.add_row(column, *(row.get(column, "") for row in rows.values()))
-    print_table(table)
-
-
-def show_facts(facts: Mapping[str, str]) -> None:
-    longest = max(map(len, facts))
-    for name, value in facts.items():
-        print_line(f"{name:<{longest}}  {value}")
-
-
-def change(row: MetricChange) -> str:
-    if row.difference is None:
-        return "-"
-    if row.low is None or row.high is None:
-        return f"{100 * row.difference:+.1f}"
-    return f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} .. {100 * row.high:+.1f})"
-
-
 def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
     """Every set that is there, each in a folder of its own, and the average."""
     sets, root = odinw.odinw_sets(which), asked.folder()
@@ -261,14 +220,3 @@ def flickr(asked: EvalRequest, session: Session) -> None:
     show_rows(recall_table(recalls))
     files = write_recalls(asked.wanted.out, recalls, facts, asked.wanted.report)
     asked.console.info(f"saved {', '.join(map(str, files))}")
-
-
-def show_rows(table: ReportTable) -> None:
-    """A report's table on stdout; floats are shares of one."""
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for i, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if i else "left")
-    for row in table.rows:
-        shown.add_row(*(percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells))
-    print_table(shown)
-    print_line(table.note)

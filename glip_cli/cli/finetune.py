@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
-from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_table
+from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_rows
 from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import counted, one_line, percent
@@ -117,12 +116,8 @@ def show_findings(found: Findings, console: Console) -> None:
     console.info(f"{found.name}: {found.images} images, {found.boxes} boxes")
     if console.quiet or not found.rows:
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column, justify in (("found", "left"), ("count", "right"), ("is", "left"), ("first", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for row in found.rows:
-        table.add_row(row.what, str(row.count), row.action, one_line(row.example))
-    print_table(table, error=True)
+    rows = ((row.what, str(row.count), row.action, one_line(row.example)) for row in found.rows)
+    print_rows(("found", "count", "is", "first"), rows, text=(0, 2, 3), error=True)
 
 
 def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
@@ -155,11 +150,7 @@ def show_table(rows: list[ValidationRow], last: str) -> None:
     """Before and after on stdout, in percent."""
     from glip_cli.training.before_after import cells
 
-    if not rows:
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for i, column in enumerate(("data", "metric", "before", last, "change")):
-        table.add_column(column, justify="right" if i > 1 else "left")
-    for row in rows:
-        table.add_row(*map(one_line, cells(row)))
-    print_table(table)
+    if rows:
+        print_rows(
+            ("data", "metric", "before", last, "change"), ([*map(one_line, cells(row))] for row in rows), text=(0, 1)
+        )
