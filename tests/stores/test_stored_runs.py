@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def often() -> None:
     """glip, whose records are put one by one."""
     stored_run.PART_BYTES, stored_run.LOOK_SECONDS = 1, 0.0
     stores.PAUSES = (0.0, 0.0)
+    tempfile.tempdir = None  # TMPDIR is read again
     forked.glip()
 
 
@@ -92,14 +94,23 @@ def test_a_run_in_a_store_is_that_in_a_folder(s3: Server, images: Path, straight
     assert not any(request.startswith("PUT /bucket/run/results") for request in s3.proxy.requests)
 
 
+def held(s3: Server, hold: Hold, images: Path | str, tmp_path: Path) -> Forked:
+    """A run that has come so far."""
+    s3.proxy.hold = hold
+    process = start(command(images), often, env=CLEAN | s3.environment | {"TMPDIR": str(tmp_path)})
+    assert wait_until(lambda: hold.reached, process), process.stdout
+    s3.proxy.hold = None
+    return process
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-def test_killed_again_and_again_it_ends_with_the_same(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
-    moments = [Hold("PUT /bucket/run/results/", 1)]
+def test_killed_again_and_again_it_ends_with_the_same(
+    s3: Server, images: Path, straight: dict[str, bytes], tmp_path: Path
+) -> None:
+    moments = [Hold("PUT /bucket/run/vis/"), Hold("PUT /bucket/run/results/", 1)]
     moments += [Hold("PUT /bucket/run/results.jsonl"), Hold("PUT /bucket/run/Annotations/", 1), Hold("POST /bucket")]
     for hold in moments:
-        s3.proxy.hold = hold
-        process = start(command(images), often, env=CLEAN | s3.environment)
-        assert wait_until(lambda hold=hold: hold.reached, process), process.stdout
+        process = held(s3, hold, images, tmp_path)
         process.kill()
         process.wait()
         hold.release(passes=False)
@@ -107,23 +118,15 @@ def test_killed_again_and_again_it_ends_with_the_same(s3: Server, images: Path, 
         found = in_parts(there)
         assert b"".join(found) == b"".join(straight["results.jsonl"].splitlines(True)[: len(found)])
         assert {drawing_of(record, images) for record in found} - {None} <= set(there)
-    s3.proxy.hold = None
     assert glip(images).exit_code == 3
     assert stored(s3) == straight
 
 
-def held(s3: Server, hold: Hold, images: Path | str) -> Forked:
-    """A run that has come so far."""
-    s3.proxy.hold = hold
-    process = start(command(images), often, env=CLEAN | s3.environment)
-    assert wait_until(lambda: hold.reached, process), process.stdout
-    s3.proxy.hold = None
-    return process
-
-
-def test_of_two_that_are_at_work_the_slower_ends(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+def test_of_two_that_are_at_work_the_slower_ends(
+    s3: Server, images: Path, straight: dict[str, bytes], tmp_path: Path
+) -> None:
     hold = Hold("PUT /bucket/run/results/", 1)
-    slower = held(s3, hold, images)
+    slower = held(s3, hold, images, tmp_path)
     assert glip(images).exit_code == 3
     assert stored(s3) == straight
     hold.release(passes=True)
@@ -134,11 +137,13 @@ def test_of_two_that_are_at_work_the_slower_ends(s3: Server, images: Path, strai
     assert stored(s3) == straight
 
 
-def test_records_of_another_process_are_kept(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+def test_records_of_another_process_are_kept(
+    s3: Server, images: Path, straight: dict[str, bytes], tmp_path: Path
+) -> None:
     """Those of another machine may differ in a digit; each image has the one or the other."""
     other = [line.replace(b'"score": 0.', b'"score": 0.0') for line in straight["results.jsonl"].splitlines(True)]
     hold = Hold("PUT /bucket/run/results/000000000000")
-    second = held(s3, hold, images)
+    second = held(s3, hold, images, tmp_path)
     s3.client.put_object(Bucket=BUCKET, Key="run/results/000000000000.jsonl", Body=b"".join(other[:4]))
     hold.release(passes=True)
     assert second.wait() == 2
@@ -148,9 +153,9 @@ def test_records_of_another_process_are_kept(s3: Server, images: Path, straight:
     assert len(stored(s3)["results.jsonl"].splitlines()) == len(IMAGES)
 
 
-def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
     hold = Hold("PUT /bucket/run/results/", 1)
-    process = held(s3, hold, images)
+    process = held(s3, hold, images, tmp_path)
     s3.proxy.busy = 1_000
     hold.release(passes=True)
     assert process.wait() == 1
@@ -162,11 +167,11 @@ def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dic
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-def test_stopped_it_puts_what_is_done(s3: Server) -> None:
+def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     """Its own drawings lie below its input."""
     s3.put({f"x/{name}": content for name, content in IMAGES.items()})
     hold = Hold("PUT /bucket/run/results/", 1)
-    process = held(s3, hold, "s3://bucket/")
+    process = held(s3, hold, "s3://bucket/", tmp_path)
     process.send_signal(signal.SIGINT)
     hold.release(passes=True)
     assert process.wait() == 130
