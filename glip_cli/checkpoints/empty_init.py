@@ -21,7 +21,7 @@ class SkipNormal(TorchFunctionMode):
     """Draw no normal numbers: on the meta device that imports torch's compiler, which takes a second."""
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, object] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is nn.init.normal_ or func is Tensor.normal_:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -83,7 +82,7 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str]:
+def _unwrap(loaded: object, path: Path) -> tuple[dict[str, Tensor], str]:
     wrapping = "flat"
     if isinstance(loaded, Mapping):
         for key in WRAPPERS:

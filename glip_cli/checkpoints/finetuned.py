@@ -50,7 +50,7 @@ class RunConfig:
     base_sha256: str = ""
     source: str = ""
     labels: tuple[str, ...] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, object] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -32,20 +32,20 @@ _LONGEST = 80  # characters of a name, in an error
 class Stub:
     """Takes any arguments and any state, and keeps nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Stub:
+    def __new__(cls, *args: object, **kwargs: object) -> Stub:
         return object.__new__(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
 
 class StubMapping:
     """Becomes an OrderedDict at once: torch's reader fills no other kind of dict."""
 
-    def __new__(cls, *args: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+    def __new__(cls, *args: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 

@@ -80,11 +80,11 @@ def _check_out_dir(out_dir: Path | str | None) -> None:
         )
 
 
-def _fields_in(kind: Any) -> Fields | None:
+def _fields_in(kind: object) -> Fields | None:
     return next((mark for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Fields)), None)
 
 
-def _flags(argument: Parameter, kind: Any) -> Iterator[Parameter]:
+def _flags(argument: Parameter, kind: object) -> Iterator[Parameter]:
     """The flags that one argument of a command stands for."""
     if group := _fields_in(kind):
         types = get_type_hints(group.options)
@@ -116,7 +116,7 @@ def _flag(one: Field[Any], kind: Any, given: bool) -> Parameter:
     return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _argument(kind: Any, name: str, flags: Mapping[str, Any]) -> Any:
+def _argument(kind: object, name: str, flags: Mapping[str, object]) -> Any:
     """The value of one argument of the command, of the flags that stand for it."""
     if group := _fields_in(kind):
         values = {name: _value(one, flags[name]) for name, one in group.chosen().items()}
@@ -127,7 +127,7 @@ def _argument(kind: Any, name: str, flags: Mapping[str, Any]) -> Any:
     return flags[name]
 
 
-def _value(one: Field[Any], typed: Any) -> Any:
+def _value(one: Field[Any], typed: object) -> Any:
     parse = one.metadata["option"].parse
     if typed is None or typed == []:
         return None

@@ -139,7 +139,7 @@ def _flag_words(option: str, on: bool, param: Any) -> list[str]:
     return list((same if on else other)[:1])
 
 
-def _truth(value: Any, place: str) -> bool:
+def _truth(value: object, place: str) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in TRUE | FALSE:

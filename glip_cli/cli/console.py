@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glip_cli.errors import GlipError
 from glip_cli.utils.text_format import counted, message, one_line
@@ -171,7 +171,7 @@ class BatchBar:
             self._task = self._progress.add_task("", total=self._total, completed=before)
             self._progress.start()
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: Mapping[str, object]) -> None:
         """Count one record; an error is said at once."""
         self.done += 1
         if self.done == 1:

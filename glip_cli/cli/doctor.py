@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,7 +45,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def flags_of(root: Any) -> Iterator[str]:
+def flags_of(root: object) -> Iterator[str]:
     """The long flags of a command and of those below it."""
     for param in getattr(root, "params", ()):
         yield from (option for option in param.opts if option.startswith("--"))

@@ -120,7 +120,7 @@ def show_findings(found: Findings, console: Console) -> None:
     print_rows(("found", "count", "is", "first"), rows, text=(0, 2, 3), error=True)
 
 
-def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, Any]) -> str:
+def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, object]) -> str:
     """Resume a training; all but these flags is read from its folder."""
     program = "glip" if processes == 1 else f"torchrun --nproc-per-node {processes} -m glip_cli"
     options = "".join(f" --{name} {value}" for name, value in given.items() if value != "auto")

@@ -59,6 +59,6 @@ class DataFlags:
 Tuning = Annotated[Values, Fields(TrainConfig, given=True)]
 
 
-def given(**flags: Any) -> dict[str, Any]:
+def given(**flags: object) -> dict[str, Any]:
     """Those that were given."""
     return {name: value for name, value in flags.items() if value is not None and value != []}

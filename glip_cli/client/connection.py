@@ -79,7 +79,7 @@ class Server:
         """What a GET gives. Raises UsageError, GlipError."""
         return self._answer("GET", path, None).value
 
-    def post(self, path: str, question: Mapping[str, Any]) -> Answer:
+    def post(self, path: str, question: Mapping[str, object]) -> Answer:
         """The answer, be it 200 or one `ABOUT_THE_IMAGE`. Raises UsageError, GlipError."""
         return self._answer("POST", path, json.dumps(question).encode())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from glip_cli.data.rows import Row, image_of, parsed, read_lines, read_rows, renamed
 from glip_cli.data.values import read_json, shown, spelling_of
@@ -58,7 +57,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield f"{path}, row {number}", renamed(row, _ALSO)
 
 
-def _coco_rows(content: Any, path: Path) -> Iterator[Row]:
+def _coco_rows(content: object, path: Path) -> Iterator[Row]:
     """Images in the order of the file, each with all its captions; also those without one."""
     content = content if isinstance(content, dict) else {}
     images, rows = content.get("images"), content.get("annotations")
@@ -77,7 +76,7 @@ def _coco_rows(content: Any, path: Path) -> Iterator[Row]:
         yield where, {"image": row.get("file_name"), "caption": captions[_id_of(row, "id", where)]}
 
 
-def _id_of(row: Any, key: str, where: str) -> str:
+def _id_of(row: object, key: str, where: str) -> str:
     spelling = spelling_of(row.get(key)) if isinstance(row, Mapping) else None
     if spelling is None:
         raise DataError(f"{where}.{key} is no id; the file is damaged")

@@ -88,14 +88,14 @@ def _other(data: object) -> str | None:
     return None
 
 
-def _rows(data: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+def _rows(data: Mapping[str, object], key: str, path: Path) -> list[Any]:
     rows = data.get(key)
     if not isinstance(rows, list):
         raise DataError(f"{path}: has no list '{key}'; give a COCO annotation file")
     return rows
 
 
-def _objects(data: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+def _objects(data: Mapping[str, object], key: str, path: Path) -> list[dict[str, Any]]:
     rows = _rows(data, key, path)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
@@ -103,7 +103,7 @@ def _objects(data: Mapping[str, Any], key: str, path: Path) -> list[dict[str, An
     return rows
 
 
-def _category(row: Mapping[str, Any], number: int) -> Category:
+def _category(row: Mapping[str, object], number: int) -> Category:
     name, frequency, above = row.get("name"), row.get("frequency"), row.get("supercategory")
     return Category(
         number,
@@ -113,7 +113,7 @@ def _category(row: Mapping[str, Any], number: int) -> Category:
     )
 
 
-def _images(rows: Sequence[Mapping[str, Any]], ids: Ids, where: str, issues: Issues) -> tuple[ImageRow, ...]:
+def _images(rows: Sequence[Mapping[str, object]], ids: Ids, where: str, issues: Issues) -> tuple[ImageRow, ...]:
     """Each id once: the last one counts, as in pycocotools."""
     table: dict[int, ImageRow] = {}
     for i, raw in enumerate(rows):
@@ -159,7 +159,7 @@ def _pixels(value: object, where: str, side: str) -> int | None:
     return number
 
 
-def _ids(row: Mapping[str, Any], key: str, where: str) -> tuple[int, ...] | None:
+def _ids(row: Mapping[str, object], key: str, where: str) -> tuple[int, ...] | None:
     value = row.get(key)
     if value is None:
         return None
@@ -210,7 +210,7 @@ class _Annotations:
         }
 
     @staticmethod
-    def _box(raw: Mapping[str, Any]) -> list[float]:
+    def _box(raw: Mapping[str, object]) -> list[float]:
         if not raw.get("bbox") and raw.get("segmentation"):
             return box_around(raw["segmentation"], ".segmentation")
         return as_box(raw.get("bbox"), ".bbox")

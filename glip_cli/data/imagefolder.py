@@ -81,7 +81,7 @@ def _parsed(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _file_name(row: Mapping[str, Any], where: str) -> str:
+def _file_name(row: Mapping[str, object], where: str) -> str:
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip("/\\. ") or "\0" in name:
         raise DataError(f"{where}: file_name is {shown(name)}; it must be the path of an image")

@@ -12,7 +12,7 @@ from typing import Any
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 
-Row = tuple[str, Mapping[str, Any]]
+Row = tuple[str, Mapping[str, object]]
 """Where it stands, as "x.csv, line 3", and its values by their names."""
 
 _BEYOND = "\0"  # the key of the cells for which the first line has no name
@@ -36,7 +36,7 @@ def read_rows(
     return ((where, renamed(values, also)) for where, values in rows)
 
 
-def renamed(values: Mapping[str, Any], also: Mapping[str, str]) -> Mapping[str, Any]:
+def renamed(values: Mapping[str, object], also: Mapping[str, str]) -> Mapping[str, object]:
     """With other names of columns in the place of those that are not there."""
     return {new: values[old] for old, new in also.items() if old in values and new not in values} | dict(values)
 

@@ -144,7 +144,7 @@ def _content(node: yaml.Node, depth: int = 0) -> Any:
     return dict(pairs) if not depth or len({key for key, _ in pairs}) == len(pairs) else pairs
 
 
-def _names(content: Mapping[str, Any], path: Path, issues: Issues) -> list[tuple[int, str]]:
+def _names(content: Mapping[str, object], path: Path, issues: Issues) -> list[tuple[int, str]]:
     """(class number, name), from a list or a map; a number that comes twice comes twice."""
     names = content.get("names")
     pairs = _numbered(list(names.items()) if isinstance(names, dict) else names if isinstance(names, list) else [])
@@ -170,7 +170,7 @@ def _whole(text: object) -> int | None:
     return int(text) if is_number else None  # type: ignore[call-overload]
 
 
-def _form(content: Mapping[str, Any], path: Path) -> Form:
+def _form(content: Mapping[str, object], path: Path) -> Form:
     task = content.get("task")
     shape = content.get("kpt_shape")
     if shape in (None, *_NOTHING):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from glip_cli.data.values import spelling_of
 from glip_cli.errors import OptionError
@@ -23,13 +22,13 @@ class _Earlier:
     """The folder of another run, or its metrics.json; what that holds."""
 
     path: Path
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
 
     @property
     def results(self) -> Path:
         return (self.path if self.path.is_dir() else self.path.parent) / RESULTS
 
-    def check(self, now: Mapping[str, Any], *keys: str) -> None:
+    def check(self, now: Mapping[str, object], *keys: str) -> None:
         """Raises OptionError where a fact differs from this run's."""
         for key in keys:
             if self.facts.get(key) != now[key]:
@@ -43,7 +42,7 @@ def compare_with(
     other: Path,
     truth: GroundTruth,
     predictions: Predictions,
-    now: Mapping[str, Any],
+    now: Mapping[str, object],
     score: Score,
     more: More | None = None,
 ) -> Comparison:
@@ -93,7 +92,7 @@ def _count(earlier: _Earlier) -> int | None:
     return images.get("number") if isinstance(images, dict) else None
 
 
-def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, Any]) -> set[int]:
+def _images_of(earlier: _Earlier, truth: GroundTruth, now: Mapping[str, object]) -> set[int]:
     """The ids of the images that the other run detected in; raises OptionError where they mean others here."""
     beside = images_beside(earlier.results)
     listed = read_coco_images(beside, earlier.results) if beside else None

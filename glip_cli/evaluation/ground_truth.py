@@ -112,7 +112,7 @@ def _coco_category(category: Category) -> dict[str, Any]:
     return _as_coco({"id": category.id, "name": name, "frequency": category.frequency})
 
 
-def _as_coco(row: Mapping[str, Any]) -> dict[str, Any]:
+def _as_coco(row: Mapping[str, object]) -> dict[str, Any]:
     """Without None; and in valid Unicode, of which JSON's escapes can write halves that hotcoco refuses."""
     whole = ((key, valid_unicode(value) if isinstance(value, str) else value) for key, value in row.items())
     return {key: value for key, value in whole if value is not None}

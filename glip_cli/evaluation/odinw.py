@@ -136,7 +136,7 @@ def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
     return OdinwPrompt(prompt, category_ids, tuple(sorted(set(dataset.category_ids) - set(category_ids))))
 
 
-def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, list[dict[str, Any]]]:
     """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
 
     Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else. Raises

@@ -38,7 +38,9 @@ def published_values(model: str, dataset: str) -> list[PublishedValue]:
     ]
 
 
-def write_metrics(path: Path, facts: Mapping[str, str], metrics: Mapping[str, float], extra: Mapping[str, Any]) -> None:
+def write_metrics(
+    path: Path, facts: Mapping[str, str], metrics: Mapping[str, float], extra: Mapping[str, object]
+) -> None:
     """Flat: numbers in [0, 1] (null: nothing of that kind in the ground truth), then facts in words, then tables."""
     save_json(path, {**{key: defined(value) for key, value in metrics.items()}, **facts, **extra}, indent=2)
 

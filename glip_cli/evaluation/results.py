@@ -145,7 +145,7 @@ def plain(results: Iterable[CocoResult]) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", list(results))
 
 
-def is_scored(data: Mapping[str, Any]) -> bool:
+def is_scored(data: Mapping[str, object]) -> bool:
     """Whether a data set's annotations are detections, as `glip detect --format coco` writes them."""
     boxes, info = data.get("annotations"), data.get("info")
     of_glip = isinstance(info, dict) and info.get("version") == SCHEMA
@@ -161,7 +161,7 @@ def read_entries(path: Path) -> list[Any]:
     return entries_of(read_json(path), path)
 
 
-def entries_of(data: Any, path: Path) -> list[Any]:
+def entries_of(data: object, path: Path) -> list[Any]:
     """As `read_entries`, of what stands in the file."""
     if isinstance(data, dict) and "annotations" in data:
         raise DataError(f"{path}: this is ground truth, its annotations have no score; give a file of results")

@@ -182,7 +182,7 @@ def score_boxes(
     metrics = {**scores.summary, **(more(scores) if more else {})}
     comparison = None
     if wanted.compare:
-        comparison = compare_with(wanted.compare, truth, predictions, about | metrics, score, more)
+        comparison = compare_with(wanted.compare, truth, predictions, {**about, **metrics}, score, more)
     write_metrics(wanted.out / METRICS, about, metrics, tables_of(truth, predictions, scores))
     save_json(wanted.out / RESULTS, truth.as_given(predictions.results))
     write_coco_images(wanted.out / RESULTS, truth, {*predictions.failed, *predictions.absent})

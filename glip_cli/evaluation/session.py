@@ -101,7 +101,9 @@ class Session:
         settings = settings_of(self.detector.name, prompt, chosen)
         return self.run(name, sources, LocalEngine(runner, AnnotatedImages(self.out)), settings)
 
-    def run(self, name: str, sources: Sequence[ImageInput], engine: Engine, settings: Mapping[str, Any]) -> Path | None:
+    def run(
+        self, name: str, sources: Sequence[ImageInput], engine: Engine, settings: Mapping[str, object]
+    ) -> Path | None:
         """The same with any engine; `settings` are what the answers depend on."""
         settings = {**settings, "dtype": self.dtype}
         with RunFolder(self.out / name, settings, self.shard, self.overwrite, self.retry_failed) as folder:

@@ -147,7 +147,7 @@ def tensors_of(features: Features) -> dict[str, Tensor]:
     return named
 
 
-def save(path: Path, features: Features, metadata: Mapping[str, Any], dtype: str = "float32") -> int:
+def save(path: Path, features: Features, metadata: Mapping[str, object], dtype: str = "float32") -> int:
     """Write one image's features; readers see the whole file or none. Returns its size in bytes.
 
     Args:

@@ -18,7 +18,7 @@ class CheckpointedModule(nn.Module):
 
     checkpointed = False
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: object) -> Any:
         if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(super().__call__, *inputs, use_reentrant=False)
         return super().__call__(*inputs)

@@ -88,7 +88,7 @@ def _unfit(reason: str) -> RequestError:
     return RequestError(400, message(f"labelling configuration: {reason}"))
 
 
-def parse_extra_params(given: Any) -> dict[str, Any]:
+def parse_extra_params(given: object) -> dict[str, Any]:
     """Options out of `extra_params`, which Label Studio's page sends as text. Raises RequestError 400."""
     try:
         extra = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
@@ -104,7 +104,7 @@ def parse_extra_params(given: Any) -> dict[str, Any]:
     return extra
 
 
-def prompt_texts(context: Any) -> list[str]:
+def prompt_texts(context: object) -> list[str]:
     """What the annotator wrote in TextAreas, out of the context of an interactive request."""
     texts: list[str] = []
     results = _mapping(context).get("result")
@@ -117,5 +117,5 @@ def prompt_texts(context: Any) -> list[str]:
     return texts
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,6 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 from urllib import error, request
 from urllib.parse import urlsplit
 
@@ -25,7 +24,7 @@ _ACCESS_SECONDS = 120.0  # a token of access lives 5 minutes
 _STALL = 10.0  # seconds for one
 
 
-def task_name(task: Mapping[str, Any]) -> str:
+def task_name(task: Mapping[str, object]) -> str:
     """ "task 5"."""
     return shorten(f"task {task.get('id')}", 40)
 
@@ -37,7 +36,7 @@ class TaskImages:
         self.options, self.url = options, (options.label_studio or "").rstrip("/")
         self._access, self._since, self._lock = "", 0.0, threading.Lock()
 
-    def read(self, task: Mapping[str, Any], key: str) -> bytes:
+    def read(self, task: Mapping[str, object], key: str) -> bytes:
         """The file of a task's image. Raises ImageError."""
         data = task.get("data")
         value = data.get(key) if isinstance(data, dict) else None

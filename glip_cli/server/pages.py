@@ -16,7 +16,7 @@ def page() -> HTMLResponse:
     return html(_file("page.html"))
 
 
-def api_page(openapi: Mapping[str, Any]) -> HTMLResponse:
+def api_page(openapi: Mapping[str, object]) -> HTMLResponse:
     """The description that FastAPI makes, as a page: its own takes scripts from another site."""
     from jinja2 import Environment
 

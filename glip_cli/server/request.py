@@ -240,7 +240,7 @@ def options_of(question: BaseModel) -> DetectOptions:
     return options
 
 
-def prompt_of(question: Any, get_tagger: GetTagger, own: Prompt | None = None) -> Prompt:
+def prompt_of(question: object, get_tagger: GetTagger, own: Prompt | None = None) -> Prompt:
     """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
     _check_length(question)
     try:

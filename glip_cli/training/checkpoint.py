@@ -47,7 +47,7 @@ class TrainingFolder:
         self.bad_batch = path / "bad-batch.pt"
 
     @contextmanager
-    def held(self, settings: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+    def held(self, settings: Mapping[str, object], *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
         """Keep the folder for this training.
 
         Args:
@@ -81,7 +81,7 @@ class TrainingFolder:
             raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
         self.keep(settings)
 
-    def keep(self, settings: Mapping[str, Any]) -> None:
+    def keep(self, settings: Mapping[str, object]) -> None:
         """Write run.json. Raises OutputError."""
         with self.writing(), fsynced(self.run) as stream:
             stream.write(json_bytes(settings, indent=2) + b"\n")
@@ -110,7 +110,7 @@ class TrainingFolder:
             raise UsageError(f"{self.run} is damaged; --overwrite starts over")
         return settings
 
-    def compare(self, now: Mapping[str, Any]) -> None:
+    def compare(self, now: Mapping[str, object]) -> None:
         """Raises UsageError where one of these settings was another."""
         before = self.settings()
         for key, value in now.items():
@@ -131,7 +131,7 @@ class TrainingFolder:
                 f"cannot write to {self.path}: {error.strerror or error}; make room, then --resume continues"
             ) from None
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: Mapping[str, object]) -> None:
         """Write the state; a kill or a lost power line leaves the one before or this one. Raises OutputError."""
         with self.writing(), fsynced(self.state) as stream:
             torch.save({"format": FORMAT, **state}, stream)

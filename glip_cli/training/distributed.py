@@ -73,7 +73,7 @@ class Distributed:
                 parameter.grad = torch.zeros_like(parameter)
             self.mean(parameter.grad)
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: object) -> list[Any]:
         """Every process' value, in all of them, by rank."""
         if self.world == 1:
             return [value]

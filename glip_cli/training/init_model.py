@@ -58,7 +58,7 @@ class Start:
         mode: str,
         name: str,
         labels: tuple[str, ...],
-        training: Mapping[str, Any],
+        training: Mapping[str, object],
         words: Mapping[str, str] | None = None,
     ) -> RunConfig:
         """Of what a training makes of it."""

@@ -248,7 +248,7 @@ class FinetuneJob:
         )
         return trainer
 
-    def _card(self, sets: Sequence[AnySet], facts: Mapping[str, Any]) -> RunConfig:
+    def _card(self, sets: Sequence[AnySet], facts: Mapping[str, object]) -> RunConfig:
         labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
         training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
         words = other_words(labels, self.data.words or {})

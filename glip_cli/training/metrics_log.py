@@ -150,7 +150,7 @@ def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]], panels: Sequen
     axes[-1].set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
 
 
-def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Mapping[str, Any]]) -> None:
+def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Mapping[str, object]]) -> None:
     found = [(line, *points(rows, line.name)) for line in panel.lines]
     for line, x, y in found:
         if x:

@@ -27,7 +27,7 @@ class Optimizers:
         by_name: "adamw"; and "muon" where a group asks for it.
     """
 
-    def __init__(self, groups: Iterable[Mapping[str, Any]]):
+    def __init__(self, groups: Iterable[Mapping[str, object]]):
         """From groups as `tuning.Tuning` has them; each rate is kept as "peak"."""
         own = [{**group, "peak": group["lr"]} for group in groups]
         self.by_name: dict[str, torch.optim.Optimizer] = {

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -49,7 +48,7 @@ class TrainingReport:
 
     def write(
         self,
-        rows: Sequence[Mapping[str, Any]] = (),
+        rows: Sequence[Mapping[str, object]] = (),
         table: Sequence[ValidationRow] = (),
         final: Evaluation | None = None,
     ) -> None:
@@ -111,7 +110,7 @@ def count_classes(images: Iterable[Sequence[str]]) -> tuple[Counter[str], Counte
     return boxes, having
 
 
-def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[ReportSection]:
+def _curves(rows: Sequence[Mapping[str, object]]) -> Iterator[ReportSection]:
     """Of AP, precision and recall only where they were measured."""
     parts = [("losses", "Losses and learning rate", (*LOSSES, *RATES)), ("scores", "AP, precision and recall", SCORES)]
     for anchor, title, panels in parts if any("AP" in row for row in rows) else parts[:1]:

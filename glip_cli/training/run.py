@@ -92,7 +92,7 @@ def prepare(
     return FinetuneJob(start, settings, recipe, out, processes, callbacks, workers, resume, overwrite, stopping)
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 

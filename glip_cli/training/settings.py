@@ -122,7 +122,7 @@ def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
     return before | {name: value for name, value in given.items() if name == "epochs"}
 
 
-def portable(given: Mapping[str, Any]) -> dict[str, Any]:
+def portable(given: Mapping[str, object]) -> dict[str, Any]:
     """As JSON has it, with paths that hold in every folder."""
     return {name: _portable(name, value) for name, value in given.items()}
 

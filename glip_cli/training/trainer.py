@@ -76,7 +76,7 @@ class Trainer:
     recipe: TrainConfig
     folder: TrainingFolder
     epoch_steps: int
-    save: Callable[[Path, Mapping[str, Any]], Any]
+    save: Callable[[Path, Mapping[str, object]], Any]
     validate: Callable[[], Mapping[str, float | None]] | None = None
     processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
     on_row: Callable[[Row], None] = lambda row: None

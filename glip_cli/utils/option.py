@@ -65,7 +65,7 @@ def check_options(options: Any) -> None:
             raise OptionError(one.name, as_typed(value), allowed.advice)
 
 
-def as_typed(value: Any) -> Any:
+def as_typed(value: object) -> Any:
     """(0.67, 0.89) -> "0.67,0.89"; a float without needless digits."""
     if isinstance(value, tuple | list):
         return ",".join(str(as_typed(item)) for item in value)

@@ -15,7 +15,7 @@ READ_SECONDS = 120.0  # for a file to come from its disk or network
 PAUSES = (0.5, 2.0)  # seconds before each further try at what may pass within seconds
 
 
-def fulfil(result: Future[T], function: Callable[..., T], *args: Any) -> None:
+def fulfil(result: Future[T], function: Callable[..., T], *args: object) -> None:
     """Put what a call returns or raises into `result`."""
     try:
         result.set_result(function(*args))
@@ -25,7 +25,7 @@ def fulfil(result: Future[T], function: Callable[..., T], *args: Any) -> None:
         result.set_exception(error)
 
 
-def within(seconds: float, function: Callable[..., T], *args: Any, filled: Sized = ()) -> T:
+def within(seconds: float, function: Callable[..., T], *args: object, filled: Sized = ()) -> T:
     """`function(*args)`, called in a thread that stands by for this one.
 
     Args:
