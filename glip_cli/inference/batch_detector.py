@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from glip_cli.inference.device import for_inference, out_of_memory, pick_device, pick_dtype, to_device
+from glip_cli.inference.device import for_inference, on_one_thread, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.postprocess import (
     ImageMeta,
     PostprocessOptions,
@@ -40,6 +41,7 @@ from glip_cli.utils.lru_cache import LastUsed
 
 TOKEN_MULTIPLE = 8  # texts are padded to it, so that few shapes occur
 CACHED_TEXTS = 256
+SMALL = 20_000_000  # parameters: glip-nano has 5 million, glip-mini 2, GLIP-T 232
 PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
 
 Observer = Callable[[Sequence[Chunk], RawOutput, Tensor], None]
@@ -76,6 +78,16 @@ class BatchDetector:
         if isinstance(self._steps, Compiled) and self._steps.passed:
             return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
         return ()
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether it runs on one thread, on a CPU: so its answers depend on no number of threads.
+
+        Several images at once, on a thread each, then take less time than one after the other on all threads, and far
+        less beside other programs, for which threads that work together wait again and again.
+        """
+        plain = self.device.type == "cpu" and isinstance(self.model, Glip) and self._steps is self.model
+        return plain and sum(parameter.numel() for parameter in self.model.parameters()) < SMALL
 
     def image_size(self, size: Size | None = None) -> ImageSize:
         """How large the model reads an image; `size` replaces the model's own shorter and longer side."""
@@ -148,7 +160,7 @@ class BatchDetector:
     @torch.inference_mode()
     def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
         """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
-        with out_of_memory(self.device):
+        with on_one_thread(self.is_small), out_of_memory(self.device):
             pixels = to_device(collate(batch), self.device, self.dtype)
             return ImageFeatures(tuple(batch), self._steps.encode_image(pixels))
 
@@ -165,7 +177,7 @@ class BatchDetector:
         `observe` is called for each group of texts; again for the same, where memory did not suffice and less is tried.
         """
         room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
-        with out_of_memory(self.device):
+        with on_one_thread(self.is_small), out_of_memory(self.device):
             step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))
             groups = [compiled.chunks[i : i + step] for i in range(0, len(compiled.chunks), step)]
             per_chunk = [

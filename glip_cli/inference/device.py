@@ -139,13 +139,16 @@ LESS = {
 
 
 @contextmanager
-def on_one_thread() -> Iterator[None]:
-    """CPU work of the block starts no OpenMP threads, which would stay with the thread that this is called in.
+def on_one_thread(wanted: bool = True) -> Iterator[None]:
+    """CPU work of the block is done by this thread alone; it starts no OpenMP threads, which would stay with it.
 
-    They matter where another thread runs the model: libgomp lets threads wait awake for the next part of the work only
+    They matter where another thread runs a model: libgomp lets threads wait awake for the next part of the work only
     while a process has no more of them than cores, and asleep each of the many parts begins later.
     """
     threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

@@ -1,7 +1,8 @@
 """The whole road for many images: sources in, one `ImageResult` per image out, in order.
 
-Images are read and resized ahead of the model, and detected together with others of the same padded shape. One that
-cannot be read does not stop the others. A batch that does not fit into the device's memory is halved.
+Images are read and resized ahead of the model, and detected together with others of the same padded shape. A small
+model on a CPU detects in an image on one thread, and in several images at once. One that cannot be read does not stop
+the others. A batch that does not fit into the device's memory is halved.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Runner:
         self._reading = ImageReader()
         self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.detector.image_size(self.options.size)
+        self._threads = torch.get_num_threads()
         self._compile = lru_cache(maxsize=KEPT_PROMPTS)(self._compile_prompt)
 
     @property
@@ -88,16 +90,27 @@ class Runner:
         """Images that the model sees at once; in views it sees parts of one."""
         return 1 if self.options.has_crops else self.options.batch_size
 
+    @property
+    def _beside(self) -> bool:
+        """Whether the threads that read also detect, an image each; not in views, in which one may take a minute."""
+        alone = self._together == 1 and not self.options.has_crops and self.observe is None
+        return alone and self._threads > 1 and self.detector.is_small
+
     def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
         """Each source's outcome, in order, as soon as those before it are there too."""
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         ahead = 2 * max(workers, self._together)
-        with closing(in_order(self._read, sources, workers, ahead, self.stop)) as read:
-            timed = self._timed(read)
-            for first in timed:
-                yield from self._block(chain([first], islice(timed, self.block_size - 1)))
-                if self.stop.is_set():
-                    return
+        function = self._read_and_detect if self._beside else self._read
+        try:
+            with closing(in_order(function, sources, workers, ahead, self.stop)) as read:
+                timed = self._timed(read)
+                for first in timed:
+                    yield from self._block(chain([first], islice(timed, self.block_size - 1)))
+                    if self.stop.is_set():
+                        return
+        finally:
+            if function == self._read_and_detect:
+                torch.set_num_threads(self._threads)  # of threads that begin later
 
     def _block(self, outcomes: Iterable[ImageResult]) -> Iterator[ImageResult]:
         waiting: deque[ImageResult] = deque()
@@ -105,19 +118,19 @@ class Runner:
         for outcome in outcomes:
             waiting.append(outcome)
             if self.options.has_crops and outcome.image is not None:
-                self._detect([outcome])
+                self._detect_timed([outcome])
             elif outcome.prepared is not None:
                 same = alike[own_prompt(outcome.source), padded_size(outcome.prepared)]
                 same.append(outcome)
                 if len(same) == self._together:
-                    self._detect(same)
+                    self._detect_timed(same)
                     same.clear()
             yield from _done(waiting)
             if self.stop.is_set():
                 return
         for same in alike.values():
             if same and not self.stop.is_set():
-                self._detect(same)
+                self._detect_timed(same)
                 yield from _done(waiting)
 
     def _read(self, source: ImageInput) -> ImageResult:
@@ -127,6 +140,13 @@ class Runner:
                 return self._prepared(source, self._reading(source))
         except ImageError as error:
             return ImageResult(source, error=without_frames(error))
+
+    def _read_and_detect(self, source: ImageInput) -> ImageResult:
+        torch.set_num_threads(1)  # of this thread
+        outcome = self._read(source)
+        if outcome.prepared is not None:
+            self._detect([outcome])
+        return outcome
 
     def _prepared(self, source: ImageInput, image: Image.Image) -> ImageResult:
         if self.options.has_crops:
@@ -145,9 +165,13 @@ class Runner:
                 return
             yield outcome
 
+    def _detect_timed(self, outcomes: Sequence[ImageResult]) -> None:
+        started = time.perf_counter()
+        self._detect(outcomes)
+        self.clock.model += time.perf_counter() - started
+
     def _detect(self, outcomes: Sequence[ImageResult]) -> None:
         """Fill in the detections, in smaller batches from the first that does not fit on."""
-        started = time.perf_counter()
         todo = list(outcomes)
         while todo:
             names = [outcome.source.name for outcome in todo[: self._batch_size]]
@@ -168,7 +192,6 @@ class Runner:
                 outcome.detections, outcome.prepared = detections, None
                 outcome.image = outcome.image if self.keep_images else None
             todo = todo[len(batch) :]
-        self.clock.model += time.perf_counter() - started
 
     def _answers(self, batch: Sequence[ImageResult]) -> list[Detections]:
         """Of images of one prompt and one shape, or of one image in several views."""
@@ -177,12 +200,14 @@ class Runner:
             options = replace(self.options, batch_size=self._batch_size)
             images = [outcome.image for outcome in batch if outcome.image is not None]
             pairs = [self.detector.detect_crops(image, compiled, options) for image in images]
-            self._capped |= any(capped for _, capped in pairs)
+            if any(capped for _, capped in pairs):
+                self._capped = True
             return [found for found, _ in pairs]
         prepared = [outcome.prepared for outcome in batch if outcome.prepared is not None]
         observe = partial(self.observe, batch) if self.observe else None
         found = self.detector.detect(prepared, compiled, self.options, observe)
-        self._capped |= any(is_capped(one, compiled, self.options) for one in found)
+        if any(is_capped(one, compiled, self.options) for one in found):  # several threads may be here
+            self._capped = True
         return found
 
     def _compiled_for(self, source: ImageInput) -> CompiledPrompt:

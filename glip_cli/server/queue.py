@@ -1,6 +1,7 @@
 """Images of all clients, one model: a bounded queue, readers beside the model, one thread for the model itself.
 
-On a GPU images of one padded shape are detected together, whoever asked for them; a CPU gains nothing from that.
+On a GPU images of one padded shape are detected together, whoever asked for them; a CPU gains nothing from that. There
+a small model has several threads, and each detects in an image of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import torch
 from PIL import Image
 
 from glip_cli.detector import Detector
@@ -78,18 +80,21 @@ class DetectQueue:
         self.fetchers = ThreadPoolExecutor(FETCHERS, "glip-fetcher")  # a slow site keeps no reader
         self._inside = 0  # images, waiting or in work
         self._image_seconds = 1.0
-        self._ahead = asyncio.Semaphore(3 * self.together + 1)  # images that are prepared and wait
+        threads = torch.get_num_threads() if detector.is_small else 1
+        self._ahead = asyncio.Semaphore(3 * self.together + threads)  # images that are prepared and wait
         self._crops_ahead = asyncio.Semaphore(1)  # images in crops
         self._jobs: deque[Job] = deque()
         self._change, self._closed = threading.Condition(), False
-        self._model = threading.Thread(target=self._work, name="glip-model", daemon=True)
-        self._model.start()
+        self._models = [threading.Thread(target=self._work, name="glip-model", daemon=True) for _ in range(threads)]
+        for model in self._models:
+            model.start()
 
     def close(self) -> None:
         with self._change:
             self._closed = True
             self._change.notify_all()
-        self._model.join()
+        for model in self._models:
+            model.join()
         self.readers.shutdown(cancel_futures=True)
         self.fetchers.shutdown(wait=False, cancel_futures=True)
 
@@ -97,7 +102,7 @@ class DetectQueue:
 
     def seconds_for(self, images: int) -> float:
         """How long so many more images will take, as those before them did."""
-        return (self._inside + images) * self._image_seconds
+        return (self._inside + images) * self._image_seconds / len(self._models)
 
     @contextmanager
     def places(self, images: int) -> Iterator[None]:
@@ -151,6 +156,8 @@ class DetectQueue:
     # ------------------------------------------------------------------------------------------------ model's thread
 
     def _work(self) -> None:
+        if len(self._models) > 1:
+            torch.set_num_threads(1)  # of this thread
         while jobs := self._next():
             self._run_timed(jobs)
 

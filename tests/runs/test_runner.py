@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from PIL import Image
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.detector import Detector
 from glip_cli.errors import ImageError, OutOfMemoryError, OutputError
+from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.preprocess import ImageSize, PreprocessedImage
 from glip_cli.options import DetectOptions
@@ -57,6 +58,55 @@ def alone(detector: Detector, mixed: Path) -> list[Detections | None]:
             return None
 
     return [one(path) for path in paths(mixed)]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_small_model_detects_in_an_image_on_each_thread(
+    detector: Detector, mixed: Path, alone: list[Detections | None]
+) -> None:
+    met, both = set[str](), threading.Barrier(2, timeout=60)
+
+    class Meeting(Detector):
+        def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
+            assert torch.get_num_threads() == 1
+            if len(met) < 2:
+                met.add(threading.current_thread().name + str(both.wait()))
+            return super().encode_images(batch)
+
+    runner = make(Meeting(detector.model, detector.tokenizer, detector.name, "cpu"))
+    for outcome, expected in zip(runner(sources(mixed)), alone, strict=True):
+        if expected is None:
+            assert outcome.error
+            continue
+        assert outcome.detections is not None
+        np.testing.assert_array_equal(outcome.detections.boxes, expected.boxes)
+        np.testing.assert_array_equal(outcome.detections.scores, expected.scores)
+    assert len(met) == 2
+    assert torch.get_num_threads() == 2
+    assert not runner.clock.model
+
+
+@pytest.mark.parametrize("name", ["glip-nano", "glip-mini"])
+def test_the_digits_are_those_of_any_number_of_threads(name: str) -> None:
+    """So the records of a run, which does several images at once, are those of `glip detect`."""
+    detector = Detector.load(name, device="cpu", offline=True)
+    photographs = sorted((Path(__file__).parents[1] / "photographs").glob("*.jpg"))[:4]
+    threads, found = torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(detector(photographs, "person . animal . table .", threshold=0.0))
+    torch.set_num_threads(threads)
+    for one, other in chain(zip(found[0], found[1], strict=True), zip(found[0], found[2], strict=True)):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
 
 
 @pytest.mark.parametrize(("batch_size", "pixels", "score"), [(1, 0, 0), (3, 1e-3, 1e-4), (4, 1e-3, 1e-4)])
@@ -99,6 +149,7 @@ class Recorder:
     """Stands for the detector where only the shape of the batches matters."""
 
     device = torch.device("cpu")
+    is_small = False
 
     def __init__(self, fits: int = 99) -> None:
         self.fits, self.batches = fits, []
@@ -254,6 +305,7 @@ def test_the_share_of_time_that_the_model_waited(detector: Detector, scenes: Pat
             yield source
 
     runner = make(detector)
+    runner._threads = 1  # else images are detected where they are read
     assert len(list(runner(slow()))) == 4
     assert runner.clock.data_time > 0.3  # for the first image at least, when there is nothing else to do
     assert 0 < runner.clock.waited_share < 1

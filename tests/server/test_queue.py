@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import requests
 import torch
@@ -43,6 +44,7 @@ class Held(Detector):
         batches, texts: the sizes of the batches, and what they were asked, in order.
     """
 
+    is_small = False  # one thread for the model, whatever the machine has
     go: threading.Event
     begun: threading.Semaphore
     batches: list[int]
@@ -269,6 +271,26 @@ def test_batches_are_of_one_shape_and_answers_each_ones_own(detector: Detector) 
         alone = detector(image, text, threshold=0.05)
         assert answer.names == alone.names
         torch.testing.assert_close(torch.tensor(answer.boxes), torch.tensor(alone.boxes), rtol=0, atol=2e-2)
+
+
+def test_a_small_model_detects_in_an_image_on_each_thread(detector: Detector) -> None:
+    class Meeting(Detector):
+        both = threading.Barrier(2, timeout=60)
+
+        def encode_images(self, batch: Any) -> Any:
+            self.both.wait()
+            assert torch.get_num_threads() == 1
+            return super().encode_images(batch)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with queue_of(Meeting(detector.model, detector.tokenizer, detector.name, "cpu"), 1) as queue:
+            found = detect_all(queue, images()[:4], PROMPTS[:4])
+    finally:
+        torch.set_num_threads(threads)
+    for image, text, answer in zip(images(), PROMPTS, found, strict=False):
+        np.testing.assert_array_equal(answer.boxes, detector(image, text, threshold=0.05).boxes)
 
 
 class Small(Held):
