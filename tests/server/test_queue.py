@@ -68,6 +68,15 @@ class Held(Detector):
         return super()._predict_chunks(seen, parts, *more)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As glip-mini has it, whose answers are compared with those of `Held`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def held(detector: Detector) -> Iterator[Held]:
     made = Held.of(detector)
