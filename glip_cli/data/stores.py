@@ -275,7 +275,7 @@ def store_of(url: str) -> AbstractFileSystem:
 def _opened(scheme: str) -> AbstractFileSystem:
     import fsspec
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would tell of each try
+    logging.getLogger(_LIBRARIES[scheme].package).setLevel(logging.ERROR)  # some warn at each try
     store = fsspec.filesystem(scheme, skip_instance_cache=True, **_LIBRARIES[scheme].options)
     if scheme == "s3":
         store.retries = 1
