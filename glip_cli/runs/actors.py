@@ -219,7 +219,7 @@ class ActorPool:
             raise GlipError(group.error)
 
     def _last(self) -> Iterator[AnyRecord]:
-        """Told to stop: of the group that is next, what its worker has done by then."""
+        """When the run stops: of the group that is next, what its worker has done by then."""
         for hand in [hand for hand in self.hands if self.open and hand.group is self.open[0]]:
             hand.actor.stop.remote()
             while hand in self.hands and hand.group:
