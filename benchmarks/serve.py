@@ -1,6 +1,6 @@
 """`glip serve` with 1, 8 and 64 clients beside a plain loop over `Detector` and `glip batch`, in one run.
 
-The server is a process of its own; the clients are threads of this one, so all of them share the cores, as on a laptop.
+Each is a process of its own; the clients are threads of this one, so all of them share the cores, as on a laptop.
 Everybody gets the same JPEG files.
 """
 
@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.batch import PROMPT, draw
 from benchmarks.load import converted
 from benchmarks.machine import describe
+from benchmarks.resident import Resident
 from benchmarks.timing import interleaved, markdown
 from glip_cli import Detector
 from glip_cli.data.sources import expand
@@ -55,18 +56,10 @@ def measure(model: str, images: int, size: tuple[int, int], repeats: int, reques
 def compare(
     model: str, weights: Sequence[str], paths: Sequence[Path], bodies: Sequence[str], url: str, repeats: int
 ) -> dict[str, dict[str, float]]:
-    detector = Detector.load(model, weights=weights[1] if weights else None)
-    compiled = detector.compile_prompt(PROMPT, DetectOptions())
+    file = weights[1] if weights else None
+    loop, batch = Resident(plain_loop, model, file, paths), Resident(by_batch, model, file, paths)
     seconds: dict[str, list[float]] = {}
     counts = {f"serve, {clients} clients": max(len(paths), clients) for clients in CLIENTS}
-
-    def loop() -> None:
-        for path in paths:
-            detector(path, PROMPT)
-
-    def batch() -> None:
-        runner = Runner(detector, compiled, DetectOptions())
-        assert sum(1 for _ in runner(expand([str(paths[0].parent)]))) == len(paths)
 
     def serve(clients: int) -> None:
         name = f"serve, {clients} clients"
@@ -76,6 +69,8 @@ def compare(
         f"serve, {clients} clients": (lambda clients=clients: serve(clients)) for clients in CLIENTS
     }
     timings = interleaved(candidates, repeats)
+    loop.close()
+    batch.close()
     loop_rate = len(paths) / timings["plain loop"].median
     rows = {}
     for name, timing in timings.items():
@@ -87,6 +82,22 @@ def compare(
             measured = seconds[name][count:]  # without the round that warms up
             rows[name] |= {f"p{p}": round(float(np.percentile(measured, p)), 4) for p in (50, 95, 99)}
     return rows
+
+
+def plain_loop(model: str, weights: str | None, paths: Sequence[Path]) -> Callable[[], object]:
+    detector = Detector.load(model, weights=weights)
+    return lambda: [detector(path, PROMPT) for path in paths]
+
+
+def by_batch(model: str, weights: str | None, paths: Sequence[Path]) -> Callable[[], object]:
+    detector = Detector.load(model, weights=weights)
+    compiled = detector.compile_prompt(PROMPT, DetectOptions())
+
+    def run() -> None:
+        runner = Runner(detector, compiled, DetectOptions())
+        assert sum(1 for _ in runner(expand([str(paths[0].parent)]))) == len(paths)
+
+    return run
 
 
 @contextmanager

@@ -29,9 +29,10 @@ def bind(options: ServeOptions) -> socket.socket:
     """The address, taken before the model is loaded; nothing is answered yet. Raises UsageError."""
     host = options.host.strip("[]")
     with _address_errors(options):
-        family, _, _, _, address = socket.getaddrinfo(host, options.port, type=socket.SOCK_STREAM,
-                                                      flags=socket.AI_PASSIVE)[0]  # fmt: skip
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, options.port, type=socket.SOCK_STREAM,
+                                                                flags=socket.AI_PASSIVE)[0]  # fmt: skip
+        # asyncio sends without delay where the protocol is named; else an answer's second packet waits 40 ms
+        bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
