@@ -142,8 +142,11 @@ LESS = {
 def on_one_thread(wanted: bool = True) -> Iterator[None]:
     """CPU work of the block is done by this thread alone; it starts no OpenMP threads, which would stay with it.
 
-    They matter where another thread runs a model: libgomp lets threads wait awake for the next part of the work only
-    while a process has no more of them than cores, and asleep each of the many parts begins later.
+    Such threads matter where another thread runs a model: libgomp lets threads wait awake for the next part of the work
+    only while a process has no more of them than cores, and asleep each of the many parts begins later.
+
+    Args:
+        wanted: False leaves everything as it is.
     """
     threads = torch.get_num_threads()
     if not wanted or threads == 1:

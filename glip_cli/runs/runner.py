@@ -91,7 +91,7 @@ class Runner:
         return 1 if self.options.has_crops else self.options.batch_size
 
     @property
-    def _beside(self) -> bool:
+    def _readers_detect(self) -> bool:
         """Whether the threads that read also detect, an image each; not in views, in which one may take a minute."""
         alone = self._together == 1 and not self.options.has_crops and self.observe is None
         return alone and self._threads > 1 and self.detector.is_small
@@ -100,7 +100,8 @@ class Runner:
         """Each source's outcome, in order, as soon as those before it are there too."""
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         ahead = 2 * max(workers, self._together)
-        function = self._read_and_detect if self._beside else self._read
+        readers_detect = self._readers_detect
+        function = self._read_and_detect if readers_detect else self._read
         try:
             with closing(in_order(function, sources, workers, ahead, self.stop)) as read:
                 timed = self._timed(read)
@@ -109,7 +110,7 @@ class Runner:
                     if self.stop.is_set():
                         return
         finally:
-            if function == self._read_and_detect:
+            if readers_detect:
                 torch.set_num_threads(self._threads)  # of threads that begin later
 
     def _block(self, outcomes: Iterable[ImageResult]) -> Iterator[ImageResult]:
