@@ -22,8 +22,9 @@ WAIT_SECONDS = 60.0  # for another suspect to land; one that hangs must not hold
 class InFlight:
     """The images that are read or detected at this moment; threads may share it. Without a path nothing is noted.
 
-    An image that was in flight at a death is a suspect. Suspects go one at a time, so that the next death, if there is
-    one, tells them apart; the others fly beside them as always.
+    An image that was in flight at a death is a suspect, until its record is written: a list may hold it again, with
+    another prompt. Suspects go one at a time, so that the next death, if there is one, tells them apart; the others fly
+    beside them as always.
     """
 
     def __init__(self, path: Path | None = None, forgive: bool = False) -> None:
@@ -52,7 +53,7 @@ class InFlight:
     @contextmanager
     def at(self, *names: str) -> Iterator[None]:
         """Work on images that may not come back from it."""
-        data_time = any(name in self._deaths for name in names) and self._alone.acquire(timeout=WAIT_SECONDS)
+        is_suspect = any(name in self._deaths for name in names) and self._alone.acquire(timeout=WAIT_SECONDS)
         with self._lock:
             self._flying += names
             self._write()
@@ -63,8 +64,15 @@ class InFlight:
                 for name in names:
                     self._flying.remove(name)
                 self._write()
-            if data_time:
+            if is_suspect:
                 self._alone.release()
+
+    def finish(self, name: str) -> None:
+        """Its record is written: whatever the process died of, it was not this image."""
+        if name in self._deaths and name not in self._guilty:
+            with self._lock:
+                del self._deaths[name]
+                self._write()
 
     def close(self) -> None:
         """The process lives: of the note remain the images that were found guilty."""

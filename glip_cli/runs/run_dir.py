@@ -160,6 +160,7 @@ class RunFolder:
                         retries.add(place, record)
                     else:
                         journal.add(record)
+                    engine.flight.finish(record["image"])
                     notes.add(engine.host, record)
                     watch(record)
         ended = listed.ended and all(place is None for place in work.places)

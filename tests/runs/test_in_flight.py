@@ -105,6 +105,24 @@ def test_those_beside_the_guilty_are_not_blamed(tmp_path: Path) -> None:
     assert list(refused(path, "kill", "a", "b", "c", "d", "e")) == ["kill"]
 
 
+def test_an_image_whose_record_is_written_is_innocent(tmp_path: Path) -> None:
+    """A list may hold an image again and again, and its process may be killed each time, as nodes are."""
+    path = tmp_path / "note"
+    for _ in range(DEATHS + 1):
+        die(path, ("a",))
+        flight = InFlight(path)
+        flight.finish("a")
+        flight.finish("another")
+        cut(flight)
+    assert list(refused(path, "a")) == []
+    for _ in range(DEATHS):
+        die(path, ("a",))
+    flight = InFlight(path)
+    flight.finish("a")
+    cut(flight)
+    assert list(refused(path, "a")) == ["a"], "that of another line, which was refused, says nothing"
+
+
 def test_a_batch_that_dies_together_is_divided(tmp_path: Path) -> None:
     path = tmp_path / "note"
     for _ in range(DEATHS):

@@ -16,7 +16,8 @@ from tests.runs.process import batch, finish, kept, lines, start
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 
 
-AHEAD = 4  # images that are read ahead; one at which the process died three times is given up, as it should be
+WORKERS = 2
+AHEAD = 2 * WORKERS  # images that are read ahead; one at which the process died three times is given up
 
 
 def kill_in_the_work(command: Sequence[str], journal: Path, chance: random.Random) -> None:
@@ -38,7 +39,7 @@ def kill_while_it_starts(command: Sequence[str], chance: random.Random) -> None:
 @pytest.mark.long
 def test_twenty_kills_at_random_moments(scenes: Path, tmp_path: Path) -> None:
     chance, journal = random.Random(20), tmp_path / "killed/results.jsonl"
-    command = batch(*[scenes] * 5, "-o", journal.parent)
+    command = batch(*[scenes] * 5, "-o", journal.parent, "--workers", str(WORKERS))
     for number in range(20):
         if number % 4:
             kill_in_the_work(command, journal, chance)
