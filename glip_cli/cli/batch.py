@@ -210,6 +210,9 @@ def finish(
         console.info(f"memory allowed {counted(size, 'image')} at once: --batch-size {size}")
     if counts.unavailable:
         console.info(f"--retry-failed tries {counts.unavailable} again that may only have been out of reach")
+    if counts.several:
+        console.info(f"{counted(counts.several, 'file')} of many images could not be opened; --retry-failed cannot add "
+                     "what is in it: later use another --out-dir, or --overwrite")  # fmt: skip
     end_run(progress, place, console, shard)
 
 

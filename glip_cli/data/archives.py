@@ -40,11 +40,11 @@ def images_in_archive(location: str, name: str) -> Iterator[tuple[str, Place]]:
         UsageError: a package is missing, or a store refuses.
         GlipError: its disk or store does not answer any more.
     """
-    if location.lower().endswith(COMPRESSED):
-        raise ImageError(f"{name}: members of a compressed tar have no place of their own; decompress it first")
     find = parquet_rows if _is_parquet(location) else tar_images
     try:
         with _opened(location) as stream:
+            if location.lower().endswith(COMPRESSED):
+                raise ImageError(f"{name}: members of a compressed tar have no place of their own; decompress it first")
             for inner, place in find(stream, name):
                 yield f"{name}/{one_line(inner)}", place
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:

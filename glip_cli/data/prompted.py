@@ -11,18 +11,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from glip_cli.data.archives import SUFFIXES, is_archive
+from glip_cli.data.frame_inputs import is_video
+from glip_cli.data.image_files_below import VIDEO_SUFFIXES
+from glip_cli.data.image_input import is_url
+from glip_cli.data.input_scan import resolved
 from glip_cli.data.rows import Row, image_of, read_rows
 from glip_cli.data.sources import ImageInput, image_in_list
 from glip_cli.errors import DataError, UsageError
 from glip_cli.options import PromptRequest
 from glip_cli.prompts.request import GetTagger, ReadPrompt, read_request
 from glip_cli.types import Prompt
+from glip_cli.utils.frames import split_frame
 from glip_cli.utils.text_format import quoted
 
 KEPT_PROMPTS = 1024
@@ -32,6 +40,7 @@ MOST_NOTES = 5
 
 _WAYS = ("prompt", "texts", "caption")
 _WRITE = 'each row has an image and a prompt, as {"image": "a.jpg", "prompt": "cat . remote ."}'
+_HOLDER = re.compile(rf"(?:{'|'.join(map(re.escape, (*SUFFIXES, *VIDEO_SUFFIXES)))})(?=[/\\]|$)", re.IGNORECASE)
 
 Check = Callable[[Prompt], tuple[str, ...]]
 """Gives a model's notes on a prompt. Raises UsageError for one that it cannot read."""
@@ -127,7 +136,11 @@ class PromptFile:
 
     def _questions(self) -> Iterator[Question]:
         for row in read_rows(self.path, ("image",), _WRITE):
-            yield Question(row[0], image_of(row, _WRITE), _request_of(row, self._custom_entities))
+            image = image_of(row, _WRITE)
+            if _is_of_several(image, self.path.parent):
+                raise DataError(f"{row[0]}: 'image' is {quoted(image)}: videos, and files that hold several images, "
+                                "are not read here; save each image as a file of its own")  # fmt: skip
+            yield Question(row[0], image, _request_of(row, self._custom_entities))
 
     def _prompt(self, one: Question) -> ReadPrompt:
         try:
@@ -138,6 +151,18 @@ class PromptFile:
     def _read_request(self, request: PromptRequest) -> ReadPrompt:
         """A file comes from anywhere: its prompts name no other file."""
         return read_request(request, self._tagger, files=False)
+
+
+def _is_of_several(image: str, folder: Path) -> bool:
+    """Whether it is called as a video or a file of many images, or as one image or frame of it, as records have it."""
+    file, frame = split_frame(image)
+    if is_url(file):
+        path = file.split("?")[0]
+        return is_archive(path) or is_video(path)
+    if frame is not None and not os.path.exists(resolved(image, folder)):
+        return True
+    holders = (file[: match.end()] for match in _HOLDER.finditer(file))
+    return any(not os.path.isdir(resolved(holder, folder)) for holder in holders)
 
 
 def _checked(where: str, check: Check, prompt: Prompt) -> tuple[str, ...]:

@@ -57,12 +57,12 @@ def read_video(path: str, name: str, every: int = 1) -> Iterator[Frame]:
 
 @contextmanager
 def _opened(path: str, name: str) -> Iterator[Any]:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ImageError(f"{name}: not a file; give a video's path")
     try:
         import av
     except ImportError:
         raise ImageError(f"{name}: a video, which needs PyAV: {VIDEO_EXTRA}") from None
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ImageError(f"{name}: not a file; give a video's path")
     with av.open(path, metadata_errors="replace", options=_CONTAINERS) as container:
         if not container.streams.video:
             raise ImageError(f"{name}: holds no video stream")

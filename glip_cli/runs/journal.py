@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
 
+from glip_cli.data.archives import is_archive
+from glip_cli.data.frame_inputs import is_video
 from glip_cli.errors import OutputError
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Place
+
+_TOTAL = ".total"
+"""In the folder of a run. Frames of videos cannot be counted without decoding them."""
 
 
 @dataclass
@@ -26,18 +31,23 @@ class Counts:
 
     Attributes:
         unavailable: of those that failed, the images that another machine or moment may have.
+        several: the same of videos, and of files that hold many images, which are one record each until they are read.
     """
 
     images: int = 0
     failed: int = 0
     detections: int = 0
     unavailable: int = 0
+    several: int = 0
 
     def add(self, record: AnyRecord) -> None:
         self.images += 1
         if "error" in record:
             self.failed += 1
-            self.unavailable += "host" in record
+            if "host" in record:
+                several = is_archive(record["image"]) or is_video(record["image"])
+                self.several += several
+                self.unavailable += not several
         else:
             self.detections += len(record["detections"])
 
@@ -98,6 +108,22 @@ def fsynced(path: Path) -> Iterator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def note_total(run: Path, count: int | None) -> None:
+    """Note that a run is complete, of so many records; None: that it is not. Raises OSError."""
+    if count is None:
+        return (run / _TOTAL).unlink(missing_ok=True)
+    with atomic_write(run / _TOTAL) as stream:
+        stream.write(str(count).encode())
+
+
+def noted_total(run: Path) -> int | None:
+    """How many records a run has that is complete, as was noted."""
+    try:
+        return int((run / _TOTAL).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[AnyRecord, int]]:

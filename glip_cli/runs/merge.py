@@ -14,7 +14,7 @@ from glip_cli.outputs.earlier import check_earlier
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.tracks import VideoTracker
-from glip_cli.runs.journal import read_records
+from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import digest_of, read_settings
 from glip_cli.runs.shards import Shard, Shards
 from glip_cli.runs.videos import track_videos
@@ -52,6 +52,7 @@ def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, pal
             return Merged(left, world, shards.partial, shards.write_partial())
         if settings.get("track"):
             track_videos(run / "results.jsonl", VideoTracker(settings["threshold"], settings["class_thresholds"]))
+        note_total(run, sum(1 for _ in read_records(run / "results.jsonl")))
         _write_formats(run, settings, formats, with_scores, palette)
     except OSError as error:
         raise OutputError(f"cannot write to {run}: {error.strerror or error}; make room, and do it again") from None

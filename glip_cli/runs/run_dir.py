@@ -5,6 +5,7 @@ DIR/results.jsonl        the journal: one record per image, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
 DIR/results.retry.jsonl  new records of images that failed, until they take the places of the old ones
 DIR/.hosts               what each machine has done, until all is; see hosts.py
+DIR/.total               how many records it has, once all images have one
 DIR/.0-of-1.flight       images that the process is at; see flight.py
 DIR/.0-of-1.lock         held by the process at work
 """
@@ -32,8 +33,8 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.hosts import HostNotes
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
-from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, read_records
-from glip_cli.runs.settings import compare, digest_of, read_settings
+from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, note_total, read_records
+from glip_cli.runs.settings import TRACK, compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
 
 Watch = Callable[[AnyRecord], None]
@@ -108,13 +109,18 @@ class RunFolder:
         if overwrite:
             self._shards.clear()
             self.results.unlink(missing_ok=True)
+            note_total(self.path, None)
             clear_earlier(self.path)
         elif self._settings.exists():
             before = read_settings(self._settings)
             self._processes = before.get("processes")
             # merged results belong to no number of processes any more; `run` finds out whether they are all
             same = {"processes": self._processes} if self.results.exists() else {}
-            return compare(before, {**settings, **same}, self.path)
+            tracked = {TRACK: True} if TRACK in settings and self.shard.world == 1 else {}  # made of the records alone
+            compare({**before, **tracked}, {**settings, **same}, self.path)
+            if tracked.items() <= before.items():
+                return
+            settings = {**before, **tracked}
         elif self.results.exists():
             raise UsageError(f"{self.results} was not made by glip batch; choose another --out-dir, or --overwrite it")
         with fsynced(self._settings) as stream:
@@ -181,8 +187,10 @@ class RunFolder:
                 self._hosts.unlink(missing_ok=True)
             if complete and (several or before):
                 self._sweep()
-        if complete and several:
-            counts = _count(self.results)
+            if complete and several:
+                counts = _count(self.results)
+            if complete:
+                note_total(self.path, counts.images)
         return Progress(counts, before, share_done, complete, complete or self.shard.speaks, left)
 
     def _sweep(self) -> None:

@@ -15,6 +15,9 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.types import Prompt
 
+TRACK = "track"
+_FLAGS = (TRACK, "frames", "every")  # that stand in run.json where they are given
+
 
 def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> dict[str, Any]:
     """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
@@ -50,13 +53,19 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> No
     """Raises UsageError where they differ."""
     for key in {**before, **now}:
         if before.get(key) != now.get(key):
-            is_digest = key in ("images", "prompts")
-            how = (
-                "another file of --prompts, or one that has changed"
-                if is_digest and key in before and key in now
-                else f"{key.replace('_', '-')} {_shown(before.get(key))}, not {_shown(now.get(key))}"
-            )
-            raise UsageError(f"{path} holds a run with {how}; choose another --out-dir, or --overwrite to start over")
+            raise UsageError(f"{path} holds a run {_difference(key, before, now)}; choose another --out-dir, or "
+                             "--overwrite to start over")  # fmt: skip
+
+
+def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if ("prompts" in before) != ("prompts" in now):
+        return f"{'with' if 'prompts' in before else 'without'} --prompts"
+    if key in _FLAGS and not (key in before and key in now):
+        flag = f"--{key}{'' if key == TRACK else f' {before.get(key, now.get(key))}'}"
+        return f"with {flag}, which is not given now" if key in before else f"without {flag}"
+    if key in ("images", "prompts"):
+        return "with another file of --prompts, or one that has changed"
+    return f"with {key.replace('_', '-')} {_shown(before.get(key))}, not {_shown(now.get(key))}"
 
 
 def _shown(value: object, most: int = 60) -> str:

@@ -16,7 +16,7 @@ from glip_cli.data.sources import expand, is_cheap_to_count
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
 from glip_cli.runs.hosts import HostCounts, kind_of, read_notes
-from glip_cli.runs.journal import Counts, read_records, retries_of
+from glip_cli.runs.journal import Counts, noted_total, read_records, retries_of
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import Shard, Shards
 from glip_cli.utils.text_format import counted, one_line
@@ -55,6 +55,7 @@ def describe(run: Path, own: Sequence[Path | str] = ()) -> Iterator[str]:
     world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
     shares = [_share(run, Shard(rank, world)) for rank in range(world)]
     total = _inputs_of(settings, own or (run / "vis", run / "crops"))
+    total = noted_total(run) if total is None else total
     done = sum(share.counts.images for share in shares)
     failed = sum(share.counts.failed for share in shares)
     of_all = "" if total is None else f" of {total}"

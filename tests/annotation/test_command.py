@@ -55,7 +55,7 @@ def test_what_it_says_and_leaves(
     assert len(train_set) == findings.images > 40
     assert told[1].startswith(f"{len(train_set)} of 80 captions have boxes, ")
     assert told[2] == f"{findings.boxes} boxes"
-    assert sorted(kept(tmp_path / "run")) == ["grounding.json", "results.jsonl", "run.json"]
+    assert sorted(kept(tmp_path / "run")) == [".total", "grounding.json", "results.jsonl", "run.json"]
 
 
 def test_its_progress_counts_captions(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],

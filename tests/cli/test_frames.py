@@ -45,6 +45,12 @@ def records(path: str = "outputs/results.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
+def status(run: str) -> list[str]:
+    """How many images are done of how many, the counts, and the state."""
+    *told, state = CliRunner().invoke(app, ["batch", "--status", "-o", run]).stdout.splitlines()
+    return [*told[0].split(", ", 1), state]
+
+
 def frames(path: str | Path) -> list[Any]:
     with av.open(str(path)) as container:
         return list(container.decode(video=0))
@@ -151,10 +157,36 @@ def test_a_stray_video_in_a_folder_is_counted_and_not_read() -> None:
     assert ".mp4 1 (videos are read where they are named, or with --frames all)" in result.stderr
     assert glip("batch", "pages", "--frames", "all", "-o", "all").exit_code == 0
     assert len(records("all/results.jsonl")) == 15
-    assert "15 images done" in CliRunner().invoke(app, ["batch", "--status", "-o", "all"]).stdout
+    assert status("all")[::2] == ["15 of 15 images done", "complete"]
     refused = glip("batch", "pages", "--every", "3", "-o", "all")
     assert refused.exit_code == 2
-    assert 'all holds a run with frames "all", not null' in refused.stderr
+    assert "all holds a run with --frames all, which is not given now; choose another" in refused.stderr
+    assert "run without --every 3" in glip("batch", "pages", "--frames", "all", "--every", "3", "-o", "all").stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_run_of_a_video_is_complete_once_all_its_frames_are_done() -> None:
+    """In one process, in several, and no more once an image is added."""
+    for shard in ("0/2", "1/2"):
+        assert glip("batch", "clip.mp4", "-o", "run", "--shard", shard).exit_code == 0
+    assert status("run")[::2] == ["12 of 12 images done", "complete"]
+    asked = ("batch", "pages", "--frames", "all")
+    assert glip(*asked).exit_code == 0
+    assert status("outputs")[::2] == ["3 of 3 images done", "complete"]
+    assert glip(*asked, "--overwrite", "-o", "run").exit_code == 0
+    assert status("run")[::2] == ["3 of 3 images done", "complete"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_video_that_was_not_there_is_not_promised_to_a_retry() -> None:
+    asked = ("batch", "later.mp4", "gone.png", "pages", "-o", "run")
+    said = glip(*asked).stderr
+    assert "--retry-failed tries 1 again that may only have been out of reach" in said
+    assert "1 file of many images could not be opened; --retry-failed cannot add what is in it" in said
+    os.rename("clip.mp4", "later.mp4")
+    refused = glip(*asked, "--retry-failed")
+    assert refused.exit_code == 2
+    assert "number 1 was later.mp4 and is later.mp4#frame=0 now; choose another --out-dir" in refused.stderr
 
 
 @pytest.mark.usefixtures("folder")
@@ -187,7 +219,7 @@ def test_killed_at_a_frame_it_goes_on_there() -> None:
     code, output = finish(batch("long.mp4", "--save-vis", "--track", "-o", "whole"))
     assert code == 0, output
     one, other = kept(Path("killed")), kept(Path("whole"))
-    assert one.keys() == other.keys() == {"results.jsonl", "run.json", "vis/long.mp4"}
+    assert one.keys() == other.keys() == {".total", "results.jsonl", "run.json", "vis/long.mp4"}
     assert one["results.jsonl"] == other["results.jsonl"]
     assert one["results.jsonl"].count(b'"track": 0') > 20
     assert len(frames("killed/vis/long.mp4")) == 24
@@ -221,6 +253,20 @@ def test_detect_and_batch_track_alike() -> None:
     assert 0 in given[5]
     annotations = json.loads(Path("run/coco.json").read_text())["annotations"]
     assert [one.get("track_id") for one in annotations] == [track for record in given for track in record]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_finished_run_is_tracked_without_detecting_again() -> None:
+    """The flag stays with the run from then on."""
+    asked = ("batch", "clip.mp4", "-o", "run")
+    assert glip(*asked).exit_code == 0
+    assert "12 images (0 now)" in glip(*asked, "--track").stderr
+    assert glip("batch", "clip.mp4", "-o", "whole", "--track").exit_code == 0
+    assert records("run/results.jsonl") == records("whole/results.jsonl")
+    assert json.loads(Path("run/run.json").read_text()) == json.loads(Path("whole/run.json").read_text())
+    refused = glip(*asked)
+    assert refused.exit_code == 2
+    assert "run holds a run with --track, which is not given now" in refused.stderr
 
 
 @pytest.mark.usefixtures("folder")

@@ -96,11 +96,35 @@ def test_images_are_looked_up_from_here_and_beside_the_file(tmp_path: Path, monk
     assert (d.name, d.location, d.offline) == ("https://host/d.jpg", names[3], True)
 
 
+def test_a_folder_may_be_called_as_a_file_of_many_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0.tar").mkdir()
+    names = ("0.tar/a.jpg", "old.tar.jpg", "s3://bucket/0.tar/a.jpg")
+    path = write(tmp_path / "p.jsonl", [{"image": name, "prompt": "cat"} for name in names])
+    assert [one.name for one in PromptFile(path, no_tagger, offline=True)] == list(names)
+
+
 GOOD = {"image": "a.jpg", "prompt": "cat"}
 WRONG = [
     ("no json", "is no JSON object"),
     ({"image": 7, "prompt": "cat"}, "'image' is 7, not the name of an image"),
     ({"image": "a\0", "prompt": "cat"}, "not the name of an image"),
+    *(
+        (
+            {"image": image, "prompt": "cat"},
+            rf"'image' is '{image}': videos, and files that hold several images, are not",
+        )
+        for image in (
+            "a.mp4",
+            "x/0.TAR",
+            "x/0.tar/a.jpg",
+            "0.tar.gz",
+            "0.parquet/7",
+            "a.mp4#frame=2",
+            "pages.tif#frame=0",
+            "https://host/a.mp4",
+        )
+    ),
     ({"image": "a.jpg"}, "has no 'prompt'; each row has an image and a prompt"),
     ({"image": "a.jpg", "prompt": ""}, "has no 'prompt'"),
     ({"image": "a.jpg", "prompt": "cat", "caption": "a cat"}, "has both 'prompt' and 'caption'"),

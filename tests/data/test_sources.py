@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from glip_cli.data import download, image_files_below
 from glip_cli.data.download import fetch
+from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.image_files_below import Passed
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput, expand
-from glip_cli.errors import ImageError, UsageError
+from glip_cli.errors import ImageError, UnavailableError, UsageError
 from glip_cli.utils.text_format import shown_url
 
 
@@ -95,6 +96,17 @@ def test_a_path_that_exists_is_no_pattern_and_no_list(here: Path) -> None:
     for name in ("x[1].jpg", "@me.jpg"):
         (here / name).touch()
     assert names("x[1].jpg", "@me.jpg") == ["x[1].jpg", "@me.jpg"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("suffix", ["jpg", "heic", "mp4", "tar", "tar.gz", "parquet", "dcm"])
+def test_what_is_not_there_says_so_whatever_would_read_it(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what is to be installed for it."""
+    for package in ("av", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    (source,) = expand([f"gone.{suffix}"], frames=FrameChoice())
+    with pytest.raises(UnavailableError, match=rf"^gone\.{suffix}: [Nn]o such file.*; check the path"):
+        read_image(source.open(), source.name)
 
 
 def test_the_home_folder_in_quotes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,10 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
     path = make_clip(tmp_path / "a.mp4", 2)
     monkeypatch.setitem(sys.modules, "av", None)
     assert error_of(path)[1] == "a video, which needs PyAV: pip install 'glip-cli[video]'"
+    path.unlink()
+    (missing,) = read(path)
+    with pytest.raises(UnavailableError, match=r"a\.mp4: no such file; check the path"):
+        missing.open()
 
 
 def test_behind_a_url_it_is_not_read() -> None:
