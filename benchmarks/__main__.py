@@ -76,7 +76,9 @@ def main() -> None:
 
 
 def network(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("--model", default="glip-t", choices=["glip-t", "glip-t-a", "glip-l", "glip-mini"])
+    command.add_argument(
+        "--model", default="glip-t", choices=["glip-t", "glip-t-a", "glip-l", "glip-mini", "glip-nano"]
+    )
     command.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("SHORT", "LONG"))
     command.add_argument("--device", default="cpu")
     command.add_argument("--repeats", type=int, default=5)

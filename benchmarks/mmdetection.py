@@ -3,6 +3,13 @@
 `PYTHON -m benchmarks.mmdetection FOLDER LETTER SHORT LONG TEXT`, where FOLDER holds image.png, checkpoint.pth in
 mmdetection's names, and bert/vocab.txt. On standard output stands a line of JSON when the first image is done,
 {"peak_mb", "versions", "labels", "scores", "boxes"}; then, for each line on standard input, the seconds of another run.
+
+An environment MM for it:
+
+    MM/bin/pip install torch==2.1.2 torchvision==0.16.2 transformers==4.38.2 "numpy<2" "setuptools<70" wheel ninja
+    MM/bin/pip install mmengine mmdet==3.3.0 nltk "opencv-python-headless<4.11"
+    MM/bin/pip download --no-deps --no-build-isolation --no-binary mmcv mmcv==2.1.0   # unpack it, and in it:
+    MMCV_WITH_OPS=1 MM/bin/python setup.py build_ext --inplace   # then copy mmcv/ into its site-packages
 """
 
 from __future__ import annotations

@@ -28,11 +28,15 @@ class Resident:
         there.close()
         self.peak_mb: int = self._line.recv()
         """What the first run needed on top of the model; on a CPU, under Linux."""
+        self.cpu_seconds: list[float] = []
+        """Processor time of each run, of all threads: other programs on the machine change it less."""
 
     def __call__(self) -> float:
         """Run once; the seconds it took there."""
         self._line.send(True)
-        seconds: float = self._line.recv()
+        seconds: float
+        seconds, cpu_seconds = self._line.recv()
+        self.cpu_seconds.append(cpu_seconds)
         return seconds
 
     def close(self) -> None:
@@ -44,9 +48,9 @@ def _serve(line: Connection, build: Callable[..., Callable[[], object]], argumen
     run = build(*arguments)
     line.send(peak(run))
     while line.recv():
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         run()
-        line.send(time.perf_counter() - started)
+        line.send((time.perf_counter() - started[0], time.process_time() - started[1]))
 
 
 def peak(run: Callable[[], object]) -> int:

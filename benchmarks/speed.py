@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 
 import torch
 
@@ -47,6 +48,7 @@ def measure(
         name: {
             "seconds": round(timing.median, 4),
             "spread": round(timing.spread, 4),
+            "cpu_seconds": cpu_seconds(residents[name]),
             "times": round(slowest / timing.median, 2),
             "runs": [round(seconds, 4) for seconds in timing.seconds],
             "peak_mb": None if name.endswith(COMPILED) else residents[name].peak_mb,  # of which compiling is a part
@@ -57,6 +59,11 @@ def measure(
         resident.close()
     facts["floor"] = {dtype: floor.measure(build(f"glip, {dtype}", architecture, size, device)) for dtype in dtypes}
     return {"machine": describe(), "architecture": architecture, "size": size, "names": NAMES, "rows": rows, **facts}
+
+
+def cpu_seconds(resident: Resident | Foreign) -> float | None:
+    """The median of its measured runs: every other one."""
+    return round(median(resident.cpu_seconds[1::2]), 4) if isinstance(resident, Resident) else None
 
 
 def build(name: str, architecture: str, size: tuple[int, int], device: str) -> Callable[[], object]:
@@ -83,9 +90,15 @@ def table(result: dict[str, object]) -> str:
     rows = result["rows"]
     assert isinstance(rows, dict)
     shown = markdown(
-        ("", "s per image", "x", "peak MB over the model"),
+        ("", "s per image", "CPU s", "x", "peak MB over the model"),
         [
-            (name, f"{row['seconds']:.3f} ± {row['spread']:.3f}", f"{row['times']}", f"{row['peak_mb'] or ''}")
+            (
+                name,
+                f"{row['seconds']:.3f} ± {row['spread']:.3f}",
+                f"{row['cpu_seconds'] or ''}",
+                f"{row['times']}",
+                f"{row['peak_mb'] or ''}",
+            )
             for name, row in rows.items()
         ],
     )

@@ -47,8 +47,8 @@ class Question:
 
 
 def detector(architecture: str, dtype: str, device: str, compile: bool = False) -> Detector:
-    """Ours, with the recipe's weights; glip-mini with its own."""
-    if architecture == "glip-mini":
+    """Ours, with the recipe's weights; glip-mini and glip-nano with their own."""
+    if architecture in ("glip-mini", "glip-nano"):
         return Detector.load(architecture, device=device, dtype=dtype, compile=compile)
     tokenizer = Tokenizer.from_dir(load_tokenizer_folder(architecture))
     return Detector(recipe_model(LETTER[architecture]), tokenizer, architecture, device, dtype, compile=compile)
