@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import batch, gpu, labels, load, parts, serve, speed, start
+from benchmarks import batch, gpu, labels, load, parts, serve, speed, start, training
 
 
 def main() -> None:
@@ -59,6 +59,16 @@ def main() -> None:
     one.add_argument("--requests", type=int, default=0, metavar="N", help="also the server's memory over N requests")
     one.set_defaults(
         run=lambda a: serve.measure(a.model, a.images, tuple(a.size), a.repeats, a.requests), table=serve.table
+    )
+    one = network(commands.add_parser("training", help="a step of training against the forward pass of inference"))
+    one.add_argument("--batch-size", type=int, default=2)
+    one.add_argument(
+        "--steps", type=int, default=4, help="of each of two epochs that say how long loading is waited for"
+    )
+    one.set_defaults(
+        size=(480, 800),
+        run=lambda a: training.measure(a.model, tuple(a.size), a.batch_size, a.device, a.repeats, a.steps),
+        table=training.table,
     )
     one = commands.add_parser("gpu", help="answers, speed and training on a GPU, in at most 8 minutes")
     one.add_argument("--device", default="cuda")

@@ -1,10 +1,10 @@
-"""The script for GPUs works before it meets one."""
+"""The script for GPUs works before it meets one, and so does that of training."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, training
 
 
 @pytest.mark.long
@@ -21,3 +21,15 @@ def test_the_script_for_gpus_on_a_cpu() -> None:
     ]  # fmt: skip
     assert all(float(row[1]) > 0 for part in ("speed", "training") for row in result[part])
     assert "| glip-mini, lora |" in gpu.table(result)
+
+
+@pytest.mark.long
+def test_a_step_of_training() -> None:
+    result = training.measure("glip-mini", (96, 160), batch=2, device="cpu", repeats=1, steps=2)
+    parts = ["forward pass and loss", "backward pass", "clipping and AdamW"]
+    assert [*result["rows"]] == [training.FORWARD, *parts, "step"]
+    wall = {part: seconds for part, (seconds, _) in result["rows"].items()}
+    assert sum(wall[part] for part in parts) <= wall["step"] + 1e-3
+    assert result["mb_per_image"]["step"] > 0
+    assert 0 <= result["waiting"] < 1
+    assert "| backward pass |" in training.table(result)

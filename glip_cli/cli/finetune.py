@@ -92,8 +92,9 @@ class ProgressPrinter:
             self._said = time.monotonic()
             losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness") if name in row)
             memory = f", {row['memory'] / 1e9:.1f} GB" if "memory" in row else ""
-            self._console.info(f"{place}: loss {row['loss']:.3g} ({losses}), {row['seconds']:.2g} s/step{memory}; "
-                            f"{said(left)}")  # fmt: skip
+            waiting = row["data_time"] / max(row["seconds"], 1e-9)
+            pace = f"{row['seconds']:.2g} s/step ({waiting:.0%} waiting for images)"
+            self._console.info(f"{place}: loss {row['loss']:.3g} ({losses}), {pace}{memory}; {said(left)}")
 
 
 def said(left: Left) -> str:

@@ -98,7 +98,7 @@ class Trainer:
         self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
         self._window: dict[str, float] = {}
         self._unread: Counter[str] = Counter()
-        self._step_time = 0.0
+        self._step_time = self._data_time = 0.0
         self._restore(self.folder.load())
 
     def run(self) -> TrainResult:
@@ -107,7 +107,7 @@ class Trainer:
         self._began = time.monotonic()
         self.tuning.train(self.model)
         batches = self.source(self.step * self.recipe.accumulation)
-        while not self.done and not self._train_step([next(batches) for _ in range(self.recipe.accumulation)]):
+        while not self.done and not self._train_step(self._load(batches)):
             if self.step % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
                 self._report()
             if self.step % self.epoch_steps == 0:
@@ -138,6 +138,13 @@ class Trainer:
         """What validation said of the best state so far; nothing where there is none."""
         rows = read_rows(self.folder.metrics)
         return next((row for row in reversed(rows) if row.get("best")), {})
+
+    def _load(self, batches: Iterator[Batch]) -> list[Batch]:
+        """Those of a step, with a note of how long they were waited for."""
+        began = time.monotonic()
+        loaded = [next(batches) for _ in range(self.recipe.accumulation)]
+        self._data_time += time.monotonic() - began
+        return loaded
 
     def _train_step(self, batches: Sequence[Batch]) -> bool:
         """One step; True where somebody asked to stop instead."""
@@ -241,9 +248,9 @@ class Trainer:
         steps = self._window.pop("steps", 0)
         if not steps:
             return
-        shares = self.processes.gather(self._window)
-        means = {name: sum(one[name] for one in shares) / len(shares) / steps for name in self._window}
-        self._window = {}
+        shares = self.processes.gather({**self._window, "data_time": self._data_time})
+        means = {name: sum(one[name] for one in shares) / len(shares) / steps for name in shares[0]}
+        self._window, self._data_time = {}, 0.0
         self._step_time, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
         rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
         memory = peak_memory(self.processes.device)

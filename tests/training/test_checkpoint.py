@@ -28,7 +28,7 @@ def state(folder: Path) -> dict[str, Any]:
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """Without the time that they took."""
-    return [{**row, "seconds": 0} for row in read_rows(folder / "metrics.jsonl")]
+    return [{**row, "seconds": 0, "data_time": 0} for row in read_rows(folder / "metrics.jsonl")]
 
 
 def same(a: Any, b: Any) -> bool:

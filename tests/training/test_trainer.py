@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -177,6 +178,19 @@ def test_two_processes_have_the_gradients_of_one_with_the_double_batch(tmp_path:
     run_here(tmp_path / "one-1", {**one_step, "images": 4})
     expected, found = momenta(tmp_path / "one-1"), momenta(tmp_path / "two-1")
     assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_the_time_that_images_are_waited_for_is_in_the_row(tmp_path: Path) -> None:
+    class Slow(Drawn):
+        def __call__(self, first: int) -> Iterator[Batch]:
+            for batch in super().__call__(first):
+                time.sleep(0.05)
+                yield batch
+
+    train(tmp_path, TrainConfig(epochs=2, accumulation=2, **ALL), source=Slow(), epoch_steps=1)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert len(rows) == 2
+    assert all(0.1 <= row["data_time"] <= row["seconds"] for row in rows)
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_resumed_training_has_the_rows_of_an_undisturbed_one(check: Validation
         one.run()
 
     def rows(folder: Path) -> Iterator[Row]:
-        return ({**row, "seconds": 0} for row in read_rows(folder / "metrics.jsonl"))
+        return ({**row, "seconds": 0, "data_time": 0} for row in read_rows(folder / "metrics.jsonl"))
 
     trained(tmp_path / "straight")
     trained(tmp_path / "stopped", 4)
