@@ -254,7 +254,7 @@ def say_status(out_dir: str) -> None:
 def open_stored_run(
     out_dir: str, going: flags.RunFlags, shard: Shard, ray: str | None, formats: Sequence[str], offline: bool
 ) -> StoredRun | None:
-    """The run in S3 that --out-dir names, as far as it has come; None for a folder. Raises UsageError, GlipError."""
+    """The run in a store that --out-dir names, as far as it is; None for a folder. Raises UsageError, GlipError."""
     from glip_cli.data.stores import is_stored
 
     if not is_stored(out_dir):

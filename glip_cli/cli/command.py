@@ -70,7 +70,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 def _check_out_dir(out_dir: Path | str | None) -> None:
     """Raises UsageError for a URL, of which a path is one slash short; a command that takes one has it as text."""
-    if isinstance(out_dir, str) and out_dir.lower().startswith("s3://"):
+    if isinstance(out_dir, str) and out_dir.lower().startswith(("s3://", "gs://", "hf://")):
         return
     scheme, mark, rest = Path(out_dir or "").as_posix().partition(":/")
     if mark and len(scheme) > 1:  # one letter is a disk of Windows

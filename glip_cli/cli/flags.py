@@ -88,7 +88,7 @@ OutDir = Annotated[
 OutDirOrUrl = Annotated[
     str,
     typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT,
-                 help="Folder of the results, of this machine or s3://BUCKET/FOLDER."),
+                 help="Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER."),
 ]  # fmt: skip
 Json = Annotated[
     bool,

@@ -6,7 +6,7 @@ image_files_below               images below a folder, or that a glob names
 archives                        images inside a file: tar_images, parquet_images
 frame_inputs, video             images inside a file: pages, frames of animations and videos
 stores                          objects in S3, Google Cloud Storage and the Hugging Face Hub
-stored_folder                   a folder in S3, for the results of a run
+stored_folder                   a folder in S3 or Google Cloud Storage, for the results of a run
 download, public_url, disk      bytes of the web, safely; of disks that may not answer
 image_io, pillow                bytes -> pixels
 

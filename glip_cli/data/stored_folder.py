@@ -1,9 +1,14 @@
-"""A folder in S3 that is written: each object whole or not at all, some only where there is none of the name yet."""
+"""A folder in S3 or Google Cloud Storage that is written: each object whole or not at all.
+
+Some are put only where there is no object of the name yet, and stay as they are.
+"""
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +19,15 @@ from glip_cli.data.stores import (
     info_of,
     open_stored,
     path_of,
+    paths_below,
     patiently,
-    s3_paths,
     store_of,
 )
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import shown_url
 from glip_cli.utils.threads import READ_SECONDS
 
+_WRITTEN = ("s3", "gs")
 _SLOW = 1 << 20  # bytes a second; a put that is slower is given up
 
 
@@ -32,24 +38,31 @@ class StoredFolder:
     """
 
     def __init__(self, url: str) -> None:
-        """Raises UsageError for a URL of no bucket."""
-        self.url = f"s3://{path_of(url).rstrip('/')}"
+        """Raises UsageError for a URL of no bucket, and for a store of another kind."""
+        scheme = url.partition(":")[0].lower()
+        self.url = f"{scheme}://{path_of(url).rstrip('/')}"
+        if scheme not in _WRITTEN:
+            raise UsageError(
+                f"{shown_url(url)}: the Hub takes fewer commits than a run makes; write to a folder of this machine, "
+                "and put it there once the run is complete: hf upload --repo-type dataset OWNER/NAME FOLDER"
+            )
         if not path_of(self.url):
-            raise UsageError(f"{url}: no bucket is named; write s3://BUCKET/FOLDER")
+            raise UsageError(f"{url}: no bucket is named; write {scheme}://BUCKET/FOLDER")
 
     def names(self, below: str = "") -> Iterator[str]:
-        """Of all objects below the folder, or below one in it, in the order of their bytes; not of folders."""
+        """Of all objects below the folder, or below one in it; sorted within a folder."""
         prefix = f"{path_of(self.url)}/"
-        for path in s3_paths(store_of(self.url), self.url, *f"{prefix}{below}".split("/", 1)):
+        for path in paths_below(self.url, f"{prefix}{below}"):
             if not path.endswith("/"):
                 yield path.removeprefix(prefix)
 
     def version(self, name: str) -> str | None:
         """Another one for other content; None where there is no such object."""
         try:
-            return str(info_of(self._of(name)).get("ETag"))
+            info = info_of(self._of(name))
         except MissingError:
             return None
+        return str(info.get("ETag") or info.get("etag"))
 
     def read(self, name: str) -> bytes:
         return bytes(patiently(self._of(name), partial(store_of(self.url).cat_file, path_of(self._of(name)))))
@@ -82,11 +95,10 @@ class StoredFolder:
 
     def remove(self, names: Sequence[str]) -> None:
         """Those that are there."""
-        bucket, _, folder = path_of(self.url).partition("/")
-        for begin in range(0, len(names), PAGE):
-            keys = [{"Key": f"{folder}/{name}".lstrip("/")} for name in names[begin : begin + PAGE]]
-            ask = partial(store_of(self.url).call_s3, "delete_objects", Bucket=bucket, Delete={"Objects": keys})
-            self._write("", ask, 0)
+        paths = [glob.escape(path_of(self._of(name))) for name in names]
+        for begin in range(0, len(paths), PAGE):
+            with suppress(MissingError):
+                patiently(self.url, partial(store_of(self.url).rm, paths[begin : begin + PAGE]), writes=True)
 
     def _write(self, name: str, ask: Any, size: int) -> Any:
         try:
@@ -99,7 +111,7 @@ class StoredFolder:
 
 
 def _is_taken(error: OSError) -> bool:
-    """S3 says 412 where the object must not be there and is."""
+    """The store says 412 where the object must not be there and is; gcsfs makes a FileExistsError of it."""
     response = getattr(error.__cause__, "response", None)  # of botocore, below s3fs's own
     code = response["Error"].get("Code") if isinstance(response, dict) else None
     return isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412")

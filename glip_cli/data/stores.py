@@ -99,7 +99,7 @@ def images_in_store(url: str, passed: Passed) -> Iterator[str]:
     if not fixed or not fixed[0]:
         raise UsageError(f"{shown_url(url)}: no bucket is named; write {_scheme(url)}://BUCKET/FOLDER/")
     prefix = "".join(f"{part}/" for part in fixed)
-    for path in _paths_below(url, prefix):
+    for path in paths_below(url, prefix):
         if is_matched(path.removeprefix(prefix).split("/"), parts):
             yield f"{_scheme(url)}://{path}"
         else:
@@ -162,15 +162,15 @@ def info_of(url: str) -> dict[str, Any]:
     return dict(patiently(url, partial(store_of(url).info, path_of(url))))
 
 
-def _paths_below(url: str, prefix: str) -> Iterator[str]:
+def paths_below(url: str, prefix: str) -> Iterator[str]:
     """BUCKET/KEY of each object below a prefix that ends in a slash. Raises UsageError, GlipError."""
     store = store_of(url)
     if _scheme(url) == "s3":
-        return s3_paths(store, url, *prefix.split("/", 1))
+        return _s3_paths(store, url, *prefix.split("/", 1))
     return _paths_by_folder(store, url, prefix.rstrip("/"))
 
 
-def s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> Iterator[str]:
+def _s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> Iterator[str]:
     """S3 gives them in the order of their UTF-8 bytes, a page at a time."""
     following: dict[str, str] = {}
     while True:
@@ -238,7 +238,8 @@ def _unavailable(error: Exception, url: str, name: str, writes: bool = False) ->
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{name}: no such object, or none that may be seen; check the URL and the credentials")
-    if isinstance(error, PermissionError) or _status(error) in (401, 403):
+    forbidden = str(error).startswith("Forbidden: ")  # as gcsfs has it, in an OSError
+    if forbidden or isinstance(error, PermissionError) or _status(error) in (401, 403):
         return UnavailableError(
             f"{name}: no permission to {'write' if writes else 'read'} it ({_why(error)}); check the credentials"
         )
@@ -275,7 +276,7 @@ def store_of(url: str) -> AbstractFileSystem:
 def _opened(scheme: str) -> AbstractFileSystem:
     import fsspec
 
-    logging.getLogger(_LIBRARIES[scheme].package).setLevel(logging.ERROR)  # some warn at each try
+    logging.getLogger(_LIBRARIES[scheme].package).setLevel(logging.CRITICAL)  # some tell of each try
     store = fsspec.filesystem(scheme, skip_instance_cache=True, **_LIBRARIES[scheme].options)
     if scheme == "s3":
         store.retries = 1

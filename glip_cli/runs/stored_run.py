@@ -1,4 +1,4 @@
-"""A run whose folder is in S3: held in a temporary folder of this machine, from which what is new is put there.
+"""A run whose folder is in a store: held in a temporary folder of this machine, from which what is new is put there.
 
 URL/run.json                    put once, by the process that begins the run
 URL/results/000000001000.jsonl  records from number 1000 on, counted from 0; removed after results.jsonl is there
@@ -42,7 +42,7 @@ _PART = re.compile(rf"{_PARTS}/\d{{12}}\.jsonl")
 class StoredRun:
     """
     Attributes:
-        url: of the folder in S3, as it may be shown.
+        url: of the folder in the store, as it may be shown.
         path: the temporary folder, gone with this object.
         own: the URLs of the folders into which it writes images.
     """

@@ -52,7 +52,7 @@ class Proxy:
 
     Attributes:
         cuts: after how many bytes of the next answers the connection is cut; one number for each.
-        busy: how many of the next requests are answered with 503 instead.
+        busy: how many of the next requests are answered with `busy_answer` instead, which says 503.
         put_cuts: after how many bytes of their content the next PUTs are cut; one number for each.
         silent: requests get no answer.
         hold: which request waits before it is passed on.
@@ -67,7 +67,7 @@ class Proxy:
         self.put_cuts: list[int] = []
         self.hold: Hold | None = None
         self.busy = self.objects = 0
-        self.silent = False
+        self.silent, self.busy_answer = False, BUSY
         self.requests: list[str] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -97,7 +97,7 @@ class Proxy:
                     continue
                 if self.busy:
                     self.busy -= 1
-                    client.sendall(BUSY)
+                    client.sendall(self.busy_answer)
                     break
                 if self.silent:
                     continue

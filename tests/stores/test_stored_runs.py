@@ -6,75 +6,24 @@ import json
 import os
 import re
 import signal
-import tempfile
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from glip_cli.cli.app import app
-from glip_cli.data import stores
-from glip_cli.runs import stored_run
-from tests import forked
 from tests.forked import CLEAN, Forked, wait_until
-from tests.runs.process import batch, start
+from tests.runs.process import start
 from tests.stores.s3 import BUCKET, Hold, Server, scene
+from tests.stores.stored_runs import IMAGES, RUN, command, glip, glip_often, in_parts
 
-RUN = "s3://bucket/run"
-IMAGES = {f"{number % 3}/{number:02}.png": scene(number) for number in range(6)} | {"2/broken.png": b"no image"}
-FORMATS = ("--save-vis", "--format", "coco", "--format", "voc")
 pytestmark = pytest.mark.usefixtures("often")
-
-
-def often() -> None:
-    """glip, whose records are put one by one."""
-    stored_run.PART_BYTES, stored_run.LOOK_SECONDS = 1, 0.0
-    stores.PAUSES = (0.0, 0.0)
-    tempfile.tempdir = None  # TMPDIR is read again
-    forked.glip()
-
-
-@pytest.fixture(name="often")
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_run, "PART_BYTES", 1)
-    monkeypatch.setattr(stored_run, "LOOK_SECONDS", 0.0)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    for name, content in IMAGES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def straight(images: Path) -> dict[str, bytes]:
-    """The files of the same run in a folder of this machine."""
-    out = images.parent / "straight"
-    assert glip(images, out).exit_code == 3
-    files = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
-
-
-def command(images: Path | str, out: Path | str = RUN, *more: str) -> list[str]:
-    return batch(images, "-o", out, *FORMATS, *more)
-
-
-def glip(images: Path | str, out: Path | str = RUN, *more: str) -> Result:
-    return CliRunner().invoke(app, command(images, out, *more))
 
 
 def stored(s3: Server, folder: str = "run/") -> dict[str, bytes]:
     found = s3.client.list_objects_v2(Bucket=BUCKET, Prefix=folder).get("Contents", ())
     keys = [entry["Key"] for entry in found]
     return {key.removeprefix(folder): s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
-
-
-def in_parts(objects: dict[str, bytes]) -> list[bytes]:
-    """The records in them."""
-    return [line for name in sorted(objects) if name.startswith("results/") for line in objects[name].splitlines(True)]
 
 
 def drawing_of(record: bytes, images: Path) -> str | None:
@@ -97,7 +46,7 @@ def test_a_run_in_a_store_is_that_in_a_folder(s3: Server, images: Path, straight
 def held(s3: Server, hold: Hold, images: Path | str, tmp_path: Path) -> Forked:
     """A run that has come so far."""
     s3.proxy.hold = hold
-    process = start(command(images), often, env=CLEAN | s3.environment | {"TMPDIR": str(tmp_path)})
+    process = start(command(images), glip_often, env=CLEAN | s3.environment | {"TMPDIR": str(tmp_path)})
     assert wait_until(lambda: hold.reached, process), process.stdout
     s3.proxy.hold = None
     return process
@@ -211,7 +160,7 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
         (["-o", "s3://bucket/other"], "s3://bucket/other holds notes.txt, and no run of glip batch"),
         (["-o", "s3://nowhere/run"], "s3://nowhere/run: no such bucket"),
         (["-o", "s3://"], "s3://: no bucket is named"),
-        (["-o", "gs://bucket/run"], "results are written to a folder of this machine"),
+        (["-o", "az://bucket/run"], "results are written to a folder of this machine"),
         (["-t", "cat"], "s3://bucket/run holds a run with"),
         (["--merge"], "--merge takes"),
     ],
