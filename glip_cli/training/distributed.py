@@ -2,11 +2,12 @@
 
 Unusual here: gradients are averaged by hand after the backward pass, not by DDP. The processes must first agree that
 the step fitted into everyone's memory and that every loss is a number, and a parameter without a gradient does no harm.
+As in DDP many gradients are sent at once: each message has a cost of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from glip_cli.errors import UsageError
 from glip_cli.inference.device import pick_device
 
+BUCKET = 25 << 20  # bytes of gradients that are sent at once; DDP's
 PATIENCE = timedelta(hours=6)  # for the others: one may be writing a large file, or validating
 
 
@@ -68,10 +70,13 @@ class Distributed:
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Every parameter has a gradient afterwards: the mean over the processes, those without counting as zero."""
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            self.mean(parameter.grad)
+        gradients = [_gradient(parameter) for parameter in parameters]
+        if self.world == 1:
+            return
+        for bucket in buckets(gradients):
+            means = self.mean(torch.cat([one.flatten() for one in bucket]))
+            for one, mean in zip(bucket, means.split([one.numel() for one in bucket]), strict=True):
+                one.copy_(mean.view_as(one))
 
     def gather(self, value: object) -> list[Any]:
         """Every process' value, in all of them, by rank."""
@@ -90,3 +95,23 @@ class Distributed:
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """Zeros where it got none."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def buckets(tensors: Iterable[Tensor], size: int = BUCKET) -> Iterator[list[Tensor]]:
+    """In their order, of one dtype and at most `size` bytes each, or a single larger tensor."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        full = sum(one.nbytes for one in bucket) + tensor.nbytes > size
+        if bucket and (full or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
