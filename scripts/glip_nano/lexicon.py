@@ -1,4 +1,4 @@
-"""Make the lexicon of glip-nano, about ten minutes on one core:
+"""Make the lexicon of glip-nano, three to ten minutes on one core:
 
     python -m scripts.glip_nano.parts PARTS
     python -m scripts.glip_nano.lexicon PARTS glip_cli/assets/glip-nano/lexicon.txt
@@ -43,6 +43,7 @@ NEAR, FROM = 10.0, 0.5  # a name gains by this times the similarity above this
 LEAST = 0.002  # chance of any class
 NO_NOUN = 0.1  # how well any vector fits a word that is no noun: "have", "electric"
 KNOWN, PERSON = 0.4, 0.6  # probability from which on a word is known
+PERSON_BESIDES = 0.65  # as PERSON, of a word whose most frequent sense is no person: hangover, washout
 PLURAL = 0.75  # similarity from which on a plural in WordNet ("men": workers) means no more than its singular
 SHORTEST = 3  # letters of a part of a word that may be written as two
 NEAREST_FROM = 0.5  # similarity from which on a name is worth a note
@@ -74,7 +75,13 @@ class Words:
         shares = self._shares(word)
         names = {meaning: share for meaning, share in shares.items() if not meaning[0].startswith("?")}
         best = max(names, key=lambda meaning: names[meaning], default=())
-        return best if best and names[best] >= (PERSON if best == ("person",) else KNOWN) else ()
+        return best if best and names[best] >= self._least(word, best) else ()
+
+    def _least(self, word: str, meaning: Meaning) -> float:
+        """The probability from which on a word has a meaning."""
+        if meaning != ("person",):
+            return KNOWN
+        return PERSON if self.meanings.senses(word)[0].synset.field == "person" else PERSON_BESIDES
 
     def is_plural(self, word: str, read: Meaning) -> bool:
         """Whether a word that WordNet has beside its singular, which is `read`, is no more than the plural of it."""

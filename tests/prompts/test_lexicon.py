@@ -158,7 +158,8 @@ def test_names_above_names(word: str, members: str) -> None:
 @pytest.mark.parametrize(
     "word",
     ["stethoscope", "pangolin", "trombone", "lighthouse", "cactus", "microscope", "saxophone", "windmill", "helmet",
-     "drone", "dog house", "doghouse", "car park", "catfish", "seahorse", "sea horse", "bear trap", "car door"],
+     "drone", "hangover", "washout", "dog house", "doghouse", "car park", "catfish", "seahorse", "sea horse",
+     "bear trap", "car door"],
 )  # fmt: skip
 def test_unknown_words(word: str) -> None:
     assert concepts(word) == ""
