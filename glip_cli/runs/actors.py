@@ -10,7 +10,9 @@ One thread does all of it, between waits of `POLL` seconds at most.
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -21,12 +23,15 @@ from glip_cli.errors import GlipError
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
+from glip_cli.utils.text_format import counted, one_line, shorten
 
 POLL = 0.2
 AHEAD = 4  # groups for each worker that may be done before the one that is next
 DEATHS = 2  # of workers at a group before its images are done one by one, and at one of those before it is an error
 STRIKES = 3  # groups in a row whose images another node could read: then this one gets no more
 BAD_STARTS = 3  # in a row
+SAY_SECONDS = 10.0  # without a worker before it is said what they wait for
+AGAIN_SECONDS = 60.0
 
 
 @dataclass
@@ -69,6 +74,7 @@ class ActorPool:
         row: an item as an actor gets it.
         doubt: whether another node may have an image that one has not.
         died: the record of an image that kills its worker, on a host.
+        room: what a worker needs, and what the cluster has of it.
         say: for remarks.
         host: the machine that made the last record that was handed out.
     """
@@ -79,6 +85,7 @@ class ActorPool:
     row: Callable[[Item], Sequence[Any]]
     doubt: Callable[[Item], bool]
     died: Callable[[Item, str], AnyRecord]
+    room: Callable[[], str]
     stop: threading.Event
     say: Callable[[str], None]
     open: list[ImageGroup] = field(default_factory=list)
@@ -95,14 +102,24 @@ class ActorPool:
             self._fill(made)
             for _ in range(min(self.size, len(self.open))):
                 self._hire()
+            due = time.monotonic() + SAY_SECONDS
             while self._fill(made):
                 self._give()
                 self._wait()
+                if time.monotonic() > due:
+                    due = time.monotonic() + AGAIN_SECONDS if self._say_who_waits() else math.inf
                 while self.open and self.open[0].records is not None:
                     yield from self._result(self.open.pop(0))
                 if self.stop.is_set():
                     yield from self._last()
                     return
+
+    def _say_who_waits(self) -> bool:
+        """Say so where workers have not started. Is it to be said again?"""
+        started = sum(bool(hand.node) for hand in self.hands)
+        if started < len(self.hands):
+            self.say(f"{started} of {counted(len(self.hands), 'worker')} started: {self.room()}")
+        return started == 0
 
     def _fill(self, made: Iterator[ImageGroup]) -> bool:
         """Take groups as far ahead as is allowed. Is there anything left to do?"""
@@ -139,8 +156,8 @@ class ActorPool:
                 self._answered(hand, json.loads(self.ray.get(answer)))
             except self.ray.exceptions.RayTaskError:
                 raise
-            except self.ray.exceptions.RayError:
-                self._died(hand)
+            except self.ray.exceptions.RayError as error:
+                self._died(hand, error)
 
     def _answered(self, hand: Actor, answer: dict[str, Any]) -> None:
         for note in answer.get("notes", ()):
@@ -188,13 +205,17 @@ class ActorPool:
             hand.group.running = False
         self.ray.kill(hand.actor)
 
-    def _died(self, hand: Actor) -> None:
+    def _died(self, hand: Actor, error: Exception) -> None:
         self._lose(hand)
         if self.stop.is_set():
             return
         if not hand.node:
             self.bad_starts += 1
-            self.problem = "workers die while they load the model; their logs are in Ray's folder, /tmp/ray"
+            *_, reason = str(error).strip().splitlines() or ["no reason given"]  # after a traceback
+            self.problem = (
+                f"workers die while they load the model ({shorten(one_line(reason), 200)}); each machine needs this "
+                "version of glip-cli and memory for the model; their logs are in Ray's folder, /tmp/ray"
+            )
         elif group := hand.group:
             group.deaths += 1
             if group.deaths == DEATHS:

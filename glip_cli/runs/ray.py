@@ -7,11 +7,8 @@ images are saved by the workers, so the folder must be shared.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
-import signal
-import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,11 +28,10 @@ from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
+from glip_cli.runs.ray_cluster import joined, one_line_of, room_for
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.types import Prompt
 
-KNOCK_SECONDS = 10.0
-STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records pass through its store
 WITNESSES = 5  # files that the driver sees, and a worker must see too
 
 
@@ -141,21 +137,20 @@ class RayEngine:
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """Raises UsageError where Ray is not installed or not there, and GlipError for what ends a worker's work."""
-        ray = _started(self.address)
-        try:
+        with joined(self.address, self.stop, self.say) as ray:
+            if ray is None:
+                return
             with _one_line(ray, self.stop):
                 groups = self._groups(iter(items))
                 first = list(islice(groups, 1))
                 self._pool = self._crew(ray, [place_of(item) for group in first for item in group])
                 yield from self._pool.run(chain(first, groups))
-        finally:
-            ray.shutdown()
 
     def _crew(self, ray: Any, places: Sequence[str]) -> ActorPool:
         """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
         witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        kind, needs = ("GPU", {"num_gpus": 1}) if gpus else ("CPU", {"num_cpus": 1})
         actor = ray.remote(self.worker).options(max_concurrency=2, scheduling_strategy="SPREAD", **needs)
         return ActorPool(
             ray,
@@ -164,6 +159,7 @@ class RayEngine:
             row=_row,
             doubt=lambda item: item.source.is_url or not witnesses or os.path.exists(item.source.location),
             died=self._died,
+            room=lambda: room_for(ray, kind),
             stop=self.stop,
             say=self.say,
         )
@@ -207,68 +203,6 @@ def _item(
     return Item(PromptedImage(name, location, offline, prompt=own), file_name)
 
 
-def _started(address: str) -> Any:
-    """Ray, joined to a cluster; signals go where they went before. Raises UsageError."""
-    try:
-        import ray
-        import ray._private.worker
-    except ImportError:
-        raise UsageError("--ray needs Ray: pip install 'glip-cli[ray]'") from None
-    ray._private.worker._worker_logs_enabled = False  # it prints every death, in colours, and has no other switch
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with _silent():
-            _join(ray, address)
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--ray={address}: {_why_not(error)}") from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-    return ray
-
-
-def _why_not(error: BaseException) -> str:
-    """The reason stands where Ray first met it, in a traceback that it turned into text."""
-    chain = [error, error.__cause__, error.__context__]
-    if any("AuthenticationError" in f"{type(one).__name__} {one}" for one in chain):
-        return "the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or a file ~/.ray/auth_token"
-    return f"no cluster there ({one_line_of(error)}); start one with `ray start --head`"
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Ray's C++ writes to file descriptor 2, past Python: a line for each second that it knocks."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
-def _join(ray: Any, address: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address != "local":
-        _knock(address)
-        try:
-            return ray.init(address, **quiet)
-        except ConnectionError:
-            if address != "auto":
-                raise
-    ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nothing listens at HOST:PORT; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
-
-
 @contextmanager
 def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
     """Ray's own errors run over many lines, its traceback among them. A cluster that ends with its driver has none."""
@@ -279,7 +213,3 @@ def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
             raise GlipError(
                 f"Ray: {one_line_of(error)}; check the cluster, then run the same command to resume"
             ) from None
-
-
-def one_line_of(error: BaseException, most: int = 200) -> str:
-    return " ".join(str(error).split())[:most]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from glip_cli.errors import GlipError
+from glip_cli.runs import actors
 from glip_cli.runs.actors import ActorPool
 from glip_cli.runs.items import Item
+from glip_cli.runs.ray_cluster import room_for
 from tests.runs.examples import items
 from tests.runs.workers import MadeWorker
 
@@ -49,7 +53,8 @@ def crew(ray: Any, tmp_path: Path) -> Callable[..., ActorPool]:
             return actor.options(**options).remote(str(tmp_path), blind)
 
         return ActorPool(ray, hire, size, lambda item: item.source.name,
-                    doubt=lambda item: True, died=died, stop=threading.Event(), say=lambda text: None)  # fmt: skip
+                    doubt=lambda item: True, died=died, room=lambda: room_for(ray, "CPU"), stop=threading.Event(),
+                    say=lambda text: None)  # fmt: skip
 
     return made
 
@@ -106,3 +111,33 @@ def test_told_to_stop_it_ends_in_the_midst_of_a_group(crew: Callable[..., ActorP
     assert found == names[: len(found)]
     assert len(found) < 40
     assert time.monotonic() - begun < 60
+
+
+def test_workers_for_which_there_is_no_room_are_said(
+    crew: Callable[..., ActorPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, since there is none at all."""
+    monkeypatch.setattr(actors, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(actors, "AGAIN_SECONDS", 0.1)
+    one, said = crew(), list[str]()
+    one.hire = lambda: one.ray.remote(MadeWorker).options(num_cpus=3).remote(str(tmp_path))
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            one.stop.set()
+
+    one.say = say
+    assert records(one, [str(i) for i in range(8)]) == []
+    told = r"0 of 2 workers started: each needs 1 CPU; the cluster has 4, \d of them free"  # workers of before may end
+    assert len(said) == 2
+    assert all(re.fullmatch(told, text) for text in said), said
+
+
+def test_workers_that_cannot_start_end_it_with_their_reason(crew: Callable[..., ActorPool]) -> None:
+    one = crew()
+    one.hire = lambda: one.ray.remote(MadeWorker).remote(None)
+    with pytest.raises(
+        GlipError, match=r"workers die while they load the model \(TypeError: .*NoneType.*\); each machine"
+    ):
+        records(one, ["a"])

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +33,10 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.spans import read_brackets
+from glip_cli.runs import actors, ray_cluster
 from glip_cli.runs.items import Item
-from glip_cli.runs.ray import Job, RayEngine, _item, _row, _started
+from glip_cli.runs.ray import Job, RayEngine, _item, _row
+from glip_cli.runs.ray_cluster import joined
 from glip_cli.runs.status import describe
 from tests.data.clips import make_clip
 from tests.forked import CLEAN, wait_until
@@ -76,6 +81,8 @@ def test_a_worker_gives_what_this_process_does(
     asked = ["batch", f"{mixed.name}/[01]*.png", "0.tar", "--batch-size", "2", *ASKED]
     assert glip([*asked, "-o", str(tmp_path / "here")]) == 3
     monkeypatch.setattr(Detector, "load", None)  # the driver needs no model
+    monkeypatch.setattr(ray_cluster, "SAY_SECONDS", 600)  # on a busy machine Ray may be slow to start
+    monkeypatch.setattr(actors, "SAY_SECONDS", 600)
     capsys.readouterr()
     assert glip([*asked, "-o", str(tmp_path / "ray"), "--ray=local", "--ray-workers", "1"]) == 3
     said = capsys.readouterr()
@@ -168,8 +175,58 @@ def test_an_error_in_a_worker_is_one_line(scenes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
 def test_no_cluster_is_one_line(address: str) -> None:
     """Within seconds: Ray alone would knock for minutes."""
-    with pytest.raises(UsageError, match=f"--ray={address}: no cluster there .*; start one with `ray start --head`"):
-        _started(address)
+    with (
+        pytest.raises(UsageError, match=f"--ray={address}: no cluster there .*; start one with `ray start --head`"),
+        joined(address, threading.Event(), print),
+    ):
+        pass
+
+
+def test_where_something_else_listens_it_waits_for_a_minute_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray alone would wait for many minutes."""
+    monkeypatch.setattr(ray_cluster, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(ray_cluster, "JOIN_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        told = rf"--ray={address}: no answer within 1 s; check that Ray \S+ runs there, or take --ray=local"
+        with pytest.raises(UsageError, match=told), joined(address, threading.Event(), print):
+            pass
+        assert capsys.readouterr().out == f"waiting for Ray (--ray={address})\n"
+        stop = threading.Event()
+        stop.set()
+        with joined(address, stop, print) as ray:
+            assert ray is None, "stopped while it waits"
+
+
+def test_the_address_that_a_killed_cluster_left_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(ray._private.services, "find_gcs_addresses", list)  # of other tests
+    assert ray_cluster._running(ray) is None, "none was ever there"
+    left = Path(ray._common.utils.get_default_ray_temp_dir(), "ray_current_cluster")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    with socket.create_server(("", 0)) as server:  # Ray takes the machine's own address for 127.0.0.1
+        port = server.getsockname()[1]
+        left.write_text(f"127.0.0.1:{port}")
+        assert str(ray_cluster._running(ray)).endswith(f":{port}")
+    assert ray_cluster._running(ray) is None
+
+
+def test_another_version_is_not_called_no_cluster() -> None:
+    from ray._private.utils import check_version_info
+
+    with pytest.raises(RuntimeError) as mismatch:
+        check_version_info({"ray_version": "2.0.0", "python_version": "3.8.1"}, "node1")
+    assert re.fullmatch(
+        r"the cluster was started with: Ray: 2\.0\.0 Python: 3\.8\.1 This process on node1 was started with: Ray: .*; "
+        "take the same versions here",
+        ray_cluster._why_not(mismatch.value),
+    )
 
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -247,6 +304,20 @@ def test_three_nodes_of_which_one_dies(scenes: Path, tmp_path: Path, head: str) 
     assert code == 0, output
     assert any(line.startswith("host ") for line in said), said
     assert (out / "results.jsonl").read_bytes() == (straight / "results.jsonl").read_bytes()
+
+
+@pytest.mark.long
+def test_a_head_that_is_gone_is_said_before_ray_ends_the_run(scenes: Path, tmp_path: Path) -> None:
+    """Ray ends it a minute later, without a word; what was done is kept."""
+    start_head = [*RAY, "start", "--head", "--port=6399", "--include-dashboard=false", "--block", *NODE]
+    with node(start_head) as head:
+        assert head.stdout
+        assert any("Ray runtime started" in line for line in head.stdout)
+        process = start(batch(*[scenes] * 20, "-o", tmp_path, "--ray=127.0.0.1:6399"), env=dict(os.environ))
+        assert wait_until(lambda: lines(tmp_path / "results.jsonl") >= 20, process)
+    assert process.wait() == 1
+    assert "the head of the Ray cluster at" in process.stdout
+    assert "start it, then run the same command to resume" in process.stdout
 
 
 def test_a_job_means_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
