@@ -1,10 +1,10 @@
-"""The script for GPUs works before it meets one, and so does that of training."""
+"""The benchmarks run: in small, and on a CPU."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu, training
+from benchmarks import gpu, parts, training
 
 
 @pytest.mark.long
@@ -33,3 +33,11 @@ def test_a_step_of_training() -> None:
     assert result["mb_per_image"]["step"] > 0
     assert 0 <= result["waiting"] < 1
     assert "| backward pass |" in training.table(result)
+
+
+@pytest.mark.parametrize(("model", "fused"), [("glip-mini", True), ("glip-nano", False)])
+def test_the_parts_of_an_image(model: str, fused: bool) -> None:
+    rows = parts.measure(model, (96, 96), "float32", "cpu", repeats=1)["rows"]
+    assert {"decoding", "resizing", "backbone", "FPN"} < {*rows}
+    assert ("fusion" in rows, "dynamic head" in rows) == (fused, fused)
+    assert "BERT" in rows  # it runs each time
