@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from glip_cli.data.caption_rows import WRITE, CaptionRow, caption_rows
 from glip_cli.data.image_files import inside
+from glip_cli.data.image_files_below import Passed as PassedOver
 from glip_cli.data.rows import read_lines
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.webdataset import tar_samples
@@ -154,7 +155,7 @@ def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, *
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:
-    for source in expand([str(images)]):
+    for source in expand([str(images)], passed=PassedOver(reads_outputs=True)):
         inside = Path(os.path.relpath(source.location, images))
         text = (folder / inside).with_suffix(".txt")
         texts = list(read_lines(text)) if text.is_file() else []

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+from glip_cli.utils.marks import holds_records, is_marked
 from glip_cli.utils.text_format import counted, one_line
 from glip_cli.utils.threads import READ_SECONDS, within
 
@@ -39,6 +40,8 @@ UNREAD_SUFFIXES = frozenset({
     ".sr2", ".srw", ".svg", ".webm", ".wmv", ".xcf",
 })
 # fmt: on
+OUTPUTS = frozenset({"vis", "crops", "thumbnails", "grid.jpg"})
+"""Folders into which glip writes images, and a file, beside its results."""
 _ANY_DEPTH = "**"
 _EVERYTHING = (_ANY_DEPTH, "*")
 _START = frozenset([0])
@@ -51,11 +54,15 @@ class Passed:
     Attributes:
         files: by suffix, in lower case, those that may be taken for images.
         folders: that could not be opened.
+        outputs: folders of images, and files, that glip wrote.
+        reads_outputs: nothing is passed over for that.
         advice: what is said where videos are among the files.
     """
 
     files: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    reads_outputs: bool = False
     advice: str = ""
 
     def add(self, name: str) -> None:
@@ -63,10 +70,17 @@ class Passed:
         if suffix in UNREAD_SUFFIXES | HEIF_SUFFIXES:
             self.files[suffix] += 1
 
+    def is_output(self, path: Path, first: Path) -> bool:
+        """Whether glip wrote this file, or this folder, of which `first` is the first image; counts it."""
+        if self.reads_outputs or path.name not in OUTPUTS or not within(READ_SECONDS, _is_written, path, first):
+            return False
+        self.outputs.append(one_line(str(path)))
+        return True
+
     @property
     def notes(self) -> tuple[str, ...]:
         """A line for each kind of thing."""
-        files, folders = self.files.most_common(SHOWN_SUFFIXES), self.folders
+        files, folders, outputs = self.files.most_common(SHOWN_SUFFIXES), self.folders, self.outputs
         each = ", ".join(f"{suffix} {count}" for suffix, count in files) + " ..." * (len(self.files) > len(files))
         if HEIF_SUFFIXES & self.files.keys():
             each += f" (to read HEIC: {HEIF_EXTRA})"
@@ -77,6 +91,11 @@ class Passed:
             for there, line in (
                 (files, f"{counted(self.files.total(), 'file')} of formats that are not read: {each}"),
                 (folders, f"{counted(len(folders), 'folder')} cannot be opened: {' ...'.join(folders[:1])}"),
+                (
+                    outputs,
+                    f"{counted(len(outputs), 'output')} of glip passed over: {', '.join(outputs[:2])}"
+                    f"{' ...' * (len(outputs) > 2)}; name it as INPUT to read it",
+                ),
             )
             if there
         )
@@ -85,15 +104,18 @@ class Passed:
 def images_below(folder: Path, passed: Passed | None = None, videos: bool = False) -> Iterator[Path]:
     """At any depth, by their suffix, nothing hidden. A folder called x.jpg without an image is given too.
 
-    With `videos` those too.
+    With `videos` those too. With `passed`, which then counts them, nothing that glip wrote below the folder.
     """
-    return _walk(folder, _EVERYTHING, _START, set(), passed or Passed(), videos)
+    return _walk(folder, _EVERYTHING, _START, set(), passed or Passed(reads_outputs=True), videos)
 
 
 def images_matching(pattern: str, passed: Passed | None = None, videos: bool = False) -> Iterator[Path]:
-    """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its images."""
+    """`*`, `?`, `[ab]` within a name, `**` over any number of folders; a folder that matches gives its images.
+
+    With `passed`, which then counts them, nothing that glip wrote and the pattern does not name.
+    """
     folder, parts = split_pattern(pattern)
-    return _walk(folder, parts, _START, set(), passed or Passed(), videos)
+    return _walk(folder, parts, _START, set(), passed or Passed(reads_outputs=True), videos)
 
 
 def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
@@ -146,11 +168,23 @@ def _walk(
             found = _walk(path, *below, seen, passed, videos)
             first = next(found, None)
             alone = first is None and matched and has_image_suffix(entry.name)
+            if first and entry.name not in parts and passed.is_output(path, first):
+                continue
             yield from chain([first] if first else [], found)
         elif matched and not alone:
             passed.add(entry.name)
-        if alone:
+        if alone and (entry.name in parts or not passed.is_output(path, path)):
             yield path
+
+
+def _is_written(path: Path, first: Path) -> bool:
+    """Whether it has glip's mark, or holds videos and lies beside glip's records; False where it cannot be read."""
+    try:
+        if first.suffix.lower() in VIDEO_SUFFIXES:
+            return holds_records(path.with_name("results.jsonl"))
+        return is_marked(first)
+    except OSError:
+        return False
 
 
 def _opened(folder: Path, seen: set[tuple[int, int]], passed: Passed) -> list[os.DirEntry[str]]:

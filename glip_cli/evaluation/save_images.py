@@ -20,6 +20,7 @@ from glip_cli.outputs.files import FileNames, atomic_write
 from glip_cli.outputs.fonts import font_for
 from glip_cli.outputs.images import JPEG_QUALITY, AnnotatedImages
 from glip_cli.types import Detections
+from glip_cli.utils.marks import MARK
 
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 _WIDEST = 65_000  # pixels: JPEG ends at 65,535
@@ -59,7 +60,7 @@ def save_images(
         halves = [annotate(image, _detections(rows, truth, transforms, image.size)) for rows in (known[row.id], kept)]
         drawn = _side_by_side(halves, ("ground truth", f"found, score above {threshold:.2f}"))
         with atomic_write(folder / f"{name}.jpg") as stream:
-            drawn.save(stream, "JPEG", quality=JPEG_QUALITY)
+            drawn.save(stream, "JPEG", quality=JPEG_QUALITY, comment=MARK + b"drawn")
     return folder
 
 

@@ -24,6 +24,7 @@ from glip_cli.errors import UsageError
 from glip_cli.outputs.files import atomic_write, safe_name
 from glip_cli.outputs.fonts import AnyFont, font_for
 from glip_cli.types import Detections
+from glip_cli.utils.marks import MARK
 
 Colour = tuple[int, int, int]
 
@@ -348,5 +349,6 @@ def save_crops(image: Image.Image, detections: Detections, folder: Path, name: s
         if right > left and bottom > top:
             paths.append(folder / safe_name(label) / f"{name}-{i}.jpg")
             with atomic_write(paths[-1]) as stream:
-                image.convert("RGB").crop((left, top, right, bottom)).save(stream, "JPEG", quality=95)
+                crop = image.convert("RGB").crop((left, top, right, bottom))
+                crop.save(stream, "JPEG", quality=95, comment=MARK + b"crop")
     return paths

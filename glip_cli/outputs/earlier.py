@@ -11,8 +11,9 @@ from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
 from glip_cli.outputs.grid import GRID
 from glip_cli.outputs.html import GENERATOR, PAGE
 from glip_cli.outputs.records import SCHEMA
-from glip_cli.outputs.thumbnails import COMMENT, THUMBNAILS
+from glip_cli.outputs.thumbnails import THUMBNAILS
 from glip_cli.outputs.yolo import yolo_names
+from glip_cli.utils.marks import is_marked
 
 _WHOLE = (
     "coco.json", "coco_results.json", "coco_images.json", "results.csv", "results.parquet", "labelstudio.json",
@@ -82,7 +83,7 @@ def _is_page(path: Path) -> bool:
 
 
 def _is_thumbnail(path: Path) -> bool:
-    return path.is_file() and COMMENT in _head(path)
+    return path.is_file() and is_marked(path)
 
 
 def _head(path: Path) -> bytes:

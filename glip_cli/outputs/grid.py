@@ -14,7 +14,8 @@ from glip_cli.outputs.draw import annotate, shorten_to_width
 from glip_cli.outputs.files import atomic_write, path_parts
 from glip_cli.outputs.fonts import font_for
 from glip_cli.outputs.records import AnyRecord, Record, detections_of
-from glip_cli.outputs.thumbnails import COMMENT, SIDE, ReadImage, Thumbnails
+from glip_cli.outputs.thumbnails import SIDE, ReadImage, Thumbnails
+from glip_cli.utils.marks import MARK
 
 GRID = "grid.jpg"
 _COLUMNS, _ROWS = 6, 2  # of each of the two kinds
@@ -61,7 +62,7 @@ class GridWriter:
         kinds = [("Best: highest score first", best), ("Doubtful: lowest best score first", doubtful)]
         page = self._page([(title, images) for title, images in kinds if images] or [("No image with a box", [])])
         with atomic_write(self._path) as stream:
-            page.save(stream, "JPEG", quality=90, subsampling=0, comment=COMMENT + b"grid")
+            page.save(stream, "JPEG", quality=90, subsampling=0, comment=MARK + b"grid")
 
     def _page(self, kinds: Sequence[tuple[str, Sequence[Ranked]]]) -> Image.Image:
         columns = min(_COLUMNS, max(max(len(images) for _, images in kinds), 2))

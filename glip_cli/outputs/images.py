@@ -14,6 +14,7 @@ from glip_cli.outputs.files import atomic_write
 from glip_cli.outputs.records import as_recorded
 from glip_cli.outputs.thumbnails import THUMBNAILS, save_thumbnail
 from glip_cli.types import Detections
+from glip_cli.utils.marks import MARK
 
 JPEG_QUALITY = 92
 
@@ -52,7 +53,7 @@ class AnnotatedImages:
         """
         if self.drawn and not in_video:
             with atomic_write(self.folders[0] / f"{name}.jpg") as stream:
-                self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY)
+                self.draw(image, detections).save(stream, "JPEG", quality=JPEG_QUALITY, comment=MARK + b"drawn")
         if self.crops:
             save_crops(image, as_recorded(detections), self.folders[1], name)
         if self.thumbnails:

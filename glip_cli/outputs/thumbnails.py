@@ -10,6 +10,7 @@ from PIL import Image
 
 from glip_cli.errors import ImageError
 from glip_cli.outputs.files import atomic_write
+from glip_cli.utils.marks import MARK
 
 THUMBNAILS = "thumbnails"
 """Their folder."""
@@ -17,7 +18,6 @@ ReadImage = Callable[[str], Image.Image]
 """From a path to an upright image in RGB; raises ImageError."""
 SIDE = 320  # pixels of the longer side, at most
 QUALITY = 80
-COMMENT = b"glip: "  # what the comment begins with
 _COMMENT_BYTES = 4000  # JPEG has room for 65,533
 
 
@@ -39,7 +39,7 @@ def is_thumbnail_of(path: Path, name: str) -> bool:
 
 
 def _comment(name: str) -> bytes:
-    return COMMENT + name.encode("utf-8", "backslashreplace")[:_COMMENT_BYTES]
+    return MARK + name.encode("utf-8", "backslashreplace")[:_COMMENT_BYTES]
 
 
 class Thumbnails:

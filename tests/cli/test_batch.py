@@ -385,6 +385,10 @@ def test_its_own_drawings_are_no_input(folder: Path) -> None:
     again = glip(".", "-o", "out", "--save-vis", "--save-crop")
     assert again.exit_code == 0, again.stderr
     assert records("out/results.jsonl") == once
+    other = glip(".", "-o", "other", "--save-vis")  # nor are those of another run
+    assert other.exit_code == 0, other.stderr
+    assert records("other/results.jsonl") == once
+    assert "note: 2 outputs of glip passed over: out/crops, out/vis; name it as INPUT to read it" in other.stderr
     named = glip("out/vis", "-o", "out2")  # asked for, they are
     assert named.exit_code == 0, named.stderr
     assert len(records("out2/results.jsonl")) == len(once)

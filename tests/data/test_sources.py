@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from glip_cli.data import download, image_files_below
 from glip_cli.data.download import fetch
@@ -25,6 +26,7 @@ from glip_cli.data.image_files_below import Passed
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.errors import ImageError, UnavailableError, UsageError
+from glip_cli.utils.marks import MARK
 from glip_cli.utils.text_format import shown_url
 
 
@@ -96,6 +98,30 @@ def test_a_path_that_exists_is_no_pattern_and_no_list(here: Path) -> None:
     for name in ("x[1].jpg", "@me.jpg"):
         (here / name).touch()
     assert names("x[1].jpg", "@me.jpg") == ["x[1].jpg", "@me.jpg"]
+
+
+def test_what_glip_wrote_is_passed_over_where_no_pattern_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of users that are called so are read."""
+    monkeypatch.chdir(tmp_path)
+    plain = Image.new("RGB", (8, 8))
+    for name, comment in {
+        "photos/vis/a.jpg": b"", "run/vis/sub/a.jpg": MARK + b"drawn", "run/crops/cat/a-0.jpg": MARK + b"crop",
+        "run/grid.jpg": MARK + b"grid", "run/own.jpg": MARK, "old/grid.jpg": b"", "clips/vis/a.png": b"",
+    }.items():  # fmt: skip
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        plain.save(name, "JPEG", comment=comment)
+    Path("films/vis").mkdir(parents=True)
+    Path("films/vis/a.mp4").touch()
+    Path("films/results.jsonl").write_text('{"schema": "glip/1", "image": "a.mp4#frame=0"}\n')
+    passed = Passed()
+    kept = ["clips/vis/a.png", "old/grid.jpg", "photos/vis/a.jpg", "run/own.jpg"]
+    assert [source.name for source in expand(["."], passed=passed, frames=FrameChoice(all=True))] == kept
+    assert passed.outputs == ["films/vis", "run/crops", "run/grid.jpg", "run/vis"]
+    assert names("**/*.jpg") == kept[1:]
+    assert names("run/vis") == names("*/vis/sub/*") == ["run/vis/sub/a.jpg"]
+    assert names("run/grid.jpg", "r*/grid.jpg") == ["run/grid.jpg"] * 2
 
 
 @pytest.mark.usefixtures("here")
