@@ -1,19 +1,22 @@
 """Modulated deformable 3x3 convolution (DCNv2, arXiv 1811.11168) as weighted row sums and a matrix product.
 
 A tap reads its four cells, a row of channels each, and sums them weighted; `F.embedding_bag` does that for all taps in
-one call and is differentiable in rows and weights. The nine sums of a position, side by side, are then one row of a
-matrix product. Positions are taken some at a time, so that these rows, nine times the map, never leave a processor's
-cache. On CUDA, torchvision's kernel does the same.
+one call. The nine sums of a position, side by side, are then one row of a matrix product. Positions are taken some at a
+time, so that these rows, nine times the map, never leave a processor's cache; the gradient makes them again, since
+memory for all of them costs as much time. On CUDA, torchvision's kernel does the same.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from glip_cli.model.chunked import ROWS, map_chunks
-from glip_cli.model.onednn_linear import linear
+from glip_cli.model.onednn_linear import linear, linear_gradients
 from glip_cli.model.torchvision_ops import load_operators
 
 TAPS = 9
@@ -56,10 +59,10 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
     taps = weight.permute(0, 2, 3, 1).flatten(1)
 
-    def project(cells: Tensor, factors: Tensor) -> Tensor:
-        return linear(_sum_rows(rows, cells.flatten(0, 1), factors.flatten(0, 1)).view(len(cells), -1), taps, bias)
-
-    out = map_chunks(project, (cells + image).flatten(0, 1), factors.flatten(0, 1), rows=ROWS // 2)
+    # autocast would have other number formats in the two passes
+    trains = torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+    sampled_linear = _SampledLinear.apply if trains else _sampled_linear
+    out: Tensor = sampled_linear(rows, (cells + image).flatten(0, 1), factors.flatten(0, 1).to(rows.dtype), taps, bias)
     return out.view(batch, h, w, -1).permute(0, 3, 1, 2)
 
 
@@ -126,6 +129,67 @@ def _edges(low: Tensor, fraction: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return cells.clamp(0, size - 1).nan_to_num(0).long(), factors
 
 
-def _sum_rows(table: Tensor, index: Tensor, factors: Tensor) -> Tensor:
-    """Weighted sum of rows of a table: [R, C], [K, m], [K, m] -> [K, C]."""
-    return F.embedding_bag(index, table, per_sample_weights=factors.to(table.dtype), mode="sum")
+def _sampled_linear(rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+    """Rows [R, C], cells and their factors [P, 9, 4], taps [O, 9 C], bias [O] -> [P, O]."""
+
+    def project(cells: Tensor, factors: Tensor) -> Tensor:
+        return linear(_sum_rows(rows, cells, factors), taps, bias)
+
+    return map_chunks(project, cells, factors, rows=ROWS // 2)
+
+
+class _SampledLinear(torch.autograd.Function):
+    """`_sampled_linear` with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, cells, factors, taps)
+        return _sampled_linear(rows, cells, factors, taps, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
+        rows, cells, factors, taps = ctx.saved_tensors
+        to_rows, to_factors, to_taps = torch.zeros_like(rows), torch.empty_like(factors), torch.zeros_like(taps)
+        wanted = ctx.needs_input_grad
+        pieces = (tensor.split(ROWS // 2) for tensor in (towards.contiguous(), cells, factors, to_factors))
+        for towards_sums, index, factor, to_factor in zip(*pieces, strict=True):
+            with torch.enable_grad():
+                sums = _sum_rows(rows, index, factor.requires_grad_())
+            to_sums, more_to_taps = linear_gradients(towards_sums, sums.detach(), taps, (True, wanted[3]))
+            assert to_sums is not None
+            to_factor.copy_(torch.autograd.grad(sums, factor, to_sums)[0])
+            if wanted[0]:
+                _add_to_rows(to_rows, index.flatten(), factor.detach().flatten(), to_sums)
+            if more_to_taps is not None:
+                to_taps += more_to_taps
+        return (
+            to_rows if wanted[0] else None, None, to_factors, to_taps if wanted[3] else None,
+            towards.sum(0) if wanted[4] else None,
+        )  # fmt: skip
+
+
+def _sum_rows(table: Tensor, cells: Tensor, factors: Tensor) -> Tensor:
+    """Weighted sums of four rows of a table, nine side by side: [R, C], [P, 9, 4], [P, 9, 4] -> [P, 9 C]."""
+    sums = F.embedding_bag(cells.flatten(0, 1), table, per_sample_weights=factors.flatten(0, 1), mode="sum")
+    return sums.view(len(cells), -1)
+
+
+def _add_to_rows(to_rows: Tensor, cells: Tensor, factors: Tensor, to_sums: Tensor) -> None:
+    """The gradient of a table, in place: row c gets each sum's gradient that read it, times the factor.
+
+    Args:
+        to_rows: [R, C].
+        cells, factors: [36 P], four for each sum.
+        to_sums: [P, 9 C].
+
+    These are weighted sums of rows again, of as many as read each cell: `F.embedding_bag` takes a fifth of the time of
+    its own gradient, and adds up in the same order.
+    """
+    cells, order = cells.sort(stable=True)
+    first, last = int(cells[0]), int(cells[-1]) + 1
+    begins = torch.searchsorted(cells, torch.arange(first, last))
+    to_each_sum = to_sums.view(-1, to_rows.shape[1])
+    to_rows[first:last] += F.embedding_bag(
+        order // 4, to_each_sum, begins, per_sample_weights=factors[order], mode="sum"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,10 +53,18 @@ def flatten(maps: list[Tensor]) -> Tensor:
 
 def unflatten(rows: Tensor, sizes: tuple[tuple[int, int], ...]) -> list[Tensor]:
     """Rows [B, N, C] -> [B, C, h, w] per level, in channels_last memory."""
+    return [level.unflatten(1, size).permute(0, 3, 1, 2) for level, size in zip(split(rows, sizes), sizes, strict=True)]
+
+
+def split(rows: Tensor, sizes: tuple[tuple[int, int], ...]) -> Sequence[Tensor]:
+    """Rows [B, N, C] -> [B, h * w, C] per level."""
+    counts = [h * w for h, w in sizes]
+    if not torch.compiler.is_exporting():
+        return rows.split(counts, dim=1)  # the gradient of a slice is as large as all rows
     levels, first = [], 0
-    for h, w in sizes:  # slices: torch's ONNX exporter fails at a split into sizes that may change
-        levels.append(rows[:, first : first + h * w].unflatten(1, (h, w)).permute(0, 3, 1, 2))
-        first = first + h * w
+    for count in counts:  # torch's ONNX exporter fails at a split into sizes that may change
+        levels.append(rows[:, first : first + count])
+        first = first + count
     return levels
 
 

@@ -52,6 +52,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(x, weight, bias)
 
 
+def linear_gradients(
+    towards: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """From the gradient of `linear`'s output, [..., N], those of x and of its weight, None where not wanted."""
+    multiply = _whole_product if _serves(x, weight) else torch.matmul
+    rows = towards.contiguous().flatten(0, -2)
+    # the second matrix may lie transposed, but a first one in pieces takes oneDNN a thousand times as long
+    return (
+        multiply(rows, weight.contiguous()).view_as(x) if wanted[0] else None,
+        multiply(rows.t().contiguous(), x.contiguous().flatten(0, -2)) if wanted[1] else None,
+    )
+
+
 def run(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)`, by `linear` where the layer is a plain `nn.Linear` without hooks, that has not been replaced."""
     if type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks):
@@ -130,14 +143,9 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        to_x, to_weight, to_bias = ctx.needs_input_grad
-        rows = towards.contiguous().flatten(0, -2)
-        # the second matrix may lie transposed, but a first one in pieces takes oneDNN a thousand times as long
-        return (
-            _whole_product(rows, weight.contiguous()).view_as(x) if to_x else None,
-            _whole_product(rows.t().contiguous(), x.contiguous().flatten(0, -2)) if to_weight else None,
-            rows.sum(0) if to_bias else None,
-        )
+        wanted = ctx.needs_input_grad
+        to_x, to_weight = linear_gradients(towards, x, weight, wanted[:2])
+        return to_x, to_weight, towards.flatten(0, -2).sum(0) if wanted[2] else None
 
 
 def _whole_product(a: Tensor, b: Tensor) -> Tensor:

@@ -168,6 +168,15 @@ def test_deform_conv(stride: int, seed: int, batch: int, height: int, width: int
         assert_close(gradients([mine], leaves), gradients([theirs], leaves), **EXACT)
 
 
+@pytest.mark.parametrize("trained", [0, 1, 2, 3, 4])
+def test_deform_conv_where_one_thing_trains(trained: int) -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 5, 7, 6), (2, 18, 7, 6), (2, 9, 7, 6), (7, 5, 3, 3), (7,))
+    given = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    one = given[trained].requires_grad_()
+    assert_close(gradients([deform_conv(*given)], [one]), gradients([textbook.deform_conv(*given)], [one]), **EXACT)
+
+
 @quick
 @given(st.integers(0, 99), st.integers(1, 2), st.integers(3, 20), st.integers(3, 20))
 def test_dynamic_conv(seed: int, batch: int, height: int, width: int) -> None:
