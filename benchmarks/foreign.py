@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import subjects
 from benchmarks.subjects import LETTER, Question
-from glip_cli.checkpoints.parts import load_tokenizer_folder
+from glip_cli.checkpoints.resolve import load_tokenizer_folder
 from tests.model.networks import recipe_state
 
 SCORE = 0.05  # of mmdetection's configurations

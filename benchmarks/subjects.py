@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from glip_cli.checkpoints.parts import load_tokenizer_folder
+from glip_cli.checkpoints.resolve import load_tokenizer_folder
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess, postprocess_options, to_detections

@@ -119,21 +119,9 @@ class Detector(BatchDetector):
         place = pick_device(device)
         kind = pick_dtype(dtype, place)  # before a download, not after
         parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
-        tokenizer = Tokenizer.from_dir(parts.tokenizer)
+        own = {**vars(parts), "tokenizer": Tokenizer.from_dir(parts.tokenizer)}
         parts.model.to(place, kind).to(memory_format=torch.channels_last)  # in place, as it is used here alone
-        return cls(
-            parts.model,
-            tokenizer,
-            parts.name,
-            device,
-            dtype,
-            prompt_tuned_labels=parts.prompt_tuned_labels,
-            labels=parts.labels,
-            words=parts.words,
-            use_cls=parts.use_cls,
-            offline=offline,
-            compile=compile,
-        )
+        return cls(**own, device=device, dtype=dtype, offline=offline, compile=compile)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -240,7 +228,10 @@ class Detector(BatchDetector):
     ) -> list[Features]: ...
 
     def features(
-        self, images: ImageSource | Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        prompt: PromptLike | None = None,
+        **options: Any,
     ) -> Features | list[Features]:
         """The feature maps of one image or of several, and how their regions fit the words of a prompt.
 

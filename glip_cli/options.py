@@ -192,6 +192,19 @@ class DetectKeywords(TypedDict, total=False):
     knowledge: Mapping[str, str] | None
 
 
+class LoadKeywords(TypedDict, total=False):
+    """The arguments of `Detector.load` but for `report`, for type checkers."""
+
+    model: str | None
+    weights: str | Path | None
+    bert: str | Path | None
+    adapter: str | Path | None
+    device: str
+    dtype: str
+    compile: bool
+    offline: bool
+
+
 KINDS = ("backbone", "fpn", "fused", "similarity", "logits", "text")
 """Of features, in the order in which the network makes them."""
 

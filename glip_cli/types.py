@@ -207,7 +207,7 @@ class Detections:
 
     # --------------------------------------------------------------------------------------------- for other libraries
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The glip/1 object that `glip detect --json` prints."""
         from glip_cli.outputs.records import record
 

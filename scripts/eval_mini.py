@@ -20,9 +20,9 @@ from hotcoco import COCO, COCOeval
 from glip_cli import Detector
 from glip_cli.data.synthetic import COLOURS, HELD_OUT, PAIRS, PATTERNS, SHAPES, SIZES, Phrase, Scene, Thing, draw_scene
 from glip_cli.evaluation.boxes import COCO_RULES, coco_entries
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.scenes import composition, draw_scenes
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.model.boxes import pairwise_iou
 from glip_cli.outputs.records import record
 from glip_cli.types import Detections

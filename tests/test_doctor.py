@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.checkpoints import registry
 from glip_cli.cli.app import app
-from glip_cli.doctor import checks, machine, network, storage, versions
+from glip_cli.doctor import checks, machine, storage, versions
 from glip_cli.doctor.checks import Check, CheckGroup, size
 from tests import forked
 from tests.checkpoints.support import serving
@@ -281,14 +281,14 @@ def test_hosts_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         server.files["x.pth"] = b"1"
         files = {"good": server.url("x.pth"), "gone": server.url("y.pth"), "dead": "http://127.0.0.1:9/x",
                  "silent": "http://10.255.255.1/x", "strange": "http://[/x"}  # fmt: skip
-        together, ask = threading.Barrier(len(files)), network.request_head
+        together, ask = threading.Barrier(len(files)), storage.request_head
 
         def ask_together(url: str, patience: float) -> str | None:
             together.wait(60)
             return ask(url, patience)
 
-        monkeypatch.setattr(network, "request_head", ask_together)
-        found = network.check_network(files=files, patience=5.0)
+        monkeypatch.setattr(storage, "request_head", ask_together)
+        found = storage.check_network(files=files, patience=5.0)
     assert of(found, "good") == Check("good", "reachable")
     assert "answers 404" in (of(found, "gone").problem or "")
     assert "refused" in (of(found, "dead").problem or "")
@@ -299,10 +299,10 @@ def test_hosts_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    files = network.one_file_per_host()
+    files = storage.one_file_per_host()
     assert set(files) == {"download.openmmlab.com", "huggingface.co"}
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.local:8080/")
-    mirrored = network.one_file_per_host()
+    mirrored = storage.one_file_per_host()
     assert set(mirrored) == {"download.openmmlab.com", "mirror.local:8080"}
     assert mirrored["mirror.local:8080"].startswith("http://mirror.local:8080/")
 
@@ -311,7 +311,7 @@ def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch, variable: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1" if variable else "0")
     with serving() as server:
-        found = network.check_network(offline=not variable, files={"one": server.url("x")})
+        found = storage.check_network(offline=not variable, files={"one": server.url("x")})
         assert server.asked == []
     assert [finding.problem for finding in found.findings] == [None]
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -137,13 +136,13 @@ def _grounded(journal: Path) -> Iterator[tuple[int, Record]]:
     return enumerate((record for record in _good(journal) if record["detections"]), 1)
 
 
-def _image_rows(journal: Path) -> Iterator[dict[str, Any]]:
+def _image_rows(journal: Path) -> Iterator[dict[str, object]]:
     for number, record in _grounded(journal):
         yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"],
                "caption": record["prompt"]}  # fmt: skip
 
 
-def _box_rows(journal: Path) -> Iterator[dict[str, Any]]:
+def _box_rows(journal: Path) -> Iterator[dict[str, object]]:
     count = 0
     for number, record in _grounded(journal):
         for detection in record["detections"]:

@@ -15,12 +15,12 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from glip_cli.errors import FetchError
+from glip_cli.utils.json import JsonObject, parsed_object
 
 NOWHERE = Path(os.devnull) / "glip"
 """Stands for the cache of somebody without a home folder: nothing is found there and nothing can be kept."""
@@ -108,16 +108,16 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
+def _read_record(path: Path) -> JsonObject | None:
     """None where there is none, or nothing that this version wrote."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = parsed_object(path.read_bytes())
+    except OSError:
         return None
-    return record if isinstance(record, dict) and record.keys() == {"path", "state", "sha256"} else None
+    return record if record and record.keys() == {"path", "state", "sha256"} else None
 
 
-def _remove_conversion(cache_dir: Path | None, record: Mapping[str, Any]) -> None:
+def _remove_conversion(cache_dir: Path | None, record: JsonObject) -> None:
     with suppress(OSError):  # on Windows another process may have it mapped
         converted(cache_dir, Path(record["path"]).stem, record["sha256"][:8]).unlink()
 

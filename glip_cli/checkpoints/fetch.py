@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -43,16 +42,6 @@ class SilentDownload:
     def done(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """One file, and how to know it."""
-
-    name: str
-    urls: tuple[str, ...]
-    hash: str | None
-    bytes: int | None
-
-
 def fetch(
     checkpoint: Checkpoint,
     *,
@@ -71,11 +60,12 @@ def fetch(
     Raises FetchError, which names every URL tried with its reason, and the ways out.
     """
     if checkpoint.embedded:
-        return _embedded(checkpoint.embedded)
+        if not checkpoint.embedded.is_file():
+            raise FetchError(f"the embedded model {checkpoint.embedded} is missing: install glip again")
+        return checkpoint.embedded
     if checkpoint.unavailable:
         raise FetchError(f"{checkpoint.name} cannot be fetched: {checkpoint.unavailable}; {WAYS_OUT}")
-    wanted = _Wanted(checkpoint.name, checkpoint.urls, checkpoint.hash, checkpoint.bytes)
-    return _fetch(wanted, cache_dir, offline, report or SilentDownload())
+    return _fetch(checkpoint, cache_dir, offline, report or SilentDownload())
 
 
 def cached_path(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path | None:
@@ -90,13 +80,7 @@ def cached_path(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path |
     return next((found for url in checkpoint.urls if (found := _present(url, folder))), None)
 
 
-def _embedded(path: Path) -> Path:
-    if not path.is_file():
-        raise FetchError(f"the embedded model {path} is missing: install glip again")
-    return path
-
-
-def _fetch(wanted: _Wanted, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Path:
+def _fetch(wanted: Checkpoint, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Path:
     folder = (cache_dir or cache.default_dir()) / "downloads"
     for url in wanted.urls:
         if found := _present(url, folder):
@@ -119,7 +103,7 @@ def _present(url: str, folder: Path) -> Path | None:
     return path if os.path.isfile(path) else None  # os.path's takes a folder that is locked for empty
 
 
-def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: ProgressCallback) -> Path:
+def _from_mirror(wanted: Checkpoint, url: str, cache_dir: Path | None, report: ProgressCallback) -> Path:
     """Fetch and verify. Raises DownloadError where another mirror may do better, FetchError where none will."""
     report.started(wanted.name, url, wanted.bytes)
     try:
@@ -135,7 +119,7 @@ def _from_mirror(wanted: _Wanted, url: str, cache_dir: Path | None, report: Prog
     return path
 
 
-def _over_http(wanted: _Wanted, url: str, folder: Path, report: ProgressCallback) -> Path:
+def _over_http(wanted: Checkpoint, url: str, folder: Path, report: ProgressCallback) -> Path:
     path = folder / _file_name(url)
     with FileLock(folder / f".{path.name}.lock"):
         if path.is_file():  # another process was faster
@@ -158,7 +142,7 @@ def _over_http(wanted: _Wanted, url: str, folder: Path, report: ProgressCallback
     return path
 
 
-def _verify(path: Path, wanted: _Wanted, discard: Callable[[Path], None]) -> None:
+def _verify(path: Path, wanted: Checkpoint, discard: Callable[[Path], None]) -> None:
     """Raises DownloadError, and deletes the file, when it is not the published one."""
     if wanted.hash is None:
         return

@@ -93,13 +93,11 @@ def _unwrap(loaded: object, path: Path) -> tuple[dict[str, Tensor], str]:
         raise CheckpointError(f"{path} holds no state dict, neither at its top nor under {' or '.join(WRAPPERS)}")
     if odd := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"{path} holds something else than tensors under {quoted(odd[0])}: not a state dict")
-    if large := [key for key, value in loaded.items() if _claimed(value) > value.untyped_storage().nbytes()]:
+    sizes = {
+        key: value.numel() * value.element_size() for key, value in loaded.items()
+    }  # strides of 0 make much of little
+    if large := [key for key, value in loaded.items() if sizes[key] > value.untyped_storage().nbytes()]:
         raise CheckpointError(f"{path} has less data than its tensor {quoted(large[0])} has numbers: it is damaged")
     if all(key.startswith(PARALLEL) for key in loaded):
         return {key.removeprefix(PARALLEL): value for key, value in loaded.items()}, f"{wrapping}+module"
     return dict(loaded), wrapping
-
-
-def _claimed(tensor: Tensor) -> int:
-    """Bytes of a copy: strides of zero can make much of little."""
-    return tensor.numel() * tensor.element_size()

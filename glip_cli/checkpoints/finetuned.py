@@ -12,10 +12,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from glip_cli.checkpoints.cache import atomic
 from glip_cli.errors import CheckpointError
+from glip_cli.utils.json import JsonObject, parsed_object
 from glip_cli.utils.text_format import one_line
 
 CARD = "config.json"
@@ -34,7 +34,7 @@ class RunConfig:
     Attributes:
         mode: one of `MODES`.
         name: what records call it.
-        architecture: a key of `glip_cli.model.ARCHITECTURES`.
+        architecture: a key of `glip_cli.model.config.ARCHITECTURES`.
         base: the network that the training began with, "glip-t@c24ce662"; empty for one that began at random.
         base_sha256: of that network's file.
         source: where that network is found: a name of weights.toml, or an absolute path.
@@ -92,17 +92,15 @@ def read_run_config(folder: Path) -> RunConfig:
         ) from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """A JSON object. Raises CheckpointError."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed_object(path.read_bytes())
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path} ({error.strerror or error}): give a folder that `glip finetune` left"
         ) from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
+    if content is None:
         raise CheckpointError(f"{path} is truncated or damaged: take the folder again from where it came")
     return content
 

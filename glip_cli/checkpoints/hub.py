@@ -45,7 +45,7 @@ def download(url: str, advanced: Callable[[int], None]) -> Path:
 
     _resolve()
     repo, revision, file = _address(url)
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if "tqdm_class" in inspect.signature(hf_hub_download).parameters:  # older clients draw their own bar
         options["tqdm_class"] = _bar(advanced)
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from glip_cli.checkpoints import cache, files, finetuned, safetensors_io
 from glip_cli.checkpoints.empty_init import find_offset, init_empty, load_assign, make_room
@@ -34,7 +33,7 @@ class Origin:
     """Where a network comes from.
 
     Attributes:
-        architecture: a key of `glip_cli.model.ARCHITECTURES`.
+        architecture: a key of `glip_cli.model.config.ARCHITECTURES`.
         name: of the checkpoint, else of its file.
         path: the native file that is mapped, or the original where no cache can be written.
         metadata: of the native file.
@@ -98,11 +97,10 @@ class _Found:
     def is_backbone(self) -> bool:
         return not any(key.startswith(HEAD) for key in self.contents.state)
 
-
-def load_model(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-               offline: bool = False, report: ProgressCallback | None = None) -> Glip:  # fmt: skip
-    """As `load`, the network alone."""
-    return load(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report).model
+    @property
+    def origin(self) -> Origin:
+        metadata = self.contents.metadata
+        return Origin(metadata["architecture"], metadata["name"], self.path, metadata)
 
 
 def load(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
@@ -122,13 +120,13 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
     state, metadata = found.contents.state, found.contents.metadata
     config = ARCHITECTURES[metadata["architecture"]]
     model = load_assign(make_room(init_empty(lambda: Glip(config)), state), state)
-    return Loaded(**_origin(found), model=model)
+    return Loaded(**vars(found.origin), model=model)
 
 
 def identify(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
              offline: bool = False, report: ProgressCallback | None = None) -> Origin:  # fmt: skip
     """As `load`, without the network: its file is there, and nothing of its weights is read."""
-    return Origin(**_origin(_whole(_find(source, architecture, cache_dir, offline, report))))
+    return _whole(_find(source, architecture, cache_dir, offline, report)).origin
 
 
 def _whole(found: _Found) -> _Found:
@@ -160,13 +158,7 @@ def _backbone_of(found: _Found) -> LoadedBackbone:
         raise CheckpointError(f"{found.path} is no Swin: take features of the whole model, with glip features -m")
     state = {key.removeprefix(BACKBONE): tensor for key, tensor in whole.items() if key.startswith(BACKBONE)}
     backbone = load_assign(init_empty(lambda: Backbone(config.swin)), state)
-    return LoadedBackbone(**_origin(found), backbone=backbone)
-
-
-def _origin(found: _Found) -> dict[str, Any]:
-    metadata = found.contents.metadata
-    return {"architecture": metadata["architecture"], "name": metadata["name"], "path": found.path,
-            "metadata": metadata}  # fmt: skip
+    return LoadedBackbone(**vars(found.origin), backbone=backbone)
 
 
 def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:

@@ -9,25 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from glip_cli.checkpoints import cache, finetuned, registry, safetensors_io
-from glip_cli.checkpoints.adapters import Adapter, check_base, load_adapter
+from glip_cli.checkpoints import cache, finetuned, safetensors_io
+from glip_cli.checkpoints.adapters import Adapter, load_adapter
 from glip_cli.checkpoints.fetch import ProgressCallback, cached_path, fetch
 from glip_cli.checkpoints.files import locate
-from glip_cli.checkpoints.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
+from glip_cli.checkpoints.load import Loaded, Origin, load, load_backbone, load_if_backbone
 from glip_cli.checkpoints.registry import Checkpoint
-from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve
-from glip_cli.errors import CheckpointError, OutputError, UsageError
-from glip_cli.model.config import ARCHITECTURES, Config
+from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve, tokenizer_folder
+from glip_cli.errors import CheckpointError, OutputError
+from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
-from glip_cli.prompts import lexicon
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words, words_for
 from glip_cli.types import Prompt
 
 # in the metadata of a file: what was read for an offset's labels; labels of any tuning; what was read for some of them
 TUNED_FOR, LABELS, WORDS = "tuned_for", "labels", "words"
-TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,6 @@ class DetectorParts:
     labels: tuple[str, ...] = ()
     use_cls: bool = False
     words: Words = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ReaderParts:
-    """As `DetectorParts`, with the network's configuration in its place."""
-
-    config: Config
-    tokenizer: Path
-    name: str
-    prompt_tuned_labels: tuple[str, ...]
-    use_cls: bool
-    labels: tuple[str, ...]
-    words: Words
 
 
 @dataclass(frozen=True)
@@ -104,10 +89,9 @@ def load_detector_parts(
     Raises WeightsError or UsageError.
     """
     loaded = load_source(model, weights, adapter, cache_dir=cache_dir, offline=offline, report=report)
-    metadata = loaded.metadata
-    (labels, words), use_cls = tuned_for(loaded), metadata.get("use_cls") == "true"
+    (labels, words), use_cls = tuned_for(loaded), loaded.metadata.get("use_cls") == "true"
     tokenizer = tokenizer_folder(loaded, bert)
-    return DetectorParts(loaded.model, tokenizer, loaded.id, _list(metadata, TUNED_FOR), labels, use_cls, words)
+    return DetectorParts(loaded.model, tokenizer, loaded.id, prompt_tuned_for(loaded), labels, use_cls, words)
 
 
 def tuned_prompt(
@@ -193,26 +177,6 @@ def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Progre
     return load(checkpoint, offline=offline, report=report).path
 
 
-def load_tokenizer_folder(
-    model: str | None = None,
-    *,
-    weights: str | Path | None = None,
-    bert: str | Path | None = None,
-    adapter: str | Path | None = None,
-) -> Path:
-    """The folder of a model's tokenizer, as `load_detector_parts` takes it; a named model need not be fetched for it.
-
-    Raises WeightsError or UsageError.
-    """
-    found = resolve(model, weights, adapter)
-    if isinstance(found.source, Checkpoint):
-        architecture = found.source.architecture
-        return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
-    if bert:
-        return cache.expanded(bert)
-    return tokenizer_folder(identify(found.source, architecture=found.architecture))
-
-
 def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
     """What a network was tuned for, as its file says, or the card beside it."""
     for key in (LABELS, TUNED_FOR):
@@ -278,33 +242,11 @@ def load_source(
     loaded = load(found.source, architecture=found.architecture, cache_dir=cache_dir, offline=offline, report=report)
     loaded = found.marked(loaded)
     for one in found.adapters:
-        loaded = _with(load_adapter(loaded, one.folder), loaded)
+        loaded = with_adapter(load_adapter(loaded, one.folder), loaded)
     return loaded
 
 
-def load_reader_parts(
-    model: str | None = None,
-    *,
-    weights: str | Path | None = None,
-    bert: str | Path | None = None,
-    adapter: str | Path | None = None,
-    offline: bool = False,
-    report: ProgressCallback | None = None,
-) -> ReaderParts:
-    """As `load_detector_parts`, for what only makes prompts ready: no network is made."""
-    found = resolve(model, weights, adapter)
-    origin = found.marked(identify(found.source, architecture=found.architecture, offline=offline, report=report))
-    for one in found.adapters:
-        check_base(one, origin)
-        origin = _with(one, origin)
-    tokenizer = tokenizer_folder(origin, bert)
-    config, metadata = ARCHITECTURES[origin.architecture], origin.metadata
-    use_cls, labels = metadata.get("use_cls") == "true", _labels(metadata, origin.path)
-    words = _words(metadata, origin.path)
-    return ReaderParts(config, tokenizer, origin.id, _list(metadata, TUNED_FOR), use_cls, labels, words)
-
-
-def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
+def with_adapter(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     """What `base` is called now that the adapter is part of it."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
     labels, words = adapter.card.labels, dict(adapter.card.words)
@@ -312,31 +254,3 @@ def _with(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
     if adapter.card.mode == "prompt":
         metadata[TUNED_FOR] = json.dumps(words_for(labels, words))
     return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
-
-
-def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
-    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture.
-
-    Raises UsageError for a `bert` that the architecture cannot read text with.
-    """
-    if bert:
-        return _given_tokenizer(bert, origin.architecture)
-    beside = origin.path.parent
-    return beside if _holds_tokenizer(beside) else _published_tokenizer(origin.architecture)
-
-
-def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
-    folder = cache.expanded(bert)
-    if (_published_tokenizer(architecture) / lexicon.FILE).is_file() and not (folder / lexicon.FILE).is_file():
-        raise UsageError(f"--bert {bert}: {architecture} reads labels by a lexicon of its own; leave it out")
-    return folder
-
-
-def _published_tokenizer(architecture: str) -> Path:
-    """In the package: an embedded model's own, where it has one; else BERT's, which all others read text with."""
-    own = registry.ASSETS / architecture
-    return own if _holds_tokenizer(own) else registry.BERT
-
-
-def _holds_tokenizer(folder: Path) -> bool:
-    return any((folder / file).is_file() for file in TOKENIZER_FILES)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from glip_cli.errors import UnknownModelError
+from glip_cli.utils.json import JsonObject
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / "assets"
@@ -33,7 +33,7 @@ class Checkpoint:
     """One entry of weights.toml."""
 
     name: str
-    architecture: str  # a key of glip_cli.model.ARCHITECTURES
+    architecture: str  # a key of glip_cli.model.config.ARCHITECTURES
     dialect: str  # "native", "mmdet", "official" or "mmpretrain"
     licence: str
     kind: str = "detector"  # or "backbone"
@@ -89,14 +89,14 @@ def _checkpoints() -> dict[str, Checkpoint]:
     return {name: _checkpoint(name, row) for name, row in _toml()["checkpoints"].items()}
 
 
-def _checkpoint(name: str, row: dict[str, Any]) -> Checkpoint:
+def _checkpoint(name: str, row: JsonObject) -> Checkpoint:
     published = tuple(Published(**number) for number in row.get("published", ()))
     lists = {key: tuple(row.get(key, ())) for key in ("urls", "pretraining")}
     return Checkpoint(name=name, **{**row, **lists, "published": published})
 
 
 @cache
-def _toml() -> dict[str, Any]:
+def _toml() -> JsonObject:
     """In a wheel the file lies in the package, in a checkout one folder up."""
     inside, beside = PACKAGE / "weights.toml", PACKAGE.parent / "weights.toml"
     return tomllib.loads((inside if inside.is_file() else beside).read_text("utf-8"))

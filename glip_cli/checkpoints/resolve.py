@@ -1,4 +1,4 @@
-"""What --model, --weights and --adapter mean: a name of weights.toml, a file, or a folder that finetune left."""
+"""What --model, --weights, --adapter and --bert mean: names of weights.toml, files, and folders that finetune left."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import NamedTuple, TypeVar
 
 from glip_cli.checkpoints import cache, finetuned, registry
 from glip_cli.checkpoints.adapters import Adapter, find_adapter
-from glip_cli.checkpoints.load import Origin
+from glip_cli.checkpoints.load import Origin, identify
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.errors import CheckpointError, UsageError
+from glip_cli.prompts import lexicon
 
 AnyOrigin = TypeVar("AnyOrigin", bound=Origin)
 
 DEFAULT = "glip-t"
+TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
 
 class Resolved(NamedTuple):
@@ -101,3 +103,51 @@ def _network(model: str | None, weights: str | Path | None) -> tuple[str | Path 
     if model is not None and model not in registry.names() and cache.expanded(model).exists():
         return model, None
     return registry.find(model or DEFAULT), None
+
+
+def load_tokenizer_folder(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    bert: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> Path:
+    """The folder of a model's tokenizer, as `load_detector_parts` takes it; a named model need not be fetched for it.
+
+    Raises WeightsError or UsageError.
+    """
+    found = resolve(model, weights, adapter)
+    if isinstance(found.source, Checkpoint):
+        architecture = found.source.architecture
+        return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
+    if bert:
+        return cache.expanded(bert)
+    return tokenizer_folder(identify(found.source, architecture=found.architecture))
+
+
+def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
+    """`bert`; else the folder of the weights, if it holds a tokenizer; else that of the architecture.
+
+    Raises UsageError for a `bert` that the architecture cannot read text with.
+    """
+    if bert:
+        return _given_tokenizer(bert, origin.architecture)
+    beside = origin.path.parent
+    return beside if _holds_tokenizer(beside) else _published_tokenizer(origin.architecture)
+
+
+def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
+    folder = cache.expanded(bert)
+    if (_published_tokenizer(architecture) / lexicon.FILE).is_file() and not (folder / lexicon.FILE).is_file():
+        raise UsageError(f"--bert {bert}: {architecture} reads labels by a lexicon of its own; leave it out")
+    return folder
+
+
+def _published_tokenizer(architecture: str) -> Path:
+    """In the package: an embedded model's own, where it has one; else BERT's, which all others read text with."""
+    own = registry.ASSETS / architecture
+    return own if _holds_tokenizer(own) else registry.BERT
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in TOKENIZER_FILES)

@@ -6,8 +6,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import BatchBar, Console, DownloadBar
@@ -20,7 +18,6 @@ from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     from glip_cli.annotation.grounding import CaptionCounts
-    from glip_cli.data.captions import Survey
     from glip_cli.runs.run_dir import Progress
     from glip_cli.runs.shards import Shard
 
@@ -29,24 +26,28 @@ PANEL = "Captions"
 
 Captions = Annotated[
     Path | None,
-    typer.Option("--captions", metavar="PATH", rich_help_panel=PANEL, show_default=False,
-                 help="Captions: jsonl, csv, COCO's json; a folder with metadata.jsonl, or .txt beside the images; "
-                      "a webdataset tar."),
-]  # fmt: skip
+    flags.flag(
+        PANEL,
+        "Captions: jsonl, csv, COCO's json; a folder with metadata.jsonl, or .txt beside the images; a webdataset tar.",
+        "--captions",
+        "PATH",
+    ),
+]
 Images = Annotated[
-    Path | None,
-    typer.Option("--images", metavar="DIR", rich_help_panel=PANEL, show_default=False,
-                 help="Folder of the images (default: that of the captions)."),
-]  # fmt: skip
+    Path | None, flags.flag(PANEL, "Folder of the images (default: that of the captions).", "--images", "DIR")
+]
 Threshold = Annotated[
-    float,
-    typer.Option("--threshold", metavar="SCORE", rich_help_panel=flags.KEEP, help="Keep boxes that score higher."),
-]  # fmt: skip
+    float, flags.flag(flags.KEEP, "Keep boxes that score higher.", "--threshold", "SCORE", show_default=True)
+]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas."),
-]  # fmt: skip
+    flags.flag(
+        flags.OUTPUT,
+        "grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas.",
+        "--format",
+        "FORMAT",
+    ),
+]
 
 
 @command
@@ -83,7 +84,8 @@ def annotate(
     DetectOptions(**options)  # what cannot be meant is refused before the model is loaded
     check_earlier(out_dir, formats, (), going.overwrite)
     found = survey(captions, images)
-    say_survey(found, console)
+    bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
+    console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
     bar = DownloadBar(console)
     tagger = load_tagger(offline=offline, report=bar) if found.unmarked else None
     note_dtype(loading, console)
@@ -99,11 +101,6 @@ def annotate(
     if result.counts:
         say_counts(result.counts, console)
     finish(result.progress, follower, out_dir, Console(manner.quiet or not result.progress.speaks), shard)
-
-
-def say_survey(found: Survey, console: Console) -> None:
-    bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
-    console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
 
 
 def say_counts(total: CaptionCounts, console: Console) -> None:

@@ -35,34 +35,22 @@ EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run 
 
 Prompts = Annotated[
     Path | None,
-    typer.Option("--prompts", metavar="FILE", rich_help_panel=flags.WHAT, show_default=False,
-                 help="A prompt for each image: csv or jsonl of image and prompt."),
-]  # fmt: skip
+    flags.flag(flags.WHAT, "A prompt for each image: csv or jsonl of image and prompt.", "--prompts", "FILE"),
+]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help=f"Besides results.jsonl: json, {flags.FORMATS}; repeatable."),
-]  # fmt: skip
-SaveVis = Annotated[
-    bool, typer.Option("--save-vis", rich_help_panel=flags.OUTPUT, help="Save each image with its boxes.")
+    flags.flag(flags.OUTPUT, f"Besides results.jsonl: json, {flags.FORMATS}; repeatable.", "--format", "FORMAT"),
 ]
+SaveVis = Annotated[bool, flags.flag(flags.OUTPUT, "Save each image with its boxes.", "--save-vis")]
 Ray = Annotated[
-    str | None,
-    typer.Option("--ray", metavar="[=ADDRESS]", rich_help_panel=flags.HOW, show_default=False,
-                 help="Run on a Ray cluster: a local one, or --ray=ADDRESS."),
-]  # fmt: skip
-Status = Annotated[
-    bool, typer.Option("--status", rich_help_panel=flags.HOW, help="Show how far the run in --out-dir is, and exit.")
+    str | None, flags.flag(flags.HOW, "Run on a Ray cluster: a local one, or --ray=ADDRESS.", "--ray", "[=ADDRESS]")
 ]
-Merge = Annotated[
-    bool,
-    typer.Option("--merge", rich_help_panel=flags.HOW, help="Merge the shards in --out-dir, make --format, and exit."),
-]
+Status = Annotated[bool, flags.flag(flags.HOW, "Show how far the run in --out-dir is, and exit.", "--status")]
+Merge = Annotated[bool, flags.flag(flags.HOW, "Merge the shards in --out-dir, make --format, and exit.", "--merge")]
 RayWorkers = Annotated[
     int | None,
-    typer.Option("--ray-workers", metavar="N", min=1, rich_help_panel=flags.HOW, show_default=False,
-                 help="Models on the cluster (default: one per GPU or machine)."),
-]  # fmt: skip
+    flags.flag(flags.HOW, "Models on the cluster (default: one per GPU or machine).", "--ray-workers", "N", min=1),
+]
 
 
 @command

@@ -20,10 +20,12 @@ from glip_cli.cli.flags import ALIASES, OPTIONAL_VALUES
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 
+Node = Any
+"""A command or a parameter of click, of which typer holds a copy of its own."""
 TRUE, FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 
-def with_defaults(root: Any, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
+def with_defaults(root: Node, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
     """Insert the defaults of the command that `arguments` name.
 
     `root` is the parsed command tree: groups have `commands`, commands have `params` with `opts`. Raises UsageError for
@@ -60,7 +62,7 @@ def with_defaults(root: Any, arguments: Sequence[str], environment: Mapping[str,
     return [*names, *inserted, *typed]
 
 
-def _spelled_out(words: Sequence[str], params: Sequence[Any]) -> Iterator[str]:
+def _spelled_out(words: Sequence[str], params: Sequence[Node]) -> Iterator[str]:
     """A flag by its own name, where an alias was typed; a flag that may stand without its value, with it.
 
     Left as they are: what another flag takes as its value, and all that follows "--".
@@ -80,7 +82,7 @@ def _spelled_out(words: Sequence[str], params: Sequence[Any]) -> Iterator[str]:
             yield from islice(rest, 1)
 
 
-def _takes_next(word: str, options: Mapping[str, Any]) -> bool:
+def _takes_next(word: str, options: Mapping[str, Node]) -> bool:
     """Whether the word behind a flag is its value; the last of short flags in one word, "-qt", may take one."""
     if word in options:
         return word.startswith("-") and not options[word].is_flag
@@ -96,7 +98,7 @@ def _key(option: str) -> str:
     return ALIASES.get(option, option).lstrip("-").replace("-", "_")
 
 
-def _read(file: Path, names: Sequence[str], flags: Mapping[str, Any], root: Any) -> dict[str, tuple[Any, str]]:
+def _read(file: Path, names: Sequence[str], flags: Mapping[str, Node], root: Node) -> dict[str, tuple[object, str]]:
     """The settings for one command and where they stand: those at the top of the file, overlaid by its table's."""
     try:
         with open_text(file) as stream:
@@ -117,7 +119,7 @@ def _read(file: Path, names: Sequence[str], flags: Mapping[str, Any], root: Any)
     return {key: (value, f"--config {file}: {key}") for key, value in settings.items()}
 
 
-def _words(key: str, value: Any, param: Any, place: str) -> list[str]:
+def _words(key: str, value: object, param: Node, place: str) -> list[str]:
     """A setting as it would be typed. Raises UsageError, which begins with `place`."""
     option = f"--{key.replace('_', '-')}"
     if getattr(param, "is_flag", False):
@@ -133,7 +135,7 @@ def _words(key: str, value: Any, param: Any, place: str) -> list[str]:
     return [f"{option}={item}" for item in values]
 
 
-def _flag_words(option: str, on: bool, param: Any) -> list[str]:
+def _flag_words(option: str, on: bool, param: Node) -> list[str]:
     """A boolean flag that is off is left out where it has no other name."""
     same, other = (param.opts, param.secondary_opts) if option in param.opts else (param.secondary_opts, param.opts)
     return list((same if on else other)[:1])

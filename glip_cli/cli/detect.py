@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, image_bar
@@ -27,25 +25,15 @@ from glip_cli.errors import UsageError
 
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
 
-Explain = Annotated[
-    bool, typer.Option("--explain", rich_help_panel=flags.WHAT, help="Show how the model reads each label.")
-]
+Explain = Annotated[bool, flags.flag(flags.WHAT, "Show how the model reads each label.", "--explain")]
 Format = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="FORMAT", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help=f"json (default), jsonl, {flags.FORMATS}; repeatable."),
-]  # fmt: skip
-NoSaveVis = Annotated[
-    bool, typer.Option("--no-save-vis", rich_help_panel=flags.OUTPUT, help="Do not save annotated images.")
+    flags.flag(flags.OUTPUT, f"json (default), jsonl, {flags.FORMATS}; repeatable.", "--format", "FORMAT"),
 ]
-NoSavePred = Annotated[
-    bool, typer.Option("--no-save-pred", rich_help_panel=flags.OUTPUT, help="Do not save result files.")
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", rich_help_panel=flags.OUTPUT, help="Remove earlier results from --out-dir first."),
-]
-Show = Annotated[bool, typer.Option("--show", rich_help_panel=flags.OUTPUT, help="Open each image in a window.")]
+NoSaveVis = Annotated[bool, flags.flag(flags.OUTPUT, "Do not save annotated images.", "--no-save-vis")]
+NoSavePred = Annotated[bool, flags.flag(flags.OUTPUT, "Do not save result files.", "--no-save-pred")]
+Overwrite = Annotated[bool, flags.flag(flags.OUTPUT, "Remove earlier results from --out-dir first.", "--overwrite")]
+Show = Annotated[bool, flags.flag(flags.OUTPUT, "Open each image in a window.", "--show")]
 
 
 @command

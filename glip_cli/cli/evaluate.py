@@ -68,10 +68,15 @@ class ReportFlags:
 Detecting = Annotated[Values, Fields(DetectOptions, ("chunked_size", "nms_iou"))]
 MaxDet = Annotated[
     int | None,
-    typer.Option("--max-det", "--top-k", metavar="N", min=1, rich_help_panel=KEEP, show_default=False,
-                 help="Keep the best N boxes of each image (default: the protocol's, 100 for COCO). "
-                      "COCO's AP counts no more than 100 per image and class, whatever N."),
-]  # fmt: skip
+    flags.flag(
+        KEEP,
+        "Keep the best N boxes of each image (default: the protocol's, 100 for COCO). "
+        "COCO's AP counts no more than 100 per image and class, whatever N.",
+        "--max-det --top-k",
+        "N",
+        min=1,
+    ),
+]
 
 
 EPILOG = "Example: glip eval coco --gt instances_val2017.json --images val2017 -m glip-t -o eval"

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from glip_cli.cli.command import Values
-from glip_cli.cli.console import Console
+from glip_cli.cli.console import Console, print_line, print_rows
 from glip_cli.cli.evaluate import DatasetFlags, ReportFlags
-from glip_cli.cli.evaluate_output import show, show_facts, show_rows
 from glip_cli.data.image_files import find_images
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
@@ -25,17 +25,26 @@ from glip_cli.evaluation.boxes import (
     only,
 )
 from glip_cli.evaluation.calibrate import best_thresholds, write_thresholds
-from glip_cli.evaluation.caption_engine import OPTIONS, CaptionEngine, boxes_of, source_of
+from glip_cli.evaluation.compare import MetricChange
+from glip_cli.evaluation.flickr30k import OPTIONS, CaptionEngine, boxes_of, source_of
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
-from glip_cli.evaluation.outputs import PublishedValue, published_values
+from glip_cli.evaluation.outputs import (
+    PublishedValue,
+    odinw_table,
+    published_values,
+    recall_table,
+    write_odinw,
+    write_recalls,
+)
+from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
 from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, question_of, run_task, score_boxes
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
-from glip_cli.evaluation.tables import odinw_table, recall_table, write_odinw, write_recalls
+from glip_cli.options import DetectKeywords
 from glip_cli.prompts.words import check_words, read_words
 from glip_cli.runs.journal import read_records
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, percent
 
 COCO_VAL = "instances_val2017.json", 5000
 """How COCO's val2017 is known, for which values are published."""
@@ -65,7 +74,7 @@ class EvalRequest:
 
     @property
     def rules(self) -> ScoringProtocol:
-        return self._protocol.changed(self.changes)
+        return self._protocol.changed(cast(DetectKeywords, self.changes))
 
     @property
     def _protocol(self) -> ScoringProtocol:
@@ -220,3 +229,49 @@ def flickr(asked: EvalRequest, session: Session) -> None:
     show_rows(recall_table(recalls))
     files = write_recalls(asked.wanted.out, recalls, facts, asked.wanted.report)
     asked.console.info(f"saved {', '.join(map(str, files))}")
+
+
+# ------------------------------------------------------------------------------------------------------------ on stdout
+# The numbers of `glip eval` on stdout.
+
+
+def show(run: EvalResult, published: Sequence[PublishedValue]) -> None:
+    """Facts and numbers, in percent; under the measured ones those that were published, or those of another run."""
+    show_facts(run.facts)
+    rows = {"measured": {key: percent(value) for key, value in run.metrics.items()}}
+    for one in published:
+        rows.setdefault(one.source, {})[one.metric] = f"{one.value:.1f}"
+    if run.comparison and run.comparison.note:
+        rows["now, same images"] = {row.metric: percent(row.b) for row in run.comparison.rows}
+    if run.comparison:
+        rows["before"] = {row.metric: percent(row.a) for row in run.comparison.rows}
+        rows["change"] = {row.metric: change(row) for row in run.comparison.rows}
+    show_table(rows, list(run.metrics))
+
+
+def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
+    """One line per metric: many of them side by side would not fit a terminal."""
+    print_rows(("", *rows), ((column, *(row.get(column, "") for row in rows.values())) for column in columns))
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    longest = max(map(len, facts))
+    for name, value in facts.items():
+        print_line(f"{name:<{longest}}  {value}")
+
+
+def change(row: MetricChange) -> str:
+    if row.difference is None:
+        return "-"
+    if row.low is None or row.high is None:
+        return f"{100 * row.difference:+.1f}"
+    return f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} .. {100 * row.high:+.1f})"
+
+
+def show_rows(table: ReportTable) -> None:
+    """A report's table; floats are shares of one."""
+    print_rows(
+        table.columns,
+        ([percent(cell) if isinstance(cell, float) else str(cell or "") for cell in row.cells] for row in table.rows),
+    )
+    print_line(table.note)

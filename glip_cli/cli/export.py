@@ -6,8 +6,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json
@@ -20,19 +18,16 @@ EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="Output file: .onnx, or .safetensors (default: MODEL.onnx)."),
-]  # fmt: skip
+    flags.flag(flags.OUTPUT, "Output file: .onnx, or .safetensors (default: MODEL.onnx).", "--out -o", "FILE"),
+]
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--texts", "-t", metavar="LABELS", rich_help_panel=flags.WHAT, show_default=False,
-                 help="Fix this prompt in the file (default: any prompt at run time)."),
-]  # fmt: skip
-Opset = Annotated[
-    int,
-    typer.Option("--opset", metavar="N", rich_help_panel=flags.OUTPUT, help="Version of ONNX's operators, 19 .. 22."),
+    flags.flag(flags.WHAT, "Fix this prompt in the file (default: any prompt at run time).", "--texts -t", "LABELS"),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=flags.OUTPUT, help="Print what was written as JSON.")]
+Opset = Annotated[
+    int, flags.flag(flags.OUTPUT, "Version of ONNX's operators, 19 .. 22.", "--opset", "N", show_default=True)
+]
+Json = Annotated[bool, flags.flag(flags.OUTPUT, "Print what was written as JSON.", "--json")]
 
 
 @command

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import Fields, Values, command
@@ -26,11 +24,9 @@ EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,si
 
 Features = Annotated[Values, Fields(FeatureOptions, ("which", "pool"))]
 SaveDtype = Annotated[
-    str,
-    typer.Option("--save-dtype", metavar="DTYPE", rich_help_panel=flags.OUTPUT, show_default=False,
-                 help="float32 (default) or float16, half the size."),
-]  # fmt: skip
-Overwrite = Annotated[bool, typer.Option("--overwrite", rich_help_panel=flags.HOW, help="Write existing files again.")]
+    str, flags.flag(flags.OUTPUT, "float32 (default) or float16, half the size.", "--save-dtype", "DTYPE")
+]
+Overwrite = Annotated[bool, flags.flag(flags.HOW, "Write existing files again.", "--overwrite")]
 
 
 @command
@@ -68,8 +64,8 @@ def features(
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
     chosen = FeatureOptions(**features, **resizing, batch_size=read_batch_size(batch_size, loading.device))
     note_dtype(loading, console)
-    extractor, name = load_extractor({**vars(loading), "offline": offline}, chosen, prompt, console)
-    settings: dict[str, Any] = {
+    extractor, name = load_extractor(loading, offline, chosen, prompt, console)
+    settings: dict[str, object] = {
         "model": name,
         "prompt": prompt.text if prompt else "",
         "labels": prompt.labels if prompt else (),
@@ -99,7 +95,7 @@ def own_prompt_for(kinds: Sequence[str], source: flags.ModelSourceFlags) -> Prom
 
 
 def load_extractor(
-    load: Mapping[str, Any], options: FeatureOptions, prompt: Prompt | None, console: Console
+    loading: flags.ModelFlags, offline: bool, options: FeatureOptions, prompt: Prompt | None, console: Console
 ) -> tuple[Extractor, str]:
     """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
     from glip_cli.checkpoints.parts import load_backbone_parts
@@ -108,13 +104,14 @@ def load_extractor(
     from glip_cli.options import DetectOptions
 
     report = DownloadBar(console)
-    source = {key: load[key] for key in ("model", "weights", "offline")}
-    if not load["adapter"] and (alone := load_backbone_parts(**source, report=report)):
+    if not loading.adapter and (
+        alone := load_backbone_parts(loading.model, weights=loading.weights, offline=offline, report=report)
+    ):
         if prompt:
             raise UsageError(f"{alone.name} is an image backbone alone, which reads no text: leave --texts out")
-        place = {key: load[key] for key in ("device", "dtype")}
-        return backbone_extractor(alone.backbone, alone.image_size, options, **place), alone.name
-    detector = Detector.load(**load, report=report)
+        place = loading.device, loading.dtype
+        return backbone_extractor(alone.backbone, alone.image_size, options, *place), alone.name
+    detector = Detector.load(**vars(loading), offline=offline, report=report)
     console.warn(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name
 

@@ -6,43 +6,97 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glip_cli.cli import finetune_flags as own
 from glip_cli.cli import flags
-from glip_cli.cli.command import command
+from glip_cli.cli.command import Fields, Values, command
 from glip_cli.cli.console import LINE_SECONDS, Console, DownloadBar, print_rows
 from glip_cli.cli.exit import interruptible, stopping
+from glip_cli.training.config import TrainConfig
+from glip_cli.utils.option import HOW, MODEL, TRAIN, option
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import counted, one_line, percent
 
 if TYPE_CHECKING:
     from glip_cli.data.issues import Findings
-    from glip_cli.training.before_after import ValidationRow
     from glip_cli.training.job import Result
+    from glip_cli.training.metrics_log import Row
     from glip_cli.training.optim import Left
+    from glip_cli.training.report import ValidationRow
+
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
+
+Init = Annotated[
+    str | None,
+    flags.flag(
+        MODEL,
+        "Start from random weights; from ImageNet's Swin and BERT; or from the image side of FILE.",
+        "--init",
+        "random|pretrained|FILE",
+    ),
+]
+GoOn = Annotated[bool, flags.flag(HOW, "Resume the training in --out-dir; --epochs N may extend it.", "--resume")]
+Loaders = Annotated[
+    int | None, flags.flag(HOW, "Processes that load batches; 0: the main process.", "--workers", "N", min=0)
+]
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """What is trained and measured on."""
+
+    train: list[Path] | None = option(
+        None, "COCO or grounding json, a folder of YOLO, VOC, labelme ..., or scenes:N; repeatable.", TRAIN, "PATH"
+    )
+    images: list[Path] | None = option(
+        None, "Folder of the images, for all --train or one for each (default: beside them).", TRAIN, "DIR"
+    )
+    share: list[float] | None = option(None, "Passes through each --train per epoch, one for each.", TRAIN, "X")
+    val: Path | None = option(None, "Validate on it after each epoch; keep the best, stop early.", TRAIN, "PATH")
+    val_images: Path | None = option(None, "Folder of its images (default: that of --images).", TRAIN, "DIR")
+    shots: int | None = option(None, "Few-shot: train on N images per class.", TRAIN, "N", min=1)
+    shot_seed: int | None = option(None, "Seed of the few-shot choice: 3; 30 and 300 are usual too.", TRAIN, "N", min=0)
+    keep_check: str | None = option(
+        None, "COCO json that shows what is forgotten; or scenes (drawn, for glip-mini).", TRAIN, "FILE|scenes"
+    )
+    keep_images: Path | None = option(None, "Folder of its images (default: beside it).", TRAIN, "DIR")
+    keep_limit: int | None = option(None, "Use its first N images only.", TRAIN, "N", min=1)
+    words: Path | None = option(
+        None, 'Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.', TRAIN, "FILE"
+    )
+
+    def given(self) -> dict[str, object]:
+        return given(**vars(self))
+
+
+Tuning = Annotated[Values, Fields(TrainConfig, given=True)]
+
+
+def given(**flags: object) -> dict[str, object]:
+    """Those that were given."""
+    return {name: value for name, value in flags.items() if value is not None and value != []}
 
 
 @command
 def finetune(
     *,
-    data: own.DataFlags,
+    data: DataFlags,
     model: flags.Model = None,
     weights: flags.Weights = None,
-    init: own.Init = None,
+    init: Init = None,
     bert: flags.Bert = None,
     device: flags.Device = "auto",
-    tuning: own.Tuning,
+    tuning: Tuning,
     out_dir: flags.OutDir = Path("tuned"),
     overwrite: flags.Overwrite = False,
-    resume: own.GoOn = False,
-    workers: own.Loaders = None,
+    resume: GoOn = False,
+    workers: Loaders = None,
     manner: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
@@ -54,7 +108,7 @@ def finetune(
     console = Console(manner.quiet or not processes.first)
     job = prepare(
         out_dir,
-        own.given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning,
+        given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning,
         processes=processes,
         callbacks=Callbacks(console.info, lambda found: show_findings(found, console), ProgressPrinter(console).row),
         workers=default_workers() if workers is None else workers,
@@ -67,7 +121,7 @@ def finetune(
     with interruptible():
         result = job.run()
     if processes.first:
-        again = command_to_go_on(out_dir, processes.world, own.given(device=device, workers=workers))
+        again = command_to_go_on(out_dir, processes.world, given(device=device, workers=workers))
         finish(result, out_dir, job.recipe.mode, again, console)
 
 
@@ -82,7 +136,7 @@ class ProgressPrinter:
         self._console = console
         self._said = 0.0
 
-    def row(self, row: dict[str, Any], total: int, left: Left) -> None:
+    def row(self, row: Row, total: int, left: Left) -> None:
         place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
             shares = ", ".join(f"{name} {percent(row[name])}" for name in ("AP", "AP50", "F1"))
@@ -149,7 +203,7 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, console: Consol
 
 def show_table(rows: list[ValidationRow], last: str) -> None:
     """Before and after on stdout, in percent."""
-    from glip_cli.training.before_after import cells
+    from glip_cli.training.report import cells
 
     if rows:
         print_rows(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import OptionInfo
 
 from glip_cli.cli.command import Fields, Values
 from glip_cli.options import DetectOptions, PromptRequest
@@ -37,6 +38,16 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 # --- flags that a command takes by themselves
 
 
+def flag(
+    panel: str, help: str, names: str, metavar: str | None = None, *,
+    show_default: bool = False, min: int | None = None, max: int | None = None,
+) -> OptionInfo:  # fmt: skip
+    """A flag under a heading of the help, by its names; `min` and `max` are of its number."""
+    found: OptionInfo = typer.Option(*names.split(), metavar=metavar, rich_help_panel=panel, help=help,
+                                     show_default=show_default, min=min, max=max)  # fmt: skip
+    return found
+
+
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
@@ -44,81 +55,46 @@ Inputs = Annotated[
 ]  # fmt: skip
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME", rich_help_panel=MODEL, show_default=False,
-                 help="glip-t (default), glip-l, glip-nano (built in), ...: glip weights list."),
-]  # fmt: skip
+    flag(MODEL, "glip-t (default), glip-l, glip-nano (built in), ...: glip weights list.", "--model -m", "NAME"),
+]
 Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE", rich_help_panel=MODEL, show_default=False,
-                 help="A checkpoint: safetensors, mmdet .pth or official .pth."),
-]  # fmt: skip
-Adapter = Annotated[
-    Path | None,
-    typer.Option("--adapter", metavar="DIR", rich_help_panel=MODEL, show_default=False,
-                 help="Folder that glip finetune wrote for the model."),
-]  # fmt: skip
-Bert = Annotated[
-    Path | None,
-    typer.Option("--bert", metavar="DIR", rich_help_panel=MODEL, show_default=False,
-                 help="Folder with another vocab.txt or tokenizer.json."),
-]  # fmt: skip
-Onnx = Annotated[
-    Path | None,
-    typer.Option("--onnx", metavar="FILE", rich_help_panel=MODEL, show_default=False,
-                 help="A file of glip export, run by onnxruntime."),
-]  # fmt: skip
-Device = Annotated[
-    str,
-    typer.Option("--device", metavar="DEVICE", rich_help_panel=MODEL, show_default=False,
-                 help="auto, cpu, cuda, cuda:1 or mps."),
-]  # fmt: skip
-Compile = Annotated[
-    bool,
-    typer.Option("--compile", rich_help_panel=MODEL,
-                 help="Use torch.compile: slow start, for many images of few shapes."),
-]  # fmt: skip
+    Path | None, flag(MODEL, "A checkpoint: safetensors, mmdet .pth or official .pth.", "--weights", "FILE")
+]
+Adapter = Annotated[Path | None, flag(MODEL, "Folder that glip finetune wrote for the model.", "--adapter", "DIR")]
+Bert = Annotated[Path | None, flag(MODEL, "Folder with another vocab.txt or tokenizer.json.", "--bert", "DIR")]
+Onnx = Annotated[Path | None, flag(MODEL, "A file of glip export, run by onnxruntime.", "--onnx", "FILE")]
+Device = Annotated[str, flag(MODEL, "auto, cpu, cuda, cuda:1 or mps.", "--device", "DEVICE")]
+Compile = Annotated[bool, flag(MODEL, "Use torch.compile: slow start, for many images of few shapes.", "--compile")]
 AutoBatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", "-b", metavar="N", rich_help_panel=MODEL, show_default=False,
-                 help="Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short."),
-]  # fmt: skip
-OutDir = Annotated[
-    Path, typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, help="Folder of the results.")
+    flag(MODEL, "Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short.", "--batch-size -b", "N"),
 ]
+OutDir = Annotated[Path, flag(OUTPUT, "Folder of the results.", "--out-dir -o", "DIR", show_default=True)]
 OutDirOrUrl = Annotated[
     str,
-    typer.Option("--out-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT,
-                 help="Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER."),
-]  # fmt: skip
-Json = Annotated[
-    bool,
-    typer.Option("--json", rich_help_panel=OUTPUT,
-                 help="Print one JSON line per image on stdout, and nothing else."),
-]  # fmt: skip
-WithScores = Annotated[
-    bool, typer.Option("--with-scores", rich_help_panel=OUTPUT, help="YOLO lines with the score as a sixth column.")
+    flag(
+        OUTPUT,
+        "Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER.",
+        "--out-dir -o",
+        "DIR",
+        show_default=True,
+    ),
 ]
-SaveCrop = Annotated[bool, typer.Option("--save-crop", rich_help_panel=OUTPUT, help="Also save a crop of each box.")]
-Grid = Annotated[
-    bool,
-    typer.Option("--grid", rich_help_panel=OUTPUT, help="Save grid.jpg: the best and the doubtful images on one page."),
-]
-Palette = Annotated[
-    str,
-    typer.Option("--palette", metavar="NAME", rich_help_panel=OUTPUT, show_default=False,
-                 help="bright, okabe-ito, or red,#00ff00."),
-]  # fmt: skip
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=HOW, help="Start over in a folder that holds another run.")
-]
+Json = Annotated[bool, flag(OUTPUT, "Print one JSON line per image on stdout, and nothing else.", "--json")]
+WithScores = Annotated[bool, flag(OUTPUT, "YOLO lines with the score as a sixth column.", "--with-scores")]
+SaveCrop = Annotated[bool, flag(OUTPUT, "Also save a crop of each box.", "--save-crop")]
+Grid = Annotated[bool, flag(OUTPUT, "Save grid.jpg: the best and the doubtful images on one page.", "--grid")]
+Palette = Annotated[str, flag(OUTPUT, "bright, okabe-ito, or red,#00ff00.", "--palette", "NAME")]
+Overwrite = Annotated[bool, flag(HOW, "Start over in a folder that holds another run.", "--overwrite")]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, max=1000, rich_help_panel=HOW, show_default=False,
-                 help="Threads that read images (default: one per core), or ask --server (4)."),
-]  # fmt: skip
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=HOW, help="Print errors only.")]
-Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=HOW, help="Never use the network.")]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=HOW, help="Show the traceback of an error.")]
+    flag(
+        HOW, "Threads that read images (default: one per core), or ask --server (4).", "--workers", "N", min=1, max=1000
+    ),
+]
+Quiet = Annotated[bool, flag(HOW, "Print errors only.", "--quiet -q")]
+Offline = Annotated[bool, flag(HOW, "Never use the network.", "--offline")]
+Debug = Annotated[bool, flag(HOW, "Show the traceback of an error.", "--debug")]
 
 
 # --- flags that go together
@@ -157,10 +133,8 @@ Knowledge = Annotated[Values, Fields(DetectOptions, ("knowledge",))]
 Size = Annotated[Values, Fields(DetectOptions, ("size",))]
 Resizing = Annotated[Values, Fields(DetectOptions, ("size", "tile", "overlap", "tta"))]
 Thresholds = Annotated[
-    Path | None,
-    typer.Option("--thresholds", metavar="FILE", rich_help_panel=KEEP, show_default=False,
-                 help="Thresholds of labels, from glip eval --calibrate."),
-]  # fmt: skip
+    Path | None, flag(KEEP, "Thresholds of labels, from glip eval --calibrate.", "--thresholds", "FILE")
+]
 
 
 @dataclass(frozen=True)

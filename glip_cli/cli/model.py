@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from glip_cli.cli.console import Console, DownloadBar
 from glip_cli.cli.flags import ModelFlags, ServerFlags
@@ -17,7 +17,7 @@ from glip_cli.errors import UsageError
 if TYPE_CHECKING:
     from glip_cli.client.model import RemoteModel
     from glip_cli.detector import Detector
-    from glip_cli.options import DetectOptions
+    from glip_cli.options import DetectOptions, LoadKeywords
     from glip_cli.prompts.chunking import Explanation
     from glip_cli.prompts.compile import PromptCompiler
     from glip_cli.runs.local import ImageRunner
@@ -76,7 +76,7 @@ def local_model(
 ) -> LocalModel:
     """As `choose_model`, where a server is none of the choices."""
     held = {"device": loading.device, "dtype": loading.dtype}
-    load = {**vars(loading), "compile": compile, "offline": offline}
+    load = cast("LoadKeywords", {**vars(loading), "compile": compile, "offline": offline})
     if onnx is None:
         return LocalModel(loading, load, console)
     others = {name: value for name, value in _named(loading).items() if name not in held}
@@ -105,7 +105,7 @@ class LocalModel:
     """
 
     loading: ModelFlags
-    load: Mapping[str, Any]
+    load: LoadKeywords
     console: Console
     loaded: Detector | None = None
 
@@ -154,7 +154,7 @@ class LocalModel:
 def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags) -> Explanation:
     """It needs a tokenizer, and no weights of a named model."""
     from glip_cli.checkpoints import registry
-    from glip_cli.checkpoints.parts import load_tokenizer_folder
+    from glip_cli.checkpoints.resolve import load_tokenizer_folder
     from glip_cli.prompts.chunking import Explanation, chunk, vocabulary_notes
     from glip_cli.prompts.definitions import knowledge_chunks
     from glip_cli.prompts.tokenizer import Tokenizer
@@ -194,6 +194,6 @@ class ServerModel:
         return self.remote.reading(prompt, options).notes
 
     def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
-        from glip_cli.client.runner import RemoteRunner
+        from glip_cli.client.model import RemoteRunner
 
         return RemoteRunner(self.remote, prompt, options, workers)

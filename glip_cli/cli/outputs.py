@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from glip_cli.outputs.formats import Writer
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.outputs.records import AnyRecord
-    from glip_cli.outputs.tracks import VideoTracker
-    from glip_cli.outputs.video import AnnotatedVideos
+    from glip_cli.outputs.video import AnnotatedVideos, VideoTracker
     from glip_cli.runs.local import ImageResult
     from glip_cli.types import Detections
 

@@ -16,7 +16,7 @@ from glip_cli.prompts.labels import parse_negatives
 
 if TYPE_CHECKING:
     from glip_cli.data.frame_inputs import FrameChoice
-    from glip_cli.outputs.tracks import VideoTracker
+    from glip_cli.outputs.video import VideoTracker
     from glip_cli.prompts.chunking import Explanation
     from glip_cli.prompts.noun_phrases import Tagger
     from glip_cli.types import Prompt
@@ -45,7 +45,7 @@ def read_tracker(given: FrameFlags, options: DetectOptions) -> VideoTracker | No
     """What --track asks for. Raises UsageError where its package is missing."""
     if not given.track:
         return None
-    from glip_cli.outputs.tracks import VideoTracker
+    from glip_cli.outputs.video import VideoTracker
 
     return VideoTracker(options.threshold, options.class_thresholds)
 

@@ -32,7 +32,7 @@ def list_(json: Json = False, debug: flags.Debug = False) -> None:
     checkpoints = registry.all()
     if json:
         for checkpoint in checkpoints:
-            print_json(_as_dict(checkpoint))
+            print_json(asdict(checkpoint) | {"here": _is_here(checkpoint)})
         return
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))  # within 80 columns
     for column in ("model", "trained on", "COCO\nAP", "LVIS\nAP", "licence", "here"):
@@ -114,10 +114,6 @@ def _is_here(checkpoint: Checkpoint) -> bool:
 def _published(checkpoint: Checkpoint, dataset: str) -> str:
     numbers = [p for p in checkpoint.published if p.dataset == dataset and p.metric in ("AP", "fixed AP")]
     return f"{numbers[0].value:.1f}" if numbers else ""
-
-
-def _as_dict(checkpoint: Checkpoint) -> dict[str, object]:
-    return asdict(checkpoint) | {"here": _is_here(checkpoint)}
 
 
 def _plain(value: object) -> str:

@@ -1,11 +1,11 @@
 """Images with sentences about them, one sentence at a time.
 
-    x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list    `caption_rows`
-    x.csv     with the columns image and caption                                       the same
-    x.json    COCO's captions                                                          the same
-    folder    with metadata.jsonl or metadata.csv, as Hugging Face's imagefolder           the same
+    x.jsonl   {"image": "a.jpg", "caption": "a cat"} per line; "caption" may be a list
+    x.csv     with the columns image and caption
+    x.json    COCO's captions
+    folder    with metadata.jsonl or metadata.csv, as Hugging Face's imagefolder
     folder    a.jpg and a.txt, at any depth, a caption per line
-    x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json   `webdataset`
+    x.tar     webdataset: members with one stem are a sample, jpg or png and txt or json
 
 The sentences of one image follow each other where the file has them so, and then the model looks at it once.
 """
@@ -17,22 +17,23 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glip_cli.data.caption_rows import WRITE, CaptionRow, caption_rows
 from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import Passed as PassedOver
-from glip_cli.data.rows import read_lines
 from glip_cli.data.sources import ImageInput, expand
+from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows, renamed, shown, spelling_of
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
+from glip_cli.utils.json import parsed_object
 from glip_cli.utils.text_format import one_line, quoted, shown_url, valid_unicode
 
 if TYPE_CHECKING:
     from PIL import Image
+
 
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
@@ -168,3 +169,77 @@ def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]
     for sample in tar_samples(path, contents):
         name = one_line(sample.name)
         yield from _captioned(name, f"{path}/{sample.name}", sample.texts, passed, content=sample.content)
+
+
+# ----------------------------------------------------------------------------------------------------- rows of captions
+# x.jsonl, x.csv    a row per image, `image` and `caption`, which in json may be a list; `file_name` and `text` of
+#                   Hugging Face's metadata.jsonl and metadata.csv
+# x.json            COCO's captions (`images`, and `annotations` with `image_id` and `caption`), or a list of such rows
+
+
+CaptionRow = tuple[str, list[str]]
+"""An image as the file names it, and its captions as typed."""
+WRITE = 'write {"image": "a.jpg", "caption": "..."} on each line'
+_ALSO = {"file_name": "image", "text": "caption"}
+
+
+def caption_rows(path: Path) -> Iterator[CaptionRow]:
+    """Raises DataError, in its turn, for what cannot be read; names the place."""
+    if path.suffix.lower() == ".json" and not _is_jsonl(path):
+        rows = _json_rows(path)
+    else:
+        rows = read_rows(path, ("image", "caption"), WRITE, _ALSO)
+    return ((image_of(row, WRITE), _texts_of(row)) for row in rows)
+
+
+def _is_jsonl(path: Path) -> bool:
+    """Whether the first line is a row by itself."""
+    first = parsed_object(next(filter(str.strip, read_lines(path)), ""))
+    return first is not None and "images" not in first
+
+
+def _texts_of(row: Row) -> list[str]:
+    where, values = row
+    caption = values.get("caption")
+    given = caption if isinstance(caption, list) else [caption]
+    texts = [text for text in given if isinstance(text, str)]
+    if len(texts) < len(given):
+        raise DataError(f"{where}: 'caption' is {quoted(caption)}, neither a text nor a list of texts; {WRITE}")
+    return texts
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    content = read_json(path)
+    if not isinstance(content, list):
+        yield from _coco_rows(content, path)
+        return
+    for number, row in enumerate(content, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, row {number}, is no JSON object; {WRITE}")
+        yield f"{path}, row {number}", renamed(row, _ALSO)
+
+
+def _coco_rows(content: object, path: Path) -> Iterator[Row]:
+    """Images in the order of the file, each with all its captions; also those without one."""
+    content = content if isinstance(content, dict) else {}
+    images, rows = content.get("images"), content.get("annotations")
+    if not isinstance(images, list) or not isinstance(rows, list):
+        raise DataError(f"{path}: no captions of COCO, which have 'images' and 'annotations'; {WRITE} of a .jsonl")
+    captions: dict[str, list[str]] = {_id_of(row, "id", f"{path}: images[{i}]"): [] for i, row in enumerate(images)}
+    for i, row in enumerate(rows):
+        where = f"{path}: annotations[{i}]"
+        if (found := captions.get(_id_of(row, "image_id", where))) is None:
+            raise DataError(f"{where}.image_id is {shown(row['image_id'])}, which no image has; the file is damaged")
+        if not isinstance(row.get("caption"), str):
+            raise DataError(f"{where} has no caption; give captions_....json, not that of boxes")
+        found.append(row["caption"])
+    for i, row in enumerate(images):
+        where = f"{path}: images[{i}]"
+        yield where, {"image": row.get("file_name"), "caption": captions[_id_of(row, "id", where)]}
+
+
+def _id_of(row: object, key: str, where: str) -> str:
+    spelling = spelling_of(row.get(key)) if isinstance(row, Mapping) else None
+    if spelling is None:
+        raise DataError(f"{where}.{key} is no id; the file is damaged")
+    return spelling

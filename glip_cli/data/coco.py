@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, url_parts
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.masks import box_around
 from glip_cli.data.values import Ids, as_box, as_id, as_number, shown
 from glip_cli.errors import DataError
+from glip_cli.utils.json import JsonObject
 
 _FREQUENCIES = ("r", "c", "f")
 _MAX_SIDE = 2**31 - 1
@@ -25,7 +26,8 @@ def read_coco(path: Path, content: object, images: Path | None, issues: Issues) 
     """
     data = _object(path, content)
     image_rows, annotation_rows = _objects(data, "images", path), _rows(data, "annotations", path)
-    is_grounding = any("caption" in row for row in image_rows) and any(map(_is_named, annotation_rows))
+    is_named = any(isinstance(row, dict) and "tokens_positive" in row for row in annotation_rows)
+    is_grounding = is_named and any("caption" in row for row in image_rows)
     is_unlisted = is_grounding and not isinstance(data.get("categories"), list)
     category_rows = [] if is_unlisted else _objects(data, "categories", path)
     if not image_rows or not (category_rows or is_grounding):
@@ -51,11 +53,7 @@ def read_coco(path: Path, content: object, images: Path | None, issues: Issues) 
     )
 
 
-def _is_named(row: object) -> bool:
-    return isinstance(row, dict) and "tokens_positive" in row
-
-
-def _object(path: Path, data: object) -> dict[str, Any]:
+def _object(path: Path, data: object) -> JsonObject:
     """Raises DataError for what is no COCO; says what it is instead, where that is known."""
     if other := _other(data):
         raise DataError(f"{path}: {other}")
@@ -95,7 +93,7 @@ def _rows(data: Mapping[str, object], key: str, path: Path) -> list[Any]:
     return rows
 
 
-def _objects(data: Mapping[str, object], key: str, path: Path) -> list[dict[str, Any]]:
+def _objects(data: Mapping[str, object], key: str, path: Path) -> list[JsonObject]:
     rows = _rows(data, key, path)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
@@ -113,7 +111,7 @@ def _category(row: Mapping[str, object], number: int) -> Category:
     )
 
 
-def _images(rows: Sequence[Mapping[str, object]], ids: Ids, where: str, issues: Issues) -> tuple[ImageRow, ...]:
+def _images(rows: Sequence[JsonObject], ids: Ids, where: str, issues: Issues) -> tuple[ImageRow, ...]:
     """Each id once: the last one counts, as in pycocotools."""
     table: dict[int, ImageRow] = {}
     for i, raw in enumerate(rows):
@@ -125,7 +123,7 @@ def _images(rows: Sequence[Mapping[str, object]], ids: Ids, where: str, issues: 
     return tuple(table.values())
 
 
-def _image(row: Mapping[str, Any], number: int, where: str) -> ImageRow:
+def _image(row: JsonObject, number: int, where: str) -> ImageRow:
     """Raises DataError for a name, size or list that cannot be one."""
     url = row["coco_url"] if isinstance(row.get("coco_url"), str) else None
     return ImageRow(
@@ -233,3 +231,35 @@ class _Annotations:
 
     def _add(self, issue: DataIssue, place: int, what: str) -> None:
         self._issues.add(issue, f"{self._name}: annotations[{place}]{what}")
+
+
+# --------------------------------------------------------------------------------------------------- polygons and masks
+
+
+def box_around(segmentation: object, where: str) -> list[float]:
+    """[x, y, width, height] in pixels of polygons, or of an RLE mask, compressed or not.
+
+    Raises DataError for what is neither, and for a mask of nothing.
+    """
+    if isinstance(segmentation, Mapping):
+        return _around_mask(segmentation, where)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise DataError(f"{where} is {shown(segmentation)}; there must be a bbox, or polygons or RLE to take it from")
+    polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    if not all(isinstance(one, list) and len(one) % 2 == 0 for one in polygons) or not any(polygons):
+        raise DataError(f"{where} is {shown(segmentation)}; a polygon is [x1, y1, x2, y2, ...]")
+    xs, ys = ([as_number(value, where) for value in chain(*(one[i::2] for one in polygons))] for i in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _around_mask(rle: Mapping[str, object], where: str) -> list[float]:
+    from hotcoco import mask
+
+    size, counts = rle.get("size"), rle.get("counts")
+    try:
+        box = mask.toBbox({"size": size, "counts": counts}).tolist()
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{where} is no RLE mask ({' '.join(str(error).split())[:80]})") from None
+    if not (box[2] and box[3]):
+        raise DataError(f"{where} is a mask of nothing, which has no box")
+    return [float(value) for value in box]

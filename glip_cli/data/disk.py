@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from glip_cli.errors import ImageError, UnavailableError
+from glip_cli.utils.text_format import words_of
 from glip_cli.utils.threads import READ_SECONDS, within
 
 MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
@@ -25,9 +26,9 @@ def from_disk(name: str, read: Callable[[], T]) -> T:
     except TimeoutError:
         raise no_answer(name) from None
     except OSError as error:
-        raise UnavailableError(f"{name}: cannot be read ({_words(error)})", brief=True) from error
+        raise UnavailableError(f"{name}: cannot be read ({words_of(error)})", brief=True) from error
     except ValueError as error:  # a null character in the name
-        raise ImageError(f"{name}: cannot be read ({_words(error)})") from error
+        raise ImageError(f"{name}: cannot be read ({words_of(error)})") from error
 
 
 def no_answer(name: str | Path) -> UnavailableError:
@@ -35,7 +36,3 @@ def no_answer(name: str | Path) -> UnavailableError:
     return UnavailableError(
         f"{name}: not read within {READ_SECONDS:g} s; check the disk or network it is on", hung=True
     )
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

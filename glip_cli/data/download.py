@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import http.client
+import ipaddress
+import socket
+import ssl
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from urllib import error, parse, request
 
-from glip_cli.data.public_url import PublicHandler, TrustedServer
 from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.utils.http import USER_AGENT, why_unreachable
 from glip_cli.utils.text_format import one_line, shown_url
@@ -35,7 +39,7 @@ def fetch(
         url: as typed, with user:password@ where the server asks for it; spaces and letters beyond ASCII are quoted.
         max_bytes: more than this is refused.
         stall: seconds to wait for the next byte; the whole may take `TOTAL_SECONDS`.
-        public: only addresses of the public internet, and no proxy; see `public_url`.
+        public: only addresses of the public internet, and no proxy; see `PublicHandler`.
         trusted: the server that may have another address; only with `public`.
 
     Raises:
@@ -109,3 +113,113 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
     if expected.isdecimal() and len(body) < int(expected):
         raise UnavailableError(f"{name}: cut short after {len(body)} of {expected} bytes; try again", brief=True)
     return bytes(body)
+
+
+# -------------------------------------------------------------------------------------------------- the public internet
+# For URLs that others choose: no way into a private network. The address that is checked is the one that is connected
+# to, so a name server that changes its answer gains nothing. Each redirect makes a new connection, with its own check.
+
+
+class NotPublicError(OSError):
+    pass
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the public internet: not private, loopback, link-local, reserved or multicast.
+
+    An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) counts as that one.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and (inner := _inner(ip)):
+        return all(is_public(str(one)) for one in inner)
+    return ip.is_global and not ip.is_multicast
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _inner(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address stands for."""
+    teredo = ip.teredo or ()
+    nat64 = (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF),) if ip in _NAT64 else ()
+    return [one for one in (ip.ipv4_mapped, ip.sixtofour, *teredo, *nat64) if one is not None]
+
+
+def connect(host: str, port: int, timeout: float | None) -> socket.socket:
+    """A connection to a host of which every address is public. Raises NotPublicError; OSError where none answers."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if not all(is_public(str(address[0])) for *_, address in found):
+        raise NotPublicError("its address is not of the public internet")
+    failure: OSError | None = None
+    for *_, address in found:
+        try:
+            return socket.create_connection((str(address[0]), port), timeout)
+        except OSError as error:
+            failure = error
+    raise failure or NotPublicError("its name has no address")
+
+
+class PublicHTTPConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = connect(self.host, self.port, self.timeout)
+
+
+class PublicHTTPSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        self.sock = _tls().wrap_socket(connect(self.host, self.port, self.timeout), server_hostname=self.host)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@dataclass(frozen=True)
+class TrustedServer:
+    """A server that is trusted, whatever its address.
+
+    Attributes:
+        url: "http://localhost:8080"; a path counts for nothing.
+        authorization: the header that it is asked with; no redirect takes it along.
+        allow_others: URLs and redirects may lead to others too, at public addresses.
+        advice: the way out where it refuses.
+    """
+
+    url: str
+    authorization: str
+    allow_others: bool
+    advice: str
+
+    def is_origin_of(self, asked: request.Request) -> bool:
+        mine = parse.urlsplit(self.url)
+        return _origin(asked.type, asked.host) == _origin(mine.scheme, mine.netloc)
+
+
+def _origin(scheme: str, host: str) -> tuple[str, str]:
+    scheme = scheme.lower()
+    return scheme, host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+
+
+class PublicHandler(request.HTTPHandler, request.HTTPSHandler):
+    """http and https, to addresses of the public internet and to the server that is trusted."""
+
+    def __init__(self, trusted: TrustedServer | None = None):
+        super().__init__()
+        self._trusted = trusted
+
+    def http_open(self, req: request.Request) -> http.client.HTTPResponse:
+        kind = http.client.HTTPConnection if _is_trusted(req, self._trusted) else PublicHTTPConnection
+        return self.do_open(kind, req)
+
+    def https_open(self, req: request.Request) -> http.client.HTTPResponse:
+        kind = http.client.HTTPSConnection if _is_trusted(req, self._trusted) else PublicHTTPSConnection
+        return self.do_open(kind, req)
+
+
+def _is_trusted(asked: request.Request, trusted: TrustedServer | None) -> bool:
+    """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
+    if trusted is None:
+        return False
+    if not (own := trusted.is_origin_of(asked)) and not trusted.allow_others:
+        raise NotPublicError(f"it leads away from {trusted.url}, for which --allow-urls is needed")
+    return own

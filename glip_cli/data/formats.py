@@ -4,8 +4,8 @@ x.json                                         COCO, or grounding data (MDETR's 
 x.json, folder of json with shapes             labelme                                      `labelme`
 data.yaml, obj.data, obj.names, classes.txt    YOLO; or a folder that holds one             `yolo`
 folder with Annotations/*.xml, or with xml     Pascal VOC                                   `voc`
-metadata.jsonl, or a folder with that file     Hugging Face's imagefolder                   `imagefolder`
-x.csv with filename, class, xmin, ...          TensorFlow's csv                             `tensorflow_csv`
+metadata.jsonl, or a folder with that file     Hugging Face's imagefolder                   `tables`
+x.csv with filename, class, xmin, ...          TensorFlow's csv                             `tables`
 folder with one json or csv of boxes           as that file
 folder with annotations/*.json                 as the one of the split that is asked for
 folder with train/, valid/, test/              the same
@@ -23,11 +23,10 @@ from pathlib import Path
 from glip_cli.data.coco import read_coco
 from glip_cli.data.dataset import SPLIT_FOLDERS, Category, Dataset, check_categories
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES, images_below
-from glip_cli.data.imagefolder import METADATA, read_imagefolder
 from glip_cli.data.issues import Issues
 from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
 from glip_cli.data.per_image import subfolder
-from glip_cli.data.tensorflow_csv import read_tensorflow_csv
+from glip_cli.data.tables import METADATA, read_imagefolder, read_tensorflow_csv
 from glip_cli.data.values import read_json, shown
 from glip_cli.data.voc import read_voc, xml_files, xml_files_below
 from glip_cli.data.yolo import read_yolo

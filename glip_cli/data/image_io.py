@@ -20,6 +20,7 @@ from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.image_files_below import HEIF_EXTRA, reads_heif
 from glip_cli.data.pillow import decoding_room, open_image, quiet
 from glip_cli.errors import ImageError
+from glip_cli.utils.text_format import words_of
 from glip_cli.utils.threads import READ_SECONDS, within
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _read_stream(stream: IO[bytes], name: str) -> bytes:
             stream.seek(0)
         data = stream.read()
     except Exception as error:  # another library's object may raise anything
-        raise ImageError(f"{name}: cannot be read ({_one_line(error)})") from error
+        raise ImageError(f"{name}: cannot be read ({words_of(error)})") from error
     if not isinstance(data, bytes):
         raise ImageError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
     return data
@@ -233,17 +234,13 @@ def _decoding(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image in a known format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too large to decode ({_one_line(error)}); cut it up or shrink it first") from error
+        raise ImageError(f"{name}: too large to decode ({words_of(error)}); cut it up or shrink it first") from error
     except TimeoutError as error:  # a JPEG of a megabyte can hold scans for hours
         raise ImageError(f"{name}: not decoded within {READ_SECONDS:g} s; export it again") from error
     except MemoryError as error:
         raise ImageError(f"{name}: not enough memory to decode it; cut it up or shrink it first") from error
     except Exception as error:  # damaged data makes decoders raise anything: SyntaxError, struct.error, IndexError ...
-        raise ImageError(f"{name}: damaged or cut short ({_one_line(error)}); copy or export it again") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name}: damaged or cut short ({words_of(error)}); copy or export it again") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

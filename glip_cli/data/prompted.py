@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ from glip_cli.data.frame_inputs import is_video
 from glip_cli.data.image_files_below import VIDEO_SUFFIXES
 from glip_cli.data.image_input import is_url
 from glip_cli.data.input_scan import resolved
-from glip_cli.data.rows import Row, image_of, read_rows
 from glip_cli.data.sources import ImageInput, image_in_list
+from glip_cli.data.values import Row, image_of, read_rows
 from glip_cli.errors import DataError, UsageError
 from glip_cli.options import PromptRequest
 from glip_cli.prompts.request import GetTagger, ReadPrompt, read_request
@@ -100,9 +100,10 @@ class PromptFile:
 
         Raises DataError for a row that cannot be read, with its place, and where there is none.
         """
-        self.path, self._tagger, self._offline = path, get_tagger, offline
+        self.path, self._offline = path, offline
         self._custom_entities = custom_entities
-        self._read = lru_cache(maxsize=KEPT_PROMPTS)(self._read_request)
+        # a file comes from anywhere: its prompts name no other file
+        self._read = lru_cache(maxsize=KEPT_PROMPTS)(partial(read_request, get_tagger=get_tagger, files=False))
         if str(path) == "-" or (path.exists() and not path.is_file()):
             raise DataError(f"{path}: is read several times, so it must be a file; save it as one")
         self.images = sum(1 for _ in self._questions())
@@ -147,10 +148,6 @@ class PromptFile:
             return self._read(one.request)
         except UsageError as error:
             raise UsageError(f"{one.where}: {error}") from None
-
-    def _read_request(self, request: PromptRequest) -> ReadPrompt:
-        """A file comes from anywhere: its prompts name no other file."""
-        return read_request(request, self._tagger, files=False)
 
 
 def _is_of_several(image: str, folder: Path) -> bool:

@@ -23,7 +23,8 @@ from glip_cli.data.disk import MAX_FILE_BYTES, no_answer
 from glip_cli.data.download import STALL_SECONDS
 from glip_cli.data.image_files_below import Passed, is_matched, split_parts
 from glip_cli.errors import GlipError, UnavailableError, UsageError
-from glip_cli.utils.text_format import one_line, shorten, shown_url
+from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import one_line, shorten, shown_url, words_of
 from glip_cli.utils.threads import PAUSES, READ_SECONDS, within
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Library(NamedTuple):
     package: str
     requirement: str
     credentials: str
-    options: dict[str, Any]
+    options: JsonObject
 
 
 # The tries are counted here: s3fs's own would multiply them.
@@ -158,7 +159,7 @@ def read_patiently(url: str, name: str, start: int, end: int) -> bytes:
     return bytes(patiently(url, partial(store_of(url).cat_file, path_of(url), start=start, end=end)))
 
 
-def info_of(url: str) -> dict[str, Any]:
+def info_of(url: str) -> JsonObject:
     return dict(patiently(url, partial(store_of(url).info, path_of(url))))
 
 
@@ -187,7 +188,7 @@ def _s3_paths(store: AbstractFileSystem, url: str, bucket: str, prefix: str) -> 
 
 def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterator[str]:
     try:
-        entries: list[dict[str, Any]] = patiently(url, partial(store.ls, folder, detail=True))
+        entries: list[JsonObject] = patiently(url, partial(store.ls, folder, detail=True))
     except MissingError:
         return
     store.invalidate_cache()  # of all folders it would fill the memory
@@ -262,8 +263,7 @@ def _status(error: Exception) -> int | None:
 
 def _why(error: Exception) -> str:
     """What a library says, on one line, and of URLs in it what may be shown."""
-    text = one_line(" ".join(str(error).split())) or type(error).__name__
-    return shorten(re.sub(r"\w+://\S+", lambda url: shown_url(url[0]), text), _WHY)
+    return shorten(re.sub(r"\w+://\S+", lambda url: shown_url(url[0]), one_line(words_of(error))), _WHY)
 
 
 def store_of(url: str) -> AbstractFileSystem:

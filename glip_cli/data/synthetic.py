@@ -187,7 +187,8 @@ def _object(rng: Rng, shape: str, colour: str, pattern: str, diameter: float) ->
     side, fine = int(np.ceil(diameter)) + 2, 3
     grid = (((np.arange(side * fine) + 0.5) / fine - side / 2) / (diameter / 2)).astype(np.float32)
     y, x = grid[:, None], grid[None, :]
-    cos, sin = _turn(rng)
+    angle = rng.uniform(-np.pi, np.pi)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = x * cos + y * sin, y * cos - x * sin
     inside = SHAPES[shape](u, v).astype(np.float32)
     shrink = (side, fine, side, fine)
@@ -196,12 +197,6 @@ def _object(rng: Rng, shape: str, colour: str, pattern: str, diameter: float) ->
     main = (np.array(COLOURS[colour]) + rng.uniform(-14, 14, 3)).astype(np.float32)
     second = np.float32(rng.uniform(110, 150))
     return coverage, main + (second - main) * share
-
-
-def _turn(rng: Rng) -> tuple[np.float32, np.float32]:
-    """Cosine and sine of a random angle."""
-    angle = rng.uniform(-np.pi, np.pi)
-    return np.float32(np.cos(angle)), np.float32(np.sin(angle))
 
 
 def _pattern(rng: Rng, pattern: str, u: Array, v: Array) -> Array:

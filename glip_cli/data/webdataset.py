@@ -16,8 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from glip_cli.data.archives import is_image, members
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
-from glip_cli.data.tar_images import is_image, members
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of, one_line
 

@@ -8,7 +8,7 @@ classes.txt    the same, beside the labels or above them                        
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,6 +22,7 @@ from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown
 from glip_cli.data.yolo_lines import TASKS, Form
 from glip_cli.errors import DataError
+from glip_cli.utils.json import JsonObject
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _DARKNET = ("obj.data", "obj.names")
@@ -118,7 +119,7 @@ def _texts(value: object) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _yaml(path: Path) -> JsonObject:
     """Lists and maps of texts; a map with a key twice is a list of pairs."""
     try:
         node = yaml.compose(read_text(path), Loader=_Loader)
@@ -206,16 +207,13 @@ def written_places(place: str) -> tuple[str, ...]:
 def _of_classes(path: Path) -> YoloDescription:
     """The splits are folders with the usual names, in images/ or above it, if there are any."""
     folder = path.parent.parent if path.parent.name == _LABELS else path.parent
-    found = {
-        split: next((place for place in _usual_places(names) if (folder / place).is_dir()), None)
+    usual = {
+        split: [place for name in names for place in (f"images/{name}", f"{name}/images", name)]
         for split, names in SPLIT_FOLDERS.items()
     }
-    splits = {split: (place,) for split, place in found.items() if place}
+    found = {split: [place for place in places if (folder / place).is_dir()] for split, places in usual.items()}
+    splits = {split: (places[0],) for split, places in found.items() if places}
     return YoloDescription(path, folder, listed_names(path), Form(), splits)
-
-
-def _usual_places(names: Iterable[str]) -> list[str]:
-    return [place for name in names for place in (f"images/{name}", f"{name}/images", name)]
 
 
 def listed_names(path: Path) -> tuple[tuple[int, str], ...]:

@@ -4,8 +4,7 @@ checks     one line: name, value, and a problem with its remedy; variables, mode
 versions   what is installed, held against what each package asks for
 probe      a script that really imports and computes, in a process of its own
 machine    its answers: which imports work, which devices and dtypes there are
-storage    the cache: whole files, leftovers, room
-network    the hosts of weights.toml
+storage    the cache: whole files, leftovers, room; the hosts of weights.toml
 
 Everything works where torch cannot be imported, since nothing here imports it.
 """
@@ -14,10 +13,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Any
 
-from glip_cli.doctor import checks, machine, network, storage, versions
+from glip_cli.doctor import checks, machine, storage, versions
 from glip_cli.doctor.checks import Check, CheckGroup
+from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import words_of
 
 
 def examine(offline: bool = False, verify: bool = False, flags: Collection[str] = ()) -> tuple[CheckGroup, ...]:
@@ -30,15 +30,15 @@ def examine(offline: bool = False, verify: bool = False, flags: Collection[str] 
     """
     reached: list[CheckGroup] = []
     asking = threading.Thread(
-        target=lambda: reached.append(robust("network", network.check_network, offline)), daemon=True
+        target=lambda: reached.append(robust("network", storage.check_network, offline)), daemon=True
     )
     asking.start()
-    answers: dict[str, dict[str, Any]] = {}
+    answers: dict[str, JsonObject] = {}
     first = robust("versions", versions.check_versions)
     kept = robust("cache", storage.check_cache, verify)
     robust("imports", lambda: answers.update(machine.run_probe()) or machine.check_imports(answers))
     asking.join()
-    reachable = any(finding.value == network.REACHABLE for finding in reached[0].findings)
+    reachable = any(finding.value == storage.REACHABLE for finding in reached[0].findings)
     return (
         first,
         robust("imports", machine.check_imports, answers),
@@ -55,9 +55,8 @@ def robust(title: str, look: Callable[..., CheckGroup], *arguments: object) -> C
     try:
         return look(*arguments)
     except Exception as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
         remedy = "fix the other problems first; if this line stays, please report it"
-        return CheckGroup(title, (Check(title, "unknown", f"cannot be examined: {problem}", remedy),))
+        return CheckGroup(title, (Check(title, "unknown", f"cannot be examined: {words_of(error)}", remedy),))
 
 
 def problems(sections: tuple[CheckGroup, ...]) -> tuple[Check, ...]:

@@ -11,22 +11,22 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from glip_cli.doctor import probe
 from glip_cli.doctor.checks import Check, CheckGroup, size
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
 PATIENCE = 60.0  # seconds for all imports
-BEGUN: dict[str, Any] = {}
+BEGUN: JsonObject = {}
 LITTLE_MEMORY = 3e9  # bytes; GLIP-T takes about 2.5 GB on a CPU
 FASTER = 1.3  # from here on a half precision is worth its rounding
 REINSTALL = "pip install --force-reinstall --no-cache-dir"
 
-Answers = Mapping[str, Mapping[str, Any]]
+Answers = Mapping[str, JsonObject]
 
 
-def run_probe(patience: float = PATIENCE) -> dict[str, dict[str, Any]]:
+def run_probe(patience: float = PATIENCE) -> dict[str, JsonObject]:
     """What each step of `probe` said; {"error": ...} for the one at which its process died or was given up."""
     # -P: the probe's own folder, and the one that we are in, are no places to import from
     command = [sys.executable, "-P", str(Path(probe.__file__).resolve())]
@@ -51,8 +51,8 @@ def _how_it_died(code: int) -> str | None:
     return f"ends Python with exit code {code}" if code else None
 
 
-def _answers(output: bytes, end: str | None) -> dict[str, dict[str, Any]]:
-    answers: dict[str, dict[str, Any]] = {}
+def _answers(output: bytes, end: str | None) -> dict[str, JsonObject]:
+    answers: dict[str, JsonObject] = {}
     last = "torch"
     for line in output.splitlines():
         try:
@@ -74,7 +74,7 @@ def check_imports(answers: Answers) -> CheckGroup:
     return CheckGroup("imports", tuple(findings))
 
 
-def _torch(answer: Mapping[str, Any]) -> Check:
+def _torch(answer: JsonObject) -> Check:
     if "version" not in answer:
         error = answer.get("error", "does not import")
         return Check("torch", "broken", f"cannot be used: {error}", f"{REINSTALL} torch torchvision")
@@ -101,7 +101,7 @@ def _torchvision(answers: Answers) -> Check:
     return Check("torchvision", f"{answer['version']}, its operators work")
 
 
-def _package(name: str, answer: Mapping[str, Any] | None, roots: Mapping[str, str]) -> Check:
+def _package(name: str, answer: JsonObject | None, roots: Mapping[str, str]) -> Check:
     """`roots` are the errors of torch and torchvision, which others pass on."""
     if answer is None:
         return Check(name, "not tried")
@@ -121,20 +121,16 @@ def check_devices(answers: Answers) -> CheckGroup:
     return CheckGroup("devices", tuple(findings))
 
 
-def _processor(torch: Mapping[str, Any]) -> Check:
+def _processor(torch: JsonObject) -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get("threads")
-    value = f"{_processor_name()}, {counted(cores, 'core')}"
+    name = _fields("/proc/cpuinfo").get("model name") or platform.processor() or platform.machine() or "unknown"
+    value = f"{name}, {counted(cores, 'core')}"
     value += f", of which torch uses {threads}" if threads else ""
     if threads and threads > cores:
         problem = f"torch starts {threads} threads on {cores} cores, which slows it down"
         return Check("processor", value, problem, f"set OMP_NUM_THREADS={cores}")
     return Check("processor", value)
-
-
-def _processor_name() -> str:
-    found = _fields("/proc/cpuinfo").get("model name")
-    return found or platform.processor() or platform.machine() or "unknown"
 
 
 def _memory() -> Check:
@@ -170,7 +166,7 @@ def _fields(path: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
 
-def _device(name: str, answer: Mapping[str, Any]) -> Check:
+def _device(name: str, answer: JsonObject) -> Check:
     if "speed" not in answer:
         remedy = "use --device cpu, or install a torch that is built for this device (pytorch.org)"
         return Check(name, "unusable", f"cannot compute: {answer.get('error', 'it ends')}", remedy)

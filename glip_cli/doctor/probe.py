@@ -33,7 +33,7 @@ def say(step: str, **facts: object) -> None:
     print(json.dumps({"step": step, **facts}), file=sys.__stdout__, flush=True)
 
 
-def attempt(step: str, look: Callable[[], dict[str, Any]]) -> bool:
+def attempt(step: str, look: Callable[[], dict[str, object]]) -> bool:
     """Say what `look` finds, or what it raises; tell whether it went well."""
     say(step)
     try:
@@ -49,7 +49,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def look_at_torch() -> dict[str, Any]:
+def look_at_torch() -> dict[str, object]:
     import torch
 
     return {
@@ -72,7 +72,7 @@ def numpy_error() -> str | None:
     return None
 
 
-def look_at_torchvision() -> dict[str, Any]:
+def look_at_torchvision() -> dict[str, object]:
     import torch
     import torchvision
 
@@ -93,17 +93,17 @@ def devices() -> Iterator[str]:
         yield "mps"
 
 
-def look_for_devices(names: list[str]) -> dict[str, Any]:
+def look_for_devices(names: list[str]) -> dict[str, object]:
     """Put them into `names`."""
     names += devices()
     return {"names": names}
 
 
-def look_at_device(name: str) -> dict[str, Any]:
+def look_at_device(name: str) -> dict[str, object]:
     """What it is, and billions of operations per second by dtype; a dtype that fails is left out."""
     import torch
 
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     if name.startswith("cuda"):
         props = torch.cuda.get_device_properties(name)
         free, total = torch.cuda.mem_get_info(name)
@@ -144,7 +144,7 @@ def speed(name: str, dtype: Any) -> float:
     return 2 * side**3 / best / 1e9
 
 
-def look_at_nms_on_cuda() -> dict[str, Any]:
+def look_at_nms_on_cuda() -> dict[str, object]:
     import torch
     import torchvision
 
@@ -152,7 +152,7 @@ def look_at_nms_on_cuda() -> dict[str, Any]:
     return {}
 
 
-def imported(module: str) -> dict[str, Any]:
+def imported(module: str) -> dict[str, object]:
     importlib.import_module(module)
     return {}
 

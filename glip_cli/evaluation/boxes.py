@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from glip_cli.data.image_files import find_images
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import DataError, UsageError
-from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.results import CocoResult, Predictions, Results, image_name, place
+from glip_cli.evaluation.scores import BoxScores, coco_scores, lvis_scores
+from glip_cli.options import DetectKeywords
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words
@@ -37,11 +36,11 @@ class ScoringProtocol:
         words: the same, for people.
     """
 
-    options: Mapping[str, Any]
+    options: DetectKeywords
     words: str
     score: Score
 
-    def changed(self, options: Mapping[str, Any]) -> ScoringProtocol:
+    def changed(self, options: DetectKeywords) -> ScoringProtocol:
         """The same with some of `CHANGEABLE` as a user wants them, which `words` then says."""
         if not options:
             return self
@@ -115,10 +114,6 @@ class BoxTask:
                 found += coco_entries(record, image.id, self.question.category_ids)
         results, frames = place(self.truth, found, sizes, self.images)
         return Predictions(results, frames, tuple(failed))
-
-    def results(self, records: Iterable[AnyRecord]) -> Results:
-        """The COCO results alone."""
-        return self.predictions(records).results
 
 
 def coco_entries(record: AnyRecord, image_id: int, category_ids: Sequence[int]) -> Results:

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import hotcoco
 import numpy as np
@@ -18,6 +17,7 @@ from glip_cli.errors import DataError, OutputError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.results import CocoResult, plain
 from glip_cli.outputs.files import atomic_write
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
 FEW = 10.0
@@ -141,7 +141,7 @@ def _judge(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float)
     return {name: _sorted(scores[name], right[name], boxes[name]) for name in boxes}
 
 
-def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> Iterator[dict[str, Any]]:
+def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> Iterator[JsonObject]:
     """What matched in each image and category, at one IoU, all sizes, without a cap."""
     truth = ground_truth.to_coco()
     found = hotcoco.LVISResults(truth, plain(results), max_dets=-1)
@@ -256,7 +256,7 @@ def read_thresholds(path: Path) -> dict[str, float]:
     return {label: float(value) for label, value in table.items()}
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> JsonObject:
     try:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as failure:

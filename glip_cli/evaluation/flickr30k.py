@@ -11,20 +11,32 @@ a box of its chain by IoU >= 0.5, without the +1 that GLIP's own boxes have else
 
 from __future__ import annotations
 
+import platform
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from glip_cli.data.image_files import inside
+from glip_cli.data.sources import ImageInput
 from glip_cli.data.values import shown
-from glip_cli.errors import DataError
-from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, Sentence, read_annotations, read_sentences, read_text
+from glip_cli.detector import Detector
+from glip_cli.errors import DataError, ImageError
+from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, read_annotations, read_sentences, read_text
+from glip_cli.inference.batch_detector import ImageFeatures
+from glip_cli.inference.preprocess import preprocess
+from glip_cli.options import DetectKeywords, DetectOptions
+from glip_cli.outputs.records import AnyRecord, record
 from glip_cli.prompts.prompt import caption_prompt
-from glip_cli.types import Detections, Prompt
+from glip_cli.runs.in_flight import InFlight
+from glip_cli.runs.items import Item
+from glip_cli.runs.read_image import ImageReader, failed_record
+from glip_cli.types import Prompt
 from glip_cli.utils.boxes import pairwise_iou
 from glip_cli.utils.text_format import listed
 
@@ -111,11 +123,6 @@ def item_prompt(item: ScoredSentence) -> Prompt:
     return caption_prompt(item.text, spans=[[one.phrase.span] for one in item.phrases])
 
 
-def phrase_boxes(detections: Detections) -> tuple[npt.NDArray[np.float32], ...]:
-    """For each label the boxes that were found for it, best first: float32 [n, 4] xyxy, n may be 0."""
-    return tuple(detections.boxes[detections.label_ids == label] for label in range(len(detections.labels)))
-
-
 def recall(
     predictions: Iterable[Sequence[npt.ArrayLike]], items: Iterable[ScoredSentence], protocol: str = "any"
 ) -> Recalls:
@@ -181,13 +188,9 @@ def _kinds(phrases: Counter[str]) -> list[str]:
 def _image_items(entities: Path, name: str, image: Path) -> Iterator[ScoredSentence]:
     boxes = read_annotations(entities / "Annotations" / f"{name}.xml").boxes
     for number, sentence in enumerate(read_sentences(entities / "Sentences" / f"{name}.txt")):
-        phrases = _scored(sentence, boxes)
+        phrases = tuple(ScoredPhrase(one, boxes[one.chain]) for one in sentence.phrases if one.chain in boxes)
         if phrases:
             yield ScoredSentence(image, name, number, sentence.text, phrases)
-
-
-def _scored(sentence: Sentence, boxes: dict[str, tuple[Box, ...]]) -> tuple[ScoredPhrase, ...]:
-    return tuple(ScoredPhrase(phrase, boxes[phrase.chain]) for phrase in sentence.phrases if phrase.chain in boxes)
 
 
 def _entities(root: Path, split: str) -> Path:
@@ -210,3 +213,60 @@ def _images(entities: Path, split: str, first: str, images: Path | None) -> Path
         asked = images or entities.parent / _IMAGES[0]
         raise DataError(f"{asked}: no image {first}.jpg there; give the folder of the Flickr30k images")
     return found
+
+
+# --------------------------------------------------------------------------------------------------------------- engine
+# The engine of Flickr30k: every item is a sentence of its own about its image.
+#
+# The sentences of one image follow each other, so the model looks at it once for all of them.
+
+
+OPTIONS: DetectKeywords = {"threshold": 0.0}
+"""Fields of `DetectOptions`: the protocol takes every box that post-processing leaves."""
+
+
+class CaptionEngine:
+    """See `batch.items.Engine`. The name of an item's source says which of the sentences it is."""
+
+    block_size = 1
+    host = platform.node()
+
+    def __init__(
+        self, detector: Detector, options: DetectOptions, sentences: Mapping[str, ScoredSentence], stop: threading.Event
+    ):
+        self.detector, self.options, self.sentences, self.stop = detector, options, sentences, stop
+        self.flight, self._reading = InFlight(), ImageReader()
+        self._last = lru_cache(maxsize=1)(self._look)
+
+    def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
+        for item in items:
+            if self.stop.is_set():
+                return
+            yield self._record(item.source.name, item.source.location)
+
+    def _record(self, name: str, path: str) -> AnyRecord:
+        try:
+            self.flight.refuse(path)
+            with self.flight.at(path):
+                seen = self._last(path)
+                compiled = self.detector.compile_prompt(item_prompt(self.sentences[name]), self.options)
+                (found,) = self.detector.detect_features(seen, compiled, self.options)
+        except ImageError as error:
+            return failed_record(name, error, self.detector.name)
+        return record(name, found, self.detector.name)
+
+    def _look(self, path: str) -> ImageFeatures:
+        size = self.detector.image_size(self.options.size)
+        return self.detector.encode_images([preprocess(self._reading(ImageInput(path, path)), *size)])
+
+
+def source_of(item: ScoredSentence) -> ImageInput:
+    return ImageInput(f"{item.image_id}#{item.sentence}", str(item.image))
+
+
+def boxes_of(record: AnyRecord, phrases: int) -> Sequence[npt.NDArray[np.float32]]:
+    """For each phrase its boxes, best first: float32 [n, 4] xyxy; none where the image could not be read."""
+    boxes: list[list[list[float]]] = [[] for _ in range(phrases)]
+    for found in () if "error" in record else record["detections"]:
+        boxes[found["label_id"]].append([found["box"][corner] for corner in ("xmin", "ymin", "xmax", "ymax")])
+    return [np.array(rows, np.float32).reshape(-1, 4) for rows in boxes]

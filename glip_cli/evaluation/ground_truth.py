@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import hotcoco
 
-from glip_cli.data.dataset import Annotation, Category, Dataset
+from glip_cli.data.dataset import Annotation, Dataset
 from glip_cli.data.formats import read_dataset
 from glip_cli.data.issues import STOPS, DataIssue, Issues
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import valid_unicode
+
+if TYPE_CHECKING:
+    from glip_cli.evaluation.results import CocoResult
 
 _IMAGE_KEYS = ("id", "file_name", "width", "height", "neg_category_ids", "not_exhaustive_category_ids", "coco_url")
 
@@ -38,15 +41,20 @@ class GroundTruth(Dataset):
         """True where LVIS' rules can be applied: every image lists the categories that it does not show."""
         return bool(self.images) and all(image.neg_category_ids is not None for image in self.images)
 
-    def as_given(self, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def as_given(self, results: Iterable[CocoResult]) -> list[dict[str, object]]:
         """Results with the file's own ids."""
-        ids = {"image_id": self.image_ids, "category_id": self.category_ids}
-        return [{**row, **{key: one.original(row[key]) for key, one in ids.items()}} for row in results]
+        image, category = self.image_ids.original, self.category_ids.original
+        return [
+            {**row, "image_id": image(row["image_id"]), "category_id": category(row["category_id"])} for row in results
+        ]
 
     def to_coco(self) -> hotcoco.COCO:
         """The same, as hotcoco takes it."""
         images = [_as_coco({key: getattr(image, key) for key in _IMAGE_KEYS}) for image in self.images]
-        categories = [_coco_category(category) for category in self.categories]
+        categories = [
+            _as_coco({"id": one.id, "name": one.name or f"category {one.id}", "frequency": one.frequency})
+            for one in self.categories
+        ]
         return hotcoco.COCO({"images": images, "categories": categories, "annotations": list(self.annotations)})
 
 
@@ -107,12 +115,7 @@ def _refuse(path: Path, issues: Issues) -> None:
             raise DataError(f"{path}: {row.count} {row.what}; first {row.example}")
 
 
-def _coco_category(category: Category) -> dict[str, Any]:
-    name = category.name or f"category {category.id}"
-    return _as_coco({"id": category.id, "name": name, "frequency": category.frequency})
-
-
-def _as_coco(row: Mapping[str, object]) -> dict[str, Any]:
+def _as_coco(row: Mapping[str, object]) -> dict[str, object]:
     """Without None; and in valid Unicode, of which JSON's escapes can write halves that hotcoco refuses."""
     whole = ((key, valid_unicode(value) if isinstance(value, str) else value) for key, value in row.items())
     return {key: value for key, value in whole if value is not None}

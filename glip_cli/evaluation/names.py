@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from glip_cli.data.dataset import ImageRow, Size, url_parts
 from glip_cli.data.values import Ids, read_json, shown, spelling_of
@@ -13,6 +12,7 @@ from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.outputs.coco import COCO_RESULTS, RESULTS_SHA256
 from glip_cli.outputs.files import save_json, sha256_of
+from glip_cli.utils.json import JsonObject
 
 Parts = tuple[str, ...]
 IMAGES_FILE = "coco_images.json"
@@ -170,7 +170,7 @@ def read_coco_images(path: Path, results: Path) -> CocoImages | None:
     return coco_images(path, data)
 
 
-def coco_images(path: Path, data: dict[str, Any]) -> CocoImages:
+def coco_images(path: Path, data: JsonObject) -> CocoImages:
     """What the ids of a data set mean; `path` is for errors. Raises DataError."""
     images = _table(path, data, "images", "file_name")
     return CocoImages(
@@ -181,7 +181,7 @@ def coco_images(path: Path, data: dict[str, Any]) -> CocoImages:
     )
 
 
-def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[str, dict[str, Any]]:
+def _table(path: Path, data: JsonObject, key: str, name: str) -> dict[str, JsonObject]:
     rows = data.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get(name), str) for row in rows):
         raise DataError(f"{path}: '{key}' is no list of ids and names; {_AGAIN}")
@@ -191,7 +191,7 @@ def _table(path: Path, data: dict[str, Any], key: str, name: str) -> dict[str, d
     return {str(spelling): row for spelling, row in found.items()}
 
 
-def size_of(row: dict[str, Any]) -> Size | None:
+def size_of(row: JsonObject) -> Size | None:
     """(width, height) of a row or record; None where it does not say."""
     sides = [side for side in (row.get("width"), row.get("height")) if type(side) is int and side > 0]
     return (sides[0], sides[1]) if len(sides) == 2 else None

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from glip_cli.errors import UsageError
 from glip_cli.prompts.prompt import join_names, label_prompt
 from glip_cli.types import Prompt
+from glip_cli.utils.json import JsonObject
 
 BENCHMARKS = (13, 35)
 SPLITS = ("test", "val", "minival")
@@ -136,7 +136,7 @@ def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
     return OdinwPrompt(prompt, category_ids, tuple(sorted(set(dataset.category_ids) - set(category_ids))))
 
 
-def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, list[dict[str, Any]]]:
+def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, list[JsonObject]]:
     """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
 
     Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else. Raises
@@ -161,16 +161,14 @@ def published(model: str, which: int, name: str = "average") -> tuple[PublishedA
     model = model.removesuffix(_MICROSOFT_FILE)
     tables = [table for table in _toml()["published"] if table["benchmark"] == which]
     found = [
-        PublishedAP(table["AP"][title][table["models"].index(model)], *_circumstances(table))
+        PublishedAP(
+            table["AP"][title][table["models"].index(model)], table["source"], table["prompts"], table.get("note", "")
+        )
         for table in tables
         if model in table["models"] and title in table["AP"]
     ]
     ours = "names" if which == 13 else "manual"
     return tuple(sorted(found, key=lambda one: one.prompts != ours))
-
-
-def _circumstances(table: Mapping[str, Any]) -> tuple[str, str, str]:
-    return table["source"], table["prompts"], table.get("note", "")
 
 
 def check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
@@ -189,8 +187,8 @@ def _prompt_in_words(labels: tuple[str, ...], parts: Sequence[tuple[str, str, st
     return Prompt(text, labels, spans, is_caption=True)
 
 
-def _odinw_set(row: Mapping[str, Any], which: int) -> OdinwSet:
-    labels = tuple(row.get("names_13", row["names"]) if which == 13 else row["names"])
+def _odinw_set(row: JsonObject, which: int) -> OdinwSet:
+    labels = tuple(row["names_13"] if which == 13 and "names_13" in row else row["names"])
     parts = tuple((prefix, name, suffix) for prefix, name, suffix in row.get("caption_prompt", ()))
     return OdinwSet(
         name=row["name"],
@@ -205,5 +203,5 @@ def _odinw_set(row: Mapping[str, Any], which: int) -> OdinwSet:
 
 
 @cache
-def _toml() -> dict[str, Any]:
+def _toml() -> JsonObject:
     return tomllib.loads(files("glip_cli").joinpath("names", "odinw.toml").read_text(encoding="utf-8"))

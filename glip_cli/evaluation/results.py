@@ -22,6 +22,7 @@ from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.names import CocoImages, Names, coco_images, images_beside, read_coco_images, size_of
 from glip_cli.outputs.records import SCHEMA
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line, shorten
 
 
@@ -140,9 +141,9 @@ def place(
 # ----------------------------------------------------------------------------------------------------------- COCO lists
 
 
-def plain(results: Iterable[CocoResult]) -> list[dict[str, Any]]:
+def plain(results: Iterable[CocoResult]) -> list[JsonObject]:
     """The same rows, in the type that hotcoco takes."""
-    return cast("list[dict[str, Any]]", list(results))
+    return cast("list[JsonObject]", list(results))
 
 
 def is_scored(data: Mapping[str, object]) -> bool:
@@ -156,13 +157,8 @@ def is_scored(data: Mapping[str, object]) -> bool:
     )
 
 
-def read_entries(path: Path) -> list[Any]:
-    """The list in the file, its entries unchecked. Raises DataError where it is none."""
-    return entries_of(read_json(path), path)
-
-
 def entries_of(data: object, path: Path) -> list[Any]:
-    """As `read_entries`, of what stands in the file."""
+    """The list that stands in a file, its entries unchecked. Raises DataError where it is none."""
     if isinstance(data, dict) and "annotations" in data:
         raise DataError(f"{path}: this is ground truth, its annotations have no score; give a file of results")
     if not isinstance(data, list):
@@ -214,7 +210,7 @@ def _read_records(path: Path, names: Names) -> _File:
     return found
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _record(line: str, where: str) -> JsonObject:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, RecursionError):
@@ -224,7 +220,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     return record
 
 
-def _add(found: _File, record: dict[str, Any], where: str, names: Names) -> None:
+def _add(found: _File, record: JsonObject, where: str, names: Names) -> None:
     """An image without detections need not be one of the ground truth's."""
     detections = record.get("detections", [])
     if not isinstance(detections, list):

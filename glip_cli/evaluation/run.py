@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack, cast
 
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, UsageError
@@ -23,9 +23,7 @@ from glip_cli.evaluation.boxes import (
     box_task,
     names_of,
 )
-from glip_cli.evaluation.coco import BoxScores
-from glip_cli.evaluation.compare import Comparison
-from glip_cli.evaluation.earlier import compare_with
+from glip_cli.evaluation.compare import Comparison, compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.names import write_coco_images
 from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
@@ -33,6 +31,7 @@ from glip_cli.evaluation.report.examples import Matches
 from glip_cli.evaluation.report.sections import DEFAULT_THRESHOLD, write_report
 from glip_cli.evaluation.results import Predictions, Results, image_names, unread
 from glip_cli.evaluation.save_images import save_images
+from glip_cli.evaluation.scores import BoxScores
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
 from glip_cli.outputs.files import save_json
@@ -117,7 +116,7 @@ def evaluate(
     folder = Path(images) if images else None
     truth = read_ground_truth(Path(annotations), images=folder, split=split)
     changes = {name: value for name, value in options.items() if name in CHANGEABLE and value is not None}
-    rules = PROTOCOLS[protocol].changed(changes)
+    rules = PROTOCOLS[protocol].changed(cast(DetectKeywords, changes))
     check_words(words or {}, truth.labels)
     task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing)
     task = replace(task, question=question_of(detector, task.truth, words))
@@ -215,7 +214,7 @@ def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
     return replace(truth, notes=tuple(filter(None, notes)))
 
 
-def tables_of(truth: GroundTruth, predictions: Predictions, scores: BoxScores) -> dict[str, Any]:
+def tables_of(truth: GroundTruth, predictions: Predictions, scores: BoxScores) -> dict[str, object]:
     """What metrics.json has besides numbers and facts: the classes, how many images, and which were not evaluated."""
     images = {
         "number": len(truth.images),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from glip_cli.data.box_transforms import BoxTransforms
-from glip_cli.data.image_io import read_image
-from glip_cli.errors import DataError, ImageError
+from glip_cli.data.dataset import Annotation
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.results import image_name
+from glip_cli.evaluation.report.examples import readable
+from glip_cli.evaluation.results import CocoResult, image_name
 from glip_cli.outputs.draw import annotate, sizes_for
 from glip_cli.outputs.files import FileNames, atomic_write
 from glip_cli.outputs.fonts import font_for
@@ -29,7 +30,7 @@ _WIDEST = 65_000  # pixels: JPEG ends at 65,535
 def save_images(
     out: Path,
     truth: GroundTruth,
-    results: Iterable[Mapping[str, Any]],
+    results: Iterable[CocoResult],
     images: Mapping[int, Path],
     transforms: BoxTransforms,
     threshold: float,
@@ -51,10 +52,10 @@ def save_images(
     if not images:
         raise DataError(f"{truth.name}: none of its images is in {truth.folder}, to draw on; give their folder")
     folder, names = AnnotatedImages(out).folders[0], FileNames()
-    known, found = _by_image(row for row in truth.annotations if not row["iscrowd"]), _by_image(results)
+    known, found = _by_image(_as_results(truth.annotations)), _by_image(results)
     for row in truth.images:
         name = names.of(image_name(row))
-        if row.id not in images or (image := _readable(images[row.id])) is None:
+        if row.id not in images or (image := readable(images[row.id])) is None:
             continue
         kept = [one for one in found[row.id] if one["score"] > threshold]
         halves = [annotate(image, _detections(rows, truth, transforms, image.size)) for rows in (known[row.id], kept)]
@@ -64,30 +65,32 @@ def save_images(
     return folder
 
 
-def _by_image(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
-    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+def _as_results(annotations: Iterable[Annotation]) -> Iterator[CocoResult]:
+    """Without the crowds. Scores are NaN, which are not drawn."""
+    for row in annotations:
+        if not row["iscrowd"]:
+            yield {
+                "image_id": row["image_id"], "category_id": row["category_id"], "bbox": row["bbox"], "score": math.nan
+            }  # fmt: skip
+
+
+def _by_image(rows: Iterable[CocoResult]) -> dict[int, list[CocoResult]]:
+    found: dict[int, list[CocoResult]] = defaultdict(list)
     for row in rows:
         found[row["image_id"]].append(row)
     return found
 
 
-def _readable(path: Path) -> Image.Image | None:
-    try:
-        return read_image(path)
-    except ImageError:
-        return None
-
-
 def _detections(
-    rows: Sequence[Mapping[str, Any]], truth: GroundTruth, transforms: BoxTransforms, size: tuple[int, int]
+    rows: Sequence[CocoResult], truth: GroundTruth, transforms: BoxTransforms, size: tuple[int, int]
 ) -> Detections:
-    """Best first. Ground truth has NaN for its scores, which are not drawn."""
+    """Best first."""
     labels = tuple(category.name for category in truth.categories)
     places = {category.id: i for i, category in enumerate(truth.categories)}
-    rows = sorted(rows, key=lambda row: -row.get("score", 0))
+    rows = sorted(rows, key=lambda row: -row["score"])
     boxes = np.array([transforms.to_image(row["image_id"], row["bbox"]) for row in rows], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    scores = np.array([row.get("score", np.nan) for row in rows], np.float32)
+    scores = np.array([row["score"] for row in rows], np.float32)
     label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)
     return Detections(boxes, scores, label_ids, labels, ((0, 0),) * len(labels), "", size)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from glip_cli.data.synthetic import HELD_OUT, PAIRS, Scene, draw_scene
-from glip_cli.evaluation.coco import BoxScores
+from glip_cli.evaluation.scores import BoxScores
 from glip_cli.outputs.files import atomic_write
 
 SEED = 20261121  # the scenes of docs/glip-mini.json
@@ -30,13 +29,13 @@ def draw_scenes(folder: Path, count: int = SCENES, seed: int = SEED) -> Path:
     return folder / "instances.json"
 
 
-def coco_of(scenes: list[Scene]) -> dict[str, Any]:
+def coco_of(scenes: list[Scene]) -> dict[str, object]:
     """Ground truth of all colour-shape pairs, those held out from training included."""
     images = [
         {"id": i + 1, "file_name": f"{i:05d}.png", "width": scene.image.width, "height": scene.image.height}
         for i, scene in enumerate(scenes)
     ]
-    boxes: list[dict[str, Any]] = []
+    boxes: list[dict[str, object]] = []
     for i, scene in enumerate(scenes):
         for thing in scene.things:
             x1, y1, x2, y2 = thing.box

@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
-from glip_cli.options import DetectOptions
+from glip_cli.options import DetectKeywords, DetectOptions
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.chunking import vocabulary_notes
@@ -84,9 +84,7 @@ class Session:
         name = self.detector.name
         return name if "+" in name else name.split("@")[0]
 
-    def detect(
-        self, name: str, sources: Sequence[ImageInput], prompt: Prompt, options: Mapping[str, Any]
-    ) -> Path | None:
+    def detect(self, name: str, sources: Sequence[ImageInput], prompt: Prompt, options: DetectKeywords) -> Path | None:
         """Detect in all sources; the file of their records, or None where it is not complete yet.
 
         Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -124,7 +124,7 @@ class Extractor:
         return _Made(maps, self.model.head.predict(maps["fused"], hidden) if wanted else None, hidden)
 
     def _of_one(self, made: _Made, i: int, place: Placement) -> Features:
-        maps: dict[str, Any] = {
+        maps = {
             kind: {
                 level: self._pooled(made.maps[kind][number][i], place.cells(stride))
                 for number, (level, stride) in zip(range(len(made.maps[kind])), levels.items(), strict=False)
@@ -132,14 +132,19 @@ class Extractor:
             for kind, levels in LEVELS.items()
             if kind in self.which
         }
+        features = Features(place, maps.get("backbone", {}), maps.get("fpn", {}), maps.get("fused", {}))
         if self.text is None:
-            return Features(place, **maps)
+            return features
         tokens, prompt = self.text.chunk.tokens, self.text.chunk.prompt
-        return Features(
-            place,
-            **maps,
-            **self._rows(made.raw, i, place),
-            **self._words(made.hidden, i),
+        tensors = self._rows(made.raw, i, place) | self._words(made.hidden, i)
+        return replace(
+            features,
+            similarity=tensors.get("similarity"),
+            logits=tensors.get("logits"),
+            boxes=tensors.get("boxes"),
+            centerness=tensors.get("centerness"),
+            text=tensors.get("text"),
+            fused_text=tensors.get("fused_text"),
             prompt=prompt.text,
             labels=prompt.labels,
             tokens=tokens.tokens,
@@ -151,15 +156,13 @@ class Extractor:
         image = cells[:, : size[0], : size[1]]
         return own(image.float().mean((1, 2)) if self.options.pool == "mean" else image)
 
-    def _rows(self, raw: RawOutput | None, i: int, place: Placement) -> dict[str, Any]:
+    def _rows(self, raw: RawOutput | None, i: int, place: Placement) -> dict[str, Tensor]:
         """What each location says, without those of padding."""
         if raw is None or self.text is None:
             return {}
         kept = _rows_of(raw.sizes, place).to(self.device)
         logits = raw.logits[i, kept].float()
-        rows = {
-            "boxes": own(_boxes(raw.deltas[i].float(), raw.sizes, place)[kept]),
-        }
+        rows = {"boxes": own(_boxes(raw.deltas[i].float(), raw.sizes, place)[kept])}
         if raw.centerness is not None:
             rows["centerness"] = own(raw.centerness[i, kept].float().sigmoid())
         if "logits" in self.which:
@@ -171,7 +174,7 @@ class Extractor:
             rows["similarity"] = own(scores(logits.sigmoid()))
         return rows
 
-    def _words(self, hidden: Tensor | None, i: int) -> dict[str, Any]:
+    def _words(self, hidden: Tensor | None, i: int) -> dict[str, Tensor]:
         if hidden is None or self.text is None or "text" not in self.which:
             return {}
         count = self.text.count

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -191,13 +190,15 @@ def read(path: Path) -> Features:
     strides = tuple(stride for level, stride in json.loads(metadata["strides"]).items() if level in LEVELS["fpn"])
     size, resized, padded, scale = (tuple(json.loads(metadata[key])) for key in ("size", "resized", "padded", "scale"))
     place = Placement(size, resized, padded, scale, strides)
-    maps: dict[str, Any] = {kind: {level: named[f"{kind}.{level}"] for level in levels if f"{kind}.{level}" in named}
+    maps = {kind: {level: named[f"{kind}.{level}"] for level in levels if f"{kind}.{level}" in named}
             for kind, levels in LEVELS.items()}  # fmt: skip
-    words: dict[str, Any] = {key: tuple(json.loads(metadata[key])) for key in ("labels", "tokens")}
-    places = tuple(map(tuple, json.loads(metadata["label_tokens"])))
-    rows: dict[str, Any] = {name: named.get(name) for name in ROWS}
-    texts: dict[str, Any] = {key: named.get(name) for name, key in TEXT.items()}
-    return Features(place, **maps, **rows, **texts, **words, prompt=metadata["prompt"], label_tokens=places)
+    labels, tokens, places = (json.loads(metadata[key]) for key in ("labels", "tokens", "label_tokens"))
+    return Features(
+        place, maps["backbone"], maps["fpn"], maps["fused"],
+        **{name: named.get(name) for name in ROWS},
+        **{key: named.get(name) for name, key in TEXT.items()},
+        prompt=metadata["prompt"], labels=tuple(labels), tokens=tuple(tokens), label_tokens=tuple(map(tuple, places)),
+    )  # fmt: skip
 
 
 def told_by(path: Path) -> dict[str, str] | None:
@@ -209,14 +210,15 @@ def told_by(path: Path) -> dict[str, str] | None:
         return None
 
 
-def strings(metadata: Mapping[str, Any]) -> dict[str, str]:
+def strings(metadata: Mapping[str, object]) -> dict[str, str]:
     """Values as a file holds them."""
     return {
-        key: value if key in AS_THEY_ARE else json.dumps(value, ensure_ascii=False) for key, value in metadata.items()
+        key: str(value) if key in AS_THEY_ARE else json.dumps(value, ensure_ascii=False)
+        for key, value in metadata.items()
     }
 
 
-def _described(features: Features) -> dict[str, Any]:
+def _described(features: Features) -> dict[str, object]:
     place = features.place
     every = {level: stride for levels in LEVELS.values() for level, stride in levels.items()}
     strides = {level: stride for level, stride in every.items() if stride in place.strides}

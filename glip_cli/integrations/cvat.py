@@ -9,8 +9,6 @@ with those of the task. Needs the package cvat-sdk: `pip install 'glip-cli[cvat]
 
 from __future__ import annotations
 
-from typing import Any
-
 import cvat_sdk.auto_annotation as cvataa
 import cvat_sdk.models as models
 from PIL import Image
@@ -71,8 +69,10 @@ def create(
     """
     options = DetectOptions(threshold=threshold, nms_iou=nms_iou)
     prompt = texts_prompt([labels])
-    given: dict[str, Any] = {"weights": weights, "adapter": adapter, "bert": bert, "device": device, "dtype": dtype}
-    return DetectionFunction(Detector.load(model, **given, offline=offline), prompt, options)
+    detector = Detector.load(
+        model, weights=weights, adapter=adapter, bert=bert, device=device, dtype=dtype, offline=offline
+    )
+    return DetectionFunction(detector, prompt, options)
 
 
 def _rectangle(found: Detections, number: int) -> models.LabeledShapeRequest:

@@ -22,9 +22,8 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from glip_cli.checkpoints.parts import TOKENIZER_FILES
+from glip_cli.checkpoints.resolve import TOKENIZER_FILES
 from glip_cli.errors import CheckpointError, WeightsError
 from glip_cli.inference.preprocess import DIVISOR, MEAN_BGR, STD_BGR
 from glip_cli.model.config import ARCHITECTURES, Config
@@ -91,7 +90,7 @@ def tokenizer_of(folder: Path) -> tuple[str, str]:
 def to_metadata(card: Card) -> dict[str, str]:
     fixed = card.fixed
     prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
-    metadata: dict[str, Any] = {
+    metadata: dict[str, object] = {
         "tuned_for": card.prompt_tuned_labels,
         "tuned_labels": card.tuned_labels,
         "use_cls": card.use_cls,
@@ -132,7 +131,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
         raise CheckpointError(f"the metadata of {path} are damaged ({error}): export it again") from error
 
 
-def preprocessing(config: Config) -> dict[str, Any]:
+def preprocessing(config: Config) -> dict[str, object]:
     """How pixels come out of an image, for programs that are not this one."""
     shorter, longer = config.image_size
     return {

@@ -17,10 +17,9 @@ from glip_cli.errors import OptionError, OutputError, PromptError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.onnx_export.card import Card, Fixed, to_metadata, tokenizer_of
 from glip_cli.onnx_export.check import Checked, check
-from glip_cli.onnx_export.extra import needed
 from glip_cli.onnx_export.graph import join
 from glip_cli.onnx_export.pieces import FixedText, pieces
-from glip_cli.onnx_export.session import load_onnx
+from glip_cli.onnx_export.session import load_onnx, needed
 from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.compile import PromptLike, to_prompt
 from glip_cli.prompts.tokenizer import Tokenizer

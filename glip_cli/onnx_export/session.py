@@ -9,8 +9,10 @@ all images, and an image is encoded once for all texts of a long prompt. One wit
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -23,12 +25,12 @@ from glip_cli.errors import CheckpointError, GlipError, UsageError
 from glip_cli.model.config import Config
 from glip_cli.model.head import RawOutput
 from glip_cli.onnx_export.card import Card, Fixed, from_metadata
-from glip_cli.onnx_export.extra import needed
 from glip_cli.onnx_export.pieces import map_names, output_names
 from glip_cli.utils.text_format import listed
 
 if TYPE_CHECKING:
     import onnx_ir
+
 
 InferenceSession = Any
 """onnxruntime's; it comes without types."""
@@ -188,3 +190,15 @@ def _part(model: onnx_ir.Model, takes: Sequence[str], gives: Sequence[str]) -> I
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+# ------------------------------------------------------------------------------------------------------------- packages
+# Packages that only `glip export` and `--onnx` need.
+
+
+def needed(package: str) -> ModuleType:
+    """Import it. Raises UsageError that says how to get it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UsageError(f"ONNX needs {package}, which is not installed: pip install 'glip-cli[export]'") from error

@@ -9,7 +9,6 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -179,7 +178,7 @@ def _served(image_name: str) -> str:
 
 def labelstudio_prediction(
     record: Record, values: Sequence[str], from_name: str = "label", to_name: str = "image", ids: str = "box"
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What Label Studio takes as one prediction of a task.
 
     Args:
@@ -199,7 +198,7 @@ def labelstudio_prediction(
     }
 
 
-def _region(record: Record, detection: DetectionRecord, value: str) -> dict[str, Any]:
+def _region(record: Record, detection: DetectionRecord, value: str) -> dict[str, object]:
     x1, y1, x2, y2 = corners_inside(record, detection)
     percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
     return {

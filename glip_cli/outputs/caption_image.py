@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from glip_cli.outputs.draw import Colour, ink_on, palette_colours, sizes_for
+from glip_cli.outputs.colours import Colour, ink_on, palette_colours
+from glip_cli.outputs.draw import sizes_for
 from glip_cli.outputs.fonts import AnyFont, font_for
 from glip_cli.types import Detections
 

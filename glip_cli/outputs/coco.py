@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from glip_cli.outputs.files import AtomicFile, JsonList, Spool, file_stem, json_bytes, sha256_of
 from glip_cli.outputs.records import SCHEMA, AnyRecord, ClassNumbers, DetectionRecord, Record, corners
@@ -13,6 +13,23 @@ COCO_DATA = "coco.json"
 COCO_RESULTS = "coco_results.json"
 RESULTS_SHA256 = "results_sha256"
 """In coco_images.json: the digest of the one file of results that it is of."""
+
+
+class ImageEntry(TypedDict):
+    """An image of a data set."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class BoxEntry(TypedDict):
+    """What an annotation and a result share; `bbox` is [x, y, width, height] in pixels."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
 
 
 class CocoIds:
@@ -32,7 +49,7 @@ class CocoIds:
         """An image that failed, which has its place in the run."""
         self._count += 1
 
-    def image(self, record: Record) -> dict[str, Any]:
+    def image(self, record: Record) -> ImageEntry:
         """The entry of the next image."""
         self._classes.learn(record["labels"])
         self._count += 1
@@ -49,17 +66,14 @@ class CocoIds:
         self._taken.add(image_id)
         return image_id
 
-    def box(self, detection: DetectionRecord, image_id: int) -> dict[str, Any]:
-        """What an annotation and a result share; `bbox` is [x, y, width, height] in pixels.
-
-        Without the +1 of GLIP's own evaluation.
-        """
+    def box(self, detection: DetectionRecord, image_id: int) -> BoxEntry:
+        """Without the +1 of GLIP's own evaluation."""
         x1, y1, x2, y2 = corners(detection)
         bbox = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
         return {"image_id": image_id, "category_id": self._classes[detection["label"]] + 1, "bbox": bbox}
 
     @property
-    def categories(self) -> list[dict[str, Any]]:
+    def categories(self) -> list[dict[str, object]]:
         return [{"id": i, "name": label} for i, label in enumerate(self._classes.names, 1)]
 
 

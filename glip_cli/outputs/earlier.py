@@ -10,8 +10,8 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
 from glip_cli.outputs.grid import GRID
 from glip_cli.outputs.html import GENERATOR, PAGE
+from glip_cli.outputs.images import THUMBNAILS
 from glip_cli.outputs.records import SCHEMA
-from glip_cli.outputs.thumbnails import THUMBNAILS
 from glip_cli.outputs.yolo import yolo_names
 from glip_cli.utils.marks import is_marked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -76,6 +77,11 @@ def sha256_of(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def policy_hash(text: str) -> str:
+    """The SHA-256 of a script or style, as a Content-Security-Policy has it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 class AtomicFile:

@@ -7,21 +7,25 @@ of one. The formats of tools for annotation and training are in `annotation`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from glip_cli.errors import UsageError
 from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, json_bytes, save_json
 from glip_cli.outputs.grid import GridWriter
 from glip_cli.outputs.html import HtmlWriter
-from glip_cli.outputs.parquet import ParquetWriter
+from glip_cli.outputs.images import ReadImage
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
-from glip_cli.outputs.thumbnails import ReadImage
 from glip_cli.outputs.yolo import YoloWriter
+from glip_cli.utils.json import parsed
+
+if TYPE_CHECKING:
+    import pyarrow
+
 
 MMDET_CLASSES = "mmdet_classes.json"
 
@@ -97,8 +101,8 @@ class MmdetWriter:
 def mmdet_classes(folder: Path) -> list[str] | None:
     """The labels of what an earlier run left in preds/; None where there is no list of them."""
     try:
-        found = json.loads((folder / MMDET_CLASSES).read_bytes())
-    except (OSError, ValueError):
+        found = parsed((folder / MMDET_CLASSES).read_bytes())
+    except OSError:
         return None
     return found if isinstance(found, list) else None
 
@@ -124,6 +128,74 @@ class CsvWriter:
 
     def close(self) -> None:
         self._rows.close()
+
+
+ROWS = 50_000  # of a row group, which is kept in memory until it is full
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+class ParquetWriter:
+    """`results.parquet`: image, width, height, label, label_id, score, xmin, ymin, xmax, ymax; corners in pixels.
+
+    Images without a box, and those that failed, have no row. Raises UsageError without pyarrow.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise UsageError("--format parquet needs pyarrow: pip install 'glip-cli[parquet]'") from None
+        text, whole, number = pyarrow.string(), pyarrow.int32(), pyarrow.float64()
+        types = {"image": text, "width": whole, "height": whole, "label": text, "label_id": whole, "score": number}
+        self._schema: pyarrow.Schema = pyarrow.schema(types | dict.fromkeys(SIDES, number))
+        self._file = AtomicFile(folder / "results.parquet")
+        self._writer = parquet.ParquetWriter(pyarrow.PythonFile(_Sink(self._file), mode="w"), self._schema)
+        self._rows: list[dict[str, object]] = []
+
+    def add(self, record: AnyRecord, name: str) -> None:
+        if "detections" not in record:
+            return
+        image = {name: record[name] for name in ("image", "width", "height")}
+        self._rows += [
+            {**image, "label": found["label"], "label_id": found["label_id"], "score": found["score"],
+             **dict(zip(SIDES, corners(found), strict=True))}
+            for found in record["detections"]
+        ]  # fmt: skip
+        if len(self._rows) >= ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+        self._file.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        self._rows = []
+
+
+class _Sink:
+    """An `AtomicFile` as pyarrow writes to one."""
+
+    closed = False
+
+    def __init__(self, file: AtomicFile) -> None:
+        self._file, self._place = file, 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(bytes(data))
+        self._place += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 WRITERS: dict[str, Callable[[Path], Writer]] = {
@@ -159,7 +231,7 @@ def open_writers(
         with_scores: YOLO's lines have a sixth column.
         labels: of the whole run, where its images have prompts of their own.
         read_image: for thumbnails that are not there yet.
-        palette: see `draw.palette_colours`.
+        palette: see `colours.palette_colours`.
 
     Raises OSError, OutputError, UsageError.
     """

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageOps
 from glip_cli.outputs.draw import annotate, shorten_to_width
 from glip_cli.outputs.files import atomic_write, path_parts
 from glip_cli.outputs.fonts import font_for
+from glip_cli.outputs.images import SIDE, ReadImage, Thumbnails
 from glip_cli.outputs.records import AnyRecord, Record, detections_of
-from glip_cli.outputs.thumbnails import SIDE, ReadImage, Thumbnails
 from glip_cli.utils.marks import MARK
 
 GRID = "grid.jpg"

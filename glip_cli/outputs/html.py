@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 from collections import deque
@@ -12,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-from glip_cli.outputs.draw import palette_colours
-from glip_cli.outputs.files import AtomicFile, Spool
+from glip_cli.outputs.colours import palette_colours
+from glip_cli.outputs.files import AtomicFile, Spool, policy_hash
+from glip_cli.outputs.images import THUMBNAILS, ReadImage, Thumbnails
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
-from glip_cli.outputs.thumbnails import THUMBNAILS, ReadImage, Thumbnails
 
 PAGE = "index.html"
 GENERATOR = '<meta name="generator" content="glip">'
@@ -85,7 +83,7 @@ class HtmlWriter:
         templates = Environment(
             loader=PackageLoader("glip_cli.outputs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        templates.filters["sha256"] = _sha256
+        templates.filters["sha256"] = policy_hash
         page = templates.get_template("index.html").generate(
             generator=Markup(GENERATOR),
             models=list(self._models),
@@ -100,8 +98,3 @@ class HtmlWriter:
 def _json(value: object) -> str:
     """For an element <script type="application/json">: ASCII, and nothing that could end it."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _sha256(text: str) -> str:
-    """As a Content-Security-Policy has it."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

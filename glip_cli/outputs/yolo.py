@@ -126,8 +126,4 @@ def _yaml_names(names: list[str]) -> str:
 
 def _yaml_string(text: str) -> str:
     """A JSON string, which is a YAML string too once what YAML cannot print is escaped."""
-    return _NOT_IN_YAML.sub(_json_escape, json.dumps(text, ensure_ascii=False))
-
-
-def _json_escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))

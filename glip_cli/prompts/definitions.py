@@ -14,17 +14,17 @@ For a definition there may stand an object with the fields of microsoft's files:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.prompts.chunking import LIMIT, Chunk, Tokens, tokenize
+from glip_cli.prompts.chunking import LIMIT, Chunk, tokenize
 from glip_cli.prompts.prompt import clean_name
-from glip_cli.prompts.tables import read_content, read_table
 from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import read_content, read_table
 from glip_cli.types import Prompt
+from glip_cli.utils.json import parsed_object
 from glip_cli.utils.text_format import quoted
 
 _GPT3 = 3  # GLIPKNOW.GPT3_NUM of the published command
@@ -61,7 +61,8 @@ def knowledge_chunks(
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         note = f"--knowledge says nothing of {quoted(unknown[0])}{more}: the name alone is read"
-        chunks = (replace(chunks[0], tokens=_noted(chunks[0].tokens, note)), *chunks[1:])
+        tokens = chunks[0].tokens
+        chunks = (replace(chunks[0], tokens=replace(tokens, notes=(note, *tokens.notes))), *chunks[1:])
     return chunks
 
 
@@ -76,10 +77,6 @@ def _chunk(
     return Chunk(alone, (number,), replace(tokens, label_tokens=_FIRST) if use_cls else tokens)
 
 
-def _noted(tokens: Tokens, note: str) -> Tokens:
-    return replace(tokens, notes=(note, *tokens.notes))
-
-
 def _key(label: str) -> str:
     """A label as it is looked up."""
     return " ".join(clean_name(label).lower().split())
@@ -89,11 +86,8 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
     for number, line in enumerate(read_content(path, "--knowledge").splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict) or not isinstance(row.get("label"), str):
+        row = parsed_object(line)
+        if row is None or not isinstance(row.get("label"), str):
             raise UsageError(f'--knowledge {path}, line {number}: write {{"label": "cat", "definition": "..."}}')
         yield row["label"], row.get("definition")
 

@@ -60,7 +60,8 @@ def noun_phrases(caption: str, tagger: Tagger) -> tuple[Span, ...]:
 
 def split_words(caption: str) -> list[Word]:
     """What nltk's `word_tokenize` makes of the lower-case caption, with places. Raises PromptError."""
-    text = _lower(check_text(caption, "the caption"))
+    # character by character: the one letter that lower case lengthens, "İ", loses its dot
+    text = "".join(char.lower()[0] for char in check_text(caption, "the caption"))
     parameters = PunktParameters()
     parameters.abbrev_types = set(ABBREVIATIONS)
     sentences = PunktSentenceTokenizer(parameters).span_tokenize(text)
@@ -70,11 +71,6 @@ def split_words(caption: str) -> list[Word]:
         raise PromptError(
             f"a caption of {len(caption)} characters takes too long to split into words; give its sentences one by one"
         ) from None
-
-
-def _lower(text: str) -> str:
-    """Lower case, character by character: the one letter that lower case lengthens, "İ", loses its dot."""
-    return "".join(char.lower()[0] for char in text)
 
 
 def _words(sentence: str, offset: int) -> Iterator[Word]:

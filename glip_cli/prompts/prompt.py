@@ -1,10 +1,10 @@
 """What is asked for -> the exact text that the model reads, and where each label stands in it.
 
-    texts.py      what was typed -> labels
-    phrases.py    parts of a caption -> spans
-    nouns.py      the noun phrases of a caption -> spans; needs a tagger, so nothing here imports it
-    this file     labels | caption + spans -> Prompt
-    chunks.py     Prompt -> token ids and token places per label, in texts that fit the model
+    labels.py          what was typed -> labels
+    spans.py           parts of a caption -> spans
+    noun_phrases.py    the noun phrases of a caption -> spans; needs a tagger, so nothing here imports it
+    this file          labels | caption + spans -> Prompt
+    chunking.py        Prompt -> token ids and token places per label, in texts that fit the model
 
 The text is mmdetection's (3.3.0, mmdet/models/detectors/glip.py): names cleaned and joined by ". ", with none at
 the end. Labels come back exactly as typed; a label whose words are given is their class, and is not read.
@@ -200,7 +200,7 @@ def _label_notes(labels: Sequence[str], typed: Sequence[str], names: Sequence[st
     yield from _one_note(
         f"label {quoted(label)} holds control characters, which the model does not read"
         for label in typed
-        if any(_is_control(char) for char in label)
+        if any(unicodedata.category(char) == "Cc" and char not in _WHITE for char in label)
     )
     yield from _duplicate_notes(labels)
 
@@ -210,10 +210,6 @@ def _one_note(notes: Iterable[str]) -> Iterator[str]:
     made = list(notes)
     if made:
         yield made[0] + (f" (and {len(made) - 1} more such labels)" if len(made) > 1 else "")
-
-
-def _is_control(char: str) -> bool:
-    return char not in _WHITE and unicodedata.category(char) == "Cc"
 
 
 def _duplicate_notes(typed: Sequence[str]) -> Iterator[str]:

@@ -9,9 +9,9 @@ label is read as brackets around a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,7 +125,8 @@ class Tokenizer:
     def read(self, prompt: Prompt) -> Reading:
         """Tokenise a prompt, whole, and find each label's tokens; () for one that has none. Raises PromptError."""
         encoded = self.encode(prompt.text)
-        return Reading(encoded, tuple(_label_tokens(encoded, spans) for spans in prompt.spans))
+        tokens = ({token for span in spans for token in _span_tokens(encoded, span)} for spans in prompt.spans)
+        return Reading(encoded, tuple(tuple(sorted(one)) for one in tokens))
 
     def is_read(self, part: str) -> bool:
         """Whether a part of a caption has a token. Raises PromptError."""
@@ -149,10 +150,6 @@ class Tokenizer:
             for how_much, labels in (("nothing", nothing), ("not all", partly))
             if labels
         )
-
-
-def _label_tokens(encoded: Encoded, spans: Sequence[Span]) -> tuple[int, ...]:
-    return tuple(sorted({token for span in spans for token in _span_tokens(encoded, span)}))
 
 
 def _span_tokens(encoded: Encoded, span: Span) -> range:
@@ -181,29 +178,23 @@ def token_id(backend: tokenizers.Tokenizer, token: str, source: str) -> int:
 
 def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, str]:
     """What reads the word pieces of a folder, and the file that they are in. Raises WeightsError."""
-    for name, load in (("tokenizer.json", _from_json), ("vocab.txt", _from_vocabulary)):
-        if (folder / name).is_file():
-            return _guarded(load, folder / name), str(folder / name)
-    raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
-
-
-def _guarded(load: Callable[[Path], tokenizers.Tokenizer], file: Path) -> tokenizers.Tokenizer:
+    file = next((file for name in ("tokenizer.json", "vocab.txt") if (file := folder / name).is_file()), None)
+    if file is None:
+        raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
     try:
-        return load(file)
+        text = file.read_text(encoding="utf-8")
+        load = tokenizers.Tokenizer.from_str if file.suffix == ".json" else partial(_from_vocabulary, file)
+        return load(text), str(file)
     except WeightsError:
         raise
     except Exception as error:  # tokenizers raises bare Exceptions
         raise WeightsError(f"cannot read the tokenizer {file}: {error}") from error
 
 
-def _from_json(file: Path) -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-
-
-def _from_vocabulary(file: Path) -> tokenizers.Tokenizer:
+def _from_vocabulary(file: Path, text: str) -> tokenizers.Tokenizer:
     """Build bert-base-uncased's pipeline around a list of word pieces, one per line."""
     # Not splitlines: vocabularies hold characters that it takes for line ends.
-    pieces = [line.rstrip("\r") for line in file.read_text(encoding="utf-8").rstrip("\n").split("\n")]
+    pieces = [line.rstrip("\r") for line in text.rstrip("\n").split("\n")]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     missing = [token for token in (UNKNOWN, BEGIN, END) if token not in vocabulary]
     if missing:

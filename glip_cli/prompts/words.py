@@ -7,13 +7,14 @@ anything else    lines of `--texts @FILE`: shipping container = container
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from glip_cli.errors import PromptError, UsageError
 from glip_cli.prompts.labels import check_text, class_and_words, one_wording, parse_texts
-from glip_cli.prompts.tables import read_table
-from glip_cli.utils.text_format import listed, quoted
+from glip_cli.utils.text_format import listed, open_text, quoted, why_unreadable
 
 Words = Mapping[str, str]
 """Class -> words; a class that it lacks is its own words."""
@@ -51,3 +52,33 @@ def _checked(words: object, what: str) -> str:
     if not check_text(words, what).strip():
         raise PromptError(f"{what} are blank; write some, or leave the class out")
     return str(words)
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+# Files of labels and what belongs to each, JSON or TOML, as flags name them.
+
+
+def read_content(path: Path, flag: str) -> str:
+    """The text of the file that `flag` names. Raises UsageError."""
+    try:
+        with open_text(path) as file:
+            return file.read()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{flag} {path}: cannot be read ({why_unreadable(error)}); check the path") from None
+
+
+def read_table(path: Path, flag: str, contents: str) -> dict[str, object]:
+    """What stands for each label, TOML by the file's suffix, else JSON. Raises UsageError.
+
+    Args:
+        flag: the one that names the file, for messages.
+        contents: what the table must be of, for messages: "labels and definitions".
+    """
+    content = read_content(path, flag)
+    try:
+        value = tomllib.loads(content) if path.suffix.lower() == ".toml" else json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{flag} {path}: neither JSON nor TOML ({error}); correct it") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{flag} {path}: must be an object of {contents}")
+    return value

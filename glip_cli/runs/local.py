@@ -58,7 +58,7 @@ class Clock:
 
 
 class ImageRunner(Protocol):
-    """Detects in images: `runner.Runner` here, `client.runner.RemoteRunner` on a server.
+    """Detects in images: `runner.Runner` here, `client.model.RemoteRunner` on a server.
 
     Attributes:
         keep_images: outcomes then hold their images, for drawing.

@@ -13,7 +13,7 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.earlier import check_earlier
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.formats import write_formats
-from glip_cli.outputs.tracks import VideoTracker
+from glip_cli.outputs.video import VideoTracker
 from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import digest_of, read_settings
 from glip_cli.runs.shards import Shard, Shards

@@ -11,8 +11,7 @@ from glip_cli.data.sources import ImageInput
 from glip_cli.errors import OutputError
 from glip_cli.outputs.files import FileNames, json_bytes, sha256_of
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.outputs.tracks import VideoTracker
-from glip_cli.outputs.video import VideoFile, comment_of, draw_frame
+from glip_cli.outputs.video import VideoFile, VideoTracker, comment_of, draw_frame
 from glip_cli.runs.journal import fsynced, read_records
 
 

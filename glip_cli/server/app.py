@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -35,14 +35,10 @@ from glip_cli.server.errors import RequestError, json_response
 from glip_cli.server.guard import Guard
 from glip_cli.server.metrics import CONTENT_TYPE, Metrics
 from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, ServeOptions
-from glip_cli.server.pages import api_page, page
+from glip_cli.server.pages import DETECT_BODY, ERRORS, EXPLAIN_BODY, api_page, page
 from glip_cli.server.queue import DetectQueue
 from glip_cli.server.request import (
-    JSON,
-    MULTIPART,
     Asked,
-    ImageQuestion,
-    Question,
     options_of,
     prompt_of,
     read_body,
@@ -166,7 +162,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
 def add_routes(app: FastAPI, service: Service) -> None:
     detector, limits = service.detector, service.limits
 
-    @app.post("/detect", openapi_extra=_DETECT_BODY, response_model=Record | list[AnyRecord], responses=_ERRORS)
+    @app.post("/detect", openapi_extra=DETECT_BODY, response_model=Record | list[AnyRecord], responses=ERRORS)
     async def detect(request: Request) -> Response:
         """Detect in images. One image gives a glip/1 object, a list of them a list."""
         with service.queue.places(1):  # before its body fills the memory
@@ -177,7 +173,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         status = 422 if body.single and "error" in records[0] else 200
         return json_response(records[0] if body.single else records, status, {NOTES: _notes_header(notes)})
 
-    @app.post("/explain", openapi_extra={"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}})
+    @app.post("/explain", openapi_extra=EXPLAIN_BODY)
     async def explain_prompt(request: Request) -> Response:
         """How the model reads each label: its text, its characters, its tokens."""
         with service.queue.places(1):
@@ -220,7 +216,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return index
 
 
-def explanation(compiled: CompiledPrompt) -> dict[str, Any]:
+def explanation(compiled: CompiledPrompt) -> dict[str, object]:
     """What `--explain` shows."""
     rows = [
         {"label": row.label, "words": row.words, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
@@ -282,30 +278,3 @@ def _http_error(request: Request, error: Exception) -> Response:
     elif error.status_code == 405 and error.headers:
         text = f"{path} is asked by {error.headers['Allow']}"
     return RequestError(error.status_code, text, error.headers).response
-
-
-_IMAGE_SCHEMA = ImageQuestion.model_json_schema()
-_FORM_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        **Question.model_json_schema()["properties"],
-    },
-}
-_DETECT_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {"schema": {"anyOf": [_IMAGE_SCHEMA, {"type": "array", "items": _IMAGE_SCHEMA}]}},
-            MULTIPART: {"schema": _FORM_SCHEMA},
-        },
-    }
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A prompt or an option that cannot be meant."},
-    401: {"description": "The token is missing or wrong."},
-    413: {"description": "More than the server takes; the answer says how much that is."},
-    422: {"description": "The image cannot be read; the answer is its glip/1 record with an error."},
-    503: {"description": "Too many images at once; Retry-After says when to try again."},
-    504: {"description": "Not done in time."},
-}

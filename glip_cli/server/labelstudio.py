@@ -5,12 +5,16 @@ Label Studio shows the status of an error and not its text, so the text is logge
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
+from xml.etree import ElementTree
 
 import torch
 from fastapi import FastAPI, Request
@@ -21,12 +25,14 @@ from glip_cli.model.torchvision_ops import batched_nms
 from glip_cli.outputs.annotation_tools import labelstudio_prediction
 from glip_cli.outputs.records import AnyRecord, Record, corners
 from glip_cli.server.errors import RequestError, json_response
-from glip_cli.server.labelstudio_config import LabelConfig, parse_extra_params, parse_label_config, prompt_texts
 from glip_cli.server.labelstudio_images import TaskImages, task_name
-from glip_cli.server.request import JSON, Asked, Question, validated
+from glip_cli.server.request import JSON, OPTIONS, Asked, Question, validated
+from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import listed, message, one_line, quoted
 
 if TYPE_CHECKING:
     from glip_cli.server.app import Service
+
 
 MAX_PROJECTS = 1000  # whose extra parameters are kept
 _log = logging.getLogger(__name__)
@@ -40,10 +46,10 @@ class SetupBody(BaseModel):
 
 
 class PredictBody(BaseModel):
-    tasks: list[dict[str, Any]]
+    tasks: list[JsonObject]
     project: str | None = None
     label_config: str
-    params: dict[str, Any] | None = None
+    params: JsonObject | None = None
 
 
 class WebhookBody(BaseModel):
@@ -55,9 +61,9 @@ class Backend:
 
     def __init__(self, service: Service):
         self.service, self.images = service, TaskImages(service.limits)
-        self._extra: dict[str | None, dict[str, Any]] = {}
+        self._extra: dict[str | None, JsonObject] = {}
 
-    async def setup(self, body: SetupBody) -> dict[str, Any]:
+    async def setup(self, body: SetupBody) -> JsonObject:
         """Raises RequestError where the configuration or an option will not do."""
         self._extra.pop(body.project, None)
         self._extra[body.project] = parse_extra_params(body.extra_params)
@@ -68,7 +74,7 @@ class Backend:
             await self.service.queue.read(self.service.compile, self._question(config, [], body.project))
         return {"model_version": self.service.detector.name}
 
-    async def predict(self, request: Request, body: PredictBody) -> dict[str, Any]:
+    async def predict(self, request: Request, body: PredictBody) -> JsonObject:
         """Raises RequestError; of several images, one that cannot be read has an error in place of a result."""
         version = {"model_version": self.service.detector.name}
         config, context = parse_label_config(body.label_config), (body.params or {}).get("context")
@@ -99,7 +105,7 @@ class Backend:
         prompt = {"texts": list(texts)} if texts else {"labels": list(config.values)}
         return validated(Question, {**self._extra.get(project, {}), **prompt})
 
-    def _result(self, record: AnyRecord, config: LabelConfig, iou: float) -> dict[str, Any]:
+    def _result(self, record: AnyRecord, config: LabelConfig, iou: float) -> JsonObject:
         if "error" in record:
             return {"error": record["error"]}
         values = config.values_of(record["labels"])
@@ -153,7 +159,7 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     return body
 
 
-def _body_of(kind: type[BaseModel]) -> dict[str, Any]:
+def _body_of(kind: type[BaseModel]) -> JsonObject:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": kind.model_json_schema()}}}}
 
 
@@ -164,3 +170,115 @@ def _logged() -> Iterator[None]:
     except RequestError as error:
         _log.warning("glip serve: Label Studio: %s", error)
         raise
+
+
+# ------------------------------------------------------------------------------------------------------------- requests
+# What is asked, out of Label Studio's requests: the labelling configuration, what an annotator writes, options.
+
+
+_KEY = re.compile(r"\$([\w.-]+)")
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What a labelling configuration asks for.
+
+    Attributes:
+        from_name, to_name: the names of the RectangleLabels and of their Image.
+        key: where a task's data have the image.
+        values: for each label that the model reads, the value of its Label.
+    """
+
+    from_name: str
+    to_name: str
+    key: str
+    values: Mapping[str, str]
+
+    def values_of(self, labels: Sequence[str]) -> list[str]:
+        """Of the Labels that they stand for, upper and lower case alike; a label without one is its own value."""
+        folded = {value.casefold(): value for value in self.values.values()}
+        folded |= {word.casefold(): value for word, value in self.values.items()}
+        return [self.values.get(label) or folded.get(label.casefold(), label) for label in labels]
+
+
+def parse_label_config(config: str) -> LabelConfig:
+    """Raises RequestError 400."""
+    root = _root(config)
+    rectangles = list(root.iter("RectangleLabels"))
+    if len(rectangles) != 1:
+        several = f"{len(rectangles)} RectangleLabels ({listed(tag.get('name') for tag in rectangles)}); keep one"
+        none = (
+            'no RectangleLabels; add <RectangleLabels name="label" toName="image"> with a Label for each thing to find'
+        )
+        raise _unfit(several if rectangles else none)
+    from_name, to_name = rectangles[0].get("name", ""), rectangles[0].get("toName", "")
+    images = [tag for tag in root.iter("Image") if tag.get("name") == to_name]
+    if len(images) != 1:
+        raise _unfit(f"{len(images)} Image tags have the name {quoted(to_name)}, to which the RectangleLabels belong; "
+                     "one must")  # fmt: skip
+    shown = images[0].get("value", "")
+    if not (key := _KEY.fullmatch(shown)):
+        raise _unfit(
+            f'the Image shows {quoted(shown)}; give it value="$image", where image is a name of the tasks\' data'
+        )
+    values = _values(rectangles[0])
+    if not values and not any(tag.get("toName") == to_name for tag in root.iter("TextArea")):
+        raise _unfit("the RectangleLabels have no Label; add one for each thing to find")
+    return LabelConfig(from_name, to_name, key[1], values)
+
+
+def _values(rectangles: ElementTree.Element) -> dict[str, str]:
+    """From labels that the model reads to the values of their Labels, in order."""
+    values: dict[str, str] = {}
+    for label in rectangles.iter("Label"):
+        value = label.get("value", "")
+        several = [word.strip() for word in label.get("predicted_values", "").split(",")]
+        for word in list(filter(None, several)) or [label.get("alias") or value]:
+            values.setdefault(word, value)
+    return values
+
+
+def _root(config: str) -> ElementTree.Element:
+    if "<!ENTITY" in config:  # a few lines of them can unfold to gigabytes
+        raise _unfit("it declares entities, which are not expanded; write it without them")
+    try:
+        return ElementTree.fromstring(config)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise _unfit(f"no XML ({one_line(str(error))})") from None
+
+
+def _unfit(reason: str) -> RequestError:
+    return RequestError(400, message(f"labelling configuration: {reason}"))
+
+
+def parse_extra_params(given: object) -> JsonObject:
+    """Options out of `extra_params`, which Label Studio's page sends as text. Raises RequestError 400."""
+    try:
+        extra = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+    except (ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        raise RequestError(400, 'extra_params: no JSON object; write it like {"threshold": 0.4}')
+    if unknown := [name for name in extra if name not in OPTIONS]:
+        raise RequestError(
+            400, message(f"extra_params: no option is called {listed(unknown)}; there are {listed(OPTIONS)}")
+        )
+    validated(Question, extra, "extra_params: ")
+    return extra
+
+
+def prompt_texts(context: object) -> list[str]:
+    """What the annotator wrote in TextAreas, out of the context of an interactive request."""
+    texts: list[str] = []
+    results = _mapping(context).get("result")
+    for result in results if isinstance(results, list) else ():
+        if _mapping(result).get("type") == "textarea":
+            text = _mapping(result.get("value")).get("text")
+            texts += [
+                one for one in (text if isinstance(text, list) else [text]) if isinstance(one, str) and one.strip()
+            ]
+    return texts
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from urllib import error, request
 from urllib.parse import urlsplit
 
-from glip_cli.data.download import fetch
-from glip_cli.data.public_url import TrustedServer
+from glip_cli.data.download import TrustedServer, fetch
 from glip_cli.errors import ImageError
 from glip_cli.server.options import ServeOptions
 from glip_cli.utils.text_format import quoted, shorten, shown_url

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 from starlette.responses import HTMLResponse
+
+from glip_cli.outputs.files import policy_hash
+from glip_cli.server.request import JSON, MULTIPART, ImageQuestion, Question
+from glip_cli.utils.json import JsonObject
 
 
 def page() -> HTMLResponse:
@@ -34,13 +35,13 @@ def html(text: str) -> HTMLResponse:
     return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
 
-def type_of(schema: Mapping[str, Any]) -> str:
+def type_of(schema: JsonObject) -> str:
     """A JSON schema in a few words: "text or list of text"."""
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(type_of(one) for one in schema["anyOf"] if one.get("type") != "null"))
     if "$ref" in schema:
         return "object"
-    kind = schema.get("type", "any")
+    kind: str = schema.get("type", "any")
     if kind == "array":
         inner = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
         return f"list of {type_of(inner)}"
@@ -55,5 +56,36 @@ def _file(name: str) -> str:
 
 def _sources(kind: str, text: str) -> str:
     """The hashes of the page's own scripts or styles, as the policy has them."""
-    hashes = [hashlib.sha256(part.encode()).digest() for part in re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.S)]
-    return " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in hashes) or "'none'"
+    parts = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.S)
+    return " ".join(f"'sha256-{policy_hash(part)}'" for part in parts) or "'none'"
+
+
+# --------------------------------------------------------------------------------- what FastAPI cannot know of a route
+
+
+_IMAGE_SCHEMA = ImageQuestion.model_json_schema()
+_FORM_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        **Question.model_json_schema()["properties"],
+    },
+}
+DETECT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": {"anyOf": [_IMAGE_SCHEMA, {"type": "array", "items": _IMAGE_SCHEMA}]}},
+            MULTIPART: {"schema": _FORM_SCHEMA},
+        },
+    }
+}
+EXPLAIN_BODY = {"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}}
+ERRORS: dict[int | str, dict[str, object]] = {
+    400: {"description": "A prompt or an option that cannot be meant."},
+    401: {"description": "The token is missing or wrong."},
+    413: {"description": "More than the server takes; the answer says how much that is."},
+    422: {"description": "The image cannot be read; the answer is its glip/1 record with an error."},
+    503: {"description": "Too many images at once; Retry-After says when to try again."},
+    504: {"description": "Not done in time."},
+}

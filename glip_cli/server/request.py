@@ -28,6 +28,7 @@ from glip_cli.prompts.request import GetTagger, read_request
 from glip_cli.server.errors import RequestError
 from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, MAX_NAME, MAX_SIZE_PIXELS, ServeOptions
 from glip_cli.types import Prompt
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import message, one_line, quoted
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
@@ -62,7 +63,7 @@ class _PromptFields(BaseModel):
     prompt: PromptBody | None = Field(None, description="A prompt that was made before, in place of all the above.")
 
 
-def _option_fields() -> dict[str, Any]:
+def _option_fields() -> JsonObject:
     """Those of DetectOptions that a request may set, as pydantic takes them."""
     types = get_type_hints(DetectOptions)
     chosen = [one for one in fields(DetectOptions) if "option" in one.metadata and one.name != "batch_size"]
@@ -183,9 +184,9 @@ async def _of_form(request: Request, limits: ServeOptions) -> Body:
     return Body(tuple(Asked(data, name, question) for name, data in files), len(files) == 1)
 
 
-def _typed(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _typed(values: Mapping[str, Sequence[str]]) -> JsonObject:
     """The fields of a form, of values as they are typed on the command line. Raises RequestError."""
-    read: dict[str, Any] = {}
+    read: JsonObject = {}
     try:
         for name, given in values.items():
             match name:

@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from glip_cli.errors import UsageError
 from glip_cli.server.options import ServeOptions
+from glip_cli.utils.json import JsonObject
 
 BACKLOG = 2048
 HEADER_SECONDS = 30.0
@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
-    def _log_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _log_error(self, loop: asyncio.AbstractEventLoop, context: JsonObject) -> None:
         """As asyncio does, but once where no file is left for a connection: it does so thousands of times a second."""
         if "out of system resource" not in context.get("message", ""):
             loop.default_exception_handler(context)

@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,6 +24,7 @@ from filelock import FileLock, Timeout
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.runs.journal import fsynced
+from glip_cli.utils.json import JsonObject
 
 FORMAT = "glip-training/2"
 LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "report.html", "bad-batch.pt", "before.json",
@@ -70,7 +70,7 @@ class TrainingFolder:
                 f"another glip is training in {self.path}; wait for it, or choose another --out-dir"
             ) from None
 
-    def _claim(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    def _claim(self, settings: JsonObject, resume: bool, overwrite: bool) -> None:
         if overwrite:
             self._clear()
         elif self.run.exists() and self.begun:
@@ -98,7 +98,7 @@ class TrainingFolder:
         for folder in (self.best, self.last, self.path / "tensorboard"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
         if not self.run.exists():
             return {}
@@ -136,7 +136,7 @@ class TrainingFolder:
         with self.writing(), fsynced(self.state) as stream:
             torch.save({"format": FORMAT, **state}, stream)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> JsonObject | None:
         """The state on the CPU, or None where there is none yet. Raises UsageError for one that is damaged."""
         if not self.state.exists():
             return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from glip_cli.checkpoints.finetuned import MODES
 from glip_cli.errors import OptionError, UsageError
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.option import HOW, POSITIVE, TUNING, Constraint, as_typed, at_least, check_options, one_of, option
 
 EPOCHS, EPOCHS_UNWATCHED = 200, 12  # officially 200 are an upper limit, and validation stops far earlier
@@ -164,7 +165,7 @@ class TrainConfig:
             raise UsageError("--schedule auto lowers the rates by the AP on --val, which is not given; take steps")
         return recipe
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON has it."""
         return {**asdict(self), "steps": list(self.steps), "size": list(self.size)}
 

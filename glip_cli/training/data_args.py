@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from glip_cli.data.issues import Findings
 from glip_cli.errors import DataError, OptionError, UsageError
@@ -14,6 +13,7 @@ from glip_cli.prompts.words import Words, check_words
 from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.sampler import DrawnScenes, parse_scenes
 from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
 AnySet = TrainSet | DrawnScenes
@@ -64,12 +64,12 @@ class Data:
             raise UsageError(f"{counted(len(self.share), 'share')} for {sets}; give one for each")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Data:
+    def of(cls, given: JsonObject) -> Data:
         """From flags by their names, as typed or as JSON has them. Raises UsageError."""
         lists = {name: tuple(map(Path, given[name])) for name in _LISTS if name in given}
         paths = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
         plain = {name: given[name] for name in (*_PLAIN, "keep_check") if name in given}
-        values: dict[str, Any] = {**lists, **paths, **plain, "share": tuple(given.get("share", ()))}
+        values: JsonObject = {**lists, **paths, **plain, "share": tuple(given.get("share", ()))}
         return cls(**values)
 
     def folders(self) -> Sequence[Path | None]:

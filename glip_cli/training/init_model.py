@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,22 @@ from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
 from glip_cli.checkpoints.load import info, load, load_backbone
-from glip_cli.checkpoints.parts import load_source, load_tokenizer_folder, prompt_tuned_for, tokenizer_folder, tuned_for
+from glip_cli.checkpoints.parts import load_source, prompt_tuned_for, tuned_for
 from glip_cli.checkpoints.registry import Checkpoint
-from glip_cli.checkpoints.resolve import DEFAULT
-from glip_cli.errors import UsageError
+from glip_cli.checkpoints.resolve import DEFAULT, load_tokenizer_folder, tokenizer_folder
+from glip_cli.errors import FetchError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import Head
-from glip_cli.training.pretrained import load_pretrained
+from glip_cli.prompts.chunking import vocabulary_notes
+from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
+from glip_cli.prompts.words import Words, other_words, words_for
+from glip_cli.training.data_args import AnySet
+from glip_cli.training.dataset import TrainSet
 from glip_cli.training.tuning import check_mode
+from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import listed
 
 PYRAMID = "fpn."
 RANDOM, PRETRAINED = "random", "pretrained"  # what --init may be besides a model or a file
@@ -150,7 +158,7 @@ def load_image_side(
             raise UsageError(f"--init {source} is of architecture {loaded.architecture}, not {architecture}")
         return _image_side(loaded.model)
     alone = found.kind == "backbone" if isinstance(found, Checkpoint) else info(found).dialect in BACKBONES
-    given: dict[str, Any] = {"architecture": architecture, "offline": offline, "report": report}
+    given: JsonObject = {"architecture": architecture, "offline": offline, "report": report}
     if alone:
         return {BACKBONE + name: tensor for name, tensor in load_backbone(found, **given).state_dict().items()}
     return _image_side(load(found, **given).model)
@@ -158,3 +166,78 @@ def load_image_side(
 
 def _image_side(model: Glip) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith((BACKBONE, PYRAMID))}
+
+
+# ------------------------------------------------------------------------------------------------------ notes on labels
+# What is worth saying of the labels of training sets, as the model reads them.
+
+
+def label_notes(start: Start, sets: Sequence[AnySet], words: Words | None) -> Iterator[str]:
+    """Words that the model remembers; class names that the vocabulary lacks, or that it cannot tell apart."""
+    labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
+    if words == start.words and (read := other_words(labels, start.words)):
+        yield f"words of {start.name}: {listed(f'{text} = {label}' for label, text in read.items())}"
+    tuned = start.prompt_tuned_labels
+    if tuned and words_for(labels, words or {}) != tuned:
+        yield (f"note: {start.name} was tuned for the prompt of {listed(tuned)}, in this order; what was "
+               "added to its tokens stays, for other labels now")  # fmt: skip
+    tokenizer = Tokenizer.from_dir(start.tokenizer)
+    if tokenizer.learns_words:
+        return
+    for labels in dict.fromkeys(one.labels for one in sets if isinstance(one, TrainSet) and one.labels):
+        for note in vocabulary_notes(label_prompt(labels, words or {}), tokenizer):
+            yield f"note: {note}"
+
+
+# ---------------------------------------------------------------------------------------------------- ImageNet and BERT
+# ImageNet's Swin and bert-base-uncased, from which the published models began, as tensors of a `Glip`.
+#
+# timm and transformers fetch them, from huggingface.co.
+
+
+SWINS = {
+    "glip-t": "swin_tiny_patch4_window7_224.ms_in1k",
+    "glip-t-a": "swin_tiny_patch4_window7_224.ms_in1k",
+    "glip-l": "swin_large_patch4_window12_384.ms_in22k",
+}
+"""timm's names of the image backbones, by architecture."""
+BERT = "google-bert/bert-base-uncased"
+TEXT = "text.bert."
+
+
+def load_pretrained(architecture: str, offline: bool = False) -> dict[str, Tensor]:
+    """Name -> tensor of the backbone, but for its output norms, and of BERT. Raises UsageError or FetchError."""
+    if architecture not in SWINS:
+        raise UsageError(f"--init pretrained: there are weights for {', '.join(SWINS)}, and none for {architecture}")
+    try:
+        swin, bert = _fetch(SWINS[architecture], offline)
+    except (OSError, RuntimeError, ValueError) as error:  # of two libraries and their client
+        reason = str(error).strip().partition("\n")[0]
+        way = "once without --offline" if offline else "with --init random, or try again"
+        raise FetchError(
+            f"--init pretrained: {SWINS[architecture]} or {BERT} cannot be had ({reason}); {way}"
+        ) from error
+    return swin_state(swin) | bert_state(bert)
+
+
+def _fetch(swin: str, offline: bool) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm imports the client
+    import timm
+    from transformers import BertModel
+
+    given: Any = {"add_pooling_layer": False, "local_files_only": offline}
+    return timm.create_model(swin, pretrained=True).state_dict(), BertModel.from_pretrained(BERT, **given).state_dict()
+
+
+def swin_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Timm's Swin -> tensors of a `Glip`. GLIP reads BGR where timm reads RGB; pixels are normalised alike."""
+    kept = {key: tensor for key, tensor in state.items() if key.startswith(("patch_embed.", "layers."))}
+    kept["patch_embed.proj.weight"] = kept["patch_embed.proj.weight"].flip(1)
+    return {BACKBONE + key: tensor for key, tensor in kept.items() if "relative_position_index" not in key}
+
+
+def bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Transformers' BertModel -> tensors of a `Glip`; the layers between rounds of fusion stay random."""
+    return {TEXT + key: tensor for key, tensor in state.items() if key.startswith(("embeddings.", "encoder."))
+            and not key.endswith(("position_ids", "token_type_ids"))}  # fmt: skip

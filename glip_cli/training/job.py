@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.data.issues import Findings
@@ -18,25 +17,24 @@ from glip_cli.outputs.files import save_json
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import other_words
 from glip_cli.training.batches import Batches, feed
-from glip_cli.training.before_after import KEPT, NEW, BeforeAndAfter, ValidationRow, compare, write_table
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.data_args import AnySet, Data
-from glip_cli.training.dataset import TrainSet, few_shot, shots_table
-from glip_cli.training.digest import Digest, changes, digest_of_data
+from glip_cli.training.dataset import TrainSet
 from glip_cli.training.distributed import Distributed
-from glip_cli.training.init_model import Start
-from glip_cli.training.label_notes import label_notes
+from glip_cli.training.init_model import Start, label_notes
 from glip_cli.training.metrics_log import Row, read_rows
 from glip_cli.training.optim import LearningRates, Left
 from glip_cli.training.parts import TrainResult
-from glip_cli.training.report import TrainingReport
+from glip_cli.training.report import KEPT, NEW, BeforeAndAfter, TrainingReport, ValidationRow, compare, write_table
 from glip_cli.training.sampler import DrawnScenes
-from glip_cli.training.settings import Settings
+from glip_cli.training.settings import Digest, Settings, changes, digest_of_data
+from glip_cli.training.shots import few_shot, shots_table
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
 from glip_cli.training.validation import Evaluation, ValidationCheck
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
 
@@ -254,7 +252,7 @@ class FinetuneJob:
         words = other_words(labels, self.data.words or {})
         return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training, words)
 
-    def _asked(self) -> dict[str, Any]:
+    def _asked(self) -> JsonObject:
         """What the outcome depends on."""
         made = {"base": self.start.name, "processes": self.processes.world}
         return {**self.settings.to_dict(), **self.recipe.to_dict(), **made}

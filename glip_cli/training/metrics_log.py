@@ -13,18 +13,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glip_cli.evaluation.report.charts import INK, SERIES, STYLES, figure, to_svg
 from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.utils.json import JsonObject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
+Row = JsonObject
+"""See above."""
 Points = tuple[list[float], list[float]]
 DRAW_EVERY = 10.0  # seconds between two drawings of curves.svg
 _NOT_DRAWN = ("step", "epoch", "best", "halved", "unread")
@@ -137,7 +139,7 @@ def _tensorboard(folder: Path, until: int) -> Any:
     return SummaryWriter(str(folder), purge_step=until + 1)
 
 
-def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]], panels: Sequence[Panel]) -> None:
+def draw_curves(drawn: Figure, rows: Sequence[Row], panels: Sequence[Panel]) -> None:
     """The panels that the rows have numbers for (the first in any case), one above the other, over the epochs."""
     shown = [one for one in panels if any(points(rows, line.name)[0] for line in one.lines)] or [panels[0]]
     heights = [one.height for one in shown]
@@ -150,7 +152,7 @@ def draw_curves(drawn: Figure, rows: Sequence[Mapping[str, Any]], panels: Sequen
     axes[-1].set_xlabel(f"epoch of {steps[-1][0] / steps[-1][1]:.0f} steps" if steps else "epoch")
 
 
-def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Mapping[str, object]]) -> None:
+def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row]) -> None:
     found = [(line, *points(rows, line.name)) for line in panel.lines]
     for line, x, y in found:
         if x:
@@ -163,7 +165,7 @@ def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Mapping[str, object]]) 
         _mark_best(axes, rows)
 
 
-def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+def _mark_best(axes: Axes, rows: Sequence[Row]) -> None:
     """The state that is kept."""
     best = next((row for row in reversed(rows) if row.get("best") and row.get("AP") is not None), None)
     if best:
@@ -176,7 +178,7 @@ def _mark_best(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.annotate(text, (best["epoch"], 100 * best["AP"]), textcoords="offset points", color=INK, **side)
 
 
-def points(rows: Sequence[Mapping[str, Any]], name: str) -> Points:
+def points(rows: Sequence[Row], name: str) -> Points:
     """Epochs and values of what the rows have.
 
     A row of training is a mean over the steps since the one before. One of few steps, as at an epoch's end, is noise:

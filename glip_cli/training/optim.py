@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glip_cli.training.config import TrainConfig
+from glip_cli.utils.json import JsonObject
 
 MOMENTUM = 0.95  # of Muon, as published
 
@@ -38,7 +39,7 @@ class Optimizers:
             self.by_name["muon"] = torch.optim.Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[dict[str, object]]:
         """AdamW's first."""
         return [group for one in self.by_name.values() for group in one.param_groups]
 
@@ -50,10 +51,10 @@ class Optimizers:
         for one in self.by_name.values():
             one.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> JsonObject:
         return {name: one.state_dict() for name, one in self.by_name.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: JsonObject) -> None:
         for name, one in self.by_name.items():
             one.load_state_dict(state[name])
 
@@ -162,7 +163,7 @@ class ParamGroup(NamedTuple):
     muon: bool = False
 
 
-def grouped(parameters: Iterable[tuple[str, Tensor]], rates: LearningRates) -> Iterator[dict[str, Any]]:
+def grouped(parameters: Iterable[tuple[str, Tensor]], rates: LearningRates) -> Iterator[dict[str, object]]:
     """Named parameters that learn alike together, as `Optimizers` takes them."""
     kinds: dict[ParamGroup, list[Tensor]] = {}
     for name, parameter in parameters:
@@ -289,7 +290,7 @@ def _cosine(done: float) -> float:
     return COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
 
 
-def set_rates(groups: Iterable[dict[str, Any]], recipe: TrainConfig, step: int, total: int, drops: int) -> None:
+def set_rates(groups: Iterable[JsonObject], recipe: TrainConfig, step: int, total: int, drops: int) -> None:
     """Of an optimizer's groups, each with its highest rate as "peak"."""
     for group in groups:
         group["lr"] = rate(group["peak"], recipe, step, total, drops)

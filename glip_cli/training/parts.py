@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ def placed(batch: Batch, device: torch.device) -> Batch:
     return Batch(pixels, batch.ids.to(device), batch.mask.to(device), targets, matches, batch.images)
 
 
-def plain(batch: Batch) -> dict[str, Any]:
+def plain(batch: Batch) -> dict[str, object]:
     """For a file that `torch.load(weights_only=True)` reads."""
     targets = [{"boxes": one.boxes, "tokens": one.tokens} for one in batch.targets]
     tensors = {"pixels": batch.pixels, "ids": batch.ids, "mask": batch.mask}

@@ -19,6 +19,7 @@ from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.job import Callbacks, FinetuneJob, Result
 from glip_cli.training.settings import FinetuneKeywords, Settings, going_on
+from glip_cli.utils.json import JsonObject
 
 SILENT = Callbacks()
 
@@ -60,7 +61,7 @@ def finetune(
 
 def prepare(
     out: Path,
-    given: dict[str, Any],
+    given: JsonObject,
     *,
     processes: Distributed,
     callbacks: Callbacks,

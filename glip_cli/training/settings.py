@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
-from glip_cli.errors import UsageError
+from glip_cli.errors import UnavailableError, UsageError
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import FIELDS, TrainConfig
 from glip_cli.training.data_args import NOTHING, SCENES, Data
+from glip_cli.training.dataset import DetectionItem, Item, TrainSet
 from glip_cli.training.init_model import PRETRAINED, RANDOM, InitSource
 from glip_cli.training.sampler import parse_scenes
+from glip_cli.training.validation import ValidationCheck
+from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import why_unreadable
 
 _LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
@@ -76,10 +81,10 @@ class Settings:
 
     origin: InitSource
     data: Data
-    tuning: Mapping[str, Any]
+    tuning: JsonObject
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Settings:
+    def of(cls, given: JsonObject) -> Settings:
         """From flags by their names, as typed or as `portable` gives them. Raises UsageError."""
         origin = InitSource(**{name: given[name] for name in _MODELS if name in given})
         tuning = {name: given[name] for name in FIELDS if given.get(name) is not None}
@@ -99,12 +104,12 @@ class Settings:
         """As an architecture wants it. Raises UsageError for what cannot be meant."""
         return TrainConfig.of(watched=self.data.val is not None, architecture=architecture, **self.tuning)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """All but the recipe, as JSON has it; none that was left out is missing."""
         return portable({**vars(self.origin), **vars(self.data)})
 
 
-def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
+def going_on(folder: TrainingFolder, given: JsonObject) -> JsonObject:
     """What the training in a folder was asked for, with other epochs where they are given; `given` where it has none.
 
     Raises UsageError for flags that say something else.
@@ -122,7 +127,7 @@ def going_on(folder: TrainingFolder, given: dict[str, Any]) -> dict[str, Any]:
     return before | {name: value for name, value in given.items() if name == "epochs"}
 
 
-def portable(given: Mapping[str, object]) -> dict[str, Any]:
+def portable(given: Mapping[str, object]) -> JsonObject:
     """As JSON has it, with paths that hold in every folder."""
     return {name: _portable(name, value) for name, value in given.items()}
 
@@ -139,3 +144,64 @@ def _portable(name: str, value: Any) -> Any:
     if name in (*_LISTS, *_PATHS) and not parse_scenes(Path(value)):
         return os.path.abspath(value)
     return str(value) if isinstance(value, Path) else value
+
+
+# -------------------------------------------------------------------------------------------------------------- digests
+# What a training's data was: short hashes, by which a resumed training knows the data that it began with.
+
+
+Digest = dict[str, str]
+"""Of the classes, the images (names and sizes of the files) and the boxes of a data set."""
+
+
+def digest_of_set(one: TrainSet) -> Digest:
+    return {
+        "classes": _hash(one.labels),
+        "images": _hash(_file(item.image.name, item.image) for item in one.items),
+        "boxes": _hash(_boxes(item) for item in one.items),
+    }
+
+
+def digest_of_check(check: ValidationCheck) -> Digest:
+    task, truth = check.task, check.task.truth
+    return {
+        "classes": _hash((row.id, row.name) for row in truth.categories),
+        "images": _hash(_file(row.file_name or str(row.id), task.images[row.id]) for row in truth.images),
+        "boxes": _hash(sorted(row.items()) for row in truth.annotations),
+    }
+
+
+def digest_of_data(sets: Iterable[TrainSet], checks: Iterable[ValidationCheck]) -> dict[str, Digest]:
+    """By the names of the data sets, and their numbers where a name occurs twice."""
+    digests: dict[str, Digest] = {}
+    pairs = [(one.name, digest_of_set(one)) for one in sets] + [(one.task.name, digest_of_check(one)) for one in checks]
+    for name, digest in pairs:
+        digests[f"{name} ({len(digests) + 1})" if name in digests else name] = digest
+    return digests
+
+
+def changes(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:
+    """ "the classes of train.json", ..."""
+    for name in {**before, **now}:
+        was, is_ = before.get(name, {}), now.get(name, {})
+        yield from (f"the {part} of {name}" for part in {**was, **is_} if was.get(part) != is_.get(part))
+
+
+def _boxes(item: Item) -> tuple[object, ...]:
+    what = item.labels.tolist() if isinstance(item, DetectionItem) else (item.caption, item.spans)
+    return item.boxes.tolist(), what
+
+
+def _file(name: str, path: Path) -> tuple[str, int]:
+    """Raises UnavailableError."""
+    try:
+        return name, path.stat().st_size
+    except OSError as error:
+        raise UnavailableError(f"{path}: it was there, and now: {why_unreadable(error)}; put it back") from None
+
+
+def _hash(values: Iterable[object]) -> str:
+    total = hashlib.sha256()
+    for value in values:
+        total.update(repr(value).encode("utf-8", "surrogateescape") + b"\n")
+    return total.hexdigest()[:16]

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class Tuning:
 
     mode: str
     names: tuple[str, ...]
-    groups: tuple[dict[str, Any], ...]
+    groups: tuple[dict[str, object], ...]
 
     def train(self, model: nn.Module) -> None:
         """Training mode, but for modules of which nothing trains: their dropout and stochastic depth are off."""

@@ -102,6 +102,11 @@ def encoding_of(data: bytes, unmarked: str = "utf-8") -> str:
     return next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), unmarked)
 
 
+def words_of(error: BaseException) -> str:
+    """What an error says, its blanks and line ends as single blanks; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def why_unreadable(error: Exception) -> str:
     """What the system or the decoder says of a file, for the one line of an error."""
     if isinstance(error, UnicodeError):

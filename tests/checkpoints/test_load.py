@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from glip_cli.checkpoints import cache, registry, safetensors_io
 from glip_cli.checkpoints.empty_init import init_empty
-from glip_cli.checkpoints.load import Origin, convert, info, load, load_backbone, load_model
-from glip_cli.checkpoints.parts import load_detector_parts, load_tokenizer_folder, tokenizer_folder
+from glip_cli.checkpoints.load import Origin, convert, info, load, load_backbone
+from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.checkpoints.registry import Checkpoint
+from glip_cli.checkpoints.resolve import load_tokenizer_folder, tokenizer_folder
 from glip_cli.errors import CheckpointError, FetchError, UnknownModelError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
@@ -106,7 +107,7 @@ def test_networks_built_meanwhile_in_other_threads_stay_real():
 def test_answers_are_those_of_an_ordinary_network(pth, tmp_path):
     ordinary = Glip(SMALL).eval()
     ordinary.load_state_dict(STATE)
-    loaded = load_model(pth, cache_dir=tmp_path / "cache")
+    loaded = load(pth, cache_dir=tmp_path / "cache").model
     assert not loaded.training
     pixels, ids = torch.randn(1, 3, 64, 96), torch.tensor([[1, 5, 6, 7, 2, 0, 0, 0]])
     with torch.inference_mode():
@@ -130,7 +131,7 @@ def test_the_second_start_does_not_read_the_original(pth, tmp_path):
 def test_a_changed_original_is_converted_again(pth, tmp_path):
     load(pth, cache_dir=tmp_path / "cache")
     torch.save(foreign(small_state(seed=1), "official"), pth)
-    assert same(load_model(pth, cache_dir=tmp_path / "cache"), small_state(seed=1))
+    assert same(load(pth, cache_dir=tmp_path / "cache").model, small_state(seed=1))
 
 
 def test_a_touched_original_leaves_no_second_conversion(pth, tmp_path):
@@ -174,7 +175,7 @@ def conversions(tmp_path):
 def test_a_damaged_conversion_is_made_again(pth, tmp_path):
     kept = load(pth, cache_dir=tmp_path / "cache").path
     kept.write_bytes(kept.read_bytes()[:1000])
-    assert same(load_model(pth, cache_dir=tmp_path / "cache"), STATE)
+    assert same(load(pth, cache_dir=tmp_path / "cache").model, STATE)
     assert kept.stat().st_size > 1000
 
 
@@ -187,7 +188,7 @@ def test_training_does_not_write_to_the_cache(pth, tmp_path):
     optimizer.step()
     assert not same(loaded.model, STATE)
     assert loaded.path.read_bytes() == before
-    assert same(load_model(pth, cache_dir=tmp_path / "cache"), STATE)
+    assert same(load(pth, cache_dir=tmp_path / "cache").model, STATE)
 
 
 def test_no_cache_costs_time_only(pth, tmp_path):

@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 from glip_cli.cli.app import app
 from glip_cli.cli.evaluate import ONLY, check_flags
 from glip_cli.data.synthetic import Scene, draw_scene
-from glip_cli.evaluation import earlier
+from glip_cli.evaluation import compare
 from glip_cli.evaluation.boxes import coco_entries
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.compare import compare_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import odinw_sets
 from glip_cli.evaluation.scenes import coco_of, draw_scenes
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.runs.journal import read_records
 from tests import forked
 
@@ -32,7 +32,7 @@ KEYS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current one. Intervals are of few resamplings; tests/evaluation/test_compare.py holds how good they are."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(earlier, "compare_scores", partial(compare_scores, samples=20))
+    monkeypatch.setattr(compare, "compare_scores", partial(compare_scores, samples=20))
     return tmp_path
 
 

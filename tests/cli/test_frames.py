@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli.cli.app import app
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.outputs import tracks
+from glip_cli.outputs import video
 from tests import forked
 from tests.data.clips import make_clip
 from tests.runs.process import ASKED, batch, finish, kept, lines, start
@@ -287,7 +287,7 @@ def test_shards_of_a_video_are_merged_tracked_and_drawn() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_tracking_without_its_package_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracks, "find_spec", lambda name: None)
+    monkeypatch.setattr(video, "find_spec", lambda name: None)
     for command in ("detect", "batch"):
         result = glip(command, "clip.mp4", "--track")
         assert result.exit_code == 2

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from glip_cli import Detector, evaluate, label_prompt
 from glip_cli.checkpoints.finetuned import RunConfig, read_run_config
-from glip_cli.checkpoints.parts import load_reader_parts, tuned_prompt
+from glip_cli.checkpoints.parts import tuned_prompt
+from glip_cli.checkpoints.reader import load_reader_parts
 from glip_cli.cli.app import app, run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import UsageError

@@ -15,8 +15,8 @@ from hotcoco import mask
 
 from glip_cli.data.issues import DataIssue
 from glip_cli.errors import DataError
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.training.dataset import DetectionItem, read_train_set
 from tests.training.examples import SIZES, coco, images
 

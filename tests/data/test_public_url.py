@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from glip_cli.data import public_url
-from glip_cli.data.download import fetch
-from glip_cli.data.public_url import is_public
+from glip_cli.data import download
+from glip_cli.data.download import fetch, is_public
 from glip_cli.errors import ImageError
 
 PRIVATE = """
@@ -69,7 +68,7 @@ class Names:
     def __init__(self, names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch):
         self.names, self.real = names, socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
-        monkeypatch.setattr(public_url, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+        monkeypatch.setattr(download, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
 
     def look_up(self, host: str, port: int, *arguments: Any, **keywords: Any) -> Any:
         answers = self.names.get(host, [host])

@@ -10,10 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
-from glip_cli.data.frame_inputs import FrameChoice
+from glip_cli.data.frame_inputs import FrameChoice, read_video
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput, expand
-from glip_cli.data.video import read_video
 from glip_cli.errors import ImageError, UnavailableError
 from tests.data.clips import draw, make_clip, square_left
 

@@ -21,7 +21,7 @@ import nltk.data
 
 from glip_cli.checkpoints import registry
 from glip_cli.cli.app import run
-from glip_cli.evaluation import earlier
+from glip_cli.evaluation import compare
 from glip_cli.evaluation.compare import compare_scores
 from tests.docs.pages import Command
 from tests.shared import SHARED
@@ -93,7 +93,7 @@ def _glip(words: Sequence[str], variables: Mapping[str, str], given: str, last: 
     piped = printed if last else io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     stdin = mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
     resamplings = mock.patch.object(
-        earlier, "compare_scores", partial(compare_scores, samples=20)
+        compare, "compare_scores", partial(compare_scores, samples=20)
     )  # not seconds of them
     with settings(words, variables), stdin, resamplings, redirect_stdout(piped), redirect_stderr(printed):
         code = run(words if words[0] == "weights" else [with_mini(word) for word in words])

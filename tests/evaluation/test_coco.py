@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.evaluation.coco import COCO_KEYS, BoxScores, coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.scores import COCO_KEYS, BoxScores, coco_scores
 from tests.evaluation.datasets import box, hit, random_set, read, two_images
 from tests.shared import shared
 

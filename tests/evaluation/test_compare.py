@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.compare import Comparison, MetricChange, compare_metrics, compare_scores
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.lvis import lvis_scores
+from glip_cli.evaluation.scores import coco_scores, lvis_scores
 from tests.evaluation.datasets import box, hit, read
 
 COUNT = 30

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
-from glip_cli.evaluation.flickr30k import ScoredPhrase, ScoredSentence, flickr_items, item_prompt, phrase_boxes, recall
+from glip_cli.evaluation.flickr30k import ScoredPhrase, ScoredSentence, boxes_of, flickr_items, item_prompt, recall
 from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, read_annotations, read_sentences
+from glip_cli.outputs.records import record
 from glip_cli.types import Detections
 from tests.shared import shared
 
@@ -396,7 +397,7 @@ def test_boxes_of_detections_go_to_their_phrases() -> None:
         text="a b c",
         size=(100, 100),
     )
-    a, b, c = phrase_boxes(detections)
+    a, b, c = boxes_of(record("a.jpg", detections, "glip"), 3)
     assert (a.tolist(), b.shape, c.tolist()) == ([[*FAR]], (0, 4), [[*SQUARE], [*HALF]])
     table = recall([(a, b, c)], [item(("people", (FAR,)), ("scene", (FAR,)), ("other", (HALF,)))])
     assert [table.recall[f"Recall@1_{kind}"] for kind in ("people", "scene", "other")] == [1, 0, 1]

@@ -13,8 +13,8 @@ from glip_cli.data.dataset import Category, ImageRow
 from glip_cli.data.image_files import find_images
 from glip_cli.data.values import Ids
 from glip_cli.errors import DataError
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.evaluation.scores import coco_scores
 from tests.evaluation.datasets import box, damaged, random_set, read, saved, two_images
 from tests.shared import shared
 

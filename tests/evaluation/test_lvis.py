@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.lvis import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.scores import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from tests.evaluation.datasets import box, hit, random_set, read, saved, two_images
 from tests.shared import shared
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from glip_cli.cli.evaluate_datasets import failed_in
 from glip_cli.errors import UsageError
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.odinw import OdinwSet, evalai_json, locate, odinw_prompt, odinw_sets, published
+from glip_cli.evaluation.outputs import odinw_table, write_odinw
 from glip_cli.evaluation.run import EvalResult
-from glip_cli.evaluation.tables import odinw_table, write_odinw
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.types import Span
 from tests.evaluation.datasets import read, two_images
 from tests.shared import shared

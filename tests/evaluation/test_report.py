@@ -21,10 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from glip_cli.errors import OutputError
-from glip_cli.evaluation.coco import BoxScores, coco_scores
 from glip_cli.evaluation.compare import compare_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
-from glip_cli.evaluation.lvis import lvis_scores
 from glip_cli.evaluation.report.charts import mean_curves
 from glip_cli.evaluation.report.examples import FOUND, MISSED, RIGHT, SIDE, WRONG, Mark, Matches, draw
 from glip_cli.evaluation.report.page import (
@@ -38,6 +36,7 @@ from glip_cli.evaluation.report.page import (
     write_table_report,
 )
 from glip_cli.evaluation.report.sections import Confusion, confusion_content, write_report
+from glip_cli.evaluation.scores import BoxScores, coco_scores, lvis_scores
 from glip_cli.utils.text_format import percent
 from tests.evaluation.datasets import box, hit, read, two_images
 from tests.shared import shared

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.results import read_predictions, read_results
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.formats import JsonlWriter
 from glip_cli.outputs.records import AnyRecord, error_record, record

@@ -24,7 +24,7 @@ from PIL import Image
 from glip_cli.checkpoints import adapters, files, finetuned, registry
 from glip_cli.cli import config
 from glip_cli.cli.app import app
-from glip_cli.data import captions, image_io, parquet_images, prompted, sources, video
+from glip_cli.data import archives, captions, frame_inputs, image_io, prompted, sources
 from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
@@ -173,8 +173,8 @@ def frames(data: bytes) -> None:
 def clip(data: bytes) -> None:
     """A video."""
     path = file("clip.mp4", data)
-    with answering(), mock.patch.object(video, "_MOST_PIXELS", MOST_PIXELS):
-        for frame in islice(video.read_video(str(path), "x"), MOST_SOURCES):
+    with answering(), mock.patch.object(frame_inputs, "_MOST_PIXELS", MOST_PIXELS):
+        for frame in islice(frame_inputs.read_video(str(path), "x"), MOST_SOURCES):
             assert frame.image().mode == "RGB"
 
 
@@ -332,7 +332,7 @@ def archived(data: bytes) -> None:
     """Images inside a file, as a tar and as a Parquet table."""
     for name in ("archives/0.tar", "archives/0.parquet"):
         path = file(name, data)
-        parquet_images._images.cache_clear()
+        archives._images.cache_clear()
         with answering(), _small_images():
             for source in islice(sources.expand([str(path)]), MOST_SOURCES):
                 assert is_line(source.name), f"a name that is not one line: {source.name!r}"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DataError
 from glip_cli.evaluation.calibrate import read_thresholds
-from glip_cli.evaluation.coco import coco_scores
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.scores import coco_scores
 from glip_cli.training.dataset import read_train_set
 from tests.hardening.mutate import altered, damaged
 from tests.hardening.robustness import COCO, CSV, GROUNDING, RECORD, RESULTS, THRESHOLDS, VOC, YAML, YOLO

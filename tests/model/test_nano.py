@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from glip_cli.checkpoints import registry
-from glip_cli.checkpoints.load import load_model
+from glip_cli.checkpoints.load import load
 from glip_cli.model.boxes import anchors, decode
 from glip_cli.model.config import GLIP_NANO
 from glip_cli.model.glip import Glip
@@ -29,7 +29,7 @@ PLACES = slice(1, 161, 2)  # of the 80 names
 
 @pytest.fixture(scope="module")
 def model() -> Glip:
-    return load_model(registry.find("glip-nano"), offline=True)
+    return load(registry.find("glip-nano"), offline=True).model
 
 
 def run_graph(folder: Path, pixels: Tensor) -> dict[str, Tensor]:

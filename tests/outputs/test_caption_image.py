@@ -12,7 +12,8 @@ from PIL import Image
 
 from glip_cli.outputs import caption_image
 from glip_cli.outputs.caption_image import CaptionPiece, add_caption, words_of, wrap
-from glip_cli.outputs.draw import annotate, palette_colours
+from glip_cli.outputs.colours import palette_colours
+from glip_cli.outputs.draw import annotate
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import record
 from glip_cli.types import Detections, Span

@@ -13,7 +13,8 @@ from PIL import Image, ImageFont
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs import draw, fonts
-from glip_cli.outputs.draw import PALETTES, Rect, annotate, box_colours, palette_colours, place_tags, save_crops
+from glip_cli.outputs.colours import PALETTES, box_colours, palette_colours
+from glip_cli.outputs.draw import Rect, annotate, place_tags, save_crops
 from glip_cli.types import Detections
 
 Boxes = list[list[float]]

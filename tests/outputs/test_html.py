@@ -16,8 +16,8 @@ from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.html import HtmlWriter
+from glip_cli.outputs.images import is_thumbnail_of, save_thumbnail
 from glip_cli.outputs.records import AnyRecord, error_record, record
-from glip_cli.outputs.thumbnails import is_thumbnail_of, save_thumbnail
 from glip_cli.types import Detections
 from tests.browser import check_axe, open_browser
 from tests.outputs.examples import HOSTILE, image, left_in

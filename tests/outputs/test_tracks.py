@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from glip_cli.outputs.records import Record
-from glip_cli.outputs.tracks import VideoTracker
+from glip_cli.outputs.video import VideoTracker
 
 
 def record(frame: int, *boxes: tuple[str, float, float], video: str = "a.mp4") -> Record:

@@ -23,8 +23,7 @@ from glip_cli.detector import Detector
 from glip_cli.errors import OptionError
 from glip_cli.outputs.records import Record
 from glip_cli.server.errors import RequestError
-from glip_cli.server.labelstudio import suppress_duplicates
-from glip_cli.server.labelstudio_config import parse_label_config
+from glip_cli.server.labelstudio import parse_label_config, suppress_duplicates
 from glip_cli.server.options import ServeOptions
 from tests.server.serving import serving
 from tests.server.test_detect import SCENE, ask, scene_image

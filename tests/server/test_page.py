@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from glip_cli.cli.app import app as glip
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.outputs.draw import box_colours
+from glip_cli.outputs.colours import box_colours
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.formats import WRITERS
 from glip_cli.outputs.records import Record, record

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from glip_cli.data import public_url
+from glip_cli.data import download
 from glip_cli.detector import Detector
 from glip_cli.server.options import ServeOptions
 from tests.server.serving import serving
@@ -71,7 +71,7 @@ def test_a_private_address_is_refused(url: str, site: Site) -> None:
 
 
 def test_a_public_one_is_detected_in(url: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(public_url, "is_public", lambda address: True)  # this machine has no way to a public one
+    monkeypatch.setattr(download, "is_public", lambda address: True)  # this machine has no way to a public one
     answer = ask(url, f"{site.url}/a.png")
     assert answer.status_code == 200, answer.text
     assert answer.json()["detections"] == ask(url, CODE).json()["detections"] != []
@@ -79,7 +79,7 @@ def test_a_public_one_is_detected_in(url: str, site: Site, monkeypatch: pytest.M
 
 
 def test_a_slow_site_keeps_no_other_request_waiting(url: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(public_url, "is_public", lambda address: True)
+    monkeypatch.setattr(download, "is_public", lambda address: True)
     with ThreadPoolExecutor(12) as clients:
         slow = [clients.submit(ask, url, f"{site.url}/slow/{i}.png") for i in range(12)]
         assert ask(url, CODE).status_code == 200

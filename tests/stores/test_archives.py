@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from glip_cli.data import parquet_images, stores
+from glip_cli.data import archives, stores
 from glip_cli.data.sources import common_folder, expand, image_in_list, is_cheap_to_count
 from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
 from glip_cli.outputs.files import FileNames
@@ -207,7 +207,7 @@ def test_the_rows_of_a_table(put: Put, kind: pyarrow.DataType, values: list[obje
 def test_a_table_over_a_connection_that_breaks(s3: Server) -> None:
     s3.put({"0.parquet": parquet_of(ROWS, STRUCT)})
     found = list(expand(["s3://bucket/0.parquet"]))
-    parquet_images._images.cache_clear()
+    archives._images.cache_clear()
     s3.proxy.cuts, s3.proxy.busy = [500], 1
     assert [ImageReader().file(source) for source in found] == [row["bytes"] for row in ROWS]
 

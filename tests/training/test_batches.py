@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glip_cli.checkpoints.load import load_model
+from glip_cli.checkpoints.load import load
 from glip_cli.errors import DataError, ImageError, UsageError
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.training import loss
@@ -242,7 +242,7 @@ def test_the_network_learns_from_real_cells() -> None:
 
 
 def learn(batch: Batch) -> None:
-    model = load_model(MINI).train()
+    model = load(MINI).model.train()
     assert model.config == GLIP_MINI
     losses = grounding_loss(model(batch.pixels, batch.ids, batch.mask), batch.mask, batch.targets, batch.matches)
     assert losses.total.isfinite()

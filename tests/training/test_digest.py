@@ -11,7 +11,7 @@ from PIL import Image
 
 from glip_cli.errors import UnavailableError
 from glip_cli.training.dataset import read_train_set
-from glip_cli.training.digest import Digest, changes, digest_of_data
+from glip_cli.training.settings import Digest, changes, digest_of_data
 from glip_cli.training.validation import new_check
 from tests.training.examples import coco, written
 

@@ -11,17 +11,16 @@ from timm.models.swin_transformer import SwinTransformer
 from transformers import BertConfig, BertModel
 
 from glip_cli.checkpoints import safetensors_io
-from glip_cli.checkpoints.load import load_model
+from glip_cli.checkpoints.load import load
 from glip_cli.errors import CheckpointError, FetchError, UsageError
 from glip_cli.model.bert import TextEncoder
 from glip_cli.model.config import SwinConfig, TextConfig
 from glip_cli.model.swin import Backbone
-from glip_cli.training import init_model, pretrained
-from glip_cli.training.init_model import LOG_SCALE, InitSource, load_image_side, random_start
-from glip_cli.training.pretrained import bert_state, swin_state
+from glip_cli.training import init_model
+from glip_cli.training.init_model import LOG_SCALE, InitSource, bert_state, load_image_side, random_start, swin_state
 from tests.training.examples import MINI
 
-SHIPPED = load_model(MINI).state_dict()
+SHIPPED = load(MINI).model.state_dict()
 IMAGE_SIDE = {name for name in SHIPPED if name.startswith(("backbone.", "fpn."))}
 
 
@@ -92,7 +91,7 @@ def test_imagenets_swin_and_bert_become_tensors_of_a_network() -> None:
 
 def test_a_pretrained_start_is_a_random_one_but_for_swin_and_bert(monkeypatch: pytest.MonkeyPatch) -> None:
     """What timm and transformers would download is stood in for by zeros."""
-    monkeypatch.setattr(pretrained, "SWINS", {"glip-mini": "tiny"})
+    monkeypatch.setattr(init_model, "SWINS", {"glip-mini": "tiny"})
     parts = {name: torch.zeros_like(x) for name, x in SHIPPED.items() if name.startswith(("backbone.l", "text.bert."))}
     monkeypatch.setattr(init_model, "load_pretrained", lambda architecture, offline: parts)
     start = InitSource("glip-mini", init="pretrained").load("full", seed=1)
@@ -109,4 +108,4 @@ def test_a_pretrained_start_of_another_size_or_without_a_network_is_one_line(mon
     monkeypatch.setenv("HF_HOME", "/nowhere")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FetchError, match=r"--init pretrained: swin_tiny.* cannot be had"):
-        pretrained.load_pretrained("glip-t", offline=True)
+        init_model.load_pretrained("glip-t", offline=True)

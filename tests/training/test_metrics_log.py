@@ -10,8 +10,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from glip_cli.evaluation.report.charts import figure, to_svg
-from glip_cli.training.before_after import KEPT, NEW, cells, compare, write_table
 from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, History, Row, draw_curves, points, read_rows
+from glip_cli.training.report import KEPT, NEW, cells, compare, write_table
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.adapters import load_adapter
 from glip_cli.checkpoints.load import load
-from glip_cli.checkpoints.parts import load_tokenizer_folder
+from glip_cli.checkpoints.resolve import load_tokenizer_folder
 from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.inference.postprocess import label_scores

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glip_cli.errors import UsageError
-from glip_cli.training.dataset import DetectionItem, TrainSet, few_shot, read_train_set
+from glip_cli.training.dataset import DetectionItem, TrainSet, read_train_set
+from glip_cli.training.shots import few_shot
 from tests.shared import shared
 from tests.training.examples import grounding_item
 

@@ -23,8 +23,7 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import grounding_loss
 from glip_cli.training.metrics_log import Row, read_rows
 from glip_cli.training.transforms import Augmentation
-from glip_cli.training.validation import Evaluation, Evaluator, ValidationCheck, with_loss
-from glip_cli.training.validation_loss import ValidationLoss, divided
+from glip_cli.training.validation import Evaluation, Evaluator, ValidationCheck, ValidationLoss, divided, with_loss
 from tests.training.networks import LABELS, TOKENIZER, scenes, small_model, start, trainer
 from tests.training.test_trainer import check_of
 

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from glip_cli.utils.json import JsonObject
+
 if TYPE_CHECKING:
     from hotcoco import COCOeval
     from matplotlib.axes import Axes
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 INK, SOFT, RULE = "#1d1f21", "#5c6166", "#dcdcd6"
-SERIES = ("#0072b2", "#c65300", "#00805f", "#8a5a9e")  # after Okabe and Ito: told apart with any colour vision
+SERIES = ("#0072b2", "#c65300", "#00805f", "#8a5a9e")  # after Okabe and Ito: distinct with any colour vision
 BAR = "#9fc9e6"
 _VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", BAR: "bar", **{c: f"series{i}" for i, c in enumerate(SERIES, 1)}}
 STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), "-.")
@@ -121,7 +123,7 @@ def threshold_chart(thresholds: Floats, lines: Mapping[str, Floats], best: float
         return to_markup(drawn, f"{', '.join(lines)} over the score threshold; F1 is best at {best:.3f}")
 
 
-def calibration_chart(calibration: Mapping[str, Any]) -> Markup:
+def calibration_chart(calibration: JsonObject) -> Markup:
     """The share of right detections in each tenth of the scores (Guo et al., arXiv 1706.04599), and their numbers.
 
     Args:

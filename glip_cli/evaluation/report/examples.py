@@ -21,6 +21,7 @@ from glip_cli.evaluation.calibrate import Judged, Threshold, best_threshold
 from glip_cli.evaluation.report.page import shortened
 from glip_cli.outputs.draw import Rect, place_tags
 from glip_cli.outputs.fonts import font_for
+from glip_cli.utils.json import JsonObject
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval
@@ -130,12 +131,12 @@ class Matches:
         outcomes = [mark.outcome for mark in self.marks(image_id, threshold)]
         return Tally(outcomes.count(RIGHT), outcomes.count(WRONG), outcomes.count(MISSED))
 
-    def _detections(self, image_id: int) -> list[dict[str, Any]]:
+    def _detections(self, image_id: int) -> list[JsonObject]:
         return [row for row in _boxes(self._evaluation.coco_dt, image_id) if row["id"] in self._found["dt_status"]]
 
 
-def _boxes(table: Any, image_id: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.load_anns(table.get_ann_ids(img_ids=[image_id]))
+def _boxes(table: Any, image_id: int) -> list[JsonObject]:
+    rows: list[JsonObject] = table.load_anns(table.get_ann_ids(img_ids=[image_id]))
     return rows
 
 
@@ -203,7 +204,7 @@ def examples(
 
     def drawn(ids: Sequence[int]) -> Iterator[tuple[int, Drawing]]:
         for i in ids:
-            if image := _readable(images[i]):
+            if image := readable(images[i]):
                 marks = [
                     replace(m, box=tuple(transforms.to_image(i, list(m.box)))) for m in matches.marks(i, threshold)
                 ]
@@ -216,7 +217,8 @@ def examples(
     return {"Best": [*best.values()], "Worst": [one for _, one in islice(drawn(bad), _EACH)]}
 
 
-def _readable(path: Path) -> Image.Image | None:
+def readable(path: Path) -> Image.Image | None:
+    """None for what cannot be read."""
     try:
         return read_image(path)
     except ImageError:

@@ -5,8 +5,6 @@ Templates escape every text, so a class called `<script>` stays a name.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from glip_cli.errors import OutputError
-from glip_cli.outputs.files import atomic_write
+from glip_cli.outputs.files import atomic_write, policy_hash
 from glip_cli.utils.text_format import percent, valid_unicode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
@@ -108,8 +106,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    filters = (percent, points, count, plural, sortable, shortened, relative, sha256)
-    made.filters |= {one.__name__: one for one in filters}
+    filters = (percent, points, count, plural, sortable, shortened, relative)
+    made.filters |= {one.__name__: one for one in filters} | {"sha256": policy_hash}
     return made
 
 
@@ -118,10 +116,6 @@ def _printable(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", valid_unicode(value))
-
-
-def sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def shortened(text: str, limit: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,14 @@ from glip_cli.data.box_transforms import BoxTransforms
 from glip_cli.evaluation.report import charts
 from glip_cli.evaluation.report.examples import MAX_TAGS, Matches, examples
 from glip_cli.evaluation.report.page import ReportSection, plural, write_page
+from glip_cli.utils.json import JsonObject
 
 if TYPE_CHECKING:
     from hotcoco import COCOeval
 
-    from glip_cli.evaluation.coco import BoxScores
     from glip_cli.evaluation.compare import Comparison
     from glip_cli.evaluation.ground_truth import GroundTruth
+    from glip_cli.evaluation.scores import BoxScores
 
 DEFAULT_THRESHOLD = 0.3  # where no detection is right
 MAX_CLASSES = 30  # of a confusion matrix that is shown whole
@@ -46,7 +47,7 @@ def write_report(
     facts: Mapping[str, str],
     scores: BoxScores,
     ground_truth: GroundTruth,
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, object]],
     images: Mapping[int, Path],
     transforms: BoxTransforms | None = None,
     comparison: Comparison | None = None,
@@ -99,7 +100,7 @@ def run_sections(
     ]
 
 
-def _class_rows(scores: BoxScores, ground_truth: GroundTruth) -> Iterator[dict[str, Any]]:
+def _class_rows(scores: BoxScores, ground_truth: GroundTruth) -> Iterator[JsonObject]:
     """Best first, classes without ground truth last; with curves of precision at IoU 0.5 and 0.75."""
     precision = charts.precision_table(scores.evaluation)
     curves = precision[[charts.nearest_iou(scores.evaluation, iou) for iou in (0.5, 0.75)]]
@@ -111,7 +112,7 @@ def _class_rows(scores: BoxScores, ground_truth: GroundTruth) -> Iterator[dict[s
         yield {"score": score, "curves": lines, "frequency": _FREQUENCIES.get(frequency[score.name] or "")}
 
 
-def _mistakes(evaluation: COCOeval) -> dict[str, Any]:
+def _mistakes(evaluation: COCOeval) -> JsonObject:
     """TIDE (Bolya et al., arXiv 2008.08115): by how much AP50 would rise without one kind of mistake."""
     errors = evaluation.tide_errors(pos_thr=0.5, bg_thr=0.1)
     gains, counts = errors["delta_ap"], errors["counts"]
@@ -119,12 +120,12 @@ def _mistakes(evaluation: COCOeval) -> dict[str, Any]:
     return {"base": errors["ap_base"], "kinds": kinds, "full": max(*gains.values(), 0.01)}
 
 
-def _calibration(evaluation: COCOeval) -> dict[str, Any]:
+def _calibration(evaluation: COCOeval) -> JsonObject:
     calibration = evaluation.calibration(n_bins=10, iou_threshold=0.5)
     return {**calibration, "chart": charts.calibration_chart(calibration) if calibration["num_detections"] else ""}
 
 
-def confusion_content(evaluation: COCOeval, ground_truth: GroundTruth, threshold: float) -> dict[str, Any]:
+def confusion_content(evaluation: COCOeval, ground_truth: GroundTruth, threshold: float) -> JsonObject:
     """Boxes matched at IoU 0.5 whatever their class; nothing where not every object has its box."""
     if ground_truth.is_federated:
         return {"pairs": [], "federated": True}
