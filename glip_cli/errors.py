@@ -21,7 +21,7 @@ Only `glip_cli.cli` catches `GlipError` and gives it an exit code; everything be
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
@@ -45,7 +45,7 @@ class OptionError(UsageError):
         super().__init__(f"{option} {value}: {advice}")
         self.option, self.value, self.advice = option, value, advice
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.option, self.value, self.advice)
 
 

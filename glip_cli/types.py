@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -131,9 +131,9 @@ class Detections:
     @overload
     def __getitem__(self, index: int) -> Detection: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[Any]) -> Detections: ...
+    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.generic]) -> Detections: ...
 
-    def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> Detection | Detections:
+    def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Detection | Detections:
         """One detection; or, by a slice, a bool array [n] or positions, some of them in that order."""
         if isinstance(index, int | np.integer):
             label_id = int(self.label_ids[index])
@@ -158,14 +158,14 @@ class Detections:
         width, height = self.size
         return f"Detections({len(self)} in {where}{width} x {height}{f': {counts}' if counts else ''})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Copies, and what another process gets, cannot be written to either; they come without the image."""
         return type(self), (*self._arrays(), *self._words(), None, self.name, self.model)
 
-    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+    def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
         return self.boxes, self.scores, self.label_ids
 
-    def _words(self) -> tuple[Any, ...]:
+    def _words(self) -> tuple[object, ...]:
         return self.labels, self.spans, self.text, self.size, self.places
 
     @property

@@ -17,7 +17,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import torch
 from torch.types import Storage
@@ -45,7 +45,7 @@ class Stub:
 class StubMapping:
     """Becomes an OrderedDict at once: torch's reader fills no other kind of dict."""
 
-    def __new__(cls, *args: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+    def __new__(cls, *args: object) -> OrderedDict[object, object]:  # type: ignore[misc]
         return OrderedDict()
 
 
@@ -86,7 +86,7 @@ STAND_INS = tuple(_stand_ins())
 _ALLOWED = {f"{cls.__module__}.{cls.__qualname__}" for cls in STAND_INS}
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """What `torch.save` wrote: containers of tensors, mapped from disk where the format allows.
 
     Raises UnsafeFileError for a file that asks for any other class or function, CheckpointError for a damaged one.

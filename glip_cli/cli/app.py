@@ -64,7 +64,7 @@ def _stub() -> None:
     """A command that is listed, and not run."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """`app`, with all commands, is built when it is asked for."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

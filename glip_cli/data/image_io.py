@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Union, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from glip_cli.utils.threads import READ_SECONDS, within
 if TYPE_CHECKING:
     import torch
 
-ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[Any], "torch.Tensor"]
+ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[np.generic], "torch.Tensor"]
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -135,15 +135,15 @@ def _frame(image: Image.Image, number: int) -> Image.Image | None:
         return _rgb(_upright(image))
 
 
-def _channels_last(pixels: torch.Tensor) -> npt.NDArray[Any]:
+def _channels_last(pixels: torch.Tensor) -> npt.NDArray[np.generic]:
     """[3, h, w] -> [h, w, 3] and [1, h, w] -> [h, w], where that is what it is."""
-    array: npt.NDArray[Any] = pixels.detach().cpu().numpy()
+    array: npt.NDArray[np.generic] = pixels.detach().cpu().numpy()
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
         return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
     return array if array.ndim != 3 or array.shape[0] != 3 else array[None]  # [3, h, 3] may be either
 
 
-def _from_array(pixels: npt.NDArray[Any], name: str) -> Image.Image:
+def _from_array(pixels: npt.NDArray[np.generic], name: str) -> Image.Image:
     grey, rgb = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
     if pixels.dtype != np.uint8 or not (grey or rgb) or pixels.size == 0:
         raise ImageError(
@@ -261,7 +261,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     )  # always a new image, so the caller's own is never changed
 
 
-def _eight_bit(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _eight_bit(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """[h, w] of any number to uint8: by its bit depth; floats in [0, 1] or [0, 255]; else stretched min to max."""
     values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from glip_cli.data.disk import MAX_FILE_BYTES, no_answer
 from glip_cli.data.download import STALL_SECONDS
@@ -29,6 +29,8 @@ from glip_cli.utils.threads import PAUSES, READ_SECONDS, within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+T = TypeVar("T")
 
 BLOCK_BYTES = 4_000_000  # that are fetched together of an object read from front to back
 PAGE = 1000  # objects of a listing that are fetched together, the most that S3 gives
@@ -199,7 +201,7 @@ def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterat
             yield entry["name"]
 
 
-def patiently(url: str, ask: Callable[[], Any], writes: bool = False, seconds: float = READ_SECONDS) -> Any:
+def patiently(url: str, ask: Callable[[], T], writes: bool = False, seconds: float = READ_SECONDS) -> T:
     """What the call returns; what may pass within seconds is tried three times, `seconds` each.
 
     Raises MissingError; UsageError where the store refuses, GlipError where it does not answer.
@@ -218,7 +220,7 @@ def patiently(url: str, ask: Callable[[], Any], writes: bool = False, seconds: f
         time.sleep(pauses.pop(0))
 
 
-def _once(url: str, name: str, ask: Callable[[], Any], writes: bool = False, seconds: float = READ_SECONDS) -> Any:
+def _once(url: str, name: str, ask: Callable[[], T], writes: bool = False, seconds: float = READ_SECONDS) -> T:
     """What the call returns, b"" for a range after the end. Raises UnavailableError."""
 
     def asked() -> Any:

@@ -13,7 +13,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = {
     "timm": "timm.models.swin_transformer",
@@ -113,14 +116,14 @@ def look_at_device(name: str) -> dict[str, object]:
     return facts
 
 
-def dtypes(name: str) -> list[Any]:
+def dtypes(name: str) -> list[torch.dtype]:
     import torch
 
     halves = [torch.bfloat16] if name == "cpu" else [torch.bfloat16, torch.float16]
     return [torch.float32, *(dtype for dtype in halves if works(name, dtype))]
 
 
-def works(name: str, dtype: Any) -> bool:
+def works(name: str, dtype: torch.dtype) -> bool:
     import torch
 
     try:
@@ -130,7 +133,7 @@ def works(name: str, dtype: Any) -> bool:
         return False
 
 
-def speed(name: str, dtype: Any) -> float:
+def speed(name: str, dtype: torch.dtype) -> float:
     """The best of a few products of two matrices, 10^9 operations per second."""
     import torch
 

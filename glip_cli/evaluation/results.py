@@ -157,7 +157,7 @@ def is_scored(data: Mapping[str, object]) -> bool:
     )
 
 
-def entries_of(data: object, path: Path) -> list[Any]:
+def entries_of(data: object, path: Path) -> list[object]:
     """The list that stands in a file, its entries unchecked. Raises DataError where it is none."""
     if isinstance(data, dict) and "annotations" in data:
         raise DataError(f"{path}: this is ground truth, its annotations have no score; give a file of results")
@@ -181,7 +181,7 @@ def as_result(entry: object, where: str, names: Names) -> CocoResult:
     }
 
 
-def _read_coco(path: Path, entries: list[Any], meaning: CocoImages, truth: GroundTruth) -> _File:
+def _read_coco(path: Path, entries: list[object], meaning: CocoImages, truth: GroundTruth) -> _File:
     """With the names and sizes that `coco_images.json` has for the ids."""
     names = Names(truth, meaning)
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from glip_cli.model.config import ARCHITECTURES
 from glip_cli.onnx_export.card import Card, Fixed, to_metadata, tokenizer_of
 from glip_cli.onnx_export.check import Checked, check
 from glip_cli.onnx_export.graph import join
-from glip_cli.onnx_export.pieces import FixedText, pieces
+from glip_cli.onnx_export.pieces import FixedText, Piece, pieces
 from glip_cli.onnx_export.session import load_onnx, needed
 from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.compile import PromptLike, to_prompt
@@ -156,7 +156,7 @@ def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str]
     return graph
 
 
-def announced(items: list[Any], say: Callable[[str], None]) -> Any:
+def announced(items: list[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
     """The same items; each is said before it is worked on."""
     for number, item in enumerate(items, 1):
         say(f"translating part {number} of {len(items)}")

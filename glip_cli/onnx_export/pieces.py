@@ -44,7 +44,7 @@ class Piece:
     takes: tuple[str, ...]
     gives: tuple[str, ...]
     examples: tuple[Tensor, ...]
-    dims: tuple[dict[int, Any], ...]
+    dims: tuple[dict[int, Dim], ...]
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _example(channels: int, cells: int) -> Tensor:
     return torch.randn(2, channels, CELLS[0] * cells, CELLS[1] * cells)
 
 
-def _levels(config: Config) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+def _levels(config: Config) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], ...]]:
     """Examples of P3 .. P7, or as many levels as there are, and dims of which none depends on another."""
     sizes = [(CELLS[0] * cells, CELLS[1] * cells) for cells in (4, 2, 1)]
     while len(sizes) < len(config.strides):

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -25,8 +24,9 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
 from glip_cli.runs.runner import MOST_WORKERS
+from glip_cli.utils.json import JsonObject
 
-Watch = Callable[[Mapping[str, Any]], None]
+Watch = Callable[[JsonObject], None]
 LOCK, FLIGHT = ".features.lock", ".features.flight"
 
 
@@ -39,7 +39,7 @@ class FeatureFolder:
     """
 
     path: Path
-    metadata: Mapping[str, Any]
+    metadata: JsonObject
     dtype: str
     overwrite: bool
     done: set[str] = field(default_factory=set)  # by this run
@@ -65,7 +65,7 @@ class FeatureFolder:
         self.done.add(item.file_name)
         return save(self.file(item), features, self._told(item), self.dtype)
 
-    def _told(self, item: Item) -> dict[str, Any]:
+    def _told(self, item: Item) -> JsonObject:
         return {"image": item.source.name, **self.metadata}
 
     @contextmanager

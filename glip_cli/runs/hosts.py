@@ -11,14 +11,13 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
+from glip_cli.utils.json import JsonObject
 
 SECONDS = 2.0  # between two notes
 _WAY_OUT = re.compile(r" \(|; ")  # where the words end that all errors of a kind share
@@ -83,7 +82,7 @@ def read_notes(path: Path) -> dict[str, HostCounts]:
         return {}
 
 
-def _counts(row: Mapping[str, Any]) -> HostCounts:
+def _counts(row: JsonObject) -> HostCounts:
     kinds = Counter({str(kind): int(count) for kind, count in row["kinds"].items()})
     return HostCounts(float(row["first"]), float(row["last"]), int(row["images"]), int(row["failed"]), kinds)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard, cast
+from typing import BinaryIO, TypeGuard, cast
 
 from glip_cli.data.archives import is_archive
 from glip_cli.data.frame_inputs import is_video
@@ -20,6 +20,7 @@ from glip_cli.errors import OutputError
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Place
+from glip_cli.utils.json import JsonObject
 
 _TOTAL = ".total"
 """In the folder of a run. Frames of videos cannot be counted without decoding them."""
@@ -148,7 +149,7 @@ def _parsed(line: bytes) -> AnyRecord | None:
     return record if _is_record(record) else None
 
 
-def _is_record(value: Any) -> TypeGuard[AnyRecord]:
+def _is_record(value: object) -> TypeGuard[AnyRecord]:
     """As far as what is made of records depends on it."""
     if not isinstance(value, dict) or not isinstance(value.get("image"), str):
         return False
@@ -216,7 +217,7 @@ def _numbered(retries: Path) -> Iterator[tuple[int, AnyRecord]]:
     """Of whole blocks, each record with the number of its line."""
     block: list[tuple[int, AnyRecord]] = []
     for record in read_records(retries):
-        fields = cast(dict[str, Any], record)
+        fields = cast(JsonObject, record)
         number, last = fields.pop(NUMBER), fields.pop(LAST)
         block.append((number, record))
         if number == last:

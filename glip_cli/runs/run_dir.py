@@ -15,12 +15,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -36,6 +35,7 @@ from glip_cli.runs.items import Engine, Item, Work
 from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, note_total, read_records
 from glip_cli.runs.settings import TRACK, compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
+from glip_cli.utils.json import JsonObject
 
 Watch = Callable[[AnyRecord], None]
 ALONE = Shard()
@@ -66,7 +66,7 @@ class Progress:
 class RunFolder:
     """The folder of one run, held by this process until `close`."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], shard: Shard = ALONE, overwrite: bool = False,
+    def __init__(self, path: Path, settings: JsonObject, shard: Shard = ALONE, overwrite: bool = False,
                  retry_failed: bool = False):  # fmt: skip
         """Take hold of the folder.
 
@@ -105,7 +105,7 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _claim(self, settings: Mapping[str, Any], overwrite: bool) -> None:
+    def _claim(self, settings: JsonObject, overwrite: bool) -> None:
         if overwrite:
             self._shards.clear()
             self.results.unlink(missing_ok=True)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from glip_cli.data.prompted import Survey
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.types import Prompt
+from glip_cli.utils.json import JsonObject
 
 TRACK = "track"
 _FLAGS = (TRACK, "frames", "every")  # that stand in run.json where they are given
 
 
-def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> dict[str, Any]:
+def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> JsonObject:
     """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
 
     `prompt`: of all images, or what a file of images and their prompts holds.
     """
-    asked: dict[str, Any] = {"model": model}
+    asked: JsonObject = {"model": model}
     if isinstance(prompt, Survey):
         asked |= {"images": prompt.images, "prompts": prompt.digest}
     else:
@@ -34,7 +33,7 @@ def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> 
     return asked | chosen
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> JsonObject:
     try:
         settings = json.loads(path.read_bytes())
     except ValueError:
@@ -44,12 +43,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def digest_of(settings: Mapping[str, Any]) -> str:
+def digest_of(settings: JsonObject) -> str:
     """Of what run.json holds."""
     return hashlib.blake2b(json_bytes(settings), digest_size=8).hexdigest()
 
 
-def compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def compare(before: JsonObject, now: JsonObject, path: Path) -> None:
     """Raises UsageError where they differ."""
     for key in {**before, **now}:
         if before.get(key) != now.get(key):
@@ -57,7 +56,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> No
                              "--overwrite to start over")  # fmt: skip
 
 
-def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _difference(key: str, before: JsonObject, now: JsonObject) -> str:
     if ("prompts" in before) != ("prompts" in now):
         return f"{'with' if 'prompts' in before else 'without'} --prompts"
     if key in _FLAGS and not (key in before and key in now):

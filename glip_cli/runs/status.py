@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +18,7 @@ from glip_cli.runs.hosts import HostCounts, kind_of, read_notes
 from glip_cli.runs.journal import Counts, noted_total, read_records, retries_of
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import Shard, Shards
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line
 
 MOST_KINDS = 12  # of errors, each on a line
@@ -117,7 +117,7 @@ def _is_held(lock: Path) -> bool:
         return True
 
 
-def _inputs_of(settings: dict[str, Any], own: Sequence[Path | str]) -> int | None:
+def _inputs_of(settings: JsonObject, own: Sequence[Path | str]) -> int | None:
     """How many images a run of glip batch has in all; None where that cannot be seen from here."""
     inputs, images = settings.get("inputs"), settings.get("images")
     if isinstance(images, int):

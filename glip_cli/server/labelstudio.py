@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 from xml.etree import ElementTree
 
@@ -42,7 +42,7 @@ Body = TypeVar("Body", bound=BaseModel)
 class SetupBody(BaseModel):
     project: str | None = None
     label_config: str = Field(alias="schema")
-    extra_params: Any = None
+    extra_params: object = None
 
 
 class PredictBody(BaseModel):

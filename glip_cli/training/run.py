@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 
@@ -93,7 +93,7 @@ def prepare(
     return FinetuneJob(start, settings, recipe, out, processes, callbacks, workers, resume, overwrite, stopping)
 
 
-def _listed(value: object) -> list[Any]:
+def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 

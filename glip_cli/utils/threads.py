@@ -13,6 +13,7 @@ from glip_cli.errors import GlipError, without_frames
 T = TypeVar("T")
 READ_SECONDS = 120.0  # for a file to come from its disk or network
 PAUSES = (0.5, 2.0)  # seconds before each further try at what may pass within seconds
+_Task = tuple[Future[Any], Callable[..., object], tuple[object, ...]]
 
 
 def fulfil(result: Future[T], function: Callable[..., T], *args: object) -> None:
@@ -56,7 +57,7 @@ class _Helper:
     """A thread that does one thing after the other, until this object is released. A daemon: no exit waits for it."""
 
     def __init__(self) -> None:
-        self.tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=_serve, args=(self.tasks,), name="glip-io", daemon=True)
         self.thread.start()
 
@@ -67,7 +68,7 @@ class _Helper:
 _own = threading.local()
 
 
-def _serve(tasks: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
+def _serve(tasks: queue.SimpleQueue[_Task | None]) -> None:
     while task := tasks.get():
         fulfil(task[0], task[1], *task[2])
         del task  # it holds what was returned

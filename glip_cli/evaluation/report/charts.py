@@ -28,7 +28,7 @@ INK, SOFT, RULE = "#1d1f21", "#5c6166", "#dcdcd6"
 SERIES = ("#0072b2", "#c65300", "#00805f", "#8a5a9e")  # after Okabe and Ito: distinct with any colour vision
 BAR = "#9fc9e6"
 _VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", BAR: "bar", **{c: f"series{i}" for i, c in enumerate(SERIES, 1)}}
-STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), "-.")
+STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), "-.")
 _UNUSED = re.compile(
     r' id="[a-z][a-z_0-9.]*_\d+"'  # of groups; clip paths have hashes
     r'| width="[^"]*pt"| height="[^"]*pt"| xmlns:xlink="[^"]*"| version="1.1"'
