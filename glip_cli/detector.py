@@ -18,7 +18,7 @@ from itertools import groupby, zip_longest
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Unpack, cast, overload
+from typing import Literal, Unpack, cast, overload
 
 import torch
 from PIL import Image
@@ -32,7 +32,7 @@ from glip_cli.inference.device import pick_device, pick_dtype
 from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
 from glip_cli.model.glip import Glip
-from glip_cli.options import DetectKeywords, DetectOptions, FeatureOptions
+from glip_cli.options import DetectKeywords, DetectOptions, FeatureKeywords, FeatureOptions
 from glip_cli.prompts.compile import CompiledPrompt, PromptCompiler, PromptLike
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.prompt import label_prompt
@@ -52,7 +52,7 @@ class Detector(BatchDetector):
     Attributes:
         name: the model and the start of its file's hash, "glip-t@c24ce662", with an adapter
             "glip-t@c24ce662+blood@1f0c88a2"; it goes into every record.
-        tuned_for: the labels that a prompt's offset was tuned for; empty where there is none.
+        prompt_tuned_labels: the labels that a prompt's offset was tuned for; empty where there is none.
         labels: what the model was tuned for, and is asked without a prompt; empty for any other model.
         words: what it then reads for those of them that are asked for in other words.
     """
@@ -188,7 +188,11 @@ class Detector(BatchDetector):
                 raise UsageError("give either a prompt for all images or prompts, one for each, not both")
             if isinstance(prompts, str | Mapping | Prompt):
                 raise UsageError("prompts come as a list, one for each image; one for all images is a prompt")
-            return self._predict_each(images, prompts, on_error, options)
+            return (
+                found
+                for own, group in groupby(_paired(images, prompts), key=itemgetter(1))
+                for found in self.predict((image for image, _ in group), own, on_error=on_error, **options)
+            )
         chosen = DetectOptions(**options)
         compiled = self.compile_prompt(prompt, chosen)
         read: deque[tuple[Image.Image, str]] = deque()
@@ -207,31 +211,23 @@ class Detector(BatchDetector):
 
         return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, chosen))
 
-    def _predict_each(
-        self,
-        images: Iterable[ImageSource],
-        prompts: Iterable[PromptLike],
-        on_error: Literal["raise", "skip"],
-        options: DetectKeywords,
-    ) -> Iterator[Detections]:
-        for prompt, group in groupby(_paired(images, prompts), key=itemgetter(1)):
-            yield from self.predict((image for image, _ in group), prompt, on_error=on_error, **options)
-
     def _named(self, found: Detections, image: Image.Image, name: str) -> Detections:
         return replace(found, image=image, name=name, model=self.name)
 
     @overload
-    def features(self, images: ImageSource, prompt: PromptLike | None = None, **options: Any) -> Features: ...
+    def features(  # type: ignore[overload-overlap]  # a str is a sequence of str
+        self, images: ImageSource, prompt: PromptLike | None = None, **options: Unpack[FeatureKeywords]
+    ) -> Features: ...
     @overload
     def features(
-        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Any
+        self, images: Sequence[ImageSource], prompt: PromptLike | None = None, **options: Unpack[FeatureKeywords]
     ) -> list[Features]: ...
 
     def features(
         self,
         images: ImageSource | Sequence[ImageSource],
         prompt: PromptLike | None = None,
-        **options: Any,
+        **options: Unpack[FeatureKeywords],
     ) -> Features | list[Features]:
         """The feature maps of one image or of several, and how their regions fit the words of a prompt.
 

@@ -248,6 +248,15 @@ class FeatureOptions:
         DetectOptions(size=self.size, batch_size=self.batch_size)  # checks both
 
 
+class FeatureKeywords(TypedDict, total=False):
+    """The fields of `FeatureOptions` as keyword arguments, for type checkers."""
+
+    which: str | Sequence[str] | None
+    pool: str
+    size: tuple[int, int] | float | None
+    batch_size: int
+
+
 def choose_features(options: FeatureOptions, has_head: bool, has_text: bool) -> tuple[str, ...]:
     """The kinds to make, in the order of KINDS. Raises OptionError for one that is not available."""
     there: Sequence[str] = KINDS[: 1 if not has_head else len(KINDS) if has_text else 2]

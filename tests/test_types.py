@@ -15,7 +15,7 @@ from PIL import Image
 
 import glip_cli
 from glip_cli.errors import UsageError
-from glip_cli.options import DetectKeywords, DetectOptions
+from glip_cli.options import DetectKeywords, DetectOptions, FeatureKeywords, FeatureOptions
 from glip_cli.types import Detections
 
 IMAGE = Image.new("RGB", (64, 48), "white")
@@ -99,10 +99,13 @@ def test_pandas_and_supervision() -> None:
     assert len(EMPTY.to_pandas()) == len(EMPTY.to_supervision()) == 0
 
 
-def test_keywords_are_the_fields_of_the_options() -> None:
-    """`DetectKeywords` only says their types again, for type checkers."""
-    hints = get_type_hints(DetectOptions)
-    assert get_type_hints(DetectKeywords) == {field.name: hints[field.name] for field in fields(DetectOptions)}
+@pytest.mark.parametrize(("keywords", "options"), [(DetectKeywords, DetectOptions), (FeatureKeywords, FeatureOptions)])
+def test_keywords_are_the_fields_of_the_options(
+    keywords: type, options: type[DetectOptions] | type[FeatureOptions]
+) -> None:
+    """The keywords only say their types again, for type checkers."""
+    hints = get_type_hints(options)
+    assert get_type_hints(keywords) == {field.name: hints[field.name] for field in fields(options)}
 
 
 @pytest.mark.parametrize("name", glip_cli.__all__)
