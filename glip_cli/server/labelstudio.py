@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from uuid import uuid4
 from xml.etree import ElementTree
 
@@ -33,10 +33,8 @@ from glip_cli.utils.text_format import listed, message, one_line, quoted
 if TYPE_CHECKING:
     from glip_cli.server.app import Service
 
-
 MAX_PROJECTS = 1000  # whose extra parameters are kept
 _log = logging.getLogger(__name__)
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class SetupBody(BaseModel):
@@ -131,19 +129,19 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def setup(request: Request) -> Response:
         """Label Studio connects a project: its labelling configuration and options are checked."""
         with _logged(), service.queue.places(1):
-            return json_response(await backend.setup(await _read(request, SetupBody)))
+            return json_response(await backend.setup(validated(SetupBody, await request.body())))
 
     @app.post("/predict", openapi_extra=_body_of(PredictBody))
     async def predict(request: Request) -> Response:
         """Label Studio asks for predictions of tasks."""
         with _logged(), service.queue.places(1):
-            return json_response(await backend.predict(request, await _read(request, PredictBody)))
+            return json_response(await backend.predict(request, validated(PredictBody, await request.body())))
 
     @app.post("/webhook")
     async def webhook(request: Request) -> Response:
         """Label Studio reports what happens in it; nothing is done with it."""
         with _logged():
-            if (await _read(request, WebhookBody)).action == "START_TRAINING":
+            if validated(WebhookBody, await request.body()).action == "START_TRAINING":
                 raise RequestError(501, "this server does not train; export the annotations as COCO for glip finetune")
             return json_response({})
 
@@ -151,12 +149,6 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def versions() -> Response:
         """The one model version that Label Studio can choose."""
         return json_response({"versions": [service.detector.name]})
-
-
-async def _read(request: Request, kind: type[Body]) -> Body:
-    body = validated(kind, await request.body(), strict_json=True)
-    assert isinstance(body, kind)
-    return body
 
 
 def _body_of(kind: type[BaseModel]) -> JsonObject:

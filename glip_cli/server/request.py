@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -33,6 +33,7 @@ from glip_cli.utils.text_format import message, one_line, quoted
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 MAX_FIELDS = 1000
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class PromptBody(BaseModel):
@@ -134,7 +135,7 @@ async def read_body(request: Request, limits: ServeOptions) -> Body:
 
 async def read_question(request: Request) -> BaseModel:
     """The body of /explain. Raises RequestError."""
-    return validated(Question, await request.body(), strict_json=True)
+    return validated(Question, await request.body())
 
 
 def _of_json(data: bytes, limits: ServeOptions) -> Body:
@@ -150,8 +151,7 @@ def _of_json(data: bytes, limits: ServeOptions) -> Body:
 
 
 def _of_object(data: bytes, where: str = "") -> Asked:
-    question = validated(ImageQuestion, data, where, strict_json=True)
-    assert isinstance(question, _ImageFields)
+    question = validated(ImageQuestion, data, where)
     text = question.image
     if text[:8].lower().startswith(("http://", "https://")):
         return Asked(text, question.name, question)
@@ -215,10 +215,10 @@ def _without_files(texts: Sequence[str]) -> Sequence[str]:
     return texts
 
 
-def validated(model: type[BaseModel], data: Any, where: str = "", *, strict_json: bool = False) -> BaseModel:
-    """Raises RequestError with the first fault."""
+def validated(model: type[Model], data: bytes | JsonObject, where: str = "") -> Model:
+    """Of JSON, strictly; or of values that were read. Raises RequestError with the first fault."""
     try:
-        return model.model_validate_json(data) if strict_json else model.model_validate(data, strict=False)
+        return model.model_validate_json(data) if isinstance(data, bytes) else model.model_validate(data, strict=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(one_line(str(part))[:80] for part in first["loc"])
