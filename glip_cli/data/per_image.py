@@ -88,7 +88,8 @@ def dataset_of(
         annotations: the folder that the files lie in.
         are_all: an image that no file is about is an issue.
     """
-    places = _Places(images or _image_folder(path), annotations, read)
+    folder = images or subfolder(path, *_IMAGES) or subfolder(path.absolute().parent, *_IMAGES) or path
+    places = _Places(folder, annotations, read)
     named = [places.of(one) for one in read]
     if images is None and are_all:
         places.count_unused({file for _, file in named if file}, issues)
@@ -124,10 +125,6 @@ def _annotations(read: Sequence[AnnotationFile], numbers: Mapping[str, int], iss
                 count += 1
             except DataError as error:
                 issues.add(DataIssue.BOX_FORM, f"{one.file}: {error}")
-
-
-def _image_folder(path: Path) -> Path:
-    return subfolder(path, *_IMAGES) or subfolder(path.absolute().parent, *_IMAGES) or path
 
 
 class _Places:

@@ -83,7 +83,7 @@ def export_parts(
     """Write a model as ONNX.
 
     Args:
-        parts: what `glip_cli.checkpoints.load_detector_parts` gives.
+        parts: what `glip_cli.checkpoints.parts.load_detector_parts` gives.
         out: the file; it appears whole, or not at all.
         labels: as for `export`.
         opset: version of ONNX's operators.

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -93,7 +92,8 @@ class Service:
             data = one.asked.image
             if not isinstance(data, bytes):
                 data = await self.queue.fetch(self._fetched, data)
-            found, capped = await self.queue.detect(partial(self._decoded, data, name), one.compiled, one.options)
+            decode = partial(read_image, data, name, self.limits.max_pixels * 1e6)
+            found, capped = await self.queue.detect(decode, one.compiled, one.options)
         except ImageError as error:
             self.metrics.images.labels("unreadable").inc()
             return error_record(name, message(error), model), ()
@@ -126,10 +126,6 @@ class Service:
     def _fetched(self, source: str | Callable[[], bytes]) -> bytes:
         """Raises ImageError."""
         return fetch(source, self.limits.max_bytes, public=True) if isinstance(source, str) else source()
-
-    def _decoded(self, data: bytes, name: str) -> Image.Image:
-        """Raises ImageError."""
-        return read_image(data, name, self.limits.max_pixels * 1e6)
 
 
 def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAPI:

@@ -183,11 +183,10 @@ class DetectQueue:
                     break
             if self.together == 1 or first.shape is None:
                 return [first]
-            self._change.wait_for(lambda: self._like(first) >= self.together - 1, self.gather_seconds)
+            self._change.wait_for(
+                lambda: sum(job.shape == first.shape for job in self._jobs) >= self.together - 1, self.gather_seconds
+            )
             return [first, *self._take_like(first)]
-
-    def _like(self, first: Job) -> int:
-        return sum(job.shape == first.shape for job in self._jobs)
 
     def _take_like(self, first: Job) -> list[Job]:
         """Of those that wait, others of the same shape, as many as a batch has room for."""
