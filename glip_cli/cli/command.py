@@ -36,7 +36,7 @@ class Fields:
     names: tuple[str, ...] = ()
     given: bool = False
 
-    def chosen(self) -> dict[str, Field[Any]]:
+    def chosen(self) -> dict[str, Field[object]]:
         there = {one.name: one for one in fields(self.options) if "option" in one.metadata}
         return {name: there[name] for name in self.names or there}
 
@@ -102,7 +102,7 @@ def _flags(argument: Parameter, kind: object) -> Iterator[Parameter]:
         yield argument.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY)
 
 
-def _flag(one: Field[Any], kind: Any, given: bool) -> Parameter:
+def _flag(one: Field[object], kind: Any, given: bool) -> Parameter:
     """A field with an `Option` as typer's parameter."""
     about: Option = one.metadata["option"]
     default = None if given or one.default is MISSING or about.parse or about.typed else one.default
@@ -116,7 +116,7 @@ def _flag(one: Field[Any], kind: Any, given: bool) -> Parameter:
     return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _argument(kind: object, name: str, flags: Mapping[str, object]) -> Any:
+def _argument(kind: object, name: str, flags: Mapping[str, object]) -> object:
     """The value of one argument of the command, of the flags that stand for it."""
     if group := _fields_in(kind):
         values = {name: _value(one, flags[name]) for name, one in group.chosen().items()}
@@ -127,7 +127,7 @@ def _argument(kind: object, name: str, flags: Mapping[str, object]) -> Any:
     return flags[name]
 
 
-def _value(one: Field[Any], typed: object) -> Any:
+def _value(one: Field[object], typed: object) -> object:
     parse = one.metadata["option"].parse
     if typed is None or typed == []:
         return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +56,12 @@ class FixedText:
 class Step(nn.Module):
     """A function of some modules as a module."""
 
-    def __init__(self, function: Callable[..., Any], *modules: nn.Module):
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]], *modules: nn.Module):
         super().__init__()
         self.function = function
         self.modules_of_it = nn.ModuleList(modules)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.function(*inputs)
 
 

@@ -142,7 +142,7 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
 
 def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:
     """Raises CheckpointError."""
-    ir: Any = needed("onnx_ir")
+    ir = needed("onnx_ir")
     needed("onnxruntime")
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}: glip export writes one")
@@ -172,7 +172,7 @@ def run(session: InferenceSession, inputs: Mapping[str, Tensor]) -> list[Tensor]
 
 def session_of(model: bytes | Path) -> InferenceSession:
     """With as many threads as torch has."""
-    runtime: Any = needed("onnxruntime")
+    runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors; not the remarks about the graph
@@ -182,7 +182,7 @@ def session_of(model: bytes | Path) -> InferenceSession:
 
 def _part(model: onnx_ir.Model, takes: Sequence[str], gives: Sequence[str]) -> InferenceSession:
     """What lies between some values of a graph."""
-    ir: Any = needed("onnx_ir")
+    ir = needed("onnx_ir")
     graph = ir.convenience.extract(model.graph, list(takes), list(gives))
     part = ir.Model(graph, ir_version=model.ir_version)
     return session_of(ir.to_proto(part).SerializeToString())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor
 from glip_cli.errors import UsageError
 from glip_cli.inference.device import pick_device
 
+T = TypeVar("T")
 BUCKET = 25 << 20  # bytes of gradients that are sent at once; DDP's
 PATIENCE = timedelta(hours=6)  # for the others: one may be writing a large file, or validating
 
@@ -78,11 +79,11 @@ class Distributed:
             for one, mean in zip(bucket, means.split([one.numel() for one in bucket]), strict=True):
                 one.copy_(mean.view_as(one))
 
-    def gather(self, value: object) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """Every process' value, in all of them, by rank."""
         if self.world == 1:
             return [value]
-        values: list[Any] = [None] * self.world
+        values = [value] * self.world
         dist.all_gather_object(values, value)
         return values
 

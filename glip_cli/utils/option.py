@@ -41,7 +41,7 @@ class Option:
     panel: str
     metavar: str | None = None
     flags: tuple[str, ...] = ()
-    typed: Any = None
+    typed: object = None
     parse: Callable[[Any], Any] | None = None
     show_default: bool = False
     allowed: Constraint | None = None
@@ -65,7 +65,7 @@ def check_options(options: Any) -> None:
             raise OptionError(one.name, as_typed(value), allowed.advice)
 
 
-def as_typed(value: object) -> Any:
+def as_typed(value: object) -> object:
     """(0.67, 0.89) -> "0.67,0.89"; a float without needless digits."""
     if isinstance(value, tuple | list):
         return ",".join(str(as_typed(item)) for item in value)
