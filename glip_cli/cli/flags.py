@@ -5,9 +5,10 @@ A command takes such a dataclass as one argument (`glip_cli.cli.command`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.models import OptionInfo
@@ -41,11 +42,23 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 def flag(
     panel: str, help: str, names: str, metavar: str | None = None, *,
     show_default: bool = False, min: int | None = None, max: int | None = None,
+    parse: Callable[[Any], object] | None = None,
 ) -> OptionInfo:  # fmt: skip
-    """A flag under a heading of the help, by its names; `min` and `max` are of its number."""
+    """A flag under a heading of the help, by its names; `min` and `max` are of its number, `parse` makes its value."""
     found: OptionInfo = typer.Option(*names.split(), metavar=metavar, rich_help_panel=panel, help=help,
-                                     show_default=show_default, min=min, max=max)  # fmt: skip
+                                     show_default=show_default, min=min, max=max, parser=parse)  # fmt: skip
     return found
+
+
+def _named(folder: str | Path) -> str:
+    """Raises BadParameter for "", of which a path is the current folder: a variable of a shell that is not set."""
+    if not str(folder):
+        raise typer.BadParameter("it is empty; name a folder, or . for this one")
+    return str(folder)
+
+
+def _folder(folder: str | Path) -> Path:
+    return Path(_named(folder))
 
 
 Inputs = Annotated[
@@ -69,7 +82,9 @@ AutoBatchSize = Annotated[
     int | None,
     flag(MODEL, "Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short.", "--batch-size -b", "N"),
 ]
-OutDir = Annotated[Path, flag(OUTPUT, "Folder of the results.", "--out-dir -o", "DIR", show_default=True)]
+OutDir = Annotated[
+    Path, flag(OUTPUT, "Folder of the results.", "--out-dir -o", "DIR", show_default=True, parse=_folder)
+]
 OutDirOrUrl = Annotated[
     str,
     flag(
@@ -78,6 +93,7 @@ OutDirOrUrl = Annotated[
         "--out-dir -o",
         "DIR",
         show_default=True,
+        parse=_named,
     ),
 ]
 Json = Annotated[bool, flag(OUTPUT, "Print one JSON line per image on stdout, and nothing else.", "--json")]

@@ -26,6 +26,8 @@ def check_inputs(inputs: Sequence[str] | None) -> list[str]:
     """Raises UsageError where there are none."""
     if not inputs:
         raise UsageError("no INPUT: give an image, a folder, a glob, a URL, @list.txt or -")
+    if "" in inputs:
+        raise UsageError("an INPUT is empty, as of a shell's variable that is not set; . is the current folder")
     return list(inputs)
 
 

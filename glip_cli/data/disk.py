@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,7 @@ from glip_cli.utils.text_format import words_of
 from glip_cli.utils.threads import READ_SECONDS, within
 
 MAX_FILE_BYTES = 1_500_000_000  # no image that Pillow decodes has more, as it limits pixels
+_OF_THE_PATH = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # which do not pass
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ def from_disk(name: str, read: Callable[[], T]) -> T:
     except TimeoutError:
         raise no_answer(name) from None
     except OSError as error:
+        if error.errno in _OF_THE_PATH:
+            raise UnavailableError(f"{name}: no such file ({error.strerror}); check the path") from None
         raise UnavailableError(f"{name}: cannot be read ({words_of(error)})", brief=True) from error
     except ValueError as error:  # a null character in the name
         raise ImageError(f"{name}: cannot be read ({words_of(error)})") from error

@@ -46,7 +46,9 @@ def read_request(
     texts = asked.texts or []
     if own and not asked.given:
         return ReadPrompt(own, f"labels of the model: {listed(typed_labels(own))}")
-    if bool(texts) == (asked.caption is not None):
+    if texts and asked.caption is not None:
+        raise UsageError("--texts and --caption each say what to find: take one of them")
+    if not texts and asked.caption is None:
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
     if asked.caption is not None:
         prompt = _caption(asked.caption, asked, get_tagger)

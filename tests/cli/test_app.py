@@ -55,6 +55,17 @@ def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"{name} {line}" in shown for name, line in COMMANDS.items())
 
 
+@pytest.mark.parametrize("command", ["detect", "batch", "eval", "features"])
+def test_an_empty_folder_of_results_is_not_the_current_one(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`-o "$OUT"` where no OUT is set."""
+    monkeypatch.chdir(tmp_path)
+    assert run([command, "a.jpg", "-o", ""]) == 2
+    assert "'--out-dir' / '-o': it is empty; name a folder, or . for this one" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_garbage_is_collected_as_usual_once_the_work_begins() -> None:
     usual = gc.get_threshold()
     for begin in (interruptible, lambda: stopping(threading.Event())):

@@ -237,7 +237,8 @@ def test_some_failed_is_3_and_all_failed_is_1(folder: Path) -> None:
 WRONG = [
     ([], "say what to find"),
     (["-t", ""], "label"),
-    (["-t", PROMPT, "--caption", "a circle"], "--texts"),
+    (["-t", PROMPT, "--caption", "a circle"], "--texts and --caption each say what to find: take one of them"),
+    (["", "-t", PROMPT], "an INPUT is empty"),
     (["--caption", "a circle", "--phrases", "square"], "square"),
     (["--caption", "a circle", "-p", "[[[5,99]]]"], "99"),
     (["--caption", "a circle", "-p", "__import__('os')"], "cannot read the spans"),

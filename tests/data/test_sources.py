@@ -135,6 +135,19 @@ def test_what_is_not_there_says_so_whatever_would_read_it(suffix: str, monkeypat
         read_image(source.open(), source.name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links, and other errors")
+def test_a_path_that_leads_nowhere_is_not_tried_again(here: Path) -> None:
+    (here / "loop.jpg").symlink_to(here / "loop.jpg")
+    for path, reason in (
+        (here / "loop.jpg", "Too many levels of symbolic links"),
+        (here / "photos/b.jpg/x.jpg", "Not a directory"),
+        (here / f"{'x' * 300}.jpg", "File name too long"),
+    ):
+        with pytest.raises(UnavailableError, match=rf"^{path}: .*{reason}.*; check the path") as failed:
+            read_image(path)
+        assert not failed.value.brief
+
+
 def test_the_home_folder_in_quotes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.setenv("USERPROFILE", str(here))

@@ -244,10 +244,15 @@ def node(words: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a cluster that asks for a token, as Ray starts them."""
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a cluster asks for, as Ray starts them."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-enough-length-for-ray-to-take-it")
+
+
+@pytest.fixture
+def head(token: None) -> Iterator[str]:
+    """The address of a cluster."""
     start = [*RAY, "start", "--head", "--port=6398", "--include-dashboard=false", "--block", *NODE]
     with node(start) as process:
         assert process.stdout is not None
@@ -307,6 +312,7 @@ def test_three_nodes_of_which_one_dies(scenes: Path, tmp_path: Path, head: str) 
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("token")
 def test_a_head_that_is_gone_is_said_before_ray_ends_the_run(scenes: Path, tmp_path: Path) -> None:
     """Ray ends it a minute later, without a word; what was done is kept."""
     start_head = [*RAY, "start", "--head", "--port=6399", "--include-dashboard=false", "--block", *NODE]
