@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hotcoco
-import numpy as np
 
 from glip_cli.data.values import read_json, spelling_of
 from glip_cli.errors import OptionError, UsageError
@@ -19,10 +18,10 @@ from glip_cli.evaluation.outputs import RESULTS, read_metrics
 from glip_cli.evaluation.results import Predictions, Results, as_result, entries_of
 from glip_cli.evaluation.scores import BoxScores
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.malloc import keep_freed_memory
 from glip_cli.utils.text_format import QUOTED, one_line, shorten
 
 CONFIDENCE = 0.95
-KEPT = 31 << 20  # bytes; glibc raises its threshold by no block of more than 32 MB
 
 
 @dataclass(frozen=True)
@@ -82,24 +81,13 @@ def compare_scores(a: BoxScores, b: BoxScores, seed: int = 0, samples: int = 100
         raise UsageError(f"{a.protocol} and {b.protocol} cannot be compared; evaluate both by one protocol")
     if a.evaluation.coco_gt.dataset != b.evaluation.coco_gt.dataset:
         raise UsageError("the two runs were measured on different ground truth; evaluate both on one")
-    keep_memory()
+    keep_freed_memory()  # each resampling makes and frees curves of every class
     found = hotcoco.compare(a.evaluation, b.evaluation, n_bootstrap=samples, seed=seed, confidence=CONFIDENCE)
     # what hotcoco names AR@300 is AR here
     intervals = {key.split("@")[0]: value for key, value in (found["ci"] or {}).items()}
     factor = _widening(found["num_images"])
     rows = tuple(row_of(key, a.summary[key], b.summary[key], intervals.get(key), factor) for key in a.summary)
     return Comparison(rows, samples, found["num_images"] if samples else 0)
-
-
-def keep_memory() -> None:
-    """Let blocks of up to `KEPT` bytes that are freed stay with the process, for the next ones.
-
-    Each resampling makes and frees curves of every class, 6 MB for 64. From 128 kB on, glibc's malloc asks the kernel
-    for such a block and returns it at once, so that a thousand resamplings are six million page faults, most of their
-    time. It learns from what is freed (mallopt(3), M_MMAP_THRESHOLD: "dynamic"), hence a large block, made and freed.
-    Elsewhere that does nothing.
-    """
-    np.empty(KEPT, np.uint8)
 
 
 def compare_metrics(a: JsonObject, b: JsonObject) -> Comparison:

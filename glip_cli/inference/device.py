@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_cli.errors import DeviceError, OutOfMemoryError
+from glip_cli.utils.malloc import keep_freed_memory
 
 Module = TypeVar("Module", bound=nn.Module)
 SIDE, TIMES = 256, 5  # of the matrices that are timed, and how often
@@ -84,8 +85,11 @@ def _product_seconds(matrix: Tensor) -> float:
 def for_inference(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
     """A module in evaluation mode on a device, in channels_last memory; the given one stays as it was.
 
-    As with `Tensor.to`, what has to change is copied and the rest is shared.
+    As with `Tensor.to`, what has to change is copied and the rest is shared. On a CPU, memory that is freed from here
+    on stays with the process.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     tensors = [*module.parameters(), *module.buffers()]
     moved = {id(tensor): _moved(tensor, device, dtype) for tensor in tensors}
     if not module.training and all(moved[id(tensor)] is tensor for tensor in tensors):

@@ -159,7 +159,7 @@ class PatchMerging(nn.Module):
         down, right = (height + 1) // 2, (width + 1) // 2
         x = F.pad(x, (0, 0, 0, 2 * right - width, 0, 2 * down - height))
         x = x.reshape(batch, down, 2, right, 2, channels).permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return self.reduction(self.norm(x))
+        return run(self.reduction, self.norm(x))
 
 
 class Stage(nn.Module):
