@@ -106,7 +106,7 @@ def batch(
     if (ray or remote.server) and shard.world > 1:
         raise UsageError(f"--{'ray' if ray else 'server'} and {'--shard' if going.shard else 'torchrun'} each spread "
                          "the work; take one of them")  # fmt: skip
-    stored = open_stored_run(out_dir, going, shard, ray, formats, manner.offline)
+    stored = open_stored_run(out_dir, going, shard, formats, manner.offline)
     run, place = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
@@ -130,7 +130,7 @@ def batch(
 
         assert isinstance(model, LocalModel)
         notes = model.check(given.prompt, given.options) if given.prompt else ()
-        job = Job(model.load, given.prompt, given.options, annotated)
+        job = Job(model.load, given.prompt, given.options, annotated, stored.store.url if stored else "")
         engine = RayEngine(job, model.prompt_compiler.name, ray, ray_workers, say=console.warn)
     else:
         from glip_cli.runs.local import LocalEngine
@@ -240,7 +240,7 @@ def say_status(out_dir: str) -> None:
 
 
 def open_stored_run(
-    out_dir: str, going: flags.RunFlags, shard: Shard, ray: str | None, formats: Sequence[str], offline: bool
+    out_dir: str, going: flags.RunFlags, shard: Shard, formats: Sequence[str], offline: bool
 ) -> StoredRun | None:
     """The run in a store that --out-dir names, as far as it is; None for a folder. Raises UsageError, GlipError."""
     from glip_cli.data.stores import is_stored
@@ -257,8 +257,8 @@ def open_stored_run(
         raise UsageError(
             f"--overwrite leaves alone what is in a store: remove it first (aws s3 rm --recursive {url.rstrip('/')}/)"
         )
-    if ray is not None or shard.world > 1:
-        how = "--ray" if ray is not None else "--shard" if going.shard else "torchrun"
+    if shard.world > 1:
+        how = "--shard" if going.shard else "torchrun"
         raise UsageError(f"--out-dir {url} takes one process, and no {how}; name a folder that all processes share")
     if pages := [name for name in formats if name in WITH_THUMBNAILS]:
         named = "--grid" if pages == ["grid"] else f"--format {pages[0]}"

@@ -1,7 +1,7 @@
 """The engine of a cluster: the same road in Ray's actors, each with a detector of its own.
 
 The journal is written by the driver alone, which holds no model. Paths must mean the same on every machine, and
-images are saved by the workers, so the folder must be shared.
+images are saved by the workers, so the folder must be shared, or in a store.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from glip_cli.data.prompted import PromptedImage, own_prompt
 from glip_cli.data.sources import ImageInput
+from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
@@ -30,6 +31,7 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.ray_cluster import joined, one_line_of, room_for
 from glip_cli.runs.runner import BLOCK, Runner
+from glip_cli.runs.stored_parts import StoredFiles
 from glip_cli.types import Prompt
 
 WITNESSES = 5  # files that the driver sees, and a worker must see too
@@ -42,12 +44,14 @@ class Job:
     Attributes:
         load: the arguments of `Detector.load`.
         prompt: of all images that have none of their own (`data.prompted.PromptedImage`).
+        store: URL of the folder into which workers put images; "": they save them in that of `images`.
     """
 
     load: Mapping[str, Any]
     prompt: Prompt | None
     options: DetectOptions
     images: AnnotatedImages
+    store: str = ""
 
     def absolute(self) -> Job:
         """With paths that mean the same in a worker, which runs in another folder."""
@@ -64,6 +68,7 @@ class Worker:
 
     def __init__(self, job: Job, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
+        self._stored: StoredFiles | None = None
 
     def start(self) -> str:
         """See the inputs and load the model: where it runs, and the error that keeps it from work, or ""."""
@@ -85,7 +90,10 @@ class Worker:
         detector = Detector.load(**job.load)
         compiled = detector.compile_prompt(job.prompt, job.options) if job.prompt else None
         runner = Runner(detector, compiled, job.options, stop=self._stop)
-        return LocalEngine(runner, job.images)
+        if not (job.store and job.images.any):
+            return LocalEngine(runner, job.images)
+        self._stored = StoredFiles(StoredFolder(job.store))
+        return LocalEngine(runner, replace(job.images, folder=self._stored.path))
 
     def do(self, rows: str) -> str:
         """One group: its records, the error that ended it early, or "", and remarks for the user."""
@@ -96,6 +104,11 @@ class Worker:
             done.extend(self._engine(items))
         except GlipError as failed:
             error = str(failed)
+        if self._stored:
+            try:
+                self._stored.put_images()
+            except GlipError as failed:
+                done, error = [], str(failed)  # no record is there before its images
         notes = list(self._engine.runner.notes)
         return json_bytes({"records": done, "error": error, "notes": notes}).decode()
 

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from glip_cli.cli.app import app
@@ -154,7 +155,6 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
     [
         (["--overwrite"], "aws s3 rm --recursive s3://bucket/run"),
         (["--shard", "0/2"], "takes one process, and no --shard"),
-        (["--ray"], "takes one process, and no --ray"),
         (["--format", "html"], "--format html needs a folder of this machine"),
         (["--offline"], "--offline forbids it"),
         (["-o", "s3://bucket/other"], "s3://bucket/other holds notes.txt, and no run of glip batch"),
@@ -172,3 +172,14 @@ def test_what_is_refused(s3: Server, images: Path, more: list[str], reason: str)
     assert result.exit_code == 2
     assert reason in result.stderr.replace("\n", " ")
     assert stored(s3, "") == {"other/notes.txt": b"mine", "run/run.json": settings}
+
+
+@pytest.mark.long
+def test_workers_of_ray_put_their_images(
+    s3: Server, images: Path, straight: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="needs the extra [ray]")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the last digits depend on it
+    result = glip(images, RUN, "--ray=local", "--ray-workers", "2")
+    assert result.exit_code == 3, result.stderr
+    assert stored(s3) == straight
