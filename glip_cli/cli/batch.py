@@ -138,7 +138,8 @@ def batch(
         runner = model.runner(given.prompt, given.options, going.workers)
         notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
-    console.warn(*notes, *threshold_notes(thresholds, engine.model), *(kept_images(run) if going.overwrite else ()))
+    kept = stored.notes if stored else kept_images(run) if going.overwrite else ()
+    console.warn(*notes, *threshold_notes(thresholds, engine.model), *kept)
     settings = settings_of(engine.model, given.asked, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
     settings |= {name: value for name, value in vars(framing).items() if value}
@@ -253,10 +254,6 @@ def open_stored_run(
     url = shown_url(out_dir)
     if offline:
         raise UsageError(f"--out-dir {url}: --offline forbids it; name a folder of this machine")
-    if going.overwrite:
-        raise UsageError(
-            f"--overwrite leaves alone what is in a store: remove it first (aws s3 rm --recursive {url.rstrip('/')}/)"
-        )
     if shard.world > 1:
         how = "--shard" if going.shard else "torchrun"
         raise UsageError(f"--out-dir {url} takes one process, and no {how}; name a folder that all processes share")
@@ -265,5 +262,8 @@ def open_stored_run(
         raise UsageError(f"{named} needs a folder of this machine: copy the run there once it is complete, and give "
                          "the same command with that --out-dir")  # fmt: skip
     stored = StoredRun(out_dir)
-    stored.fetch()
+    if going.overwrite:
+        stored.begin_again()
+    else:
+        stored.fetch()
     return stored

@@ -64,8 +64,10 @@ class StoredFolder:
             return None
         return str(info.get("ETag") or info.get("etag"))
 
-    def read(self, name: str) -> bytes:
-        return bytes(patiently(self._of(name), partial(store_of(self.url).cat_file, path_of(self._of(name)))))
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """All of it, or its first `most` bytes."""
+        read = partial(store_of(self.url).cat_file, path_of(self._of(name)), start=0 if most else None, end=most)
+        return bytes(patiently(self._of(name), read))
 
     def fetch(self, name: str, path: Path) -> None:
         """Raises OSError too."""

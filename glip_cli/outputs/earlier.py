@@ -19,6 +19,7 @@ _WHOLE = (
     "coco.json", "coco_results.json", "coco_images.json", "results.csv", "results.parquet", "labelstudio.json",
     "labelstudio.xml", "cvat.xml", "partial.jsonl",
 )  # fmt: skip
+FOLDERS = ("labels", "Annotations", "preds", THUMBNAILS)
 _HEAD_BYTES = 1000
 
 
@@ -94,23 +95,28 @@ def _head(path: Path) -> bytes:
 def clear_earlier(folder: Path) -> None:
     """Remove what formats of glip wrote there, and nothing else. Raises OutputError."""
     try:
-        for path in list(_ours(folder)):
+        for path in list(written_by_formats(folder)):
             path.unlink(missing_ok=True)
-        for name in ("labels", "Annotations", "preds", THUMBNAILS):
+        for name in FOLDERS:
             _remove_empty(folder / name)
     except OSError as error:
         raise OutputError(f"cannot remove results in {folder}: {error.strerror or error}") from None
 
 
 def kept_images(folder: Path) -> tuple[str, ...]:
+    """`kept_note` of the folder of a run."""
+    return kept_note([str(folder / name) for name in ("vis", "crops") if any(_files(folder / name, ""))])
+
+
+def kept_note(kept: Sequence[str]) -> tuple[str, ...]:
     """A note on images of an earlier run, which may be the input of this one, so that nothing removes them."""
-    kept = [str(folder / name) for name in ("vis", "crops") if any(_files(folder / name, ""))]
     if not kept:
         return ()
     return (f"{' and '.join(kept)} may keep images of an earlier run; remove those that are not wanted",)
 
 
-def _ours(folder: Path) -> Iterator[Path]:
+def written_by_formats(folder: Path) -> Iterator[Path]:
+    """The files in a folder that formats of glip wrote, as their names and content tell; some may not be there."""
     yield from (folder / name for name in _WHOLE)
     with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too
         if yolo_names(folder) is not None:

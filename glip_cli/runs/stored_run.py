@@ -18,7 +18,9 @@ from contextlib import contextmanager
 
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
+from glip_cli.outputs.earlier import kept_note
 from glip_cli.outputs.files import sha256_of
+from glip_cli.runs.stored_earlier import earlier_objects
 from glip_cli.runs.stored_parts import IMAGES, StoredFiles, StoredParts, is_part, of_another
 from glip_cli.utils.text_format import shown_url
 
@@ -35,6 +37,7 @@ class StoredRun:
         store: that folder.
         path: the temporary folder, gone with this object.
         own: the URLs of the folders into which it writes images.
+        notes: on what an earlier run left.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,7 +48,9 @@ class StoredRun:
         self.path = self._files.path
         self._parts = StoredParts(self.store, _PARTS, self.path / _RESULTS)
         self._versions: dict[str, str | None] = {}  # of the two files that tell of another process
+        self.notes: tuple[str, ...] = ()
         self._retry = False
+        self._earlier: list[str] | None = None  # objects that give way to those of this run
         self._fetched = ""  # the digest of results.jsonl in the store
         self._failure: GlipError | OSError | None = None
 
@@ -67,7 +72,8 @@ class StoredRun:
         self._versions = {name: self.store.version(name) for name in (_SETTINGS, _RESULTS)}
         if self._versions[_SETTINGS] is None:
             if (other := next(self.store.names(), None)) is not None:
-                raise UsageError(f"{self.url} holds {other}, and no run of glip batch; choose another --out-dir")
+                raise UsageError(f"{self.url} holds {other}, and no run of glip batch; choose another --out-dir, or "
+                                 "--overwrite what is left of one")  # fmt: skip
             return
         self.store.fetch(_SETTINGS, self.path / _SETTINGS)
         if self._versions[_RESULTS] is not None:
@@ -75,6 +81,16 @@ class StoredRun:
             self._fetched = sha256_of(self.path / _RESULTS)
         self._parts.fetch()
         self._check_alone()
+
+    def begin_again(self) -> None:
+        """Go on from nothing: what an earlier run left is removed as soon as this one begins.
+
+        Raises UsageError where the folder holds something else, GlipError where it cannot be read.
+        """
+        self._earlier = earlier_objects(self.store)
+        self._versions = dict.fromkeys((_SETTINGS, _RESULTS))
+        kept = [folder for folder in IMAGES if next(self.store.names(f"{folder}/"), None)]
+        self.notes = kept_note([f"{self.url}/{folder}" for folder in kept])
 
     def _check_alone(self) -> None:
         """Raises UsageError where another process has finished the run, or begun another in its place."""
@@ -97,6 +113,9 @@ class StoredRun:
         self._retry = retry_failed and self._versions[_RESULTS] is not None
         if retry_failed and self._parts.found:
             raise UsageError(f"{self.url}: --retry-failed takes a run that is complete; run without it first")
+        if self._earlier is not None:
+            self.store.remove(self._earlier)
+            self.store.remove([_SETTINGS])  # last, so that what a kill leaves is still known for a run
         if self._versions[_SETTINGS] is None:
             if not self.store.create(_SETTINGS, (self.path / _SETTINGS).read_bytes()):
                 raise of_another(self.store, _SETTINGS)

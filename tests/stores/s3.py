@@ -176,6 +176,11 @@ class Server:
             client.put_object(Bucket=BUCKET, Key=key, Body=content)
         self.proxy.requests.clear()
 
+    def stored(self, folder: str = "run/") -> dict[str, bytes]:
+        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=folder).get("Contents", ())
+        bodies = {entry["Key"]: self.client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"] for entry in found}
+        return {key.removeprefix(folder): body.read() for key, body in bodies.items()}
+
     def close(self) -> None:
         self.proxy.close()
         self._server.stop()

@@ -21,12 +21,6 @@ from tests.stores.stored_runs import IMAGES, RUN, command, glip, glip_often, in_
 pytestmark = pytest.mark.usefixtures("often")
 
 
-def stored(s3: Server, folder: str = "run/") -> dict[str, bytes]:
-    found = s3.client.list_objects_v2(Bucket=BUCKET, Prefix=folder).get("Contents", ())
-    keys = [entry["Key"] for entry in found]
-    return {key.removeprefix(folder): s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
-
-
 def drawing_of(record: bytes, images: Path) -> str | None:
     found = json.loads(record)
     return None if "error" in found else f"vis/{Path(found['image']).relative_to(images).with_suffix('.jpg')}"
@@ -37,10 +31,10 @@ def test_a_run_in_a_store_is_that_in_a_folder(s3: Server, images: Path, straight
     result = glip(images)
     assert result.exit_code == 3, result.stderr
     assert result.stderr.splitlines()[-1] == f"saved in {RUN}"
-    assert stored(s3) == straight
+    assert s3.stored() == straight
     s3.proxy.requests.clear()
     assert glip(images).exit_code == 3
-    assert stored(s3) == straight
+    assert s3.stored() == straight
     assert not any(request.startswith("PUT /bucket/run/results") for request in s3.proxy.requests)
 
 
@@ -64,12 +58,12 @@ def test_killed_again_and_again_it_ends_with_the_same(
         process.kill()
         process.wait()
         hold.release(passes=False)
-        there = stored(s3)
+        there = s3.stored()
         found = in_parts(there)
         assert b"".join(found) == b"".join(straight["results.jsonl"].splitlines(True)[: len(found)])
         assert {drawing_of(record, images) for record in found} - {None} <= set(there)
     assert glip(images).exit_code == 3
-    assert stored(s3) == straight
+    assert s3.stored() == straight
 
 
 def test_of_two_that_are_at_work_the_slower_ends(
@@ -78,13 +72,13 @@ def test_of_two_that_are_at_work_the_slower_ends(
     hold = Hold("PUT /bucket/run/results/", 1)
     slower = held(s3, hold, images, tmp_path)
     assert glip(images).exit_code == 3
-    assert stored(s3) == straight
+    assert s3.stored() == straight
     hold.release(passes=True)
     assert slower.wait() == 2
     assert f"{RUN}/results.jsonl was written by another glip" in slower.stdout
-    assert stored(s3).keys() - straight.keys() == {hold.request.split()[1].removeprefix("/bucket/run/")}
+    assert s3.stored().keys() - straight.keys() == {hold.request.split()[1].removeprefix("/bucket/run/")}
     assert glip(images).exit_code == 3
-    assert stored(s3) == straight
+    assert s3.stored() == straight
 
 
 def test_records_of_another_process_are_kept(
@@ -99,8 +93,8 @@ def test_records_of_another_process_are_kept(
     assert second.wait() == 2
     assert f"{RUN}/results/000000000000.jsonl was written by another glip" in second.stdout
     assert "going on after 4 images" in glip(images).stderr
-    assert stored(s3)["results.jsonl"].splitlines(True)[:4] == other[:4]
-    assert len(stored(s3)["results.jsonl"].splitlines()) == len(IMAGES)
+    assert s3.stored()["results.jsonl"].splitlines(True)[:4] == other[:4]
+    assert len(s3.stored()["results.jsonl"].splitlines()) == len(IMAGES)
 
 
 def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
@@ -113,7 +107,7 @@ def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dic
     *_, last = process.stdout.splitlines()
     assert re.fullmatch(rf"glip: error: {RUN}/results/\d+\.jsonl: cannot be written .*, the same command goes on", last)
     assert glip(images).exit_code == 3
-    assert stored(s3) == straight
+    assert s3.stored() == straight
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
@@ -126,12 +120,12 @@ def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     hold.release(passes=True)
     assert process.wait() == 130
     assert process.stdout.endswith("stopped; run the same command to resume\n")
-    done = len(in_parts(stored(s3)))
+    done = len(in_parts(s3.stored()))
     assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(IMAGES)} images done")
     assert "--retry-failed takes a run that is complete" in glip("s3://bucket/", RUN, "--retry-failed").stderr
     result = glip("s3://bucket/")
     assert (result.exit_code, f"going on after {done} images" in result.stderr) == (3, True), result.stderr
-    assert len(stored(s3)["results.jsonl"].splitlines()) == len(IMAGES)
+    assert len(s3.stored()["results.jsonl"].splitlines()) == len(IMAGES)
     assert glip_says("batch", "--status", "-o", RUN).endswith("complete\n")
 
 
@@ -145,7 +139,7 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
     assert glip(tmp_path).exit_code == 3
     (tmp_path / "1.png").write_bytes(scene(1))
     assert glip(tmp_path, RUN, "--retry-failed").exit_code == 0
-    found = stored(s3)
+    found = s3.stored()
     assert [b'"error"' in line for line in found["results.jsonl"].splitlines()] == [False] * 3
     assert {"vis/1.jpg", "Annotations/1.xml"} <= found.keys()
 
@@ -153,7 +147,11 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["--overwrite"], "aws s3 rm --recursive s3://bucket/run"),
+        (
+            ["--overwrite", "-o", "s3://bucket/other"],
+            "holds notes.txt, which no run of glip batch wrote",
+        ),
+        (["--overwrite", "-t", ""], "text 1 is empty"),
         (["--shard", "0/2"], "takes one process, and no --shard"),
         (["--format", "html"], "--format html needs a folder of this machine"),
         (["--offline"], "--offline forbids it"),
@@ -171,7 +169,7 @@ def test_what_is_refused(s3: Server, images: Path, more: list[str], reason: str)
     result = glip(images, RUN, *more)
     assert result.exit_code == 2
     assert reason in result.stderr.replace("\n", " ")
-    assert stored(s3, "") == {"other/notes.txt": b"mine", "run/run.json": settings}
+    assert s3.stored("") == {"other/notes.txt": b"mine", "run/run.json": settings}
 
 
 @pytest.mark.long
@@ -182,4 +180,4 @@ def test_workers_of_ray_put_their_images(
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # the last digits depend on it
     result = glip(images, RUN, "--ray=local", "--ray-workers", "2")
     assert result.exit_code == 3, result.stderr
-    assert stored(s3) == straight
+    assert s3.stored() == straight
