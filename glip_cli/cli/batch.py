@@ -92,7 +92,7 @@ def batch(
     if merge:
         if inputs or prompts:
             raise UsageError("--merge takes --out-dir, a run's folder, and --format: leave out INPUT and --prompts")
-        return merge_shards(out_dir, formats, with_scores, palette, Console(manner.quiet))
+        return merge_shards(out_dir, formats, with_scores, palette, Console(manner.quiet), manner.offline)
     from glip_cli.outputs.earlier import check_earlier, kept_images
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.images import AnnotatedImages
@@ -143,9 +143,10 @@ def batch(
     settings = settings_of(engine.model, given.asked, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
     settings |= {name: value for name, value in vars(framing).items() if value}
+    theirs = stored.shards if stored else None
     with (
         stored.named() if stored else nullcontext(),
-        RunFolder(run, settings, shard, going.overwrite, going.retry_failed) as folder,
+        RunFolder(run, settings, shard, going.overwrite, going.retry_failed, theirs) as folder,
     ):
         bar = BatchBar(console, partial(share, given.count, shard) if given.count else None)
         uploading = stored.uploading(engine.stop, going.retry_failed) if stored else nullcontext()
@@ -205,21 +206,27 @@ def finish(
     end_run(progress, place, console, shard)
 
 
-def merge_shards(out_dir: str, formats: Sequence[str], with_scores: bool, palette: str, console: Console) -> None:
+def merge_shards(
+    out_dir: str, formats: Sequence[str], with_scores: bool, palette: str, console: Console, offline: bool
+) -> None:
     """Say what came of it; leave with 3 where a shard is not done."""
-    from glip_cli.data.stores import is_stored
     from glip_cli.runs.merge import merge
+    from glip_cli.runs.shards import PARTIAL
 
-    if is_stored(out_dir):
-        raise UsageError(f"--merge takes a folder of this machine, and not {shown_url(out_dir)}, which has no shards")
-    run = Path(out_dir)
-    merged = merge(run, formats, with_scores, palette)
+    stored = stored_at(out_dir, formats, offline)
+    run, place = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
+    with stored.named() if stored else nullcontext():
+        if stored:
+            stored.fetch_all()
+        merged = merge(run, formats, with_scores, palette)
+        if stored:
+            stored.finish(not merged.left)
     if merged.left:
         say_status(out_dir)
-        say_error(f"{shards(merged.left, merged.world)} not done yet; {merged.partial} holds "
+        say_error(f"{shards(merged.left, merged.world)} not done yet; {place}/{PARTIAL} holds "
                   f"{counted(merged.records, 'record')} so far")  # fmt: skip
         raise typer.Exit(SOME_FAILED)
-    console.info(f"saved in {run}")
+    console.info(f"saved in {place}")
 
 
 def say_status(out_dir: str) -> None:
@@ -234,16 +241,28 @@ def say_status(out_dir: str) -> None:
 
     stored = StoredRun(out_dir)
     with stored.named():
-        stored.fetch()
-        *lines, state = describe(stored.path, stored.own)
-    for line in (*lines, state if state == "complete" else "not complete: records come at most every 30 s"):
-        print_line(line)
+        stored.fetch_all()
+        for line in describe(stored.path, stored.own, "not complete: records come at most every 30 s"):
+            print_line(line)
 
 
 def open_stored_run(
     out_dir: str, going: flags.RunFlags, shard: Shard, formats: Sequence[str], offline: bool
 ) -> StoredRun | None:
     """The run in a store that --out-dir names, as far as it is; None for a folder. Raises UsageError, GlipError."""
+    stored = stored_at(out_dir, formats, offline, shard)
+    if stored and going.overwrite:
+        if shard.world > 1:
+            raise UsageError(f"--overwrite in {stored.url} takes one process, since it would remove what others put; "
+                             "choose another --out-dir")  # fmt: skip
+        stored.begin_again()
+    elif stored:
+        stored.fetch()
+    return stored
+
+
+def stored_at(out_dir: str, formats: Sequence[str], offline: bool, shard: Shard | None = None) -> StoredRun | None:
+    """Where --out-dir names a store. Raises UsageError for what cannot be there."""
     from glip_cli.data.stores import is_stored
 
     if not is_stored(out_dir):
@@ -254,16 +273,8 @@ def open_stored_run(
     url = shown_url(out_dir)
     if offline:
         raise UsageError(f"--out-dir {url}: --offline forbids it; name a folder of this machine")
-    if shard.world > 1:
-        how = "--shard" if going.shard else "torchrun"
-        raise UsageError(f"--out-dir {url} takes one process, and no {how}; name a folder that all processes share")
     if pages := [name for name in formats if name in WITH_THUMBNAILS]:
         named = "--grid" if pages == ["grid"] else f"--format {pages[0]}"
         raise UsageError(f"{named} needs a folder of this machine: copy the run there once it is complete, and give "
                          "the same command with that --out-dir")  # fmt: skip
-    stored = StoredRun(out_dir)
-    if going.overwrite:
-        stored.begin_again()
-    else:
-        stored.fetch()
-    return stored
+    return StoredRun(out_dir, shard) if shard else StoredRun(out_dir)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -76,24 +76,15 @@ class StoredFolder:
 
     def create(self, name: str, content: bytes) -> bool:
         """Put it where there is no such object yet. False where there is one of other content."""
-        store, path = store_of(self.url), path_of(self._of(name))
-
-        def put() -> bool:
-            try:
-                store.pipe_file(path, content, mode="create")
-            except OSError as error:
-                if _is_taken(error):
-                    return False
-                raise
-            return True
-
+        put = partial(store_of(self.url).pipe_file, path_of(self._of(name)), content, mode="create")
         # the answer to a try that was cut may have been that it is there
-        return bool(self._write(name, put, len(content))) or self.read(name) == content
+        return bool(self._write(name, partial(_is_put, put), len(content))) or self.read(name) == content
 
-    def put(self, name: str, path: Path) -> None:
-        """Put a file, in place of another of the name."""
-        put = partial(store_of(self.url).put_file, str(path), path_of(self._of(name)))
-        self._write(name, put, path.stat().st_size)
+    def put(self, name: str, path: Path, create: bool = False) -> bool:
+        """Put a file, in place of another of the name; with `create` where there is none yet, else False."""
+        mode = "create" if create else "overwrite"
+        put = partial(store_of(self.url).put_file, str(path), path_of(self._of(name)), mode=mode)
+        return bool(self._write(name, partial(_is_put, put), path.stat().st_size))
 
     def remove(self, names: Sequence[str]) -> None:
         """Those that are there."""
@@ -110,6 +101,17 @@ class StoredFolder:
 
     def _of(self, name: str) -> str:
         return f"{self.url}/{name}"
+
+
+def _is_put(put: Callable[[], object]) -> bool:
+    """False where it must not be there and is. Raises what else the store says."""
+    try:
+        put()
+    except OSError as error:
+        if _is_taken(error):
+            return False
+        raise
+    return True
 
 
 def _is_taken(error: OSError) -> bool:

@@ -67,10 +67,11 @@ class RunFolder:
     """The folder of one run, held by this process until `close`."""
 
     def __init__(self, path: Path, settings: JsonObject, shard: Shard = ALONE, overwrite: bool = False,
-                 retry_failed: bool = False):  # fmt: skip
+                 retry_failed: bool = False, shards: Shards | None = None):  # fmt: skip
         """Take hold of the folder.
 
         Args:
+            shards: where those of other processes are not in this folder.
             overwrite: begin from nothing; what formats wrote is removed too.
             retry_failed: images whose record is an error are tried again.
 
@@ -83,7 +84,7 @@ class RunFolder:
         self._processes: object = shard.world  # of the run that is there
         self.results = path / "results.jsonl"
         self._settings = path / "run.json"
-        self._shards = Shards(path, shard)
+        self._shards = shards or Shards(path, shard)
         self._own = self._shards.journal if shard.world > 1 else self.results
         self._hosts = self._shards.hosts if shard.world > 1 else path / ".hosts"
         with _writing(path), ExitStack() as stack:

@@ -27,6 +27,8 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.journal import fsynced, read_records
 
+PARTIAL = "partial.jsonl"
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -146,13 +148,16 @@ class Shards:
             alike = [text for text in noted if text.endswith(f"-{settings}")]
             return self._merge(max(alike, key=lambda text: int(text.partition("-")[0]), default=""))
 
+    def left(self, asked: str) -> tuple[int, ...]:
+        """Ranks of the shares that are not done of a run with that digest."""
+        return tuple(rank for rank in range(self.shard.world) if not _says(self._paths(rank)[1], asked))
+
     def _merge(self, asked: str) -> tuple[int, ...]:
         if not self._results.exists():
-            paths = [self._paths(rank) for rank in range(self.shard.world)]
-            if left := [rank for rank, (_, done) in enumerate(paths) if not _says(done, asked)]:
-                return tuple(left)
+            if left := self.left(asked):
+                return left
             with fsynced(self._results) as stream:
-                records = in_turn([journal for journal, _ in paths])
+                records = in_turn([self._paths(rank)[0] for rank in range(self.shard.world)])
                 stream.writelines(json_bytes(record) + b"\n" for record in records)
         shutil.rmtree(self._folder, ignore_errors=True)
         self.partial.unlink(missing_ok=True)
@@ -160,7 +165,7 @@ class Shards:
 
     @property
     def partial(self) -> Path:
-        return self._results.with_name("partial.jsonl")
+        return self._results.with_name(PARTIAL)
 
     def write_partial(self) -> int:
         """What all shares have so far, each image in its place; how many. Raises OSError, OutputError."""

@@ -44,8 +44,12 @@ class Share:
             self.kinds[kind_and_host(record)] += 1
 
 
-def describe(run: Path, own: Sequence[Path | str] = ()) -> Iterator[str]:
-    """Lines to print. `own`: where the run writes images, if not there.
+def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Iterator[str]:
+    """Lines to print.
+
+    Args:
+        own: where the run writes images, if not there.
+        unseen: the state of processes that are not done, if it cannot be seen whether they are at work.
 
     Raises UsageError where there is no run, OutputError for a file that was altered.
     """
@@ -54,6 +58,8 @@ def describe(run: Path, own: Sequence[Path | str] = ()) -> Iterator[str]:
     settings = read_settings(run / "run.json")
     world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
     shares = [_share(run, Shard(rank, world)) for rank in range(world)]
+    for share in shares if unseen else ():
+        share.state = unseen if share.state == "not at work" else share.state
     total = _inputs_of(settings, own or (run / "vis", run / "crops"))
     total = noted_total(run) if total is None else total
     done = sum(share.counts.images for share in shares)
@@ -70,7 +76,7 @@ def describe(run: Path, own: Sequence[Path | str] = ()) -> Iterator[str]:
         yield from (f"shard {i} of {world}: {share.counts.images} images, {share.state}"
                     for i, share in enumerate(shares))  # fmt: skip
     else:
-        yield "complete" if done == total and shares[0].state == "not at work" else shares[0].state
+        yield "complete" if done == total and shares[0].state in ("not at work", unseen) else shares[0].state
 
 
 def kind_and_host(record: ErrorRecord) -> str:

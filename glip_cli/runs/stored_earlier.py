@@ -13,6 +13,7 @@ from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import FOLDERS, written_by_formats
 from glip_cli.runs.stored_parts import IMAGES, PUTS, is_part
+from glip_cli.runs.stored_shards import is_of_shard
 from glip_cli.utils.text_format import shown_url
 
 _MOST_BYTES = 1_000_000  # that are read of an object to know who wrote it
@@ -26,7 +27,7 @@ def earlier_objects(store: StoredFolder) -> list[str]:
     """
     own, others = [], []
     for name in store.names():
-        if name == "results.jsonl" or is_part(name, "results"):
+        if name == "results.jsonl" or is_part(name, "results") or is_of_shard(name):
             own.append(name)
         elif name != "run.json" and name.split("/")[0] not in IMAGES:
             others.append(name)

@@ -60,25 +60,26 @@ class StoredParts:
     """The records of the journal `journal` of this machine, in a folder of the store.
 
     Attributes:
-        found: whether the store has a part.
+        records: how many the store has.
+        found: whether it has some of them in parts.
     """
 
     def __init__(self, store: StoredFolder, folder: str, journal: Path) -> None:
         self._store, self._folder, self._journal = store, folder, journal
-        self._records = self._bytes = 0  # that are in the store
+        self.records = self._bytes = 0  # that are in the store
         self.found = False
 
     def fetch(self) -> None:
         """Add them to what the journal holds. Raises UsageError, GlipError, OSError."""
         if self._journal.exists():
             with self._journal.open("rb") as file:
-                self._records = sum(1 for _ in file)
+                self.records = sum(1 for _ in file)
         for name in self._store.names(f"{self._folder}/"):
             if name == self._next:
                 self._journal.parent.mkdir(exist_ok=True)
                 with self._journal.open("ab") as file:
                     file.write(self._count(self._store.read(name)))
-        if self._records:
+        if self.records:
             self._bytes = self._journal.stat().st_size
             with self._journal.open("rb") as file:
                 file.seek(-1, os.SEEK_END)
@@ -109,11 +110,11 @@ class StoredParts:
 
     @property
     def _next(self) -> str:
-        return f"{self._folder}/{self._records:012}.jsonl"
+        return f"{self._folder}/{self.records:012}.jsonl"
 
     def _count(self, content: bytes) -> bytes:
         self.found = True
-        self._records += content.count(b"\n")
+        self.records += content.count(b"\n")
         return content
 
 

@@ -2,6 +2,7 @@
 
 URL/run.json              put once, by the process that begins the run
 URL/results/              the records in parts, see stored_parts.py; removed after results.jsonl is there
+URL/shards/               instead, where several processes are at work; see stored_shards.py
 URL/results.jsonl         all records, once the run is complete
 URL/vis/, crops/, others  as in a folder of this machine
 
@@ -15,18 +16,24 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.earlier import kept_note
 from glip_cli.outputs.files import sha256_of
+from glip_cli.runs.settings import read_settings
+from glip_cli.runs.shards import PARTIAL, Shard
 from glip_cli.runs.stored_earlier import earlier_objects
 from glip_cli.runs.stored_parts import IMAGES, StoredFiles, StoredParts, is_part, of_another
+from glip_cli.runs.stored_shards import FOLDER, StoredShards, is_of_shard
 from glip_cli.utils.text_format import shown_url
 
 PART_SECONDS = 30.0  # that a record waits to be put, at most,
 PART_BYTES = 4_000_000  # or until there are so many
 LOOK_SECONDS = 0.5  # between two looks at what is new
+ALONE = Shard()
 _SETTINGS, _RESULTS, _PARTS = "run.json", "results.jsonl", "results"
 
 
@@ -38,15 +45,17 @@ class StoredRun:
         path: the temporary folder, gone with this object.
         own: the URLs of the folders into which it writes images.
         notes: on what an earlier run left.
+        shards: of the run, where it has some.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, shard: Shard = ALONE) -> None:
         self.store = StoredFolder(url)
         self.url = shown_url(self.store.url)
         self.own = [f"{self.store.url}/{folder}" for folder in IMAGES]
         self._files = StoredFiles(self.store)
         self.path = self._files.path
-        self._parts = StoredParts(self.store, _PARTS, self.path / _RESULTS)
+        self.shards = StoredShards(self.store, self.path, shard) if shard.world > 1 else None
+        self._parts = self.shards.parts if self.shards else StoredParts(self.store, _PARTS, self.path / _RESULTS)
         self._versions: dict[str, str | None] = {}  # of the two files that tell of another process
         self.notes: tuple[str, ...] = ()
         self._retry = False
@@ -69,9 +78,10 @@ class StoredRun:
 
         Raises UsageError where the folder holds something else, GlipError where it cannot be read, OSError.
         """
+        other = next(self.store.names(), None)  # looked for first: another process may begin the run at this moment
         self._versions = {name: self.store.version(name) for name in (_SETTINGS, _RESULTS)}
         if self._versions[_SETTINGS] is None:
-            if (other := next(self.store.names(), None)) is not None:
+            if other is not None:
                 raise UsageError(f"{self.url} holds {other}, and no run of glip batch; choose another --out-dir, or "
                                  "--overwrite what is left of one")  # fmt: skip
             return
@@ -79,8 +89,19 @@ class StoredRun:
         if self._versions[_RESULTS] is not None:
             self.store.fetch(_RESULTS, self.path / _RESULTS)
             self._fetched = sha256_of(self.path / _RESULTS)
-        self._parts.fetch()
+        if not (self.shards and self._fetched):  # merged, and the parts may be removed at this moment
+            self._parts.fetch()
         self._check_alone()
+
+    def fetch_all(self) -> None:
+        """`fetch`, and what all shards have so far, however many they are."""
+        self.fetch()
+        settings = self.path / _SETTINGS
+        world = int(read_settings(settings).get("processes", 1)) if settings.exists() else 1
+        if world > 1:
+            self.shards = StoredShards(self.store, self.path, Shard(0, world))
+            if not self._fetched:
+                self.shards.fetch()
 
     def begin_again(self) -> None:
         """Go on from nothing: what an earlier run left is removed as soon as this one begins.
@@ -111,7 +132,7 @@ class StoredRun:
             GlipError: the store does not answer.
         """
         self._retry = retry_failed and self._versions[_RESULTS] is not None
-        if retry_failed and self._parts.found:
+        if retry_failed and (self._parts.found or (self.shards and not self._fetched)):
             raise UsageError(f"{self.url}: --retry-failed takes a run that is complete; run without it first")
         if self._earlier is not None:
             self.store.remove(self._earlier)
@@ -123,14 +144,17 @@ class StoredRun:
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(ended, stop), name="glip-upload", daemon=True)
         thread.start()
+        put_rest = partial(self._put_rest, thread, ended)
+        if self.shards:
+            self.shards.put_rest = put_rest
         try:
             yield
         except GlipError:
-            self._put_rest(thread, ended)
+            put_rest()
             raise
         finally:
             ended.set()
-        self._put_rest(thread, ended)
+        put_rest()
 
     def _follow(self, ended: threading.Event, stop: threading.Event) -> None:
         last = time.monotonic()
@@ -166,9 +190,22 @@ class StoredRun:
         """Put results that are complete, and what was made of them. Raises UsageError, GlipError."""
         results = self.path / _RESULTS
         if (complete or self._retry) and sha256_of(results) != self._fetched:
-            self._check_alone()
-            self.store.put(_RESULTS, results)
+            self._put_results(results)
         if complete:
             kept = {self.path / name for name in (_SETTINGS, _RESULTS)}
             deque(self._files.put([path for path in self._files.below() if path not in kept]), maxlen=0)
             self.store.remove([name for name in self.store.names(f"{_PARTS}/") if is_part(name, _PARTS)])
+            if self.shards:
+                self.store.remove([PARTIAL, *filter(is_of_shard, self.store.names(f"{FOLDER}/"))])
+        elif (partial_results := self.path / PARTIAL).exists():
+            self.store.put(PARTIAL, partial_results)
+
+    def _put_results(self, results: Path) -> None:
+        if not self.shards:
+            self._check_alone()
+            self.store.put(_RESULTS, results)
+        elif not self.store.put(_RESULTS, results, create=True):
+            other = self.path / ".results"
+            self.store.fetch(_RESULTS, other)
+            if sha256_of(other) != sha256_of(results):
+                raise of_another(self.store, _RESULTS)

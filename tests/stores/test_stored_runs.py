@@ -152,7 +152,6 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
             "holds notes.txt, which no run of glip batch wrote",
         ),
         (["--overwrite", "-t", ""], "text 1 is empty"),
-        (["--shard", "0/2"], "takes one process, and no --shard"),
         (["--format", "html"], "--format html needs a folder of this machine"),
         (["--offline"], "--offline forbids it"),
         (["-o", "s3://bucket/other"], "s3://bucket/other holds notes.txt, and no run of glip batch"),
@@ -160,7 +159,7 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
         (["-o", "s3://"], "s3://: no bucket is named"),
         (["-o", "az://bucket/run"], "results are written to a folder of this machine"),
         (["-t", "cat"], "s3://bucket/run holds a run with"),
-        (["--merge"], "--merge takes"),
+        (["--merge"], "--merge takes --out-dir"),
     ],
 )
 def test_what_is_refused(s3: Server, images: Path, more: list[str], reason: str) -> None:
