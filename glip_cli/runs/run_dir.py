@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -157,8 +157,9 @@ class RunFolder:
             started(before - (journal.counts.failed if self._retry else 0))
             listed = Listed(iter(items))
             share = islice(listed, self.shard.rank, None, self.shard.world)
-            work = Work(self._pairs(self._own, share, before), share, before, engine.block_size, self._retry)
-            with closing(engine(iter(work))) as records:
+            pairs = self._pairs(self._own, share, before)
+            work = Work(pairs, share, before, engine.block_size, self._retry)
+            with closing(pairs), closing(engine(iter(work))) as records:
                 for record in records:
                     place = work.places.popleft()
                     if place is None:
@@ -200,7 +201,7 @@ class RunFolder:
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Iterator[tuple[AnyRecord, Item]]:
+    def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Generator[tuple[AnyRecord, Item], None, None]:
         """The first `count` records, each with its image. Raises UsageError where they do not belong together."""
         items = chain(islice(share, count), repeat(None))
         for number, (record, item) in enumerate(zip(read_records(journal), items, strict=False), 1):
