@@ -43,9 +43,9 @@ def test_it_leaves_what_it_does_in_a_folder(s3: Server, images: Path, overwritte
 def test_what_a_kill_leaves_is_overwritten(
     s3: Server, images: Path, overwritten: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Before the removal, before run.json is removed, and in the midst of the run."""
+    """Before run.json is removed, and in the midst of the run."""
     assert glip(images, RUN, *EARLIER).exit_code == 3
-    for moment in (Hold("POST /bucket"), Hold("POST /bucket", 1), Hold("PUT /bucket/run/results/", 2)):
+    for moment in (Hold("POST /bucket", 1), Hold("PUT /bucket/run/results/", 2)):
         s3.proxy.hold = moment
         environment = CLEAN | s3.environment | {"TMPDIR": str(tmp_path)}
         process = start(command(images, RUN, *OTHER), glip_often, env=environment)
