@@ -154,8 +154,8 @@ class _SampledLinear(torch.autograd.Function):
         wanted = ctx.needs_input_grad
         pieces = (tensor.split(ROWS // 2) for tensor in (towards.contiguous(), cells, factors, to_factors))
         for towards_sums, index, factor, to_factor in zip(*pieces, strict=True):
-            with torch.enable_grad():
-                sums = _sum_rows(rows, index, factor.requires_grad_())
+            with torch.enable_grad():  # detached: the slow gradient of rows would be made too
+                sums = _sum_rows(rows.detach(), index, factor.requires_grad_())
             to_sums, more_to_taps = linear_gradients(towards_sums, sums.detach(), taps, (True, wanted[3]))
             assert to_sums is not None
             to_factor.copy_(torch.autograd.grad(sums, factor, to_sums)[0])
