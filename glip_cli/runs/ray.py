@@ -68,7 +68,6 @@ class Worker:
 
     def __init__(self, job: Job, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
-        self._stored: StoredFiles | None = None
 
     def start(self) -> str:
         """See the inputs and load the model: where it runs, and the error that keeps it from work, or ""."""
@@ -90,23 +89,24 @@ class Worker:
         detector = Detector.load(**job.load)
         compiled = detector.compile_prompt(job.prompt, job.options) if job.prompt else None
         runner = Runner(detector, compiled, job.options, stop=self._stop)
-        if not (job.store and job.images.any):
-            return LocalEngine(runner, job.images)
-        self._stored = StoredFiles(StoredFolder(job.store))
-        return LocalEngine(runner, replace(job.images, folder=self._stored.path))
+        return LocalEngine(runner, job.images)
 
     def do(self, rows: str) -> str:
         """One group: its records, the error that ended it early, or "", and remarks for the user."""
         items = [_item(*row) for row in json.loads(rows)]
         done: list[AnyRecord] = []
         error = ""
+        images = self._job.images
+        stored = StoredFiles(StoredFolder(self._job.store)) if self._job.store and images.any else None
+        if stored:
+            self._engine.images = replace(images, folder=stored.path)
         try:
             done.extend(self._engine(items))
         except GlipError as failed:
             error = str(failed)
-        if self._stored:
+        if stored:
             try:
-                self._stored.put_images()
+                stored.put_images()
             except GlipError as failed:
                 done, error = [], str(failed)  # no record is there before its images
         notes = list(self._engine.runner.notes)
