@@ -88,6 +88,19 @@ def test_killed_again_and_again_they_end_with_the_same(
     assert s3.stored() == sharded
 
 
+@pytest.mark.parametrize("moment", ["HEAD /bucket/run/run.json", "PUT /bucket/run/run.json"])
+def test_two_that_begin_at_once(
+    s3: Server, images: Path, sharded: dict[str, bytes], tmp_path: Path, moment: str
+) -> None:
+    """The one is held after it has seen an empty folder."""
+    hold = Hold(moment)
+    slower = held(s3, hold, images, FIRST, tmp_path)
+    do(images, SECOND)
+    hold.release(passes=True)
+    assert slower.wait() == 3, slower.stdout
+    assert s3.stored() == sharded
+
+
 @pytest.mark.parametrize("moment", ["PUT /bucket/run/results.jsonl", "GET /bucket/run/shards/1-of-2/"])
 def test_two_that_finish_at_once(
     s3: Server, images: Path, sharded: dict[str, bytes], tmp_path: Path, moment: str
