@@ -23,6 +23,7 @@ from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.earlier import kept_note
 from glip_cli.outputs.files import sha256_of
+from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import PARTIAL, Shard
 from glip_cli.runs.stored_earlier import earlier_objects
@@ -96,6 +97,8 @@ class StoredRun:
     def fetch_all(self) -> None:
         """`fetch`, and what all shards have so far, however many they are."""
         self.fetch()
+        if self._fetched:  # it is there once the run is complete
+            note_total(self.path, sum(1 for _ in read_records(self.path / _RESULTS)))
         settings = self.path / _SETTINGS
         world = int(read_settings(settings).get("processes", 1)) if settings.exists() else 1
         if world > 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from glip_cli.cli.app import app
@@ -127,6 +128,15 @@ def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     assert (result.exit_code, f"going on after {done} images" in result.stderr) == (3, True), result.stderr
     assert len(s3.stored()["results.jsonl"].splitlines()) == len(IMAGES)
     assert glip_says("batch", "--status", "-o", RUN).endswith("complete\n")
+
+
+def test_a_run_that_cannot_count_its_images_is_complete(s3: Server, tmp_path: Path) -> None:
+    pages = [Image.new("L", (64, 48), grey) for grey in (0, 120, 240)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    result = glip(tmp_path / "pages.tif", RUN, "--frames", "all")
+    assert result.exit_code == 0, result.stderr
+    lines = glip_says("batch", "--status", "-o", RUN).splitlines()
+    assert (lines[0].partition(",")[0], lines[-1]) == ("3 of 3 images done", "complete")
 
 
 def glip_says(*words: str) -> str:
