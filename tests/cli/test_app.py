@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import typer
 from glip_cli.cli.app import COMMANDS, app, run
 from glip_cli.cli.exit import interruptible, stopping
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.utils.startup import collect_rarely
+from glip_cli.utils.startup import collect_rarely, share_busy_cores
 
 HEAVY = {"torch", "rich", "numpy", "pydantic"}
 NEEDLESS = {"timm", "transformers", "torchvision", "torch._dynamo", "sympy", "nltk", "yaml", "huggingface_hub", "scipy"}
@@ -73,3 +74,21 @@ def test_garbage_is_collected_as_usual_once_the_work_begins() -> None:
         assert gc.get_threshold()[0] > usual[0]
         with begin():
             assert gc.get_threshold() == usual
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="Windows knows no load")
+def test_on_a_busy_machine_threads_go_to_sleep_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spins(load: float, **environment: str) -> str | None:
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+        share_busy_cores()
+        return os.environ.get("GOMP_SPINCOUNT")
+
+    cores = os.cpu_count() or 1
+    assert spins(cores) is None
+    assert spins(cores + 1) == "2000"
+    assert spins(cores + 1, GOMP_SPINCOUNT="5") == "5"
+    assert spins(cores + 1, OMP_WAIT_POLICY="active") is None

@@ -149,9 +149,9 @@ def test_preparing_starts_no_threads() -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
 def test_on_one_thread() -> None:
     def started() -> int:
-        before = len(os.listdir("/proc/self/task"))
+        before = set(os.listdir("/proc/self/task"))
         torch.rand(4, 512, 512).add_(1)
-        return len(os.listdir("/proc/self/task")) - before
+        return len(set(os.listdir("/proc/self/task")) - before)  # one of an earlier test may end meanwhile
 
     def both() -> tuple[int, int]:
         torch.set_num_threads(3)
@@ -451,9 +451,11 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_image(path)
 
 
-@pytest.mark.parametrize("name", ["a\0b.png", "x" * 5000])
-def test_a_name_that_cannot_be(name: str) -> None:
-    with pytest.raises(ImageError, match="cannot be read"):
+@pytest.mark.parametrize(
+    ("name", "why"), [("a\0b.png", "cannot be read"), ("x" * 5000, r"no such file \(File name too long\)")]
+)
+def test_a_name_that_cannot_be(name: str, why: str) -> None:
+    with pytest.raises(ImageError, match=why):
         read_image(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -48,8 +49,12 @@ class GcsServer:
         self.proxy.requests.clear()
 
     def stored(self, folder: str = "run/") -> dict[str, bytes]:
-        keys = self.client.find(f"{BUCKET}/{folder}")
-        return {key.removeprefix(f"{BUCKET}/{folder}"): self.client.cat_file(key) for key in keys}
+        """Those objects that are there to the end: of a process that was killed the last removal may go on."""
+        objects = {}
+        for key in self.client.find(f"{BUCKET}/{folder}"):
+            with suppress(FileNotFoundError):
+                objects[key.removeprefix(f"{BUCKET}/{folder}")] = self.client.cat_file(key)
+        return objects
 
     def close(self) -> None:
         self.proxy.close()
