@@ -150,7 +150,7 @@ def batch(
     ):
         bar = BatchBar(console, partial(share, given.count, shard) if given.count else None)
         uploading = stored.uploading(engine.stop, going.retry_failed) if stored else nullcontext()
-        with uploading, bar, stopping(engine.stop):
+        with stopping(engine.stop), uploading, bar:  # Ctrl-C also waits for what is put at the end
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             if tracker:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -114,20 +115,38 @@ def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dic
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     """Its own drawings lie below its input."""
-    s3.put({f"x/{name}": content for name, content in IMAGES.items()})
-    hold = Hold("PUT /bucket/run/results/", 1)
+    images = {f"x/{number:02}.png": scene(number % 6) for number in range(20)}
+    s3.put(images)
+    hold = Hold("GET /bucket/x/01.png")
     process = held(s3, hold, "s3://bucket/", tmp_path)
     process.send_signal(signal.SIGINT)
     hold.release(passes=True)
     assert process.wait() == 130
     assert process.stdout.endswith("stopped; run the same command to resume\n")
     done = len(in_parts(s3.stored()))
-    assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(IMAGES)} images done")
+    assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(images)} images done")
     assert "--retry-failed takes a run that is complete" in glip("s3://bucket/", RUN, "--retry-failed").stderr
     result = glip("s3://bucket/")
-    assert (result.exit_code, f"going on after {done} images" in result.stderr) == (3, True), result.stderr
-    assert len(s3.stored()["results.jsonl"].splitlines()) == len(IMAGES)
+    assert (result.exit_code, f"going on after {done} image" in result.stderr) == (0, True), result.stderr
+    assert len(s3.stored()["results.jsonl"].splitlines()) == len(images)
     assert glip_says("batch", "--status", "-o", RUN).endswith("complete\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_stopped_when_all_is_done_it_puts_all(s3: Server, images: Path, tmp_path: Path) -> None:
+    hold = Hold("PUT /bucket/run/results/", 1)
+    process = held(s3, hold, images, tmp_path)
+
+    def done() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("glip-*/results.jsonl"))
+
+    assert wait_until(lambda: done() == len(IMAGES), process), process.stdout
+    time.sleep(0.5)  # usually it waits for the store by then
+    process.send_signal(signal.SIGINT)
+    hold.release(passes=True)
+    assert process.wait() in (3, 130), process.stdout  # 130 where it had not seen yet that this was the last image
+    stored = s3.stored()
+    assert len(stored["results.jsonl"].splitlines() if "results.jsonl" in stored else in_parts(stored)) == len(IMAGES)
 
 
 def test_a_run_that_cannot_count_its_images_is_complete(s3: Server, tmp_path: Path) -> None:
