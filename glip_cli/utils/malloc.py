@@ -1,4 +1,4 @@
-"""glibc's malloc, told to keep what is freed.
+"""glibc's malloc, set to keep what is freed.
 
 For a block of 128 kB to 32 MB or more malloc asks the kernel, and gives it back at once. A network frees such a block
 after each step, so that an image of 800x1066 is 60,000 to 135,000 page faults for GLIP-T, 3 to 15 % of its time.

@@ -33,7 +33,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be told to")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be set so")
 def test_a_block_that_is_freed_is_not_fetched_from_the_kernel_again() -> None:
     """40 MB, 10,240 pages; or 20 where the kernel gives huge ones."""
     output = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True).stdout
