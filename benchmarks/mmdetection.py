@@ -7,7 +7,7 @@ mmdetection's names, and bert/vocab.txt. On standard output stands a line of JSO
 An environment MM for it:
 
     MM/bin/pip install torch==2.1.2 torchvision==0.16.2 transformers==4.38.2 "numpy<2" "setuptools<70" wheel ninja
-    MM/bin/pip install mmengine mmdet==3.3.0 nltk "opencv-python-headless<4.11"
+    MM/bin/pip install mmengine mmdet==3.3.0 nltk "opencv-python-headless<4.11" && MM/bin/pip install "numpy<2"
     MM/bin/pip download --no-deps --no-build-isolation --no-binary mmcv mmcv==2.1.0   # unpack it, and in it:
     MMCV_WITH_OPS=1 MM/bin/python setup.py build_ext --inplace   # then copy mmcv/ into its site-packages
 """
