@@ -79,8 +79,8 @@ def check_installed(url: str) -> None:
     library = _LIBRARIES[_scheme(url)]
     if find_spec(library.package) is None:
         raise UsageError(
-            f"{_scheme(url)}:// needs {library.package}: pip install '{library.requirement}', or copy what "
-            f"{shown_url(url)} names"
+            f"{_scheme(url)}:// needs {library.package}: pip install '{library.requirement}', or name a "
+            f"file or folder of this machine instead of {shown_url(url)}"
         )
 
 

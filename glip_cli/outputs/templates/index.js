@@ -123,7 +123,7 @@ function draw(all = false) {
 
 function newTile(image) {
   const view = element("span", { className: "view" });
-  if (image.thumbnail) view.append(picture(image, [image.thumbnail]));
+  if (image.thumbnail) view.append(imageNode(image, [image.thumbnail]));
   else view.append(missing(image));
   const button = element("button", { type: "button", className: "tile" }, view,
     element("bdi", { className: "name", textContent: image.name.split(/[/\\]/).pop(), title: image.name }),
@@ -132,7 +132,7 @@ function newTile(image) {
 }
 
 /** The image from the first of some addresses that the browser can show. */
-function picture(image, addresses) {
+function imageNode(image, addresses) {
   const node = element("img", { alt: "", decoding: "async", draggable: false });
   const next = () => {
     if (addresses.length) node.src = addresses.shift();
@@ -217,7 +217,7 @@ function open(place) {
   frame.style.width = `min(100%, calc(78vh * ${image.width / image.height}))`;
   frame.style.aspectRatio = image.error ? "" : `${image.width} / ${image.height}`;
   const addresses = [image.link, image.thumbnail].filter(Boolean);
-  frame.replaceChildren(addresses.length && !image.error ? picture(image, addresses) : missing(image));
+  frame.replaceChildren(addresses.length && !image.error ? imageNode(image, addresses) : missing(image));
   const starts = shown(image);
   if (starts.length) frame.append(overlay(image, starts), ...starts.toReversed().map((i) => tag(image, i)));
   $("large-count").textContent = image.error || (starts.length ? counted(starts.length, "box") : "no box");
