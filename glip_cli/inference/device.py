@@ -17,6 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glip_cli.errors import DeviceError, OutOfMemoryError
+from glip_cli.model.dyhead import DynamicConv
+from glip_cli.model.onednn_linear import lay_by_terms, onednn_is_better
+from glip_cli.model.swin import Backbone
 from glip_cli.utils.malloc import keep_freed_memory
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -90,18 +93,31 @@ def for_inference(module: Module, device: torch.device, dtype: torch.dtype) -> M
     """
     if device.type == "cpu":
         keep_freed_memory()
+    products = _products_of_positions(module) if device.type == "cpu" and dtype == torch.float32 else set()
     tensors = [*module.parameters(), *module.buffers()]
-    moved = {id(tensor): _moved(tensor, device, dtype) for tensor in tensors}
+    moved = {id(tensor): _moved(tensor, device, dtype, id(tensor) in products) for tensor in tensors}
     if not module.training and all(moved[id(tensor)] is tensor for tensor in tensors):
         return module
     return copy.deepcopy(module, moved).eval()
 
 
+def _products_of_positions(module: nn.Module) -> set[int]:
+    """The ids of the weights by which oneDNN multiplies all positions of an image."""
+    parts = [*module.modules()] if onednn_is_better() else []
+    backbones = [part for part in parts if isinstance(part, Backbone)]
+    linears = [layer for part in backbones for layer in part.modules() if isinstance(layer, nn.Linear)]
+    convs = [conv for part in parts if isinstance(part, DynamicConv) for conv in part.convs]
+    return {id(layer.weight) for layer in (*linears, *convs)}
+
+
 @torch.no_grad()
-def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    layout = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype, by_terms: bool) -> Tensor:
     kind = dtype if tensor.is_floating_point() else tensor.dtype
-    moved = tensor.to(device, kind, memory_format=layout)
+    if by_terms:
+        moved = lay_by_terms(tensor.to(device, kind))
+    else:
+        layout = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+        moved = tensor.to(device, kind, memory_format=layout)
     if moved is not tensor and isinstance(tensor, nn.Parameter):
         return nn.Parameter(moved, tensor.requires_grad)
     return moved

@@ -55,7 +55,7 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     batch, channels, height, width = x.shape
     h, w = offset.shape[2:]
     cells, factors = bilinear_indices(offset, mask, (height, width), stride)
-    image = torch.arange(batch, device=x.device).view(batch, 1, 1, 1) * (height * width)
+    image = torch.arange(batch, device=x.device, dtype=cells.dtype).view(batch, 1, 1, 1) * (height * width)
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
     taps = weight.permute(0, 2, 3, 1).flatten(1)
 
@@ -97,36 +97,36 @@ def bilinear_indices(offset: Tensor, mask: Tensor, size: tuple[int, int], stride
     """Where each tap reads, as the four cells around its point and their bilinear factors.
 
     Returns:
-        Cell numbers y * W + x, int64 [B, h*w, 9, 4], clamped into the map; and factors of the same shape, mask
+        Cell numbers y * W + x, int32 [B, h*w, 9, 4], clamped into the map; and factors of the same shape, mask
         included, 0 for cells outside of the map.
     """
     height, width = size
     batch, _, h, w = offset.shape
-    device = offset.device
     # bfloat16 could not name a pixel beyond 256
     precise = torch.promote_types(offset.dtype, torch.float32)
-    delta = offset.to(precise).reshape(batch, TAPS, 2, h * w).permute(0, 3, 1, 2)
-    tap = torch.arange(TAPS, device=device)
-    cell = torch.arange(h * w, device=device).unsqueeze(1)
-    y = delta[..., 0] + (cell // w * stride + tap // 3 - 1)
-    x = delta[..., 1] + (cell % w * stride + tap % 3 - 1)
-    y0, x0 = y.detach().floor(), x.detach().floor()
-    fy, fx = y - y0, x - x0
-    ys, wy = _edges(y0, fy, height)
-    xs, wx = _edges(x0, fx, width)
-    cells = ys.unsqueeze(-1) * width + xs.unsqueeze(-2)
-    wy = wy * mask.to(precise).reshape(batch, TAPS, h * w).transpose(1, 2).unsqueeze(-1)
-    factors = wy.unsqueeze(-1) * wx.unsqueeze(-2)
-    return cells.flatten(-2), factors.flatten(-2)
+    dy, dx = offset.to(precise).reshape(batch, TAPS, 2, h * w).permute(2, 0, 3, 1).contiguous()
+    mask = mask.to(precise).reshape(batch, TAPS, h * w).transpose(1, 2).contiguous()
+    tap, cell = torch.arange(TAPS, device=offset.device), torch.arange(h * w, device=offset.device).unsqueeze(1)
+    regular_y = (cell // w * stride).to(precise) + (tap // 3 - 1).to(precise)
+    regular_x = (cell % w * stride).to(precise) + (tap % 3 - 1).to(precise)
+    top, bottom, of_top, of_bottom = _edges(dy + regular_y, height)
+    left, right, of_left, of_right = _edges(dx + regular_x, width)
+    top, bottom = top * width, bottom * width
+    of_top, of_bottom = of_top * mask, of_bottom * mask
+    cells = torch.stack((top + left, top + right, bottom + left, bottom + right), dim=-1)
+    factors = (of_top * of_left, of_top * of_right, of_bottom * of_left, of_bottom * of_right)
+    return cells, torch.stack(factors, dim=-1)
 
 
-def _edges(low: Tensor, fraction: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The two cells beside a coordinate and their factors, [..., 2]."""
-    cells = torch.stack((low, low + 1), dim=-1)
-    factors = torch.stack((1 - fraction, fraction), dim=-1)
-    factors = factors * ((cells >= 0) & (cells < size))
+def _edges(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The two cells beside a coordinate, clamped into the map, and their factors."""
+    low = coordinate.detach().floor()
+    high, fraction = low + 1, coordinate - low
+    of_low = (1 - fraction) * ((low >= 0) & (low < size))
+    of_high = fraction * ((high >= 0) & (high < size))
     # the place of a NaN is not a number either: any will do, the factor carries the NaN on to the loss
-    return cells.clamp(0, size - 1).nan_to_num(0).long(), factors
+    low, high = (cell.clamp(0, size - 1).nan_to_num(0).int() for cell in (low, high))
+    return low, high, of_low, of_high
 
 
 def _sampled_linear(rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _add_to_rows(to_rows: Tensor, cells: Tensor, factors: Tensor, to_sums: Tenso
     """
     cells, order = cells.sort(stable=True)
     first, last = int(cells[0]), int(cells[-1]) + 1
-    begins = torch.searchsorted(cells, torch.arange(first, last))
+    begins = torch.searchsorted(cells, torch.arange(first, last, dtype=cells.dtype))
     to_each_sum = to_sums.view(-1, to_rows.shape[1])
     to_rows[first:last] += F.embedding_bag(
         order // 4, to_each_sum, begins, per_sample_weights=factors[order], mode="sum"

@@ -4,7 +4,7 @@ The textbook form projects every image position to a 2048-wide query, key and va
 projected into the image's space instead, which is the same by associativity and costs a fraction (per head h):
 
     (v Wq_h)(l Wk_h)^T            = v ((l Wk_h) Wq_h^T)^T
-    softmax(S)(l Wvl_h) Wo_h      = softmax(S) ((l Wvl_h) Wo_h)
+    g softmax(S)(l Wvl_h) Wo_h    = softmax(S) (g (l Wvl_h) Wo_h)        g, the layer's scale, is a factor per channel
     softmax(S^T)(v Wvv_h + b_h)   = (softmax(S^T) v) Wvv_h + b_h        rows of a softmax sum to one
 
 Positions are taken some at a time, so that the scores, of which there are N x H x T, never leave a processor's cache;
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.model.chunked import ROWS
 from glip_cli.model.config import FusionConfig
 from glip_cli.model.onednn_linear import batched_linear
 
@@ -60,31 +61,30 @@ class Fusion(nn.Module):
 
     def forward(self, v: Tensor, l: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Image rows [B, N, C], text features [B, T, L], mask bool [B, T] -> both, updated."""
-        v_BNC, l_BTL = self.norm_v(v), self.norm_l(l)
+        l_BTL = self.norm_l(l)
         key_BMC, bias_BM = self._keys(l_BTL)  # M = H*T
-        values_BCM = self._values(l_BTL).transpose(1, 2)
-        bias_BC = self.out_v_proj.bias.expand(v.shape[0], -1)
+        values_BCM, bias_BC = self._values(l_BTL)
         precise = torch.promote_types(v.dtype, torch.float32)  # of what is summed over all positions
         pads_B11T = torch.zeros_like(mask, dtype=precise).masked_fill(~mask, float("-inf"))[:, None, None]
-        towards_image, towards_text = [], OnlineSoftmax.empty(key_BMC.to(precise))
-        for part_BPC in self._parts(v_BNC, mask):
-            scores_BPM = batched_linear(part_BPC, key_BMC, bias_BM).to(precise).clamp(-CLAMP, CLAMP)
+        updated, towards_text = [], OnlineSoftmax.empty(key_BMC.to(precise))
+        for part in self._parts(v, mask):
+            v_BPC = self.norm_v(part)
+            scores_BPM = batched_linear(v_BPC, key_BMC, bias_BM).to(precise).clamp(-CLAMP, CLAMP)
             attention_BPHT = _softmax(scores_BPM.unflatten(2, (self.heads, -1)) + pads_B11T)
-            attention_BPM = self._drop(attention_BPHT).flatten(2).to(v_BNC.dtype)
-            towards_image.append(batched_linear(attention_BPM, values_BCM, bias_BC))
-            towards_text = towards_text.update(scores_BPM, part_BPC, self._drop)
-        delta_v, delta_l = torch.cat(towards_image, dim=1), self._to_text(towards_text, l_BTL.dtype)
-        return v_BNC + self.gamma_v * delta_v, l_BTL + self.gamma_l * delta_l
+            attention_BPM = self._drop(attention_BPHT).flatten(2).to(v_BPC.dtype)
+            updated.append(v_BPC + batched_linear(attention_BPM, values_BCM, bias_BC))
+            towards_text = towards_text.update(scores_BPM, v_BPC, self._drop)
+        return torch.cat(updated, dim=1), l_BTL + self.gamma_l * self._to_text(towards_text, l_BTL.dtype)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
 
     def _parts(self, v_BNC: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """Positions [B, P, C] whose scores stay in a processor's cache, and do not fill a GPU."""
+        """Positions [B, P, C] that stay in a processor's cache with their scores, and do not fill a GPU."""
         if v_BNC.is_cpu and torch.compiler.is_compiling():
             return (v_BNC,)  # a compiler joins the steps by itself
-        cells = CPU_CELLS if v_BNC.is_cpu else GPU_CELLS
-        return v_BNC.split(max(1, cells // (mask.numel() * self.heads)), dim=1)
+        rows, cells = (ROWS, CPU_CELLS) if v_BNC.is_cpu else (v_BNC.shape[1], GPU_CELLS)
+        return v_BNC.split(max(1, min(rows, cells // (mask.numel() * self.heads))), dim=1)
 
     def _split(self, x_BTE: Tensor) -> Tensor:
         """[B, T, H*D] -> [B, H, T, D]."""
@@ -97,10 +97,12 @@ class Fusion(nn.Module):
         bias_HD1 = self.v_proj.bias.view(self.heads, self.width, 1)
         return (k_BHTD @ weight_HDC).flatten(1, 2), (k_BHTD @ bias_HD1).flatten(1)
 
-    def _values(self, l_BTL: Tensor) -> Tensor:
-        """What each head gives a position for each token: [B, H*T, C]."""
+    def _values(self, l_BTL: Tensor) -> tuple[Tensor, Tensor]:
+        """What each head gives a position for each token, [B, C, H*T], and a constant, [B, C]."""
         weight_HDC = self.out_v_proj.weight.t().unflatten(0, (self.heads, self.width))
-        return (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
+        values_BMC = (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
+        bias_C = self.gamma_v * self.out_v_proj.bias
+        return (self.gamma_v * values_BMC).transpose(1, 2), bias_C.expand(len(l_BTL), -1)
 
     def _to_text(self, taken: OnlineSoftmax, dtype: torch.dtype) -> Tensor:
         """What each token takes from the positions: [B, T, L]."""

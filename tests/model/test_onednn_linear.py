@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glip_cli.inference import device
 from glip_cli.model import onednn_linear
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
-from glip_cli.model.onednn_linear import FEWEST, NARROWEST, batched_linear, linear, onednn_is_better, run
+from glip_cli.model.onednn_linear import FEWEST, NARROWEST, batched_linear, lay_by_terms, linear, onednn_is_better, run
 
 needs_onednn = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
@@ -50,6 +51,49 @@ def test_it_is_as_exact_as_torch(onednn: list[int], rows: int, terms: int, colum
 
     assert error(linear(x, weight, bias)) < 1.1 * error(F.linear(x, weight, bias))
     assert onednn == [rows]
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns"), [(256, 96, 288), (300, 384, 96), (256, 2304, 64), (512, 200, 32)]
+)
+def test_weights_that_lie_term_by_term_change_nothing_but_the_time(
+    onednn: list[int], rows: int, terms: int, columns: int
+) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(rows, terms), torch.randn(columns, terms)
+    laid = lay_by_terms(weight)
+    assert torch.equal(laid, weight)
+    assert laid.t().is_contiguous()
+    assert lay_by_terms(laid) is laid
+    torch.testing.assert_close(linear(x, laid), linear(x, weight), rtol=0, atol=1e-4)
+
+
+def test_a_convolutions_weights_term_by_term_are_a_matrix_without_a_copy() -> None:
+    weight = torch.randn(8, 4, 3, 3)
+    laid = lay_by_terms(weight)
+    matrix = laid.permute(0, 2, 3, 1).flatten(1)
+    assert torch.equal(matrix, weight.permute(0, 2, 3, 1).flatten(1))
+    assert matrix.data_ptr() == laid.data_ptr()
+    assert matrix.stride() == (1, 8)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_for_inference_only_what_onednn_multiplies_by_is_laid_anew(
+    monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    monkeypatch.setattr(device, "onednn_is_better", lambda: better)
+    model = Glip(GLIP_MINI)
+    laid = {name: one.stride(0) == 1 for name, one in model.named_parameters() if one.dim() > 1}
+    assert not any(laid.values())
+    ready = device.for_inference(model, torch.device("cpu"), torch.float32)
+    by_terms = {name for name, one in ready.named_parameters() if one.dim() > 1 and one.stride(0) == 1}
+    linears = {name for name, one in model.backbone.named_parameters(prefix="backbone")
+               if one.dim() == 2 and "bias_table" not in name}  # fmt: skip
+    convs = {name for name, _ in model.named_parameters() if ".convs." in name and name.endswith("weight")}
+    assert by_terms == ((linears | convs) if better else set())
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in ready.state_dict().items())
+    assert device.for_inference(ready, torch.device("cpu"), torch.float32) is ready
 
 
 @needs_onednn
