@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glip_cli.model.chunked import ROWS, map_chunks
-from glip_cli.model.onednn_linear import linear, linear_gradients
+from glip_cli.model.onednn_linear import lay_by_terms, linear, linear_gradients, onednn_is_better
 from glip_cli.model.torchvision_ops import load_operators
 
 TAPS = 9
@@ -135,6 +135,8 @@ def _sampled_linear(rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, 
     def project(cells: Tensor, factors: Tensor) -> Tensor:
         return linear(_sum_rows(rows, cells, factors), taps, bias)
 
+    if len(cells) > ROWS // 2 and onednn_is_better():
+        taps = lay_by_terms(taps)  # once for all pieces
     return map_chunks(project, cells, factors, rows=ROWS // 2)
 
 
