@@ -14,8 +14,10 @@ from typing import NamedTuple
 from glip_cli.data.dataset import Annotation, ImageRow, Size
 from glip_cli.data.image_headers import TURNED, Header, read_headers
 from glip_cli.data.issues import DataIssue, Issues
+from glip_cli.data.values import shown
 from glip_cli.utils.text_format import one_line, shorten
 
+Corners = tuple[float, float, float, float]
 _Interval = tuple[float, float]
 
 _MOST = 0.9  # of the boxes lie within the stated size where that is what they count in
@@ -121,14 +123,57 @@ def box_transforms_of(
 
 def box_transforms_of_files(
     images: Sequence[ImageRow],
-    annotations: Iterable[Annotation],
+    annotations: Sequence[Annotation],
     files: Mapping[int, Path],
     issue: DataIssue | None = None,
 ) -> BoxTransforms:
-    """`box_transforms_of`, with the sizes that the files say. Raises UnavailableError."""
+    """`checked_box_transforms`, with the sizes that the files say. Raises UnavailableError."""
     headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
     sizes = {number: headers[path].size for number, path in files.items() if path in headers}
-    return box_transforms_of(images, annotations, sizes, files, issue)
+    return checked_box_transforms(images, annotations, sizes, files, issue)
+
+
+def checked_box_transforms(
+    images: Sequence[ImageRow],
+    annotations: Sequence[Annotation],
+    sizes: Mapping[int, Size],
+    files: Mapping[int, Path],
+    issue: DataIssue | None = None,
+) -> BoxTransforms:
+    """`box_transforms_of`; its issues also count the boxes, crowds aside, that do not lie in their images."""
+    transforms = box_transforms_of(images, annotations, sizes, files, issue)
+    rows = {row.id: row for row in images}
+    for box in annotations:
+        image, (_, _, width, height) = rows[box["image_id"]], box["bbox"]
+        size = sizes.get(image.id, image.stated_size)
+        if all(size) and min(width, height) > 0 and not box["iscrowd"]:  # flat ones are an issue of the ground truth
+            moved: Annotation = {**box, "bbox": transforms.to_image(image.id, box["bbox"])}
+            corners_inside(moved, size, image.file_name, transforms.issues)
+    return transforms
+
+
+def corners_inside(row: Annotation, size: Size, image: str, issues: Issues) -> Corners | None:
+    """The corners of the part of a box that lies in its image of `size`; None where there is not enough of it."""
+    x, y, width, height = row["bbox"]
+    right, bottom, (across, down) = x + width, y + height, size
+    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= across and bottom <= down:
+        return x, y, right, bottom
+    if min(width, height) <= 1:  # less its far edge, nothing is left of it: `training.transforms`
+        issues.add(DataIssue.BOX_SIZE, box_example(row, image))
+        return None
+    x1, y1 = max(x, 0.0), max(y, 0.0)
+    x2, y2 = min(right, float(across)), min(bottom, float(down))
+    if min(x2 - x1, y2 - y1) <= 1:
+        issues.add(DataIssue.BOX_OUTSIDE, f"{box_example(row, image)} in {across} x {down}")
+        return None
+    if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
+        issues.add(DataIssue.BOX_CLIPPED, f"{box_example(row, image)} in {across} x {down}")
+    return x1, y1, x2, y2
+
+
+def box_example(row: Annotation, image: str) -> str:
+    """Where a box is, for an issue."""
+    return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 
 def _transform(stated: Size, image: Size, header: Header | None) -> BoxTransform | None:

@@ -37,11 +37,11 @@ class DataIssue(Enum):
     BOX_ID = ("box ids used more than once", KEPT, f"{_LAST}, as often as its id is there, as in pycocotools")
     BOX_ID_0 = ("boxes with the id 0, whose match pycocotools counts as false", KEPT, "a match counts as found")
     BOX_FLAT = ("boxes without width or height", DROPPED, "counted, but nothing can match them")
-    BOX_OUTSIDE = ("boxes outside their image", DROPPED)
-    BOX_CLIPPED = ("boxes that reach over the edge; cut there", KEPT)
+    BOX_OUTSIDE = ("boxes outside their image", DROPPED, "counted, but nothing can match them")
+    BOX_CLIPPED = ("boxes that reach over the edge", "cut", "counted uncut")
     BOX_UNPLACED = ("boxes of images that cannot be opened, so that their pixels are not known", DROPPED)
-    BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED)
-    BOX_REPEATED = ("boxes given twice with one class", DROPPED)
+    BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED, "counted")
+    BOX_REPEATED = ("boxes given twice with one class", DROPPED, "each is counted")
     BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)
     BOX_UNNAMED = ("boxes of a class without a name", DROPPED)
     CATEGORY_ID = ("class ids that stand for several names", STOPS, _LAST)
@@ -60,7 +60,7 @@ class DataIssue(Enum):
 
     @property
     def action(self) -> str:
-        """In training: "dropped", "kept" or "stops"."""
+        """In training: "dropped", "cut", "kept" or "stops"."""
         return self.value[1]
 
     @property
@@ -70,7 +70,7 @@ class DataIssue(Enum):
 
 @dataclass(frozen=True)
 class Issue:
-    """What is wrong in words, how often, the first of them, and what happens to it: "dropped", "kept", "stops" ..."""
+    """What is wrong in words, how often, the first of them, and what happens to it: "dropped", "cut", "stops" ..."""
 
     what: str
     count: int

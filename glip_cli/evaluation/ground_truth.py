@@ -100,8 +100,14 @@ def _counted(dataset: Dataset) -> list[int]:
 
 
 def _add_issues(dataset: Dataset, annotations: Iterable[Annotation]) -> None:
+    once = DataIssue.BOX_ID not in dataset.issues  # else the same row stands for each of its id
+    known: set[tuple[float, ...]] = set()
     for row in annotations:
         _, _, width, height = row["bbox"]
+        key = (row["image_id"], row["category_id"], *row["bbox"])
+        if once and key in known and not row["iscrowd"]:
+            dataset.issues.add(DataIssue.BOX_REPEATED, f"annotation {row['id']}, {shown(row['bbox'])}")
+        known.add(key)
         if width <= 0 or height <= 0:
             dataset.issues.add(DataIssue.BOX_FLAT, f"annotation {row['id']}, {shown(row['bbox'])}")
         if row["id"] == 0:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of, box_transforms_of_files
+from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms
 from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.issues import DataIssue
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
@@ -132,7 +132,7 @@ def place(
 
     `sizes` are those of the upright images, `files` the images by id; both where they are known.
     """
-    transforms = box_transforms_of(truth.images, truth.annotations, sizes, files)
+    transforms = checked_box_transforms(truth.images, truth.annotations, sizes, files)
     if not transforms.by_id:
         return list(results), transforms
     return [{**row, "bbox": transforms.to_stated(row["image_id"], row["bbox"])} for row in results], transforms

@@ -209,7 +209,9 @@ def score_boxes(
 
 def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
     """The ground truth with what was odd about the predictions among its notes."""
-    empty = "no box in the ground truth, so there is nothing to find" if not truth.annotations else ""
+    crowds = "but of crowds " if truth.annotations else ""
+    empty = f"no box {crowds}in the ground truth, so there is nothing to find"
+    empty = empty if all(row["iscrowd"] for row in truth.annotations) else ""
     notes = (*truth.notes, *predictions.notes, *predictions.transforms.issues.notes, empty)
     return replace(truth, notes=tuple(filter(None, notes)))
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glip_cli.data.box_transforms import box_transforms_of
+from glip_cli.data.box_transforms import Corners, box_example, box_transforms_of, corners_inside
 from glip_cli.data.dataset import Annotation, Dataset, Size
 from glip_cli.data.formats import collector_paused, read_dataset
 from glip_cli.data.image_files import open_images
-from glip_cli.data.issues import DataIssue, Findings, Issues
+from glip_cli.data.issues import DataIssue, Findings
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError, PromptError
 from glip_cli.prompts.labels import check_text
@@ -27,8 +27,6 @@ from glip_cli.prompts.words import Words
 from glip_cli.types import Span
 
 FloatBoxes = npt.NDArray[np.float32]
-Corners = tuple[float, float, float, float]
-_ROUNDING = 1.0  # pixels that a box may pass the edge by without a word: tools round, and some count from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,36 +184,13 @@ def _boxes_by_image(
         if name is None or (dataset.spans is None and row["category_id"] not in classes):
             continue  # an issue already
         if row["iscrowd"]:
-            dataset.issues.add(DataIssue.BOX_CROWD, _example(row, name))
+            dataset.issues.add(DataIssue.BOX_CROWD, box_example(row, name))
         elif size:
             if row["image_id"] in transforms.by_id:
                 row = {**row, "bbox": transforms.to_image(row["image_id"], row["bbox"])}
-            if corners := _inside(row, size, name, dataset.issues):
+            if corners := corners_inside(row, size, name, dataset.issues):
                 found[row["image_id"]].append(PlacedBox(row, corners, place))
     return found
-
-
-def _inside(row: Annotation, size: Size, image: str, issues: Issues) -> Corners | None:
-    """The corners of the part of a box that lies in its image; None where there is not enough of it."""
-    x, y, width, height = row["bbox"]
-    right, bottom, (across, down) = x + width, y + height, size
-    if x >= 0 and y >= 0 and width > 1 and height > 1 and right <= across and bottom <= down:
-        return x, y, right, bottom
-    if min(width, height) <= 1:  # less its far edge, nothing is left of it: `transforms`
-        issues.add(DataIssue.BOX_SIZE, _example(row, image))
-        return None
-    x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(right, float(across)), min(bottom, float(down))
-    if min(x2 - x1, y2 - y1) <= 1:
-        issues.add(DataIssue.BOX_OUTSIDE, f"{_example(row, image)} in {across} x {down}")
-        return None
-    if max(x1 - x, y1 - y, right - x2, bottom - y2) > _ROUNDING:
-        issues.add(DataIssue.BOX_CLIPPED, f"{_example(row, image)} in {across} x {down}")
-    return x1, y1, x2, y2
-
-
-def _example(row: Annotation, image: str) -> str:
-    return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 
 def _detection_items(
@@ -231,9 +206,9 @@ def _detection_items(
         for box in boxes.get(image.id, ()):
             number = box.row["category_id"]
             if number in unnamed:
-                dataset.issues.add(DataIssue.BOX_UNNAMED, f"{_example(box.row, image.file_name)}, class {number}")
+                dataset.issues.add(DataIssue.BOX_UNNAMED, f"{box_example(box.row, image.file_name)}, class {number}")
             elif kept.setdefault((number, box.corners), box) is not box:
-                dataset.issues.add(DataIssue.BOX_REPEATED, _example(box.row, image.file_name))
+                dataset.issues.add(DataIssue.BOX_REPEATED, box_example(box.row, image.file_name))
         labels = np.array([place[number] for number, _ in kept], np.int64)
         yield DetectionItem(paths[image.id], as_array(kept.values()), labels, image.id)
         for number, _ in kept:

@@ -551,6 +551,9 @@ def test_what_cannot_be_measured_is_no_number() -> None:
     assert {(one["AP"], one["AP50"]) for one in found["classes"]} == {(None, None)}
     assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("A")] == ["-"] * len(KEYS)
     assert "note: no box in the ground truth, so there is nothing to find" in result.stderr
+    gt.write_text(json.dumps(content | {"annotations": [{**row, "iscrowd": 1} for row in content["annotations"]]}))
+    crowds = scored(gt, dt, "crowds")
+    assert "note: no box but of crowds in the ground truth, so there is nothing to find" in crowds.stderr
     with_report = glip("coco", "--gt", gt, "--dt", dt, model=False)
     assert with_report.exit_code == 0, with_report.output
     assert "-100" not in Path("outputs/report.html").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from glip_cli.data.box_transforms import BoxTransform, box_transforms_of
+from glip_cli.data.box_transforms import BoxTransform, box_transforms_of, checked_box_transforms
 from glip_cli.evaluation.results import read_predictions
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.formats import JsonlWriter
@@ -162,3 +162,25 @@ def test_the_way_there_and_back() -> None:
     for orientation in range(1, 9):
         transform = BoxTransform((40, 60), (60, 40) if orientation > 4 else (80, 120), orientation)
         assert transform.to_image(transform.to_stated([3, 5, 10, 20])) == pytest.approx([3, 5, 10, 20], abs=5e-3)
+
+
+def test_boxes_that_do_not_lie_in_their_image_are_named_and_scored_as_they_are(tmp_path: Path) -> None:
+    boxes = [[-5, 10, 20, 10], [70, 50, 9, 9], [0.2, 0.3, 0.1, 0.2], [0, 0, 60.5, 40], [0, 0, 0, 5], [50, 0, 60, 10]]
+    rows = [box(i, 1, 3, xywh, iscrowd=int(i == 6)) for i, xywh in enumerate(boxes, 1)]
+    truth = read(tmp_path, {**content(*RAW, [0, 0, 1, 1]), "annotations": rows})
+    transforms = checked_box_transforms(truth.images, truth.annotations, {1: RAW}, {})
+    assert transforms.issues.notes == (
+        "1 boxes outside their image; first 1.png: box [70.0, 50.0, 9.0, 9.0], id 2 in 60 x 40 "
+        "(counted, but nothing can match them)",
+        "1 boxes that reach over the edge; first 1.png: box [-5.0, 10.0, 20.0, 10.0], id 1 in 60 x 40 (counted uncut)",
+        "1 boxes of no size (one pixel or less); first 1.png: box [0.2, 0.3, 0.1, 0.2], id 3 (counted)",
+    )
+    assert [row["bbox"] for row in truth.annotations] == boxes
+
+
+def test_a_box_is_compared_with_the_image_and_not_with_a_size_that_is_wrong(tmp_path: Path) -> None:
+    truth = read(tmp_path, content(60, 40, [10, 30, 20, 25]))
+    (note,) = checked_box_transforms(truth.images, truth.annotations, {1: (40, 90)}, {}).issues.notes
+    assert note.startswith("1 images of another size than stated")
+    (note,) = checked_box_transforms(truth.images, truth.annotations, {}, {}).issues.notes
+    assert note.startswith("1 boxes that reach over the edge; first 1.png: box [10.0, 30.0, 20.0, 25.0]")

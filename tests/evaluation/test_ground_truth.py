@@ -103,6 +103,15 @@ def test_annotations_that_cannot_be_are_left_out_and_named(
     assert truth.annotations == read(tmp_path, two_images()).annotations[1:]
 
 
+def test_a_box_that_is_given_twice_is_counted_and_named(tmp_path: Path) -> None:
+    content = two_images()
+    content["annotations"] += [box(4, 1, 3, [0, 0, 50, 50]), box(5, 1, 5, [0, 0, 50, 50]), box(6, 2, 5, [0, 0, 50, 50])]
+    truth = read(tmp_path, content)
+    assert len(truth.annotations) == 6
+    note = "1 boxes given twice with one class; first annotation 4, [0.0, 0.0, 50.0, 50.0] (each is counted)"
+    assert truth.notes == (note,)
+
+
 def test_no_annotation_can_be_read(tmp_path: Path) -> None:
     content = two_images()
     for row in content["annotations"]:

@@ -59,7 +59,7 @@ def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
     over = [box(-5, 10, 20, 60), box(-0.5, 0, 100.9, 50.5, number=10)]  # the second only by rounding
     train_set, findings = read(tmp_path, annotations=[*BOXES, *over])
     row = only(findings, DataIssue.BOX_CLIPPED)
-    assert (row.count, row.action) == (1, "kept")
+    assert (row.count, row.action) == (1, "cut")
     assert train_set.items[0].boxes[2:].tolist() == [[0, 10, 15, 50], [0, 0, 100, 50]]
 
 
