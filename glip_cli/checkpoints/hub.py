@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -85,9 +85,9 @@ def _bar(advanced: Callable[[int], None]) -> type:
     from huggingface_hub.utils import tqdm
 
     class Quiet(tqdm):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "disable": True})
-            advanced(int(options.get("initial") or 0))
+        def __init__(self, *args: object, initial: float | None = 0, **options: object) -> None:
+            super().__init__(*args, initial=initial, **{**options, "disable": True})
+            advanced(int(initial or 0))
 
         def update(self, n: float | None = 1) -> None:
             advanced(int(n or 0))

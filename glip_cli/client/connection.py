@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
 from urllib.parse import urlsplit
 
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.utils.http import USER_AGENT, why_unreachable
+from glip_cli.utils.json import JsonObject, parsed_object
 from glip_cli.utils.text_format import one_line, quoted, shown_url
 
 CONNECT_SECONDS = 10.0
@@ -40,11 +40,11 @@ class _LostError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """`value` is what the JSON of the body says."""
+    """`value` is the JSON of the body."""
 
     status: int
     headers: Message
-    value: Any
+    value: JsonObject
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Server:
         for connection in list(self._connections.values()):
             connection.close()
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> JsonObject:
         """What a GET gives. Raises UsageError, GlipError."""
         return self._answer("GET", path, None).value
 
@@ -94,12 +94,12 @@ class Server:
             self._wait(headers.get("Retry-After", ""))
         if status != 200 and status not in ABOUT_THE_IMAGE:
             raise self._refusal(status, headers, content)
-        try:
-            return Answer(status, headers, json.loads(content))
-        except (ValueError, RecursionError):
+        value = parsed_object(content)
+        if value is None:
             if status == 200:
-                raise self.strange() from None
-            return Answer(status, headers, {"error": f"the server answers {status}"})  # in words of a proxy
+                raise self.strange()
+            value = {"error": f"the server answers {status}"}  # in words of a proxy
+        return Answer(status, headers, value)
 
     def _wait(self, seconds: str) -> None:
         if not self._waited:
@@ -219,12 +219,9 @@ def _check_token(token: str) -> None:
 
 def words_of(content: bytes) -> str:
     """What the server says is wrong; "" where it does not say."""
-    try:
-        return error_in(json.loads(content))
-    except (ValueError, RecursionError, LookupError, TypeError):
-        return ""
+    return one_line(str((parsed_object(content) or {}).get("error", "")))
 
 
-def error_in(value: Any) -> str:
-    """The one line of an answer that is an error. Raises LookupError or TypeError for another."""
+def error_in(value: JsonObject) -> str:
+    """The one line of an answer that is an error. Raises LookupError for another."""
     return one_line(str(value["error"]))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from glip_cli.client.connection import Answer, Server, error_in
 from glip_cli.data.image_io import read_image
@@ -107,8 +107,7 @@ class RemoteModel:
         try:
             if answer.status != 200:
                 raise _image_error(answer, image, name)
-            record: Any = {**answer.value, "image": name}
-            found = detections_of(record)
+            found = detections_of({**answer.value, "image": name})
             notes = list(map(str, json.loads(answer.headers.get("Glip-Notes", "[]"))))
         except STRANGE:
             raise self.server.strange() from None

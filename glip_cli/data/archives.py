@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES
@@ -27,6 +27,7 @@ from glip_cli.utils.text_format import counted, listed, one_line, quoted, shorte
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow import parquet
 
 
 Place = tuple[int, int]
@@ -195,7 +196,7 @@ def _group(stream: BinaryIO, group: int, name: str) -> pyarrow.ChunkedArray:
             raise _damaged(error, name) from None
 
 
-def _table(stream: BinaryIO, name: str) -> Any:
+def _table(stream: BinaryIO, name: str) -> parquet.ParquetFile:
     try:
         from pyarrow import parquet
     except ImportError:

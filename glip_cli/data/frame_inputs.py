@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glip_cli.data.image_files_below import VIDEO_SUFFIXES
 from glip_cli.errors import ImageError, UnavailableError, without_frames
@@ -21,6 +21,8 @@ from glip_cli.utils.frames import Clip, frame_name
 from glip_cli.utils.text_format import words_of
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video import VideoFrame, VideoStream
     from PIL import Image
 
     from glip_cli.data.sources import ImageInput
@@ -147,7 +149,8 @@ def read_video(path: str, name: str, every: int = 1) -> Iterator[Frame]:
             rate = Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
             clip = Clip(name, rate / every)
             for number, frame in enumerate(_frames(container, stream)):
-                time = Fraction(number) / rate if frame.pts is None else frame.pts * frame.time_base
+                ticks, tick = frame.pts, frame.time_base
+                time = Fraction(number) / rate if ticks is None or tick is None else ticks * tick
                 first = time if first is None else first
                 if number % every == 0:
                     yield Frame(number, partial(_image, frame, name), time - first, clip)
@@ -163,7 +166,7 @@ def read_video(path: str, name: str, every: int = 1) -> Iterator[Frame]:
 
 
 @contextmanager
-def _opened(path: str, name: str) -> Iterator[Any]:
+def _opened(path: str, name: str) -> Iterator[InputContainer]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ImageError(f"{name}: not a file; give a video's path")
     try:
@@ -176,13 +179,13 @@ def _opened(path: str, name: str) -> Iterator[Any]:
         yield container
 
 
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """All frames. Raises ValueError, or an error of PyAV, where the file is damaged or cut short."""
     count, end = 0, Fraction(0)
     for packet in container.demux():  # of all streams: the length is that of the longest
         if packet.pts is not None:
             end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        for frame in packet.decode() if packet.stream is stream else ():
+        for frame in stream.decode(packet) if packet.stream is stream else ():
             if frame.is_corrupt:
                 raise ValueError("a part is missing")
             count += 1
@@ -194,7 +197,7 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
         raise ValueError(f"cut short, {float(end):.1f} of {length:.1f} s are there")
 
 
-def _image(frame: Any, name: str) -> Image.Image:
+def _image(frame: VideoFrame, name: str) -> Image.Image:
     """RGB, turned as the file says."""
     try:
         image: Image.Image = frame.to_image()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from glip_cli.data.stores import (
     PAGE,
@@ -27,6 +27,7 @@ from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import shown_url
 from glip_cli.utils.threads import READ_SECONDS
 
+T = TypeVar("T")
 _WRITTEN = ("s3", "gs")
 _SLOW = 1 << 20  # bytes a second; a put that is slower is given up
 
@@ -93,7 +94,7 @@ class StoredFolder:
             with suppress(MissingError):
                 patiently(self.url, partial(store_of(self.url).rm, paths[begin : begin + PAGE]), writes=True)
 
-    def _write(self, name: str, ask: Any, size: int) -> Any:
+    def _write(self, name: str, ask: Callable[[], T], size: int) -> T:
         try:
             return patiently(self._of(name), ask, writes=True, seconds=READ_SECONDS + size / _SLOW)
         except MissingError:

@@ -29,6 +29,7 @@ from glip_cli.utils.threads import PAUSES, READ_SECONDS, within
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+    from typing_extensions import Buffer
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ class StoredFile(io.RawIOBase):
         self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size or 0}[whence]
         return self._place
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         data = self._read(self._url, shown_url(self._url), self._place, self._place + len(view))
         view[: len(data)] = data

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms
 from glip_cli.data.dataset import ImageRow, Size
@@ -235,7 +235,7 @@ def _add(found: _File, record: JsonObject, where: str, names: Names) -> None:
         found.results.append(_from_detection(detection, image_id, f"{where}: detection {i}", names))
 
 
-def _from_detection(detection: Any, image_id: int, where: str, names: Names) -> CocoResult:
+def _from_detection(detection: JsonObject, image_id: int, where: str, names: Names) -> CocoResult:
     try:
         label, score, box = detection["label"], detection["score"], detection["box"]
         corners = [box[corner] for corner in ("xmin", "ymin", "xmax", "ymax")]

@@ -8,15 +8,13 @@ memory for all of them costs as much time. On CUDA, torchvision's kernel does th
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glip_cli.model.chunked import ROWS, map_chunks
-from glip_cli.model.onednn_linear import lay_by_terms, linear, linear_gradients, onednn_is_better
+from glip_cli.model.onednn_linear import AutogradContext, lay_by_terms, linear, linear_gradients, onednn_is_better
 from glip_cli.model.torchvision_ops import load_operators
 
 TAPS = 9
@@ -144,13 +142,15 @@ class _SampledLinear(torch.autograd.Function):
     """`_sampled_linear` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: AutogradContext, rows: Tensor, cells: Tensor, factors: Tensor, taps: Tensor, bias: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(rows, cells, factors, taps)
         return _sampled_linear(rows, cells, factors, taps, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: AutogradContext, towards: Tensor) -> tuple[Tensor | None, ...]:
         rows, cells, factors, taps = ctx.saved_tensors
         to_rows, to_factors, to_taps = torch.zeros_like(rows), torch.empty_like(factors), torch.zeros_like(taps)
         wanted = ctx.needs_input_grad

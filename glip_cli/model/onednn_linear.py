@@ -24,7 +24,7 @@ import platform
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -143,20 +143,29 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return total
 
 
+class AutogradContext(Protocol):
+    """What a function of autograd keeps for its gradient; torch's own stubs have tuples of one."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+
 class _Linear(torch.autograd.Function):
     """`_product` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: AutogradContext, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: AutogradContext, towards: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        to_x, to_weight = linear_gradients(towards, x, weight, wanted[:2])
+        to_x, to_weight = linear_gradients(towards, x, weight, (wanted[0], wanted[1]))
         return to_x, to_weight, towards.flatten(0, -2).sum(0) if wanted[2] else None
 
 

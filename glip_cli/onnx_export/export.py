@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,6 +24,9 @@ from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.compile import PromptLike, to_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import other_words
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 OPSETS = range(19, 23)
 """DeformConv came with 19; what 23 makes of attention onnxruntime 1.31 cannot run on a CPU."""
@@ -142,7 +145,7 @@ def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[st
     )
 
 
-def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> Any:
+def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> onnx_ir.Model:
     text = None
     inputs: tuple[str, ...] = ("pixels", "ids", "mask")
     if card.fixed:
@@ -163,9 +166,10 @@ def announced(items: list[Piece], say: Callable[[str], None]) -> Iterator[Piece]
         yield item
 
 
-def save(graph: Any, path: Path) -> None:
+def save(graph: onnx_ir.Model, path: Path) -> None:
     """Raises OutputError for more than one file can hold, and OSError."""
-    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values())
+    tensors = (value.const_value for value in graph.graph.initializers.values())
+    size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
     if size > LARGEST:
         raise OutputError(
             f"{size / 1e9:.1f} GB of weights do not fit an ONNX file, which ends at {LARGEST / 1e9:.1f}: "

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +30,8 @@ from glip_cli.utils.text_format import listed
 
 if TYPE_CHECKING:
     import onnx_ir
+    from onnxruntime import InferenceSession
 
-
-InferenceSession = Any
-"""onnxruntime's; it comes without types."""
 PROVIDERS = ("CPUExecutionProvider",)
 
 

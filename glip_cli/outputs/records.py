@@ -8,6 +8,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from glip_cli.types import Detections
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import valid_unicode
 
 SCHEMA = "glip/1"
@@ -100,7 +101,7 @@ def record(image_name: str, detections: Detections, model: str, position: Positi
     return made
 
 
-def detections_of(record: Record) -> Detections:
+def detections_of(record: Record | JsonObject) -> Detections:
     """What a record says, as `Detections`, of which `record` makes the same record.
 
     A label that was not found has the span (0, 0) where the prompt is no caption: the record does not say where it

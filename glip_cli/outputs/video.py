@@ -8,7 +8,7 @@ from fractions import Fraction
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +20,9 @@ from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.utils.frames import Clip, split_frame
 
 if TYPE_CHECKING:
+    from av.container import OutputContainer
     from PIL import Image
-
-    from glip_cli.outputs.records import DetectionRecord
+    from trackers import ByteTrackTracker
 
 
 _CODECS = ("libx264", "libopenh264")  # of H.264; the first that this PyAV has
@@ -45,8 +45,7 @@ class VideoFile:
         self._rate = min(max(rate, Fraction(1, _LARGEST)), Fraction(_LARGEST)).limit_denominator(_LARGEST)
         self._part = path.with_name(f"{path.stem}.part.mp4")
         self._last = -1
-        self._container: Any = None
-        self._stream: Any = None
+        self._container: OutputContainer | None = None
 
     def add(self, image: Image.Image, time: Fraction) -> None:
         """The next frame, `time` seconds after the first; all are fitted into the size of the first.
@@ -55,8 +54,7 @@ class VideoFile:
         """
         import av
 
-        if self._container is None:
-            self._open(image.size)
+        container = self._container or self._open(image.size)
         canvas = image if image.size == self._size else _fitted(image, self._size)
         frame = av.VideoFrame.from_image(canvas)
         frame.time_base = Fraction(1, _TICKS)
@@ -68,7 +66,7 @@ class VideoFile:
             raise OutputError(f"cannot write {self.path}: no video of {width} x {height} pixels can be encoded "
                               f"({error.strerror}); leave out the annotated video") from None  # fmt: skip
         self._last = frame.pts
-        self._container.mux(packets)
+        container.mux(packets)
 
     def close(self) -> None:
         """Give it its name. Raises OSError."""
@@ -101,7 +99,7 @@ class VideoFile:
                 container.close()
         self._part.unlink(missing_ok=True)
 
-    def _open(self, size: tuple[int, int]) -> None:
+    def _open(self, size: tuple[int, int]) -> OutputContainer:
         import av
 
         codec = next((name for name in _CODECS if name in av.codecs_available), None)
@@ -110,13 +108,16 @@ class VideoFile:
         self._part.parent.mkdir(parents=True, exist_ok=True)
         fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
         self._container = av.open(str(self._part), "w", format="mp4", options=fragments)
-        self._stream = self._container.add_stream(codec, rate=self._rate, options=_OPTIONS.get(codec, {}))
+        stream = self._container.add_stream(codec, rate=self._rate, options=_OPTIONS.get(codec, {}))
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
         # 4:2:0, which browsers need, has half as many colours each way
-        self._size = self._stream.width, self._stream.height = size[0] + size[0] % 2, size[1] + size[1] % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.max_b_frames = 0  # so that the first time is 0 in fragments too
-        self._stream.codec_context.gop_size = max(round(self._rate * _FRAGMENT_SECONDS), 1)
-        self._stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._size = stream.width, stream.height = size[0] + size[0] % 2, size[1] + size[1] % 2
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.max_b_frames = 0  # so that the first time is 0 in fragments too
+        stream.codec_context.gop_size = max(round(self._rate * _FRAGMENT_SECONDS), 1)
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        return self._container
 
 
 class AnnotatedVideos:
@@ -196,7 +197,7 @@ class VideoTracker:
             raise UsageError(f"--track needs the package trackers: {TRACK_EXTRA}")
         self._threshold, self._thresholds = threshold, class_thresholds
         self._video, self._frame = "", -1
-        self._trackers: dict[str, Any] = {}
+        self._trackers: dict[str, ByteTrackTracker] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._free = count()
 

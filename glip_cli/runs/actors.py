@@ -17,13 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from glip_cli.errors import GlipError
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
+from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line, shorten
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 POLL = 0.2
 AHEAD = 4  # groups for each worker that may be done before the one that is next
@@ -54,12 +59,30 @@ class ImageGroup:
     host: str = ""
 
 
+class RemoteMethod(Protocol):
+    def remote(self, *args: object) -> ObjectRef[str]: ...
+
+
+class ActorHandle(Protocol):
+    """A Ray actor.
+
+    Attributes:
+        start: loads the model; JSON: node, host, error.
+        do: rows in, JSON: records, error, notes.
+        stop: ends the group at hand.
+    """
+
+    start: RemoteMethod
+    do: RemoteMethod
+    stop: RemoteMethod
+
+
 @dataclass
 class Actor:
     """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
 
-    actor: Any
-    answer: Any
+    actor: ActorHandle
+    answer: ObjectRef[str]
     node: str = ""
     host: str = ""
     group: ImageGroup | None = None
@@ -69,8 +92,7 @@ class Actor:
 class ActorPool:
     """
     Attributes:
-        hire: makes an actor with the methods `start` (JSON: node, host, error), `do` (rows in, JSON: records, error,
-            notes) and `stop`.
+        hire: makes an actor.
         row: an item as an actor gets it.
         doubt: whether another node may have an image that one has not.
         died: the record of an image that kills its worker, on a host.
@@ -79,10 +101,10 @@ class ActorPool:
         host: the machine that made the last record that was handed out.
     """
 
-    ray: Any
-    hire: Callable[[], Any]
+    ray: ModuleType
+    hire: Callable[[], ActorHandle]
     size: int
-    row: Callable[[Item], Sequence[Any]]
+    row: Callable[[Item], Sequence[object]]
     doubt: Callable[[Item], bool]
     died: Callable[[Item, str], AnyRecord]
     room: Callable[[], str]
@@ -159,7 +181,7 @@ class ActorPool:
             except self.ray.exceptions.RayError as error:
                 self._died(hand, error)
 
-    def _answered(self, hand: Actor, answer: dict[str, Any]) -> None:
+    def _answered(self, hand: Actor, answer: JsonObject) -> None:
         for note in answer.get("notes", ()):
             if note not in self.said:
                 self.said.add(note)

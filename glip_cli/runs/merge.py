@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import common_folder
@@ -18,6 +17,7 @@ from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import digest_of, read_settings
 from glip_cli.runs.shards import Shard, Shards
 from glip_cli.runs.videos import track_videos
+from glip_cli.utils.json import JsonObject
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, pal
     return Merged((), world)
 
 
-def _write_formats(
-    run: Path, settings: dict[str, Any], formats: Sequence[str], with_scores: bool, palette: str
-) -> None:
+def _write_formats(run: Path, settings: JsonObject, formats: Sequence[str], with_scores: bool, palette: str) -> None:
     """As the run itself does, but for videos."""
     several = "labels" not in settings  # each image had its own
     labels = list(_labels_in(run / "results.jsonl")) if several else settings["labels"]

@@ -10,18 +10,19 @@ import json
 import os
 import platform
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import cast
 
 from glip_cli.data.prompted import PromptedImage, own_prompt
 from glip_cli.data.sources import ImageInput
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
-from glip_cli.options import DetectOptions
+from glip_cli.options import DetectOptions, LoadKeywords
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
@@ -33,6 +34,7 @@ from glip_cli.runs.ray_cluster import joined, one_line_of, room_for
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.runs.stored_parts import StoredFiles
 from glip_cli.types import Prompt
+from glip_cli.utils.json import JsonObject
 
 WITNESSES = 5  # files that the driver sees, and a worker must see too
 
@@ -47,7 +49,7 @@ class Job:
         store: URL of the folder into which workers put images; "": they save them in that of `images`.
     """
 
-    load: Mapping[str, Any]
+    load: LoadKeywords
     prompt: Prompt | None
     options: DetectOptions
     images: AnnotatedImages
@@ -55,10 +57,10 @@ class Job:
 
     def absolute(self) -> Job:
         """With paths that mean the same in a worker, which runs in another folder."""
-        load = {key: Path(os.path.abspath(value)) if isinstance(value, Path) else value for key, value in
-                self.load.items()}  # fmt: skip
-        if load.get("model") and os.path.isdir(load["model"]):
-            load["model"] = os.path.abspath(load["model"])
+        places = {key: Path(os.path.abspath(value)) for key, value in self.load.items() if isinstance(value, Path)}
+        load = cast("LoadKeywords", {**self.load, **places})
+        if (model := load.get("model")) and os.path.isdir(model):
+            load["model"] = os.path.abspath(model)
         images = replace(self.images, folder=Path(os.path.abspath(self.images.folder)))
         return replace(self, load=load, images=images)
 
@@ -159,7 +161,7 @@ class RayEngine:
                 self._pool = self._crew(ray, [place_of(item) for group in first for item in group])
                 yield from self._pool.run(chain(first, groups))
 
-    def _crew(self, ray: Any, places: Sequence[str]) -> ActorPool:
+    def _crew(self, ray: ModuleType, places: Sequence[str]) -> ActorPool:
         """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
         witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -195,7 +197,7 @@ def place_of(item: Item) -> str:
     return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
 
 
-Row = tuple[str, str, bool, str, Sequence[int] | None, Mapping[str, Any] | None]
+Row = tuple[str, str, bool, str, Sequence[int] | None, JsonObject | None]
 """An item as it travels: name, location, offline, file name, place in that file, and the fields of its own prompt."""
 
 
@@ -206,7 +208,7 @@ def _row(item: Item) -> Row:
 
 def _item(
     name: str, location: str, offline: bool, file_name: str, place: Sequence[int] | None,
-    prompt: Mapping[str, Any] | None,
+    prompt: JsonObject | None,
 ) -> Item:  # fmt: skip
     if prompt is None:
         return Item(ImageInput(name, location, offline, place=(place[0], place[1]) if place else None), file_name)
@@ -217,7 +219,7 @@ def _item(
 
 
 @contextmanager
-def _one_line(ray: Any, stop: threading.Event) -> Iterator[None]:
+def _one_line(ray: ModuleType, stop: threading.Event) -> Iterator[None]:
     """Ray's own errors run over many lines, its traceback among them. A cluster that ends with its driver has none."""
     try:
         yield

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stderr
-from typing import Any
+from types import ModuleType
 
 from glip_cli.errors import UsageError
 from glip_cli.utils.threads import fulfil
@@ -26,7 +26,7 @@ STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records p
 
 
 @contextmanager
-def joined(address: str, stop: threading.Event, say: Callable[[str], None]) -> Iterator[Any]:
+def joined(address: str, stop: threading.Event, say: Callable[[str], None]) -> Iterator[ModuleType | None]:
     """The module ray, joined to a cluster until the end; None where `stop` is set before it is.
 
     Args:
@@ -67,7 +67,7 @@ class _Joining(threading.Thread):
     """
 
     def __init__(
-        self, ray: Any, address: str, result: Future[None], ended: threading.Event, say: Callable[[str], None]
+        self, ray: ModuleType, address: str, result: Future[None], ended: threading.Event, say: Callable[[str], None]
     ) -> None:
         super().__init__(name="glip-ray", daemon=True)
         self._ray, self._address, self._result, self._ended, self._say = ray, address, result, ended, say
@@ -88,8 +88,8 @@ class _Joining(threading.Thread):
                 self._ended.wait()
 
 
-def _join(ray: Any, address: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+def _join(ray: ModuleType, address: str) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or _running(ray) or "local"
     if address == "local":
@@ -99,7 +99,7 @@ def _join(ray: Any, address: str) -> None:
         ray.init(address, **quiet)
 
 
-def _running(ray: Any) -> str | None:
+def _running(ray: ModuleType) -> str | None:
     """HOST:PORT of a cluster on this machine. Ray also knows those that were killed, and would wait for them."""
     try:
         address = ray._private.services.canonicalize_bootstrap_address("auto")
@@ -116,7 +116,9 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
-def _wait(ray: Any, address: str, result: Future[None], stop: threading.Event, say: Callable[[str], None]) -> bool:
+def _wait(
+    ray: ModuleType, address: str, result: Future[None], stop: threading.Event, say: Callable[[str], None]
+) -> bool:
     """Whether it has joined, and not been stopped. Raises UsageError."""
     named = os.environ.get("RAY_ADDRESS") if address == "auto" else None
     where = f"RAY_ADDRESS={named}" if named else f"--ray={address}"
@@ -175,7 +177,7 @@ def _silent() -> Iterator[None]:
         os.close(null)
 
 
-def room_for(ray: Any, kind: str) -> str:
+def room_for(ray: ModuleType, kind: str) -> str:
     """What a worker needs one of, "CPU" or "GPU", and how many there are."""
     there, free = (resources.get(kind, 0) for resources in (ray.cluster_resources(), ray.available_resources()))
     return f"each needs 1 {kind}; the cluster has {there:g}, {free:g} of them free"

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -226,8 +225,9 @@ def _fetch(swin: str, offline: bool) -> tuple[Mapping[str, Tensor], Mapping[str,
     import timm
     from transformers import BertModel
 
-    given: Any = {"add_pooling_layer": False, "local_files_only": offline}
-    return timm.create_model(swin, pretrained=True).state_dict(), BertModel.from_pretrained(BERT, **given).state_dict()
+    network = timm.create_model(swin, pretrained=True)
+    bert = BertModel.from_pretrained(BERT, add_pooling_layer=False, local_files_only=offline)
+    return network.state_dict(), bert.state_dict()
 
 
 def swin_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

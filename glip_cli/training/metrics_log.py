@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from glip_cli.evaluation.report.charts import INK, SERIES, STYLES, figure, to_svg
 from glip_cli.outputs.files import atomic_write, json_bytes
@@ -24,6 +24,7 @@ from glip_cli.utils.json import JsonObject
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 Row = JsonObject
 """See above."""
@@ -131,7 +132,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _tensorboard(folder: Path, until: int) -> Any:
+def _tensorboard(folder: Path, until: int) -> SummaryWriter | None:
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
@@ -156,8 +157,9 @@ def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row]) -> None:
     found = [(line, *points(rows, line.name)) for line in panel.lines]
     for line, x, y in found:
         if x:
-            look: Any = {"color": SERIES[line.colour], "linestyle": STYLES[line.style], "label": line.label}
-            axes.plot(x, [panel.factor * value for value in y], marker="." if len(x) <= 40 else None, **look)
+            y = [panel.factor * value for value in y]
+            marker, color, style = "." if len(x) <= 40 else None, SERIES[line.colour], STYLES[line.style]
+            axes.plot(x, y, marker=marker, color=color, linestyle=style, label=line.label)
     axes.set(title=panel.title, ylim=(0, _top([y for _, _, y in found]) * panel.factor))
     if len(panel.lines) > 1 and axes.lines:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0, columnspacing=1.2)
@@ -171,11 +173,11 @@ def _mark_best(axes: Axes, rows: Sequence[Row]) -> None:
     if best:
         axes.axvline(best["epoch"], color=INK, linewidth=0.8, linestyle=":")
         axes.plot([best["epoch"]], [100 * best["AP"]], "o", color=SERIES[0])
-        side: Any = {"ha": "left", "xytext": (4, 5)}
-        if best["epoch"] > 0.8 * rows[-1]["epoch"]:  # there is no room to the right
-            side = {"ha": "right", "xytext": (-6, 5)}
-        text = f"best {100 * best['AP']:.1f}"
-        axes.annotate(text, (best["epoch"], 100 * best["AP"]), textcoords="offset points", color=INK, **side)
+        is_late = best["epoch"] > 0.8 * rows[-1]["epoch"]  # there is no room to the right
+        axes.annotate(
+            f"best {100 * best['AP']:.1f}", (best["epoch"], 100 * best["AP"]), textcoords="offset points", color=INK,
+            ha="right" if is_late else "left", xytext=(-6, 5) if is_late else (4, 5),
+        )  # fmt: skip
 
 
 def points(rows: Sequence[Row], name: str) -> Points:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
@@ -132,18 +132,18 @@ def portable(given: Mapping[str, object]) -> JsonObject:
     return {name: _portable(name, value) for name, value in given.items()}
 
 
-def _portable(name: str, value: Any) -> Any:
+def _portable(name: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_portable(name, one) for one in value]
     if (name, value) == ("keep_check", NOTHING):
         return None
-    if value is None or value in _WORDS.get(name, ()):
+    if not isinstance(value, str | Path) or value in _WORDS.get(name, ()):
         return value
     if name in _MODELS:
         return value if value in registry.names() else os.path.abspath(expanded(value))
     if name in (*_LISTS, *_PATHS) and not parse_scenes(Path(value)):
         return os.path.abspath(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value)
 
 
 # -------------------------------------------------------------------------------------------------------------- digests

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +47,7 @@ from glip_cli.training.parts import (
     seed_all,
 )
 from glip_cli.training.tuning import Tuning
+from glip_cli.utils.json import JsonObject
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
 
@@ -76,7 +76,7 @@ class Trainer:
     recipe: TrainConfig
     folder: TrainingFolder
     epoch_steps: int
-    save: Callable[[Path, Mapping[str, object]], Any]
+    save: Callable[[Path, Mapping[str, object]], object]
     validate: Callable[[], Mapping[str, float | None]] | None = None
     processes: Distributed = field(default_factory=lambda: Distributed(0, 1, torch.device("cpu")))
     on_row: Callable[[Row], None] = lambda row: None
@@ -300,7 +300,7 @@ class Trainer:
             self.folder.save({**tensors, **counts, **more})
         self.processes.wait()
 
-    def _restore(self, state: Mapping[str, Any] | None) -> None:
+    def _restore(self, state: JsonObject | None) -> None:
         if state is None:
             return
         self.step, self.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])

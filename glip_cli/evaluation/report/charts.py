@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hotcoco import COCOeval
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 Floats = npt.NDArray[np.float64]
 INK, SOFT, RULE = "#1d1f21", "#5c6166", "#dcdcd6"
@@ -35,7 +36,7 @@ _UNUSED = re.compile(
     r"|<metadata>.*?</metadata>|<style.*?</style>",
     re.DOTALL,
 )
-_RC: Any = {
+_RC: dict[RcKeyType, object] = {
     "svg.fonttype": "none", "axes.facecolor": "none", "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.grid": True, "grid.color": RULE,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from glip_cli.outputs.fonts import font_for
 from glip_cli.utils.json import JsonObject
 
 if TYPE_CHECKING:
-    from hotcoco import COCOeval
+    from hotcoco import COCO, COCOeval
 
     from glip_cli.data.box_transforms import BoxTransforms
     from glip_cli.evaluation.ground_truth import GroundTruth
@@ -135,7 +135,7 @@ class Matches:
         return [row for row in _boxes(self._evaluation.coco_dt, image_id) if row["id"] in self._found["dt_status"]]
 
 
-def _boxes(table: Any, image_id: int) -> list[JsonObject]:
+def _boxes(table: COCO, image_id: int) -> list[JsonObject]:
     rows: list[JsonObject] = table.load_anns(table.get_ann_ids(img_ids=[image_id]))
     return rows
 
