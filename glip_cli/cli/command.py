@@ -50,7 +50,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     types = get_type_hints(function, include_extras=True)
 
     @functools.wraps(function)
-    def run(**flags: Any) -> None:
+    def run(**flags: object) -> None:
         try:
             _check_out_dir(flags.get("out_dir"))
             function(**{name: _argument(kind, name, flags) for name, kind in types.items() if name != "return"})
@@ -68,11 +68,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _check_out_dir(out_dir: Path | str | None) -> None:
+def _check_out_dir(out_dir: object) -> None:
     """Raises UsageError for a URL, of which a path is one slash short; a command that takes one has it as text."""
     if isinstance(out_dir, str) and out_dir.lower().startswith(("s3://", "gs://", "hf://")):
         return
-    scheme, mark, rest = Path(out_dir or "").as_posix().partition(":/")
+    scheme, mark, rest = Path(str(out_dir or "")).as_posix().partition(":/")
     if mark and len(scheme) > 1:  # one letter is a disk of Windows
         raise UsageError(
             f"--out-dir {shown_url(f'{scheme}://{rest}')}: results are written to a folder of this machine; name one, "
@@ -102,7 +102,7 @@ def _flags(argument: Parameter, kind: object) -> Iterator[Parameter]:
         yield argument.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY)
 
 
-def _flag(one: Field[object], kind: Any, given: bool) -> Parameter:
+def _flag(one: Field[object], kind: type, given: bool) -> Parameter:
     """A field with an `Option` as typer's parameter."""
     about: Option = one.metadata["option"]
     default = None if given or one.default is MISSING or about.parse or about.typed else one.default
@@ -112,7 +112,7 @@ def _flag(one: Field[object], kind: Any, given: bool) -> Parameter:
         metavar=about.metavar, min=about.min, rich_help_panel=about.panel, help=about.help,
         show_default=about.show_default,
     )  # fmt: skip
-    annotation: Any = Annotated[kind | None if default is None else kind, flag]
+    annotation: object = Annotated[kind | None if default is None else kind, flag]
     return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.models import OptionInfo
@@ -42,7 +42,7 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 def flag(
     panel: str, help: str, names: str, metavar: str | None = None, *,
     show_default: bool = False, min: int | None = None, max: int | None = None,
-    parse: Callable[[Any], object] | None = None,
+    parse: Callable[[str], object] | None = None,
 ) -> OptionInfo:  # fmt: skip
     """A flag under a heading of the help, by its names; `min` and `max` are of its number, `parse` makes its value."""
     found: OptionInfo = typer.Option(*names.split(), metavar=metavar, rich_help_panel=panel, help=help,

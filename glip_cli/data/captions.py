@@ -20,7 +20,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import Passed as PassedOver
@@ -147,12 +147,14 @@ def _placed(folder: Path, image: str, captions: Path) -> str:
     return str(path if os.path.exists(path) else slashed)
 
 
-def _captioned(name: str, location: str, texts: Iterable[str], passed: Passed, **more: Any) -> Iterator[Captioned]:
+def _captioned(
+    name: str, location: str, texts: Iterable[str], passed: Passed, offline: bool = False, content: bytes | None = None
+) -> Iterator[Captioned]:
     captions = [text.strip() for text in texts if text.strip()]
     if not captions:
         passed(name)
     for caption in captions:
-        yield Captioned(name, location, caption=valid_unicode(caption), **more)
+        yield Captioned(name, location, offline, caption=valid_unicode(caption), content=content)
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:

@@ -14,21 +14,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, read_each
 from glip_cli.data.values import as_number, read_json, shown, stated_size
 from glip_cli.errors import DataError
+from glip_cli.utils.json import JsonObject
 
 _AROUND = ("rectangle", "polygon", "rotation", "oriented_rectangle", "line", "linestrip", "points", "mask")
 _SAMPLED = 3  # files of a folder that are looked at
 _LARGEST = 50_000_000  # bytes of one of them, which may hold its image; annotations of COCO are larger
 
 
-def is_labelme(content: object) -> bool:
-    return isinstance(content, Mapping) and isinstance(content.get("shapes"), list)
+def is_labelme(content: object) -> TypeGuard[JsonObject]:
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
 def labelme_files(files: Sequence[Path]) -> list[Path]:
@@ -61,22 +62,21 @@ def read_labelme_json(file: Path, issues: Issues) -> AnnotationFile:
     )
 
 
-def _objects(shapes: Sequence[Any], file: Path, issues: Issues) -> Iterator[NamedBox]:
+def _objects(shapes: Sequence[object], file: Path, issues: Issues) -> Iterator[NamedBox]:
     groups: dict[tuple[str, object], list[NamedBox]] = {}
     for i, shape in enumerate(shapes):
         try:
-            box = _box(shape)
+            box, group = _box(shape)
         except DataError as error:
             issues.add(DataIssue.BOX_FORM, f"{file}: shapes[{i}]{error}")
             continue
-        group = shape.get("group_id")
         alone = group is None or not isinstance(group, int | str)
         groups.setdefault((box.name, (i,) if alone else group), []).append(box)
     return map(_joined, groups.values())
 
 
-def _box(shape: object) -> NamedBox:
-    """Raises DataError."""
+def _box(shape: object) -> tuple[NamedBox, object]:
+    """Of a shape, and the group that it is in. Raises DataError."""
     if not isinstance(shape, Mapping):
         raise DataError(f" is {shown(shape)}, not an object")
     kind, label = shape.get("shape_type", "polygon"), shape.get("label")
@@ -89,7 +89,8 @@ def _box(shape: object) -> NamedBox:
     xs, ys = zip(*points, strict=True)
     last = 1 if kind == "mask" else 0
     bbox = [min(xs), min(ys), max(xs) - min(xs) + last, max(ys) - min(ys) + last]
-    return NamedBox("" if label is None else str(label).strip(), bbox, shape.get("difficult") is True)
+    name = "" if label is None else str(label).strip()
+    return NamedBox(name, bbox, shape.get("difficult") is True), shape.get("group_id")
 
 
 def _points(value: object) -> list[tuple[float, float]]:

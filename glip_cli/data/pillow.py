@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
@@ -78,7 +78,7 @@ class _InQuietThread:
         return threading.get_ident() in _quiet_threads
 
 
-_IGNORED: Any = ("ignore", _InQuietThread(), Warning, None, 0)
+_IGNORED: object = ("ignore", _InQuietThread(), Warning, None, 0)
 
 
 @contextmanager

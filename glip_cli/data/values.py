@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
@@ -20,7 +20,7 @@ from glip_cli.utils.text_format import encoding_of, one_line, open_text, quoted,
 _MAX_ID = 2**63 - 1
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Everything in the file. Raises DataError where it is missing, not text, not JSON, or cut short."""
     try:
         return json.loads(read_text(path))

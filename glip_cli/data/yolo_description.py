@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 import yaml
 
@@ -133,7 +132,7 @@ def _yaml(path: Path) -> JsonObject:
     return content
 
 
-def _content(node: yaml.Node, depth: int = 0) -> Any:
+def _content(node: yaml.Node, depth: int = 0) -> object:
     """Three levels are all that data.yaml has; below them nothing is unfolded, for aliases can make it endless."""
     if isinstance(node, yaml.ScalarNode):
         return node.value
@@ -156,10 +155,11 @@ def _names(content: Mapping[str, object], path: Path, issues: Issues) -> list[tu
     return sorted(pairs)
 
 
-def _numbered(names: Sequence[Any]) -> list[tuple[int, str]]:
+def _numbered(names: Sequence[object]) -> list[tuple[int, str]]:
     """Of names, or of pairs of a number and a name; nothing where some are neither."""
-    if all(isinstance(name, str) for name in names):
-        return list(enumerate(names))
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) == len(names):
+        return list(enumerate(texts))
     pairs = [(_whole(name[0]), name[1]) for name in names if isinstance(name, tuple | list) and len(name) == 2]
     good = [(number, name) for number, name in pairs if number is not None and isinstance(name, str)]
     return good if len(good) == len(names) else []

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -38,6 +37,7 @@ from glip_cli.server.pages import DETECT_BODY, ERRORS, EXPLAIN_BODY, api_page, p
 from glip_cli.server.queue import DetectQueue
 from glip_cli.server.request import (
     Asked,
+    PromptFields,
     options_of,
     prompt_of,
     read_body,
@@ -108,11 +108,11 @@ class Service:
         options, compiled = self.compile(asked.question)
         return Ready(asked, compiled, options)
 
-    def compile(self, question: BaseModel) -> tuple[DetectOptions, CompiledPrompt]:
+    def compile(self, question: PromptFields) -> tuple[DetectOptions, CompiledPrompt]:
         """Raises RequestError."""
         options = options_of(question)
         try:
-            prompt = prompt_of(question, self._tagger, self.detector.own_prompt)
+            prompt = prompt_of(question, options, self._tagger, self.detector.own_prompt)
             make = partial(self.detector.compile_prompt, prompt, options)
             return options, self._compiled.get((prompt, options), make, COMPILED_PROMPTS)
         except (UsageError, FetchError) as error:

@@ -26,7 +26,7 @@ from glip_cli.outputs.annotation_tools import labelstudio_prediction
 from glip_cli.outputs.records import AnyRecord, Record, corners
 from glip_cli.server.errors import RequestError, json_response
 from glip_cli.server.labelstudio_images import TaskImages, task_name
-from glip_cli.server.request import JSON, OPTIONS, Asked, Question, validated
+from glip_cli.server.request import JSON, OPTIONS, Asked, PromptFields, Question, validated
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import listed, message, one_line, quoted
 
@@ -99,7 +99,7 @@ class Backend:
         limits, queue = self.service.limits, self.service.queue
         return tasks <= 1 or (tasks <= limits.max_images and 2 * queue.seconds_for(tasks) < limits.time_limit)
 
-    def _question(self, config: LabelConfig, texts: Sequence[str], project: str | None) -> BaseModel:
+    def _question(self, config: LabelConfig, texts: Sequence[str], project: str | None) -> PromptFields:
         prompt = {"texts": list(texts)} if texts else {"labels": list(config.values)}
         return validated(Question, {**self._extra.get(project, {}), **prompt})
 

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -48,7 +48,7 @@ class PromptBody(BaseModel):
     words: list[str] = []
 
 
-class _PromptFields(BaseModel):
+class PromptFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     texts: str | list[str] | None = Field(None, description='"cat . remote .", "cat, remote", "$: coco"; or a list.')
     custom_entities: bool = Field(False, description="Read texts as labels even if they look like a caption.")
@@ -76,7 +76,7 @@ def _option_fields() -> JsonObject:
 
 
 OPTIONS = _option_fields()
-Question: type[_PromptFields] = create_model("Question", __base__=_PromptFields, **OPTIONS)
+Question: type[PromptFields] = create_model("Question", __base__=PromptFields, **OPTIONS)
 """A prompt and options."""
 
 
@@ -85,8 +85,11 @@ class _ImageFields(BaseModel):
     name: str = Field("image", description="What the answer calls the image.")
 
 
-_BASES: Any = (Question, _ImageFields)
-ImageQuestion: type[_ImageFields] = create_model("ImageQuestion", __base__=_BASES)
+class _ImagePromptFields(PromptFields, _ImageFields):
+    pass
+
+
+ImageQuestion: type[_ImagePromptFields] = create_model("ImageQuestion", __base__=_ImagePromptFields, **OPTIONS)
 """An image with its prompt and options."""
 
 
@@ -101,7 +104,7 @@ class Asked:
 
     image: bytes | str | Callable[[], bytes]
     name: str
-    question: BaseModel
+    question: PromptFields
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ async def read_body(request: Request, limits: ServeOptions) -> Body:
     return body
 
 
-async def read_question(request: Request) -> BaseModel:
+async def read_question(request: Request) -> PromptFields:
     """The body of /explain. Raises RequestError."""
     return validated(Question, await request.body())
 
@@ -228,7 +231,7 @@ def validated(model: type[Model], data: bytes | JsonObject, where: str = "") -> 
 # ------------------------------------------------------------------------------------------------ prompt and options
 
 
-def options_of(question: BaseModel) -> DetectOptions:
+def options_of(question: PromptFields) -> DetectOptions:
     """Raises RequestError."""
     given = question.model_dump(include=set(OPTIONS), exclude_unset=True)
     try:
@@ -241,9 +244,11 @@ def options_of(question: BaseModel) -> DetectOptions:
     return options
 
 
-def prompt_of(question: object, get_tagger: GetTagger, own: Prompt | None = None) -> Prompt:
+def prompt_of(
+    question: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None = None
+) -> Prompt:
     """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
-    _check_length(question)
+    _check_length(question, options)
     try:
         prompt = _read_prompt(question, get_tagger, own)
     except UsageError as error:
@@ -253,7 +258,7 @@ def prompt_of(question: object, get_tagger: GetTagger, own: Prompt | None = None
     return prompt
 
 
-def _read_prompt(question: Any, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
+def _read_prompt(question: PromptFields, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
     typed = {name: getattr(question, name) for name in ("texts", "caption", "phrases", "tokens_positive")}
     ways = [name for name in ("labels", "prompt", "texts", "caption") if getattr(question, name) is not None]
     if len(ways) > 1:
@@ -280,13 +285,12 @@ def _given_prompt(body: PromptBody) -> Prompt:
         raise PromptError(f"prompt: {error}") from None
 
 
-def _check_length(question: Any) -> None:
+def _check_length(question: PromptFields, options: DetectOptions) -> None:
     """Raises RequestError where the texts are too long to be read at all."""
-    negatives = question.negatives or ()
-    definitions = question.knowledge or {}
+    definitions = options.knowledge or {}
     texts = [
         *_listed(question.texts), *_listed(question.labels), *_listed(question.caption), *_listed(question.phrases),
-        *_listed(negatives), *definitions, *definitions.values(),
+        *_listed(options.negatives), *definitions, *definitions.values(),
         *(question.labels.values() if isinstance(question.labels, dict) else ()),
         *((question.prompt.text, *question.prompt.labels, *question.prompt.words, *question.prompt.notes)
           if question.prompt else ()),

@@ -9,7 +9,7 @@ JsonObject = dict[str, Any]
 """What a JSON object holds, unchecked; and what a table of TOML does."""
 
 
-def parsed(text: str | bytes) -> Any:
+def parsed(text: str | bytes) -> object:
     """What JSON says; None for what is none."""
     try:
         return json.loads(text)

@@ -9,9 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glip_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WHAT, KEEP, MODEL, OUTPUT, HOW = "What to find", "What to keep", "Model", "Output", "How to run"
 TRAIN, TUNING, SERVER = "Training data", "Tuning", "Server"
@@ -41,7 +44,7 @@ class Option:
     panel: str
     metavar: str | None = None
     flags: tuple[str, ...] = ()
-    typed: object = None
+    typed: type | None = None
     parse: Callable[[Any], Any] | None = None
     show_default: bool = False
     allowed: Constraint | None = None
@@ -56,7 +59,7 @@ def option(default: Any, help: str, panel: str, metavar: str | None = None, **mo
     return field(default=default, hash=False if more.get("typed") is Path else None, metadata=metadata)
 
 
-def check_options(options: Any) -> None:
+def check_options(options: DataclassInstance) -> None:
     """Raise OptionError for the first field whose value is not None and not allowed."""
     for one in fields(options):
         allowed = one.metadata["option"].allowed if "option" in one.metadata else None

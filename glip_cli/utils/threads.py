@@ -6,14 +6,14 @@ import queue
 import threading
 from collections.abc import Callable, Sized
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from glip_cli.errors import GlipError, without_frames
 
 T = TypeVar("T")
 READ_SECONDS = 120.0  # for a file to come from its disk or network
 PAUSES = (0.5, 2.0)  # seconds before each further try at what may pass within seconds
-_Task = tuple[Future[Any], Callable[..., object], tuple[object, ...]]
 
 
 def fulfil(result: Future[T], function: Callable[..., T], *args: object) -> None:
@@ -39,7 +39,7 @@ def within(seconds: float, function: Callable[..., T], *args: object, filled: Si
     if helper is None or not helper.thread.is_alive():  # a fork has no threads but one
         helper = _own.helper = _Helper()
     result: Future[T] = Future()
-    helper.tasks.put((result, function, args))
+    helper.tasks.put(partial(fulfil, result, function, *args))
     try:
         while True:
             before = len(filled)
@@ -57,7 +57,7 @@ class _Helper:
     """A thread that does one thing after the other, until this object is released. A daemon: no exit waits for it."""
 
     def __init__(self) -> None:
-        self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=_serve, args=(self.tasks,), name="glip-io", daemon=True)
         self.thread.start()
 
@@ -68,7 +68,7 @@ class _Helper:
 _own = threading.local()
 
 
-def _serve(tasks: queue.SimpleQueue[_Task | None]) -> None:
+def _serve(tasks: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while task := tasks.get():
-        fulfil(task[0], task[1], *task[2])
+        task()
         del task  # it holds what was returned
