@@ -38,7 +38,6 @@ from glip_cli.training.job import Callbacks
 from glip_cli.training.loss import grounding_loss
 from glip_cli.training.metrics_log import Row
 from glip_cli.training.optim import LearningRates, Optimizers
-from glip_cli.training.parts import placed
 from glip_cli.training.run import finetune
 from glip_cli.training.tuning import select
 from tests.training.networks import LABELS, PAIRS, target
@@ -65,7 +64,7 @@ class Subject:
         targets = [target(scene, tokens) for scene in scenes]
         matches = [match(level_sizes(pixels), one.boxes) for one in targets]
         mask = torch.ones_like(ids, dtype=torch.bool)
-        return cls(detector, placed(Batch(pixels, ids, mask, targets, matches), torch.device(device)))
+        return cls(detector, Batch(pixels, ids, mask, targets, matches).to(torch.device(device)))
 
     def __post_init__(self) -> None:
         self.model = self.detector.model.to(memory_format=torch.channels_last)

@@ -61,6 +61,28 @@ class Batch:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def cut(self, parts: int) -> list[Batch]:
+        """At most `parts` batches of nearly equal size."""
+        size = -(-len(self) // parts)
+        pieces = (slice(first, first + size) for first in range(0, len(self), size))
+        return [
+            Batch(self.pixels[p], self.ids[p], self.mask[p], self.targets[p], self.matches[p], self.images[p])
+            for p in pieces
+        ]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, its pixels as the network's weights lie in memory."""
+        targets = [Target(one.boxes.to(device), one.tokens.to(device)) for one in self.targets]
+        pixels = self.pixels.to(device, memory_format=torch.channels_last)
+        matches = [one.to(device) for one in self.matches]
+        return Batch(pixels, self.ids.to(device), self.mask.to(device), targets, matches, self.images)
+
+    def to_dict(self) -> dict[str, object]:
+        """For a file that `torch.load(weights_only=True)` reads."""
+        targets = [vars(one) for one in self.targets]
+        tensors = {"pixels": self.pixels, "ids": self.ids, "mask": self.mask}
+        return {**tensors, "targets": targets, "images": list(self.images)}
+
 
 class BatchRow(NamedTuple):
     """One row of a batch."""

@@ -25,12 +25,11 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.init_model import Start, label_notes
 from glip_cli.training.metrics_log import Row, read_rows
 from glip_cli.training.optim import LearningRates, Left
-from glip_cli.training.parts import TrainResult
 from glip_cli.training.report import KEPT, NEW, BeforeAndAfter, TrainingReport, ValidationRow, compare, write_table
 from glip_cli.training.sampler import DrawnScenes
 from glip_cli.training.settings import Digest, Settings, changes, digest_of_data
 from glip_cli.training.shots import few_shot, shots_table
-from glip_cli.training.trainer import Trainer
+from glip_cli.training.trainer import Trainer, TrainResult
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
 from glip_cli.training.validation import Evaluation, ValidationCheck
@@ -170,11 +169,12 @@ class FinetuneJob:
         """Say where it goes on from. Raises UsageError where more epochs are done than are asked for."""
         if not trainer.step:
             return
-        done = trainer.step / trainer.epoch_steps
-        if done > self.recipe.epochs:
-            raise UsageError(f"--epochs {self.recipe.epochs}: {self.out} has done {done:.4g} already; give more")
+        if trainer.epoch > self.recipe.epochs:
+            raise UsageError(
+                f"--epochs {self.recipe.epochs}: {self.out} has done {trainer.epoch:.4g} already; give more"
+            )
         end = ", its end: --epochs N goes on from there" if trainer.done else ""
-        self.callbacks.note(f"going on from step {trainer.step}, epoch {done:.4g}{end}")
+        self.callbacks.note(f"going on from step {trainer.step}, epoch {trainer.epoch:.4g}{end}")
 
     def _shots(self, sets: list[AnySet]) -> list[AnySet]:
         """Few of each class, where few are asked for."""

@@ -9,7 +9,7 @@ image counts at least one positive, and images without boxes train.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,3 +141,9 @@ def _named(targets: Sequence[Target], matches: Sequence[Match]) -> list[Match]:
     """Only the locations that train a box, since some token names it."""
     trained = (target.tokens.any(-1)[one.box] for target, one in zip(targets, matches, strict=True))
     return [Match(*(part[keep] for part in vars(one).values())) for one, keep in zip(matches, trained, strict=True)]
+
+
+def add_to(sums: dict[str, float], more: Mapping[str, float]) -> None:
+    """Name by name, in place."""
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0.0) + value

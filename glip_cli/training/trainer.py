@@ -25,31 +25,43 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from glip_cli.errors import GlipError, OutOfMemoryError
-from glip_cli.inference.device import free_cached_memory, out_of_memory
+from glip_cli.errors import GlipError
 from glip_cli.model.glip import Glip
 from glip_cli.training.batches import Batch
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
-from glip_cli.training.loss import grounding_loss, normalisers
+from glip_cli.training.gradients import Gradients, checkpoint_activations
+from glip_cli.training.loss import add_to
 from glip_cli.training.metrics_log import History, Row, read_rows
 from glip_cli.training.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
-from glip_cli.training.parts import (
-    TrainResult,
-    add_to,
-    checkpoint_activations,
-    copy_into,
-    cut,
-    peak_memory,
-    placed,
-    plain,
-    seed_all,
-)
 from glip_cli.training.tuning import Tuning
 from glip_cli.utils.json import JsonObject
 
 LOG_EVERY = 10  # steps per row of metrics.jsonl
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+        step, epoch: how many are done.
+        complete: nothing is left to do; else it was asked to stop, and can be resumed.
+        early: AP had fallen for too long.
+        best, best_step: the highest AP on validation, 0 without any, and when it was.
+        parts: into how many each batch was cut for want of memory.
+        unread: what was wrong with images that could not be read any more -> how often others took their places.
+    """
+
+    step: int
+    epoch: float
+    complete: bool
+    early: bool
+    best: float
+    best_step: int
+    parts: int
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,7 +107,8 @@ class Trainer:
         self.optimizer = Optimizers(self.tuning.groups)
         self.average = ExponentialMovingAverage(self.trained, recipe.ema) if recipe.ema else None
         self.watch = EarlyStopping(recipe.step_patience, recipe.patience)
-        self.step, self.parts, self.total = 0, 1, recipe.epochs * self.epoch_steps
+        self.gradients = Gradients(self.model, self.optimizer, recipe, self.processes, self.notes)
+        self.step, self.total = 0, recipe.epochs * self.epoch_steps
         self._window: dict[str, float] = {}
         self._unread: Counter[str] = Counter()
         self._step_time = self._data_time = 0.0
@@ -118,12 +131,23 @@ class Trainer:
             self._checkpoint()
         unread = self._all_unread()
         if unread and self.done:
-            self._write({"unread": unread})
+            self._write({**self._position, "unread": unread})
         if self.history:
             with self.folder.writing():
                 self.history.close()
-        done, watch = self.step / self.epoch_steps, self.watch
-        return TrainResult(self.step, done, self.done, watch.stops, watch.best, watch.best_step, self.parts, unread)
+        watch = self.watch
+        return TrainResult(
+            self.step, self.epoch, self.done, watch.stops, watch.best, watch.best_step, self.gradients.parts, unread
+        )
+
+    @property
+    def epoch(self) -> float:
+        """How many are done."""
+        return self.step / self.epoch_steps
+
+    @property
+    def _position(self) -> Row:
+        return {"step": self.step, "epoch": self.epoch}
 
     @property
     def done(self) -> bool:
@@ -148,10 +172,10 @@ class Trainer:
 
     def _train_step(self, batches: Sequence[Batch]) -> bool:
         """One step; True where somebody asked to stop instead."""
-        weights = self._weights(batches)
+        weights = self.gradients.weights(batches)
         set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
         while True:
-            losses = self._gradients(batches, weights)
+            losses = self.gradients.add_up(batches, weights, self.step)
             wrong = losses is not None and not math.isfinite(losses["loss"])
             short, wrong, stop = self.processes.any(losses is None, wrong, self.stop.is_set())
             if stop:
@@ -160,7 +184,7 @@ class Trainer:
                 self._abort_nonfinite(batches, "loss")
             if losses is not None and not short:
                 break
-            self._cut(batches)
+            self.gradients.halve(batches, self.step)
         self.processes.average_gradients(self.trained.values())
         norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.recipe.clip)
         if not norm.isfinite():
@@ -184,51 +208,6 @@ class Trainer:
         """Of all processes."""
         return dict(sorted(sum(self.processes.gather(self._unread), Counter()).items()))
 
-    def _weights(self, batches: Sequence[Batch]) -> Tensor:
-        """What the losses of this step are divided by: see `loss.grounding_loss`."""
-        own = torch.stack([normalisers(one.targets, one.matches) for one in batches]).sum(0)
-        return self.processes.mean(own.to(self.processes.device))
-
-    def _gradients(self, batches: Sequence[Batch], weights: Tensor) -> dict[str, float] | None:
-        """Add up the gradients of all parts; the losses, or None where memory did not suffice."""
-        seed_all(self.recipe.seed, self.step, self.processes.rank)
-        self.optimizer.zero_grad()
-        sums: dict[str, float] = {}
-        try:
-            with out_of_memory(self.processes.device):
-                for batch in batches:
-                    for part in cut(batch, self.parts):
-                        add_to(sums, self._backward(part, weights))
-        except OutOfMemoryError:
-            return None
-        return sums
-
-    def _backward(self, batch: Batch, weights: Tensor) -> dict[str, float]:
-        device = self.processes.device
-        batch = placed(batch, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            raw = self.model(batch.pixels, batch.ids, batch.mask)
-        losses = grounding_loss(raw, batch.mask, batch.targets, batch.matches, weights)
-        losses.total.backward()
-        named = {"loss": losses.total, **losses.parts}
-        return dict(zip(named, torch.stack([*named.values()]).detach().tolist(), strict=True))
-
-    def _cut(self, batches: Sequence[Batch]) -> None:
-        """Batches half as large, twice as many. Raises OutOfMemoryError for single images."""
-        largest = max(len(batch) for batch in batches)
-        self.optimizer.zero_grad()
-        free_cached_memory(self.processes.device)
-        if self.parts >= largest:
-            raise OutOfMemoryError(
-                f"out of memory on {self.processes.device} with one image at a time: use --checkpointing, another "
-                "--mode, or a smaller model"
-            )
-        self.parts *= 2
-        self.notes(
-            f"out of memory: batches of {-(-largest // self.parts)} from step {self.step + 1} on, accumulated over "
-            f"{self.parts * self.recipe.accumulation}"
-        )
-
     def _abort_nonfinite(self, batches: Sequence[Batch], what: str) -> None:
         """Save what led to it, and raise."""
         self.optimizer.zero_grad()
@@ -236,7 +215,7 @@ class Trainer:
         path = self.folder.bad_batch.with_stem(self.folder.bad_batch.stem + ranked)
         with self.folder.writing():
             torch.save(
-                {"step": self.step, "batches": [plain(batch) for batch in batches], "weights": self.trained}, path
+                {"step": self.step, "batches": [batch.to_dict() for batch in batches], "weights": self.trained}, path
             )
         raise GlipError(
             f"the {what} of step {self.step + 1} is not a number: its batch and the weights are in {path}; look at "
@@ -253,11 +232,12 @@ class Trainer:
         self._window, self._data_time = {}, 0.0
         self._step_time, self._began = (time.monotonic() - self._began) / steps, time.monotonic()
         rate = self.optimizer.param_groups[0]["lr"]  # that of weights; biases and BERT have others
-        memory = peak_memory(self.processes.device)
+        device = self.processes.device
+        memory = {"memory": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
         self._add({"lr": rate, **means, "seconds": self._step_time, **memory})
 
     def _add(self, row: Row) -> None:
-        row = {"step": self.step, "epoch": self.step / self.epoch_steps} | {
+        row = self._position | {
             name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()
         }
         self.on_row(row)
@@ -266,7 +246,7 @@ class Trainer:
     def _write(self, row: Row) -> None:
         if self.history:
             with self.folder.writing():
-                self.history.add({"step": self.step, "epoch": self.step / self.epoch_steps, **row})
+                self.history.add(row)
 
     def _end_epoch(self) -> None:
         """Validate and keep, with the averaged weights where there are such."""
@@ -278,7 +258,7 @@ class Trainer:
             if scores:
                 self._add({**scores, "best": best})
             if self.processes.first:
-                facts = {"step": self.step, "epoch": self.step / self.epoch_steps, **scores}
+                facts = {**self._position, **scores}
                 for folder in (self.folder.last, *([self.folder.best] if best else [])):
                     self.save(folder, facts)
         if self.history:
@@ -294,7 +274,7 @@ class Trainer:
         unread = self._all_unread()
         if self.processes.first:
             tensors = {"weights": self.trained, "optimizer": self.optimizer.state_dict()}
-            counts = {"step": self.step, "parts": self.parts, "epochs": self.recipe.epochs, "unread": unread}
+            counts = {"step": self.step, "parts": self.gradients.parts, "epochs": self.recipe.epochs, "unread": unread}
             average = self.average.shadow if self.average else {}
             more = {"watch": asdict(self.watch), "average": average, "window": self._window}
             self.folder.save({**tensors, **counts, **more})
@@ -303,14 +283,14 @@ class Trainer:
     def _restore(self, state: JsonObject | None) -> None:
         if state is None:
             return
-        self.step, self.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])
+        self.step, self.gradients.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])
         if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
             self.watch.worse = 0
         self._window = dict(state["window"])
         self._unread = Counter(state.get("unread", {}) if self.processes.first else {})
-        copy_into(self.trained, state["weights"])
+        _copy_into(self.trained, state["weights"])
         if self.average:
-            copy_into(self.average.shadow, state["average"])
+            _copy_into(self.average.shadow, state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _history(self) -> History | None:
@@ -319,3 +299,10 @@ class Trainer:
             return None
         with self.folder.writing():
             return History(self.folder.metrics, self.folder.curves, self.step)
+
+
+@torch.no_grad()
+def _copy_into(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Name by name, in place."""
+    for name, tensor in tensors.items():
+        tensor.copy_(given[name])

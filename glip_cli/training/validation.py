@@ -39,8 +39,7 @@ from glip_cli.training.assign import match
 from glip_cli.training.batches import make_target
 from glip_cli.training.dataset import DetectionItem, TrainSet, train_set_of
 from glip_cli.training.distributed import Distributed
-from glip_cli.training.loss import EPS, Target, grounding_loss, normalisers
-from glip_cli.training.parts import add_to
+from glip_cli.training.loss import EPS, Target, add_to, grounding_loss, normalisers
 from glip_cli.training.sampler import PromptSampler
 from glip_cli.training.transforms import with_boxes
 from glip_cli.utils.text_format import counted

@@ -26,11 +26,11 @@ from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.training.assign import match
 from glip_cli.training.config import TrainConfig
+from glip_cli.training.gradients import checkpoint_activations
 from glip_cli.training.init_model import InitSource
 from glip_cli.training.loss import Target, grounding_loss
 from glip_cli.training.metrics_log import read_rows
 from glip_cli.training.optim import LearningRates
-from glip_cli.training.parts import checkpoint_activations
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import select
 from tests.test_photographs import FOLDER

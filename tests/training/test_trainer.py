@@ -30,8 +30,7 @@ from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import grounding_loss, normalisers
 from glip_cli.training.metrics_log import read_rows
-from glip_cli.training.parts import TrainResult, cut
-from glip_cli.training.trainer import Trainer
+from glip_cli.training.trainer import Trainer, TrainResult
 from glip_cli.training.validation import Evaluator, ValidationCheck
 from tests.training.networks import (
     LABELS,
@@ -131,7 +130,7 @@ def test_level_sizes_are_the_networks() -> None:
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
 def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
     batch = batch_of(scenes(4))
-    pieces = cut(batch, parts)
+    pieces = batch.cut(parts)
     assert torch.equal(torch.cat([piece.pixels for piece in pieces]), batch.pixels)
     assert [one for piece in pieces for one in piece.targets] == batch.targets
     assert max(len(piece.ids) for piece in pieces) == math.ceil(4 / min(parts, 4))
@@ -143,7 +142,7 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch() -> None:
 
     def gradients(parts: int, weights: torch.Tensor | None) -> torch.Tensor:
         model.zero_grad()
-        for part in cut(batch, parts):
+        for part in batch.cut(parts):
             raw = model(part.pixels, part.ids, part.mask)
             grounding_loss(raw, part.mask, part.targets, part.matches, weights).total.backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -158,7 +157,7 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch() -> None:
 def test_accumulated_batches_are_one_great_batch(tmp_path: Path) -> None:
     class Halves:
         def __call__(self, first: int) -> Iterator[Batch]:
-            yield from cut(batch_of(scenes(4)), 2)
+            yield from batch_of(scenes(4)).cut(2)
 
     one = {"epochs": 1, "schedule": "constant", **ALL}
     train(tmp_path / "great", TrainConfig(batch_size=4, **one), source=Same(batch_of(scenes(4))), epoch_steps=1)
@@ -403,6 +402,6 @@ def test_shares_of_a_batch_that_are_padded_alike_have_its_gradients(sides: tuple
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     expected = gradients([whole])
-    assert (gradients(cut(whole, 2)) - expected).norm() < 1e-6 * expected.norm()
+    assert (gradients(whole.cut(2)) - expected).norm() < 1e-6 * expected.norm()
     alike = (gradients(shares) - expected).norm() < 1e-6 * expected.norm()
     assert alike == (sides[0] == sides[1])
