@@ -42,7 +42,7 @@ class Counting(TorchDispatchMode):
     """Notes the products of what runs under it, by operator and shapes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.products: dict[object, Product] = {}
 
     def __torch_dispatch__(

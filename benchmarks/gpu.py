@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -105,13 +106,13 @@ def measure(plan: Plan) -> dict[str, object]:
 
 def agreements(plan: Plan) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
     for model, dtype in product(plan.goldens, plan.dtypes):
-        yield f"{model}, {dtype}", lambda model=model, dtype=dtype: agreement(plan, model, dtype)
+        yield f"{model}, {dtype}", partial(agreement, plan, model, dtype)
 
 
 def agreement(plan: Plan, model: str, dtype: str) -> list[Row]:
     """Of each golden, a row."""
     detector = subjects.detector(model, dtype, plan.device)
-    rows = []
+    rows: list[Row] = []
     for file in golden_files(subjects.LETTER[model]):
         kind = file.stem.split("-")[1]
         if kind not in plan.kinds:
@@ -134,10 +135,10 @@ def golden_files(letter: str) -> list[Path]:
 
 def speeds(plan: Plan) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
     for model, dtype, batch in product(plan.models, plan.dtypes, plan.batches):
-        yield f"{model}, {dtype}, batch {batch}", lambda of=(model, dtype, batch): [speed(plan, *of)]
+        yield f"{model}, {dtype}, batch {batch}", partial(speed, plan, model, dtype, batch)
 
 
-def speed(plan: Plan, model: str, dtype: str, batch: int) -> Row:
+def speed(plan: Plan, model: str, dtype: str, batch: int) -> list[Row]:
     """Images a second in each way, and the most memory that the first took."""
     question = subjects.Question.of(NAMES, plan.size)
     runs: dict[str, Callable[[], object]] = {}
@@ -150,7 +151,7 @@ def speed(plan: Plan, model: str, dtype: str, batch: int) -> Row:
     peak = peak_mb(runs[plan.ways[0]])
     timings = interleaved(runs, plan.repeats)
     rates = {way: f"{batch / timing.median:.2f}" for way, timing in timings.items()}
-    return f"{model}, {dtype}, batch {batch}", *(rates.get(way, "") for way in WAYS), peak
+    return [(f"{model}, {dtype}, batch {batch}", *(rates.get(way, "") for way in WAYS), peak)]
 
 
 def of_batch(detector: Detector, question: subjects.Question, batch: int) -> Callable[[], object]:
@@ -172,10 +173,10 @@ def peak_mb(run: Callable[[], object]) -> str:
 
 def trainings(plan: Plan) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
     for mode in ("lora", "full"):
-        yield f"{plan.trained}, {mode}", lambda mode=mode: [training(plan, mode)]
+        yield f"{plan.trained}, {mode}", partial(training, plan, mode)
 
 
-def training(plan: Plan, mode: str) -> Row:
+def training(plan: Plan, mode: str) -> list[Row]:
     """Seconds of a step, without those of the first epoch; its mean loss and that of the last one; the most memory."""
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -188,7 +189,7 @@ def training(plan: Plan, mode: str) -> Row:
         )  # fmt: skip
     seconds = np.median([row["seconds"] for row in rows[1:]])
     most = str(int(rows[-1]["memory"]) >> 20) if "memory" in rows[-1] else ""
-    return f"{plan.trained}, {mode}", f"{seconds:.3f}", f"{rows[0]['loss']:.3f}", f"{rows[-1]['loss']:.3f}", most
+    return [(f"{plan.trained}, {mode}", f"{seconds:.3f}", f"{rows[0]['loss']:.3f}", f"{rows[-1]['loss']:.3f}", most)]
 
 
 def table(result: dict[str, object]) -> str:

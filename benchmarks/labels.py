@@ -26,7 +26,7 @@ def measure(
         questions["lvis, 1203 names, 40 a text"] = (lvis, LVIS_CHUNK)
         questions["lvis, 1203 names, packed"] = (lvis, None)
     runs = {
-        name: subjects.ours(subject, subjects.Question.of(names, size), **({"chunked_size": chunk} if chunk else {}))
+        name: subjects.ours(subject, subjects.Question.of(names, size), chunk)
         for name, (names, chunk) in questions.items()
     }
     timings = interleaved(runs, repeats)

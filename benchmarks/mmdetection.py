@@ -45,7 +45,7 @@ def main(folder: Path, letter: str, size: tuple[int, int], text: str, answers: I
         return inference_detector(model, image, text_prompt=text, custom_entities=True).pred_instances
 
     found = []
-    first = {"peak_mb": peak(lambda: found.append(run()))}
+    first: dict[str, object] = {"peak_mb": peak(lambda: found.append(run()))}
     first |= {name: getattr(found[0], kind).tolist() for name, kind in
               (("labels", "labels"), ("scores", "scores"), ("boxes", "bboxes"))}  # fmt: skip
     parts = {"mmdetection": mmdet, "mmcv": mmcv, "torch": torch, "transformers": transformers}

@@ -54,9 +54,9 @@ def detector(architecture: str, dtype: str, device: str, compile: bool = False) 
     return Detector(recipe_model(LETTER[architecture]), tokenizer, architecture, device, dtype, compile=compile)
 
 
-def ours(subject: Detector, question: Question, **options: int) -> Callable[[], int]:
+def ours(subject: Detector, question: Question, chunked_size: int | None = None) -> Callable[[], int]:
     """A run of the package, `Detector` from end to end; it gives the number of detections."""
-    chosen = DetectOptions(size=question.size, **options)
+    chosen = DetectOptions(size=question.size, chunked_size=chunked_size)
     compiled = subject.compile_prompt(question.names, chosen)
     return lambda: sum(len(found.scores) for found in subject.stream([question.image], compiled, chosen))
 

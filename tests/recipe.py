@@ -11,6 +11,7 @@ by numpy's compatibility policy, so the numbers are the same everywhere.
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 
 def rule(key, shape):
@@ -69,7 +70,7 @@ def fill(state_dict):
     return out
 
 
-def synthetic(h=240, w=320):
+def synthetic(h: int = 240, w: int = 320) -> npt.NDArray[np.uint8]:
     """uint8 RGB image: gradients, rectangles, disks (integer arithmetic only)."""
     y, x = np.mgrid[0:h, 0:w]
     img = np.stack([x * 255 // (w - 1), y * 255 // (h - 1), (x + y) * 255 // (h + w - 2)], -1)
