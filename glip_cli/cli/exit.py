@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from glip_cli.cli.console import Console
+from glip_cli.utils.signals import ENDING, signals_to
 from glip_cli.utils.startup import INTERRUPTED, collect_as_usual
 
 if TYPE_CHECKING:
@@ -27,12 +28,8 @@ SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a termin
 def interruptible() -> Iterator[None]:
     """Here Ctrl-C and SIGTERM are exceptions, so that what is open is closed."""
     collect_as_usual()
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_to(signal.default_int_handler):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -50,15 +47,9 @@ def stopping(stop: threading.Event) -> Iterator[None]:
         if first[-1] - first[0] > SAME_SECONDS:
             raise KeyboardInterrupt
 
-    chosen = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        chosen.append(signal.SIGHUP)
-    before = {number: signal.signal(number, ask) for number in chosen}
-    try:
+    hangs_up = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    with signals_to(ask, (*ENDING, signal.SIGHUP) if hangs_up else ENDING):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def end_run(progress: Progress, out_dir: Path | str, console: Console, shard: Shard) -> None:

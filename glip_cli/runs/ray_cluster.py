@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -15,6 +14,7 @@ from contextlib import contextmanager, redirect_stderr
 from types import ModuleType
 
 from glip_cli.errors import UsageError
+from glip_cli.utils.signals import signals_to
 from glip_cli.utils.threads import fulfil
 
 KNOCK_SECONDS = 10.0
@@ -45,7 +45,7 @@ def joined(address: str, stop: threading.Event, say: Callable[[str], None]) -> I
     ray._private.worker._worker_logs_enabled = False  # it prints every death, in colours, and has no other switch
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ended, result = threading.Event(), Future[None]()
-    with _silent(), _own_signals():
+    with _silent(), signals_to(None):  # Ray's C++ takes them
         _Joining(ray, address, result, ended, say).start()
         try:
             is_joined = _wait(ray, address, result, stop, say)
@@ -148,18 +148,6 @@ def _why_not(error: BaseException) -> str:
     if (text := one_line_of(error, 400)).startswith(MISMATCH):
         return f"the{text.removeprefix(f'{MISMATCH} The')}; take the same versions here"
     return f"no cluster there ({one_line_of(error)}); start one with `ray start --head`"
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Signals go where they went before: Ray's C++ takes them."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from glip_cli.errors import UsageError
 from glip_cli.server.options import ServeOptions
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.signals import signals_to
 
 BACKLOG = 2048
 HEADER_SECONDS = 30.0
@@ -64,12 +64,8 @@ def run(app: FastAPI, bound: socket.socket, options: ServeOptions, ready: Callab
     """
     with _address_errors(options):
         bound.listen(BACKLOG)
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_to(lambda *_: None):
         server_of(app, options, ready).run(sockets=[bound])  # raises the signal again that ended it
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) -> Server:
