@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ from tests.forked import CLEAN
 def of(section: CheckGroup, name: str) -> Check:
     (found,) = [finding for finding in section.findings if finding.name == name]
     return found
+
+
+def with_problems(findings: Iterable[Check]) -> set[str]:
+    return {finding.name for finding in findings if finding.problem}
 
 
 def doctor(*arguments: str) -> Result:
@@ -225,7 +230,7 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
     (filled / "converted" / ".x.safetensors.1234abcd.tmp").write_bytes(b"1")
     found = storage.check_cache()
     assert of(found, "downloads/a.pth.part").value == "2 MB, unfinished: the next fetch resumes it"
-    assert versions.with_problems(found.findings) == {
+    assert with_problems(found.findings) == {
         "downloads/cut.safetensors", "downloads/cut.pth", "downloads/empty.pth",
         "converted/.x.safetensors.1234abcd.tmp",
     }  # fmt: skip
@@ -323,9 +328,9 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
-    assert versions.with_problems(checks.check_models(reachable=True).findings) == set()
+    assert with_problems(checks.check_models(reachable=True).findings) == set()
     found = checks.check_models(reachable=False)
-    assert versions.with_problems(found.findings) == {"glip-t"}
+    assert with_problems(found.findings) == {"glip-t"}
     assert {finding.name for finding in found.findings} == set(registry.names())
     assert of(found, "glip-mini").value == "built in: procedurally drawn shapes"
     assert of(found, "glip-l-lvisbest").value == "no longer published"
@@ -336,7 +341,7 @@ def test_variables() -> None:
              "HTTPS_PROXY": "http://me:secret@proxy:3128"}  # fmt: skip
     found = checks.check_environment({"--threshold", "--top-k"}, given)
     assert of(found, "GLIP_TRESHOLD").remedy == "unset it; or did you mean GLIP_THRESHOLD?"
-    assert versions.with_problems(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
+    assert with_problems(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
     assert of(found, "HTTPS_PROXY").value == "http://...@proxy:3128"
     assert {finding.name for finding in found.findings} == {"text", *given} - {"OTHER"}
 

@@ -109,14 +109,10 @@ def run(words: Sequence[str]) -> int:
 
 def _ended(error: Any) -> int:
     """One line for what a command could not begin; the help, where nothing was asked."""
-    from glip_cli.cli.command import fail, reader_is_gone, refused
+    from glip_cli.cli.command import fail, say_end
 
-    if isinstance(error, GlipError):
-        return fail(error)
-    if isinstance(error, BrokenPipeError):
-        return reader_is_gone()
-    if isinstance(error, OSError):  # of standard output
-        return fail(refused(error))
+    if isinstance(error, GlipError | OSError):  # the system's is of standard output
+        return say_end(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return int(error.exit_code)

@@ -57,7 +57,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except (GlipError, OSError, UnicodeEncodeError) as error:
             if flags.get("debug") and not isinstance(error, BrokenPipeError):
                 raise
-            raise typer.Exit(_ended(error)) from None
+            raise typer.Exit(say_end(error)) from None
         except KeyboardInterrupt:
             print("glip: interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -134,16 +134,13 @@ def _value(one: Field[object], typed: object) -> object:
     return parse(typed) if parse else typed
 
 
-def _ended(error: Exception) -> int:
+def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
     """Say the one line; return the exit code."""
-    if isinstance(error, GlipError):
-        return fail(error)
     if isinstance(error, BrokenPipeError):
-        return reader_is_gone()
+        return _reader_is_gone()
     if isinstance(error, UnicodeEncodeError):
         return fail(_unwritable(error))
-    assert isinstance(error, OSError)
-    return fail(refused(error))  # from anywhere
+    return fail(_refused(error) if isinstance(error, OSError) else error)
 
 
 def fail(error: GlipError) -> int:
@@ -154,13 +151,13 @@ def fail(error: GlipError) -> int:
     return 2 if isinstance(error, UsageError | DataError | UnknownModelError) else 1
 
 
-def reader_is_gone() -> int:
+def _reader_is_gone() -> int:
     """The reader of stdout has left, as `head` does: keep Python from complaining again when it flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
-def refused(error: OSError) -> OutputError:
+def _refused(error: OSError) -> OutputError:
     """What the system says of a file, or of standard output, as the one line."""
     place = f"{error.filename}: " if error.filename is not None else ""
     return OutputError(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,8 +130,3 @@ def _optional(requirement: Requirement, extra: str, what_for: str) -> Check:
         remedy = f"pip install -U 'glip-cli[{extra}]'"
         return Check(requirement.name, version, f"is not {requirement.specifier}", remedy)
     return _suits(requirement.name, version)
-
-
-def with_problems(findings: Iterable[Check]) -> set[str]:
-    """The names of those with a problem."""
-    return {finding.name for finding in findings if finding.problem}

@@ -83,11 +83,6 @@ class _File:
     failed: set[int] = field(default_factory=set)
 
 
-def read_results(path: Path, truth: GroundTruth) -> Results:
-    """The results alone of `read_predictions`."""
-    return read_predictions(path, truth).results
-
-
 def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
     """What was detected: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
 

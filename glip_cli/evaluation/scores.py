@@ -59,7 +59,7 @@ def coco_scores(ground_truth: GroundTruth, results: Sequence[CocoResult]) -> Box
 
     Args:
         ground_truth: all of its images count, also those without a result.
-        results: COCO results as `read_results` gives them; none at all is AP 0.
+        results: COCO results as `read_predictions` gives them; none at all is AP 0.
     """
     truth = ground_truth.to_coco()
     evaluation = hotcoco.COCOeval(truth, truth.load_res(plain(results)), "bbox")
@@ -116,7 +116,7 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[CocoResult], *, fix
 
     Args:
         ground_truth: of LVIS.
-        results: COCO results as `read_results` gives them; none at all is AP 0.
+        results: COCO results as `read_predictions` gives them; none at all is AP 0.
         fixed: True for Fixed AP (Dave et al., arXiv 2102.01066), which GLIP's papers give: the 10,000 best boxes of
             each category over all images, any number per image. False for lvis-api's default: the 300 best
             boxes of each image over all categories.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby, islice
 
 import torch
 import torch.nn.functional as F
@@ -135,17 +136,10 @@ class BatchDetector:
         options: DetectOptions,
         observe: Observer | None = None,
     ) -> Iterator[Detections]:
-        batch: list[PreprocessedImage] = []
-        for item in items:
-            if batch and padded_size(item) != padded_size(batch[0]):
+        for _, alike in groupby(items, padded_size):
+            while batch := list(islice(alike, options.batch_size)):
                 yield from self.detect(batch, compiled, options, observe)
-                batch = []
-            batch.append(item)
-            if len(batch) == options.batch_size:
-                yield from self.detect(batch, compiled, options, observe)
-                batch = []
-        if batch:
-            yield from self.detect(batch, compiled, options, observe)
+                del batch  # before the next images are read
 
     def detect(
         self,

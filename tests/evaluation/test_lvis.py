@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.results import read_predictions
 from glip_cli.evaluation.scores import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
 from tests.evaluation.datasets import box, hit, random_set, read, saved, two_images
 from tests.shared import shared
@@ -169,7 +169,7 @@ def test_as_the_lvis_package_where_caps_cut(tmp_path: Path, lvis: Any, max_dets:
 
 def real() -> tuple[Path, list[dict[str, Any]]]:
     path = shared("data/eval/lvis/lvis_val_100.json")
-    return path, read_results(shared("data/eval/lvis/derived_results_100.json"), read_ground_truth(path))
+    return path, read_predictions(shared("data/eval/lvis/derived_results_100.json"), read_ground_truth(path)).results
 
 
 def test_recorded_numbers() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
-from glip_cli.evaluation.results import read_predictions, read_results
+from glip_cli.evaluation.results import Results, read_predictions
 from glip_cli.evaluation.scores import coco_scores
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
 from glip_cli.outputs.formats import JsonlWriter
@@ -48,6 +48,10 @@ def written(folder: Path, writer: type, records: list[AnyRecord]) -> Path:
         out.add(item, "")
     out.close()
     return folder / {JsonlWriter: "results.jsonl", CocoWriter: "coco.json"}.get(writer, "coco_results.json")
+
+
+def read_results(path: Path, truth: GroundTruth) -> Results:
+    return read_predictions(path, truth).results
 
 
 @given(seed=st.integers(0, 2**32))
