@@ -85,8 +85,7 @@ class _ImageFields(BaseModel):
     name: str = Field("image", description="What the answer calls the image.")
 
 
-class _ImagePromptFields(PromptFields, _ImageFields):
-    pass
+class _ImagePromptFields(PromptFields, _ImageFields): ...
 
 
 ImageQuestion: type[_ImagePromptFields] = create_model("ImageQuestion", __base__=_ImagePromptFields, **OPTIONS)
@@ -244,9 +243,7 @@ def options_of(question: PromptFields) -> DetectOptions:
     return options
 
 
-def prompt_of(
-    question: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None = None
-) -> Prompt:
+def prompt_of(question: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
     """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
     _check_length(question, options)
     try:

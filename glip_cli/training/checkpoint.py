@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
@@ -147,3 +148,10 @@ class TrainingFolder:
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
             raise UsageError(f"{self.state} is damaged or of another version; --overwrite starts over") from None
         return dict(state)
+
+
+@torch.no_grad()
+def copy_into(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Name by name, in place."""
+    for name, tensor in tensors.items():
+        tensor.copy_(given[name])

@@ -23,7 +23,7 @@ from glip_cli.training.data_args import AnySet, Data
 from glip_cli.training.dataset import TrainSet
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.init_model import Start, label_notes
-from glip_cli.training.metrics_log import Row, read_rows
+from glip_cli.training.metrics_log import Row, best_row, read_rows
 from glip_cli.training.optim import LearningRates, Left
 from glip_cli.training.report import KEPT, NEW, BeforeAndAfter, TrainingReport, ValidationRow, compare, write_table
 from glip_cli.training.sampler import DrawnScenes
@@ -122,7 +122,7 @@ class FinetuneJob:
             ending = trainer.run()
         names = self.measured.names
         if not ending.complete:
-            table = compare(names, before, {NEW: trainer.best_scores()})
+            table = compare(names, before, {NEW: best_row(read_rows(self.folder.metrics)) or {}})
             self._write(report, table)
             return Result(ending, table)
         table = compare(names, before, self.measured.after())

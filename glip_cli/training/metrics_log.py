@@ -132,6 +132,11 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """What validation said of the best state so far; None before there is one."""
+    return next((row for row in reversed(rows) if row.get("best")), None)
+
+
 def _tensorboard(folder: Path, until: int) -> SummaryWriter | None:
     if importlib.util.find_spec("tensorboard") is None:
         return None
@@ -169,8 +174,7 @@ def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row]) -> None:
 
 def _mark_best(axes: Axes, rows: Sequence[Row]) -> None:
     """The state that is kept."""
-    best = next((row for row in reversed(rows) if row.get("best") and row.get("AP") is not None), None)
-    if best:
+    if best := best_row([row for row in rows if row.get("AP") is not None]):
         axes.axvline(best["epoch"], color=INK, linewidth=0.8, linestyle=":")
         axes.plot([best["epoch"]], [100 * best["AP"]], "o", color=SERIES[0])
         is_late = best["epoch"] > 0.8 * rows[-1]["epoch"]  # there is no room to the right

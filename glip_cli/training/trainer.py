@@ -23,17 +23,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glip_cli.errors import GlipError
 from glip_cli.model.glip import Glip
 from glip_cli.training.batches import Batch
-from glip_cli.training.checkpoint import TrainingFolder
+from glip_cli.training.checkpoint import TrainingFolder, copy_into
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.gradients import Gradients, checkpoint_activations
 from glip_cli.training.loss import add_to
-from glip_cli.training.metrics_log import History, Row, read_rows
+from glip_cli.training.metrics_log import History, Row
 from glip_cli.training.optim import EarlyStopping, ExponentialMovingAverage, Left, Optimizers, left, set_rates
 from glip_cli.training.tuning import Tuning
 from glip_cli.utils.json import JsonObject
@@ -116,7 +116,9 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Train to the end, or until asked to stop. Raises GlipError."""
-        self.history = self._history()
+        with self.folder.writing():
+            first = self.processes.first
+            self.history = History(self.folder.metrics, self.folder.curves, self.step) if first else None
         self._began = time.monotonic()
         self.tuning.train(self.model)
         batches = self.source(self.step * self.recipe.accumulation)
@@ -157,11 +159,6 @@ class Trainer:
     def left(self) -> Left:
         watch = self.watch if self.validate else None
         return left(watch, self.step, self.epoch_steps, self.recipe.epochs, self._step_time, self.epoch_time)
-
-    def best_scores(self) -> Mapping[str, float | None]:
-        """What validation said of the best state so far; nothing where there is none."""
-        rows = read_rows(self.folder.metrics)
-        return next((row for row in reversed(rows) if row.get("best")), {})
 
     def _load(self, batches: Iterator[Batch]) -> list[Batch]:
         """Those of a step, with a note of how long they were waited for."""
@@ -288,21 +285,7 @@ class Trainer:
             self.watch.worse = 0
         self._window = dict(state["window"])
         self._unread = Counter(state.get("unread", {}) if self.processes.first else {})
-        _copy_into(self.trained, state["weights"])
+        copy_into(self.trained, state["weights"])
         if self.average:
-            _copy_into(self.average.shadow, state["average"])
+            copy_into(self.average.shadow, state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-    def _history(self) -> History | None:
-        """Of the first process only."""
-        if not self.processes.first:
-            return None
-        with self.folder.writing():
-            return History(self.folder.metrics, self.folder.curves, self.step)
-
-
-@torch.no_grad()
-def _copy_into(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Name by name, in place."""
-    for name, tensor in tensors.items():
-        tensor.copy_(given[name])
