@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from glip_cli.checkpoints.http import DownloadError
+from glip_cli.utils.text_format import first_line
 
 _URL = re.compile(r"https://huggingface\.co/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
@@ -100,5 +101,4 @@ def _first_sentence(error: Exception) -> str:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    return lines[0].strip().rstrip(".")
+    return first_line(cause).rstrip(".")

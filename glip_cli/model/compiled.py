@@ -18,6 +18,7 @@ from glip_cli.errors import DeviceError
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.model.torchvision_ops import load_operators
+from glip_cli.utils.text_format import first_line
 
 SHAPES = 8  # of each step that are compiled
 # torch's own limits count all networks of a process together, and raise; SHAPES is the limit here
@@ -87,13 +88,8 @@ class _Step:
             with torch._dynamo.config.patch(NO_LIMITS):
                 return self._compiled(*tensors)
         except torch._dynamo.exc.TorchDynamoException as error:
+            reason = first_line(getattr(error, "inner_exception", error))
             needs = "Triton and a C compiler" if self._on_cuda else "a C++ compiler: g++, or what CXX names"
             raise DeviceError(
-                f"--compile: torch cannot compile here ({_reason(error)}); it needs {needs}; else leave --compile out"
+                f"--compile: torch cannot compile here ({reason}); it needs {needs}; else leave --compile out"
             ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what lies at the bottom of it."""
-    inner = getattr(error, "inner_exception", error)
-    return next((line.strip() for line in str(inner).splitlines() if line.strip()), type(inner).__name__)

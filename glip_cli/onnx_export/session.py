@@ -26,7 +26,7 @@ from glip_cli.model.config import Config
 from glip_cli.model.head import RawOutput
 from glip_cli.onnx_export.card import Card, Fixed, from_metadata
 from glip_cli.onnx_export.pieces import map_names, output_names
-from glip_cli.utils.text_format import listed
+from glip_cli.utils.text_format import first_line, listed
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -156,7 +156,7 @@ def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:
     except GlipError:
         raise
     except Exception as error:  # onnxruntime raises classes of its own, straight from Exception
-        raise CheckpointError(f"onnxruntime cannot run {path} ({_first_line(error)}): export it again") from error
+        raise CheckpointError(f"onnxruntime cannot run {path} ({first_line(error)}): export it again") from error
 
 
 def run(session: InferenceSession, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -164,7 +164,7 @@ def run(session: InferenceSession, inputs: Mapping[str, Tensor]) -> list[Tensor]
     try:
         outputs = session.run(None, {name: tensor.contiguous().numpy() for name, tensor in inputs.items()})
     except Exception as error:
-        raise GlipError(f"onnxruntime: {_first_line(error)}") from error
+        raise GlipError(f"onnxruntime: {first_line(error)}") from error
     return [torch.from_numpy(output) for output in outputs]
 
 
@@ -184,10 +184,6 @@ def _part(model: onnx_ir.Model, takes: Sequence[str], gives: Sequence[str]) -> I
     graph = ir.convenience.extract(model.graph, list(takes), list(gives))
     part = ir.Model(graph, ir_version=model.ir_version)
     return session_of(ir.to_proto(part).SerializeToString())
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # ------------------------------------------------------------------------------------------------------------- packages

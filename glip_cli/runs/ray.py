@@ -30,11 +30,12 @@ from glip_cli.runs.actors import DEATHS, ActorPool
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
-from glip_cli.runs.ray_cluster import joined, one_line_of, room_for
+from glip_cli.runs.ray_cluster import WORDS, joined, room_for
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.runs.stored_parts import StoredFiles
 from glip_cli.types import Prompt
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import words_of
 
 WITNESSES = 5  # files that the driver sees, and a worker must see too
 
@@ -226,5 +227,5 @@ def _one_line(ray: ModuleType, stop: threading.Event) -> Iterator[None]:
     except ray.exceptions.RayError as error:
         if not stop.is_set():
             raise GlipError(
-                f"Ray: {one_line_of(error)}; check the cluster, then run the same command to resume"
+                f"Ray: {words_of(error)[:WORDS]}; check the cluster, then run the same command to resume"
             ) from None

@@ -15,12 +15,14 @@ from types import ModuleType
 
 from glip_cli.errors import UsageError
 from glip_cli.utils.signals import signals_to
+from glip_cli.utils.text_format import words_of
 from glip_cli.utils.threads import fulfil
 
 KNOCK_SECONDS = 10.0
 SAY_SECONDS = 10.0  # of waiting before it is said
 JOIN_SECONDS = 60.0  # Ray alone would wait for many minutes at an address where something else listens
 POLL = 0.2
+WORDS = 200  # characters of an error of Ray's
 MISMATCH = "Version mismatch:"
 STORE_BYTES = 200_000_000  # of a cluster started here; only paths and records pass through its store
 
@@ -145,9 +147,9 @@ def _why_not(error: BaseException) -> str:
     chain = [error, error.__cause__, error.__context__]
     if any("AuthenticationError" in f"{type(one).__name__} {one}" for one in chain):
         return "the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or a file ~/.ray/auth_token"
-    if (text := one_line_of(error, 400)).startswith(MISMATCH):
+    if (text := words_of(error)[:400]).startswith(MISMATCH):
         return f"the{text.removeprefix(f'{MISMATCH} The')}; take the same versions here"
-    return f"no cluster there ({one_line_of(error)}); start one with `ray start --head`"
+    return f"no cluster there ({text[:WORDS]}); start one with `ray start --head`"
 
 
 @contextmanager
@@ -169,7 +171,3 @@ def room_for(ray: ModuleType, kind: str) -> str:
     """What a worker needs one of, "CPU" or "GPU", and how many there are."""
     there, free = (resources.get(kind, 0) for resources in (ray.cluster_resources(), ray.available_resources()))
     return f"each needs 1 {kind}; the cluster has {there:g}, {free:g} of them free"
-
-
-def one_line_of(error: BaseException, most: int = 200) -> str:
-    return " ".join(str(error).split())[:most]

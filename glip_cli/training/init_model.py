@@ -31,7 +31,7 @@ from glip_cli.training.data_args import AnySet
 from glip_cli.training.dataset import TrainSet
 from glip_cli.training.tuning import check_mode
 from glip_cli.utils.json import JsonObject
-from glip_cli.utils.text_format import listed
+from glip_cli.utils.text_format import first_line, listed
 
 PYRAMID = "fpn."
 RANDOM, PRETRAINED = "random", "pretrained"  # what --init may be besides a model or a file
@@ -211,10 +211,9 @@ def load_pretrained(architecture: str, offline: bool = False) -> dict[str, Tenso
     try:
         swin, bert = _fetch(SWINS[architecture], offline)
     except (OSError, RuntimeError, ValueError) as error:  # of two libraries and their client
-        reason = str(error).strip().partition("\n")[0]
         way = "once without --offline" if offline else "with --init random, or try again"
         raise FetchError(
-            f"--init pretrained: {SWINS[architecture]} or {BERT} cannot be had ({reason}); {way}"
+            f"--init pretrained: {SWINS[architecture]} or {BERT} cannot be had ({first_line(error)}); {way}"
         ) from error
     return swin_state(swin) | bert_state(bert)
 

@@ -107,6 +107,11 @@ def words_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first that an error has that is not blank; its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def why_unreadable(error: Exception) -> str:
     """What the system or the decoder says of a file, for the one line of an error."""
     if isinstance(error, UnicodeError):
