@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.results import read_predictions
 from glip_cli.evaluation.scores import COCO_KEYS, BoxScores, coco_scores
 from tests.evaluation.datasets import box, hit, random_set, read, two_images
 from tests.shared import shared
@@ -166,7 +166,7 @@ PAIRS = [
 
 def scored(truth: str, results: str) -> BoxScores:
     ground_truth = read_ground_truth(shared(f"data/eval/{truth}").resolve())
-    return coco_scores(ground_truth, read_results(shared(f"data/eval/{results}"), ground_truth))
+    return coco_scores(ground_truth, read_predictions(shared(f"data/eval/{results}"), ground_truth).results)
 
 
 def expected(truth: str, results: str) -> dict[str, float]:

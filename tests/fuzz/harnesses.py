@@ -207,7 +207,7 @@ def coco(data: bytes) -> None:
         assert len(read.labels) == len(read.promptable)
         for name in ("dt.json", "dt.jsonl"):
             with answering():
-                results.read_results(file(name, found), read)
+                results.read_predictions(file(name, found), read)
 
 
 _ANYWHERE = re.compile(rb"(^|[\s\"'\[{(,:=&*])[/\\~]|\.\.|\\[xuU]")

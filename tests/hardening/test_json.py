@@ -16,7 +16,7 @@ from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DataError
 from glip_cli.evaluation.calibrate import read_thresholds
 from glip_cli.evaluation.ground_truth import read_ground_truth
-from glip_cli.evaluation.results import read_results
+from glip_cli.evaluation.results import read_predictions
 from glip_cli.evaluation.scores import coco_scores
 from glip_cli.training.dataset import read_train_set
 from tests.hardening.mutate import altered, damaged
@@ -61,7 +61,7 @@ def scored(path: Path) -> None:
     assert len(truth.labels) == len(truth.promptable)
     known = [row for row in RESULTS if row["image_id"] in {image.id for image in truth.images}]
     known = [row for row in known if row["category_id"] in {category.id for category in truth.categories}]
-    coco_scores(truth, read_results(write(path.with_name("plain.json"), known), truth))
+    coco_scores(truth, read_predictions(write(path.with_name("plain.json"), known), truth).results)
 
 
 def trained(path: Path) -> None:
@@ -79,7 +79,7 @@ def fuzz(strategy: st.SearchStrategy[Any], read: Callable[[Path], Any], path: Pa
 
 
 def results_of(path: Path) -> None:
-    read_results(path, read_ground_truth(write(path.with_name("truth.json"), COCO)))
+    read_predictions(path, read_ground_truth(write(path.with_name("truth.json"), COCO)))
 
 
 CASES: dict[str, tuple[Any, Callable[[Path], Any]]] = {
