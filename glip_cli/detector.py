@@ -26,7 +26,7 @@ from PIL import Image
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.data.image_io import ImageSource, read_image
-from glip_cli.errors import FetchError, ImageError, PromptError, UsageError
+from glip_cli.errors import FetchError, ImageError, OptionError, PromptError, UsageError
 from glip_cli.inference.batch_detector import BatchDetector
 from glip_cli.inference.device import pick_device, pick_dtype
 from glip_cli.inference.feature_extractor import Extractor, Text
@@ -183,6 +183,8 @@ class Detector(BatchDetector):
         Raises:
             As a call; ImageError for an image, and what is wrong with one of `prompts`, when its turn comes.
         """
+        if on_error not in ("raise", "skip"):
+            raise OptionError("on_error", on_error, 'it is "raise" or "skip"')
         if prompts is not None:
             if prompt is not None:
                 raise UsageError("give either a prompt for all images or prompts, one for each, not both")

@@ -152,9 +152,11 @@ class DetectOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "negatives", as_tuple(self.negatives))
         check_options(self)
+        if not isinstance(self.class_thresholds, Mapping):
+            raise OptionError("class_thresholds", self.class_thresholds, "give scores by label, as in {'cat': 0.5}")
         for label, threshold in self.class_thresholds.items():
-            if not SHARE.allows(threshold):
-                raise OptionError("class_threshold", f"{label} {threshold:g}", SHARE.advice)
+            if not SHARE.holds(threshold):
+                raise OptionError("class_threshold", f"{label} {threshold}", SHARE.advice)
         if self.per_text < 1:
             raise OptionError("per_text", self.per_text, "give a number of at least 1")
         if self.tile is None and self.overlap is not None:

@@ -6,7 +6,6 @@ Both validate themselves on construction. Neither needs torch.
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -134,12 +133,12 @@ class Detections:
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.generic]) -> Detections: ...
 
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Detection | Detections:
-        """One detection; or, by a slice, a bool array [n] or positions, some of them in that order."""
+        """One detection; or, by a slice, n bools or positions, some of them in that order."""
         if isinstance(index, int | np.integer):
             label_id = int(self.label_ids[index])
             x1, y1, x2, y2 = map(float, self.boxes[index])
             return Detection(self.labels[label_id], float(self.scores[index]), (x1, y1, x2, y2), label_id)
-        chosen = index if isinstance(index, slice | np.ndarray) else np.array(index, dtype=np.int64)
+        chosen = index if isinstance(index, slice) else np.asarray(index, dtype=None if len(index) else np.int64)
         return replace(self, boxes=self.boxes[chosen], scores=self.scores[chosen], label_ids=self.label_ids[chosen])
 
     def __eq__(self, other: object) -> bool:
@@ -191,11 +190,13 @@ class Detections:
         self.plot().show()
 
     def save(self, path: str | Path) -> None:
-        """Write the image with its boxes; or, where `path` ends in .json, `to_dict`."""
-        if Path(path).suffix.lower() == ".json":
-            Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
-        else:
-            self.plot().save(path)
+        """Write the image with its boxes; or, where `path` ends in .json, `to_dict`.
+
+        Raises UsageError for another suffix than those of images, and OutputError where it cannot be written.
+        """
+        from glip_cli.outputs.images import save_detections
+
+        save_detections(self, Path(path))
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows."""

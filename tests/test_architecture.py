@@ -22,7 +22,9 @@ WITHOUT_TORCH = [
     *(f"data/{name}.py" for name in ("sources", "input_scan", "image_input", "stores", "archives")),
     *(f"runs/{name}.py" for name in ("items", "in_flight", "journal", "local", "prefetch", "read_image", "run_dir")),
 ]
-UPWARD = {("types.py", f"glip_cli.outputs.{name}") for name in ("images.plot", "records.record")}
+UPWARD = {
+    ("types.py", f"glip_cli.outputs.{name}") for name in ("images.plot", "images.save_detections", "records.record")
+}
 """What `Detections` draws and writes itself with, imported when it does."""
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 

@@ -106,6 +106,11 @@ def test_a_prompt_of_its_own_for_each_image(detector: Detector, scenes: list[Ima
         same(one, other)
 
 
+def test_what_to_do_with_errors_is_one_of_two(detector: Detector) -> None:
+    with pytest.raises(OptionError, match='on_error ignore: it is "raise" or "skip"'):
+        detector.predict([], "star", on_error="ignore")  # type: ignore[arg-type]
+
+
 def test_prompts_are_read_as_they_are_needed(detector: Detector, scenes: list[Image.Image]) -> None:
     read: list[int] = []
 
@@ -263,6 +268,8 @@ def test_a_dtype_that_is_not_there(name: str) -> None:
     [
         {"threshold": 1.5}, {"nms_iou": -0.1}, {"top_k": 0}, {"chunked_size": 0}, {"batch_size": 0},
         {"size": (800, 400)}, {"size": (1, 1)}, {"class_thresholds": {"cat": 2.0}},
+        {"threshold": "0.5"}, {"top_k": 1.5}, {"chunked_size": "8"}, {"size": "480,800"}, {"size": (800,)},
+        {"tile": "800"}, {"class_thresholds": {"cat": "0.5"}}, {"class_thresholds": [("cat", 0.5)]},
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:

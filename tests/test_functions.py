@@ -31,7 +31,7 @@ def test_a_package_does_not_hide_a_function() -> None:
 def test_annotate(tmp_path: Path) -> None:
     draw_scene(np.random.default_rng(3), 160, 160).image.save(tmp_path / "a.png")
     (tmp_path / "captions.csv").write_text("image,caption\na.png,a [star] and a [red circle]\n")
-    result = annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["coco"])
+    result = annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats="coco")
     assert (result.progress.complete, result.counts is not None and result.counts.captions) == (True, 1)
     assert [record["labels"] for record in read_records(tmp_path / "run/results.jsonl")] == [["star", "red circle"]]
     assert (tmp_path / "run/coco.json").exists()
@@ -44,6 +44,8 @@ def test_finetune_refuses_before_it_loads(tmp_path: Path) -> None:
         finetune([], out=tmp_path / "run")
     with pytest.raises(OptionError, match="mode everything: there are full"):
         finetune("scenes:4", out=tmp_path / "run", model="glip-mini", mode="everything")
+    with pytest.raises(OptionError, match="shots 0: give a number of at least 1"):
+        finetune("scenes:4", out=tmp_path / "run", model="glip-mini", shots=0)
     with pytest.raises((DataError, UsageError), match="cannot be read"):
         finetune(tmp_path / "none.json", out=tmp_path / "run", model="glip-mini")
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import glip_cli
-from glip_cli.errors import UsageError
+from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectKeywords, DetectOptions, FeatureKeywords, FeatureOptions
 from glip_cli.types import Detections
 
@@ -42,12 +42,19 @@ def test_one_is_a_detection() -> None:
     assert [one.label for one in FOUND] == FOUND.names == ["remote", "cat", "remote"]
 
 
-@pytest.mark.parametrize("index", [slice(0, 2), FOUND.scores > 0.5, [0, 1], np.array([0, 1])], ids=str)
+@pytest.mark.parametrize("index", [slice(0, 2), FOUND.scores > 0.5, [0, 1], (0, 1), np.array([0, 1])], ids=str)
 def test_some_are_detections(index: slice | list[int] | np.ndarray) -> None:
     some = FOUND[index]
     assert (len(some), some.names, some.labels, some.image) == (2, ["remote", "cat"], FOUND.labels, IMAGE)
     assert some == FOUND[:2] != FOUND
     assert hash(some) == hash(FOUND[:2])
+
+
+def test_a_list_of_bools_chooses_as_an_array_of_them_does() -> None:
+    assert FOUND[[name == "remote" for name in FOUND.names]].scores.tolist() == pytest.approx([0.9, 0.25])
+    assert len(FOUND[[False] * 3]) == 0
+    with pytest.raises(IndexError):
+        FOUND[[True]]
 
 
 def test_nothing_is_found() -> None:
@@ -87,6 +94,19 @@ def test_it_becomes_a_record(tmp_path: Path) -> None:
     assert record["detections"][0]["box"] == {"xmin": 1.0, "ymin": 2.0, "xmax": 30.0, "ymax": 40.0}
     FOUND.save(tmp_path / "a.JSON")
     assert json.loads((tmp_path / "a.JSON").read_text(encoding="utf-8")) == FOUND.to_dict()
+
+
+def test_what_cannot_be_saved_is_said_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.txt: its suffix names no format; end it in \.jpg, \.png or \.json"):
+        FOUND.save(tmp_path / "a.txt")
+    (tmp_path / "file").touch()
+    for name in ("file/a.jpg", "file/a.json"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            FOUND.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    FOUND.save(tmp_path / "new" / "a.webp")
+    with Image.open(tmp_path / "new" / "a.webp") as image:
+        assert (image.size, image.format) == (IMAGE.size, "WEBP")
 
 
 def test_pandas_and_supervision() -> None:

@@ -14,7 +14,7 @@ from glip_cli.data.captions import Survey, read_captions, survey
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, OutputError
 from glip_cli.evaluation.session import RunProgress, SilentProgress
-from glip_cli.options import DetectKeywords, DetectOptions
+from glip_cli.options import DetectKeywords, DetectOptions, as_tuple
 from glip_cli.outputs.earlier import check_earlier
 from glip_cli.prompts.noun_phrases import Tagger
 from glip_cli.runs.items import Item
@@ -46,7 +46,7 @@ def annotate(
     images: str | Path | None = None,
     *,
     out: str | Path = "annotated",
-    formats: Sequence[str] = ("grounding",),
+    formats: str | Sequence[str] = ("grounding",),
     offline: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -73,6 +73,7 @@ def annotate(
 
     Raises DataError, OptionError, UsageError, FetchError, OutputError.
     """
+    formats = as_tuple(formats)
     for form in formats:
         if form not in FORMATS:
             raise OptionError("format", form, f"there are {', '.join(FORMATS)}")

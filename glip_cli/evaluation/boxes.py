@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from glip_cli.data.image_files import find_images
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import DataError, UsageError
+from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.results import CocoResult, Predictions, Results, image_name, place
 from glip_cli.evaluation.scores import BoxScores, coco_scores, lvis_scores
@@ -19,6 +19,7 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt
+from glip_cli.utils.option import at_least
 from glip_cli.utils.text_format import listed
 
 Score = Callable[[GroundTruth, Sequence[CocoResult]], BoxScores]
@@ -148,8 +149,10 @@ def box_task(
         skip_missing: leave out, of the ground truth too, images that are not in the folder.
         words: what to ask for instead of the names of some categories.
 
-    Raises DataError where images are missing, or no category has a name.
+    Raises DataError where images are missing, or no category has a name; OptionError for a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise OptionError("limit", limit, at_least(1).advice)
     truth = only(truth, [image.id for image in truth.images[:limit]])
     truth, images = with_images(truth, folder, skip_missing)
     return BoxTask(name, truth, images, question or names_of(truth, words), rules)

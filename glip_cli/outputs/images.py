@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from glip_cli.errors import ImageError
+from glip_cli.errors import ImageError, OutputError, UsageError
 from glip_cli.outputs.caption_image import add_caption
 from glip_cli.outputs.colours import palette_colours
 from glip_cli.outputs.draw import annotate, save_crops
@@ -63,6 +64,23 @@ class AnnotatedImages:
 
     def draw(self, image: Image.Image, detections: Detections) -> Image.Image:
         return plot(image, detections, self.palette)
+
+
+def save_detections(detections: Detections, path: Path) -> None:
+    """Write the record as .json, or the image in the format that its suffix names. Raises UsageError, OutputError."""
+    form = Image.registered_extensions().get(path.suffix.lower())
+    is_json = path.suffix.lower() == ".json"
+    if not is_json and form not in Image.SAVE:
+        raise UsageError(f"{path}: its suffix names no format; end it in .jpg, .png or .json")
+    content = None if is_json else detections.plot()
+    try:
+        with atomic_write(path) as stream:
+            if content:
+                content.save(stream, form, quality=JPEG_QUALITY)
+            else:
+                stream.write(json.dumps(detections.to_dict(), ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
 def plot(

@@ -14,6 +14,7 @@ from glip_cli.training.dataset import TrainSet, read_train_set
 from glip_cli.training.sampler import DrawnScenes, parse_scenes
 from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.option import at_least
 from glip_cli.utils.text_format import counted
 
 AnySet = TrainSet | DrawnScenes
@@ -54,6 +55,9 @@ class Data:
             raise OptionError("train", "is missing", advice)
         if self.words is not None and not isinstance(self.words, Mapping):
             raise OptionError("words", self.words, "give class -> words, as in {'container': 'shipping container'}")
+        for name in ("shots", "keep_limit"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise OptionError(name, number, at_least(1).advice)
         sets = counted(len(self.train), "training set")
         scenes = [path for path in self.train if parse_scenes(path)]
         if self.shots is not None and scenes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,13 @@ class Constraint:
 
     allows: Callable[[Any], bool]
     advice: str
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is allowed; one of another type, such as a text for a number, is not."""
+        try:
+            return self.allows(value)
+        except (TypeError, LookupError):
+            return False
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,14 @@ def check_options(options: DataclassInstance) -> None:
     for one in fields(options):
         allowed = one.metadata["option"].allowed if "option" in one.metadata else None
         value = getattr(options, one.name)
-        if allowed and value is not None and not allowed.allows(value):
-            raise OptionError(one.name, as_typed(value), allowed.advice)
+        if not allowed or value is None:
+            continue
+        kind = str(one.type)
+        shown = repr(value) if isinstance(value, str) and not kind.startswith("str") else as_typed(value)
+        if kind.startswith("int") and not isinstance(value, Integral):
+            raise OptionError(one.name, shown, f"it is no whole number; {allowed.advice}")
+        if not allowed.holds(value):
+            raise OptionError(one.name, shown, allowed.advice)
 
 
 def as_typed(value: object) -> object:

@@ -32,6 +32,8 @@ def test_it_gives_what_the_command_does(tmp_path: Path, capsys: pytest.CaptureFi
     again = evaluate(detector, str(annotations), out=str(tmp_path / "here"), compare=tmp_path / "there", report=False)
     assert again.metrics == result.metrics
     assert again.comparison is not None
+    with pytest.raises(OptionError, match="limit -1: give a number of at least 1"):
+        evaluate(detector, annotations, out=tmp_path / "here", limit=-1)
     with pytest.raises(UsageError, match="holds a run with"):
         evaluate(detector, annotations, out=tmp_path / "here", size=(64, 64))
 
