@@ -10,7 +10,7 @@ from typing import Unpack
 
 from glip_cli.annotation.engine import GroundingEngine
 from glip_cli.annotation.grounding import CaptionCounts, count_captions, write_formats
-from glip_cli.data.captions import Survey, read_captions, survey
+from glip_cli.data.captions import CaptionsSummary, read_captions, summarise
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, OutputError
 from glip_cli.evaluation.session import RunProgress, SilentProgress
@@ -52,7 +52,7 @@ def annotate(
     retry_failed: bool = False,
     workers: int | None = None,
     tagger: Tagger | None = None,
-    found: Survey | None = None,
+    found: CaptionsSummary | None = None,
     dtype: str | None = None,
     shard: Shard | None = None,
     follow: Callable[[], RunProgress] = SilentProgress,
@@ -66,7 +66,7 @@ def annotate(
         images: the folder of the images; by default that of the captions.
         formats: of FORMATS; what is written besides results.jsonl.
         tagger: finds the noun phrases of captions without [brackets]; loaded where it is needed and not given.
-        found: what `survey` says of the captions, where that is known.
+        found: what `summarise` says of the captions, where that is known.
         dtype: as chosen for the detector; a run of another is not resumed.
         follow: what shows the progress; stop: once set, the run ends after the images in flight.
         options: fields of `DetectOptions`; the threshold is 0.5 by default.
@@ -81,7 +81,7 @@ def annotate(
     options.setdefault("threshold", THRESHOLD)
     chosen = DetectOptions(**options)
     check_earlier(folder, list(formats), (), overwrite)
-    found = found or survey(Path(captions), place)
+    found = found or summarise(Path(captions), place)
     if found.unmarked and tagger is None:
         from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
 

@@ -72,7 +72,7 @@ def annotate(
         )
     from glip_cli.annotation.run import FORMATS, annotate
     from glip_cli.checkpoints.tagger import load_tagger
-    from glip_cli.data.captions import survey
+    from glip_cli.data.captions import summarise
     from glip_cli.detector import Detector
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.runs.shards import Shard
@@ -83,7 +83,7 @@ def annotate(
     options = {"threshold": threshold, **suppression, **resizing}
     DetectOptions(**options)  # what cannot be meant is refused before the model is loaded
     check_earlier(out_dir, formats, (), going.overwrite)
-    found = survey(captions, images)
+    found = summarise(captions, images)
     bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
     console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
     bar = DownloadBar(console)

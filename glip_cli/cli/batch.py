@@ -126,11 +126,11 @@ def batch(
     runner: ImageRunner | None = None
     engine: Engine
     if ray:
-        from glip_cli.runs.ray import Job, RayEngine
+        from glip_cli.runs.ray import RayEngine, RayJob
 
         assert isinstance(model, LocalModel)
         notes = model.check(given.prompt, given.options) if given.prompt else ()
-        job = Job(model.load, given.prompt, given.options, annotated, stored.store.url if stored else "")
+        job = RayJob(model.load, given.prompt, given.options, annotated, stored.store.url if stored else "")
         engine = RayEngine(job, model.prompt_compiler.name, ray, ray_workers, say=console.warn)
     else:
         from glip_cli.runs.local import LocalEngine

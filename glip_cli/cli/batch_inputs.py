@@ -18,7 +18,7 @@ from glip_cli.utils.text_format import counted, one_line, shown_url
 
 if TYPE_CHECKING:
     from glip_cli.data.frame_inputs import FrameChoice
-    from glip_cli.data.prompted import Survey
+    from glip_cli.data.prompted import PromptsSummary
     from glip_cli.data.sources import ImageInput
     from glip_cli.types import Prompt
 
@@ -40,7 +40,7 @@ class BatchInputs:
     named: Sequence[str]
     count: Callable[[], int | None] | None
     prompt: Prompt | None
-    asked: Prompt | Survey
+    asked: Prompt | PromptsSummary
     options: DetectOptions
     root: str = ""
     passed: Callable[[], Sequence[str]] = tuple
@@ -109,10 +109,12 @@ class InputReader:
         def check(prompt: Prompt) -> tuple[str, ...]:
             return tuple(note for note in self.model.check(prompt, plain) if note not in general)
 
-        survey = file.survey(check)
-        options = read_options(self.values, survey.labels, self.thresholds, self.batch_size)
-        check_class_thresholds(options, survey.labels)
-        self.console.info(f"{counted(survey.images, 'image')} with {counted(survey.prompts, 'prompt')}, "
-                          f"{counted(len(survey.labels), 'label')} in all")  # fmt: skip
-        self.console.warn(*threshold_notes(options), *survey.notes)
-        return BatchInputs(file, [f"--prompts {one_line(str(prompts))}"], lambda: survey.images, None, survey, options)
+        summary = file.summary(check)
+        options = read_options(self.values, summary.labels, self.thresholds, self.batch_size)
+        check_class_thresholds(options, summary.labels)
+        self.console.info(f"{counted(summary.images, 'image')} with {counted(summary.prompts, 'prompt')}, "
+                          f"{counted(len(summary.labels), 'label')} in all")  # fmt: skip
+        self.console.warn(*threshold_notes(options), *summary.notes)
+        return BatchInputs(
+            file, [f"--prompts {one_line(str(prompts))}"], lambda: summary.images, None, summary, options
+        )

@@ -19,7 +19,7 @@ from glip_cli.evaluation.boxes import (
     LVIS_CAPPED_RULES,
     LVIS_PACKED_RULES,
     LVIS_RULES,
-    Question,
+    CategoryPrompt,
     ScoringProtocol,
     box_task,
     only,
@@ -38,7 +38,7 @@ from glip_cli.evaluation.outputs import (
 )
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
-from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, question_of, run_task, score_boxes
+from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, category_prompt, run_task, score_boxes
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.options import DetectKeywords
@@ -119,7 +119,7 @@ def boxes(asked: EvalRequest, session: Session) -> None:
     task = box_task(
         asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
     )
-    task = replace(task, question=question_of(session.detector, task.truth, words))
+    task = replace(task, category_prompt=category_prompt(session.detector, task.truth, words))
     run = run_task(session, task, asked.wanted, more=composition if asked.dataset == "scenes" else None)
     if run:
         conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
@@ -184,13 +184,13 @@ def failed_in(runs: Mapping[str, EvalResult]) -> dict[str, str]:
 
 
 def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> EvalResult | None:
-    question = odinw.odinw_prompt(one)
+    published = odinw.odinw_prompt(one)
     task = box_task(
         one.name,
         read_ground_truth(path, names=one.names),
         path.parent,
         asked.rules,
-        question=Question(question.prompt, question.category_ids),
+        category_prompt=CategoryPrompt(published.prompt, published.category_ids),
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )

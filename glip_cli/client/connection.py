@@ -1,6 +1,6 @@
-"""Questions to a server over HTTP: connections stay open, one for each thread, and what may pass is tried again.
+"""Requests to a server over HTTP: connections stay open, one for each thread, and what may pass is tried again.
 
-The standard library does it, as urllib opens a connection for each question. Proxies of the environment are not used.
+The standard library does it, as urllib opens a connection for each request. Proxies of the environment are not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 600.0  # without a byte; the server's own limit is the one to be met
 PAUSES = (0.0, 2.0)  # seconds before each further try; a connection that stayed open may be closed by now
 MOST_WAIT = 30.0  # seconds before a server that is busy is asked again, whatever it says
-BUSY_SECONDS = 600.0  # in all, for one question
+BUSY_SECONDS = 600.0  # in all, for one request
 ABOUT_THE_IMAGE = {408, 413, 422, 504}  # came too slowly; too large; cannot be read; takes too long
 _AGAIN = "then run the same command again"
 
@@ -71,7 +71,7 @@ class Server:
         self._reached = self._waited = False
 
     def close(self) -> None:
-        """Close the connections of all threads; a new question opens one."""
+        """Close the connections of all threads; a new request opens one."""
         for connection in list(self._connections.values()):
             connection.close()
 
@@ -79,9 +79,9 @@ class Server:
         """What a GET gives. Raises UsageError, GlipError."""
         return self._answer("GET", path, None).value
 
-    def post(self, path: str, question: Mapping[str, object]) -> Answer:
+    def post(self, path: str, body: Mapping[str, object]) -> Answer:
         """The answer, be it 200 or one `ABOUT_THE_IMAGE`. Raises UsageError, GlipError."""
-        return self._answer("POST", path, json.dumps(question).encode())
+        return self._answer("POST", path, json.dumps(body).encode())
 
     def _answer(self, method: str, path: str, body: bytes | None) -> Answer:
         until = time.monotonic() + BUSY_SECONDS

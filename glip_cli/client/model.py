@@ -74,15 +74,15 @@ class RemoteModel:
     def dtype(self) -> str:
         return str(self.about.get("dtype", "float32"))
 
-    def reading(self, prompt: Prompt, options: DetectOptions) -> Reading:
+    def reading(self, prompt: Prompt, options: DetectOptions) -> RemotePrompt:
         """How it reads a prompt. Raises UsageError too for one that it cannot read."""
-        answer = self.server.post("/explain", question(prompt, options))
+        answer = self.server.post("/explain", request_fields(prompt, options))
         try:
             if answer.status != 200:
                 raise UsageError(error_in(answer.value))
             notes = tuple(map(str, answer.value["notes"]))
             self.prompt_notes.update(notes)
-            return Reading(self.server, notes, answer.value)
+            return RemotePrompt(self.server, notes, answer.value)
         except STRANGE:
             raise self.server.strange() from None
 
@@ -92,7 +92,7 @@ class RemoteModel:
         Args:
             image: its file.
             name: what it is called here.
-            asked: what `question` makes of the prompt and the options.
+            asked: what `request_fields` makes of the prompt and the options.
 
         Raises:
             ImageError: it cannot be read, or is too large for the server.
@@ -124,7 +124,7 @@ class RemoteModel:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RemotePrompt:
     """How a server reads a prompt: notes for the user, and what POST /explain gave."""
 
     server: Server
@@ -153,7 +153,7 @@ class Reading:
         return Explanation(self.notes, tuple(rows), texts)
 
 
-def question(prompt: Prompt, options: DetectOptions) -> JsonObject:
+def request_fields(prompt: Prompt, options: DetectOptions) -> JsonObject:
     """The fields of a request, but for its image. How many images go at once is the server's choice."""
     chosen = {name: value for name, value in vars(options).items() if value not in (None, (), {})}
     del chosen["batch_size"]
@@ -202,7 +202,7 @@ class RemoteRunner:
 
     def __post_init__(self) -> None:
         """Ask which model it is, and how it reads the prompt. Raises UsageError, GlipError."""
-        self._asked = question(self.prompt, self.options) if self.prompt else {}
+        self._asked = request_fields(self.prompt, self.options) if self.prompt else {}
         with closing(self.remote.server):
             self.model = self.remote.name
             self.reading = self.remote.reading(self.prompt, self.options) if self.prompt else None
@@ -234,7 +234,7 @@ class RemoteRunner:
     def _detect(self, file: bytes, source: ImageInput) -> Detections:
         """Of several images at once a slow server may have none in time; then it is asked for one after the other."""
         prompt = own_prompt(source)
-        asked = question(prompt, self.options.for_labels(prompt.labels)) if prompt else self._asked
+        asked = request_fields(prompt, self.options.for_labels(prompt.labels)) if prompt else self._asked
         try:
             found, notes = self.remote.detect(file, source.name, asked)
         except UnavailableError:

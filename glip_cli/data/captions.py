@@ -60,7 +60,7 @@ class Captioned(ImageInput):
 
 
 @dataclass(frozen=True)
-class Survey:
+class CaptionsSummary:
     """What a whole set of captions holds.
 
     Attributes:
@@ -109,7 +109,7 @@ def read_captions(
     return _from_rows(caption_rows(path), path, images or path.parent, offline, passed)
 
 
-def survey(path: Path, images: Path | None = None) -> Survey:
+def summarise(path: Path, images: Path | None = None) -> CaptionsSummary:
     """Go through all of it once, without a look at an image. Raises DataError, also where there is no caption."""
     bare: list[None] = []
     captions = count = unmarked = 0
@@ -120,7 +120,7 @@ def survey(path: Path, images: Path | None = None) -> Survey:
         digest.update(json.dumps([one.name, one.caption]).encode())
     if not captions:
         raise DataError(f"{path}: no image has a caption; {WRITE}, or a .txt beside each image")
-    return Survey(captions, count, unmarked, len(bare), digest.hexdigest())
+    return CaptionsSummary(captions, count, unmarked, len(bare), digest.hexdigest())
 
 
 def is_marked(caption: str) -> bool:

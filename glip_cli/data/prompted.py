@@ -58,7 +58,7 @@ def own_prompt(source: ImageInput) -> Prompt | None:
     return source.prompt if isinstance(source, PromptedImage) else None
 
 
-class Question(NamedTuple):
+class PromptRow(NamedTuple):
     """A row: where it stands in the file, the image as it is named there, and what to find."""
 
     where: str
@@ -67,7 +67,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Survey:
+class PromptsSummary:
     """What a whole file holds.
 
     Attributes:
@@ -106,15 +106,15 @@ class PromptFile:
         self._read = lru_cache(maxsize=KEPT_PROMPTS)(partial(read_request, get_tagger=get_tagger, files=False))
         if str(path) == "-" or (path.exists() and not path.is_file()):
             raise DataError(f"{path}: is read several times, so it must be a file; save it as one")
-        self.images = sum(1 for _ in self._questions())
+        self.images = sum(1 for _ in self._rows_with_prompts())
         if not self.images:
             raise DataError(f"{path}: names no image; {_WRITE}")
 
-    def survey(self, check: Check) -> Survey:
+    def summary(self, check: Check) -> PromptsSummary:
         """Read every prompt, and check each once. Raises UsageError, with the place, FetchError."""
         labels, notes, said = dict[str, None](), set[int](), list[str]()
         prompts, digest = set[int](), hashlib.blake2b(digest_size=16)
-        for one in self._questions():
+        for one in self._rows_with_prompts():
             digest.update(json.dumps([one.image, vars(one.request)]).encode())
             if (key := hash(one.request)) in prompts:
                 continue
@@ -127,23 +127,23 @@ class PromptFile:
                 notes.add(hash(note))
         if len(notes) > MOST_NOTES:
             said.append(f"{self.path}: and {len(notes) - MOST_NOTES} more notes on prompts")
-        return Survey(self.images, len(prompts), tuple(labels), tuple(said), digest.hexdigest())
+        return PromptsSummary(self.images, len(prompts), tuple(labels), tuple(said), digest.hexdigest())
 
     def __iter__(self) -> Iterator[PromptedImage]:
         """Raises as the two above, where the file has changed since."""
-        for one in self._questions():
+        for one in self._rows_with_prompts():
             source = image_in_list(one.image, self.path.parent, self._offline)
             yield PromptedImage(source.name, source.location, source.offline, prompt=self._prompt(one).prompt)
 
-    def _questions(self) -> Iterator[Question]:
+    def _rows_with_prompts(self) -> Iterator[PromptRow]:
         for row in read_rows(self.path, ("image",), _WRITE):
             image = image_of(row, _WRITE)
             if _is_of_several(image, self.path.parent):
                 raise DataError(f"{row[0]}: 'image' is {quoted(image)}: videos, and files that hold several images, "
                                 "are not read here; save each image as a file of its own")  # fmt: skip
-            yield Question(row[0], image, _request_of(row, self._custom_entities))
+            yield PromptRow(row[0], image, _request_of(row, self._custom_entities))
 
-    def _prompt(self, one: Question) -> ReadPrompt:
+    def _prompt(self, one: PromptRow) -> ReadPrompt:
         try:
             return self._read(one.request)
         except UsageError as error:

@@ -38,7 +38,7 @@ class Form:
     keypoints: int | None = None
 
 
-class Line(NamedTuple):
+class YoloLine(NamedTuple):
     """`values` are the numbers after the class, all finite; `number` counts the lines of the file from 1."""
 
     image_id: int
@@ -52,7 +52,7 @@ class Line(NamedTuple):
         return f"{self.file}, line {self.number}"
 
 
-def read_lines(image_id: int, file: Path | None, issues: Issues) -> Iterator[Line]:
+def read_lines(image_id: int, file: Path | None, issues: Issues) -> Iterator[YoloLine]:
     """Those of a class and four or more numbers; the others are counted."""
     if file is None:
         return
@@ -67,13 +67,13 @@ def read_lines(image_id: int, file: Path | None, issues: Issues) -> Iterator[Lin
         except ValueError:
             numbers = []
         if len(numbers) > _BOX and all(map(math.isfinite, numbers)):
-            yield Line(image_id, numbers[0], numbers[1:], file, number)
+            yield YoloLine(image_id, numbers[0], numbers[1:], file, number)
         elif row.strip():
             issues.add(DataIssue.LINE, f"{file}, line {number} is {shown(row.strip())}")
 
 
 def annotations_of(
-    lines: Sequence[Line],
+    lines: Sequence[YoloLine],
     form: Form,
     sizes: Mapping[int, Size | str],
     classes: Set[int],
@@ -105,7 +105,7 @@ Reader = Callable[[Sequence[float]], Corners | None]
 """The numbers after the class -> the box; None where they are none."""
 
 
-def _reader(lines: Sequence[Line], form: Form, issues: Issues) -> Reader:
+def _reader(lines: Sequence[YoloLine], form: Form, issues: Issues) -> Reader:
     if form.keypoints is not None:
         counts = {base + extra for base in (_BOX, _BOX + form.keypoints) for extra in _EXTRAS}
         return lambda values: _from_center(values) if len(values) in counts else None
@@ -132,7 +132,7 @@ def _with_extras(values: Sequence[float], ends: Sequence[int], least: int) -> Co
     return _around(values[: len(values) - odd]) if odd in ends else None
 
 
-def _undeclared(lines: Sequence[Line], issues: Issues) -> Reader:
+def _undeclared(lines: Sequence[YoloLine], issues: Issues) -> Reader:
     """Where data.yaml does not say what a line is."""
     short = [line for line in lines if len(line.values) == _TRIANGLE]
     long = [line for line in lines if len(line.values) > _TRIANGLE]
@@ -152,19 +152,19 @@ def _undeclared(lines: Sequence[Line], issues: Issues) -> Reader:
     return read
 
 
-def _undecided(lines: Sequence[Line], what: str, issues: Issues) -> Reader:
+def _undecided(lines: Sequence[YoloLine], what: str, issues: Issues) -> Reader:
     for line in lines:
         issues.add(DataIssue.LINE_FORM, f"{line.where}: {what}")
     return _from_center  # not used: the issue stops the command
 
 
-def _end_in_ids(lines: Sequence[Line]) -> bool:
+def _end_in_ids(lines: Sequence[YoloLine]) -> bool:
     """Whether all end in a whole number that, in some, is no fraction."""
     ends = [line.values[-1] for line in lines]
     return all(end.is_integer() for end in ends) and any(end > 1 for end in ends)
 
 
-def _fit_keypoints(lines: Sequence[Line]) -> bool:
+def _fit_keypoints(lines: Sequence[YoloLine]) -> bool:
     """Whether all have one length and, read as a box and points of 2 or 3 numbers, hold their points in their box."""
     if len({len(line.values) for line in lines}) > 1:
         return False

@@ -75,7 +75,7 @@ LVIS_PACKED_RULES = ScoringProtocol(
 
 
 @dataclass(frozen=True)
-class Question:
+class CategoryPrompt:
     """A prompt, and the category that each of its labels stands for."""
 
     prompt: Prompt
@@ -95,7 +95,7 @@ class BoxTask:
     name: str
     truth: GroundTruth
     images: Mapping[int, Path]
-    question: Question
+    category_prompt: CategoryPrompt
     rules: ScoringProtocol
 
     @property
@@ -112,7 +112,7 @@ class BoxTask:
                 failed.append(image.id)
             else:
                 sizes[image.id] = record["width"], record["height"]
-                found += coco_entries(record, image.id, self.question.category_ids)
+                found += coco_entries(record, image.id, self.category_prompt.category_ids)
         results, frames = place(self.truth, found, sizes, self.images)
         return Predictions(results, frames, tuple(failed))
 
@@ -136,7 +136,7 @@ def box_task(
     folder: Path,
     rules: ScoringProtocol,
     *,
-    question: Question | None = None,
+    category_prompt: CategoryPrompt | None = None,
     limit: int | None = None,
     skip_missing: bool = False,
     words: Words = MappingProxyType({}),
@@ -144,7 +144,7 @@ def box_task(
     """A data set in a folder of images.
 
     Args:
-        question: what to ask; else the names of the categories, in id order.
+        category_prompt: what to ask; else the names of the categories, in id order.
         limit: only the first images.
         skip_missing: leave out, of the ground truth too, images that are not in the folder.
         words: what to ask for instead of the names of some categories.
@@ -155,10 +155,10 @@ def box_task(
         raise OptionError("limit", limit, at_least(1).advice)
     truth = only(truth, [image.id for image in truth.images[:limit]])
     truth, images = with_images(truth, folder, skip_missing)
-    return BoxTask(name, truth, images, question or names_of(truth, words), rules)
+    return BoxTask(name, truth, images, category_prompt or names_of(truth, words), rules)
 
 
-def names_of(truth: GroundTruth, words: Words = MappingProxyType({}), order: Sequence[str] = ()) -> Question:
+def names_of(truth: GroundTruth, words: Words = MappingProxyType({}), order: Sequence[str] = ()) -> CategoryPrompt:
     """The categories by their names, or by the words for them.
 
     Args:
@@ -170,13 +170,13 @@ def names_of(truth: GroundTruth, words: Words = MappingProxyType({}), order: Seq
         raise DataError(f"{truth.name}: no category has a name, so there is nothing to ask for")
     ids = {category.name: category.id for category in truth.promptable}
     if not order:
-        return Question(label_prompt(truth.labels, words), tuple(category.id for category in truth.promptable))
+        return CategoryPrompt(label_prompt(truth.labels, words), tuple(category.id for category in truth.promptable))
     if set(order) != set(ids):
         raise UsageError(
             f"the file's own prompt is {listed(order)}, and {truth.name} has {listed(tuple(ids))}: "
             "export without --texts for any prompt"
         )
-    return Question(label_prompt(order, words), tuple(ids[label] for label in order))
+    return CategoryPrompt(label_prompt(order, words), tuple(ids[label] for label in order))
 
 
 def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[GroundTruth, dict[int, Path]]:

@@ -16,8 +16,8 @@ from glip_cli.evaluation.boxes import (
     LVIS_PACKED_RULES,
     LVIS_RULES,
     BoxTask,
+    CategoryPrompt,
     More,
-    Question,
     Score,
     ScoringProtocol,
     box_task,
@@ -119,7 +119,7 @@ def evaluate(
     rules = PROTOCOLS[protocol].changed(cast(DetectKeywords, changes))
     check_words(words or {}, truth.labels)
     task = box_task(protocol, truth, folder or truth.folder, rules, limit=limit, skip_missing=skip_missing)
-    task = replace(task, question=question_of(detector, task.truth, words))
+    task = replace(task, category_prompt=category_prompt(detector, task.truth, words))
     dtype = str(detector.dtype).removeprefix("torch.")
     session = Session(
         Path(out),
@@ -134,7 +134,7 @@ def evaluate(
     return result
 
 
-def question_of(detector: Detector, truth: GroundTruth, words: Words | None) -> Question:
+def category_prompt(detector: Detector, truth: GroundTruth, words: Words | None) -> CategoryPrompt:
     """The categories, in the words for them; by default in those that the model was tuned with.
 
     Raises UsageError for a model with a prompt of its own that is another one.
@@ -147,12 +147,12 @@ def run_task(
     session: Session, task: BoxTask, wanted: OutputOptions, folder: str = DETECTIONS, more: More | None = None
 ) -> EvalResult | None:
     """Detect, score and write; None where the run is not complete yet. `more`: scores -> further metrics."""
-    records = session.detect(folder, task.sources, task.question.prompt, task.rules.options)
+    records = session.detect(folder, task.sources, task.category_prompt.prompt, task.rules.options)
     if records is None:
         return None
     found = task.predictions(read_records(records))
     facts = {"model": session.detector.name, "settings": settings_in_words(session, task.rules)}
-    prompt = task.question.prompt
+    prompt = task.category_prompt.prompt
     if other := [typed for typed, label in zip(typed_labels(prompt), prompt.labels, strict=True) if typed != label]:
         facts["words"] = listed(other)
     return score_boxes(task.truth, found, task.rules.score, facts, wanted, task.images, more)

@@ -61,7 +61,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Case:
-    """One question: pixels [B, 3, H, W], ids int64 [1, T], mask bool [1, T]."""
+    """One input: pixels [B, 3, H, W], ids int64 [1, T], mask bool [1, T]."""
 
     pixels: Tensor
     ids: Tensor

@@ -144,7 +144,7 @@ def threshold_notes(options: DetectOptions) -> tuple[str, ...]:
 
 
 def with_negatives_reported(compiled: CompiledPrompt) -> CompiledPrompt:
-    """The same question with its negatives reported too, under names that are not shown."""
+    """The same prompt with its negatives reported too, under names that are not shown."""
     labels = max(number for part in compiled.chunks for number in part.label_ids) + 1
     more = labels - len(compiled.labels)
     return replace(compiled, labels=(*compiled.labels, *[""] * more), spans=(*compiled.spans, *[(0, 0)] * more))

@@ -17,7 +17,7 @@ from pathlib import Path
 import tokenizers
 
 from glip_cli.prompts.lexicon import Lexicon, content, normalised
-from glip_cli.prompts.tokenizer import BEGIN, END, Encoded, Reading, Tokenizer, load_backend, token_id
+from glip_cli.prompts.tokenizer import BEGIN, END, Encoded, TokenizedPrompt, Tokenizer, load_backend, token_id
 from glip_cli.types import Prompt, Span
 from glip_cli.utils.text_format import listed, quoted
 
@@ -57,7 +57,7 @@ class ConceptTokenizer(Tokenizer):
     def vocabulary_size(self) -> int:
         return self.unknown_id + 1 + len(self._ids)
 
-    def read(self, prompt: Prompt) -> Reading:
+    def read(self, prompt: Prompt) -> TokenizedPrompt:
         """The labels in their order; of a label with several spans the first is read."""
         tokens: list[_Token] = [(self._begin, None, BEGIN)]
         places = []
@@ -69,7 +69,7 @@ class ConceptTokenizer(Tokenizer):
             places.append(tuple(range(len(tokens), len(tokens) + len(names))))
             tokens += names + pieces
         ids, offsets, words = zip(*tokens, (self._end, None, END), strict=True)
-        return Reading(Encoded(ids, offsets, words), tuple(places))
+        return TokenizedPrompt(Encoded(ids, offsets, words), tuple(places))
 
     def _label(self, text: str, begin: int) -> tuple[list[_Token], list[_Token]]:
         """The names that a label means, and its word pieces, of a text that stands at `begin`."""

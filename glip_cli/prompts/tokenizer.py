@@ -58,7 +58,7 @@ class Encoded:
         return first
 
 
-class Reading(NamedTuple):
+class TokenizedPrompt(NamedTuple):
     """A prompt as the model reads it, and for each label the places of its tokens, ascending."""
 
     encoded: Encoded
@@ -122,11 +122,11 @@ class Tokenizer:
         offsets = tuple(None if special else span for span, special in framed)
         return Encoded(tuple(encoding.ids), offsets, tuple(encoding.tokens))
 
-    def read(self, prompt: Prompt) -> Reading:
+    def read(self, prompt: Prompt) -> TokenizedPrompt:
         """Tokenise a prompt, whole, and find each label's tokens; () for one that has none. Raises PromptError."""
         encoded = self.encode(prompt.text)
         tokens = ({token for span in spans for token in _span_tokens(encoded, span)} for spans in prompt.spans)
-        return Reading(encoded, tuple(tuple(sorted(one)) for one in tokens))
+        return TokenizedPrompt(encoded, tuple(tuple(sorted(one)) for one in tokens))
 
     def is_read(self, part: str) -> bool:
         """Whether a part of a caption has a token. Raises PromptError."""

@@ -41,7 +41,7 @@ WITNESSES = 5  # files that the driver sees, and a worker must see too
 
 
 @dataclass(frozen=True)
-class Job:
+class RayJob:
     """What a worker needs to know, on whatever machine it starts.
 
     Attributes:
@@ -56,7 +56,7 @@ class Job:
     images: AnnotatedImages
     store: str = ""
 
-    def absolute(self) -> Job:
+    def absolute(self) -> RayJob:
         """With paths that mean the same in a worker, which runs in another folder."""
         places = {key: Path(os.path.abspath(value)) for key, value in self.load.items() if isinstance(value, Path)}
         load = cast("LoadKeywords", {**self.load, **places})
@@ -69,7 +69,7 @@ class Job:
 class Worker:
     """An actor: loads the model once, then does groups of images. Errors for the user travel as data."""
 
-    def __init__(self, job: Job, witnesses: Sequence[str]):
+    def __init__(self, job: RayJob, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
 
     def start(self) -> str:
@@ -133,7 +133,7 @@ class RayEngine:
         say: for remarks.
     """
 
-    job: Job
+    job: RayJob
     model: str
     address: str = "auto"
     workers: int | None = None

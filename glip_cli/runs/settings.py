@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from glip_cli.data.prompted import Survey
+from glip_cli.data.prompted import PromptsSummary
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
@@ -18,13 +18,13 @@ TRACK = "track"
 _FLAGS = (TRACK, "frames", "every")  # that stand in run.json where they are given
 
 
-def settings_of(model: str, prompt: Prompt | Survey, options: DetectOptions) -> JsonObject:
+def settings_of(model: str, prompt: Prompt | PromptsSummary, options: DetectOptions) -> JsonObject:
     """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
 
     `prompt`: of all images, or what a file of images and their prompts holds.
     """
     asked: JsonObject = {"model": model}
-    if isinstance(prompt, Survey):
+    if isinstance(prompt, PromptsSummary):
         asked |= {"images": prompt.images, "prompts": prompt.digest}
     else:
         asked |= {"prompt": prompt.text, "labels": prompt.labels, "spans": prompt.spans}

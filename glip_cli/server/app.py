@@ -36,12 +36,12 @@ from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, ServeOptions
 from glip_cli.server.pages import DETECT_BODY, ERRORS, EXPLAIN_BODY, api_page, page
 from glip_cli.server.queue import DetectQueue
 from glip_cli.server.request import (
-    Asked,
+    ImageRequest,
     PromptFields,
     options_of,
     prompt_of,
     read_body,
-    read_question,
+    read_explain,
 )
 from glip_cli.types import Prompt
 from glip_cli.utils.lru_cache import LastUsed
@@ -59,7 +59,7 @@ GONE = "the client has gone"
 class Ready:
     """An image to detect in, with its prompt compiled."""
 
-    asked: Asked
+    asked: ImageRequest
     compiled: CompiledPrompt
     options: DetectOptions
 
@@ -72,7 +72,7 @@ class Service:
         self.queue = DetectQueue(detector, limits.queue, metrics)
         self._compiled: LastUsed[tuple[Prompt, DetectOptions], CompiledPrompt] = LastUsed()
 
-    async def answer(self, images: Sequence[Asked]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
+    async def answer(self, images: Sequence[ImageRequest]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
         """A record and notes for each image; the request has one place already. Raises RequestError."""
         with self.queue.places(len(images) - 1):
             ready = [await self.queue.read(self.make_ready, asked) for asked in images]
@@ -81,7 +81,7 @@ class Service:
         return [task.result() for task in tasks]
 
     async def answer_request(
-        self, request: Request, images: Sequence[Asked]
+        self, request: Request, images: Sequence[ImageRequest]
     ) -> list[tuple[AnyRecord, tuple[str, ...]]]:
         """`answer`, within the time limit and while the client of `request` is there. Raises RequestError."""
         return await _while_wanted(request, self.answer(images), self.limits.time_limit)
@@ -103,16 +103,16 @@ class Service:
         notes = (*one.compiled.notes, *((capped_note(one.options),) if capped else ()))
         return record(name, found, model), notes
 
-    def make_ready(self, asked: Asked) -> Ready:
+    def make_ready(self, asked: ImageRequest) -> Ready:
         """Raises RequestError."""
-        options, compiled = self.compile(asked.question)
+        options, compiled = self.compile(asked.fields)
         return Ready(asked, compiled, options)
 
-    def compile(self, question: PromptFields) -> tuple[DetectOptions, CompiledPrompt]:
+    def compile(self, fields: PromptFields) -> tuple[DetectOptions, CompiledPrompt]:
         """Raises RequestError."""
-        options = options_of(question)
+        options = options_of(fields)
         try:
-            prompt = prompt_of(question, options, self._tagger, self.detector.own_prompt)
+            prompt = prompt_of(fields, options, self._tagger, self.detector.own_prompt)
             make = partial(self.detector.compile_prompt, prompt, options)
             return options, self._compiled.get((prompt, options), make, COMPILED_PROMPTS)
         except (UsageError, FetchError) as error:
@@ -173,8 +173,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def explain_prompt(request: Request) -> Response:
         """How the model reads each label: its text, its characters, its tokens."""
         with service.queue.places(1):
-            question = await read_question(request)
-            _, compiled = await service.queue.read(service.compile, question)
+            fields = await read_explain(request)
+            _, compiled = await service.queue.read(service.compile, fields)
         return json_response(explanation(compiled))
 
     @app.get("/model")

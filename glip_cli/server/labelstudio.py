@@ -26,7 +26,7 @@ from glip_cli.outputs.annotation_tools import labelstudio_prediction
 from glip_cli.outputs.records import AnyRecord, Record, corners
 from glip_cli.server.errors import RequestError, json_response
 from glip_cli.server.labelstudio_images import TaskImages, task_name
-from glip_cli.server.request import JSON, OPTIONS, Asked, PromptFields, Question, validated
+from glip_cli.server.request import JSON, OPTIONS, ExplainRequest, ImageRequest, PromptFields, validated
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import listed, message, one_line, quoted
 
@@ -69,7 +69,7 @@ class Backend:
             del self._extra[next(iter(self._extra))]
         config = parse_label_config(body.label_config)
         if config.values:
-            await self.service.queue.read(self.service.compile, self._question(config, [], body.project))
+            await self.service.queue.read(self.service.compile, self._fields(config, [], body.project))
         return {"model_version": self.service.detector.name}
 
     async def predict(self, request: Request, body: PredictBody) -> JsonObject:
@@ -81,12 +81,14 @@ class Backend:
             return {"results": [{"result": [], "score": None, **version} for _ in body.tasks], **version}
         if not texts and not config.values:
             return {"results": [{"error": "nothing is written in the TextArea"} for _ in body.tasks], **version}
-        question = self._question(config, texts, body.project)
+        fields = self._fields(config, texts, body.project)
         if not self._fits_one_request(len(body.tasks)):
             return {"results": [{}], **version}  # one result for several tasks: Label Studio then asks for each alone
-        asked = [Asked(partial(self.images.read, task, config.key), task_name(task), question) for task in body.tasks]
-        answers = await self.service.answer_request(request, asked)
-        _, compiled = await self.service.queue.read(self.service.compile, question)  # kept since then
+        images = [
+            ImageRequest(partial(self.images.read, task, config.key), task_name(task), fields) for task in body.tasks
+        ]
+        answers = await self.service.answer_request(request, images)
+        _, compiled = await self.service.queue.read(self.service.compile, fields)  # kept since then
         results = [self._result(record, config, compiled.nms_iou) for record, _ in answers]
         if len(results) == 1 and "error" in results[0]:
             raise RequestError(422, results[0]["error"])
@@ -99,11 +101,11 @@ class Backend:
         limits, queue = self.service.limits, self.service.queue
         return tasks <= 1 or (tasks <= limits.max_images and 2 * queue.seconds_for(tasks) < limits.time_limit)
 
-    def _question(self, config: LabelConfig, texts: Sequence[str], project: str | None) -> PromptFields:
+    def _fields(self, config: LabelingConfig, texts: Sequence[str], project: str | None) -> PromptFields:
         prompt = {"texts": list(texts)} if texts else {"labels": list(config.values)}
-        return validated(Question, {**self._extra.get(project, {}), **prompt})
+        return validated(ExplainRequest, {**self._extra.get(project, {}), **prompt})
 
-    def _result(self, record: AnyRecord, config: LabelConfig, iou: float) -> JsonObject:
+    def _result(self, record: AnyRecord, config: LabelingConfig, iou: float) -> JsonObject:
         if "error" in record:
             return {"error": record["error"]}
         values = config.values_of(record["labels"])
@@ -172,7 +174,7 @@ _KEY = re.compile(r"\$([\w.-]+)")
 
 
 @dataclass(frozen=True)
-class LabelConfig:
+class LabelingConfig:
     """What a labelling configuration asks for.
 
     Attributes:
@@ -193,7 +195,7 @@ class LabelConfig:
         return [self.values.get(label) or folded.get(label.casefold(), label) for label in labels]
 
 
-def parse_label_config(config: str) -> LabelConfig:
+def parse_label_config(config: str) -> LabelingConfig:
     """Raises RequestError 400."""
     root = _root(config)
     rectangles = list(root.iter("RectangleLabels"))
@@ -216,7 +218,7 @@ def parse_label_config(config: str) -> LabelConfig:
     values = _values(rectangles[0])
     if not values and not any(tag.get("toName") == to_name for tag in root.iter("TextArea")):
         raise _unfit("the RectangleLabels have no Label; add one for each thing to find")
-    return LabelConfig(from_name, to_name, key[1], values)
+    return LabelingConfig(from_name, to_name, key[1], values)
 
 
 def _values(rectangles: ElementTree.Element) -> dict[str, str]:
@@ -255,7 +257,7 @@ def parse_extra_params(given: object) -> JsonObject:
         raise RequestError(
             400, message(f"extra_params: no option is called {listed(unknown)}; there are {listed(OPTIONS)}")
         )
-    validated(Question, extra, "extra_params: ")
+    validated(ExplainRequest, extra, "extra_params: ")
     return extra
 
 

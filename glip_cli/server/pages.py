@@ -9,7 +9,7 @@ from importlib.resources import files
 from starlette.responses import HTMLResponse
 
 from glip_cli.outputs.files import policy_hash
-from glip_cli.server.request import JSON, MULTIPART, ImageQuestion, Question
+from glip_cli.server.request import JSON, MULTIPART, DetectRequest, ExplainRequest
 from glip_cli.utils.json import JsonObject
 
 
@@ -63,12 +63,12 @@ def _sources(kind: str, text: str) -> str:
 # --------------------------------------------------------------------------------- what FastAPI cannot know of a route
 
 
-_IMAGE_SCHEMA = ImageQuestion.model_json_schema()
+_IMAGE_SCHEMA = DetectRequest.model_json_schema()
 _FORM_SCHEMA = {
     "type": "object",
     "properties": {
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        **Question.model_json_schema()["properties"],
+        **ExplainRequest.model_json_schema()["properties"],
     },
 }
 DETECT_BODY = {
@@ -80,7 +80,7 @@ DETECT_BODY = {
         },
     }
 }
-EXPLAIN_BODY = {"requestBody": {"content": {JSON: {"schema": Question.model_json_schema()}}}}
+EXPLAIN_BODY = {"requestBody": {"content": {JSON: {"schema": ExplainRequest.model_json_schema()}}}}
 ERRORS: dict[int | str, dict[str, object]] = {
     400: {"description": "A prompt or an option that cannot be meant."},
     401: {"description": "The token is missing or wrong."},

@@ -40,7 +40,7 @@ MOST_READERS, FETCHERS = 8, 16
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedImage:
     """One image for the model.
 
     Attributes:
@@ -83,7 +83,7 @@ class DetectQueue:
         threads = torch.get_num_threads() if detector.is_small else 1
         self._ahead = asyncio.Semaphore(3 * self.together + threads)  # images that are prepared and wait
         self._crops_ahead = asyncio.Semaphore(1)  # images in crops
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[QueuedImage] = deque()
         self._change, self._closed = threading.Condition(), False
         self._models = [threading.Thread(target=self._work, name="glip-model", daemon=True) for _ in range(threads)]
         for model in self._models:
@@ -147,11 +147,13 @@ class DetectQueue:
             finally:
                 job.is_wanted = False
 
-    def _prepare(self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions) -> Job:
+    def _prepare(
+        self, read: Callable[[], Image.Image], compiled: CompiledPrompt, options: DetectOptions
+    ) -> QueuedImage:
         image = read()
         if options.has_crops:
-            return Job(image, compiled, replace(options, batch_size=self.together))
-        return Job(preprocess(image, *self.detector.image_size(options.size)), compiled, options)
+            return QueuedImage(image, compiled, replace(options, batch_size=self.together))
+        return QueuedImage(preprocess(image, *self.detector.image_size(options.size)), compiled, options)
 
     # ------------------------------------------------------------------------------------------------ model's thread
 
@@ -161,7 +163,7 @@ class DetectQueue:
         while jobs := self._next():
             self._run_timed(jobs)
 
-    def _run_timed(self, jobs: Sequence[Job]) -> None:
+    def _run_timed(self, jobs: Sequence[QueuedImage]) -> None:
         started = time.perf_counter()
         self._run(jobs)
         seconds = time.perf_counter() - started
@@ -170,7 +172,7 @@ class DetectQueue:
         if jobs[0].shape:  # crops say nothing of other images
             self._image_seconds += 0.2 * (seconds / len(jobs) - self._image_seconds)
 
-    def _next(self, *, wait: bool = True) -> list[Job]:
+    def _next(self, *, wait: bool = True) -> list[QueuedImage]:
         """The first job that is still wanted, and those that go with it; [] when closed and done, or none waits."""
         with self._change:
             while True:
@@ -188,13 +190,13 @@ class DetectQueue:
             )
             return [first, *self._take_like(first)]
 
-    def _take_like(self, first: Job) -> list[Job]:
+    def _take_like(self, first: QueuedImage) -> list[QueuedImage]:
         """Of those that wait, others of the same shape, as many as a batch has room for."""
         chosen = [job for job in self._jobs if job.shape == first.shape][: self.together - 1]
         self._jobs = deque(job for job in self._jobs if job not in chosen)
         return [job for job in chosen if job.result.set_running_or_notify_cancel()]
 
-    def _run(self, jobs: Sequence[Job]) -> None:
+    def _run(self, jobs: Sequence[QueuedImage]) -> None:
         """Fill in the results; a batch that does not fit into the device's memory is halved."""
         too_large = False
         try:
@@ -212,7 +214,7 @@ class DetectQueue:
             self._run(jobs[:half])
             self._run(jobs[half:])
 
-    def _detect(self, jobs: Sequence[Job]) -> dict[Job, tuple[Detections, bool]]:
+    def _detect(self, jobs: Sequence[QueuedImage]) -> dict[QueuedImage, tuple[Detections, bool]]:
         """Without those that nothing waits for any more."""
         if isinstance(jobs[0].image, Image.Image):
             (job,) = jobs
@@ -220,8 +222,8 @@ class DetectQueue:
             return {job: self.detector.detect_crops(jobs[0].image, job.compiled, job.options, observe)}
         images = [job.image for job in jobs if isinstance(job.image, PreprocessedImage)]
         seen = self.detector.encode_images(images)
-        found: dict[Job, tuple[Detections, bool]] = {}
-        for same in _by_question(jobs):
+        found: dict[QueuedImage, tuple[Detections, bool]] = {}
+        for same in _by_prompt(jobs):
             rows = [jobs.index(job) for job in same]
             part = seen if len(same) == len(jobs) else _rows(seen, rows)
             with suppress(_UnwantedError):
@@ -232,22 +234,22 @@ class DetectQueue:
                     found[job] = answer, is_capped(answer, job.compiled, job.options)
         return found
 
-    def _between_crops(self, job: Job, *_: object) -> None:
+    def _between_crops(self, job: QueuedImage, *_: object) -> None:
         """An `Observer`. Raises _UnwantedError."""
         _check_wanted([job])
         if jobs := self._next(wait=False):
             self._run_timed(jobs)
 
 
-def _check_wanted(jobs: Sequence[Job], *_: object) -> None:
+def _check_wanted(jobs: Sequence[QueuedImage], *_: object) -> None:
     """An `Observer`. Raises _UnwantedError."""
     if not any(job.is_wanted for job in jobs):
         raise _UnwantedError
 
 
-def _by_question(jobs: Sequence[Job]) -> list[list[Job]]:
+def _by_prompt(jobs: Sequence[QueuedImage]) -> list[list[QueuedImage]]:
     """Jobs that ask the same, together."""
-    groups: list[list[Job]] = []
+    groups: list[list[QueuedImage]] = []
     for job in jobs:
         same = next((g for g in groups if g[0].compiled is job.compiled and g[0].options == job.options), None)
         if same is None:

@@ -76,7 +76,7 @@ def _option_fields() -> JsonObject:
 
 
 OPTIONS = _option_fields()
-Question: type[PromptFields] = create_model("Question", __base__=PromptFields, **OPTIONS)
+ExplainRequest: type[PromptFields] = create_model("ExplainRequest", __base__=PromptFields, **OPTIONS)
 """A prompt and options."""
 
 
@@ -88,29 +88,29 @@ class _ImageFields(BaseModel):
 class _ImagePromptFields(PromptFields, _ImageFields): ...
 
 
-ImageQuestion: type[_ImagePromptFields] = create_model("ImageQuestion", __base__=_ImagePromptFields, **OPTIONS)
+DetectRequest: type[_ImagePromptFields] = create_model("DetectRequest", __base__=_ImagePromptFields, **OPTIONS)
 """An image with its prompt and options."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ImageRequest:
     """One image with its prompt and options.
 
     Attributes:
         image: the bytes of the file; a str is a URL; a function gives the bytes, or raises ImageError.
-        question: the fields of `Question`.
+        fields: the fields of `ExplainRequest`.
     """
 
     image: bytes | str | Callable[[], bytes]
     name: str
-    question: PromptFields
+    fields: PromptFields
 
 
 @dataclass(frozen=True)
 class Body:
     """Images in order; `single` where the answer is an object and not a list."""
 
-    images: tuple[Asked, ...]
+    images: tuple[ImageRequest, ...]
     single: bool
 
 
@@ -135,9 +135,9 @@ async def read_body(request: Request, limits: ServeOptions) -> Body:
     return body
 
 
-async def read_question(request: Request) -> PromptFields:
+async def read_explain(request: Request) -> PromptFields:
     """The body of /explain. Raises RequestError."""
-    return validated(Question, await request.body())
+    return validated(ExplainRequest, await request.body())
 
 
 def _of_json(data: bytes, limits: ServeOptions) -> Body:
@@ -152,17 +152,17 @@ def _of_json(data: bytes, limits: ServeOptions) -> Body:
     return Body(tuple(_of_object(json.dumps(item).encode(), f"{place}: ") for place, item in enumerate(items)), False)
 
 
-def _of_object(data: bytes, where: str = "") -> Asked:
-    question = validated(ImageQuestion, data, where)
-    text = question.image
+def _of_object(data: bytes, where: str = "") -> ImageRequest:
+    fields = validated(DetectRequest, data, where)
+    text = fields.image
     if text[:8].lower().startswith(("http://", "https://")):
-        return Asked(text, question.name, question)
+        return ImageRequest(text, fields.name, fields)
     try:
         code = text.partition(",")[2] if text.startswith("data:") else text
         image = base64.b64decode("".join(code.split()), validate=True)  # many programs write it in lines
     except (binascii.Error, ValueError):
         raise RequestError(400, f"{where}image: no base64; send the bytes of the file in base64") from None
-    return Asked(image, question.name, question)
+    return ImageRequest(image, fields.name, fields)
 
 
 async def _of_form(request: Request, limits: ServeOptions) -> Body:
@@ -182,8 +182,8 @@ async def _of_form(request: Request, limits: ServeOptions) -> Body:
     except (MultiPartException, HTTPException) as error:
         text = error.message if isinstance(error, MultiPartException) else str(error.detail)
         raise RequestError(413 if text.startswith("Too many") else 400, f"multipart: {message(text)}") from None
-    question = validated(Question, _typed(values))
-    return Body(tuple(Asked(data, name, question) for name, data in files), len(files) == 1)
+    fields = validated(ExplainRequest, _typed(values))
+    return Body(tuple(ImageRequest(data, name, fields) for name, data in files), len(files) == 1)
 
 
 def _typed(values: Mapping[str, Sequence[str]]) -> JsonObject:
@@ -230,9 +230,9 @@ def validated(model: type[Model], data: bytes | JsonObject, where: str = "") -> 
 # ------------------------------------------------------------------------------------------------ prompt and options
 
 
-def options_of(question: PromptFields) -> DetectOptions:
+def options_of(fields: PromptFields) -> DetectOptions:
     """Raises RequestError."""
-    given = question.model_dump(include=set(OPTIONS), exclude_unset=True)
+    given = fields.model_dump(include=set(OPTIONS), exclude_unset=True)
     try:
         options = DetectOptions(**given)
     except OptionError as error:
@@ -243,11 +243,11 @@ def options_of(question: PromptFields) -> DetectOptions:
     return options
 
 
-def prompt_of(question: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
+def prompt_of(fields: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
     """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
-    _check_length(question, options)
+    _check_length(fields, options)
     try:
-        prompt = _read_prompt(question, get_tagger, own)
+        prompt = _read_prompt(fields, get_tagger, own)
     except UsageError as error:
         raise RequestError(400, message(error)) from None
     if len(prompt.labels) > MAX_LABELS:
@@ -255,20 +255,20 @@ def prompt_of(question: PromptFields, options: DetectOptions, get_tagger: GetTag
     return prompt
 
 
-def _read_prompt(question: PromptFields, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
-    typed = {name: getattr(question, name) for name in ("texts", "caption", "phrases", "tokens_positive")}
-    ways = [name for name in ("labels", "prompt", "texts", "caption") if getattr(question, name) is not None]
+def _read_prompt(fields: PromptFields, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
+    typed = {name: getattr(fields, name) for name in ("texts", "caption", "phrases", "tokens_positive")}
+    ways = [name for name in ("labels", "prompt", "texts", "caption") if getattr(fields, name) is not None]
     if len(ways) > 1:
         raise UsageError(f"{ways[0]} and {ways[1]} are both given; give one of them")
-    if question.prompt is not None:
-        return _given_prompt(question.prompt)
-    if question.labels is not None:
-        return label_prompt(question.labels)
+    if fields.prompt is not None:
+        return _given_prompt(fields.prompt)
+    if fields.labels is not None:
+        return label_prompt(fields.labels)
     if isinstance(typed["texts"], str):
         typed["texts"] = [typed["texts"]]
     if isinstance(typed["tokens_positive"], list):
         typed["tokens_positive"] = json.dumps(typed["tokens_positive"])
-    asked = PromptRequest(**typed, custom_entities=question.custom_entities)
+    asked = PromptRequest(**typed, custom_entities=fields.custom_entities)
     read = read_request(asked, get_tagger, own, files=False)
     notes = (read.warning,) if read.warning else ()
     return replace(read.prompt, notes=(*notes, *read.prompt.notes))
@@ -282,15 +282,15 @@ def _given_prompt(body: PromptBody) -> Prompt:
         raise PromptError(f"prompt: {error}") from None
 
 
-def _check_length(question: PromptFields, options: DetectOptions) -> None:
+def _check_length(fields: PromptFields, options: DetectOptions) -> None:
     """Raises RequestError where the texts are too long to be read at all."""
     definitions = options.knowledge or {}
     texts = [
-        *_listed(question.texts), *_listed(question.labels), *_listed(question.caption), *_listed(question.phrases),
+        *_listed(fields.texts), *_listed(fields.labels), *_listed(fields.caption), *_listed(fields.phrases),
         *_listed(options.negatives), *definitions, *definitions.values(),
-        *(question.labels.values() if isinstance(question.labels, dict) else ()),
-        *((question.prompt.text, *question.prompt.labels, *question.prompt.words, *question.prompt.notes)
-          if question.prompt else ()),
+        *(fields.labels.values() if isinstance(fields.labels, dict) else ()),
+        *((fields.prompt.text, *fields.prompt.labels, *fields.prompt.words, *fields.prompt.notes)
+          if fields.prompt else ()),
     ]  # fmt: skip
     if (length := sum(map(len, texts))) > MAX_CHARACTERS:
         raise RequestError(413, f"the texts have {length} characters; a prompt may have {MAX_CHARACTERS}")

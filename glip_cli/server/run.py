@@ -68,16 +68,16 @@ def run(app: FastAPI, bound: socket.socket, options: ServeOptions, ready: Callab
         server_of(app, options, ready).run(sockets=[bound])  # raises the signal again that ended it
 
 
-def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) -> Server:
+def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) -> AnnouncedServer:
     """Calls `ready` when it answers."""
     config = uvicorn.Config(
         app, http=Protocol, ws="none", lifespan="on", log_level="error", access_log=False, server_header=False,
         timeout_keep_alive=15, timeout_graceful_shutdown=int(options.time_limit) + GRACE, backlog=BACKLOG,
     )  # fmt: skip
-    return Server(config, ready)
+    return AnnouncedServer(config, ready)
 
 
-class Server(uvicorn.Server):
+class AnnouncedServer(uvicorn.Server):
     """Says when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):

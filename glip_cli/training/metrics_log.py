@@ -33,7 +33,7 @@ DRAW_EVERY = 10.0  # seconds between two drawings of curves.svg
 _NOT_DRAWN = ("step", "epoch", "best", "halved", "unread")
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """
     Attributes:
         label: in the legend; None: it has the colour of one that is there.
@@ -50,27 +50,27 @@ class Panel(NamedTuple):
     """Lines over the epochs; `factor` makes percent of shares."""
 
     title: str
-    lines: tuple[Line, ...]
+    curves: tuple[Curve, ...]
     factor: float = 1.0
     height: int = 2
 
 
 PARTS = ("token", "box", "centerness")
 LOSSES = (
-    Panel("Loss", (Line("loss", "training"), Line("val_loss", "--val", 1, 1))),
+    Panel("Loss", (Curve("loss", "training"), Curve("val_loss", "--val", 1, 1))),
     Panel("Its parts (dashed: --val)", (
-        *(Line(name, name, i) for i, name in enumerate(PARTS)),
-        *(Line(f"val_{name}", None, i, 1) for i, name in enumerate(PARTS)),
+        *(Curve(name, name, i) for i, name in enumerate(PARTS)),
+        *(Curve(f"val_{name}", None, i, 1) for i, name in enumerate(PARTS)),
     )),
 )  # fmt: skip
 SCORES = (
-    Panel("AP on --val, %", (Line("AP", "AP"), Line("AP50", "AP50", 1, 1)), 100.0),
+    Panel("AP on --val, %", (Curve("AP", "AP"), Curve("AP50", "AP50", 1, 1)), 100.0),
     Panel("At score 0.3, %", (
-        Line("precision", "precision"), Line("recall", "recall", 1, 1), Line("F1", "F1", 2, 2),
-        Line("max_F1", "best F1", 3, 3),
+        Curve("precision", "precision"), Curve("recall", "recall", 1, 1), Curve("F1", "F1", 2, 2),
+        Curve("max_F1", "best F1", 3, 3),
     ), 100.0),
 )  # fmt: skip
-RATES = (Panel("Learning rate", (Line("lr", None),), height=1),)
+RATES = (Panel("Learning rate", (Curve("lr", None),), height=1),)
 
 
 class History:
@@ -147,7 +147,7 @@ def _tensorboard(folder: Path, until: int) -> SummaryWriter | None:
 
 def draw_curves(drawn: Figure, rows: Sequence[Row], panels: Sequence[Panel]) -> None:
     """The panels that the rows have numbers for (the first in any case), one above the other, over the epochs."""
-    shown = [one for one in panels if any(points(rows, line.name)[0] for line in one.lines)] or [panels[0]]
+    shown = [one for one in panels if any(points(rows, curve.name)[0] for curve in one.curves)] or [panels[0]]
     heights = [one.height for one in shown]
     drawn.set_figheight(1.2 * sum(heights) + 0.4)
     axes = drawn.subplots(len(shown), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -159,16 +159,16 @@ def draw_curves(drawn: Figure, rows: Sequence[Row], panels: Sequence[Panel]) -> 
 
 
 def _draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row]) -> None:
-    found = [(line, *points(rows, line.name)) for line in panel.lines]
-    for line, x, y in found:
+    found = [(curve, *points(rows, curve.name)) for curve in panel.curves]
+    for curve, x, y in found:
         if x:
             y = [panel.factor * value for value in y]
-            marker, color, style = "." if len(x) <= 40 else None, SERIES[line.colour], STYLES[line.style]
-            axes.plot(x, y, marker=marker, color=color, linestyle=style, label=line.label)
+            marker, color, style = "." if len(x) <= 40 else None, SERIES[curve.colour], STYLES[curve.style]
+            axes.plot(x, y, marker=marker, color=color, linestyle=style, label=curve.label)
     axes.set(title=panel.title, ylim=(0, _top([y for _, _, y in found]) * panel.factor))
-    if len(panel.lines) > 1 and axes.lines:
+    if len(panel.curves) > 1 and axes.lines:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, borderaxespad=0, columnspacing=1.2)
-    if panel.lines[0].name == "AP":
+    if panel.curves[0].name == "AP":
         _mark_best(axes, rows)
 
 
@@ -204,7 +204,7 @@ def points(rows: Sequence[Row], name: str) -> Points:
     return [x for x, _, _ in merged], [y for _, y, _ in merged]
 
 
-def _top(lines: Sequence[Sequence[float]]) -> float:
+def _top(curves: Sequence[Sequence[float]]) -> float:
     """Just above all values but the first tenth, whose losses would set the scale alone."""
-    values = [value for line in lines for value in line[-(-len(line) // 10) if len(line) > 3 else 0 :]]
+    values = [value for curve in curves for value in curve[-(-len(curve) // 10) if len(curve) > 3 else 0 :]]
     return 1.08 * max(values, default=1.0) or 1.0

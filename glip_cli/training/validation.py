@@ -132,7 +132,7 @@ class Evaluator:
     def __call__(self, check: ValidationCheck, detector: Detector, processes: Distributed) -> Evaluation:
         """The same in all processes; each detects in its share of the images."""
         options = replace(DetectOptions(**COCO_RULES.options), batch_size=self.batch_size)
-        compiled, asked = detector.compile_prompt(check.task.question.prompt, options), check.task.sources
+        compiled, asked = detector.compile_prompt(check.task.category_prompt.prompt, options), check.task.sources
         runner = Runner(detector, compiled, options, self.workers)
         loss = self._loss(check, asked, detector)
         if loss:
@@ -175,7 +175,7 @@ def new_check(
 def with_loss(check: ValidationCheck) -> ValidationCheck:
     """The same, on which the loss is measured too. Raises UnavailableError."""
     files = replace(check.task.truth, paths=check.task.images, issues=Issues())
-    prompt = check.task.question.prompt
+    prompt = check.task.category_prompt.prompt
     words = dict(zip(prompt.labels, prompt.words, strict=True))
     return replace(check, train_set=replace(train_set_of(files), words=words))
 

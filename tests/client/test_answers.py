@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glip_cli.client.connection import Answer, Server
-from glip_cli.client.model import RemoteModel, question
+from glip_cli.client.model import RemoteModel, request_fields
 from glip_cli.errors import GlipError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.records import record
@@ -44,7 +44,7 @@ class Said(Server):
     def get(self, path: str) -> Any:
         return json.loads(json.dumps(self.about))
 
-    def post(self, path: str, question: Any) -> Answer:
+    def post(self, path: str, body: Any) -> Answer:
         headers = Message()
         headers["Glip-Notes"] = self.notes
         value = self.explained if path == "/explain" else self.found
@@ -72,7 +72,7 @@ def asked(said: Said) -> None:
     own = remote.own_prompt
     assert all(isinstance(label, str) for label in (*(own.labels if own else ()), remote.dtype))
     remote.reading(prompt, options).explanation()
-    remote.detect(b"no image", "a.png", question(prompt, options))
+    remote.detect(b"no image", "a.png", request_fields(prompt, options))
 
 
 def test_what_a_server_says_is_taken() -> None:
@@ -93,9 +93,9 @@ def test_any_answer(about: Any, explained: Any, found: Any, status: int, notes: 
 
 
 @pytest.mark.parametrize("prompt", [label_prompt(["a_b", "a_b"]), caption_prompt("a cat", phrases=["cat"])])
-def test_a_question_says_all_that_was_asked(prompt: Prompt) -> None:
+def test_a_request_says_all_that_was_asked(prompt: Prompt) -> None:
     options = DetectOptions(negatives="dog", size=(96, 128), class_thresholds={"cat": 0.1}, per_text=300)
-    asked = json.loads(json.dumps(question(prompt, options)))
+    asked = json.loads(json.dumps(request_fields(prompt, options)))
     read = asked.pop("prompt")
     assert Prompt(read["text"], tuple(read["labels"]), tuple(tuple(map(tuple, spans)) for spans in read["spans"]),
                   read["is_caption"], tuple(read["notes"])) == prompt  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glip_cli.data.captions import Captioned, read_captions, survey
+from glip_cli.data.captions import Captioned, read_captions, summarise
 from glip_cli.errors import DataError, ImageError, UsageError
 from tests.annotation.examples import (
     Rows,
@@ -129,17 +129,17 @@ def test_paths_of_windows_are_found(tmp_path: Path) -> None:
 def test_texts_may_lie_in_another_folder_than_the_images(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "0.txt").write_text("a cat\n\n a dog \n")
     assert pairs(list(read_captions(tmp_path, photos))) == [("0.png", "a cat"), ("0.png", "a dog")]
-    assert survey(tmp_path, photos).bare == 2
+    assert summarise(tmp_path, photos).bare == 2
 
 
-def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> None:
+def test_the_summary_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> None:
     rows = [("a", "one [two]"), ("a", "three"), ("b", "four"), ("c", " ")]
-    found = survey(write_jsonl(tmp_path / "c.jsonl", rows))
+    found = summarise(write_jsonl(tmp_path / "c.jsonl", rows))
     assert (found.captions, found.images, found.unmarked, found.bare) == (3, 2, 2, 1)
     for other in ([("a", "one [two]"), ("a", "Three"), ("b", "four")], rows[:2], [rows[1], rows[0], rows[2]],
                   [("a", "one [two]"), ("b", "three"), ("b", "four")]):  # fmt: skip
-        assert survey(write_jsonl(tmp_path / "d.jsonl", other)).digest != found.digest
-    assert survey(write_csv(tmp_path / "c.csv", rows)).digest == found.digest
+        assert summarise(write_jsonl(tmp_path / "d.jsonl", other)).digest != found.digest
+    assert summarise(write_csv(tmp_path / "c.csv", rows)).digest == found.digest
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_the_survey_counts_and_its_digest_knows_every_letter(tmp_path: Path) -> 
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message) as raised:
-        survey(tmp_path / name)
+        summarise(tmp_path / name)
     assert "\n" not in str(raised.value)
 
 
@@ -189,14 +189,14 @@ def test_labels_of_yolo_are_no_captions(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "0.txt").write_text("3 boats\n")
     (tmp_path / "1.txt").write_text("3 0.5 0.25 1e-1 0.125\n")
     with pytest.raises(DataError, match=r"1\.txt: numbers, as labels of YOLO are, and no caption; give a folder of"):
-        survey(tmp_path, photos)
+        summarise(tmp_path, photos)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
-        survey(tmp_path / "none.jsonl")
+        summarise(tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match="holds no image"):
-        survey(tmp_path)
+        summarise(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------- tars
@@ -253,7 +253,7 @@ def test_a_truncated_tar_is_said_before_the_work(tmp_path: Path, length: int) ->
     whole = made_tar(tmp_path / "whole.tar", ("1.txt", b"a" * 600), ("1.jpg", b"b" * 900)).read_bytes()
     (tmp_path / "x.tar").write_bytes(whole[:length])
     with pytest.raises(DataError, match=r"x\.tar: the tar cannot be read"):
-        survey(tmp_path / "x.tar")
+        summarise(tmp_path / "x.tar")
 
 
 def test_a_damaged_archive_and_damaged_captions(tmp_path: Path) -> None:
@@ -263,17 +263,17 @@ def test_a_damaged_archive_and_damaged_captions(tmp_path: Path) -> None:
         add(tar, "1.txt", b"a cat")
     (tmp_path / "x.tgz").write_bytes(buffer.getvalue()[:2500])
     with pytest.raises(DataError, match=r"x\.tgz: the tar cannot be read"):
-        survey(tmp_path / "x.tgz")
+        summarise(tmp_path / "x.tgz")
     for member, content in (("1.json", b"{"), ("1.txt", b"\xff")):
         path = made_tar(tmp_path / "y.tar", ("1.jpg", b""), (member, content))
         with pytest.raises(DataError, match=rf"y\.tar: its member {member} is no"):
-            survey(path)
+            summarise(path)
 
 
 def test_a_text_of_megabytes_is_no_caption(tmp_path: Path) -> None:
     path = made_tar(tmp_path / "x.tar", ("1.jpg", b""), ("1.json", json.dumps({"caption": "a" * 1_000_000}).encode()))
     with pytest.raises(DataError, match=r"member 1\.json has 1 MB; leave it out"):
-        survey(path)
+        summarise(path)
 
 
 @pytest.mark.parametrize("image", ["../secret.jpg", "..\\secret.jpg", "/etc/hostname", "a/../../secret.jpg"])
@@ -282,7 +282,7 @@ def test_images_outside_of_their_folder_are_refused(tmp_path: Path, image: str) 
     (tmp_path / "set").mkdir()
     path = write_jsonl(tmp_path / "set" / "c.jsonl", [("a.jpg", "a cat"), (image, "a dog")])
     with pytest.raises(DataError, match=r"leads out of .*set; give the folder of the images") as caught:
-        survey(path)
+        summarise(path)
     assert str(path) in str(caught.value)
     inner = write_jsonl(tmp_path / "set" / "d.jsonl", [(str(tmp_path / "set" / "a.jpg"), "a cat"), ("x/../a.jpg", "b")])
     assert [Path(one.location) for one in read_captions(inner)] == [tmp_path / "set" / "a.jpg"] * 2

@@ -61,7 +61,7 @@ def test_prompts_are_those_of_the_flags(tmp_path: Path, form: type) -> None:
 
 
 def test_both_forms_are_one_run(tmp_path: Path) -> None:
-    one, other = (PromptFile(form(tmp_path), no_tagger).survey(no_notes) for form in (as_jsonl, as_csv))
+    one, other = (PromptFile(form(tmp_path), no_tagger).summary(no_notes) for form in (as_jsonl, as_csv))
     assert one == other
     assert (one.images, one.prompts) == (4, 3)
     assert one.labels == ("cat", "remote", "container", "dog", "red cup", "table")
@@ -78,7 +78,7 @@ def test_a_sentence_is_a_caption_and_c_makes_it_a_label(tmp_path: Path) -> None:
     assert read.prompt.is_caption
     (exact,) = PromptFile(path, no_tagger, custom_entities=True)
     assert exact.prompt.labels == ("two cats on a couch",)
-    untold = PromptFile(path, no_tagger).survey(no_notes)
+    untold = PromptFile(path, no_tagger).summary(no_notes)
     assert untold.notes == (f"{path}, line 1: 'two cats on a couch' is taken as one label, because there is no tagger",)
 
 
@@ -152,10 +152,10 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize(("row", "told"), PROMPTS)
-def test_a_prompt_that_cannot_be_read_is_refused_by_the_survey(tmp_path: Path, row: dict, told: str) -> None:
+def test_a_prompt_that_cannot_be_read_is_refused_by_the_summary(tmp_path: Path, row: dict, told: str) -> None:
     file = PromptFile(write(tmp_path / "p.jsonl", [GOOD, {"image": "a.jpg"} | row]), no_tagger)
     with pytest.raises(UsageError, match=f"p.jsonl, line 2: .*{told}"):
-        file.survey(no_notes)
+        file.summary(no_notes)
 
 
 def test_what_the_model_refuses_has_its_place(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_what_the_model_refuses_has_its_place(tmp_path: Path) -> None:
         raise UsageError("it is too long")
 
     with pytest.raises(UsageError, match=r"p\.jsonl, line 1: it is too long"):
-        PromptFile(write(tmp_path / "p.jsonl", [GOOD]), no_tagger).survey(check)
+        PromptFile(write(tmp_path / "p.jsonl", [GOOD]), no_tagger).summary(check)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_cells_may_be_divided_as_spreadsheets_do(tmp_path: Path, delimiter: str)
 def test_notes_are_said_once_and_counted(tmp_path: Path) -> None:
     rows = [{"image": "a.jpg", "prompt": f"cat{number}"} for number in range(9)] * 2
     file = PromptFile(write(tmp_path / "p.jsonl", rows), no_tagger)
-    notes = file.survey(lambda prompt: ("all the same", f"odd: {prompt.labels[0]}")).notes
+    notes = file.summary(lambda prompt: ("all the same", f"odd: {prompt.labels[0]}")).notes
     assert len(notes) == MOST_NOTES + 1
     assert notes[0].endswith("p.jsonl, line 1: all the same")
     assert notes[-1].endswith(f"p.jsonl: and {10 - MOST_NOTES} more notes on prompts")

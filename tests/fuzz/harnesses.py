@@ -311,7 +311,7 @@ def each_prompt(data: bytes) -> None:
     for name in ("prompts.jsonl", "prompts.csv"):
         with answering():
             chosen = prompted.PromptFile(file(name, data), EveryOther, offline=True)
-            held = chosen.survey(lambda prompt: (_asked(prompt) or str(prompt.notes),))
+            held = chosen.summary(lambda prompt: (_asked(prompt) or str(prompt.notes),))
             found = list(chosen)
             assert len(found) == held.images
             assert all(is_line(one.name) and set(one.prompt.labels) <= set(held.labels) for one in found)

@@ -35,7 +35,7 @@ from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.spans import read_brackets
 from glip_cli.runs import actors, ray_cluster
 from glip_cli.runs.items import Item
-from glip_cli.runs.ray import Job, RayEngine, _item, _row
+from glip_cli.runs.ray import RayEngine, RayJob, _item, _row
 from glip_cli.runs.ray_cluster import joined
 from glip_cli.runs.status import describe
 from tests.data.clips import make_clip
@@ -342,7 +342,7 @@ def test_a_job_means_the_same_in_another_folder(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tuned").mkdir()
     load = {"model": "tuned", "weights": Path("a.pth"), "bert": None, "device": "cpu", "offline": True}
-    job = Job(load, label_prompt(["cat"]), DetectOptions(), AnnotatedImages(Path("out"))).absolute()
+    job = RayJob(load, label_prompt(["cat"]), DetectOptions(), AnnotatedImages(Path("out"))).absolute()
     assert job.load == load | {"model": str(tmp_path / "tuned"), "weights": tmp_path / "a.pth"}
     assert job.images.folder == tmp_path / "out"
-    assert Job({"model": "glip-t"}, job.prompt, job.options, job.images).absolute().load == {"model": "glip-t"}
+    assert RayJob({"model": "glip-t"}, job.prompt, job.options, job.images).absolute().load == {"model": "glip-t"}

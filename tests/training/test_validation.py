@@ -38,7 +38,7 @@ def test_classes_are_asked_for_in_their_words(tmp_path: Path) -> None:
     """Of a set that has some of them; words for a class that none of the training sets has are refused."""
     file = written(tmp_path / "data", coco())
     name, *others = new_check(file, None).task.truth.labels
-    asked = new_check(file, None, words={name: "small thing", "no class of it": "x"}).task.question.prompt
+    asked = new_check(file, None, words={name: "small thing", "no class of it": "x"}).task.category_prompt.prompt
     assert asked == label_prompt([name, *others], {name: "small thing"})
     (read,) = Data(train=(file,), words={name: "small thing"}).read(lambda found: None)
     assert isinstance(read, TrainSet)
@@ -46,7 +46,7 @@ def test_classes_are_asked_for_in_their_words(tmp_path: Path) -> None:
     validated = Data(train=(file,), val=file, words={name: "small thing"}).validation()
     assert validated is not None
     assert validated.train_set is not None
-    assert label_prompt(validated.train_set.labels, validated.train_set.words) == validated.task.question.prompt
+    assert label_prompt(validated.train_set.labels, validated.train_set.words) == validated.task.category_prompt.prompt
     with pytest.raises(UsageError, match="--words: there is no class 'x'; the classes are"):
         Data(train=(file,), words={"x": "y"}).read(lambda found: None)
     with pytest.raises(OptionError, match="give class -> words"):

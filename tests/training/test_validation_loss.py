@@ -71,7 +71,7 @@ def test_labels_of_several_texts_are_learned_in_their_own(check: ValidationCheck
     assert check.train_set
     detector, options = detector_of(small_model()), DetectOptions(**COCO_RULES.options, chunked_size=1)
     sources = dict(zip((row.id for row in check.task.truth.images), check.task.sources, strict=True))
-    compiled = detector.compile_prompt(check.task.question.prompt, options)
+    compiled = detector.compile_prompt(check.task.category_prompt.prompt, options)
     loss = ValidationLoss(check.train_set, sources, detector.tokenizer, detector.model.config.text.window)
     assert len(compiled.chunks) == len(LABELS)
     list(Runner(detector, compiled, options, observe=loss.add)(sources.values()))
