@@ -12,10 +12,11 @@ from glip_cli.annotation.engine import GroundingEngine
 from glip_cli.annotation.grounding import CaptionCounts, count_captions, write_formats
 from glip_cli.data.captions import CaptionsSummary, read_captions, summarise
 from glip_cli.detector import Detector
-from glip_cli.errors import OptionError, OutputError
+from glip_cli.errors import OptionError
 from glip_cli.evaluation.session import RunProgress, SilentProgress
 from glip_cli.options import DetectKeywords, DetectOptions, as_tuple
 from glip_cli.outputs.earlier import check_earlier
+from glip_cli.outputs.files import writing
 from glip_cli.prompts.noun_phrases import Tagger
 from glip_cli.runs.items import Item
 from glip_cli.runs.run_dir import Progress, RunFolder
@@ -104,9 +105,6 @@ def _dtype_of(detector: Detector) -> str:
 
 
 def _write(folder: Path, journal: Path, formats: Sequence[str]) -> CaptionCounts:
-    try:
+    with writing(f"to {folder}", "make room, and run it again"):
         write_formats(folder, journal, formats)
-    except OSError as error:
-        why = error.strerror or error
-        raise OutputError(f"cannot write to {folder}: {why}; make room, and run it again") from None
     return count_captions(journal)

@@ -16,10 +16,11 @@ from glip_cli.checkpoints.files import locate
 from glip_cli.checkpoints.load import Loaded, Origin, load, load_backbone, load_if_backbone
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve, tokenizer_folder
-from glip_cli.errors import CheckpointError, OutputError
+from glip_cli.errors import CheckpointError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
+from glip_cli.outputs.files import writing
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words, words_for
 from glip_cli.types import Prompt
@@ -160,10 +161,8 @@ def save_model(
     if labels:
         metadata = {**metadata, LABELS: json.dumps(labels), WORDS: json.dumps(words)}
     metadata = {**metadata, "architecture": loaded.architecture, "name": re.sub(r"@[0-9a-f]{8}\b", "", loaded.name)}
-    try:
+    with writing(out, "choose another file"):
         return safetensors_io.write(out, loaded.model.state_dict(), metadata)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another file") from error
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: ProgressCallback | None = None) -> Path:

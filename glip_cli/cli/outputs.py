@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from glip_cli.cli.console import Console, print_json, print_line, say_error
 from glip_cli.cli.exit import leave_if_failed
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.options import split_values
 from glip_cli.utils.text_format import counted
 
@@ -55,14 +55,13 @@ class Files:
     _writers: list[Writer] = field(default_factory=list)
 
     def __enter__(self) -> Files:
+        from glip_cli.outputs.files import writing
         from glip_cli.outputs.formats import open_writers
 
-        try:
+        with writing(f"to {self.folder}"):
             for writer in open_writers(self.formats, self.folder, self.with_scores, palette=self.annotated.palette):
                 self._writers.append(self._open.enter_context(closing(writer)))
             self._open.enter_context(closing(self.videos))
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +69,7 @@ class Files:
 
     def save(self, outcome: ImageResult, model: str) -> dict[str, object]:
         """Write everything of one image; return its record. Raises OutputError where the folder cannot be written."""
+        from glip_cli.outputs.files import writing
         from glip_cli.outputs.records import error_record, record
 
         name, file_name = outcome.source.name, self.names.of(outcome.source.name)
@@ -80,12 +80,10 @@ class Files:
         )
         if self.tracker:
             self.tracker.add(made)
-        try:
+        with writing(f"to {self.folder}"):
             self._save_images(outcome, file_name, made)
             for writer in self._writers:
                 writer.add(made, file_name)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         return dict(made)
 
     def _save_images(self, outcome: ImageResult, name: str, made: AnyRecord) -> None:
@@ -113,10 +111,6 @@ def has_display() -> bool:
     """Whether there may be windows: always on macOS and Windows, elsewhere where a display server is named."""
     named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return sys.platform in ("darwin", "win32") or bool(named)
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another --out-dir")
 
 
 @dataclass

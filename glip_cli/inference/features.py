@@ -14,10 +14,10 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 from glip_cli.checkpoints.safetensors_io import sorted_header
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.model.boxes import anchors as make_anchors
 from glip_cli.model.config import STRIDES
-from glip_cli.outputs.files import atomic_write
+from glip_cli.outputs.files import atomic_write, writing
 
 LEVELS: dict[str, dict[str, int]] = {
     "backbone": {"C3": 8, "C4": 16, "C5": 32},
@@ -163,17 +163,12 @@ def save(path: Path, features: Features, metadata: Mapping[str, object], dtype: 
     for name, tensor in chosen.items():
         if dtype != "float32" and not tensor.isfinite().all():
             raise UsageError(f"{path.name}: {name} has values beyond float16; save float32")
-    try:
-        # not by safetensors itself, whose files only their owner may read
-        data = sorted_header(serialized(chosen, strings({**metadata, **_described(features)})))
-        with atomic_write(path) as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())  # a name that outlives a power cut must not stand for a file that does not
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another --out-dir"
-        ) from None
+    # not by safetensors itself, whose files only their owner may read
+    data = sorted_header(serialized(chosen, strings({**metadata, **_described(features)})))
+    with writing(path, "make room or choose another --out-dir"), atomic_write(path) as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())  # a name that outlives a power cut must not stand for a file that does not
     return len(data)
 
 

@@ -20,6 +20,7 @@ from glip_cli.onnx_export.check import Checked, check
 from glip_cli.onnx_export.graph import join
 from glip_cli.onnx_export.pieces import FixedText, Piece, pieces
 from glip_cli.onnx_export.session import load_onnx, needed
+from glip_cli.outputs.files import writing
 from glip_cli.prompts.chunking import chunk, gather_notes, vocabulary_notes
 from glip_cli.prompts.compile import PromptLike, to_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
@@ -101,16 +102,13 @@ def export_parts(
     card = make_card(parts, labels, say)
     graph = make_graph(parts, card, opset, say)
     out = cache.expanded(out)
-    try:
-        with cache.atomic(out) as temporary:
-            save(graph, temporary)
-            del graph
-            say("checking it against torch in onnxruntime")
-            torchs = Detector(parts.model, card.load_tokenizer(), parts.name, "cpu", "float32")
-            checked = check(torchs, load_onnx(temporary), card.fixed)
-            return Exported(out, temporary.stat().st_size, card, checked)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another place with -o") from error
+    with writing(out, "choose another place with -o"), cache.atomic(out) as temporary:
+        save(graph, temporary)
+        del graph
+        say("checking it against torch in onnxruntime")
+        torchs = Detector(parts.model, card.load_tokenizer(), parts.name, "cpu", "float32")
+        checked = check(torchs, load_onnx(temporary), card.fixed)
+        return Exported(out, temporary.stat().st_size, card, checked)
 
 
 def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[str], None] = lambda line: None) -> Card:

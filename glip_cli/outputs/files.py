@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
+from glip_cli.errors import OutputError
 from glip_cli.utils.frames import split_frame
 from glip_cli.utils.text_format import counted, one_line
 
@@ -48,6 +49,15 @@ def save_xml(path: Path, root: ElementTree.Element) -> None:
     ElementTree.indent(root)
     with atomic_write(path) as stream:
         stream.write(ElementTree.tostring(root, encoding="unicode").encode() + b"\n")
+
+
+@contextmanager
+def writing(place: object, way_out: str = "choose another --out-dir") -> Iterator[None]:
+    """Turns what the system refuses into OutputError: "cannot write PLACE: why; WAY_OUT"; of a folder "to FOLDER"."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}; {way_out}") from error
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from glip_cli.errors import ImageError, OutOfMemoryError, OutputError, UsageError, without_frames
+from glip_cli.errors import ImageError, OutOfMemoryError, UsageError, without_frames
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.feature_extractor import Extractor, alike
 from glip_cli.inference.features import Features, save, strings, told_by
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size
+from glip_cli.outputs.files import writing
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
@@ -72,17 +73,16 @@ class FeatureFolder:
     def held(self) -> Iterator[None]:
         """One process at a time; what a killed one left half-written is removed."""
         with ExitStack() as stack:
-            try:
+            with writing(f"to {self.path}"):
                 self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(self.path / LOCK, timeout=0))
+                try:
+                    stack.enter_context(FileLock(self.path / LOCK, timeout=0))
+                except Timeout:
+                    raise UsageError(
+                        f"another glip is at work in {self.path}; wait, or choose another --out-dir"
+                    ) from None
                 for path in self.path.rglob(".*.safetensors.*.tmp"):
                     path.unlink(missing_ok=True)
-            except Timeout:
-                raise UsageError(f"another glip is at work in {self.path}; wait, or choose another --out-dir") from None
-            except OSError as error:
-                raise OutputError(
-                    f"cannot write to {self.path}: {error.strerror or error}; choose another --out-dir"
-                ) from None
             yield
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeGuard, cast
 from glip_cli.data.archives import is_archive
 from glip_cli.data.frame_inputs import is_video
 from glip_cli.errors import OutputError
-from glip_cli.outputs.files import atomic_write, json_bytes
+from glip_cli.outputs.files import atomic_write, json_bytes, writing
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Place
 from glip_cli.utils.json import JsonObject
@@ -80,15 +80,11 @@ class Journal:
 
     def add(self, record: AnyRecord) -> None:
         """Append and force to the disk. Raises OutputError where that fails."""
-        try:
-            line = memoryview(json_bytes(record) + b"\n")
+        line = memoryview(json_bytes(record) + b"\n")
+        with writing(self.path, "make room, then run the same command to resume"):
             while line:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror or error}; make room, then run the same command to resume"
-            ) from None
         self.counts.add(record)
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import Image
 
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import ImageError, OutputError
+from glip_cli.errors import ImageError
+from glip_cli.outputs.files import writing
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, record
 from glip_cli.runs.in_flight import InFlight
@@ -142,12 +143,7 @@ class LocalEngine:
             assert outcome.error is not None
             return failed_record(name, outcome.error, model)
         if outcome.image is not None:
-            try:
-                in_video = item.source.clip is not None
+            in_video = item.source.clip is not None
+            with writing(f"to {self.images.folder}", "make room, then run the same command to resume"):
                 self.images.save(outcome.image, outcome.detections, item.file_name, name, in_video)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot write to {self.images.folder}: {error.strerror or error}; "
-                    "make room, then run the same command to resume"
-                ) from None
         return record(name, outcome.detections, model, outcome.source.position)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import common_folder
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import check_earlier
-from glip_cli.outputs.files import FileNames
+from glip_cli.outputs.files import FileNames, writing
 from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.video import VideoTracker
 from glip_cli.runs.journal import note_total, read_records
@@ -47,15 +47,13 @@ def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, pal
     if world == 1 or "inputs" not in settings:
         raise UsageError(f"{run} holds no shards of glip batch; its own command with --format makes other formats")
     shards = Shards(run, Shard(0, world))
-    try:
+    with writing(f"to {run}", "make room, and do it again"):
         if left := shards.merge(digest_of(settings)):
             return Merged(left, world, shards.partial, shards.write_partial())
         if settings.get("track"):
             track_videos(run / "results.jsonl", VideoTracker(settings["threshold"], settings["class_thresholds"]))
         note_total(run, sum(1 for _ in read_records(run / "results.jsonl")))
         _write_formats(run, settings, formats, with_scores, palette)
-    except OSError as error:
-        raise OutputError(f"cannot write to {run}: {error.strerror or error}; make room, and do it again") from None
     return Merged((), world)
 
 

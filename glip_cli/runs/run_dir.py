@@ -24,9 +24,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from glip_cli.data.image_io import read_image
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import clear_earlier
-from glip_cli.outputs.files import FileNames, json_bytes
+from glip_cli.outputs.files import FileNames, json_bytes, writing
 from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.hosts import HostNotes
@@ -87,7 +87,7 @@ class RunFolder:
         self._shards = shards or Shards(path, shard)
         self._own = self._shards.journal if shard.world > 1 else self.results
         self._hosts = self._shards.hosts if shard.world > 1 else path / ".hosts"
-        with _writing(path), ExitStack() as stack:
+        with writing(f"to {path}"), ExitStack() as stack:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_held(path / f".{shard}.lock", path))
             asked = json.loads(json_bytes({**settings, "processes": shard.world}))
@@ -147,7 +147,7 @@ class RunFolder:
         """
         if self.shard.world > 1 and self.results.exists():
             return self._merged_before(iter(items))
-        with _writing(self.path):
+        with writing(f"to {self.path}"):
             fold(self._own)  # what a killed process left
             journal, retries = Journal(self._own), Retries(self._own)
             engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
@@ -173,7 +173,7 @@ class RunFolder:
                     watch(record)
         ended = listed.ended and all(place is None for place in work.places)
         share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
-        with _writing(self.path):
+        with writing(f"to {self.path}"):
             counts = _count(self._own) if fold(self._own) else journal.counts
         return self._ended(counts, before, share_done, f"{listed.digest}-{self._asked}")
 
@@ -181,7 +181,7 @@ class RunFolder:
         """Merge where this is the last of several processes, and tidy up where no process is at work any more."""
         several = self.shard.world > 1
         left: tuple[int, ...] = ()
-        with _writing(self.path):
+        with writing(f"to {self.path}"):
             if share_done and several:
                 left = self._shards.finish(asked)
             complete = share_done and not left
@@ -238,7 +238,7 @@ class RunFolder:
 
         `labels` and `palette`: see `open_writers`.
         """
-        with _writing(self.path):
+        with writing(f"to {self.path}"):
             write_formats(
                 read_records(self.results), formats, self.path, names, with_scores, labels, read_image, palette
             )
@@ -259,11 +259,3 @@ def _held(lock: Path, path: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise UsageError(f"another glip is at work in {path}; wait for it, or choose another --out-dir") from None
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write to {path}: {error.strerror or error}; choose another --out-dir") from None

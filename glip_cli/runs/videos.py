@@ -8,11 +8,12 @@ from pathlib import Path
 
 from glip_cli.data.frame_inputs import FrameChoice, in_frames
 from glip_cli.data.sources import ImageInput
-from glip_cli.errors import OutputError
-from glip_cli.outputs.files import FileNames, json_bytes, sha256_of
+from glip_cli.outputs.files import FileNames, json_bytes, sha256_of, writing
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.outputs.video import VideoFile, VideoTracker, comment_of, draw_frame
 from glip_cli.runs.journal import fsynced, read_records
+
+_AGAIN = "make room, then run the same command again"
 
 
 def noting_videos(sources: Iterable[ImageInput], videos: list[ImageInput]) -> Iterator[ImageInput]:
@@ -27,14 +28,10 @@ def noting_videos(sources: Iterable[ImageInput], videos: list[ImageInput]) -> It
 
 def track_videos(results: Path, tracker: VideoTracker) -> None:
     """Give the detections in complete results their tracks, in place. Raises OutputError."""
-    try:
-        with fsynced(results) as stream:
-            for record in read_records(results):
-                tracker.add(record)
-                stream.write(json_bytes(record) + b"\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {results}: {error.strerror or error}; make room, then run the same command "
-                          "again") from None  # fmt: skip
+    with writing(results, _AGAIN), fsynced(results) as stream:
+        for record in read_records(results):
+            tracker.add(record)
+            stream.write(json_bytes(record) + b"\n")
 
 
 def draw_videos(
@@ -53,11 +50,8 @@ def draw_videos(
         if comment_of(path) == comment:
             continue
         begun(path)
-        try:
+        with writing(path, _AGAIN):
             _draw(video, records, choice, palette, path, comment)
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"cannot write {path}: {reason}; make room, then run the same command again") from None
 
 
 def _draw(

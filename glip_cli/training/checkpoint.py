@@ -15,15 +15,15 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from glip_cli.errors import OutputError, UsageError
-from glip_cli.outputs.files import json_bytes
+from glip_cli.errors import UsageError
+from glip_cli.outputs.files import json_bytes, writing
 from glip_cli.runs.journal import fsynced
 from glip_cli.utils.json import JsonObject
 
@@ -122,15 +122,9 @@ class TrainingFolder:
                     "--out-dir, or --overwrite to start over"
                 )
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Turns what a full or forbidden disk raises into OutputError."""
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"cannot write to {self.path}: {error.strerror or error}; make room, then --resume continues"
-            ) from None
+        return writing(f"to {self.path}", "make room, then --resume continues")
 
     def save(self, state: Mapping[str, object]) -> None:
         """Write the state; a kill or a lost power line leaves the one before or this one. Raises OutputError."""

@@ -26,9 +26,10 @@ from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names
 from glip_cli.checkpoints.empty_init import OFFSET
 from glip_cli.checkpoints.finetuned import MODEL, MODES, TENSORS, RunConfig, write_run_config
-from glip_cli.errors import OutputError, UsageError
+from glip_cli.errors import UsageError
 from glip_cli.model.config import NanoConfig
 from glip_cli.model.glip import Glip
+from glip_cli.outputs.files import writing
 from glip_cli.prompts.words import words_for
 from glip_cli.training.optim import LearningRates, grouped
 
@@ -167,7 +168,7 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
 
     Raises OutputError.
     """
-    try:
+    with writing(f"to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = tuned_tensors(model, card.mode)
         if card.mode == "full":
@@ -183,8 +184,6 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
         if card.mode == "lora":
             _write_peft_config(folder, model)
         write_run_config(folder, card)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another --out-dir") from error
     return folder
 
 
