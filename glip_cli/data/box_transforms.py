@@ -171,6 +171,11 @@ def corners_inside(row: Annotation, size: Size, image: str, issues: Issues) -> C
     return x1, y1, x2, y2
 
 
+def lies_inside(box: Sequence[float], size: Size) -> bool:
+    """Whether [x, y, width, height] is larger than a pixel and passes no edge of an image of `size`."""
+    return min(box[2:]) > 1 and _is_inside(box, size)
+
+
 def box_example(row: Annotation, image: str) -> str:
     """Where a box is, for an issue."""
     return f"{image}: box {shown(row['bbox'])}, id {row['id']}"

@@ -20,7 +20,7 @@ from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt
 from glip_cli.utils.option import at_least
-from glip_cli.utils.text_format import listed
+from glip_cli.utils.text_format import counted, listed
 
 Score = Callable[[GroundTruth, Sequence[CocoResult]], BoxScores]
 """Ground truth and COCO results -> numbers."""
@@ -186,9 +186,12 @@ def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[G
         return truth, found.paths
     first = next(iter(found.missing.values()))
     if not skip_missing or not found.paths:
-        way_out = "check the folder of the images" if not found.paths else "get them, or skip them (skip-missing)"
-        raise DataError(f"{len(found.missing)} of {len(truth.images)} images are missing, first {first}; {way_out}")
-    return only(truth, list(found.paths), f"{len(found.missing)} images are missing and left out"), found.paths
+        some = "get them, or take them out of the annotations; glip eval has --skip-missing"
+        way_out = some if found.paths else "check the folder of the images"
+        how_many = f"{len(found.missing)} of {len(truth.images)} images are missing"
+        raise DataError(f"{truth.name}: {how_many}, first {first}; {way_out}")
+    note = f"{counted(len(found.missing), 'missing image')} left out, first {first}"
+    return only(truth, list(found.paths), note), found.paths
 
 
 def only(truth: GroundTruth, image_ids: Sequence[int], note: str = "") -> GroundTruth:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict, cast
 
-from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms
+from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms, lies_inside
 from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.issues import DataIssue
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
@@ -110,8 +110,24 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
     # to draw by; the results stay where they are
     transforms = box_transforms_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
-    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
-    return Predictions(results, transforms, notes=(note,) if beside else ())
+    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}" if beside else ""
+    return Predictions(results, transforms, notes=tuple(filter(None, (note, _outside(results, truth)))))
+
+
+def _outside(results: Results, truth: GroundTruth) -> str:
+    """A note where most boxes of another tool do not lie in their images: they are corners, or shares of the size."""
+    sizes = {image.id: image.stated_size for image in truth.images}
+    odd = [
+        row for row in results if all(sizes[row["image_id"]]) and not lies_inside(row["bbox"], sizes[row["image_id"]])
+    ]
+    if len(odd) * 2 <= len(results):
+        return ""
+    first = f"{shown(odd[0]['bbox'])} in {' x '.join(map(str, sizes[odd[0]['image_id']]))}"
+    many = f"{len(odd)} of {counted(len(results), 'box', 'es')}"
+    return (
+        f"{many} of the results reach over the edge or are no larger than a pixel; first {first}; "
+        "a box is [x, y, width, height] in pixels"
+    )
 
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:

@@ -229,7 +229,8 @@ def _equals(text: str) -> list[int]:
 
 
 def _looks_like_several(label: str) -> bool:
-    text = re.sub(r"(?<=\d),(?=\d)", "", label)  # "1,000 bill"
+    text = label[1:-1] if _PAIRS.get(label[-1:]) == label[:1] else label  # "[cat, dog]"
+    text = re.sub(r"(?<=\d),(?=\d)", "", text)  # "1,000 bill"
     return bool(_full_stops(text) or _list_cuts(text) or _inner_stops(text))
 
 

@@ -378,9 +378,10 @@ def test_missing_images_are_refused_or_left_out() -> None:
     Path("data/00002.png").unlink()
     refused = glip("coco", "--gt", gt)
     assert refused.exit_code == 2
-    assert "1 of 4 images are missing" in refused.stderr
+    assert "instances.json: 1 of 4 images are missing, first 00002.png: no such file in data; " in refused.stderr
     result = glip("coco", "--gt", gt, "--skip-missing")
     assert result.exit_code == 0, result.output
+    assert "note: 1 missing image left out, first 00002.png: no such file in data" in result.stderr
     assert "3 images" in metrics()["size"]
 
 

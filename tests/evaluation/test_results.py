@@ -66,6 +66,17 @@ def test_ids_in_words_and_keys_too_many(tmp_path: Path, truth: GroundTruth) -> N
     assert read_results(saved(tmp_path, [entry], "results.json"), truth) == [ONE]
 
 
+@pytest.mark.parametrize("odd", [[150, 60, 180, 90], [0.1, 0.2, 0.3, 0.4]], ids=["corners", "shares"])
+def test_results_of_which_most_boxes_do_not_lie_in_their_images(
+    tmp_path: Path, truth: GroundTruth, odd: list[float]
+) -> None:
+    few = read_predictions(saved(tmp_path, [ONE, hit(1, 3, odd, 0.5)], "results.json"), truth)
+    assert few.notes == ()
+    (note,) = read_predictions(saved(tmp_path, [ONE, *[hit(1, 3, odd, 0.5)] * 2], "results.json"), truth).notes
+    assert note.startswith("2 of 3 boxes of the results reach over the edge or are no larger than a pixel; first [")
+    assert note.endswith("] in 200 x 100; a box is [x, y, width, height] in pixels")
+
+
 def test_no_results(tmp_path: Path, truth: GroundTruth) -> None:
     assert read_results(saved(tmp_path, [], "results.json"), truth) == []
 

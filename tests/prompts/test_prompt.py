@@ -114,7 +114,15 @@ def test_one_label_that_looks_like_several_is_noted() -> None:
     assert noted(["red square, moon. star ."]) == (f"{several}'red square, moon'",)
     assert noted(["a, b", "cat", "c; d"]) == (f"{several}'a, b', 'c; d'",)
     assert noted(["cat.dog"]) == (f"{several}'cat.dog'",)
-    for texts in (["cat, dog."], ["St. Bernard", "1,000 bill", "2.5 mm screw"], ["hat (red, blue)"], ["$: lvis"]):
+    assert noted(["[cat, dog]"]) == (f"{several}'[cat, dog]'",)
+    for texts in (
+        ["cat, dog."],
+        ["(a) b, (c)"],
+        ["[red] cat"],
+        ["St. Bernard", "1,000 bill", "2.5 mm screw"],
+        ["hat (red, blue)"],
+        ["$: lvis"],
+    ):
         assert noted(texts) == ()
 
 
