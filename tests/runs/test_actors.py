@@ -79,7 +79,8 @@ def test_the_image_that_kills_is_found_and_the_rest_goes_on(crew: Callable[..., 
         {"image": name} | ({"error": "died"} if name.startswith("kill") else {}) for name in names
     ]
     starts = len(list(tmp_path.glob("start-*")))
-    assert 10 <= starts <= 11, "two, and one for each death: however many groups there are"
+    # nine deaths: four of each that kills, one of the other; the last two may leave nothing for another worker
+    assert 9 <= starts <= 11, "two, and one for each death: however many groups there are"
 
 
 def test_a_node_that_does_not_see_the_images_gets_no_more_of_them(ray: Any, crew: Callable[..., ActorPool]) -> None:
