@@ -108,7 +108,7 @@ class FinetuneJob:
         digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.measured.checks.values())
         self._compare(digests)
         shown = self._shots(sets)
-        odd = self._say_what_is_odd([one for one in shown if isinstance(one, TrainSet)])
+        odd = self._say_what_is_odd(shown)
         batches = self._batches(shown)
         before = self.measured.before()
         trainer = self._trainer(batches)
@@ -147,10 +147,13 @@ class FinetuneJob:
         if self.processes.first:
             report.write(read_rows(self.folder.metrics), table, final)
 
-    def _say_what_is_odd(self, sets: Sequence[TrainSet]) -> list[str]:
+    def _say_what_is_odd(self, sets: Sequence[AnySet]) -> list[str]:
         """About what is measured on."""
-        checks = self.measured.checks.values() if self.processes.first else ()
-        odd = [f"{check.task.name}: {note}" for check in checks for note in check.notes(sets)]
+        checks = self.measured.checks if self.processes.first else {}
+        read = [one for one in sets if isinstance(one, TrainSet)]
+        odd = [f"{check.task.name}: {note}" for check in checks.values() for note in check.notes(read)]
+        if NEW in checks and len(read) == len(sets) and all(one.labels for one in read):
+            odd += [f"{checks[NEW].task.name}: {note}" for note in checks[NEW].untrained(read)]
         for note in odd:
             self.callbacks.note(f"note: {note}")
         return odd

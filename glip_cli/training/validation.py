@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glip_cli.data.box_transforms import box_transforms_of_files
+from glip_cli.data.dataset import read_as
 from glip_cli.data.issues import Issues
 from glip_cli.data.sources import ImageInput
 from glip_cli.detector import Detector
@@ -42,7 +43,7 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import EPS, Target, add_to, grounding_loss, normalisers
 from glip_cli.training.sampler import PromptSampler
 from glip_cli.training.transforms import with_boxes
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, listed
 
 Scores = Mapping[str, float | None]
 """Name -> a number; None where it is undefined, since the data set has no box of that kind."""
@@ -80,6 +81,16 @@ class ValidationCheck:
         yield from box_transforms_of_files(truth.images, truth.annotations, images).issues.notes
         if both:
             yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
+
+    def untrained(self, sets: Sequence[TrainSet]) -> Iterator[str]:
+        """A note on its classes with boxes that none of the training sets has; `sets` are all, and hold no captions."""
+        trained = {read_as(label) for one in sets for label in one.labels}
+        used = {row["category_id"] for row in self.task.truth.annotations}
+        lacking = [
+            one.name for one in self.task.truth.promptable if one.id in used and read_as(one.name) not in trained
+        ]
+        if lacking:
+            yield f"classes that no training set has, which AP counts: {listed(lacking)}; check how they are called"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,18 @@ def test_classes_are_asked_for_in_their_words(tmp_path: Path) -> None:
         Data(train=(file,), words=["x"])  # type: ignore[arg-type]
 
 
+def test_classes_that_no_training_set_has_are_noted(tmp_path: Path) -> None:
+    rows = coco()
+    (trained, _) = read_train_set(written(tmp_path / "train", rows))
+    rows["categories"][0]["name"] = rows["categories"][0]["name"].upper() + " "  # the model reads it as the other
+    rows["categories"].append({"id": 999, "name": "without a box"})
+    check = new_check(written(tmp_path / "val", rows), None)
+    assert list(check.untrained([trained])) == []
+    rows["categories"][0]["name"] = "another name"
+    (note,) = new_check(written(tmp_path / "other", rows), None).untrained([trained])
+    assert note == "classes that no training set has, which AP counts: 'another name'; check how they are called"
+
+
 def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:
     names = "ab"
     for name in names:
