@@ -15,10 +15,20 @@ from glip_cli.outputs.records import SCHEMA
 from glip_cli.outputs.yolo import yolo_names
 from glip_cli.utils.marks import is_marked
 
-_WHOLE = (
-    "coco.json", "coco_results.json", "coco_images.json", "results.csv", "results.parquet", "labelstudio.json",
-    "labelstudio.xml", "cvat.xml", "partial.jsonl",
-)  # fmt: skip
+_RECORD = f'"schema": "{SCHEMA}"'
+_WHOLE = {
+    "coco.json": ("coco", f'"version": "{SCHEMA}"'),
+    "coco_results.json": ("coco-results", '[\n{"image_id": '),
+    "coco_images.json": ("coco-results", '{"images": [\n{"id": '),
+    "results.csv": ("csv", "image,label,score,xmin,"),
+    "results.parquet": ("parquet", "PAR1"),
+    "labelstudio.json": ("labelstudio", '[\n{"data": {"image": '),
+    "labelstudio.xml": ("labelstudio", '<Image name="image" value="$image"'),
+    "cvat.xml": ("cvat", "<task>\n      <labels>"),
+    "results.jsonl": ("jsonl", _RECORD),
+}
+"""Files of all images: by which format, and what the first bytes of those of glip hold."""
+_EMPTY = (b"", b"[]", b"[\n]")  # a list without images, of whoever wrote it
 FOLDERS = ("labels", "Annotations", "preds", THUMBNAILS)
 _HEAD_BYTES = 1000
 
@@ -29,6 +39,9 @@ def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], o
     Raises:
         UsageError: files that glip did not write would be replaced, or numbers of classes would mean other labels.
     """
+    for name, (form, _) in _WHOLE.items():
+        if form in formats and not _is_whole(folder / name):
+            raise UsageError(f"{folder / name} was not written by this format of glip; choose another --out-dir")
     classes = mmdet_classes(folder)
     if "yolo" in formats and yolo_names(folder) is None:
         _refuse_foreign(folder / "labels", ".txt", lambda path: False)
@@ -72,7 +85,13 @@ def _files(folder: Path, suffix: str) -> Iterator[Path]:
 
 
 def _is_json(path: Path) -> bool:
-    return f'"schema": "{SCHEMA}"'.encode() in _head(path)
+    return _RECORD.encode() in _head(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of all images is one of glip, or is not there."""
+    head = _head(path) if path.is_file() else b""
+    return head.strip() in _EMPTY or _WHOLE[path.name][1].encode() in head
 
 
 def _is_voc(path: Path) -> bool:
@@ -117,7 +136,8 @@ def kept_note(kept: Sequence[str]) -> tuple[str, ...]:
 
 def written_by_formats(folder: Path) -> Iterator[Path]:
     """The files in a folder that formats of glip wrote, as their names and content tell; some may not be there."""
-    yield from (folder / name for name in _WHOLE)
+    yield from (folder / name for name in _WHOLE if name != "results.jsonl" and _is_whole(folder / name))
+    yield folder / "partial.jsonl"
     with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too
         if yolo_names(folder) is not None:
             yield from _files(folder / "labels", ".txt")

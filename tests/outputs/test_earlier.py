@@ -58,6 +58,17 @@ def test_yolo_that_was_killed_leaves_no_line_without_a_name(tmp_path: Path) -> N
         ("yolo", ["a"], {"data.yaml": "names: {"}, "data.yaml was not written by glip"),
         ("yolo", ["a"], {"labels/train/x.txt": "0 0 0 1 1"}, r"labels/train/x\.txt was not written by this format"),
         ("yolo", ["a"], {"yolo_images.csv": "name,image\n", "data.yaml": "names: [b, b]"}, "its names cannot be read"),
+        (
+            "coco",
+            ["a"],
+            {"coco.json": '{"images": [], "annotations": []}'},
+            r"coco\.json was not written by this format",
+        ),
+        ("coco-results", ["a"], {"coco_results.json": '[{"image_id": 1}]'}, r"coco_results\.json was not written"),
+        ("csv", ["a"], {"results.csv": "name,price\n"}, r"results\.csv was not written by this format of glip"),
+        ("jsonl", ["a"], {"results.jsonl": "{}\n"}, r"results\.jsonl was not written by this format of glip"),
+        ("cvat", ["a"], {"cvat.xml": "<annotations/>"}, r"cvat\.xml was not written by this format of glip"),
+        ("labelstudio", ["a"], {"labelstudio.json": "[{}]"}, r"labelstudio\.json was not written by this format"),
         ("voc", ["a"], {"Annotations/x.xml": "<annotation/>"}, r"x\.xml was not written by this format of glip"),
         ("json", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
         ("mmdet", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
@@ -106,6 +117,9 @@ def test_the_files_of_others_are_not_cleared(tmp_path: Path) -> None:
         "labels/x.txt": "0 0 0 1 1",
         "Annotations/x.xml": "<annotation/>",
         "preds/x.json": "{}",
+        "coco.json": '{"images": []}',
+        "results.csv": "name,price\n",
+        "cvat.xml": "<annotations/>",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
