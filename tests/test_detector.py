@@ -358,6 +358,7 @@ def test_weights_that_need_not_change_are_shared(detector: Detector) -> None:
      ("could not execute a primitive", OutOfMemoryError),
      ("MPS backend out of memory (MPS allocated: 8 GB)", OutOfMemoryError),
      ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", OutOfMemoryError),
+     ("std::bad_alloc", OutOfMemoryError),
      ("could not create a primitive descriptor for the matmul primitive. Run workload with environment variable "
       "ONEDNN_VERBOSE=all to get additional diagnostic information.", DeviceError),
      ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", RuntimeError)],

@@ -132,9 +132,9 @@ def to_device(pixels: Tensor, device: torch.device, dtype: torch.dtype) -> Tenso
 
 _MEMORY = re.compile(
     r"can't allocate memory|could not (create|execute) a primitive(?! desc)|could not create a memory object"
-    r"|CUBLAS_STATUS_ALLOC_FAILED|MPS backend out of memory"
+    r"|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED|MPS backend out of memory"
 )
-"""What torch's CPU allocator, oneDNN, cuBLAS and MPS say; none of them has a class of its own for it."""
+"""What torch's CPU allocator, oneDNN, C++, cuBLAS and MPS say; none of them has a class of its own for it."""
 
 
 @contextmanager
