@@ -10,8 +10,8 @@ oneDNN adds up all K terms of a sum one after the other, MKL at most 192 to 384 
 mean square, against float64) is up to twice as large for K = 3072. Therefore a long sum is cut into equal sums of at
 most LONGEST terms, which are then added: its error is MKL's. Weights that are used again and again lie term by term in
 memory (`lay_by_terms`), so that the pieces of a sum need no copies. With few rows or columns MKL is more exact still,
-so those are left to it. The two products of a gradient are oneDNN's too, their sums in one go, since a gradient that is off by
-6e-7 of itself trains as well as one that is off by 3e-7.
+so those are left to it. The two products of a gradient are oneDNN's too, their sums in one go, since a gradient that is
+off by 6e-7 of itself trains as well as one that is off by 3e-7.
 
 The choice is by the processor alone. A choice by timing would differ from run to run, and so would the last digits of
 the answers: a batch or a training that is resumed must go on digit for digit.
