@@ -102,7 +102,8 @@ class Fusion(nn.Module):
         weight_HDC = self.out_v_proj.weight.t().unflatten(0, (self.heads, self.width))
         values_BMC = (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
         bias_C = self.gamma_v * self.out_v_proj.bias
-        return (self.gamma_v * values_BMC).transpose(1, 2), bias_C.expand(len(l_BTL), -1)
+        # shape, as torch's exporter takes len() for a constant
+        return (self.gamma_v * values_BMC).transpose(1, 2), bias_C.expand(l_BTL.shape[0], -1)
 
     def _to_text(self, taken: OnlineSoftmax, dtype: torch.dtype) -> Tensor:
         """What each token takes from the positions: [B, T, L]."""
