@@ -12,8 +12,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from glip_cli.errors import ImageError, OutOfMemoryError, UsageError, without_frames
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.feature_extractor import Extractor, alike
@@ -22,6 +20,7 @@ from glip_cli.inference.preprocess import PreprocessedImage, padded_size
 from glip_cli.outputs.files import writing
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
+from glip_cli.runs.journal import held
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
 from glip_cli.runs.runner import MOST_WORKERS
@@ -75,12 +74,7 @@ class FeatureFolder:
         with ExitStack() as stack:
             with writing(f"to {self.path}"):
                 self.path.mkdir(parents=True, exist_ok=True)
-                try:
-                    stack.enter_context(FileLock(self.path / LOCK, timeout=0))
-                except Timeout:
-                    raise UsageError(
-                        f"another glip is at work in {self.path}; wait, or choose another --out-dir"
-                    ) from None
+                stack.enter_context(held(self.path / LOCK))
                 for path in self.path.rglob(".*.safetensors.*.tmp"):
                     path.unlink(missing_ok=True)
             yield

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
 
+from filelock import FileLock, Timeout
+
 from glip_cli.data.archives import is_archive
 from glip_cli.data.frame_inputs import is_video
-from glip_cli.errors import OutputError
+from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import atomic_write, json_bytes, writing
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Place
@@ -105,6 +107,21 @@ def fsynced(path: Path) -> Iterator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Keep the folder of a lock file for this process; the system frees it where the process is killed.
+
+    Raises UsageError where another process is at work there.
+    """
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another glip is at work in {lock.parent}; wait for it, or choose another --out-dir"
+        ) from None
 
 
 def note_total(run: Path, count: int | None) -> None:

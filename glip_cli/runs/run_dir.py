@@ -16,12 +16,10 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import UsageError
@@ -32,7 +30,7 @@ from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.hosts import HostNotes
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
-from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, note_total, read_records
+from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, held, note_total, read_records
 from glip_cli.runs.settings import TRACK, compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
 from glip_cli.utils.json import JsonObject
@@ -89,7 +87,7 @@ class RunFolder:
         self._hosts = self._shards.hosts if shard.world > 1 else path / ".hosts"
         with writing(f"to {path}"), ExitStack() as stack:
             path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_held(path / f".{shard}.lock", path))
+            stack.enter_context(held(path / f".{shard}.lock"))
             asked = json.loads(json_bytes({**settings, "processes": shard.world}))
             self._claim(asked, overwrite)
             self._asked = digest_of(asked)
@@ -249,13 +247,3 @@ def _count(path: Path) -> Counts:
     for record in read_records(path):
         counts.add(record)
     return counts
-
-
-@contextmanager
-def _held(lock: Path, path: Path) -> Iterator[None]:
-    """The lock file; freed by the system where a process is killed."""
-    try:
-        with FileLock(lock, timeout=0):
-            yield
-    except Timeout:
-        raise UsageError(f"another glip is at work in {path}; wait for it, or choose another --out-dir") from None

@@ -19,12 +19,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs.files import json_bytes, writing
-from glip_cli.runs.journal import fsynced
+from glip_cli.runs.journal import fsynced, held
 from glip_cli.utils.json import JsonObject
 
 FORMAT = "glip-training/2"
@@ -62,14 +61,9 @@ class TrainingFolder:
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                self._claim(json.loads(json_bytes(settings)), resume, overwrite)
-                yield
-        except Timeout:
-            raise UsageError(
-                f"another glip is training in {self.path}; wait for it, or choose another --out-dir"
-            ) from None
+        with held(self.path / ".lock"):
+            self._claim(json.loads(json_bytes(settings)), resume, overwrite)
+            yield
 
     def _claim(self, settings: JsonObject, resume: bool, overwrite: bool) -> None:
         if overwrite:

@@ -87,7 +87,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, content: bytes) -> None:
 
 def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
-    with folder.held({"lr": 1e-4}), pytest.raises(UsageError, match="another glip is training"):
+    with folder.held({"lr": 1e-4}), pytest.raises(UsageError, match=r"another glip is at work in .*; wait for it"):
         folder.held({"lr": 1e-4}).__enter__()
     with folder.held({"lr": 1e-3}):  # the data could not be read: nothing is there to lose
         pass
