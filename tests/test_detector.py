@@ -251,15 +251,17 @@ def test_bfloat16_is_near(detector: Detector, scenes: list[Image.Image]) -> None
         assert min(apart) < 4, f"{name} {score} has no counterpart"
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "warp9", "cpu:x"])
-def test_a_device_that_is_not_there(name: str) -> None:
-    with pytest.raises(DeviceError, match=f"--device {name}"):
+@pytest.mark.parametrize(
+    ("name", "kind"), [("cuda:99", DeviceError), ("tpu", OptionError), ("warp9", OptionError), ("cpu:x", OptionError)]
+)
+def test_a_device_that_is_not_there(name: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"device {name}"):
         pick_device(name)
 
 
-@pytest.mark.parametrize("name", ["int8", "float16", ""])
-def test_a_dtype_that_is_not_there(name: str) -> None:
-    with pytest.raises(DeviceError, match="--dtype"):
+@pytest.mark.parametrize(("name", "kind"), [("int8", OptionError), ("float16", DeviceError), ("", OptionError)])
+def test_a_dtype_that_is_not_there(name: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="dtype"):
         pick_dtype(name, torch.device("cpu"))
 
 

@@ -20,7 +20,7 @@ from glip_cli.checkpoints.files import Checkpointed
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES, HEAD, OURS, detect_dialect, infer_architecture, to_native
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.safetensors_io import Contents
-from glip_cli.errors import CheckpointError, UsageError
+from glip_cli.errors import CheckpointError, OutputError, UsageError
 from glip_cli.model.config import ARCHITECTURES, GlipConfig
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
@@ -162,14 +162,14 @@ def _backbone_of(found: _Found) -> LoadedBackbone:
 
 
 def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:
-    """Write a checkpoint of any dialect as a native file `out`. Raises as `load`."""
+    """Write a checkpoint of any dialect as a native file `out`. Raises as `load`, and OutputError."""
     path = files.locate(source)
     hash = cache.known_sha256(path)
     contents = _translate(path, files.read(path), name or path.stem, _known(architecture), hash)
     try:
         return safetensors_io.write(out, contents.state, contents.metadata)
     except OSError as error:
-        raise CheckpointError(f"cannot write {out}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def info(source: Path) -> Info:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from glip_cli.cli.console import say_error
-from glip_cli.errors import DataError, GlipError, OptionError, OutputError, UnknownModelError, UsageError
+from glip_cli.errors import DataError, FetchError, GlipError, OptionError, OutputError, UsageError, WeightsError
 from glip_cli.utils.option import Option
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import shown_url
@@ -144,11 +144,16 @@ def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
 
 
 def fail(error: GlipError) -> int:
-    """Say the one line; return the exit code."""
+    """Say the one line; return the exit code: 2 where the command cannot work as it was typed, else 1.
+
+    A file that it names and that is missing, or not what the flag takes, is a wrong value as any other. What this
+    machine lacks, and what went wrong at work (devices, network, disk), is 1: there the same command may yet work.
+    """
     if isinstance(error, OptionError):  # as a flag
         error = UsageError(f"--{error.option.replace('_', '-')} {error.value}: {error.advice}")
     say_error(error)
-    return 2 if isinstance(error, UsageError | DataError | UnknownModelError) else 1
+    is_wrong = isinstance(error, UsageError | DataError | WeightsError) and not isinstance(error, FetchError)
+    return 2 if is_wrong else 1
 
 
 def _reader_is_gone() -> int:

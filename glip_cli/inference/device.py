@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glip_cli.errors import DeviceError, OutOfMemoryError
+from glip_cli.errors import DeviceError, OptionError, OutOfMemoryError
 from glip_cli.model.dyhead import DynamicConv
 from glip_cli.model.onednn_linear import lay_by_terms, onednn_is_better
 from glip_cli.model.swin import Backbone
@@ -28,7 +28,10 @@ COLLECT_TRIES = 1000  # a millisecond apart
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is CUDA, else MPS, else the CPU; under torchrun, each process' own GPU. Raises DeviceError."""
+    """ "auto" is CUDA, else MPS, else the CPU; under torchrun, each process' own GPU.
+
+    Raises DeviceError for one that this machine lacks, OptionError for what is none anywhere.
+    """
     mps = torch.backends.mps.is_available()
     if name == "auto" and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -37,8 +40,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(
-            f"--device {name}: there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
+        raise OptionError(
+            "device", name, "there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
         ) from None
     there = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
     if not there.get(device.type, False):
@@ -47,10 +50,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is float32, the published answers; half precision is a choice. Raises DeviceError."""
+    """ "auto" is float32, the published answers; half precision is a choice.
+
+    Raises DeviceError for one that the device lacks, OptionError for what is none.
+    """
     known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
-        raise DeviceError(f"--dtype {name}: use auto, float32, bfloat16 or float16")
+        raise OptionError("dtype", name, "use auto, float32, bfloat16 or float16")
     if name == "float16" and device.type == "cpu":
         raise DeviceError("--dtype float16 needs a GPU; on a CPU use bfloat16 or float32")
     return known[name]

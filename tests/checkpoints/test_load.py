@@ -14,7 +14,7 @@ from glip_cli.checkpoints.load import Origin, convert, info, load, load_backbone
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import load_tokenizer_folder, tokenizer_folder
-from glip_cli.errors import CheckpointError, FetchError, UnknownModelError, UsageError
+from glip_cli.errors import CheckpointError, FetchError, OutputError, UnknownModelError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
@@ -211,7 +211,7 @@ def test_convert_round_trip(pth, tmp_path):
 
 
 def test_convert_where_nothing_can_be_written(pth, tmp_path):
-    with pytest.raises(CheckpointError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         convert(pth, tmp_path / "missing" / "out.safetensors")
 
 

@@ -11,7 +11,15 @@ import typer
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli.command import command
-from glip_cli.errors import DeviceError, GlipError, UsageError
+from glip_cli.errors import (
+    CheckpointError,
+    DataError,
+    DeviceError,
+    FetchError,
+    GlipError,
+    OptionError,
+    UsageError,
+)
 
 Debug = Annotated[bool, typer.Option("--debug")]
 
@@ -76,6 +84,10 @@ def test_a_flag_twice_is_a_mistake_of_the_programmer() -> None:
     ("error", "code", "line"),
     [
         (UsageError("say what"), 2, "glip: error: say what"),
+        (OptionError("top_k", 0, "give a number of at least 1"), 2, "glip: error: --top-k 0: give a number of"),
+        (DataError("truth.json: no JSON"), 2, "glip: error: truth.json: no JSON"),
+        (CheckpointError("there is no file x"), 2, "glip: error: there is no file x"),
+        (FetchError("no network"), 1, "glip: error: no network"),
         (DeviceError("no such device"), 1, "glip: error: no such device"),
         (OSError(28, "No space left on device", "/there"), 1, "glip: error: /there: No space left on device; check"),
         (UnicodeEncodeError("ascii", "caf\xe9", 3, 4, "no"), 1, "which has no '\\xe9'; set PYTHONUTF8=1"),

@@ -44,7 +44,7 @@ def test_the_keys_of_a_file(tmp_path: Path) -> None:
     save_file({f"bbox_head.{HOSTILE}": torch.zeros(2)}, tmp_path / "x.safetensors")
     for command in (("weights", "info"), ("weights", "convert")):
         result = glip(*command, tmp_path / "x.safetensors", *([tmp_path / "y"] if command[1] == "convert" else []))
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
 
 

@@ -74,7 +74,7 @@ def test_convert_and_use(pth: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["info", "none.pth"], 1), (["fetch", "glip-x"], 2), (["convert", "none.pth", "out.safetensors"], 1),
+    [(["info", "none.pth"], 2), (["fetch", "glip-x"], 2), (["convert", "none.pth", "out.safetensors"], 2),
      (["fetch", "glip-l-lvisbest"], 1)],
 )  # fmt: skip
 def test_errors_are_one_line(arguments: list[str], code: int) -> None:

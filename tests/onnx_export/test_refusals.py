@@ -54,7 +54,7 @@ def test_no_file_and_no_onnx(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("this is no protobuf")
     for name, told in (("none.onnx", "no file"), ("text.onnx", "no ONNX file")):
         result = CliRunner().invoke(app, ["detect", "a.png", "-t", "cat", "--onnx", str(tmp_path / name)])
-        assert result.exit_code == 1, result.output
+        assert result.exit_code == 2, result.output
         assert told in result.stderr
         assert "Traceback" not in result.output
 
