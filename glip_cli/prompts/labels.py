@@ -4,7 +4,7 @@
     "cat, remote."        one without such is split at lines, or else at "|" and tabs, at semicolons, or at commas
     "cat.remote."         one without any of these that ends in a full stop is split at the others
     "cat" "st. bernard"   several values: each is one label, whatever it holds
-    @labels.txt           one label per line; blank lines and lines that begin with # are passed over
+    @labels.txt           the labels in a file, see `label_files`
     $: coco               a class list of the package
 
 A label may be asked for in other words: "shipping container = container" says container, and the model reads shipping
@@ -22,7 +22,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from glip_cli.errors import PromptError
-from glip_cli.utils.text_format import listed, open_text, quoted, why_unreadable
+from glip_cli.prompts.label_files import read_labels
+from glip_cli.utils.text_format import listed, quoted
 
 BRACKETED = re.compile(r"\(.*\)")
 """A remark as mmdetection takes it away: from the first "(" to the last ")"."""
@@ -44,7 +45,6 @@ _SEPARATORS = ("\n\r", "|｜\t", ";；؛", ",，、､،")  # the strongest firs
 _EQUALS = " = "
 _MARGIN = f" {''.join(_SEPARATORS)}"  # what is left of weaker separators at the ends of a label
 _PAIRS = {")": "(", "]": "[", "}": "{"}
-_MOST_CHARACTERS = 16_000_000  # of a file of labels: a device, as /dev/zero, has no end
 
 
 def parse_texts(texts: Sequence[str]) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def check_text(text: object, what: str) -> str:
 def _expand(value: str, place: int, alone: bool) -> list[str]:
     text = check_text(value, f"text {place}").strip()
     if text.startswith("@"):
-        return _file_labels(text[1:].strip())
+        return read_labels(text[1:].strip())
     if text.startswith("$:"):
         return _named_labels(text[2:].strip())
     if alone:
@@ -150,22 +150,6 @@ def _expand(value: str, place: int, alone: bool) -> list[str]:
     if not text:
         raise PromptError(f"text {place} is empty; leave it out or write a label")
     return [text]
-
-
-def _file_labels(name: str) -> list[str]:
-    try:
-        with open_text(Path(name).expanduser()) as file:
-            content = file.read(_MOST_CHARACTERS + 1)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise PromptError(f"cannot read labels from {quoted(name)}: {why_unreadable(error)}") from error
-    if len(content) > _MOST_CHARACTERS:
-        raise PromptError(f"{quoted(name)} is no list of labels: it has more than {_MOST_CHARACTERS:,} characters")
-    # Not splitlines: a label may hold one of the rarer characters that it takes for line ends.
-    labels = [line.strip() for line in content.split("\n")]
-    labels = [label for label in labels if label and not label.startswith("#")]
-    if not labels:
-        raise PromptError(f"no label in the file {quoted(name)}; write one per line")
-    return labels
 
 
 def _named_labels(name: str) -> list[str]:

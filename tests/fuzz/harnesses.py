@@ -109,10 +109,11 @@ def texts(data: bytes) -> None:
 
 
 def labels(data: bytes) -> None:
-    """--texts @FILE: the file."""
-    path = file("labels.txt", data)
-    with answering():
-        _asked(prompt.texts_prompt([f"@{path}"]))
+    """--texts @FILE: the file, of each kind."""
+    for suffix in ("txt", "json", "yaml", "toml", "csv"):
+        path = file(f"labels.{suffix}", data)
+        with answering():
+            _asked(prompt.texts_prompt([f"@{path}"]))
 
 
 def worded(data: bytes) -> None:

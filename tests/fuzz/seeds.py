@@ -102,7 +102,13 @@ SEEDS: dict[str, Iterable[bytes]] = {
         _joined("$: coco"),
         _joined("shipping container = container . dog = pet ."),
     ],
-    "labels": [b"cat\nred_square (small) = box\n# none\n\nSt. Bernard\n", "\ufeffé图😀\r\nß\r\n".encode()],
+    "labels": [
+        b"cat\nred_square (small) = box\n# none\n\nSt. Bernard\n",
+        "\ufeffé图😀\r\nß\r\n".encode(),
+        b'{"names": ["cat", "St. Bernard"]}',
+        b"nc: 2\nnames:\n  0: cat\n  1: &a dog\n",
+        b'id,name\n1,cat\n2,"a, b"\n',
+    ],
     "caption": [
         _joined("two cats on a couch", "[[[0, 8]], [[14, 19]]]", "cats", "a couch"),
         _joined('a [cat] and the U.S. Army\'s "dog"', "[[3,6]]", "dog"),
@@ -152,7 +158,7 @@ _COCO = "id image_id file_name width bbox area iscrowd segmentation size counts 
 _COCO += "caption tokens_positive score neg_category_ids coco_url"
 WORDS: dict[str, str] = {
     "texts": ". ( ) [ ] , = _ $: coco [SEP] ## é 图 ß İ \u0301 \u2028 \ufeff \u200b \x7f",
-    "labels": "( ) # _ . [SEP] ß İ \ufeff \u2028",
+    "labels": '( ) # _ . [SEP] ß İ \ufeff \u2028 names: categories - & * ! , " [ ] { }',
     "caption": "[ ] ( ) , [[0, 1]] . '' `` \" n't U.S. ß İ \u0301 \u2028",
     "frames": "II*\0 MM\0* GIF89a IHDR acTL fcTL fdAT RIFF WEBP ANIM ANMF",
     "clip": "ftypisom moov mvhd trak tkhd mdat moof stsd avc1 \x1aE\xdf\xa3 RIFF AVI #EXTM3U ffconcat",

@@ -220,6 +220,70 @@ def test_a_file_without_labels(tmp_path: Path, content: bytes) -> None:
         parse_texts([f"@{tmp_path / 'labels.txt'}"])
 
 
+COCO = {"images": [], "categories": [{"id": 1, "name": "cat"}, {"id": 9, "name": "big dog, brown"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", '["cat", "big dog, brown"]'),
+        ("a.json", '{"names": ["cat", "big dog, brown"]}'),
+        ("a.json", json.dumps(COCO)),
+        ("a.txt", '[\n  "cat",\n  "big dog, brown"\n]\n'),
+        ("a.yaml", "- cat\n- big dog, brown\n"),
+        ("a.yml", "path: x\nnames:\n  0: cat\n  1: big dog, brown\n"),
+        ("a.YAML", "names: [cat, 'big dog, brown']\nnc: 2\n"),
+        ("a.toml", 'names = ["cat", "big dog, brown"]\n'),
+        ("a.csv", 'cat\n"big dog, brown"\n'),
+        ("a.csv", 'Label\r\ncat\r\n"big dog, brown"\r\n'),
+        ("a.csv", 'id,name\n1,cat\n2,"big dog, brown"\n'),
+        ("a.csv", "image;label;x1\na.jpg;cat;1\na.jpg;big dog, brown;2\nb.jpg;cat;3\n"),
+        ("a.tsv", "name\tid\ncat\t1\nbig dog, brown\t2\n"),
+        ("a", "# a comment\ncat\n\n big dog, brown\n"),
+    ],
+)
+def test_files_of_labels(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, newline="")
+    assert parse_texts([f"@{tmp_path / name}"]) == ("cat", "big dog, brown")
+    assert parse_texts(["bird", f"@{tmp_path / name}"])[0] == "bird"
+
+
+def test_a_label_in_yaml_is_what_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("names:\n- no\n- 007\n- 2020-01-01\n- mug = SKU-0417\n")
+    assert parse_texts([f"@{tmp_path / 'a.yaml'}"]) == ("no", "007", "2020-01-01", "mug = SKU-0417")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", '["cat"', "a.json': Expecting ',' delimiter"),
+        ("a.json", '{"cat": "small cat"}', "no list of labels; write a list of texts, or names: as in YOLO's"),
+        ("a.json", '["cat", 3]', "no list of labels"),
+        ("a.json", "[" * 100_000, "correct it"),
+        ("a.yaml", "names: {cat: 0, dog: 1}", "no list of labels"),
+        ("a.yaml", "cat: small cat\n", "no list of labels"),
+        ("a.yaml", "cat", "no list of labels"),
+        ("a.yaml", "names: [cat", "correct it"),
+        ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\n", "no list of labels"),
+        ("a.toml", "names = ", "correct it"),
+        ("a.csv", "/m/011k07,Tortoise\n/m/012074,Magpie\n", "several columns, and its first line calls none name or"),
+        ("a.csv", "cat\ndog, brown\n", "several columns"),
+        ("a.csv", 'name\n"cat\n', "check its quotes"),
+        ("a.csv", "name\n", "no label in the file"),
+        ("a.csv", "", "no label in the file"),
+        ("a.jsonl", '{"name": "cat"}\n', "labels are not read from jsonl; write one per line into a .txt"),
+        ("a.pbtxt", "item {\n  name: 'cat'\n}\n", "labels are not read from pbtxt"),
+    ],
+)
+def test_a_file_of_labels_in_another_way_is_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
+    """Its lines would be labels such as "names:"."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PromptError) as caught:
+        parse_texts([f"@{tmp_path / name}"])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @given(st.lists(st.text(st.characters(codec=None), max_size=30), max_size=3))
 def test_arbitrary_texts_give_labels_or_a_prompt_error(texts: list[str]) -> None:
     try:
