@@ -29,7 +29,11 @@ from glip_cli.evaluation.compare import MetricChange
 from glip_cli.evaluation.flickr30k import OPTIONS, CaptionEngine, boxes_of, source_of
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.outputs import (
+    EVALAI,
+    METRICS,
+    REPORT,
     PublishedValue,
+    check_outputs,
     odinw_table,
     published_values,
     recall_table,
@@ -67,6 +71,14 @@ class EvalRequest:
     @property
     def wanted(self) -> OutputOptions:
         return OutputOptions(self.out, not self.report.no_report, self.report.compare, self.report.save_vis)
+
+    def wanted_of(self, one: odinw.OdinwSet) -> OutputOptions:
+        return replace(self.wanted, out=self.out / one.name, compare=None)
+
+    def check_tables(self) -> None:
+        """Raises UsageError where the tables of ODinW or Flickr30k would replace files of others."""
+        report = [] if self.report.no_report else [REPORT]
+        check_outputs(self.out, (METRICS, *report, *([EVALAI] if self.report.evalai else [])))
 
     @property
     def split(self) -> str:
@@ -110,6 +122,7 @@ class EvalRequest:
 
 def boxes(asked: EvalRequest, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
+    asked.wanted.check()
     truth = asked.truth()
     folder = asked.flags.images or truth.folder
     words = read_words(asked.flags.words) if asked.flags.words else None
@@ -127,6 +140,7 @@ def boxes(asked: EvalRequest, session: Session) -> None:
 
 def score_file(asked: EvalRequest, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
+    asked.wanted.check()
     truth = asked.truth()
     images = find_images(truth, asked.flags.images).paths if asked.flags.images or asked.report.save_vis else {}
     found = read_predictions(dt, truth, images)
@@ -160,6 +174,9 @@ def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
     there = {one: path for one in sets if (path := odinw.locate(one, root, asked.split))}
     if not there:
         raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(asked.split)}")
+    asked.check_tables()
+    for one in there:
+        asked.wanted_of(one).check()
     runs: dict[str, EvalResult] = {}
     for one, path in there.items():
         asked.console.info(one.title)
@@ -194,8 +211,7 @@ def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: P
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )
-    wanted = replace(asked.wanted, out=asked.wanted.out / one.name, compare=None)
-    run = run_task(session, task, wanted, f"{one.name}/{DETECTIONS}")
+    run = run_task(session, task, asked.wanted_of(one), f"{one.name}/{DETECTIONS}")
     if run:
         asked.console.warn(*run.truth.notes)
     return run
@@ -203,6 +219,7 @@ def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: P
 
 def flickr(asked: EvalRequest, session: Session) -> None:
     """Recall of the phrases of Flickr30k Entities' sentences."""
+    asked.check_tables()
     items = list(
         islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.flags.images), asked.flags.limit)
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glip_cli.checkpoints import registry
-from glip_cli.errors import OptionError
+from glip_cli.errors import OptionError, UsageError
 from glip_cli.evaluation.flickr30k import Recalls
 from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, check_names, evalai_json, odinw_sets, published
-from glip_cli.evaluation.report.page import ReportRow, ReportTable, write_table_report
+from glip_cli.evaluation.report.page import ReportRow, ReportTable, is_report, write_table_report
 from glip_cli.outputs.coco import COCO_RESULTS
 from glip_cli.outputs.files import save_json
 from glip_cli.utils.json import JsonObject, parsed_object
@@ -19,7 +19,7 @@ from glip_cli.utils.json import JsonObject, parsed_object
 if TYPE_CHECKING:
     from glip_cli.evaluation.run import EvalResult
 
-METRICS, RESULTS, REPORT = "metrics.json", COCO_RESULTS, "report.html"
+METRICS, RESULTS, REPORT, EVALAI = "metrics.json", COCO_RESULTS, "report.html", "evalai.json"
 UNDEFINED = -1.0
 """By which the evaluators say that there is nothing to measure; never written or shown."""
 
@@ -56,6 +56,22 @@ def defined(share: float) -> float | None:
     return None if share < 0 else share
 
 
+def check_outputs(out: Path, names: Iterable[str]) -> None:
+    """Whether files of these names may be written in a folder: there are none, or an evaluation left them.
+
+    Raises UsageError.
+    """
+    is_eval = _is_metrics(out / METRICS)  # which every evaluation writes first
+    for path in (out / name for name in names):
+        if path.exists() and not (is_eval and (path.name != REPORT or is_report(path))):
+            raise UsageError(f"{path} was not written by glip eval; choose another --out-dir")
+
+
+def _is_metrics(path: Path) -> bool:
+    keys = (parsed_object(path.read_bytes()) or {}).keys() if path.is_file() else set()
+    return {"dataset", "protocol"} <= keys or {"model", "benchmark"} <= keys
+
+
 def read_metrics(path: Path) -> JsonObject:
     """Raises OptionError."""
     file = path / METRICS if path.is_dir() else path
@@ -70,9 +86,6 @@ def read_metrics(path: Path) -> JsonObject:
 
 # --------------------------------------------------------------------------------------------------------------- tables
 # What several data sets, or recalls instead of AP, leave: metrics.json and a report of tables.
-
-
-EVALAI = "evalai.json"
 
 
 def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: int, model: str) -> ReportTable:

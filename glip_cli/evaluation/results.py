@@ -9,6 +9,7 @@ results.jsonl, one glip/1 record per line               names of images and labe
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypedDict, cast
 
 from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms, lies_inside
 from glip_cli.data.dataset import ImageRow, Size
-from glip_cli.data.issues import DataIssue
+from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -81,6 +82,7 @@ class _File:
     sizes: dict[int, Size] = field(default_factory=dict)
     evaluated: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    issues: Issues = field(default_factory=Issues)
 
 
 def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
@@ -111,7 +113,27 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     # to draw by; the results stay where they are
     transforms = box_transforms_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
     note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}" if beside else ""
-    return Predictions(results, transforms, notes=tuple(filter(None, (note, _outside(results, truth)))))
+    _add_repeated(results, issues := Issues())
+    notes = filter(None, (note, *issues.notes, _outside(results, truth)))
+    return Predictions(results, transforms, notes=tuple(notes))
+
+
+def _add_repeated(results: Iterable[CocoResult], issues: Issues) -> None:
+    for image_id, rows in by_image(results).items():
+        seen: set[tuple[float, ...]] = set()
+        for row in rows:
+            key = (row["category_id"], row["score"], *row["bbox"])
+            if key in seen:
+                issues.add(DataIssue.RESULT_REPEATED, f"image {image_id}, {shown(row['bbox'])}")
+            seen.add(key)
+
+
+def by_image(results: Iterable[CocoResult]) -> defaultdict[int, list[CocoResult]]:
+    """Image id -> its results, in their order."""
+    found: defaultdict[int, list[CocoResult]] = defaultdict(list)
+    for row in results:
+        found[row["image_id"]].append(row)
+    return found
 
 
 def _outside(results: Results, truth: GroundTruth) -> str:
@@ -133,7 +155,8 @@ def _outside(results: Results, truth: GroundTruth) -> str:
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
     results, transforms = place(truth, file.results, file.sizes, files)
     absent = [image.id for image in truth.images if image.id not in file.evaluated | file.failed]
-    return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent))
+    _add_repeated(file.results, file.issues)
+    return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent), file.issues.notes)
 
 
 def place(
@@ -199,7 +222,13 @@ def _read_coco(path: Path, entries: list[object], meaning: CocoImages, truth: Gr
     ids = {spelling: names.known_image(name, path.name, likely=spelling) for spelling, name in meaning.images.items()}
     known = {spelling: number for spelling, number in ids.items() if number is not None}
     sizes = {number: meaning.sizes[spelling] for spelling, number in known.items() if spelling in meaning.sizes}
-    return _File(results, sizes, set(known.values()))
+    first: dict[int, str] = {}
+    issues = Issues()
+    for spelling, number in known.items():
+        if first.setdefault(number, spelling) != spelling:
+            example = f"{shown(meaning.images[spelling])}, ids {first[number]} and {spelling}"
+            issues.add(DataIssue.RESULT_IMAGE, example)
+    return _File(results, sizes, set(known.values()), issues=issues)
 
 
 # -------------------------------------------------------------------------------------------------------------- records

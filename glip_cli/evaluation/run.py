@@ -25,8 +25,8 @@ from glip_cli.evaluation.boxes import (
 )
 from glip_cli.evaluation.compare import Comparison, compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
-from glip_cli.evaluation.names import write_coco_images
-from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, defined, write_metrics
+from glip_cli.evaluation.names import IMAGES_FILE, write_coco_images
+from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, check_outputs, defined, write_metrics
 from glip_cli.evaluation.report.examples import Matches
 from glip_cli.evaluation.report.sections import DEFAULT_THRESHOLD, write_report
 from glip_cli.evaluation.results import Predictions, Results, image_names, unread
@@ -51,6 +51,10 @@ class OutputOptions:
     report: bool = True
     compare: Path | None = None
     save_vis: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError where files of others would be replaced."""
+        check_outputs(self.out, (METRICS, RESULTS, IMAGES_FILE, *([REPORT] if self.report else [])))
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise OptionError("protocol", protocol, f"there are {', '.join(PROTOCOLS)}")
+    wanted = OutputOptions(Path(out), report, Path(compare) if compare else None, save_vis)
+    wanted.check()
     folder = Path(images) if images else None
     truth = read_ground_truth(Path(annotations), images=folder, split=split)
     changes = {name: value for name, value in options.items() if name in CHANGEABLE and value is not None}
@@ -128,7 +134,6 @@ def evaluate(
         "auto" if dtype == "float32" else dtype,
         overwrite=overwrite,
     )
-    wanted = OutputOptions(Path(out), report, Path(compare) if compare else None, save_vis)
     if (result := run_task(session, task, wanted)) is None:
         raise UsageError(f"{out}: other processes have not done their share yet")
     return result

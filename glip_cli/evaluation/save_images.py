@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from glip_cli.data.dataset import Annotation
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.report.examples import readable
-from glip_cli.evaluation.results import CocoResult, image_name
+from glip_cli.evaluation.results import CocoResult, by_image, image_name
 from glip_cli.outputs.draw import annotate, sizes_for
 from glip_cli.outputs.files import FileNames, atomic_write
 from glip_cli.outputs.fonts import font_for
@@ -52,7 +51,7 @@ def save_images(
     if not images:
         raise DataError(f"{truth.name}: none of its images is in {truth.folder}, to draw on; give their folder")
     folder, names = AnnotatedImages(out).folders[0], FileNames()
-    known, found = _by_image(_as_results(truth.annotations)), _by_image(results)
+    known, found = by_image(_as_results(truth.annotations)), by_image(results)
     for row in truth.images:
         name = names.of(image_name(row))
         if row.id not in images or (image := readable(images[row.id])) is None:
@@ -72,13 +71,6 @@ def _as_results(annotations: Iterable[Annotation]) -> Iterator[CocoResult]:
             yield {
                 "image_id": row["image_id"], "category_id": row["category_id"], "bbox": row["bbox"], "score": math.nan
             }  # fmt: skip
-
-
-def _by_image(rows: Iterable[CocoResult]) -> dict[int, list[CocoResult]]:
-    found: dict[int, list[CocoResult]] = defaultdict(list)
-    for row in rows:
-        found[row["image_id"]].append(row)
-    return found
 
 
 def _detections(

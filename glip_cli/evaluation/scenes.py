@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from glip_cli.data.synthetic import HELD_OUT, PAIRS, Scene, draw_scene
+from glip_cli.errors import UsageError
 from glip_cli.evaluation.scores import BoxScores
 from glip_cli.outputs.files import atomic_write
+from glip_cli.utils.json import parsed_object
 
 SEED = 20261121  # the scenes of docs/glip-mini.json
 SCENES = 200
@@ -18,15 +22,31 @@ SCENES = 200
 def draw_scenes(folder: Path, count: int = SCENES, seed: int = SEED) -> Path:
     """Draw scenes into a folder, as PNG and COCO json with one category per colour and shape; return the json.
 
-    The same count and seed give the same files.
+    The same count and seed give the same files. Raises UsageError where files of others would be replaced.
     """
     scenes = [draw_scene(np.random.default_rng((seed, number))) for number in range(count)]
-    for number, scene in enumerate(scenes):
-        with atomic_write(folder / f"{number:05d}.png") as stream:
-            scene.image.save(stream, "PNG")
-    with atomic_write(folder / "instances.json") as stream:
-        stream.write(json.dumps(coco_of(scenes)).encode())
+    files = {folder / f"{number:05d}.png": _png(scene) for number, scene in enumerate(scenes)}
+    files[folder / "instances.json"] = json.dumps(coco_of(scenes)).encode()
+    _refuse_foreign(folder / "instances.json", files)
+    for path, content in files.items():
+        with atomic_write(path) as stream:
+            stream.write(content)
     return folder / "instances.json"
+
+
+def _png(scene: Scene) -> bytes:
+    stream = io.BytesIO()
+    scene.image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _refuse_foreign(annotations: Path, files: Mapping[Path, bytes]) -> None:
+    """Raises UsageError for a file that would be replaced, unless it is of drawn scenes: of others, or one of these."""
+    found = parsed_object(annotations.read_bytes()) if annotations.is_file() else None
+    if found is None or found.get("categories") != _categories():
+        for path, content in files.items():
+            if path.exists() and path.read_bytes() != content:
+                raise UsageError(f"{path} was not written by glip eval; choose another --out-dir")
 
 
 def coco_of(scenes: list[Scene]) -> dict[str, object]:
@@ -41,8 +61,11 @@ def coco_of(scenes: list[Scene]) -> dict[str, object]:
             x1, y1, x2, y2 = thing.box
             row = {"image_id": i + 1, "category_id": PAIRS.index(thing.pair) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
             boxes.append(row | {"id": len(boxes) + 1, "area": (x2 - x1) * (y2 - y1), "iscrowd": 0})
-    categories = [{"id": i + 1, "name": " ".join(pair)} for i, pair in enumerate(PAIRS)]
-    return {"images": images, "annotations": boxes, "categories": categories}
+    return {"images": images, "annotations": boxes, "categories": _categories()}
+
+
+def _categories() -> list[dict[str, object]]:
+    return [{"id": i, "name": " ".join(pair)} for i, pair in enumerate(PAIRS, 1)]
 
 
 def composition(scores: BoxScores) -> dict[str, float]:

@@ -148,6 +148,44 @@ def test_a_file_of_results_needs_no_model() -> None:
     assert metrics("third")["AP"] == metrics("first")["AP"]
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("metrics.json", ["coco", "--gt", "gt.json", "--dt", "dt.json"]),
+        ("coco_results.json", ["coco", "--gt", "gt.json", "--dt", "dt.json"]),
+        ("coco_images.json", ["coco", "--gt", "gt.json", "--images", "photos"]),
+        ("report.html", ["lvis-minival", "--gt", "gt.json"]),
+        ("metrics.json", ["scenes"]),
+        ("scenes/instances.json", ["scenes", "--limit", "1"]),
+        ("scenes/00000.png", ["scenes", "--limit", "1"]),
+        ("report.html", ["odinw-13", "--data", "data"]),
+        ("evalai.json", ["odinw-13", "--data", "data", "--evalai"]),
+        ("AerialMaritimeDrone_large/metrics.json", ["odinw-13", "--data", "data"]),
+        ("metrics.json", ["flickr30k", "--data", "data"]),
+    ],
+)
+@pytest.mark.parametrize("content", ['{"AP": 0.5, "model": "mine"}', "[1, 2]", ""])
+def test_files_that_glip_eval_did_not_write_are_not_replaced(name: str, arguments: list[str], content: str) -> None:
+    (odinw_set,) = (one for one in odinw_sets(13) if one.name == "AerialMaritimeDrone_large")
+    for path in (Path(name), Path("data", odinw_set.val), Path("data", odinw_set.minival or odinw_set.val)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    result = glip(*arguments, "-o", ".")
+    assert result.exit_code == 2, result.output
+    assert f"{name} was not written by glip eval; choose another --out-dir" in result.stderr
+    assert Path(name).read_text() == content
+
+
+def test_what_an_evaluation_left_is_replaced_by_the_next_but_a_report_of_others() -> None:
+    gt, dt = truth_and_results(3, 2)
+    arguments = ("coco", "--gt", gt, "--dt", dt, "-o", "out")
+    for _ in range(2):
+        assert glip(*arguments, model=False).exit_code == 0
+    Path("out/report.html").write_text("<!doctype html><title>mine</title>")
+    assert "out/report.html was not written by glip eval" in glip(*arguments, model=False).stderr
+    assert glip(*arguments, "--no-report", model=False).exit_code == 0
+
+
 def test_what_batch_writes_can_be_scored() -> None:
     gt = draw_scenes(Path("data"), 4, seed=3)
     names = Path("names.txt")

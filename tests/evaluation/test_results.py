@@ -72,7 +72,9 @@ def test_results_of_which_most_boxes_do_not_lie_in_their_images(
 ) -> None:
     few = read_predictions(saved(tmp_path, [ONE, hit(1, 3, odd, 0.5)], "results.json"), truth)
     assert few.notes == ()
-    (note,) = read_predictions(saved(tmp_path, [ONE, *[hit(1, 3, odd, 0.5)] * 2], "results.json"), truth).notes
+    (note,) = read_predictions(
+        saved(tmp_path, [ONE, hit(1, 3, odd, 0.5), hit(1, 3, odd, 0.4)], "results.json"), truth
+    ).notes
     assert note.startswith("2 of 3 boxes of the results reach over the edge or are no larger than a pixel; first [")
     assert note.endswith("] in 200 x 100; a box is [x, y, width, height] in pixels")
 
@@ -194,6 +196,35 @@ def test_a_image_without_detections_need_not_be_known(tmp_path: Path, truth: Gro
     none: Any = {**of_words("9.jpg", "cat"), "detections": []}
     path = written(tmp_path / "out", JsonlWriter, [none, of_words("1.jpg", "cat")])
     assert read_results(path, truth) == [ONE]
+
+
+@pytest.mark.parametrize("kind", ["list", CocoWriter, CocoResultsWriter, JsonlWriter])
+def test_results_given_twice_are_noted(tmp_path: Path, truth: GroundTruth, kind: Any) -> None:
+    """Alike in class, box and score; another score is another result."""
+    others = [{**ONE, "score": 0.4}, {**ONE, "category_id": 5}, {**ONE, "image_id": 2}]
+    if kind == "list":
+        path = saved(tmp_path, [ONE, *others, ONE, ONE])
+    else:
+        once = of_words("1.jpg", "cat")
+        twice: Any = {**once, "detections": [*once["detections"]] * 3}  # type: ignore[typeddict-item]
+        path = written(tmp_path / "out", kind, [twice, of_words("2.jpg", "cat")])
+    found = read_predictions(path, truth)
+    assert found.results.count(ONE) == 3  # type: ignore[arg-type]
+    note = "results given twice with one class, box and score; first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)"
+    assert found.notes == (f"2 {note}",)
+
+
+@pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter])
+def test_an_image_that_a_file_of_results_lists_under_two_ids_is_noted(
+    tmp_path: Path, truth: GroundTruth, writer: type
+) -> None:
+    found = read_predictions(written(tmp_path / "out", writer, [of_words("1.jpg", "cat")] * 2), truth)
+    assert found.results == [ONE, ONE]
+    assert found.notes == (
+        "1 results given twice with one class, box and score; first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)",
+        '1 images that the file of results lists under several ids; first "1.jpg", ids 1 and 2 (their results are '
+        "taken together)",
+    )
 
 
 def test_a_image_on_two_lines(tmp_path: Path, truth: GroundTruth) -> None:

@@ -20,6 +20,8 @@ from glip_cli.outputs.files import atomic_write, policy_hash
 from glip_cli.utils.text_format import percent, valid_unicode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
+_POLICY = b"img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"  # which pages of every version have
+_HEAD_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ def write_page(
             stream.write(text.encode("utf-8"))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another") from error
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is such a page. Raises OSError."""
+    with path.open("rb") as stream:
+        return _POLICY in stream.read(_HEAD_BYTES)
 
 
 def write_table_report(path: Path, *, title: str, facts: Mapping[str, str], tables: Sequence[ReportTable]) -> None:
