@@ -33,7 +33,7 @@ from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
 from glip_cli.model.glip import Glip
 from glip_cli.options import DetectKeywords, DetectOptions, FeatureKeywords, FeatureOptions
-from glip_cli.prompts.compile import CompiledPrompt, PromptCompiler, PromptLike
+from glip_cli.prompts.compile import CompiledPrompt, PromptCompiler, PromptLike, as_list
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import sentence_prompt
@@ -185,10 +185,12 @@ class Detector(BatchDetector):
         """
         if on_error not in ("raise", "skip"):
             raise OptionError("on_error", on_error, 'it is "raise" or "skip"')
+        if isinstance(images, str | bytes) or not isinstance(images, Iterable):
+            raise UsageError("images come as a list; for one image call the detector itself: detector(image, prompt)")
         if prompts is not None:
             if prompt is not None:
                 raise UsageError("give either a prompt for all images or prompts, one for each, not both")
-            if isinstance(prompts, str | Mapping | Prompt):
+            if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
                 raise UsageError("prompts come as a list, one for each image; one for all images is a prompt")
             return (
                 found
@@ -262,8 +264,7 @@ class Detector(BatchDetector):
 
     def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
-        if prompt is None:
-            prompt = self.own_prompt
+        prompt = self.own_prompt if prompt is None else as_list(prompt)
         if not prompt:
             raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
         sentence = sentence_of([prompt]) if isinstance(prompt, str) else None
@@ -299,4 +300,4 @@ def _paired(images: Iterable[ImageSource], prompts: Iterable[PromptLike]) -> Ite
         if image is end or prompt is end:
             fewer, more = ("images", "prompts") if image is end else ("prompts", "images")
             raise UsageError(f"there are fewer {fewer} than {more}: give one prompt for each image")
-        yield cast(ImageSource, image), cast(PromptLike, prompt)
+        yield cast(ImageSource, image), as_list(cast(PromptLike, prompt))

@@ -5,8 +5,9 @@ Needs neither numpy nor torch: `glip --help` makes flags of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TypedDict
 
@@ -150,14 +151,14 @@ class DetectOptions:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "negatives", as_tuple(self.negatives))
+        object.__setattr__(self, "negatives", as_tuple(self.negatives, "negatives"))
         check_options(self)
         if not isinstance(self.class_thresholds, Mapping):
             raise OptionError("class_thresholds", self.class_thresholds, "give scores by label, as in {'cat': 0.5}")
         for label, threshold in self.class_thresholds.items():
             if not SHARE.holds(threshold):
                 raise OptionError("class_threshold", f"{label} {threshold}", SHARE.advice)
-        if self.per_text < 1:
+        if not isinstance(self.per_text, Integral) or self.per_text < 1:
             raise OptionError("per_text", self.per_text, "give a number of at least 1")
         if self.tile is None and self.overlap is not None:
             raise OptionError("overlap", f"{self.overlap:g}", "it is of tiles; give a tile size too")
@@ -240,7 +241,7 @@ class FeatureOptions:
 
     def __post_init__(self) -> None:
         if self.which is not None:
-            object.__setattr__(self, "which", as_tuple(self.which))
+            object.__setattr__(self, "which", as_tuple(self.which, "which"))
         for kind in self.which or ():
             if kind not in KINDS:
                 raise OptionError("which", kind, f"there are {', '.join(KINDS)}")
@@ -275,6 +276,9 @@ def choose_features(options: FeatureOptions, has_head: bool, has_text: bool) -> 
     return tuple(kind for kind in KINDS if kind in options.which)
 
 
-def as_tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
-    """Several texts; a single str is one of them, not its letters."""
-    return (texts,) if isinstance(texts, str) else tuple(texts)
+def as_tuple(texts: str | Iterable[str], name: str) -> tuple[str, ...]:
+    """Several texts; a single str is one of them, not its letters. Raises OptionError, with the option's name."""
+    several = tuple(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else (texts,)
+    if not all(isinstance(text, str) for text in several):
+        raise OptionError(name, texts, "give a text, or a list of texts")
+    return tuple(map(str, several))  # without the kinds of text of other packages

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import nltk.data
 import numpy as np
@@ -19,7 +20,7 @@ from torch.testing import assert_close
 from glip_cli import Detector
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.errors import DeviceError, OptionError, OutOfMemoryError, PromptError, UsageError, WeightsError
+from glip_cli.errors import DeviceError, GlipError, OptionError, OutOfMemoryError, PromptError, UsageError, WeightsError
 from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
 from glip_cli.inference.postprocess import RawDetections, merge, postprocess_options
 from glip_cli.inference.preprocess import preprocess
@@ -265,10 +266,48 @@ def test_a_dtype_that_is_not_there(name: str, kind: type[Exception]) -> None:
         pick_dtype(name, torch.device("cpu"))
 
 
+def test_labels_in_an_array(detector: Detector, scenes: list[Image.Image]) -> None:
+    labels = np.array(["star", "circle"])
+    found = detector(scenes[0], labels, threshold=0.05, negatives=np.array(["moon"]))
+    same(found, detector(scenes[0], ["star", "circle"], threshold=0.05, negatives=["moon"]))
+    assert [type(label) for label in found.labels] == [str, str]
+    same(detector(scenes[0], np.array("star"), threshold=0.05), detector(scenes[0], "star", threshold=0.05))
+    assert detector(scenes[:2], prompts=[labels, labels], threshold=0.05) == detector(
+        scenes[:2], labels, threshold=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "prompt", "options", "said"),
+    [
+        ("a.jpg", 3, {}, r"prompt 3: give a text, or a list of labels"),
+        ("a.jpg", [3], {}, "label 1 is not a text but int: 3"),
+        ("a.jpg", np.array([]), {}, "no prompt: give labels"),
+        (["a.jpg"], None, {"prompts": [3]}, "prompt 3: give a text"),
+        (["a.jpg"], None, {"prompts": 3}, "prompts come as a list, one for each image"),
+        ("https://me:word@host/a.jpg?token=1", "star", {},
+         r"^https://host/a\.jpg\?token=\*\*\*: Python fetches no URL; download it first"),
+        (Path("https://host/a.jpg"), "star", {}, "Python fetches no URL"),
+        (3, "star", {}, "int: no image; give a path, bytes"),
+    ],
+)  # fmt: skip
+def test_what_is_no_prompt_and_no_image(detector: Detector, images: Any, prompt: Any, options: Any, said: str) -> None:
+    with pytest.raises(GlipError, match=said):
+        detector(images, prompt, **options)
+
+
+@pytest.mark.parametrize("images", ["a.jpg", b"", 3, None])
+def test_one_image_is_no_list(detector: Detector, images: Any) -> None:
+    with pytest.raises(UsageError, match=r"images come as a list; .* detector\(image, prompt\)"):
+        detector.predict(images, "star")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"threshold": 1.5}, {"nms_iou": -0.1}, {"top_k": 0}, {"chunked_size": 0}, {"batch_size": 0},
+        {"negatives": 3}, {"negatives": None}, {"negatives": ["cat", 3]}, {"threshold": None}, {"per_text": None},
+        {"per_text": 1.5}, {"per_text": "1"}, {"batch_size": None}, {"threshold": 1.5},
+        {"nms_iou": -0.1}, {"top_k": 0}, {"chunked_size": 0}, {"batch_size": 0},
         {"size": (800, 400)}, {"size": (1, 1)}, {"class_thresholds": {"cat": 2.0}},
         {"threshold": "0.5"}, {"top_k": 1.5}, {"chunked_size": "8"}, {"size": "480,800"}, {"size": (800,)},
         {"tile": "800"}, {"class_thresholds": {"cat": "0.5"}}, {"class_thresholds": [("cat", 0.5)]},

@@ -74,7 +74,7 @@ def annotate(
 
     Raises DataError, OptionError, UsageError, FetchError, OutputError.
     """
-    formats = as_tuple(formats)
+    formats = as_tuple(formats, "formats")
     for form in formats:
         if form not in FORMATS:
             raise OptionError("format", form, f"there are {', '.join(FORMATS)}")

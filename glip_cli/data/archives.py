@@ -23,7 +23,7 @@ from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES
 from glip_cli.data.stores import StoredFile, is_stored, open_stored, read_stored
 from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
-from glip_cli.utils.text_format import counted, listed, one_line, quoted, shorten, shown_url, why_unreadable
+from glip_cli.utils.text_format import counted, listed, one_line, quoted, shorten, shown_path, shown_url, why_unreadable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,7 +54,7 @@ def images_in_archive(location: str, name: str) -> Iterator[tuple[str, Place]]:
             if location.lower().endswith(COMPRESSED):
                 raise ImageError(f"{name}: members of a compressed tar have no place of their own; decompress it first")
             for inner, place in find(stream, name):
-                yield f"{name}/{one_line(inner)}", place
+                yield f"{name}/{shown_path(inner)}", place
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UnavailableError(f"{name}: {why_unreadable(error)}; check the path and its rights") from None
     except OSError as error:

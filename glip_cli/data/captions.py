@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 
 from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import Passed as PassedOver
+from glip_cli.data.image_input import shown_file
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows, renamed, shown, spelling_of
 from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
-from glip_cli.utils.text_format import one_line, quoted, shown_url, valid_unicode
+from glip_cli.utils.text_format import quoted, shown_path, shown_url, valid_unicode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -134,17 +135,18 @@ def _from_rows(
     """Raises DataError for an image outside of the folder."""
     for image, texts in rows:
         is_url = ImageInput(image, image).is_url
-        name = shown_url(image) if is_url else one_line(image)
         location = image if is_url else _placed(folder, image, path)
+        name = shown_url(image) if is_url else shown_file(image, location)
         yield from _captioned(name, location, texts, passed, offline=offline)
 
 
 def _placed(folder: Path, image: str, captions: Path) -> str:
     """In the folder; a path of Windows with its backslashes read as slashes, where only so it exists."""
-    path, slashed = inside(folder, image), inside(folder, image.replace("\\", "/"))
-    if path is None or slashed is None:
+    paths = [inside(folder, image), inside(folder, image.replace("\\", "/"))]
+    path = next((path for path in paths if path and os.path.exists(path)), paths[-1])
+    if path is None:
         raise DataError(f"{captions}: the image {quoted(image)} leads out of {folder}; give the folder of the images")
-    return str(path if os.path.exists(path) else slashed)
+    return str(path)
 
 
 def _captioned(
@@ -164,12 +166,12 @@ def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Caption
         texts = list(read_lines(text)) if text.is_file() else []
         if any(map(_YOLO.fullmatch, texts)):
             raise DataError(f"{text}: numbers, as labels of YOLO are, and no caption; give a folder of captions")
-        yield from _captioned(one_line(inside.as_posix()), source.location, texts, passed)
+        yield from _captioned(shown_path(inside.as_posix()), source.location, texts, passed)
 
 
 def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]:
     for sample in tar_samples(path, contents):
-        name = one_line(sample.name)
+        name = shown_path(sample.name)
         yield from _captioned(name, f"{path}/{sample.name}", sample.texts, passed, content=sample.content)
 
 

@@ -14,6 +14,7 @@ from glip_cli.data.frame_inputs import Frame
 from glip_cli.data.stores import is_stored, read_stored
 from glip_cli.errors import ImageError
 from glip_cli.utils.frames import Clip
+from glip_cli.utils.text_format import one_line, shown_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,6 +84,11 @@ class ImageInput:
         if "://" in self.location and not os.path.lexists(self.location):
             raise ImageError(f"{self.name}: no such file; only http, https, s3, gs and hf can be fetched")
         return Path(self.location)
+
+
+def shown_file(typed: str, path: str) -> str:
+    """What records and errors call a file, each one differently; backslashes that were typed for slashes stay."""
+    return shown_path(typed) if "\\" in path and os.path.lexists(path) else one_line(typed)
 
 
 def is_url(text: str) -> bool:

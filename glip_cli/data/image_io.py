@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,13 +21,14 @@ from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
 from glip_cli.data.image_files_below import HEIF_EXTRA, reads_heif
 from glip_cli.data.pillow import decoding_room, open_image, quiet
 from glip_cli.errors import ImageError
-from glip_cli.utils.text_format import words_of
+from glip_cli.utils.text_format import shown_url, words_of
 from glip_cli.utils.threads import READ_SECONDS, within
 
 if TYPE_CHECKING:
     import torch
 
 ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[np.generic], "torch.Tensor"]
+_URL = re.compile(r"\w{2,}:/")  # a Path has one slash; one letter is a drive
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,6 +78,11 @@ def read_image(source: ImageSource, name: str | None = None, max_pixels: float =
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), name or "image data", max_pixels)
     if isinstance(source, str | os.PathLike):
+        if _URL.match(str(source)) and not os.path.lexists(source):
+            raise ImageError(
+                f"{name or shown_url(str(source))}: Python fetches no URL; download it first, or give what "
+                "urllib.request.urlopen(url) opens; a path, bytes, an array and a Pillow image do too"
+            )
         return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
     if hasattr(source, "read"):
         return _decode(_read_stream(source, name or "file"), name or "file")

@@ -15,10 +15,10 @@ from typing import BinaryIO
 from glip_cli.data.archives import images_in_archive, is_archive
 from glip_cli.data.frame_inputs import FrameChoice, in_frames
 from glip_cli.data.image_files_below import Passed, has_image_suffix, images_below, images_matching
-from glip_cli.data.image_input import ImageInput, is_url, is_web
+from glip_cli.data.image_input import ImageInput, is_url, is_web, shown_file
 from glip_cli.data.stores import check_installed, has_magic, images_in_store, is_object, is_stored, open_stored
 from glip_cli.errors import ImageError, UnavailableError, UsageError
-from glip_cli.utils.text_format import one_line, open_text, shown_url, text_of, why_unreadable
+from glip_cli.utils.text_format import one_line, open_text, shown_path, shown_url, text_of, why_unreadable
 from glip_cli.utils.threads import READ_SECONDS, within
 
 _NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
@@ -106,11 +106,11 @@ class InputScan:
         elif not is_dir:
             yield from self._from_file(path, name)
         elif has_image_suffix(path):
-            yield ImageInput(one_line(name), path)
+            yield ImageInput(shown_file(name, path), path)
 
     def _from_file(self, location: str, name: str) -> Iterator[ImageInput]:
         """The file or object, or the images that it holds; one that cannot be read fails when it is opened."""
-        name = shown_url(name) if is_stored(location) else one_line(name)
+        name = shown_url(name) if is_stored(location) else shown_file(name, location)
         whole = ImageInput(name, location, self.offline)
         if not is_archive(location) or os.path.isdir(location):
             yield whole
@@ -223,7 +223,7 @@ def is_folder(path: str) -> bool:
 
 
 def _found(path: Path) -> ImageInput:
-    return ImageInput(one_line(str(path)), str(path))
+    return ImageInput(shown_path(str(path)), str(path))
 
 
 def _own_stdin() -> BinaryIO:

@@ -19,11 +19,11 @@ from typing import BinaryIO
 from glip_cli.data.archives import is_archive
 from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.image_files_below import Passed, has_image_suffix, split_parts, split_pattern
-from glip_cli.data.image_input import ImageInput, is_url, is_web
+from glip_cli.data.image_input import ImageInput, is_url, is_web, shown_file
 from glip_cli.data.input_scan import InputScan, is_folder, is_list, resolved
 from glip_cli.data.stores import is_stored
 from glip_cli.errors import UsageError
-from glip_cli.utils.text_format import one_line, shown_url
+from glip_cli.utils.text_format import one_line, shown_path, shown_url
 
 __all__ = ["ImageInput", "common_folder", "expand", "image_in_list", "is_cheap_to_count"]
 
@@ -67,7 +67,8 @@ def image_in_list(text: str, folder: Path, offline: bool = False) -> ImageInput:
     """The one image that a line of a file in `folder` names: a URL, or a path from here or from that folder."""
     if is_url(text):
         return ImageInput(shown_url(text), text, offline)
-    return ImageInput(one_line(text), resolved(text, folder), offline)
+    path = resolved(text, folder)
+    return ImageInput(shown_file(text, path), path, offline)
 
 
 def is_cheap_to_count(inputs: Iterable[str]) -> bool:
@@ -82,7 +83,7 @@ def common_folder(inputs: Iterable[str]) -> str:
     """
     folders = [_folder_of(text).parts for text in inputs if text != "-" and not is_web(text) and not is_list(text)]
     common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
-    return one_line(str(Path(*common))) if common else ""
+    return shown_path(str(Path(*common))) if common else ""
 
 
 def _folder_of(text: str) -> Path:

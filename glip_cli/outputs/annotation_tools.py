@@ -5,6 +5,7 @@ Boxes are clipped to the image, because these tools refuse a corner outside it. 
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from glip_cli.outputs.files import AtomicFile, JsonList, Spool, path_parts, save_xml, xml_text
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners, corners_inside
+from glip_cli.utils.text_format import path_of_shown
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -172,8 +174,8 @@ def _served(image_name: str) -> str:
     """Where Label Studio finds the image: `d` is a path below its document root."""
     if _URL.match(image_name):
         return image_name
-    path = posixpath.normpath(PurePath(image_name).as_posix()).lstrip("/")
-    return "/data/local-files/?d=" + quote(path)
+    path = posixpath.normpath(PurePath(path_of_shown(image_name)).as_posix()).lstrip("/")
+    return "/data/local-files/?d=" + quote(os.fsencode(path))
 
 
 def labelstudio_prediction(

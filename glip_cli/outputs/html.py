@@ -14,6 +14,7 @@ from glip_cli.outputs.colours import palette_colours
 from glip_cli.outputs.files import AtomicFile, Spool, policy_hash
 from glip_cli.outputs.images import THUMBNAILS, ReadImage, Thumbnails
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
+from glip_cli.utils.text_format import path_of_shown
 
 PAGE = "index.html"
 GENERATOR = '<meta name="generator" content="glip">'
@@ -64,12 +65,13 @@ class HtmlWriter:
 
     def _link(self, image: str) -> str:
         """The image's file as a relative URL; "" where there is none."""
-        if not os.path.isfile(image):
+        file = path_of_shown(image)
+        if not os.path.isfile(file):
             return ""
         try:
-            return quote(os.fsencode(Path(os.path.relpath(image, self._folder)).as_posix()))
+            return quote(os.fsencode(Path(os.path.relpath(file, self._folder)).as_posix()))
         except ValueError:  # another drive
-            return Path(image).absolute().as_uri()
+            return Path(file).absolute().as_uri()
 
     def close(self) -> None:
         from jinja2 import Environment, PackageLoader, StrictUndefined

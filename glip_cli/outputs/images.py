@@ -18,6 +18,7 @@ from glip_cli.outputs.files import atomic_write
 from glip_cli.outputs.records import as_recorded
 from glip_cli.types import Detections
 from glip_cli.utils.marks import MARK
+from glip_cli.utils.text_format import path_of_shown
 
 JPEG_QUALITY = 92
 
@@ -147,10 +148,11 @@ class Thumbnails:
         path = self.path(name)
         if is_thumbnail_of(path, image):
             return True
-        if self._read is None or not os.path.isfile(image):
+        file = path_of_shown(image)
+        if self._read is None or not os.path.isfile(file):
             return False
         try:
-            save_thumbnail(self._read(image), path, image)
+            save_thumbnail(self._read(file), path, image)
         except ImageError:
             return False
         return True

@@ -14,7 +14,7 @@ from glip_cli.prompts.labels import mentions_left_or_right
 from glip_cli.prompts.prompt import Labels, display_text, label_prompt, texts_prompt, with_negatives
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt, Span
-from glip_cli.utils.text_format import QUOTED, listed, shorten
+from glip_cli.utils.text_format import QUOTED, listed, quoted, shorten
 
 PromptLike = str | Labels | Prompt
 """A text of labels ("cat . remote ."), a list of labels taken as they are, label -> words to read, or a `Prompt`."""
@@ -116,13 +116,24 @@ def check_class_thresholds(options: DetectOptions, labels: Collection[str]) -> N
         )
 
 
+def as_list(prompt: PromptLike) -> PromptLike:
+    """Labels in any sequence as a list, all else as it is. Raises PromptError for what is no prompt."""
+    if isinstance(prompt, str | Mapping | Prompt):
+        return prompt
+    if hasattr(prompt, "tolist"):  # of numpy or pandas, whose labels and truth are their own
+        return as_list(prompt.tolist())
+    try:
+        return list(prompt)
+    except TypeError:
+        raise PromptError(f"prompt {quoted(prompt)}: give a text, or a list of labels, as ['cat', 'remote']") from None
+
+
 def to_prompt(prompt: PromptLike) -> Prompt:
     """A text is split into labels; a list or a mapping is taken as it is. Raises PromptError."""
+    prompt = as_list(prompt)
     if isinstance(prompt, Prompt):
         return prompt
-    if isinstance(prompt, str):
-        return texts_prompt([prompt])
-    return label_prompt(prompt if isinstance(prompt, Mapping) else list(prompt))
+    return texts_prompt([prompt]) if isinstance(prompt, str) else label_prompt(prompt)
 
 
 def allows_mirroring(chunks: Sequence[Chunk]) -> bool:

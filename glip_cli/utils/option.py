@@ -68,13 +68,13 @@ def option(default: Any, help: str, panel: str, metavar: str | None = None, **mo
 
 
 def check_options(options: DataclassInstance) -> None:
-    """Raise OptionError for the first field whose value is not None and not allowed."""
+    """Raise OptionError for the first field whose value is not allowed; None is where it is of the field's type."""
     for one in fields(options):
         allowed = one.metadata["option"].allowed if "option" in one.metadata else None
         value = getattr(options, one.name)
-        if not allowed or value is None:
-            continue
         kind = str(one.type)
+        if not allowed or (value is None and kind.endswith("None")):
+            continue
         shown = repr(value) if isinstance(value, str) and not kind.startswith("str") else as_typed(value)
         if kind.startswith("int") and not isinstance(value, Integral):
             raise OptionError(one.name, shown, f"it is no whole number; {allowed.advice}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,8 @@ LIST = 120  # characters of a list within it
 QUOTED = 60  # characters of one quoted value
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPE = r"[tnr\\]|x[0-9a-f]{2}|u[0-9a-f]{4}"  # what `one_line` writes behind a backslash, and `shown_path`
+_BEFORE_ESCAPE = re.compile(rf"\\(?={_ESCAPE}|[\ud800-\udfff]|{_CONTROL.pattern})")
 # Parameters of S3, Google, Azure and CloudFront, and what others call them
 _SECRET = re.compile(
     r"([?&;#](?:[\w.-]*(?:token|secret|passw(?:or)?d|pwd|signature|credential|api[-_]?key|access[-_]?key(?:id)?)|sig|auth"
@@ -31,6 +34,21 @@ def valid_unicode(text: str) -> str:
 def one_line(text: str) -> str:
     """`valid_unicode`, with escapes for control characters and line ends too."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), valid_unicode(text))
+
+
+def shown_path(path: str) -> str:
+    """`path` as `one_line`, and no two paths alike: a backslash before what reads as an escape is doubled.
+
+    Not on Windows, where backslashes are slashes and no name holds a control character.
+    """
+    return one_line(path if os.sep == "\\" else _BEFORE_ESCAPE.sub(r"\\\\", path))
+
+
+def path_of_shown(text: str) -> str:
+    """The path that `shown_path` shows so."""
+    if os.sep == "\\":
+        return text
+    return re.sub(rf"\\(?:{_ESCAPE})", lambda escape: escape[0].encode().decode("unicode_escape"), text)
 
 
 def shown_url(url: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from glip_cli.data import download, image_files_below
+from glip_cli.data.captions import read_captions
 from glip_cli.data.download import fetch
 from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.image_files_below import Passed
@@ -27,7 +30,7 @@ from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.errors import ImageError, UnavailableError, UsageError
 from glip_cli.utils.marks import MARK
-from glip_cli.utils.text_format import shown_url
+from glip_cli.utils.text_format import one_line, path_of_shown, shown_path, shown_url
 
 
 @pytest.fixture
@@ -321,6 +324,43 @@ def test_a_name_that_is_not_unicode_is_shown_as_escapes(here: Path) -> None:
     (source,) = expand([os.fsdecode(raw)])
     assert source.name.endswith("caf\\udce9.jpg")
     assert os.path.exists(source.open())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+def test_no_two_files_have_one_name(here: Path) -> None:
+    """A line end, a byte that is no Unicode, and what their escapes look like."""
+    (here / "odd/sub").mkdir(parents=True)
+    files = [b"n\nx.jpg", b"n\\nx.jpg", b"n\\\\nx.jpg", b"n\\\nx.jpg", b"\xff.jpg", b"\\udcff.jpg", b"sub/\\x.jpg"]
+    for file in files:
+        open(os.path.join(os.fsencode(here), b"odd", file), "wb").close()
+    Image.new("RGB", (8, 8)).save(here / "odd/a.png")
+    with tarfile.open(here / "odd.tar", "w") as tar:
+        for file in (here / "odd").rglob("*.*"):
+            tar.add(file, file.relative_to(here / "odd"))
+    Path("odd.txt").write_bytes(b"\n".join(b"odd/" + file for file in files if b"\n" not in file))
+    Path("odd.jsonl").write_text(
+        "".join(json.dumps({"image": os.fsdecode(file), "caption": "x"}) + "\n" for file in files)
+    )
+    for found in (
+        list(expand(["odd"])),
+        list(expand([os.fsdecode(b"odd/" + file) for file in files])),
+        list(expand(["@odd.txt"])),
+        list(expand(["odd.tar"])),
+        list(read_captions(Path("odd.jsonl"), Path("odd"))),
+    ):
+        assert len(found) >= 5
+        assert len({source.name for source in found}) == len(found)
+        paths = [source for source in found if source.place is None]
+        assert all(path_of_shown(source.name).removeprefix("odd/") == source.location[4:] for source in paths)
+
+
+@given(st.text(st.characters() | st.sampled_from("\\ntrxu0af\n\x80\u2028\udcff")))
+def test_the_name_of_a_file_says_its_path(path: str) -> None:
+    shown = shown_path(path)
+    assert shown == one_line(shown)
+    assert path_of_shown(shown) == path
+    if "\\" not in path:
+        assert shown == one_line(path)
 
 
 # --- lists and stdin

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from PIL import Image, ImageDraw
 
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import UsageError
+from glip_cli.outputs.annotation_tools import LabelStudioWriter
 from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.files import FileNames
 from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.images import is_thumbnail_of, save_thumbnail
 from glip_cli.outputs.records import AnyRecord, error_record, record
 from glip_cli.types import Detections
+from glip_cli.utils.text_format import shown_path
 from tests.browser import check_axe, open_browser
 from tests.outputs.examples import HOSTILE, image, left_in
 
@@ -249,6 +253,30 @@ def test_thumbnails_are_made_of_files_and_kept_for_the_same_image_only(tmp_path:
     save_thumbnail(Image.new("RGB", (9, 9)), first, "elsewhere/b.png")
     write(out, *album)
     assert is_thumbnail_of(first, "photos/b.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+def test_a_line_end_in_a_name_leads_to_no_other_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    colours = {"n\nx.png": (255, 0, 0), "n\\nx.png": (0, 0, 255)}
+    for name, colour in colours.items():
+        Image.new("RGB", (20, 10), colour).save(name)
+    write(tmp_path / "run", *(boxes(shown_path(name), [], []) for name in colours))
+    for file, colour in zip(("n/nx.jpg", "n/nx-2.jpg"), colours.values(), strict=True):
+        with Image.open(tmp_path / "run/thumbnails" / file) as thumbnail:
+            assert np.abs(np.subtract(thumbnail.getpixel((5, 5)), colour)).max() < 8
+    page = (tmp_path / "run/index.html").read_text("utf-8")
+    assert all(f'"../{quote(name)}"' in page for name in colours)
+    assert [labelstudio_file(shown_path(name)) for name in colours] == [quote(name) for name in colours]
+
+
+def labelstudio_file(name: str) -> str:
+    """Where its tasks of Label Studio say that the image is."""
+    writer = LabelStudioWriter(Path("labelstudio"))
+    writer.add(boxes(name, [], []), "")
+    writer.close()
+    (task,) = json.loads(Path("labelstudio/labelstudio.json").read_text("utf-8"))
+    return str(task["data"]["image"]).partition("?d=")[2]
 
 
 def test_a_thumbnail_is_small_and_says_of_what_it_is(tmp_path: Path) -> None:
