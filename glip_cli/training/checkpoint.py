@@ -15,7 +15,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -24,11 +24,13 @@ from torch import Tensor
 from glip_cli.errors import UsageError
 from glip_cli.outputs.files import json_bytes, writing
 from glip_cli.runs.journal import fsynced, held
-from glip_cli.utils.json import JsonObject
+from glip_cli.runs.settings import read_settings
+from glip_cli.utils.json import JsonObject, parsed_object
 
 FORMAT = "glip-training/2"
-LEFT = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "report.html", "bad-batch.pt", "before.json",
-        "before_after.json", "before_after.md", "shots.json", "val.json")  # fmt: skip
+FILES = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "report.html", "bad-batch.pt", "before.json",
+         "before_after.json", "before_after.md", "shots.json")  # fmt: skip
+FOLDERS = ("best", "last", "tensorboard")
 
 
 class TrainingFolder:
@@ -56,25 +58,36 @@ class TrainingFolder:
             overwrite: start over where it holds one.
 
         Raises:
-            UsageError: it holds another training, or one that is not to go on; or another process is at work in it.
+            UsageError: it holds another training, or one that is not to go on, or files of others that would be
+                replaced; or another process is at work in it.
             OutputError: it cannot be written.
         """
-        with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
-        with held(self.path / ".lock"):
-            self._claim(json.loads(json_bytes(settings)), resume, overwrite)
+        with ExitStack() as stack:
+            with self.writing():
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(self.path / ".lock"))
+                self._claim(json.loads(json_bytes(settings)), resume, overwrite)
             yield
 
     def _claim(self, settings: JsonObject, resume: bool, overwrite: bool) -> None:
-        if overwrite:
+        if not self._is_training():
+            for path in (self.path / name for name in (*FILES, *FOLDERS)):
+                if path.exists():
+                    raise UsageError(f"{path} was not written by glip finetune; choose another --out-dir")
+        elif overwrite:
             self._clear()
-        elif self.run.exists() and self.begun:
-            if not resume:
-                raise UsageError(f"{self.path} holds a training; --resume continues it, --overwrite starts over")
+        elif self.begun and not resume:
+            raise UsageError(f"{self.path} holds a training; --resume continues it, --overwrite starts over")
+        elif self.begun:
             return self.compare({name: value for name, value in settings.items() if name != "epochs"})
-        elif not self.run.exists() and self.begun:
-            raise UsageError(f"{self.path} holds something else; choose another --out-dir, or --overwrite it")
         self.keep(settings)
+
+    def _is_training(self) -> bool:
+        """Whether a training left what is here: it writes run.json first, which may be damaged since."""
+        if not self.run.is_file():
+            return False
+        settings = parsed_object(self.run.read_bytes())
+        return self.state.exists() if settings is None else {"train", "epochs", "processes"} <= settings.keys()
 
     def keep(self, settings: Mapping[str, object]) -> None:
         """Write run.json. Raises OutputError."""
@@ -87,23 +100,14 @@ class TrainingFolder:
         return any(part.exists() for part in (self.state, self.metrics, self.best))
 
     def _clear(self) -> None:
-        """What a training leaves, of this one and of earlier ones alike."""
-        for name in LEFT:
+        for name in FILES:
             (self.path / name).unlink(missing_ok=True)
-        for folder in (self.best, self.last, self.path / "tensorboard"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def settings(self) -> JsonObject:
         """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
-        if not self.run.exists():
-            return {}
-        try:
-            settings = json.loads(self.run.read_bytes())
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict):
-            raise UsageError(f"{self.run} is damaged; --overwrite starts over")
-        return settings
+        return read_settings(self.run) if self.run.exists() else {}
 
     def compare(self, now: Mapping[str, object]) -> None:
         """Raises UsageError where one of these settings was another."""

@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.training.checkpoint import TrainingFolder
+from glip_cli.training.checkpoint import FILES, TrainingFolder
 from glip_cli.training.metrics_log import read_rows
 from tests.forked import wait_until
 from tests.runs.process import lines
 from tests.training.networks import start
 from tests.training.test_trainer import run_here
+
+ASKED = {"train": ["a.json"], "epochs": 1, "processes": 1}
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -87,31 +89,54 @@ def test_a_damaged_state_is_one_line(tmp_path: Path, content: bytes) -> None:
 
 def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
-    with folder.held({"lr": 1e-4}), pytest.raises(UsageError, match=r"another glip is at work in .*; wait for it"):
-        folder.held({"lr": 1e-4}).__enter__()
-    with folder.held({"lr": 1e-3}):  # the data could not be read: nothing is there to lose
+    with (
+        folder.held({**ASKED, "lr": 1e-4}),
+        pytest.raises(UsageError, match=r"another glip is at work in .*; wait for it"),
+    ):
+        folder.held({**ASKED, "lr": 1e-4}).__enter__()
+    with folder.held({**ASKED, "lr": 1e-3}):  # the data could not be read: nothing is there to lose
         pass
-    with folder.held({"lr": 1e-4}):
+    with folder.held({**ASKED, "lr": 1e-4}):
         folder.save({"step": 1})
     with pytest.raises(UsageError, match="holds a training; --resume continues it, --overwrite starts over"):
-        folder.held({"lr": 1e-4}).__enter__()
+        folder.held({**ASKED, "lr": 1e-4}).__enter__()
     with pytest.raises(UsageError, match=r"a training with lr 0.0001, not 0.1; choose another"):
-        folder.held({"lr": 0.1}, resume=True).__enter__()
-    with folder.held({"lr": 1e-4}, resume=True):
+        folder.held({**ASKED, "lr": 0.1}, resume=True).__enter__()
+    with folder.held({**ASKED, "lr": 1e-4}, resume=True):
         pass
     folder.save({"step": 3})
     (tmp_path / "best").mkdir()
     (tmp_path / "before_after.md").touch()
     (tmp_path / "report.html").touch()
     (tmp_path / "mine.txt").touch()
-    with folder.held({"lr": 0.1}, overwrite=True):
+    with folder.held({**ASKED, "lr": 0.1}, overwrite=True):
         assert folder.load() is None
         assert {path.name for path in tmp_path.iterdir()} == {".lock", "run.json", "mine.txt"}
-    assert json.loads((tmp_path / "run.json").read_bytes()) == {"lr": 0.1}
+    assert json.loads((tmp_path / "run.json").read_bytes()) == {**ASKED, "lr": 0.1}
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else"):
-        TrainingFolder(tmp_path).held({}).__enter__()
-    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", [*FILES, "best/model.safetensors", "last/notes.txt", "tensorboard/events"])
+@pytest.mark.parametrize("run", [None, "{}", '{"train": "mine", "epochs": 3}', "no JSON"])
+def test_files_that_glip_finetune_did_not_write_are_left_alone(
+    tmp_path: Path, name: str, run: str | None, overwrite: bool
+) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    if run and name not in ("run.json", "state.pt"):
+        (tmp_path / "run.json").write_text(run)
+    with pytest.raises(UsageError, match=r"was not written by glip finetune; choose another --out-dir"):
+        TrainingFolder(tmp_path).held(ASKED, overwrite=overwrite).__enter__()
+    assert mine.read_text() == "mine"
+
+
+def test_a_damaged_run_json_beside_a_state_can_be_overwritten(tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path)
+    folder.save({"step": 1})
+    folder.run.write_text('{"train": ')
+    (tmp_path / "val.json").touch()  # what a user may validate on
+    with pytest.raises(UsageError, match=r"run\.json is damaged; --overwrite starts over"):
+        folder.held(ASKED, resume=True).__enter__()
+    with folder.held(ASKED, overwrite=True):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "run.json", "val.json"}
