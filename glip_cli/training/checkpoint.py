@@ -87,7 +87,7 @@ class TrainingFolder:
         if not self.run.is_file():
             return False
         settings = parsed_object(self.run.read_bytes())
-        return self.state.exists() if settings is None else {"train", "epochs", "processes"} <= settings.keys()
+        return self.state.exists() if settings is None else {"mode", "epochs", "language_lr"} <= settings.keys()
 
     def keep(self, settings: Mapping[str, object]) -> None:
         """Write run.json. Raises OutputError."""

@@ -19,7 +19,7 @@ from tests.runs.process import lines
 from tests.training.networks import start
 from tests.training.test_trainer import run_here
 
-ASKED = {"train": ["a.json"], "epochs": 1, "processes": 1}
+ASKED = {"mode": "full", "epochs": 1, "language_lr": 1e-5}
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_a_training_is_not_taken_twice(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", [*FILES, "best/model.safetensors", "last/notes.txt", "tensorboard/events"])
-@pytest.mark.parametrize("run", [None, "{}", '{"train": "mine", "epochs": 3}', "no JSON"])
+@pytest.mark.parametrize("run", [None, "{}", '{"mode": "mine", "epochs": 3}', "no JSON"])
 def test_files_that_glip_finetune_did_not_write_are_left_alone(
     tmp_path: Path, name: str, run: str | None, overwrite: bool
 ) -> None:
