@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.errors import UsageError
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -52,9 +53,9 @@ class Prompt:
         if not self.words:
             object.__setattr__(self, "words", self.labels)
         if len(self.labels) != len(self.words):
-            raise ValueError(f"{len(self.labels)} labels but words for {len(self.words)}")
+            raise ValueError(f"{counted(len(self.labels), 'label')} but words for {len(self.words)}")
         if len(self.labels) != len(self.spans):
-            raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} lists of spans")
+            raise ValueError(f"{counted(len(self.labels), 'label')} but spans for {len(self.spans)}")
         for label, spans in zip(self.labels, self.spans, strict=True):
             if not spans or any(not 0 <= begin < end <= len(self.text) for begin, end in spans):
                 raise ValueError(f"label {label!r} has no span inside the text: {spans}")

@@ -84,7 +84,8 @@ def annotate(
     DetectOptions(**options)  # what cannot be meant is refused before the model is loaded
     check_earlier(out_dir, formats, (), going.overwrite)
     found = summarise(captions, images)
-    bare = f"; {found.bare} without a caption are passed over" if found.bare else ""
+    without = counted(found.bare, "without a caption is", "without a caption are")
+    bare = f"; {without} passed over" if found.bare else ""
     console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
     bar = DownloadBar(console)
     tagger = load_tagger(offline=offline, report=bar) if found.unmarked else None
@@ -104,16 +105,17 @@ def annotate(
 
 
 def say_counts(total: CaptionCounts, console: Console) -> None:
-    bare = f"; {total.without_phrase} have no noun phrase" if total.without_phrase else ""
-    console.info(f"{total.grounded} of {counted(total.captions, 'caption')} have boxes, "
-              f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
+    without = counted(total.without_phrase, "has no noun phrase", "have no noun phrase")
+    bare = f"; {without}" if total.without_phrase else ""
+    console.info(f"{total.grounded} of {counted(total.captions, 'caption has', 'captions have')} boxes, "
+                 f"{total.found} of {counted(total.phrases, 'phrase')}{bare}")  # fmt: skip
 
 
 def finish(progress: Progress, follower: BatchBar, out_dir: Path, console: Console, shard: Shard) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all failed, 3 when some did."""
     counts, new = progress.counts, follower.done
     failed = f", {counts.failed} failed" if counts.failed else ""
-    console.info(f"{counted(counts.detections, 'box', 'es')}{failed}")
+    console.info(f"{counted(counts.detections, 'box', 'boxes')}{failed}")
     if new:
         console.info(f"{follower.seconds:.1f} s, {new / follower.seconds:.1f} captions/s")
     end_run(progress, out_dir, console, shard)

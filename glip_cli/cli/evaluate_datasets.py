@@ -238,7 +238,8 @@ def flickr(asked: EvalRequest, session: Session) -> None:
     recalls = flickr30k.recall(predictions, items, "merged" if asked.flags.merged else "any")
     facts = {
         "model": session.detector.name,
-        "dataset": f"Flickr30k Entities {asked.split}: {len(items)} sentences, {recalls.phrases['all']} phrases",
+        "dataset": f"Flickr30k Entities {asked.split}: {counted(len(items), 'sentence')}, "
+        f"{counted(recalls.phrases['all'], 'phrase')}",
         "protocol": f"{recalls.protocol} boxes",
         **({"failed": skipped(failed, len(items), "sentence")} if failed else {}),
     }

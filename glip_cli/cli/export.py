@@ -10,6 +10,7 @@ from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json
 from glip_cli.errors import UsageError
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     from glip_cli.onnx_export.export import Exported
@@ -87,7 +88,8 @@ def summary(done: Exported) -> list[str]:
     faster = checked.torch_seconds / checked.onnx_seconds
     return [
         f"{done.bytes / 1e6:,.1f} MB; takes {'pixels' if done.card.fixed else 'pixels, ids and mask'}",
-        f"largest differences from torch: {differences}; {checked.detections} detections agree",
+        f"largest differences from torch: {differences}; "
+        f"{counted(checked.detections, 'detection agrees', 'detections agree')}",
         f"{height} x {width} pixels: torch {checked.torch_seconds:.3f} s, "
         f"onnxruntime {checked.onnx_seconds:.3f} s ({faster:.2f} times as fast)",
     ]

@@ -168,7 +168,7 @@ def duration(seconds: float) -> str:
 
 def show_findings(found: Findings, console: Console) -> None:
     """What is in a training set, and what was wrong with it."""
-    console.info(f"{found.name}: {found.images} images, {found.boxes} boxes")
+    console.info(f"{found.name}: {counted(found.images, 'image')}, {counted(found.boxes, 'box', 'boxes')}")
     if console.quiet or not found.rows:
         return
     rows = ((row.what, str(row.count), row.action, one_line(row.example)) for row in found.rows)

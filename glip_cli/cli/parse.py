@@ -13,6 +13,7 @@ from glip_cli.cli.flags import FrameFlags, ModelFlags, ModelSourceFlags, PromptF
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.labels import parse_negatives
+from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
     from glip_cli.data.frame_inputs import FrameChoice
@@ -159,4 +160,4 @@ def print_explanation(explanation: Explanation) -> None:
         table.add_row(row.label, *([row.words] if in_words else []), str(row.chunk), spans, tokens)
     console.print(table)
     for number, (labels, tokens_used) in enumerate(explanation.texts):
-        console.print(f"text {number}: {labels} labels, {tokens_used} tokens", markup=False)
+        console.print(f"text {number}: {counted(labels, 'label')}, {counted(tokens_used, 'token')}", markup=False)

@@ -136,7 +136,7 @@ class Issues:
     def notes(self) -> tuple[str, ...]:
         """A line for each kind, as evaluation says it."""
         return tuple(
-            f"{row.count} {row.what}; first {row.example} ({row.action})" for row in self.rows(evaluation=True)
+            f"{row.what}: {row.count}, first {row.example} ({row.action})" for row in self.rows(evaluation=True)
         )
 
     def findings(self, name: str, box_counts: Iterable[int]) -> Findings:

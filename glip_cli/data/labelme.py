@@ -22,6 +22,7 @@ from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset
 from glip_cli.data.values import as_number, read_json, shown, stated_size
 from glip_cli.errors import DataError
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import counted
 
 _AROUND = ("rectangle", "polygon", "rotation", "oriented_rectangle", "line", "linestrip", "points", "mask")
 _SAMPLED = 3  # files of a folder that are looked at
@@ -85,7 +86,7 @@ def _box(shape: object) -> tuple[NamedBox, object]:
         (x, y), radius = points[0], math.dist(*points)
         points = [(x - radius, y - radius), (x + radius, y + radius)]
     elif kind not in _AROUND or len(points) < 2:
-        raise DataError(f" is a {shown(kind)} of {len(points)} points, which has no box")
+        raise DataError(f" is a {shown(kind)} of {counted(len(points), 'point')}, which has no box")
     xs, ys = zip(*points, strict=True)
     last = 1 if kind == "mask" else 0
     bbox = [min(xs), min(ys), max(xs) - min(xs) + last, max(ys) - min(ys) + last]

@@ -151,7 +151,7 @@ def _names(content: Mapping[str, object], path: Path, issues: Issues) -> list[tu
     if not pairs:
         raise DataError(f"{path}: 'names' is {shown(names)}; write the class names as a list, or as number: name")
     if (count := content.get("nc", "")) not in (*_NOTHING, str(len(pairs))):
-        issues.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and there are {len(pairs)} names")
+        issues.add(DataIssue.CATEGORY_COUNT, f"{path}: nc is {shown(count)}, and 'names' has {len(pairs)}")
     return sorted(pairs)
 
 

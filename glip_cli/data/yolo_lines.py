@@ -23,6 +23,7 @@ from glip_cli.data.dataset import Annotation, Size, new_annotation
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_text, shown
 from glip_cli.errors import DataError
+from glip_cli.utils.text_format import counted
 
 TASKS = ("detect", "segment", "pose", "obb")
 _BOX = 4  # numbers: cx, cy, w, h
@@ -84,7 +85,7 @@ def annotations_of(
     for line in lines:
         corners = _from_center(line.values) if len(line.values) == _BOX else read(line.values)
         if corners is None:
-            issues.add(DataIssue.LINE, f"{line.where} has {len(line.values) + 1} numbers")
+            issues.add(DataIssue.LINE, f"{line.where} has {counted(len(line.values) + 1, 'number')}")
         elif line.category not in classes:
             issues.add(DataIssue.BOX_CATEGORY, f"{line.where}: class {line.category:g}")
         elif isinstance(size := sizes[line.image_id], str):

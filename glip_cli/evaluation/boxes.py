@@ -188,7 +188,7 @@ def with_images(truth: GroundTruth, folder: Path, skip_missing: bool) -> tuple[G
     if not skip_missing or not found.paths:
         some = "get them, or take them out of the annotations; glip eval has --skip-missing"
         way_out = some if found.paths else "check the folder of the images"
-        how_many = f"{len(found.missing)} of {len(truth.images)} images are missing"
+        how_many = f"{len(found.missing)} of {counted(len(truth.images), 'image is', 'images are')} missing"
         raise DataError(f"{truth.name}: {how_many}, first {first}; {way_out}")
     note = f"{counted(len(found.missing), 'missing image')} left out, first {first}"
     return only(truth, list(found.paths), note), found.paths

@@ -232,7 +232,7 @@ def _line(label: str, chosen: Threshold) -> str:
     numbers = f"F1 {chosen.f1:.3f}, precision {chosen.precision:.3f}, recall {chosen.recall:.3f}"
     own = f"; {chosen.reason}, so pooled" if chosen.reason else ""
     own = f"; its own {chosen.own:.3f}" if chosen.own is not None else own
-    return f"{_key(label)} = {float(chosen.threshold)!r}  # {numbers}, {counted(chosen.boxes, 'box', 'es')}{own}"
+    return f"{_key(label)} = {float(chosen.threshold)!r}  # {numbers}, {counted(chosen.boxes, 'box', 'boxes')}{own}"
 
 
 def _key(label: str) -> str:

@@ -19,7 +19,7 @@ from glip_cli.evaluation.results import Predictions, Results, as_result, entries
 from glip_cli.evaluation.scores import BoxScores
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.malloc import keep_freed_memory
-from glip_cli.utils.text_format import QUOTED, one_line, shorten
+from glip_cli.utils.text_format import QUOTED, counted, one_line, shorten
 
 CONFIDENCE = 0.95
 
@@ -194,7 +194,7 @@ def compare_with(
 def _note(shared: int, before: int | None, now: int) -> str:
     if shared == now and before in (shared, None):
         return ""
-    return f"compared on the {shared} images that both runs have; before {before}, now {now}"
+    return f"compared on the {counted(shared, 'image')} that both runs have; before {before}, now {now}"
 
 
 def _count(earlier: _Earlier) -> int | None:

@@ -145,7 +145,7 @@ def _outside(results: Results, truth: GroundTruth) -> str:
     if len(odd) * 2 <= len(results):
         return ""
     first = f"{shown(odd[0]['bbox'])} in {' x '.join(map(str, sizes[odd[0]['image_id']]))}"
-    many = f"{len(odd)} of {counted(len(results), 'box', 'es')}"
+    many = f"{len(odd)} of {counted(len(results), 'box', 'boxes')}"
     return (
         f"{many} of the results reach over the edge or are no larger than a pixel; first {first}; "
         "a box is [x, y, width, height] in pixels"

@@ -24,6 +24,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.types import Detections
+from glip_cli.utils.text_format import counted
 
 RAW = 1e-3
 """How much raw numbers may differ.
@@ -69,7 +70,7 @@ class Case:
 
     def __str__(self) -> str:
         batch, _, height, width = self.pixels.shape
-        return f"{batch} x {height} x {width} pixels, {int(self.mask.sum())} tokens"
+        return f"{batch} x {height} x {width} pixels, {counted(int(self.mask.sum()), 'token')}"
 
 
 @torch.inference_mode()
@@ -166,8 +167,10 @@ def compare_detections(ours: Detector, theirs: Detector, labels: tuple[str, ...]
         image = draw_scene(np.random.default_rng(number), 200, 150).image
         a, b = one(ours, image, ours_plan, options), one(theirs, image, theirs_plan, options)
         if missing := unmatched(a, b) + unmatched(b, a):
-            raise GlipError(f"the exported graph disagrees with torch: {missing} of {len(a.scores)} detections in a "
-                            "drawn scene have no counterpart; no file was written")  # fmt: skip
+            are = counted(len(a.scores), "detection in a drawn scene has", "detections in a drawn scene have")
+            raise GlipError(
+                f"the exported graph disagrees with torch: {missing} of {are} no counterpart; no file was written"
+            )
         count += len(a.scores)
     return count
 

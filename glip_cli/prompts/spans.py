@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from glip_cli.errors import PromptError
 from glip_cli.prompts.labels import check_text
 from glip_cli.types import Span
-from glip_cli.utils.text_format import quoted
+from glip_cli.utils.text_format import counted, quoted
 
 _BRACKETS = "put [brackets] around words of the caption, none inside others; for brackets that are text use --phrases"
 _SYNTAX = "write one list of [begin, end) character spans per label, like [[[0, 5]], [[7, 9], [12, 15]]]"
@@ -35,7 +35,8 @@ def check_spans(spans: Sequence[Sequence[Span]], caption: str) -> tuple[tuple[Sp
     checked = tuple(tuple(sorted(set(_label_spans(item)))) for item in spans)
     for begin, end in (span for item in checked for span in item):
         if end > len(caption):
-            raise PromptError(f"span [{begin}, {end}) ends past the caption, which has {len(caption)} characters")
+            length = counted(len(caption), "character")
+            raise PromptError(f"span [{begin}, {end}) ends past the caption, which has {length}")
         if not caption[begin:end].strip():
             raise PromptError(f"span [{begin}, {end}) holds nothing but blanks: {quoted(caption[begin:end])}")
     return checked

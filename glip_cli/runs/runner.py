@@ -38,6 +38,7 @@ from glip_cli.runs.local import Clock, ImageResult
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
 from glip_cli.types import Detections, Prompt
+from glip_cli.utils.text_format import counted
 
 BLOCK = 8  # batches' worth of images among which those of one shape are brought together
 MOST_WORKERS = 16
@@ -239,7 +240,8 @@ class Runner:
 def capped_note(options: DetectOptions) -> str:
     """What is said where `is_capped`."""
     what = "view" if options.has_crops else "image"
-    return f"{options.per_text} boxes are kept per {what}, and one had as many: --top-k N says how many"
+    kept = counted(options.per_text, "box is", "boxes are")
+    return f"{kept} kept per {what}, and one had as many: --top-k N says how many"
 
 
 def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:

@@ -64,16 +64,16 @@ def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Ite
     total = noted_total(run) if total is None else total
     done = sum(share.counts.images for share in shares)
     failed = sum(share.counts.failed for share in shares)
-    of_all = "" if total is None else f" of {total}"
-    yield f"{done}{of_all} images done, {counted(sum(share.counts.detections for share in shares), 'box', 'es')}, " \
-          f"{failed} failed"  # fmt: skip
+    images = counted(done, "image") if total is None else f"{done} of {counted(total, 'image')}"
+    boxes = counted(sum(share.counts.detections for share in shares), "box", "boxes")
+    yield f"{images} done, {boxes}, {failed} failed"
     kinds = sum((share.kinds for share in shares), Counter[str]())
     yield from (f"  {count} {kind}" for kind, count in kinds.most_common(MOST_KINDS))
     if len(kinds) > MOST_KINDS:
         yield f"  and errors of {len(kinds) - MOST_KINDS} more kinds"
     yield from _hosts(run, world)
     if world > 1:
-        yield from (f"shard {i} of {world}: {share.counts.images} images, {share.state}"
+        yield from (f"shard {i} of {world}: {counted(share.counts.images, 'image')}, {share.state}"
                     for i, share in enumerate(shares))  # fmt: skip
     else:
         yield "complete" if done == total and shares[0].state in ("not at work", unseen) else shares[0].state

@@ -32,6 +32,7 @@ from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.server.errors import RequestError
 from glip_cli.server.metrics import Metrics
 from glip_cli.types import Detections
+from glip_cli.utils.text_format import counted
 
 T = TypeVar("T")
 TOGETHER = 8  # images that a GPU sees at once
@@ -108,10 +109,9 @@ class DetectQueue:
     def places(self, images: int) -> Iterator[None]:
         """Places for so many images, while the block runs. Raises RequestError 503 where there are too few."""
         if self._inside + images > self.room:
-            raise RequestError(
-                503, f"{self._inside} images are waiting or in work, and {self.room} may be; try again later",
-                {"Retry-After": str(max(1, round(self.seconds_for(0))))},
-            )  # fmt: skip
+            inside, seconds = counted(self._inside, "image is", "images are"), max(1, round(self.seconds_for(0)))
+            why = f"{inside} waiting or in work, and {self.room} may be; try again later"
+            raise RequestError(503, why, {"Retry-After": str(seconds)})
         self._count(images)
         try:
             yield

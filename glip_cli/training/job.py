@@ -192,7 +192,7 @@ class FinetuneJob:
             few = few_shot(whole, self.data.shots, self.data.shot_seed)
             self.callbacks.note(
                 f"{whole.name}: --shots {self.data.shots} takes {len(few)} of the {counted(len(whole), 'image')}, "
-                f"{few.box_count} of the {counted(whole.box_count, 'box', 'es')}"
+                f"{few.box_count} of the {counted(whole.box_count, 'box', 'boxes')}"
             )
             chosen.append(few)
         if self.processes.first:

@@ -66,7 +66,7 @@ class ValidationCheck:
 
     @property
     def name(self) -> str:
-        return f"{self.task.name}, {len(self.task.truth.images)} images"
+        return f"{self.task.name}, {counted(len(self.task.truth.images), 'image')}"
 
     def notes(self, sets: Iterable[TrainSet]) -> Iterator[str]:
         """What is odd about its annotations and images; the latter may be those of the training sets.
@@ -80,7 +80,8 @@ class ValidationCheck:
         yield from truth.notes
         yield from box_transforms_of_files(truth.images, truth.annotations, images).issues.notes
         if both:
-            yield f"{both} of its {counted(len(images), 'image')} are trained on too; AP on them says little of others"
+            some = f"{both} of its {counted(len(images), 'image is', 'images are')} trained on too"
+            yield f"{some}; AP on them says little of others"
 
     def untrained(self, sets: Sequence[TrainSet]) -> Iterator[str]:
         """A note on its classes with boxes that none of the training sets has; `sets` are all, and hold no captions."""

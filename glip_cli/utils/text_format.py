@@ -97,9 +97,9 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f}" if share is not None and share >= 0 else "-"
 
 
-def counted(number: int, noun: str, plural: str = "s") -> str:
-    """ "1 image", "2 images", "2 boxes" with "es" as its plural."""
-    return f"{number} {noun}{'' if number == 1 else plural}"
+def counted(number: int, one: str, several: str = "") -> str:
+    """ "1 image", "2 images"; with `several` also other plurals and verbs: "1 box is", "2 boxes are"."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def open_text(path: Path | str, errors: str = "strict", newline: str | None = None) -> TextIO:

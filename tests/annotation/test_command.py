@@ -145,6 +145,14 @@ def test_some_failures_end_with_3_and_all_with_1(
     assert run([*words, "-o", str(tmp_path / "all")]) == 1
 
 
+def test_one_caption_is_singular(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    captions = write_jsonl(tmp_path / "c.jsonl", [("0.png", "a [star]")])
+    words = ["annotate", "--captions", str(captions), "--images", str(photos), *MODEL, "--threshold", "0"]
+    assert run([*words, "-o", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == ["captions: 1, of 1 image", "1 of 1 caption has boxes, 1 of 1 phrase"]
+
+
 def test_a_tar_is_read_as_it_is(photos: Path, straight: Path, tmp_path: Path) -> None:
     rows = captioned([f"{number}.png" for number in range(40)])
     tar = write_tar(tmp_path / "set.tar", rows, photos)

@@ -448,7 +448,7 @@ def test_images_of_twice_the_size_are_scored_with_one_note() -> None:
     result = glip("coco", "--gt", gt, "--images", "large", "-o", "twice")
     assert result.exit_code == 0, result.output
     note = (
-        "2 images of another size than stated; their boxes are scaled or turned to match; first "
+        "images of another size than stated; their boxes are scaled or turned to match: 2, first "
         "00000.png: 320 x 320, stated 160 x 160 (kept)"
     )
     assert [line for line in result.stderr.splitlines() if line.startswith("note")] == [f"note: {note}"]

@@ -344,8 +344,8 @@ def test_shapes_without_a_box(tmp_path: Path) -> None:
     truth = read_ground_truth(path)
     assert [(row["bbox"], row["iscrowd"]) for row in truth.annotations] == [([15, 15, 10, 10], 0), ([1, 2, 8, 6], 1)]
     (note,) = truth.notes
-    assert note.startswith("4 boxes that are not four finite numbers, or of odd ids; first ")
-    assert 'a.json: shapes[1] is a "point" of 1 points, which has no box' in note
+    assert note.startswith("boxes that are not four finite numbers, or of odd ids: 4, first ")
+    assert 'a.json: shapes[1] is a "point" of 1 point, which has no box' in note
 
 
 def test_a_json_of_another_kind_among_labelme(tmp_path: Path) -> None:

@@ -273,4 +273,4 @@ def test_evaluation_reads_the_same(tmp_path: Path) -> None:
     ]
     assert truth.paths == {1: tmp_path / "JPEGImages" / "a.png"}
     (note,) = truth.notes
-    assert note.startswith("1 boxes that are not four finite numbers")
+    assert note.startswith("boxes that are not four finite numbers")

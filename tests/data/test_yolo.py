@@ -230,7 +230,7 @@ def test_aliases_unfold_to_nothing_endless(tmp_path: Path) -> None:
 def test_the_number_of_classes(tmp_path: Path) -> None:
     (row,) = yolo(tmp_path, "", "names: [a, b]\nnc: 80")[1]
     assert (row.what, row.action) == (DataIssue.CATEGORY_COUNT.what, KEPT)
-    assert 'nc is "80", and there are 2 names' in row.example
+    assert "nc is \"80\", and 'names' has 2" in row.example
     assert yolo(tmp_path, "", "names: [a, b]\nnc: 2")[1] == []
 
 

@@ -58,7 +58,7 @@ def test_a_turned_image_whose_boxes_are_those_of_the_file(tmp_path: Path, orient
     assert transforms.to_stated(1, found) == truth.annotations[0]["bbox"]
     assert transforms.to_image(1, truth.annotations[0]["bbox"]) == found
     assert transforms.issues.notes == (
-        "1 images of another size than stated; their boxes are scaled or turned to match; first "
+        "images of another size than stated; their boxes are scaled or turned to match: 1, first "
         f"1.png: 40 x 60, stated {60 * scale} x {40 * scale} (kept)",
     )
 
@@ -96,7 +96,7 @@ def test_a_stated_size_that_is_wrong(
     transforms = box_transforms_of(truth.images, truth.annotations, {1: image}, {1: photo(tmp_path / "1.png", 1)})
     assert transforms.to_stated(1, list(inside)) == inside
     (note,) = transforms.issues.notes
-    assert "; the boxes are taken as pixels of the image; first 1.png: " in note
+    assert "; the boxes are taken as pixels of the image: 1, first 1.png: " in note
 
 
 def test_sizes_that_agree_or_are_not_known(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_some_are_placed_and_some_are_not(tmp_path: Path) -> None:
     truth = read(tmp_path, both)
     transforms = box_transforms_of(truth.images, truth.annotations, {1: (30, 20), 2: (10, 90)}, {})
     assert transforms.issues.notes == (
-        "1 images of another size than stated; their boxes are scaled or turned to match; first "
+        "images of another size than stated; their boxes are scaled or turned to match: 1, first "
         "1.png: 30 x 20, stated 60 x 40 (kept)",
-        "1 images of another size than stated; the boxes are taken as pixels of the image; first "
+        "images of another size than stated; the boxes are taken as pixels of the image: 1, first "
         "2.png: 10 x 90, stated 60 x 40 (kept)",
     )
     assert set(transforms.by_id) == {1}
@@ -144,7 +144,7 @@ def test_turned_images_at_hand_turn_the_results_of_a_file(tmp_path: Path) -> Non
     assert found.results == [hit(1, 3, [20, 50, 30, 40], 0.5)]
     without = read_predictions(tmp_path / "results.jsonl", truth)
     (note,) = without.transforms.issues.notes
-    assert "the boxes are taken as pixels of the image; give it if EXIF turned it; first 1.png" in note
+    assert "the boxes are taken as pixels of the image; give it if EXIF turned it: 1, first 1.png" in note
 
 
 def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_results_of_another_tool_stay_where_they_are(tmp_path: Path) -> None:
     found = read_predictions(plain, truth, {1: path})
     assert found.results == [hit(1, 3, [6, 4, 15, 20], 0.5)]
     (note,) = found.transforms.issues.notes
-    assert "; the results are taken as pixels of the stated size; first 1.png: " in note
+    assert "; the results are taken as pixels of the stated size: 1, first 1.png: " in note
     assert found.transforms.to_image(1, [6, 4, 15, 20]) == [12, 8, 30, 40]
 
 
@@ -170,10 +170,10 @@ def test_boxes_that_do_not_lie_in_their_image_are_named_and_scored_as_they_are(t
     truth = read(tmp_path, {**content(*RAW, [0, 0, 1, 1]), "annotations": rows})
     transforms = checked_box_transforms(truth.images, truth.annotations, {1: RAW}, {})
     assert transforms.issues.notes == (
-        "1 boxes outside their image; first 1.png: box [70.0, 50.0, 9.0, 9.0], id 2 in 60 x 40 "
+        "boxes outside their image: 1, first 1.png: box [70.0, 50.0, 9.0, 9.0], id 2 in 60 x 40 "
         "(counted, but nothing can match them)",
-        "1 boxes that reach over the edge; first 1.png: box [-5.0, 10.0, 20.0, 10.0], id 1 in 60 x 40 (counted uncut)",
-        "1 boxes of no size (one pixel or less); first 1.png: box [0.2, 0.3, 0.1, 0.2], id 3 (counted)",
+        "boxes that reach over the edge: 1, first 1.png: box [-5.0, 10.0, 20.0, 10.0], id 1 in 60 x 40 (counted uncut)",
+        "boxes of no size (one pixel or less): 1, first 1.png: box [0.2, 0.3, 0.1, 0.2], id 3 (counted)",
     )
     assert [row["bbox"] for row in truth.annotations] == boxes
 
@@ -181,6 +181,6 @@ def test_boxes_that_do_not_lie_in_their_image_are_named_and_scored_as_they_are(t
 def test_a_box_is_compared_with_the_image_and_not_with_a_size_that_is_wrong(tmp_path: Path) -> None:
     truth = read(tmp_path, content(60, 40, [10, 30, 20, 25]))
     (note,) = checked_box_transforms(truth.images, truth.annotations, {1: (40, 90)}, {}).issues.notes
-    assert note.startswith("1 images of another size than stated")
+    assert note.startswith("images of another size than stated")
     (note,) = checked_box_transforms(truth.images, truth.annotations, {}, {}).issues.notes
-    assert note.startswith("1 boxes that reach over the edge; first 1.png: box [10.0, 30.0, 20.0, 25.0]")
+    assert note.startswith("boxes that reach over the edge: 1, first 1.png: box [10.0, 30.0, 20.0, 25.0]")

@@ -98,7 +98,7 @@ def test_annotations_that_cannot_be_are_left_out_and_named(
 ) -> None:
     truth = read(tmp_path, with_annotation(**change))
     (note,) = truth.notes
-    assert note.startswith("1 boxes that are not four finite numbers, or of odd ids; first truth.json: annotations[0]")
+    assert note.startswith("boxes that are not four finite numbers, or of odd ids: 1, first truth.json: annotations[0]")
     assert re.search(message, note)
     assert truth.annotations == read(tmp_path, two_images()).annotations[1:]
 
@@ -108,7 +108,7 @@ def test_a_box_that_is_given_twice_is_counted_and_named(tmp_path: Path) -> None:
     content["annotations"] += [box(4, 1, 3, [0, 0, 50, 50]), box(5, 1, 5, [0, 0, 50, 50]), box(6, 2, 5, [0, 0, 50, 50])]
     truth = read(tmp_path, content)
     assert len(truth.annotations) == 6
-    note = "1 boxes given twice with one class; first annotation 4, [0.0, 0.0, 50.0, 50.0] (each is counted)"
+    note = "boxes given twice with one class: 1, first annotation 4, [0.0, 0.0, 50.0, 50.0] (each is counted)"
     assert truth.notes == (note,)
 
 
@@ -124,7 +124,7 @@ def test_an_area_that_is_none_is_the_box_s(tmp_path: Path) -> None:
     truth = read(tmp_path, with_annotation(area="big"))
     assert truth.annotations == read(tmp_path, two_images()).annotations
     assert truth.notes == (
-        "1 areas that are no number; the box's is taken; first "
+        "areas that are no number; the box's is taken: 1, first "
         'truth.json: annotations[0].area is "big"; it must be a finite number, without quotes (kept)',
     )
 
@@ -145,7 +145,7 @@ def test_ids_that_are_text(tmp_path: Path) -> None:
     assert [row["bbox"] for row in truth.annotations] == [row["bbox"] for row in expected.annotations]
     assert [truth.image_ids.original(row["image_id"]) for row in truth.annotations] == ["img_1", "img_2", "img_1"]
     (note,) = truth.notes
-    assert note.endswith('not listed; first truth.json: annotations[3]: image "img_9" (dropped)')
+    assert note.endswith('not listed: 1, first truth.json: annotations[3]: image "img_9" (dropped)')
     (given,) = truth.as_given([{"image_id": 2, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1.0}])
     assert (given["image_id"], given["category_id"]) == ("img_2", content["categories"][0]["id"])
 
@@ -282,7 +282,7 @@ def test_a_class_without_a_name_is_scored_but_not_asked_for(tmp_path: Path, name
     assert [category.id for category in truth.categories] == [3, 5]
     assert truth.promptable == (Category(5, "dog"),)
     assert truth.labels == ("dog",)
-    assert truth.notes == ("1 classes without a name; first id 3 (scored, but nothing can be found for them)",)
+    assert truth.notes == ("classes without a name: 1, first id 3 (scored, but nothing can be found for them)",)
 
 
 def test_other_names_for_categories(tmp_path: Path) -> None:
@@ -308,18 +308,18 @@ def test_numbers_as_names(tmp_path: Path) -> None:
     [
         (
             {"image_id": 99},
-            "1 boxes of an image that is not listed; first truth.json: annotations[0]: image 99",
+            "boxes of an image that is not listed: 1, first truth.json: annotations[0]: image 99",
         ),
         (
             {"category_id": 9},
-            "1 boxes of a class that is not listed; first truth.json: annotations[0]: class 9",
+            "boxes of a class that is not listed: 1, first truth.json: annotations[0]: class 9",
         ),
-        ({"bbox": [0, 0, -5, 5]}, "1 boxes without width or height; first annotation 1, "),
+        ({"bbox": [0, 0, -5, 5]}, "boxes without width or height: 1, first annotation 1, "),
         (
             {"id": 2},
-            "1 box ids used more than once; first truth.json: annotations[1].id is 2 (the last of ",
+            "box ids used more than once: 1, first truth.json: annotations[1].id is 2 (the last of ",
         ),
-        ({"id": 0}, "1 boxes with the id 0, whose match pycocotools counts as false; first "),
+        ({"id": 0}, "boxes with the id 0, whose match pycocotools counts as false: 1, first "),
     ],
 )
 def test_odd_things_are_noted(tmp_path: Path, change: dict[str, Any], note: str) -> None:
@@ -342,7 +342,7 @@ def test_two_categories_of_one_name_are_noted(tmp_path: Path) -> None:
     content = two_images()
     content["categories"][1]["name"] = "cat"
     assert read(tmp_path, content).notes == (
-        '1 classes named as another is; the model cannot tell them apart; first "cat", id 5 (kept)',
+        'classes named as another is; the model cannot tell them apart: 1, first "cat", id 5 (kept)',
     )
 
 
@@ -358,7 +358,7 @@ def test_sizes_that_are_none(tmp_path: Path, value: object) -> None:
 def test_a_box_turned_inside_out_is_named(tmp_path: Path) -> None:
     (note,) = read(tmp_path, with_annotation(bbox=[50, 50, -50, -50])).notes
     assert note == (
-        "1 boxes without width or height; first annotation 1, [50.0, 50.0, -50.0, -50.0] "
+        "boxes without width or height: 1, first annotation 1, [50.0, 50.0, -50.0, -50.0] "
         "(counted, but nothing can match them)"
     )
 

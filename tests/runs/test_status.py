@@ -46,7 +46,7 @@ def test_shards(tmp_path: Path) -> None:
     assert lines[0] == "4 images done, 3 boxes, 1 failed"
     assert lines[-4:] == [
         "shard 0 of 4: 3 images, done",
-        "shard 1 of 4: 1 images, not at work",
+        "shard 1 of 4: 1 image, not at work",
         "shard 2 of 4: 0 images, at work",
         "shard 3 of 4: 0 images, missing",
     ]

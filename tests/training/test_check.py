@@ -218,7 +218,7 @@ def test_evaluation_finds_the_same_when_it_reads_a_set(tmp_path: Path) -> None:
     path = written(tmp_path, coco(annotations=boxes, categories=[*CLASSES, *more], images=[*IMAGES, IMAGES[0]]))
     findings = read_train_set(path)[1]
     notes = [note.rpartition(" (")[0] for note in read_ground_truth(path).notes]
-    assert notes == [f"{row.count} {row.what}; first {row.example}" for row in findings.rows]
+    assert notes == [f"{row.what}: {row.count}, first {row.example}" for row in findings.rows]
     assert len(notes) == 9
 
 

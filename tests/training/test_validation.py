@@ -25,8 +25,10 @@ def test_odd_annotations_images_of_other_sizes_and_those_that_are_trained_on(tmp
     Image.new("RGB", (2 * first["width"], 2 * first["height"])).save(file.parent / first["file_name"])
     check = new_check(file, None)
     annotations, sizes = check.notes([])
-    assert annotations == "1 boxes of an image that is not listed; first train.json: annotations[3]: image 77 (dropped)"
-    assert sizes.startswith("1 images of another size than stated; their boxes are scaled or turned to match; ")
+    assert (
+        annotations == "boxes of an image that is not listed: 1, first train.json: annotations[3]: image 77 (dropped)"
+    )
+    assert sizes.startswith("images of another size than stated; their boxes are scaled or turned to match: 1, ")
     assert f"first {first['file_name']}: " in sizes
     count = len(check.task.images)
     assert list(check.notes([read_train_set(file)[0]]))[2:] == [
@@ -81,4 +83,4 @@ def test_a_voc_folder_without_lists_is_one_set(tmp_path: Path) -> None:
     for split, name in zip(("train", "val"), names, strict=True):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(name)
     (note,) = notes()
-    assert note.startswith("1 annotation files of other splits, as ImageSets/Main says; first ")
+    assert note.startswith("annotation files of other splits, as ImageSets/Main says: 1, first ")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from glip_cli.cli.app import app
 from glip_cli.cli.console import Console, say_error
-from glip_cli.utils.text_format import LIST, listed, message, open_text, quoted
+from glip_cli.utils.text_format import LIST, counted, listed, message, open_text, quoted
 
 
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=50))
@@ -20,6 +20,11 @@ def test_a_list_is_cut_with_a_count(values: list[str]) -> None:
     assert len(text) <= LIST + len(" and 49 more")
     more = int(text.rpartition(" and ")[2].removesuffix(" more")) if text.endswith(" more") else 0
     assert text.startswith(", ".join(map(quoted, values[: len(values) - more])))
+
+
+def test_one_thing_is_singular() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [counted(n, "box is", "boxes are") for n in (0, 1, 2)] == ["0 boxes are", "1 box is", "2 boxes are"]
 
 
 def test_a_short_list_is_whole() -> None:
