@@ -120,7 +120,7 @@ def batch(
     )
     given = reader.read(inputs, prompts)
     tracker = read_tracker(framing, given.options)
-    check_earlier(run, formats, given.asked.labels, going.overwrite)
+    check_earlier(run, [*formats, *annotated.kinds], given.asked.labels, going.overwrite)
     names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
 
     runner: ImageRunner | None = None

@@ -95,7 +95,7 @@ def detect(
     annotated = AnnotatedImages(out_dir, not no_save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
     passed = Passed(advice=VIDEO_ADVICE)
     sources = expand(inputs, offline=offline, own=annotated.folders, passed=passed, frames=frames)
-    check_earlier(out_dir, formats, prompt.labels, overwrite)
+    check_earlier(out_dir, [*formats, *annotated.kinds], prompt.labels, overwrite)
     if "jsonl" in formats and (out_dir / "run.json").exists():
         raise UsageError(f"{out_dir} holds a run of glip batch; choose another --out-dir")
 

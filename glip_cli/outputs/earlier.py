@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from glip_cli.errors import OutputError, UsageError
-from glip_cli.outputs.formats import MMDET_CLASSES, mmdet_classes
+from glip_cli.outputs.formats import MMDET_CLASSES, PARQUET_COLUMNS, mmdet_classes
 from glip_cli.outputs.grid import GRID
 from glip_cli.outputs.html import GENERATOR, PAGE
 from glip_cli.outputs.images import THUMBNAILS
 from glip_cli.outputs.records import SCHEMA
-from glip_cli.outputs.yolo import yolo_names
-from glip_cli.utils.marks import is_marked
+from glip_cli.outputs.yolo import IMAGES, lists_images, yolo_names
+from glip_cli.utils.marks import MARK, is_marked
+from glip_cli.utils.text_format import quoted
 
 _RECORD = f'"schema": "{SCHEMA}"'
-_WHOLE = {
+_WHOLE: dict[str, tuple[str, str | Callable[[Path], bool]]] = {
     "coco.json": ("coco", f'"version": "{SCHEMA}"'),
     "coco_results.json": ("coco-results", '[\n{"image_id": '),
     "coco_images.json": ("coco-results", '{"images": [\n{"id": '),
     "results.csv": ("csv", "image,label,score,xmin,"),
-    "results.parquet": ("parquet", "PAR1"),
+    "results.parquet": ("parquet", lambda path: _columns(path) == PARQUET_COLUMNS),
     "labelstudio.json": ("labelstudio", '[\n{"data": {"image": '),
     "labelstudio.xml": ("labelstudio", '<Image name="image" value="$image"'),
     "cvat.xml": ("cvat", "<task>\n      <labels>"),
+    "grounding.json": ("grounding", '{"info": {"description": "made by glip annotate"}'),
+    IMAGES: ("yolo", lists_images),
+    MMDET_CLASSES: ("mmdet", lambda path: mmdet_classes(path.parent) is not None),
+    PAGE: ("html", GENERATOR),
+    GRID: ("grid", MARK.decode()),
     "results.jsonl": ("jsonl", _RECORD),
+    "partial.jsonl": ("", _RECORD),
 }
-"""Files of all images: by which format, and what the first bytes of those of glip hold."""
+"""Files of all images: by which format, and how those of glip are known, or what their first bytes hold."""
 _EMPTY = (b"", b"[]", b"[\n]")  # a list without images, of whoever wrote it
 FOLDERS = ("labels", "Annotations", "preds", THUMBNAILS)
 _HEAD_BYTES = 1000
@@ -36,48 +43,41 @@ _HEAD_BYTES = 1000
 def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], overwrite: bool = False) -> None:
     """Whether results of `labels` can be added to what is there, or take its place with `overwrite`.
 
+    Args:
+        formats: those of `WRITERS`, "grid", "grounding"; "vis" and "crops", the images that are saved.
+
     Raises:
         UsageError: files that glip did not write would be replaced, or numbers of classes would mean other labels.
     """
-    for name, (form, _) in _WHOLE.items():
-        if form in formats and not _is_whole(folder / name):
-            raise UsageError(f"{folder / name} was not written by this format of glip; choose another --out-dir")
-    classes = mmdet_classes(folder)
+    _refuse_foreign((folder / name for name, (form, _) in _WHOLE.items() if form in formats), _is_whole)
     if "yolo" in formats and yolo_names(folder) is None:
-        _refuse_foreign(folder / "labels", ".txt", lambda path: False)
+        _refuse_foreign(_files(folder / "labels", ".txt"), lambda path: False)
     if "voc" in formats:
-        _refuse_foreign(folder / "Annotations", ".xml", _is_voc)
+        _refuse_foreign(_files(folder / "Annotations", ".xml"), _is_voc)
     if "html" in formats:
-        _refuse_foreign(folder / THUMBNAILS, ".jpg", _is_thumbnail)
-        if (page := folder / PAGE).exists() and not _is_page(page):
-            raise UsageError(f"{page} was not written by this format of glip; choose another --out-dir")
-    if "grid" in formats and (grid := folder / GRID).exists() and not _is_thumbnail(grid):
-        raise UsageError(f"{grid} was not written by glip; choose another --out-dir")
+        _refuse_foreign(_files(folder / THUMBNAILS, ".jpg"), is_marked)
+    for name in {"vis", "crops"} & set(formats) if not (folder / "run.json").exists() else ():
+        _refuse_foreign(_files(folder / name, ".jpg"), is_marked, "glip")
+    classes = mmdet_classes(folder)
+    is_mmdet = classes is not None
     if "json" in formats:
-        _refuse_foreign(folder / "preds", ".json", lambda path: _is_json(path) or (overwrite and classes is not None))
-    if "mmdet" in formats and classes is None:
-        _refuse_foreign(folder / "preds", ".json", lambda path: overwrite and _is_json(path))
-    if "mmdet" in formats and not overwrite:
-        _compare(classes or [], labels, folder / "preds")
-
-
-def _compare(before: Sequence[str], labels: Sequence[str], folder: Path) -> None:
-    for old, new in zip(before, labels, strict=False):
+        _refuse_foreign(_files(folder / "preds", ".json"), lambda path: _is_json(path) or (overwrite and is_mmdet))
+    if "mmdet" in formats and not is_mmdet:
+        _refuse_foreign(_files(folder / "preds", ".json"), lambda path: overwrite and _is_json(path))
+    for old, new in zip(classes or (), labels, strict=False) if "mmdet" in formats and not overwrite else ():
         if old != new:
             raise UsageError(
-                f"{folder} holds results of other labels ({_short(old)}, not {_short(new)}); choose another --out-dir, "
-                "or --overwrite"
+                f"{folder / 'preds'} holds results of other labels ({quoted(old)}, not {quoted(new)}); choose another "
+                "--out-dir, or --overwrite"
             )
 
 
-def _short(label: str) -> str:
-    return repr(label if len(label) <= 30 else f"{label[:29]}…")
-
-
-def _refuse_foreign(folder: Path, suffix: str, is_ours: Callable[[Path], bool]) -> None:
-    for path in _files(folder, suffix):
+def _refuse_foreign(
+    paths: Iterable[Path], is_ours: Callable[[Path], bool], writer: str = "this format of glip"
+) -> None:
+    for path in paths:
         if not is_ours(path):
-            raise UsageError(f"{path} was not written by this format of glip; choose another --out-dir")
+            raise UsageError(f"{path} was not written by {writer}; choose another --out-dir")
 
 
 def _files(folder: Path, suffix: str) -> Iterator[Path]:
@@ -91,19 +91,24 @@ def _is_json(path: Path) -> bool:
 def _is_whole(path: Path) -> bool:
     """Whether a file of all images is one of glip, or is not there."""
     head = _head(path) if path.is_file() else b""
-    return head.strip() in _EMPTY or _WHOLE[path.name][1].encode() in head
+    if head.strip() in _EMPTY:
+        return True
+    known = _WHOLE[path.name][1]
+    return known.encode() in head if isinstance(known, str) else known(path)
+
+
+def _columns(path: Path) -> list[str] | None:
+    """Of a parquet file; None where it is none, or pyarrow is not installed."""
+    try:
+        from pyarrow import parquet
+
+        return list(parquet.read_schema(path).names)
+    except (ImportError, OSError, ValueError):
+        return None
 
 
 def _is_voc(path: Path) -> bool:
     return b"<database>glip " in _head(path)
-
-
-def _is_page(path: Path) -> bool:
-    return path.is_file() and GENERATOR.encode() in _head(path)
-
-
-def _is_thumbnail(path: Path) -> bool:
-    return path.is_file() and is_marked(path)
 
 
 def _head(path: Path) -> bytes:
@@ -137,17 +142,14 @@ def kept_note(kept: Sequence[str]) -> tuple[str, ...]:
 def written_by_formats(folder: Path) -> Iterator[Path]:
     """The files in a folder that formats of glip wrote, as their names and content tell; some may not be there."""
     yield from (folder / name for name in _WHOLE if name != "results.jsonl" and _is_whole(folder / name))
-    yield folder / "partial.jsonl"
     with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too
         if yolo_names(folder) is not None:
             yield from _files(folder / "labels", ".txt")
-            yield from (folder / "data.yaml", folder / "yolo_images.csv")
+            yield folder / "data.yaml"
     yield from filter(_is_voc, _files(folder / "Annotations", ".xml"))
-    yield from filter(_is_page, (folder / PAGE,))
-    yield from filter(_is_thumbnail, (folder / GRID, *_files(folder / THUMBNAILS, ".jpg")))
+    yield from filter(is_marked, _files(folder / THUMBNAILS, ".jpg"))
     is_mmdet = mmdet_classes(folder) is not None
     yield from (path for path in _files(folder / "preds", ".json") if is_mmdet or _is_json(path))
-    yield folder / MMDET_CLASSES
 
 
 def _remove_empty(folder: Path) -> None:

@@ -99,10 +99,10 @@ class AtomicFile:
 
     def __init__(self, path: Path) -> None:
         self._written = atomic_write(path)
-        self._stream = self._written.__enter__()
+        self.stream = self._written.__enter__()
 
     def write(self, data: bytes) -> None:
-        self._stream.write(data)
+        self.stream.write(data)
 
     def close(self) -> None:
         self._written.__exit__(None, None, None)

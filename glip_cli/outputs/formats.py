@@ -104,7 +104,7 @@ def mmdet_classes(folder: Path) -> list[str] | None:
         found = parsed((folder / MMDET_CLASSES).read_bytes())
     except OSError:
         return None
-    return found if isinstance(found, list) else None
+    return found if isinstance(found, list) and all(isinstance(label, str) for label in found) else None
 
 
 class CsvWriter:
@@ -132,10 +132,11 @@ class CsvWriter:
 
 ROWS = 50_000  # of a row group, which is kept in memory until it is full
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+PARQUET_COLUMNS = ["image", "width", "height", "label", "label_id", "score", *SIDES]
 
 
 class ParquetWriter:
-    """`results.parquet`: image, width, height, label, label_id, score, xmin, ymin, xmax, ymax; corners in pixels.
+    """`results.parquet`: a row per box, of `PARQUET_COLUMNS`; corners in pixels.
 
     Images without a box, and those that failed, have no row. Raises UsageError without pyarrow.
     """
@@ -147,10 +148,10 @@ class ParquetWriter:
         except ImportError:
             raise UsageError("--format parquet needs pyarrow: pip install 'glip-cli[parquet]'") from None
         text, whole, number = pyarrow.string(), pyarrow.int32(), pyarrow.float64()
-        types = {"image": text, "width": whole, "height": whole, "label": text, "label_id": whole, "score": number}
-        self._schema: pyarrow.Schema = pyarrow.schema(types | dict.fromkeys(SIDES, number))
+        types = [text, whole, whole, text, whole, *[number] * 5]
+        self._schema: pyarrow.Schema = pyarrow.schema(list(zip(PARQUET_COLUMNS, types, strict=True)))
         self._file = AtomicFile(folder / "results.parquet")
-        self._writer = parquet.ParquetWriter(pyarrow.PythonFile(_Sink(self._file), mode="w"), self._schema)
+        self._writer = parquet.ParquetWriter(self._file.stream, self._schema)
         self._rows: list[dict[str, object]] = []
 
     def add(self, record: AnyRecord, name: str) -> None:
@@ -175,27 +176,6 @@ class ParquetWriter:
 
         self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
         self._rows = []
-
-
-class _Sink:
-    """An `AtomicFile` as pyarrow writes to one."""
-
-    closed = False
-
-    def __init__(self, file: AtomicFile) -> None:
-        self._file, self._place = file, 0
-
-    def write(self, data: bytes) -> int:
-        self._file.write(bytes(data))
-        self._place += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._place
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 WRITERS: dict[str, Callable[[Path], Writer]] = {

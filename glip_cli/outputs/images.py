@@ -45,6 +45,11 @@ class AnnotatedImages:
     def any(self) -> bool:
         return self.drawn or self.crops or self.thumbnails
 
+    @property
+    def kinds(self) -> list[str]:
+        """Of images that a user asked for."""
+        return ["vis"] * self.drawn + ["crops"] * self.crops
+
     def save(
         self, image: Image.Image, detections: Detections, name: str, image_name: str, in_video: bool = False
     ) -> None:

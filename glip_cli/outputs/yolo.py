@@ -12,6 +12,8 @@ from glip_cli.errors import UsageError
 from glip_cli.outputs.files import AtomicFile, CsvFile, atomic_write, digest
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners_inside
 
+IMAGES = "yolo_images.csv"
+_COLUMNS = ("name", "image")
 _HEAD = "# ultralytics reads labels/NAME.txt beside images/NAME.jpg"
 _DATA_YAML = f"""\
 {_HEAD}: put the images, or links to them, into images/,
@@ -46,8 +48,8 @@ class YoloWriter:
         self._classes = ClassNumbers()
         self._written = yolo_names(folder)
         self._classes.learn([*(self._written or []), *labels])
-        earlier = _rows(folder / "yolo_images.csv")
-        self._images = CsvFile(AtomicFile(folder / "yolo_images.csv"), ("name", "image"))
+        earlier = _rows(folder / IMAGES)
+        self._images = CsvFile(AtomicFile(folder / IMAGES), _COLUMNS)
         self._taken: dict[int, int] = {}  # by earlier runs: digest of a name, and of its image
         for name, image in earlier:
             self._taken[digest(name)] = digest(image)
@@ -105,11 +107,19 @@ def yolo_names(folder: Path) -> list[str] | None:
         listed = names if isinstance(names, list) else [names[str(i)] for i in range(len(names))]
     except (ValueError, LookupError, TypeError, yaml.YAMLError):
         text, listed = "", []
-    if not text.startswith(_HEAD) and not (folder / "yolo_images.csv").exists():
+    if not text.startswith(_HEAD) and not lists_images(folder / IMAGES):
         raise UsageError(f"{path} was not written by glip; choose another --out-dir")
     if not text or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
         raise UsageError(f"{path}: its names cannot be read; choose another --out-dir, or --overwrite")
     return listed
+
+
+def lists_images(path: Path) -> bool:
+    """Whether a file is the list of images of a data set that glip wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline().rstrip() == ",".join(_COLUMNS).encode()
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:

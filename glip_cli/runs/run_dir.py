@@ -23,7 +23,7 @@ from pathlib import Path
 
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import UsageError
-from glip_cli.outputs.earlier import clear_earlier
+from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.files import FileNames, json_bytes, writing
 from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.records import AnyRecord
@@ -105,13 +105,15 @@ class RunFolder:
         self.close()
 
     def _claim(self, settings: JsonObject, overwrite: bool) -> None:
+        before = read_settings(self._settings, overwrite) if self._settings.exists() else None
+        if before is None:
+            check_earlier(self.path, ["jsonl"], ())
         if overwrite:
             self._shards.clear()
             self.results.unlink(missing_ok=True)
             note_total(self.path, None)
             clear_earlier(self.path)
-        elif self._settings.exists():
-            before = read_settings(self._settings)
+        elif before is not None:
             self._processes = before.get("processes")
             # merged results belong to no number of processes any more; `run` finds out whether they are all
             same = {"processes": self._processes} if self.results.exists() else {}

@@ -12,10 +12,10 @@ from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.types import Prompt
-from glip_cli.utils.json import JsonObject
+from glip_cli.utils.json import JsonObject, parsed_object
 
 TRACK = "track"
-_FLAGS = (TRACK, "frames", "every")  # that stand in run.json where they are given
+_FLAGS = (TRACK, "frames", "every", "save-vis", "save-crop")
 
 
 def settings_of(model: str, prompt: Prompt | PromptsSummary, options: DetectOptions) -> JsonObject:
@@ -33,14 +33,14 @@ def settings_of(model: str, prompt: Prompt | PromptsSummary, options: DetectOpti
     return asked | chosen
 
 
-def read_settings(path: Path) -> JsonObject:
-    try:
-        settings = json.loads(path.read_bytes())
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
+def read_settings(path: Path, overwrite: bool = False) -> JsonObject:
+    """Raises UsageError for a file of another program, and for one that is damaged unless it will be overwritten."""
+    settings = parsed_object(path.read_bytes())
+    if settings is None and not overwrite:
         raise UsageError(f"{path} is damaged; --overwrite starts over")
-    return settings
+    if settings is not None and "model" not in settings:
+        raise UsageError(f"{path} was not written by glip; choose another --out-dir")
+    return settings or {}
 
 
 def digest_of(settings: JsonObject) -> str:
@@ -59,9 +59,10 @@ def compare(before: JsonObject, now: JsonObject, path: Path) -> None:
 def _difference(key: str, before: JsonObject, now: JsonObject) -> str:
     if ("prompts" in before) != ("prompts" in now):
         return f"{'with' if 'prompts' in before else 'without'} --prompts"
-    if key in _FLAGS and not (key in before and key in now):
-        flag = f"--{key}{'' if key == TRACK else f' {before.get(key, now.get(key))}'}"
-        return f"with {flag}, which is not given now" if key in before else f"without {flag}"
+    if key in _FLAGS and not (before.get(key) and now.get(key)):
+        value = before.get(key) or now.get(key)
+        flag = f"--{key}" if value is True else f"--{key} {value}"
+        return f"with {flag}, which is not given now" if before.get(key) else f"without {flag}"
     if key in ("images", "prompts"):
         return "with another file of --prompts, or one that has changed"
     return f"with {key.replace('_', '-')} {_shown(before.get(key))}, not {_shown(now.get(key))}"

@@ -87,11 +87,22 @@ def test_phrases_outside_the_vocabulary_are_noted_once(
     ]
 
 
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+@pytest.mark.parametrize("name", ["grounding.json", "results.jsonl", "run.json"])
+def test_a_file_of_somebody_else_is_not_replaced(
+    name: str, more: tuple[str, ...], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text('{"images": []}')
+    assert run(command(photos, tmp_path, *more)) == 2
+    assert re.search(rf"{name} was not written by .*glip; choose another --out-dir\n", capsys.readouterr().err)
+    assert (tmp_path / name).read_text() == '{"images": []}'
+
+
 def test_again_does_nothing_and_other_captions_are_refused(
     photos: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = kept(straight)
-    assert run(command(photos, straight, "--format", "grounding")) == 0
+    assert run(command(photos, straight, "--format", "grounding")) == 0  # its own file is replaced
     assert "going on after 80" in capsys.readouterr().err
     assert kept(straight) == before
     other = tmp_path / "captions.jsonl"

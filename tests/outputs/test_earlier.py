@@ -70,6 +70,13 @@ def test_yolo_that_was_killed_leaves_no_line_without_a_name(tmp_path: Path) -> N
         ("cvat", ["a"], {"cvat.xml": "<annotations/>"}, r"cvat\.xml was not written by this format of glip"),
         ("labelstudio", ["a"], {"labelstudio.json": "[{}]"}, r"labelstudio\.json was not written by this format"),
         ("voc", ["a"], {"Annotations/x.xml": "<annotation/>"}, r"x\.xml was not written by this format of glip"),
+        ("grounding", ["a"], {"grounding.json": '{"images": []}'}, r"grounding\.json was not written by this format"),
+        ("yolo", ["a"], {"yolo_images.csv": "image,price\n"}, r"yolo_images\.csv was not written by this format"),
+        ("html", ["a"], {"index.html": "<p>mine</p>"}, r"index\.html was not written by this format of glip"),
+        ("grid", ["a"], {"grid.jpg": "mine"}, r"grid\.jpg was not written by this format of glip"),
+        ("vis", ["a"], {"vis/train/x.jpg": "mine"}, r"vis/train/x\.jpg was not written by glip; choose another"),
+        ("crops", ["a"], {"crops/cat/x-0.jpg": "mine"}, r"crops/cat/x-0\.jpg was not written by glip; choose another"),
+        ("mmdet", ["a"], {"mmdet_classes.json": '{"a": 0}'}, r"mmdet_classes\.json was not written by this format"),
         ("json", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
         ("mmdet", ["a"], {"preds/x.json": "{}"}, r"preds/x\.json was not written"),
         (
@@ -92,6 +99,26 @@ def test_what_would_mix_is_refused(
         check_earlier(tmp_path, [form], labels)
     assert "\n" not in str(caught.value)
     assert left_in(tmp_path) == files
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
+    """It begins as every parquet file does."""
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "results.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"image": ["x.jpg"], "price": [1.0]}), path)
+    mine = path.read_bytes()
+    with pytest.raises(UsageError, match=r"results\.parquet was not written by this format of glip"):
+        check_earlier(tmp_path, ["parquet"], [], overwrite=True)
+    clear_earlier(tmp_path)
+    assert path.read_bytes() == mine
+
+
+def test_images_of_a_run_are_not_read_again(tmp_path: Path) -> None:
+    """The run's folder is its own, and may hold a million."""
+    (tmp_path / "vis").mkdir()
+    (tmp_path / "vis/x.jpg").write_bytes(b"of an earlier version")
+    (tmp_path / "run.json").touch()
+    check_earlier(tmp_path, ["vis"], [])
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -120,6 +147,11 @@ def test_the_files_of_others_are_not_cleared(tmp_path: Path) -> None:
         "coco.json": '{"images": []}',
         "results.csv": "name,price\n",
         "cvat.xml": "<annotations/>",
+        "grounding.json": '{"images": []}',
+        "mmdet_classes.json": '{"cat": 0}',
+        "partial.jsonl": "mine",
+        "yolo_images.csv": "image,price\n",
+        "index.html": "<p>mine</p>",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.options import DetectOptions
+from glip_cli.outputs.files import json_bytes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.runs.journal import Counts
 from glip_cli.runs.run_dir import RunFolder
 from glip_cli.runs.settings import settings_of
 from glip_cli.runs.shards import Shard
-from tests.runs.examples import SETTINGS, MadeEngine, do, items
+from tests.runs.examples import SETTINGS, MadeEngine, do, items, made_record
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{'x' * (i % 4)}{i}.jpg" for i in range(23)]
 
@@ -103,21 +104,40 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     assert (fresh.before, fresh.counts.images) == (0, 23)
 
 
-def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "results.jsonl").write_text("mine\n")
+@pytest.mark.parametrize(("name", "content"), [("results.jsonl", "mine\n"), ("run.json", '{"name": "mine"}')])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_others_are_not_replaced(tmp_path: Path, name: str, content: str, overwrite: bool) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=rf"{name} was not written by .*glip; choose another --out-dir"):
+        do(tmp_path, NAMES, overwrite=overwrite)
+    left = {path.name: path.read_text() for path in tmp_path.iterdir() if not path.name.endswith(".lock")}
+    assert left == {name: content}
+
+
+def test_results_of_glip_detect_are_replaced_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_bytes(json_bytes(made_record("a.jpg", ["a.jpg"])) + b"\n")
     with pytest.raises(UsageError, match="was not made by glip batch"):
         do(tmp_path, NAMES)
-    assert (tmp_path / "results.jsonl").read_text() == "mine\n"
-    assert not (tmp_path / "run.json").exists()
     assert do(tmp_path, NAMES, overwrite=True).complete
+
+
+def test_a_flag_that_was_not_given_before_is_named(tmp_path: Path) -> None:
+    """Nobody should think that the images of a finished run were saved now."""
+    do(tmp_path, NAMES, **{"save-vis": False, "save-crop": True})
+    way_out = "; choose another --out-dir, or --overwrite to start over"
+    with pytest.raises(UsageError, match=f"holds a run without --save-vis{way_out}"):
+        do(tmp_path, NAMES, **{"save-vis": True, "save-crop": True})
+    with pytest.raises(UsageError, match=f"holds a run with --save-crop, which is not given now{way_out}"):
+        do(tmp_path, NAMES, **{"save-vis": False, "save-crop": False})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_damaged_settings_are_refused(tmp_path: Path, content: bytes) -> None:
     do(tmp_path, NAMES)
     (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(UsageError, match=r"run\.json is damaged"):
+    with pytest.raises(UsageError, match=r"run\.json is damaged; --overwrite starts over"):
         do(tmp_path, NAMES)
+    assert do(tmp_path, NAMES, overwrite=True).complete
 
 
 @pytest.mark.parametrize("place", ["file", "file/under", "results"])

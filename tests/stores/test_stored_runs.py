@@ -192,7 +192,7 @@ def test_images_that_failed_are_tried_again(s3: Server, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(s3: Server, images: Path, more: list[str], reason: str) -> None:
-    settings = b"{}"
+    settings = b'{"model": "other"}'
     s3.put({"other/notes.txt": b"mine", "run/run.json": settings})
     result = glip(images, RUN, *more)
     assert result.exit_code == 2
