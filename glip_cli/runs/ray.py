@@ -32,7 +32,7 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
 from glip_cli.runs.ray_cluster import WORDS, joined, room_for
 from glip_cli.runs.runner import BLOCK, Runner
-from glip_cli.runs.stored_parts import StoredFiles
+from glip_cli.runs.stored_files import StoredFiles
 from glip_cli.types import Prompt
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import words_of

@@ -83,8 +83,6 @@ class RunFolder:
         self.results = path / "results.jsonl"
         self._settings = path / "run.json"
         self._shards = shards or Shards(path, shard)
-        self._own = self._shards.journal if shard.world > 1 else self.results
-        self._hosts = self._shards.hosts if shard.world > 1 else path / ".hosts"
         with writing(f"to {path}"), ExitStack() as stack:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(path / f".{shard}.lock"))
@@ -148,16 +146,16 @@ class RunFolder:
         if self.shard.world > 1 and self.results.exists():
             return self._merged_before(iter(items))
         with writing(f"to {self.path}"):
-            fold(self._own)  # what a killed process left
-            journal, retries = Journal(self._own), Retries(self._own)
+            fold(self._shards.journal)  # what a killed process left
+            journal, retries = Journal(self._shards.journal), Retries(self._shards.journal)
             engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
-        notes = HostNotes(self._hosts)
+        notes = HostNotes(self._shards.hosts)
         with closing(journal), closing(retries), closing(engine.flight), closing(notes):
             before = journal.counts.images
             started(before - (journal.counts.failed if self._retry else 0))
             listed = Listed(iter(items))
             share = islice(listed, self.shard.rank, None, self.shard.world)
-            pairs = self._pairs(self._own, share, before)
+            pairs = self._pairs(self._shards.journal, share, before)
             work = Work(pairs, share, before, engine.block_size, self._retry)
             with closing(pairs), closing(engine(iter(work))) as records:
                 for record in records:
@@ -174,24 +172,20 @@ class RunFolder:
         ended = listed.ended and all(place is None for place in work.places)
         share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
         with writing(f"to {self.path}"):
-            counts = _count(self._own) if fold(self._own) else journal.counts
+            counts = _count(self._shards.journal) if fold(self._shards.journal) else journal.counts
         return self._ended(counts, before, share_done, f"{listed.digest}-{self._asked}")
 
     def _ended(self, counts: Counts, before: int, share_done: bool, asked: str) -> Progress:
         """Merge where this is the last of several processes, and tidy up where no process is at work any more."""
-        several = self.shard.world > 1
-        left: tuple[int, ...] = ()
         with writing(f"to {self.path}"):
-            if share_done and several:
-                left = self._shards.finish(asked)
+            left = self._shards.finish(asked) if share_done else ()
             complete = share_done and not left
             if complete:
-                self._hosts.unlink(missing_ok=True)
-            if complete and (several or before):
-                self._sweep()
-            if complete and several:
-                counts = _count(self.results)
-            if complete:
+                self._shards.hosts.unlink(missing_ok=True)
+                if self.shard.world > 1 or before:
+                    self._sweep()
+                if self.shard.world > 1:
+                    counts = _count(self.results)
                 note_total(self.path, counts.images)
         return Progress(counts, before, share_done, complete, complete or self.shard.speaks, left)
 

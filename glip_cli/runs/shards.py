@@ -107,13 +107,19 @@ class Listed(Iterator[Item]):
 
 
 class Shards:
-    """The shards of the run in `run`, seen by one of its processes."""
+    """The shards of the run in `run`, seen by one of its processes.
+
+    Attributes:
+        journal, done, hosts: the files of this process; the journal of one that is alone is results.jsonl.
+    """
 
     def __init__(self, run: Path, shard: Shard) -> None:
         self.shard, self._folder = shard, run / "shards"
         self._results, self._lock = run / "results.jsonl", run / ".merge.lock"
         self.journal, self.done = self._paths(shard.rank)
         self.hosts = self.journal.with_suffix(".hosts")
+        if shard.world == 1:
+            self.journal, self.hosts = self._results, run / ".hosts"
 
     def _paths(self, rank: int) -> tuple[Path, Path]:
         name = str(Shard(rank, self.shard.world))
@@ -135,6 +141,8 @@ class Shards:
         Returns the ranks of the shares that are not done; none once it was merged. A share that was finished before
         images were added is not done. Raises OSError, OutputError.
         """
+        if self.shard.world == 1:
+            return ()
         with FileLock(self._lock):
             if not self._results.exists():  # else made by others, since this process began
                 with fsynced(self.done) as stream:

@@ -87,7 +87,7 @@ def kind_and_host(record: ErrorRecord) -> str:
 def _hosts(run: Path, world: int) -> Iterator[str]:
     """A line for each machine of which there is a note."""
     hosts: dict[str, HostCounts] = {}
-    for path in [run / ".hosts", *(Shards(run, Shard(rank, world)).hosts for rank in range(world))]:
+    for path in dict.fromkeys((run / ".hosts", *(Shards(run, Shard(rank, world)).hosts for rank in range(world)))):
         for host, counts in read_notes(path).items():
             hosts[host] = hosts[host] + counts if host in hosts else counts
     for host, counts in sorted(hosts.items()):
@@ -98,11 +98,10 @@ def _hosts(run: Path, world: int) -> Iterator[str]:
 
 def _share(run: Path, shard: Shard) -> Share:
     shards = Shards(run, shard)
-    journal = shards.journal if shard.world > 1 else run / "results.jsonl"
-    share = Share(_state(run / f".{shard}.lock", journal))
+    share = Share(_state(run / f".{shard}.lock", shards.journal))
     if shards.done.exists() and share.state == "not at work":
         share.state = "done"
-    for record in read_records(journal) if journal.exists() else ():
+    for record in read_records(shards.journal) if shards.journal.exists() else ():
         share.add(record)
     return share
 

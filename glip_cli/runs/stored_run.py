@@ -1,8 +1,7 @@
 """A run whose folder is in a store: held in a temporary folder of this machine, from which what is new is put there.
 
 URL/run.json              put once, by the process that begins the run
-URL/results/              the records in parts, see stored_parts.py; removed after results.jsonl is there
-URL/shards/               instead, where several processes are at work; see stored_shards.py
+URL/results/, shards/     the records so far, see stored_shards.py; removed after results.jsonl is there
 URL/results.jsonl         all records, once the run is complete
 URL/vis/, crops/, others  as in a folder of this machine
 
@@ -11,31 +10,36 @@ Drawings of an image are put before its record.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
-from glip_cli.outputs.earlier import kept_note
+from glip_cli.outputs.earlier import FOLDERS, kept_note, written_by_formats
 from glip_cli.outputs.files import sha256_of
 from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import PARTIAL, Shard
-from glip_cli.runs.stored_earlier import earlier_objects
-from glip_cli.runs.stored_parts import IMAGES, StoredFiles, StoredParts, is_part, of_another
-from glip_cli.runs.stored_shards import FOLDER, StoredShards, is_of_shard
+from glip_cli.runs.stored_files import IMAGES, PUTS, StoredFiles
+from glip_cli.runs.stored_shards import StoredShards, is_of_shards, of_another
 from glip_cli.utils.text_format import shown_url
 
 PART_SECONDS = 30.0  # that a record waits to be put, at most,
 PART_BYTES = 4_000_000  # or until there are so many
 LOOK_SECONDS = 0.5  # between two looks at what is new
 ALONE = Shard()
-_SETTINGS, _RESULTS, _PARTS = "run.json", "results.jsonl", "results"
+_SETTINGS, _RESULTS = "run.json", "results.jsonl"
+_MOST_BYTES = 1_000_000  # that are read of an object to know who wrote it
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f:\\]")
 
 
 class StoredRun:
@@ -46,7 +50,7 @@ class StoredRun:
         path: the temporary folder, gone with this object.
         own: the URLs of the folders into which it writes images.
         notes: on what an earlier run left.
-        shards: of the run, where it has some.
+        shards: of the run.
     """
 
     def __init__(self, url: str, shard: Shard = ALONE) -> None:
@@ -55,8 +59,7 @@ class StoredRun:
         self.own = [f"{self.store.url}/{folder}" for folder in IMAGES]
         self._files = StoredFiles(self.store)
         self.path = self._files.path
-        self.shards = StoredShards(self.store, self.path, shard) if shard.world > 1 else None
-        self._parts = self.shards.parts if self.shards else StoredParts(self.store, _PARTS, self.path / _RESULTS)
+        self.shards = StoredShards(self.store, self.path, shard)
         self._versions: dict[str, str | None] = {}  # of the two files that tell of another process
         self.notes: tuple[str, ...] = ()
         self._retry = False
@@ -90,8 +93,8 @@ class StoredRun:
         if self._versions[_RESULTS] is not None:
             self.store.fetch(_RESULTS, self.path / _RESULTS)
             self._fetched = sha256_of(self.path / _RESULTS)
-        if not (self.shards and self._fetched):  # merged, and the parts may be removed at this moment
-            self._parts.fetch()
+        if self.shards.shard.world == 1 or not self._fetched:  # else merged: parts may be removed at this moment
+            self.shards.parts.fetch()
         self._check_alone()
 
     def fetch_all(self) -> None:
@@ -135,7 +138,8 @@ class StoredRun:
             GlipError: the store does not answer.
         """
         self._retry = retry_failed and self._versions[_RESULTS] is not None
-        if retry_failed and (self._parts.found or (self.shards and not self._fetched)):
+        several = self.shards.shard.world > 1
+        if retry_failed and (self.shards.parts.found or (several and not self._fetched)):
             raise UsageError(f"{self.url}: --retry-failed takes a run that is complete; run without it first")
         if self._earlier is not None:
             self.store.remove(self._earlier)
@@ -147,9 +151,7 @@ class StoredRun:
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(ended, stop), name="glip-upload", daemon=True)
         thread.start()
-        put_rest = partial(self._put_rest, thread, ended)
-        if self.shards:
-            self.shards.put_rest = put_rest
+        self.shards.put_rest = put_rest = partial(self._put_rest, thread, ended)
         try:
             yield
         except GlipError:
@@ -179,15 +181,15 @@ class StoredRun:
         self._put_new()
 
     def _new_bytes(self) -> int:
-        return 0 if self._retry else self._parts.new_bytes
+        return 0 if self._retry else self.shards.parts.new_bytes
 
     def _put_new(self) -> None:
         """Whole records that are not in the store yet, as one part, after the images that were made for them."""
-        content = self._parts.new() if self._new_bytes() else b""
+        content, hosts = self.shards.parts.new() if self._new_bytes() else b"", self.shards.parts.new_hosts()
         self._files.put_images()
-        if content:
+        if content or hosts:
             self._check_alone()
-            self._parts.put(content)
+            self.shards.parts.put(content, hosts)
 
     def finish(self, complete: bool) -> None:
         """Put results that are complete, and what was made of them. Raises UsageError, GlipError."""
@@ -197,14 +199,14 @@ class StoredRun:
         if complete:
             kept = {self.path / name for name in (_SETTINGS, _RESULTS)}
             deque(self._files.put([path for path in self._files.below() if path not in kept]), maxlen=0)
-            self.store.remove([name for name in self.store.names(f"{_PARTS}/") if is_part(name, _PARTS)])
-            if self.shards:
-                self.store.remove([PARTIAL, *filter(is_of_shard, self.store.names(f"{FOLDER}/"))])
+            names = chain(self.store.names("results/"), self.store.names("shards/"))
+            several = self.shards.shard.world > 1
+            self.store.remove([*filter(is_of_shards, names), *[PARTIAL] * several])
         elif (partial_results := self.path / PARTIAL).exists():
             self.store.put(PARTIAL, partial_results)
 
     def _put_results(self, results: Path) -> None:
-        if not self.shards:
+        if self.shards.shard.world == 1:
             self._check_alone()
             self.store.put(_RESULTS, results)
         elif not self.store.put(_RESULTS, results, create=True):
@@ -212,3 +214,44 @@ class StoredRun:
             self.store.fetch(_RESULTS, other)
             if sha256_of(other) != sha256_of(results):
                 raise of_another(self.store, _RESULTS)
+
+
+def earlier_objects(store: StoredFolder) -> list[str]:
+    """The names of all objects of an earlier run but run.json, drawings and crops.
+
+    Raises UsageError where the folder holds anything else, GlipError.
+    """
+    names = [name for name in store.names() if name != _SETTINGS and name.split("/")[0] not in IMAGES]
+    others = [name for name in names if name != _RESULTS and not is_of_shards(name)]
+    if foreign := next(_foreign(store, others), None):
+        raise UsageError(
+            f"{shown_url(store.url)} holds {foreign}, which no run of glip batch wrote; move it, or choose another "
+            "--out-dir"
+        )
+    return names
+
+
+def _foreign(store: StoredFolder, names: list[str]) -> Iterator[str]:
+    """Those whose name or content is not that of a file of a format."""
+    yield from (name for name in names if not _may_be_of_format(name))
+    with TemporaryDirectory(prefix="glip-") as folder:
+
+        def fetch(name: str) -> None:
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True, parents=True)
+            if path.suffix == ".parquet":  # its columns stand at its end
+                store.fetch(name, path)
+            else:
+                path.write_bytes(store.read(name, _MOST_BYTES))
+
+        with ThreadPoolExecutor(PUTS, "glip-download") as pool:
+            deque(pool.map(fetch, names), maxlen=0)
+        ours = {path.relative_to(folder).as_posix() for path in written_by_formats(Path(folder))}
+    yield from (name for name in names if name not in ours)
+
+
+def _may_be_of_format(name: str) -> bool:
+    """Where formats write, and a name that every disk takes."""
+    first, *below = name.split("/")
+    plain = all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in (first, *below))
+    return plain and not _NO_NAME.search(name) and (not below or first in FOLDERS)

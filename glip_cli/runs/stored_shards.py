@@ -1,27 +1,118 @@
-"""The shards of a run in a store, brought together by whoever is the last to finish.
+"""The records of a run in a store while it goes on: each process puts its own in parts, and the last one merges them.
 
-URL/shards/0-of-2/      the records of one process, see stored_parts.py
-URL/shards/0-of-2.done  as in a folder of this machine, see shards.py; put after the last of those records
+URL/results/000000001000.jsonl        records of the one process from number 1000 on, counted from 0
+URL/shards/0-of-2/000000001000.jsonl  the same where there are several
+URL/shards/0-of-2.done                as in a folder of this machine, see shards.py; put after the last of those records
+URL/results/.hosts                    see hosts.py; URL/shards/0-of-2/.hosts where there are several
 
-A process that is done looks at all `.done` after it has put its own, so that one at least sees all of them. Two that
-finish at once may both merge, from the same parts to the same bytes, of which results.jsonl is put once.
+The number of a part is how many records there are before it. It is put whole and never changed, so that every image has
+one record, whatever a kill leaves and whatever a second process puts. A process that is done looks at all `.done` after
+it has put its own, so that one at least sees all of them. Two that finish at once may both merge, from the same parts
+to the same bytes, of which results.jsonl is put once.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.data.stores import MissingError
-from glip_cli.errors import GlipError
+from glip_cli.errors import GlipError, UsageError
 from glip_cli.runs.shards import Shard, Shards
-from glip_cli.runs.stored_parts import StoredParts, is_part
 from glip_cli.utils.text_format import shown_url
 
-FOLDER = "shards"
-_SHARD = re.compile(rf"({FOLDER}/\d+-of-\d+)(\.done|/.*)")
+_OWN = re.compile(r"(results|shards/\d+-of-\d+)/(\d{12}\.jsonl|\.hosts)|shards/\d+-of-\d+\.done")
+
+
+def is_of_shards(name: str) -> bool:
+    """Whether an object is called as one that is there only while a run goes on."""
+    return bool(_OWN.fullmatch(name))
+
+
+class StoredParts:
+    """The records of one process of the run in the folder `run` of this machine.
+
+    Attributes:
+        records: how many the store has.
+        found: whether it has some of them in parts.
+    """
+
+    def __init__(self, store: StoredFolder, run: Path, shard: Shard) -> None:
+        shards = Shards(run, shard)
+        self._store, self._journal, self._hosts = store, shards.journal, shards.hosts
+        self._folder = self._journal.relative_to(run).with_suffix("").as_posix()
+        self.records = self._bytes = 0  # that are in the store
+        self.found, self._noted = False, b""
+
+    def fetch(self) -> None:
+        """Add them to what the journal holds. Raises UsageError, GlipError, OSError."""
+        if self._journal.exists():
+            with self._journal.open("rb") as file:
+                self.records = sum(1 for _ in file)
+        for name in self._store.names(f"{self._folder}/"):
+            if name == self._next:
+                self._journal.parent.mkdir(exist_ok=True)
+                with self._journal.open("ab") as file:
+                    file.write(self._count(self._store.read(name)))
+            elif name == f"{self._folder}/.hosts":
+                self._hosts.parent.mkdir(exist_ok=True)
+                self._store.fetch(name, self._hosts)
+        if self.records:
+            self._bytes = self._journal.stat().st_size
+            with self._journal.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    url = shown_url(self._store.url)
+                    raise UsageError(f"the records in {url} were altered: their last line is not whole")
+
+    @property
+    def new_bytes(self) -> int:
+        """That the journal has and the store has not."""
+        return self._journal.stat().st_size - self._bytes if self._journal.exists() else 0
+
+    def new(self) -> bytes:
+        """Whole records that the store has not."""
+        if not self.new_bytes:
+            return b""
+        with self._journal.open("rb") as file:
+            file.seek(self._bytes)
+            content = file.read()
+        return content[: content.rfind(b"\n") + 1]
+
+    def new_hosts(self) -> Path | None:
+        """A copy of the note on hosts, where it has changed; the note itself goes once the run is complete."""
+        copy = self._hosts.with_name(".hosts.put")
+        try:
+            note = shutil.copyfile(self._hosts, copy).read_bytes()
+        except FileNotFoundError:
+            return None
+        before, self._noted = self._noted, note
+        return copy if note != before else None
+
+    def put(self, content: bytes, hosts: Path | None) -> None:
+        """Records as the next part, if any, and a note on hosts.
+
+        Raises UsageError where another process has put this part, GlipError.
+        """
+        if hosts:
+            self._store.put(f"{self._folder}/.hosts", hosts)
+        if content and not self._store.create(self._next, content):
+            raise of_another(self._store, self._next)
+        self._count(content)
+        self._bytes += len(content)
+
+    @property
+    def _next(self) -> str:
+        return f"{self._folder}/{self.records:012}.jsonl"
+
+    def _count(self, content: bytes) -> bytes:
+        self.found = self.found or bool(content)
+        self.records += content.count(b"\n")
+        return content
 
 
 class StoredShards(Shards):
@@ -35,19 +126,15 @@ class StoredShards(Shards):
 
     def __init__(self, store: StoredFolder, run: Path, shard: Shard) -> None:
         super().__init__(run, shard)
-        self._store = store
-        self.parts = self._parts_of(shard.rank)
-
-    def _parts_of(self, rank: int) -> StoredParts:
-        journal, _ = self._paths(rank)
-        return StoredParts(self._store, f"{FOLDER}/{journal.stem}", journal)
+        self._store, self._run = store, run
+        self.parts = StoredParts(store, run, shard)
 
     def finish(self, asked: str) -> tuple[int, ...]:
         """As in a folder of this machine. Raises UsageError and GlipError too."""
         if not super().finish(asked):
             return ()
         self.put_rest()
-        self._store.put(f"{FOLDER}/{self.done.name}", self.done)
+        self._store.put(f"shards/{self.done.name}", self.done)
         try:
             self._fetch_done()
             if not self.left(asked):
@@ -60,21 +147,21 @@ class StoredShards(Shards):
         return super().finish(asked)
 
     def _fetch_done(self) -> None:
-        there = set(self._store.names(f"{FOLDER}/"))
-        for rank in range(self.shard.world):
-            _, done = self._paths(rank)
-            if (name := f"{FOLDER}/{done.name}") in there:
+        self.done.parent.mkdir(exist_ok=True)
+        there = set(self._store.names("shards/"))
+        for _, done in map(self._paths, range(self.shard.world)):
+            if (name := f"shards/{done.name}") in there:
                 self._store.fetch(name, done)
 
     def fetch(self) -> None:
         """Bring what all shards have so far. Raises UsageError, GlipError."""
-        self._results.parent.joinpath(FOLDER).mkdir(exist_ok=True)
         self._fetch_done()
         for rank in range(self.shard.world):
-            parts, (journal, done) = self._parts_of(rank), self._paths(rank)
+            shard, (journal, done) = Shard(rank, self.shard.world), self._paths(rank)
+            parts = StoredParts(self._store, self._run, shard)
             parts.fetch()
             if done.exists():
-                self._check_whole(Shard(rank, self.shard.world), done, parts.records)
+                self._check_whole(shard, done, parts.records)
                 journal.touch()  # of no image
 
     def _check_whole(self, shard: Shard, done: Path, records: int) -> None:
@@ -87,7 +174,8 @@ class StoredShards(Shards):
             )
 
 
-def is_of_shard(name: str) -> bool:
-    """Whether an object is called as one that shards put."""
-    found = _SHARD.fullmatch(name)
-    return found is not None and (found[2] == ".done" or is_part(name, found[1]))
+def of_another(store: StoredFolder, name: str) -> UsageError:
+    return UsageError(
+        f"{shown_url(store.url)}/{name} was written by another glip at work in this run; let that one end, then run "
+        "the same command to go on"
+    )

@@ -43,4 +43,5 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def in_parts(objects: dict[str, bytes]) -> list[bytes]:
     """The records in them."""
-    return [line for name in sorted(objects) if name.startswith("results/") for line in objects[name].splitlines(True)]
+    parts = [objects[name] for name in sorted(objects) if name.startswith("results/0")]
+    return [line for part in parts for line in part.splitlines(True)]

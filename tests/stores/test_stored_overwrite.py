@@ -10,7 +10,7 @@ import pytest
 
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import UsageError
-from glip_cli.runs.stored_earlier import earlier_objects
+from glip_cli.runs.stored_run import earlier_objects
 from tests.forked import CLEAN, wait_until
 from tests.runs.process import start
 from tests.stores.s3 import Hold, Server

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +19,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glip_cli.cli.app import app
+from glip_cli.data.stored_folder import StoredFolder
+from glip_cli.runs.stored_files import StoredFiles
+from glip_cli.utils.text_format import counted
 from tests.forked import CLEAN, Forked, wait_until
 from tests.runs.process import start
 from tests.stores.s3 import BUCKET, Hold, Server, scene
@@ -124,7 +131,9 @@ def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     assert process.wait() == 130
     assert process.stdout.endswith("stopped; run the same command to resume\n")
     done = len(in_parts(s3.stored()))
-    assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(images)} images done")
+    status = glip_says("batch", "--status", "-o", RUN)
+    assert status.startswith(f"{done} of {len(images)} images done")
+    assert f"\nhost {platform.node()}: {counted(done, 'image')} since it started" in status
     assert "--retry-failed takes a run that is complete" in glip("s3://bucket/", RUN, "--retry-failed").stderr
     result = glip("s3://bucket/")
     assert (result.exit_code, f"going on after {done} image" in result.stderr) == (0, True), result.stderr
@@ -156,6 +165,30 @@ def test_a_run_that_cannot_count_its_images_is_complete(s3: Server, tmp_path: Pa
     assert result.exit_code == 0, result.stderr
     lines = glip_says("batch", "--status", "-o", RUN).splitlines()
     assert (lines[0].partition(",")[0], lines[-1]) == ("3 of 3 images done", "complete")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a process")
+def test_the_temporary_folder_of_a_process_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run, or of a group of images of a worker of Ray; not of one that lives, and nothing of others."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import sys; from glip_cli.runs.stored_files import StoredFiles; files = StoredFiles(None); " \
+           "print(files.path, flush=True); sys.stdin.read()"  # fmt: skip
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        left, mine = Path(other.stdout.readline().strip()), tmp_path / "glip-mine"
+        mine.mkdir()
+        (left / "vis").mkdir()
+        for folder in (left, mine):
+            os.utime(folder, (0, 0))
+        StoredFiles(StoredFolder(RUN))
+        assert left.exists(), "its process lives"
+        other.kill()
+    os.utime(left, (0, 0))
+    kept = StoredFiles(StoredFolder(RUN))
+    assert {path.name for path in tmp_path.iterdir()} == {"glip-mine", kept.path.name}
 
 
 def glip_says(*words: str) -> str:

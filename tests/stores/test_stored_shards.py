@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from functools import partial
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def test_records_of_another_process_at_the_shard_are_kept(
 
 def test_status_and_merge_by_hand(s3: Server, images: Path, sharded: dict[str, bytes]) -> None:
     do(images, SECOND)
-    *_, first, second = say("--status").splitlines()
+    *_, host, first, second = say("--status").splitlines()
+    assert host.startswith(f"host {platform.node()}: 3 images since it started, ")
     assert (first, second) == ("shard 0 of 2: 0 images, missing", "shard 1 of 2: 3 images, done")
     said = say("--merge")
     assert said.splitlines()[-1].endswith(f"not done yet; {RUN}/partial.jsonl holds 3 records so far")
