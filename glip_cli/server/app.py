@@ -84,7 +84,7 @@ class Service:
         self, request: Request, images: Sequence[ImageRequest]
     ) -> list[tuple[AnyRecord, tuple[str, ...]]]:
         """`answer`, within the time limit and while the client of `request` is there. Raises RequestError."""
-        return await _while_wanted(request, self.answer(images), self.limits.time_limit)
+        return await while_wanted(request, self.answer(images), self.limits.time_limit)
 
     async def _detect(self, one: Ready) -> tuple[AnyRecord, tuple[str, ...]]:
         name, model = one_line(one.asked.name), self.detector.name
@@ -237,8 +237,11 @@ def _notes_header(notes: Sequence[str]) -> str:
     return json.dumps(kept)
 
 
-async def _while_wanted(request: Request, work: Awaitable[T], seconds: float) -> T:
-    """The result of `work`, which is cancelled when the client goes away. Raises RequestError 504 after `seconds`."""
+async def while_wanted(request: Request, work: Awaitable[T], seconds: float) -> T:
+    """The result of `work`, which is cancelled when the client goes away. Raises RequestError 504 after `seconds`.
+
+    When it returns, the work has ended too: its images have left the queue before their places are free for others.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
@@ -253,6 +256,7 @@ async def _while_wanted(request: Request, work: Awaitable[T], seconds: float) ->
     finally:
         gone.cancel()
         task.cancel()
+        await asyncio.wait((task, gone))
 
 
 async def _gone(request: Request) -> None:

@@ -22,11 +22,15 @@ import pytest
 import requests
 import torch
 from PIL import Image
+from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from glip_cli.detector import Detector
 from glip_cli.errors import OutOfMemoryError
 from glip_cli.options import DetectOptions
 from glip_cli.server import run
+from glip_cli.server.app import while_wanted
+from glip_cli.server.errors import RequestError
 from glip_cli.server.metrics import Metrics
 from glip_cli.server.options import ServeOptions
 from glip_cli.server.queue import DetectQueue
@@ -143,6 +147,39 @@ def test_a_client_that_goes_away_frees_its_places(held: Held) -> None:
         held.go.set()
         assert ask(url).status_code == 200
         assert len(held.batches) == 2  # the one that was in work, and the last
+
+
+async def at_once() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def never() -> Message:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("receive", "seconds", "said"), [(at_once, 60, "the client has gone"), (never, 0.05, "not done within 0.05 s")]
+)
+def test_work_has_ended_before_its_places_are_free(receive: Receive, seconds: float, said: str) -> None:
+    """Else the model could begin an image that nothing waits for, in a place that was given to another."""
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)  # cancelled, a request has steps left, in which its images leave the queue
+            ended.append(True)
+
+    async def answer() -> None:
+        try:
+            await while_wanted(Request({"type": "http"}, receive), work(), seconds)
+        finally:
+            assert ended
+
+    with pytest.raises(RequestError, match=said):
+        asyncio.run(answer())
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
