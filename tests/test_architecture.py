@@ -19,7 +19,7 @@ LAYERS = (
 """From top to bottom: a file imports from its own layer and from those below it."""
 WITHOUT_TORCH = [
     *("client", "outputs", "prompts", "options", "types", "utils", "errors", "data/download.py"),
-    *(f"data/{name}.py" for name in ("sources", "input_scan", "image_input", "stores", "archives")),
+    *(f"data/{name}.py" for name in ("sources", "image_input", "stores", "archives")),
     *(f"runs/{name}.py" for name in ("items", "in_flight", "journal", "local", "prefetch", "read_image", "run_dir")),
 ]
 UPWARD = {

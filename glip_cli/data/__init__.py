@@ -1,7 +1,7 @@
 """Images and annotations of users, read once for eval, finetune and annotate alike.
 
 What an INPUT names, image by image:
-sources, input_scan             files, folders, globs, URLs, stores, lists -> `ImageInput`s (image_input)
+sources                         files, folders, globs, URLs, stores, lists -> `ImageInput`s (image_input)
 image_files_below               images below a folder, or that a glob names
 archives                        images inside a file: members of a tar, rows of a Parquet table
 frame_inputs                    images inside a file: pages, frames of animations and videos

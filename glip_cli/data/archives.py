@@ -15,6 +15,7 @@ import re
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -111,17 +112,21 @@ def tar_images(stream: BinaryIO, name: str) -> Iterator[tuple[str, tuple[int, in
     `name`, of the tar, is not used here.
     """
     with tarfile.open(fileobj=stream, mode="r:") as tar:
-        for member in members(tar):
-            ending = posixpath.basename(member.name).partition(".")[2].lower()
-            if member.isreg() and is_image(ending) and not posixpath.basename(member.name).startswith("."):
+        for member, ending in members(tar):
+            if is_image(ending):
                 yield re.sub(r"^(\.?/)+", "", member.name), (member.offset_data, member.size)
 
 
-def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """All of them. Raises tarfile.ReadError for one that is cut short or damaged, which Python takes for the end."""
+def members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    """Each file that is not hidden, and what follows the first dot of its name, in lower case.
+
+    Raises tarfile.ReadError for a member that is cut short or damaged, which Python takes for the end.
+    """
     while (member := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # which would grow with the tar
-        yield member
+        stem, _, ending = posixpath.basename(member.name).partition(".")
+        if stem and member.isreg():
+            yield member, ending.lower()
     stream = tar.fileobj
     assert stream is not None
     stream.seek(tar.offset)
@@ -130,7 +135,7 @@ def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def is_image(ending: str) -> bool:
-    """Whether a member is an image, by what follows the first dot of its name, in lower case."""
+    """Whether a member is an image, by what `members` gives."""
     return posixpath.splitext(f".{ending}")[1] in IMAGE_SUFFIXES or f".{ending}" in IMAGE_SUFFIXES
 
 
@@ -175,45 +180,36 @@ def read_row(location: str, place: tuple[int, int], name: str) -> bytes:
 
 @lru_cache(maxsize=GROUPS)
 def _images(location: str, group: int) -> pyarrow.ChunkedArray:
-    if is_stored(location):
-        return _group(io.BufferedReader(StoredFile(location)), group, shown_url(location))
-    return from_disk(one_line(location), lambda: _group_of_file(location, group))
+    name = shown_url(location) if is_stored(location) else one_line(location)
 
-
-def _group_of_file(location: str, group: int) -> pyarrow.ChunkedArray:
-    with open(location, "rb") as stream:
-        return _group(stream, group, one_line(location))
-
-
-def _group(stream: BinaryIO, group: int, name: str) -> pyarrow.ChunkedArray:
-    with _table(stream, name) as table:
-        column = _column(table.schema_arrow, name)
-        try:
+    def read() -> pyarrow.ChunkedArray:
+        with (
+            io.BufferedReader(StoredFile(location)) if is_stored(location) else open(location, "rb") as stream,
+            _table(stream, name) as table,
+        ):
+            column = _column(table.schema_arrow, name)
             return table.read_row_group(group, columns=[column]).column(column)
-        except GlipError:
-            raise
-        except Exception as error:
-            raise _damaged(error, name) from None
+
+    return read() if is_stored(location) else from_disk(name, read)
 
 
-def _table(stream: BinaryIO, name: str) -> parquet.ParquetFile:
+@contextmanager
+def _table(stream: BinaryIO, name: str) -> Iterator[parquet.ParquetFile]:
     try:
         from pyarrow import parquet
     except ImportError:
         raise UsageError(f"{name}: Parquet needs pyarrow: pip install 'glip-cli[parquet]'") from None
     try:
-        return parquet.ParquetFile(stream)
+        with parquet.ParquetFile(stream) as table:
+            yield table
     except GlipError:
         raise
     except Exception as error:
-        raise _damaged(error, name) from None
-
-
-def _damaged(error: Exception, name: str) -> Exception:
-    """As an error of the disk where it is one: pyarrow gives its own no number."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error
-    return ImageError(f"{name}: damaged, or no Parquet ({shorten(one_line(str(error)), 100)}); fetch it again")
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk: pyarrow gives its own no number
+            raise
+        raise ImageError(
+            f"{name}: damaged, or no Parquet ({shorten(one_line(str(error)), 100)}); fetch it again"
+        ) from None
 
 
 def _column(schema: pyarrow.Schema, name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glip_cli.data.dataset import Annotation, ImageRow, Size
-from glip_cli.data.image_headers import TURNED, Header, read_headers
+from glip_cli.data.image_headers import TURNED, read_headers
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import shown
 from glip_cli.utils.text_format import one_line, shorten
@@ -23,6 +23,7 @@ _Interval = tuple[float, float]
 _MOST = 0.9  # of the boxes lie within the stated size where that is what they count in
 _LONGEST = 80  # characters of a name, in a line
 _ROUNDING = 1.0  # pixels that a box may pass the edge by: tools round, and some count from 1
+_UNDONE = {6: 8, 8: 6}  # EXIF orientation -> the one that turns back, where that is another
 
 
 class BoxTransform(NamedTuple):
@@ -33,33 +34,21 @@ class BoxTransform(NamedTuple):
     orientation: int = 1
 
     def to_stated(self, box: Sequence[float]) -> list[float]:
-        """[x, y, width, height] in pixels of the upright image -> in those of the stated size."""
-        across, down = _shares(box, self.image)
+        """[x, y, width, height] in pixels of the upright image -> in those of the stated size, to three decimals."""
+        (x, y, width, height), image, stated = box, self.image, self.stated
+        across, down = (x / image[0], (x + width) / image[0]), (y / image[1], (y + height) / image[1])
         if self.orientation in TURNED:
             across, down = _flipped(down, self.orientation in (7, 8)), _flipped(across, self.orientation in (6, 7))
-        return _box(across, down, self.stated)
+        shares = across[0], down[0], across[1] - across[0], down[1] - down[0]
+        return [round(share * side, 3) for share, side in zip(shares, (*stated, *stated), strict=True)]
 
     def to_image(self, box: Sequence[float]) -> list[float]:
         """The way back."""
-        across, down = _shares(box, self.stated)
-        if self.orientation in TURNED:
-            across, down = _flipped(down, self.orientation in (6, 7)), _flipped(across, self.orientation in (7, 8))
-        return _box(across, down, self.image)
-
-
-def _shares(box: Sequence[float], size: Size) -> tuple[_Interval, _Interval]:
-    x, y, width, height = box
-    return (x / size[0], (x + width) / size[0]), (y / size[1], (y + height) / size[1])
+        return BoxTransform(self.stated, self.image, _UNDONE.get(self.orientation, self.orientation)).to_stated(box)
 
 
 def _flipped(interval: _Interval, flip: bool) -> _Interval:
     return (1 - interval[1], 1 - interval[0]) if flip else interval
-
-
-def _box(across: _Interval, down: _Interval, size: Size) -> list[float]:
-    """To three decimals, as results have them."""
-    sides = (across[0], size[0]), (down[0], size[1]), (across[1] - across[0], size[0]), (down[1] - down[0], size[1])
-    return [round(share * side, 3) for share, side in sides]
 
 
 @dataclass(frozen=True)
@@ -104,14 +93,12 @@ def box_transforms_of(
     Raises UnavailableError where the disk of one of the files does not answer.
     """
     odd = [row for row in images if row.width and row.height and sizes.get(row.id, row.stated_size) != row.stated_size]
-    if not odd:
-        return BoxTransforms()
     headers = read_headers(files[row.id] for row in odd if row.id in files)
-    known = {number: headers[file] for number, file in files.items() if file in headers}
-    found = {
-        row.id: transform for row in odd if (transform := _transform(row.stated_size, sizes[row.id], known.get(row.id)))
-    }
-    transforms = BoxTransforms(found if _are_stated(found, annotations) else {})
+    turns = {number: headers[file].orientation for number, file in files.items() if file in headers}
+    made = {row.id: _transform(row.stated_size, sizes[row.id], turns.get(row.id, 1)) for row in odd}
+    found = {number: transform for number, transform in made.items() if transform}
+    inside = [_is_inside(row["bbox"], found[row["image_id"]].stated) for row in annotations if row["image_id"] in found]
+    transforms = BoxTransforms(found if sum(inside) >= _MOST * len(inside) else {})
     for row in odd:
         (width, height), name = sizes[row.id], shorten(one_line(row.file_name or f"image {row.id}"), _LONGEST)
         turned = row.id not in files and _are_alike(row.stated_size, (height, width))
@@ -181,30 +168,17 @@ def box_example(row: Annotation, image: str) -> str:
     return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 
-def _transform(stated: Size, image: Size, header: Header | None) -> BoxTransform | None:
+def _transform(stated: Size, image: Size, orientation: int) -> BoxTransform | None:
     """None where the one was not made from the other."""
-    orientation = header.orientation if header else 1
-    lies = image[::-1]
-    if orientation in TURNED and stated == lies:
+    turned = orientation in TURNED and _are_alike(stated, image[::-1])
+    if turned and (stated == image[::-1] or not _are_alike(stated, image)):
         return BoxTransform(image, stated, orientation)
-    if _are_alike(stated, image):
-        return BoxTransform(image, stated)
-    return BoxTransform(image, stated, orientation) if orientation in TURNED and _are_alike(stated, lies) else None
+    return BoxTransform(image, stated) if _are_alike(stated, image) else None
 
 
 def _are_alike(a: Size, b: Size) -> bool:
     """Whether the proportions are the same, each side of the smaller one rounded either way."""
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(sum(a), sum(b))
-
-
-def _are_stated(transforms: Mapping[int, BoxTransform], annotations: Iterable[Annotation]) -> bool:
-    """Whether the boxes of these images lie within the sizes that are stated."""
-    inside = [
-        _is_inside(row["bbox"], transforms[row["image_id"]].stated)
-        for row in annotations
-        if row["image_id"] in transforms
-    ]
-    return sum(inside) >= _MOST * len(inside)
 
 
 def _is_inside(box: Sequence[float], size: Size) -> bool:

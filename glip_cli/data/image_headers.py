@@ -11,13 +11,12 @@ from PIL import Image, TiffImagePlugin
 
 from glip_cli.data.dataset import Size
 from glip_cli.data.disk import no_answer
-from glip_cli.data.image_io import read_image
+from glip_cli.data.image_io import ORIENTATION_TAG, read_image
 from glip_cli.data.pillow import open_image, quiet
 from glip_cli.errors import ImageError
 from glip_cli.utils.threads import READ_SECONDS, within
 
 T = TypeVar("T")
-_ORIENTATION_TAG = 0x0112
 TURNED = range(5, 9)  # EXIF orientations that lay the image on its side
 _TAIL = 65_536  # bytes at the end in which the mark of the end is looked for: some cameras write more behind it
 _JPEG_END = b"\xff\xd9"
@@ -72,19 +71,17 @@ def _whole_size(path: Path) -> Size | str:
 def _header(path: Path, whole: bool = False) -> Header | None:
     """None where it is no image; with `whole`, also where the file may be cut short."""
     try:
-        return _opened(path, whole) if path.is_file() else None  # a pipe may never say a word
+        if not path.is_file():  # a pipe may never say a word
+            return None
+        with quiet(), path.open("rb") as stream, open_image(stream) as image:
+            is_whole = _is_whole(image, stream)
+            if whole and not is_whole:
+                return None
+            # Pillow decodes a PNG to look for EXIF behind its data
+            orientation = 1 if is_whole and image.format == "PNG" else image.getexif().get(ORIENTATION_TAG, 1)
+            return Header(image.size[::-1] if orientation in TURNED else image.size, orientation)
     except Exception:  # damaged headers make decoders raise anything
         return None
-
-
-def _opened(path: Path, whole: bool) -> Header | None:
-    with quiet(), path.open("rb") as stream, open_image(stream) as image:
-        is_whole = _is_whole(image, stream)
-        if whole and not is_whole:
-            return None
-        # Pillow decodes a PNG to look for EXIF behind its data
-        orientation = 1 if is_whole and image.format == "PNG" else image.getexif().get(_ORIENTATION_TAG, 1)
-        return Header(image.size[::-1] if orientation in TURNED else image.size, orientation)
 
 
 def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
@@ -97,39 +94,29 @@ def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
         stream.seek(begin)
 
 
+def _read(stream: BinaryIO, place: int, size: int = -1) -> bytes:
+    stream.seek(place)
+    return stream.read(size)
+
+
 def _jpeg(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     """Compressed data never holds the mark of the end; a thumbnail before it may."""
     begin = stream.tell()  # of the data: Pillow has read the headers
-    return any(_JPEG_END in _tail(stream, max(size - length, begin)) for length in (len(_JPEG_END), _TAIL))
-
-
-def _tail(stream: BinaryIO, begin: int) -> bytes:
-    stream.seek(begin)
-    return stream.read()
+    return any(_JPEG_END in _read(stream, max(size - length, begin)) for length in (len(_JPEG_END), _TAIL))
 
 
 def _png(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     """Whether all chunks are there; False also where one of them may tell how the image is turned."""
     place = 8
     while place < size:
-        stream.seek(place)
-        length, name = int.from_bytes(stream.read(4), "big"), stream.read(4)
+        head = _read(stream, place, 8)
+        name = head[4:]
         if name == b"eXIf" or (name in _PNG_TEXTS and stream.read(20).startswith(_TURNING)):
             return False
-        place += 12 + length
+        place += 12 + int.from_bytes(head[:4], "big")
         if name == b"IEND":
             return place <= size
     return False
-
-
-def _webp(image: Image.Image, stream: BinaryIO, size: int) -> bool:
-    stream.seek(4)
-    return int.from_bytes(stream.read(4), "little") + 8 <= size
-
-
-def _bmp(image: Image.Image, stream: BinaryIO, size: int) -> bool:
-    stream.seek(2)
-    return 0 < int.from_bytes(stream.read(4), "little") <= size
 
 
 def _tiff(image: Image.Image, stream: BinaryIO, size: int) -> bool:
@@ -139,11 +126,16 @@ def _tiff(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     return bool(ends) and max(ends) <= size
 
 
+def _stated(stream: BinaryIO, place: int) -> int:
+    """The length of the file as it says it there."""
+    return int.from_bytes(_read(stream, place, 4), "little")
+
+
 _CHECKS: Mapping[str, Callable[[Image.Image, BinaryIO, int], bool]] = {
     "JPEG": _jpeg,
     "MPO": _jpeg,
     "PNG": _png,
-    "WEBP": _webp,
-    "BMP": _bmp,
+    "WEBP": lambda image, stream, size: _stated(stream, 4) + 8 <= size,
+    "BMP": lambda image, stream, size: 0 < _stated(stream, 2) <= size,
     "TIFF": _tiff,
 }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ImageSource = Union[str, Path, bytes, IO[bytes], Image.Image, npt.NDArray[np.generic], "torch.Tensor"]
 _URL = re.compile(r"\w{2,}:/")  # a Path has one slash; one letter is a drive
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,7 +83,8 @@ def read_image(source: ImageSource, name: str | None = None, max_pixels: float =
                 f"{name or shown_url(str(source))}: Python fetches no URL; download it first, or give what "
                 "urllib.request.urlopen(url) opens; a path, bytes, an array and a Pillow image do too"
             )
-        return _decode(_read_bytes(Path(source), name or str(source)), name or str(source))
+        name = name or str(source)
+        return _decode(read_bytes(Path(source), name), name)
     if hasattr(source, "read"):
         return _decode(_read_stream(source, name or "file"), name or "file")
     raise ImageError(f"{type(source).__name__}: no image; give a path, bytes, a Pillow image or an array")
@@ -97,7 +98,7 @@ def read_bytes(source: bytes | Path | Image.Image, name: str) -> bytes:
     if isinstance(source, Image.Image):
         source.save(stream := io.BytesIO(), "PNG", compress_level=1)
         return stream.getvalue()
-    return source if isinstance(source, bytes) else _read_bytes(source, name)
+    return source if isinstance(source, bytes) else from_disk(name, lambda: _read_file(source, name))
 
 
 def holds_several(source: bytes | Path | Image.Image, name: str) -> bool:
@@ -173,38 +174,30 @@ def _read_stream(stream: IO[bytes], name: str) -> bytes:
     return data
 
 
-def _read_bytes(path: Path, name: str) -> bytes:
-    return from_disk(name, lambda: _read_file(path, name))
-
-
 def _read_file(path: Path, name: str) -> bytes:
-    info = _regular(path, name).stat()
-    if info.st_size > MAX_FILE_BYTES:
-        raise ImageError(f"{name}: {info.st_size / 1e9:.1f} GB, too large for an image; cut it up or shrink it first")
-    if info.st_size > _HEAD_FIRST_BYTES:
+    size = _regular(path, name).stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"{name}: {size / 1e9:.1f} GB, too large for an image; cut it up or shrink it first")
+    if size > _HEAD_FIRST_BYTES:
         with _decoding(name), path.open("rb") as stream, open_image(stream):
             pass
     return path.read_bytes()
 
 
 def _regular(path: Path, name: str) -> Path:
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):  # a pipe may never say a word, a device such as /dev/zero never ends
-        raise ImageError(f"{name}: {_kind(mode)}, not a file; give an image's path")
+    """`path`, which is a file: a pipe may never say a word, a device such as /dev/zero never ends."""
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind != stat.S_IFREG:
+        others = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise ImageError(f"{name}: {others.get(kind, 'a device')}, not a file; give an image's path")
     return path
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _decode(data: bytes, name: str, max_pixels: float = math.inf) -> Image.Image:
     with _decoding(name), open_image(io.BytesIO(_checked(data, name))) as image, decoding_room(image.size):
         if image.width * image.height > max_pixels:
-            raise ImageError(
-                f"{name}: {image.width} x {image.height} pixels; at most {max_pixels / 1e6:g} million are taken here"
-            )
+            size = f"{image.width} x {image.height} pixels"
+            raise ImageError(f"{name}: {size}; at most {max_pixels / 1e6:g} million are taken here")
         return within(READ_SECONDS, _pixels, image)
 
 
@@ -253,7 +246,7 @@ def _decoding(name: str) -> Iterator[None]:
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # metadata that cannot be parsed turns nothing; the pixels are already here
         return image
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
@@ -263,9 +256,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB")
-    return image.convert(_BY_WAY_OF.get(image.mode, image.mode)).convert(
-        "RGB"
-    )  # always a new image, so the caller's own is never changed
+    # always a new image, so the caller's own is never changed
+    return image.convert(_BY_WAY_OF.get(image.mode, image.mode)).convert("RGB")
 
 
 def _eight_bit(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

@@ -23,8 +23,7 @@ from glip_cli.data.archives import SUFFIXES, is_archive
 from glip_cli.data.frame_inputs import is_video
 from glip_cli.data.image_files_below import VIDEO_SUFFIXES
 from glip_cli.data.image_input import is_url
-from glip_cli.data.input_scan import resolved
-from glip_cli.data.sources import ImageInput, image_in_list
+from glip_cli.data.sources import ImageInput, image_in_list, resolved
 from glip_cli.data.values import Row, image_of, read_rows
 from glip_cli.errors import DataError, UsageError
 from glip_cli.options import PromptRequest

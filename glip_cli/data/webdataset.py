@@ -34,16 +34,12 @@ class TarSample:
     texts: tuple[str, ...]
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """One member: its name, what follows the first dot of it in lower case, and its bytes."""
 
     name: str
     ending: str
     content: bytes
-
-    @property
-    def is_image(self) -> bool:
-        return is_image(self.ending)
 
 
 def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
@@ -56,13 +52,11 @@ def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
         raise DataError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
 
 
-def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[Part]:
-    for member in members(tar):
-        ending = posixpath.basename(member.name).partition(".")[2].lower()
-        wanted = is_image(ending) or ending in ("txt", "json")
-        if member.isreg() and wanted and not posixpath.basename(member.name).startswith("."):
+def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[_Part]:
+    for member, ending in members(tar):
+        if is_image(ending) or ending in ("txt", "json"):
             skipped = is_image(ending) and not contents
-            yield Part(member.name, ending, b"" if skipped else _content(tar, member, path))
+            yield _Part(member.name, ending, b"" if skipped else _content(tar, member, path))
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
@@ -73,15 +67,15 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes
     return stream.read() if stream else b""
 
 
-def _samples(parts: list[Part], path: Path) -> Iterator[TarSample]:
+def _samples(parts: list[_Part], path: Path) -> Iterator[TarSample]:
     """One, or none where there is no image; of several that with the shortest ending, "jpg" before "mask.png"."""
-    images = [part for part in parts if part.is_image]
+    images = [part for part in parts if is_image(part.ending)]
     if images:
         image = min(images, key=lambda part: part.ending.count("."))
         yield TarSample(image.name, image.content, tuple(_texts(parts, path)))
 
 
-def _texts(parts: list[Part], path: Path) -> Iterator[str]:
+def _texts(parts: list[_Part], path: Path) -> Iterator[str]:
     """The lines of the txt; where there is none, "caption" of the json."""
     texts = [part for part in parts if part.ending == "txt"]
     for part in texts or [part for part in parts if part.ending == "json"]:

@@ -278,8 +278,8 @@ def test_folders_that_cannot_be_opened_are_counted(here: Path, monkeypatch: pyte
 @pytest.mark.parametrize("text", ["photos", "photos/*.jpg", "photos/b.jpg"])
 def test_a_disk_that_does_not_answer_ends_the_look(here: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = threading.Event()
-    monkeypatch.setattr("glip_cli.data.input_scan.READ_SECONDS", 0.05)
-    monkeypatch.setattr("glip_cli.data.input_scan.os.path.lexists", lambda path: gone.wait())
+    monkeypatch.setattr("glip_cli.data.sources.READ_SECONDS", 0.05)
+    monkeypatch.setattr("glip_cli.data.sources.os.path.lexists", lambda path: gone.wait())
     with pytest.raises(UsageError, match=r"not opened within 0\.05 s; check the disk or network"):
         expand([text])
     gone.set()
