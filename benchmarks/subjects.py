@@ -18,7 +18,7 @@ from PIL import Image
 from glip_cli.checkpoints.resolve import load_tokenizer_folder
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
-from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess, postprocess_options, to_detections
+from glip_cli.inference.postprocess import label_scores, postprocess, postprocess_options, to_detections
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model import onednn_linear
 from glip_cli.options import DetectOptions
@@ -87,9 +87,8 @@ def _textbook(
     ids[0, : len(tokens.ids)] = torch.tensor(tokens.ids)
     mask = torch.arange(WINDOW, device=subject.device).unsqueeze(0) < len(tokens.ids)
     raw = textbook.network(subject.model, pixels, ids, mask)
-    place = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
     matrix = label_scores("mean", tokens.label_tokens, WINDOW, subject.device)
-    found = postprocess(raw, [matrix], [place], postprocess_options(compiled, options))[0]
+    found = postprocess(raw, [matrix], [item], postprocess_options(compiled, options))[0]
     return len(to_detections(found, item.size, compiled).scores)
 
 

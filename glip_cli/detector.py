@@ -80,8 +80,10 @@ class Detector(BatchDetector):
         self.words = dict(words)
         self.offline = offline
         self.tokenizer = tokenizer
-        taught = words_for(labels, words)
-        self.prompt_compiler = PromptCompiler.of(tokenizer, model.config, name, prompt_tuned_labels, use_cls, taught)
+        tuned_words = words_for(labels, words)
+        self.prompt_compiler = PromptCompiler.of(
+            tokenizer, model.config, name, prompt_tuned_labels, use_cls, tuned_words
+        )
         self._sentences: LastUsed[str, Prompt | None] = LastUsed()
 
     @classmethod
@@ -116,12 +118,14 @@ class Detector(BatchDetector):
         Raises:
             WeightsError, DeviceError.
         """
-        place = pick_device(device)
-        kind = pick_dtype(dtype, place)  # before a download, not after
+        torch_device = pick_device(device)
+        torch_dtype = pick_dtype(dtype, torch_device)  # before a download, not after
         parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
-        own = {**vars(parts), "tokenizer": Tokenizer.from_dir(parts.tokenizer)}
-        parts.model.to(place, kind).to(memory_format=torch.channels_last)  # in place, as it is used here alone
-        return cls(**own, device=device, dtype=dtype, offline=offline, compile=compile)
+        kwargs = {**vars(parts), "tokenizer": Tokenizer.from_dir(parts.tokenizer)}
+        parts.model.to(torch_device, torch_dtype).to(
+            memory_format=torch.channels_last
+        )  # in place, as it is used here alone
+        return cls(**kwargs, device=device, dtype=dtype, offline=offline, compile=compile)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -194,11 +198,11 @@ class Detector(BatchDetector):
                 raise UsageError("prompts come as a list, one for each image; one for all images is a prompt")
             return (
                 found
-                for own, group in groupby(_paired(images, prompts), key=itemgetter(1))
-                for found in self.predict((image for image, _ in group), own, on_error=on_error, **options)
+                for image_prompt, group in groupby(_paired(images, prompts), key=itemgetter(1))
+                for found in self.predict((image for image, _ in group), image_prompt, on_error=on_error, **options)
             )
-        chosen = DetectOptions(**options)
-        compiled = self.compile_prompt(prompt, chosen)
+        detect_options = DetectOptions(**options)
+        compiled = self.compile_prompt(prompt, detect_options)
         read: deque[tuple[Image.Image, str]] = deque()
 
         def reading() -> Iterator[Image.Image]:
@@ -213,10 +217,10 @@ class Detector(BatchDetector):
                 read.append((image, str(source) if isinstance(source, str | Path) else ""))
                 yield image
 
-        return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, chosen))
+        return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, detect_options))
 
-    def _named(self, found: Detections, image: Image.Image, name: str) -> Detections:
-        return replace(found, image=image, name=name, model=self.name)
+    def _named(self, detections: Detections, image: Image.Image, name: str) -> Detections:
+        return replace(detections, image=image, name=name, model=self.name)
 
     @overload
     def features(  # type: ignore[overload-overlap]  # a str is a sequence of str

@@ -1,7 +1,4 @@
-"""What is passed along: what was asked (`Prompt`) and what was found (`Detections`).
-
-Both validate themselves on construction. Neither needs torch.
-"""
+"""`Prompt` and `Detections`: validated on construction, without torch."""
 
 from __future__ import annotations
 
@@ -29,15 +26,15 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Prompt:
-    """Labels, the exact text that the model reads, and where each label stands in it.
+    """Labels, the exact text that the model reads, and the spans of each label in it.
 
     Attributes:
         text: what the tokenizer gets, character for character.
-        labels: the labels exactly as typed; a label's id is its place here.
+        labels: the labels exactly as typed; a label's id is its index here.
         spans: for each label its spans in `text`, in reading order; never empty.
         is_caption: True where `text` is a sentence, of which the labels are parts.
         notes: remarks for the user (a label given twice, a character that the vocabulary lacks ...).
-        words: for each label what the model reads for it, as typed; () stands for the labels themselves.
+        words: for each label the words that the model reads for it, as typed; () stands for the labels.
     """
 
     text: str
@@ -72,7 +69,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """What was found in one image, best first: a sequence of `Detection`.
+    """The detections in one image, best first: a sequence of `Detection`.
 
     `found[0]` is the best one; `found[:3]`, `found[found.scores > 0.5]` and `found[[0, 2]]` are `Detections` again.
     Compared and hashed by value, without the image. The arrays are copies that cannot be written to:
@@ -86,9 +83,9 @@ class Detections:
         spans: for each label its first span in `text`.
         text: the prompt as it is shown ("cat . remote ."), or the caption.
         size: (width, height) of the upright original image.
-        places: for a caption, every span of each label in `text`; () where the prompt is a list of labels.
-        image: the upright RGB image, where `Detector` detected in one; copies in other processes have none.
-        name: what the image is called, and model: what found the boxes; both for `to_dict`.
+        all_spans: for a caption, every span of each label in `text`; () where the prompt is a list of labels.
+        image: the upright RGB image, from `Detector`; None in copies for other processes.
+        name: of the image; model: of the detector, "glip-t@c24ce662". Both for `to_dict`.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -98,7 +95,7 @@ class Detections:
     spans: tuple[Span, ...]
     text: str
     size: tuple[int, int]
-    places: tuple[tuple[Span, ...], ...] = ()
+    all_spans: tuple[tuple[Span, ...], ...] = ()
     image: Image.Image | None = None
     name: str = ""
     model: str = ""
@@ -109,8 +106,8 @@ class Detections:
             raise ValueError(f"shapes disagree: {self.boxes.shape}, {self.scores.shape}, {self.label_ids.shape}")
         if len(self.spans) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels but {len(self.spans)} spans")
-        if self.places and len(self.places) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} labels but {len(self.places)} lists of places")
+        if self.all_spans and len(self.all_spans) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels but {len(self.all_spans)} lists of spans in `all_spans`")
         if count and not (self.label_ids.min() >= 0 and self.label_ids.max() < len(self.labels)):
             raise ValueError("a label id lies outside the labels")
         if count and not np.isfinite(self.boxes).all():
@@ -166,7 +163,7 @@ class Detections:
         return self.boxes, self.scores, self.label_ids
 
     def _words(self) -> tuple[object, ...]:
-        return self.labels, self.spans, self.text, self.size, self.places
+        return self.labels, self.spans, self.text, self.size, self.all_spans
 
     @property
     def names(self) -> list[str]:

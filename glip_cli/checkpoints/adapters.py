@@ -1,10 +1,10 @@
-"""What tuning has added to a network, put into the network that it was made for.
+"""Adapters: the weights that fine-tuning added to a model, and how they are loaded into it.
 
-DIR/config.json                what it is, and what it was made for (`tuned.Card`)
+DIR/config.json                its mode, and the model that it was made for (`finetuned.RunConfig`)
 DIR/adapter_model.safetensors  prompt: rows added to the tokens; head: the tensors themselves; lora: peft's factors
 DIR/adapter_config.json        lora: as peft writes it
 
-None of it needs peft: a LoRA becomes part of the weights, W + scale * B A (arXiv 2106.09685, section 4.1).
+peft is not needed: a LoRA is merged into the weights, W + scale * B A (arXiv 2106.09685, section 4.1).
 """
 
 from __future__ import annotations
@@ -39,60 +39,55 @@ HEAD = (
     "head.bias_lang",
     "head.bias0",
 )
-"""What linear probing trains (official tools/finetune.py, `tuning_highlevel_override`)."""
+"""The parameters that linear probing trains (official tools/finetune.py, `tuning_highlevel_override`)."""
 NANO_HEAD = ("head.box.", "text.concepts.", "text.projection.")
-"""How the names begin of what it trains in glip-nano, whose class vectors are the text side's."""
+"""Prefixes of those in glip-nano, whose class vectors belong to its text encoder."""
 
-# values of peft's configuration for which W + scale * B A is all there is
+# values of peft's configuration for which the merged weight is W + scale * B A
 _PLAIN = {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False, "rank_pattern": {},
           "alpha_pattern": {}, "use_rslora": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One that was found.
-
-    Attributes:
-        folder: that holds it.
-        card: what it says of itself.
-    """
+    """An adapter's folder, and the config.json in it."""
 
     folder: Path
-    card: RunConfig
+    config: RunConfig
 
     @cached_property
     def sha256(self) -> str:
-        """Of its tensors."""
+        """Of the file of its tensors."""
         return cache.sha256(self.folder / TENSORS)
 
 
 def find_adapter(folder: str | Path) -> Adapter:
-    """Look for an adapter; the folder of a whole run stands for its best.
+    """The adapter in a folder; a run folder stands for its best.
 
-    Raises CheckpointError where there is none, UsageError for a whole network.
+    Raises CheckpointError where there is none, UsageError for a whole model.
     """
-    place = best_of(cache.expanded(folder))
-    if not place.is_dir():
-        raise CheckpointError(f"there is no folder {place}: --adapter takes one that `glip finetune` left")
-    card = read_run_config(place)
-    if card.mode == "full":
-        raise UsageError(f"{place} holds a whole model, no adapter: give it to --model")
-    if not is_adapter(place):
-        raise CheckpointError(f"{place} has no {TENSORS}: take the folder again from where it came")
-    return Adapter(place, card)
+    path = best_of(cache.expanded(folder))
+    if not path.is_dir():
+        raise CheckpointError(f"there is no folder {path}: --adapter takes one that `glip finetune` left")
+    config = read_run_config(path)
+    if config.mode == "full":
+        raise UsageError(f"{path} holds a whole model, no adapter: give it to --model")
+    if not is_adapter(path):
+        raise CheckpointError(f"{path} has no {TENSORS}: take the folder again from where it came")
+    return Adapter(path, config)
 
 
 def load_adapter(loaded: Loaded, folder: str | Path) -> Adapter:
-    """Put an adapter into the network that it was made for, in place.
+    """Load an adapter into the model that it was made for, in place.
 
-    Raises CheckpointError for one that is damaged or was made for another network; as `find_adapter` besides.
+    Raises CheckpointError for one that is damaged or was made for another model, and as `find_adapter`.
     """
     adapter = find_adapter(folder)
     check_base(adapter, loaded)
     tensors = safetensors_io.read(adapter.folder / TENSORS).state
-    if adapter.card.mode == "lora":
+    if adapter.config.mode == "lora":
         merge_lora(loaded.model, tensors, adapter.folder)
-    elif adapter.card.mode == "head":
+    elif adapter.config.mode == "head":
         replace_head(loaded.model, tensors, adapter.folder)
     else:
         add_offset(loaded.model, tensors, adapter.folder)
@@ -100,17 +95,17 @@ def load_adapter(loaded: Loaded, folder: str | Path) -> Adapter:
 
 
 def check_base(adapter: Adapter, loaded: Origin) -> None:
-    """The published models share architectures: only the hash tells whether the answers will make sense."""
-    card = adapter.card
-    if card.architecture != loaded.architecture or card.base_sha256 != loaded.sha256:
+    """Raises CheckpointError unless the hashes agree: the published models share architectures."""
+    config = adapter.config
+    if config.architecture != loaded.architecture or config.base_sha256 != loaded.sha256:
         raise CheckpointError(
-            f"the adapter {adapter.folder} was made for {card.base} ({card.architecture}), not for {loaded.id} "
-            f"({loaded.architecture}): give --model {card.source or card.base}"
+            f"the adapter {adapter.folder} was made for {config.base} ({config.architecture}), not for {loaded.id} "
+            f"({loaded.architecture}): give --model {config.source or config.base}"
         )
 
 
 def add_offset(model: Glip, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Prompt tuning: rows that are added to BERT's output, token by token."""
+    """Prompt tuning: rows [n, hidden] that are added to BERT's output, token by token."""
     rows = find_offset(tensors, model.config, folder / TENSORS)
     if tensors.keys() != {OFFSET}:
         raise _misfit(folder, f"it must hold {OFFSET}")
@@ -125,13 +120,15 @@ def head_names(model: Glip) -> tuple[str, ...]:
 
 
 def replace_head(model: Glip, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Linear probing: the few tensors behind all features."""
-    own = {name: model.get_parameter(name) for name in head_names(model)}
-    if tensors.keys() != own.keys() or any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
-        raise _misfit(folder, f"it must hold the {len(own)} tensors of the head")
+    """Linear probing: the parameters of the head."""
+    parameters = {name: model.get_parameter(name) for name in head_names(model)}
+    if tensors.keys() != parameters.keys() or any(
+        parameters[name].shape != tensor.shape for name, tensor in tensors.items()
+    ):
+        raise _misfit(folder, f"it must hold the {len(parameters)} tensors of the head")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+            parameters[name].copy_(tensor)
 
 
 def merge_lora(model: Glip, tensors: Mapping[str, Tensor], folder: Path) -> None:
@@ -158,8 +155,8 @@ def _multiply_to(up: Tensor, down: Tensor, weight: Tensor) -> bool:
 def _scale(path: Path) -> float:
     """The scaling factor of peft, alpha / r."""
     config = read_json(path)
-    for key, plain in _PLAIN.items():
-        if config.get(key, plain) != plain:
+    for key, expected in _PLAIN.items():
+        if config.get(key, expected) != expected:
             raise CheckpointError(
                 f"{path} has {key} {config[key]!r}: only plain LoRA, as `glip finetune` writes, loads"
             )

@@ -28,8 +28,8 @@ NOWHERE = Path(os.devnull) / "glip"
 
 def default_dir() -> Path:
     """$GLIP_CACHE, else $XDG_CACHE_HOME/glip, else ~/.cache/glip (Windows: %LOCALAPPDATA%/glip/cache)."""
-    if chosen := os.environ.get("GLIP_CACHE"):
-        return expanded(chosen)
+    if path := os.environ.get("GLIP_CACHE"):
+        return expanded(path)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return expanded(base) / "glip"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
@@ -77,25 +77,25 @@ def known_sha256(path: Path, cache_dir: Path | None = None) -> str:
     record = _records(cache_dir) / f"{_digest(path)}.json"
     stat = path.stat()
     state = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
-    known = _read_record(record)
-    if known and known["state"] == state:
-        return str(known["sha256"])
-    found = sha256(path)
-    if known and known["sha256"] != found:
-        _remove_conversion(cache_dir, known)
+    cached = _read_record(record)
+    if cached and cached["state"] == state:
+        return str(cached["sha256"])
+    digest = sha256(path)
+    if cached and cached["sha256"] != digest:
+        _remove_conversion(cache_dir, cached)
     with suppress(OSError):  # without a cache the next start reads the file again
         record.parent.mkdir(parents=True, exist_ok=True)
         with atomic(record) as temporary:
-            temporary.write_text(json.dumps({"path": os.path.abspath(path), "state": state, "sha256": found}))
-    return found
+            temporary.write_text(json.dumps({"path": os.path.abspath(path), "state": state, "sha256": digest}))
+    return digest
 
 
 def remove_orphans(cache_dir: Path | None = None) -> None:
     """Remove what is kept of local files that are no longer there."""
     for record in _records(cache_dir).glob("*.json"):
-        known = _read_record(record)
-        if known and not os.path.lexists(known["path"]):
-            _remove_conversion(cache_dir, known)
+        content = _read_record(record)
+        if content and not os.path.lexists(content["path"]):
+            _remove_conversion(cache_dir, content)
             with suppress(OSError):
                 record.unlink()
 

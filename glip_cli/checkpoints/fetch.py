@@ -73,27 +73,27 @@ def cached_path(checkpoint: Checkpoint, cache_dir: Path | None = None) -> Path |
     if checkpoint.embedded:
         return checkpoint.embedded if checkpoint.embedded.is_file() else None
     if checkpoint.hash:
-        kept = cache.converted(cache_dir, checkpoint.name, checkpoint.hash[:8])
-        if os.path.isfile(kept):
-            return kept
+        converted = cache.converted(cache_dir, checkpoint.name, checkpoint.hash[:8])
+        if os.path.isfile(converted):
+            return converted
     folder = (cache_dir or cache.default_dir()) / "downloads"
-    return next((found for url in checkpoint.urls if (found := _present(url, folder))), None)
+    return next((path for url in checkpoint.urls if (path := _present(url, folder))), None)
 
 
-def _fetch(wanted: Checkpoint, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Path:
+def _fetch(checkpoint: Checkpoint, cache_dir: Path | None, offline: bool, report: ProgressCallback) -> Path:
     folder = (cache_dir or cache.default_dir()) / "downloads"
-    for url in wanted.urls:
-        if found := _present(url, folder):
-            return found
+    for url in checkpoint.urls:
+        if path := _present(url, folder):
+            return path
     if offline or hub_is_offline():
-        raise FetchError(f"{wanted.name} is not in the cache and the network is not to be used; {WAYS_OUT}")
+        raise FetchError(f"{checkpoint.name} is not in the cache and the network is not to be used; {WAYS_OUT}")
     reasons = []
-    for url in wanted.urls:
+    for url in checkpoint.urls:
         try:
-            return _from_mirror(wanted, url, cache_dir, report)
+            return _from_mirror(checkpoint, url, cache_dir, report)
         except DownloadError as error:
             reasons.append(f"{url}: {error}")
-    raise FetchError(f"cannot fetch {wanted.name}: {'; '.join(reasons)}; {WAYS_OUT}")
+    raise FetchError(f"cannot fetch {checkpoint.name}: {'; '.join(reasons)}; {WAYS_OUT}")
 
 
 def _present(url: str, folder: Path) -> Path | None:
@@ -103,53 +103,53 @@ def _present(url: str, folder: Path) -> Path | None:
     return path if os.path.isfile(path) else None  # os.path's takes a folder that is locked for empty
 
 
-def _from_mirror(wanted: Checkpoint, url: str, cache_dir: Path | None, report: ProgressCallback) -> Path:
+def _from_mirror(checkpoint: Checkpoint, url: str, cache_dir: Path | None, report: ProgressCallback) -> Path:
     """Fetch and verify. Raises DownloadError where another mirror may do better, FetchError where none will."""
-    report.started(wanted.name, url, wanted.bytes)
+    report.started(checkpoint.name, url, checkpoint.bytes)
     try:
         if hub.serves(url):
             path = hub.download(url, report.advanced)
-            _verify(path, wanted, hub.forget)
+            _verify(path, checkpoint, hub.forget)
         else:
-            path = _over_http(wanted, url, cache.subfolder(cache_dir, "downloads"), report)
+            path = _over_http(checkpoint, url, cache.subfolder(cache_dir, "downloads"), report)
     except OSError as error:
-        raise FetchError(f"cannot keep {wanted.name}: {error.strerror or error}; set GLIP_CACHE (for files of "
+        raise FetchError(f"cannot keep {checkpoint.name}: {error.strerror or error}; set GLIP_CACHE (for files of "
                          "huggingface.co HF_HOME) to a folder with room") from error  # fmt: skip
     report.done()
     return path
 
 
-def _over_http(wanted: Checkpoint, url: str, folder: Path, report: ProgressCallback) -> Path:
+def _over_http(checkpoint: Checkpoint, url: str, folder: Path, report: ProgressCallback) -> Path:
     path = folder / _file_name(url)
     with FileLock(folder / f".{path.name}.lock"):
         if path.is_file():  # another process was faster
             return path
         part = folder / f"{path.name}.part"
         resumed = part.exists()
-        http.download(url, part, report, verified=wanted.hash is not None)
+        http.download(url, part, report, verified=checkpoint.hash is not None)
         size = part.stat().st_size
         try:
-            _verify(part, wanted, http.discard)
+            _verify(part, checkpoint, http.discard)
         except DownloadError:
             if not resumed:
                 raise
             # the beginning may have been of another file: once more, from zero
             report.advanced(-size)
             http.download(url, part, report)
-            _verify(part, wanted, http.discard)
+            _verify(part, checkpoint, http.discard)
         os.replace(part, path)
         http.discard(part)
     return path
 
 
-def _verify(path: Path, wanted: Checkpoint, discard: Callable[[Path], None]) -> None:
+def _verify(path: Path, checkpoint: Checkpoint, discard: Callable[[Path], None]) -> None:
     """Raises DownloadError, and deletes the file, when it is not the published one."""
-    if wanted.hash is None:
+    if checkpoint.hash is None:
         return
     actual = cache.sha256(path)
-    if not actual.startswith(wanted.hash):
+    if not actual.startswith(checkpoint.hash):
         discard(path)
-        raise DownloadError(f"sent another file, sha256 {actual[:8]}... instead of {wanted.hash[:8]}... (deleted)")
+        raise DownloadError(f"sent another file, sha256 {actual[:8]}... instead of {checkpoint.hash[:8]}... (deleted)")
 
 
 def _file_name(url: str) -> str:

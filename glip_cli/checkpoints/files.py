@@ -36,11 +36,11 @@ def locate(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(f"there is no file {path}: give a checkpoint, or a folder that `glip finetune` left")
     path = finetuned.best_of(path)
-    found = sorted(path.glob("*.safetensors"))
-    if len(found) != 1:
-        names = listed(file.name for file in found) or "none"
+    candidates = sorted(path.glob("*.safetensors"))
+    if len(candidates) != 1:
+        names = listed(file.name for file in candidates) or "none"
         raise CheckpointError(f"{path} must hold exactly one safetensors file, it has {names}: name the file itself")
-    return found[0]
+    return candidates[0]
 
 
 def is_safetensors(path: Path) -> bool:

@@ -1,9 +1,9 @@
-"""The folders that `glip finetune` leaves, and the card in each that says what it holds.
+"""The folders that `glip finetune` writes, and the config.json in each.
 
-RUN/run.json                        what was asked
-RUN/best/config.json                the card
-RUN/best/model.safetensors          mode full: the whole network
-RUN/best/adapter_model.safetensors  other modes: what was added to the network that the card names (`adapters`)
+RUN/run.json                        the settings of the training
+RUN/best/config.json                what the folder holds (`RunConfig`)
+RUN/best/model.safetensors          mode full: the whole model
+RUN/best/adapter_model.safetensors  other modes: the adapter (`adapters`)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from glip_cli.errors import CheckpointError
 from glip_cli.utils.json import JsonObject, parsed_object
 from glip_cli.utils.text_format import one_line
 
-CARD = "config.json"
+CONFIG_FILE = "config.json"
 MODEL = "model.safetensors"
 TENSORS = "adapter_model.safetensors"
 BEST = "best"
@@ -29,18 +29,18 @@ MODES = ("full", "head", "prompt", "lora")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a folder holds, and what it was made of.
+    """What a folder holds.
 
     Attributes:
         mode: one of `MODES`.
-        name: what records call it.
+        name: in records.
         architecture: a key of `glip_cli.model.config.ARCHITECTURES`.
-        base: the network that the training began with, "glip-t@c24ce662"; empty for one that began at random.
-        base_sha256: of that network's file.
-        source: where that network is found: a name of weights.toml, or an absolute path.
-        labels: that it was tuned for; empty for captions.
+        base: the model that the training started from, "glip-t@c24ce662"; empty for random weights.
+        base_sha256: of that model's file.
+        source: of that model: a name in weights.toml, or an absolute path.
+        labels: the training labels; empty for captions.
         training: how it was trained, for the reader.
-        words: what is read for those of `labels` that are asked for in other words.
+        words: label -> the words that the model reads for it, where they differ.
     """
 
     mode: str
@@ -55,21 +55,21 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.training, Mapping) or not isinstance(self.words, Mapping):
-            raise ValueError("a card holds texts")
+            raise ValueError("a value is not a text")
         texts = (self.mode, self.name, self.architecture, self.base, self.base_sha256, self.source)
         if not all(isinstance(text, str) for text in (*texts, *self.labels, *self.words, *self.words.values())):
-            raise ValueError("a card holds texts")
+            raise ValueError("a value is not a text")
         if self.mode not in MODES:
             raise ValueError(f"no mode is called {self.mode!r}")
         if self.mode != "full" and not self.base_sha256:
             raise ValueError("an adapter is nothing without the network that it was made for")
 
 
-def write_run_config(folder: Path, card: RunConfig) -> Path:
+def write_run_config(folder: Path, config: RunConfig) -> Path:
     """Write config.json; readers see the whole of it or nothing. Raises OSError."""
-    path = folder / CARD
-    content = asdict(card)
-    if not card.words:  # a key that earlier versions do not know
+    path = folder / CONFIG_FILE
+    content = asdict(config)
+    if not config.words:  # a key that earlier versions do not know
         del content["words"]
     text = json.dumps({"format": FORMAT, **content}, indent=2, ensure_ascii=False)
     with atomic(path) as temporary:
@@ -79,7 +79,7 @@ def write_run_config(folder: Path, card: RunConfig) -> Path:
 
 def read_run_config(folder: Path) -> RunConfig:
     """Raises CheckpointError where there is none, or none that this version wrote."""
-    path = folder / CARD
+    path = folder / CONFIG_FILE
     content = read_json(path)
     try:
         if content.pop("format", None) != FORMAT:
@@ -110,7 +110,7 @@ def best_of(path: Path) -> Path:
 
     Raises CheckpointError for a run that was stopped before it had one.
     """
-    if path.name == TENSORS and (path.parent / CARD).is_file():
+    if path.name == TENSORS and (path.parent / CONFIG_FILE).is_file():
         return path.parent
     if any(path.glob("*.safetensors")):
         return path

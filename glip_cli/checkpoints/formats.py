@@ -118,11 +118,11 @@ def _swin(
     }
     patch = {"patch_embed.proj.{p}": f"patch_embed.{patches}.{{p}}", "patch_embed.norm.{p}": "patch_embed.norm.{p}"}
     merge = {"norm.{p}": "norm.{p}", "reduction.weight": "reduction.weight"}
-    places = {"ours": "backbone.layers.{stage}.downsample.", "theirs": f"{theirs}{stages}.{{before}}.downsample."}
+    merge_names = {"ours": "backbone.layers.{stage}.downsample.", "theirs": f"{theirs}{stages}.{{before}}.downsample."}
     return (
         *rows(key_map.once, patch, ours="backbone.", theirs=theirs),
         *rows(key_map.blocks, block, ours=f"backbone.layers{blocks}", theirs=f"{theirs}{stages}{blocks}"),
-        *rows(key_map.merges, merge, merging, **places),
+        *rows(key_map.merges, merge, merging, **merge_names),
         *rows(key_map.outputs, {"backbone.norms.{index}.{p}": f"{theirs}norm{{stage}}.{{p}}"}),
     )
 
@@ -142,7 +142,7 @@ def _text_and_head(bert: str, rpn: str, *, attention: str, convs: str) -> tuple[
     BERT lies below `bert`; `attention` and `convs` are what a dialect calls those of a dynamic convolution.
     """
     head = f"{rpn}head."
-    tower, mine = f"{head}dyhead_tower.", "head.tower.{round}."
+    tower, native_tower = f"{head}dyhead_tower.", "head.tower.{round}."
     embeddings = (
         "word_embeddings.weight",
         "position_embeddings.weight",
@@ -161,18 +161,18 @@ def _text_and_head(bert: str, rpn: str, *, attention: str, convs: str) -> tuple[
         **{name: name for name in ("log_scale", "bias_lang", "bias0")},
         "text_projection.{p}": "dot_product_projection_text.{p}",
     }
-    scale = {f"{mine}conv.scale_attention.{{p}}": f"{tower}{{conv}}.{attention}.1.{{p}}"}
+    scale = {f"{native_tower}conv.scale_attention.{{p}}": f"{tower}{{conv}}.{attention}.1.{{p}}"}
     layer = {"text.bert.encoder.layer.{layer}.{part}.{p}": f"{bert}encoder.layer.{{layer}}.{{part}}.{{p}}"}
-    projection = {f"{mine}fusion.{{projection}}.{{p}}": f"{tower}{{fusion}}.b_attn.attn.{{projection}}.{{p}}"}
+    projection = {f"{native_tower}fusion.{{projection}}.{{p}}": f"{tower}{{fusion}}.b_attn.attn.{{projection}}.{{p}}"}
     return (
         *rows(key_map.once, {n: n for n in embeddings}, ours="text.bert.embeddings.", theirs=f"{bert}embeddings."),
         *rows(key_map.bert_layers, layer),
-        *rows(key_map.fused_rounds, fusion, ours=f"{mine}fusion.", theirs=f"{tower}{{fusion}}.b_attn."),
+        *rows(key_map.fused_rounds, fusion, ours=f"{native_tower}fusion.", theirs=f"{tower}{{fusion}}.b_attn."),
         *rows(key_map.projections, projection),
-        *rows(key_map.text_rounds, {f"{mine}text.{{part}}.{{p}}": f"{tower}{{text}}.{{part}}.{{p}}"}),
-        *rows(key_map.rounds, conv, ours=f"{mine}conv.", theirs=f"{tower}{{conv}}."),
+        *rows(key_map.text_rounds, {f"{native_tower}text.{{part}}.{{p}}": f"{tower}{{text}}.{{part}}.{{p}}"}),
+        *rows(key_map.rounds, conv, ours=f"{native_tower}conv.", theirs=f"{tower}{{conv}}."),
         *rows(key_map.rounds, scale, as_linear),
-        *rows(key_map.branches, branch, ours=f"{mine}conv.", theirs=f"{tower}{{conv}}.{convs}."),
+        *rows(key_map.branches, branch, ours=f"{native_tower}conv.", theirs=f"{tower}{{conv}}.{convs}."),
         *rows(key_map.once, scores, ours="head.", theirs=head),
         *rows(key_map.once, {"box.{p}": "bbox_pred.{p}", "centerness.{p}": "centerness.{p}"}, as_linear, ours="head.",
               theirs=head),

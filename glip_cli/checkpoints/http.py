@@ -80,7 +80,7 @@ def _continue(url: str, part: Path, progress: DownloadProgress) -> None:
 
 def _store(response: HTTPResponse, part: Path, have: int, progress: DownloadProgress) -> None:
     resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-    if resumes and (known := _version(part)) and _validator(response) not in (known, None):
+    if resumes and (version := _version(part)) and _validator(response) not in (version, None):
         progress.advanced(-have)
         discard(part)
         raise CutError("sent the rest of another version")  # a server that does not know If-Range

@@ -36,8 +36,8 @@ def cached(url: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     repo, revision, file = _address(url)
-    found = try_to_load_from_cache(repo, file, revision=revision)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(path) if isinstance(path, str) else None
 
 
 def download(url: str, advanced: Callable[[int], None]) -> Path:

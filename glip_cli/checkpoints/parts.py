@@ -1,4 +1,4 @@
-"""What `Detector.load` needs: the network, the folder of its tokenizer, its name for records."""
+"""What `Detector.load` and the commands load: a model with its tokenizer, labels and name; or parts of it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glip_cli.checkpoints import cache, finetuned, safetensors_io
-from glip_cli.checkpoints.adapters import Adapter, load_adapter
+from glip_cli.checkpoints.adapters import Adapter, check_base, load_adapter
 from glip_cli.checkpoints.fetch import ProgressCallback, cached_path, fetch
 from glip_cli.checkpoints.files import locate
-from glip_cli.checkpoints.load import Loaded, Origin, load, load_backbone, load_if_backbone
+from glip_cli.checkpoints.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve, tokenizer_folder
 from glip_cli.errors import CheckpointError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.swin import Backbone
+from glip_cli.options import LoadKeywords
 from glip_cli.outputs.files import writing
+from glip_cli.prompts.compile import PromptCompiler
 from glip_cli.prompts.prompt import label_prompt
+from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import Words, words_for
 from glip_cli.types import Prompt
 
-# in the metadata of a file: what was read for an offset's labels; labels of any tuning; what was read for some of them
+# keys in the metadata of a file: words of prompt-tuned labels; labels of any tuning; label -> words, where they differ
 TUNED_FOR, LABELS, WORDS = "tuned_for", "labels", "words"
 
 
@@ -36,10 +39,10 @@ class DetectorParts:
         model: on the CPU, float32, in evaluation mode.
         tokenizer: folder with tokenizer.json or vocab.txt.
         name: "glip-t@c24ce662", or "glip-t@c24ce662+blood@1f0c88a2" with an adapter.
-        prompt_tuned_labels: what is read for the labels of a prompt's tuned offset; empty where there is none.
-        labels: that the model was tuned for in any mode; empty where it was not, or on captions.
+        prompt_tuned_labels: the words of the labels that the prompt was tuned for; () without prompt tuning.
+        labels: that the model was tuned for in any mode; () for other models, and after tuning on captions.
         use_cls: a label with its definition is read by [CLS], else by the tokens of its name.
-        words: what is read for those of `labels` that are asked for in other words.
+        words: label -> the words that the model reads for it, where they differ.
     """
 
     model: Glip
@@ -75,14 +78,14 @@ def load_detector_parts(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> DetectorParts:
-    """Load what is named by --model, --weights, --bert and --adapter; without any of them, GLIP-T.
+    """Load the model that --model, --weights, --bert and --adapter name; GLIP-T without them.
 
     Args:
         model: a name in weights.toml, or a file or folder. With `weights`, whose architecture the file must have.
-        weights: a checkpoint file, or a folder that `finetune` left.
+        weights: a checkpoint file, or a folder of `glip finetune`.
         bert: the folder of a tokenizer, in place of the model's own.
-        adapter: a folder that `finetune` left, for the model that it was made for; alone it brings that model. So does
-            such a folder as `model` or `weights`.
+        adapter: a folder of `glip finetune`; without `model` and `weights`, its own base is loaded. Such a folder may
+            also be given as `model` or `weights`.
         cache_dir: `cache.default_dir()` if not given.
         offline: never use the network.
         report: called during downloads.
@@ -95,6 +98,27 @@ def load_detector_parts(
     return DetectorParts(loaded.model, tokenizer, loaded.id, prompt_tuned_for(loaded), labels, use_cls, words)
 
 
+def load_prompt_compiler(flags: LoadKeywords, report: ProgressCallback | None = None) -> PromptCompiler:
+    """That of the model that `flags` name, without its weights. Raises WeightsError or UsageError."""
+    resolved, offline = (
+        resolve(flags.get("model"), flags.get("weights"), flags.get("adapter")),
+        flags.get("offline", False),
+    )
+    origin = identify(resolved.source, architecture=resolved.architecture, offline=offline, report=report)
+    origin = resolved.with_use_cls(origin)
+    for adapter in resolved.adapters:
+        check_base(adapter, origin)
+        origin = with_adapter(adapter, origin)
+    return PromptCompiler.of(
+        Tokenizer.from_dir(tokenizer_folder(origin, flags.get("bert"))),
+        ARCHITECTURES[origin.architecture],
+        origin.id,
+        prompt_tuned_for(origin),
+        origin.metadata.get("use_cls") == "true",
+        words_for(*tuned_for(origin)),
+    )
+
+
 def tuned_prompt(
     model: str | None = None, *, weights: str | Path | None = None, adapter: str | Path | None = None
 ) -> Prompt | None:
@@ -102,14 +126,14 @@ def tuned_prompt(
 
     Raises WeightsError or UsageError.
     """
-    found = resolve(model, weights, adapter)
-    if found.adapters:
-        card = found.adapters[-1].card
-        labels, words = card.labels, card.words
-    elif isinstance(found.source, Checkpoint):
+    resolved = resolve(model, weights, adapter)
+    if resolved.adapters:
+        config = resolved.adapters[-1].config
+        labels, words = config.labels, config.words
+    elif isinstance(resolved.source, Checkpoint):
         return None
     else:
-        path = locate(cache.expanded(found.source))
+        path = locate(cache.expanded(resolved.source))
         metadata = safetensors_io.read_metadata(path) if path.suffix == safetensors_io.SUFFIX else {}
         labels, words = _labels(metadata, path), _words(metadata, path)
     return label_prompt(labels, words) if labels else None
@@ -123,7 +147,7 @@ def load_backbone_parts(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> BackboneParts | None:
-    """What --model and --weights name, where it is an image backbone alone; None where it is a whole model.
+    """The image backbone that --model and --weights name; None for a whole model.
 
     Raises WeightsError or UsageError.
     """
@@ -147,10 +171,9 @@ def save_model(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> Path:
-    """Write a network, with the adapters that stand for it or beside it in its weights, as one native file.
+    """Write a model, its adapters merged, as one native file with the labels that it was tuned for, and their words.
 
-    It says the labels that the network was tuned for, and the words that are read for them. Raises as
-    `load_detector_parts`, and OutputError.
+    Raises as `load_detector_parts`, and OutputError.
     """
     loaded = load_source(model, weights, adapter, offline=offline, report=report)
     metadata, (labels, words) = loaded.metadata, tuned_for(loaded)
@@ -166,7 +189,7 @@ def save_model(
 
 
 def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: ProgressCallback | None = None) -> Path:
-    """Get a checkpoint, so that it works offline from now on; return the file that will be mapped.
+    """Fetch and convert a checkpoint, so that it works offline; return the file that will be mapped.
 
     Raises WeightsError.
     """
@@ -177,39 +200,39 @@ def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Progre
 
 
 def _labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
-    """What a network was tuned for, as its file says, or the card beside it."""
+    """The labels that a model was tuned for: in its metadata, or in the config.json beside it."""
     for key in (LABELS, TUNED_FOR):
         if key in metadata:
             return _list(metadata, key)
-    card = _card_beside(path)
-    return card.labels if card else ()
+    config = _config_beside(path)
+    return config.labels if config else ()
 
 
 def tuned_for(loaded: Origin) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The labels that a network was tuned for, and what is read for those that are asked for in other words."""
+    """The labels that a model was tuned for, and label -> words, where they differ."""
     return _labels(loaded.metadata, loaded.path), _words(loaded.metadata, loaded.path)
 
 
 def prompt_tuned_for(loaded: Origin) -> tuple[str, ...]:
-    """What is read for the labels of a prompt's tuned offset; empty where there is none."""
+    """The words of the labels that a prompt was tuned for; () without prompt tuning."""
     return _list(loaded.metadata, TUNED_FOR)
 
 
 def _words(metadata: Mapping[str, str], path: Path) -> dict[str, str]:
-    """What was read for some of these labels."""
+    """Label -> words, where they differ."""
     if LABELS not in metadata and TUNED_FOR not in metadata:
-        card = _card_beside(path)
-        return dict(card.words) if card else {}
+        config = _config_beside(path)
+        return dict(config.words) if config else {}
     try:
         words = json.loads(metadata.get(WORDS, "{}"))
     except ValueError:
         words = {}
-    return {label: str(one) for label, one in words.items()} if isinstance(words, dict) else {}
+    return {label: str(wording) for label, wording in words.items()} if isinstance(words, dict) else {}
 
 
-def _card_beside(path: Path) -> finetuned.RunConfig | None:
-    """Of a network's file that a training left."""
-    if path.name == finetuned.MODEL and (path.parent / finetuned.CARD).is_file():
+def _config_beside(path: Path) -> finetuned.RunConfig | None:
+    """The config.json beside a model's file that `glip finetune` wrote."""
+    if path.name == finetuned.MODEL and (path.parent / finetuned.CONFIG_FILE).is_file():
         with suppress(CheckpointError):  # of another program: many call a file config.json
             return finetuned.read_run_config(path.parent)
     return None
@@ -233,23 +256,25 @@ def load_source(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> Loaded:
-    """A network with the adapters that stand for it or beside it in its weights; as `load_detector_parts`.
+    """A model, its adapters merged; as `load_detector_parts`.
 
-    An adapter may have been made for a network that has one itself: the run that it was trained from.
+    The base of an adapter may have one itself: the run that it was trained from.
     """
-    found = resolve(model, weights, adapter)
-    loaded = load(found.source, architecture=found.architecture, cache_dir=cache_dir, offline=offline, report=report)
-    loaded = found.marked(loaded)
-    for one in found.adapters:
-        loaded = with_adapter(load_adapter(loaded, one.folder), loaded)
+    resolved = resolve(model, weights, adapter)
+    loaded = load(
+        resolved.source, architecture=resolved.architecture, cache_dir=cache_dir, offline=offline, report=report
+    )
+    loaded = resolved.with_use_cls(loaded)
+    for found in resolved.adapters:
+        loaded = with_adapter(load_adapter(loaded, found.folder), loaded)
     return loaded
 
 
 def with_adapter(adapter: Adapter, base: AnyOrigin) -> AnyOrigin:
-    """What `base` is called now that the adapter is part of it."""
+    """`base` with the name and metadata that it has with the adapter merged."""
     metadata = {**base.metadata, "base": base.id, "source_sha256": adapter.sha256}
-    labels, words = adapter.card.labels, dict(adapter.card.words)
+    labels, words = adapter.config.labels, dict(adapter.config.words)
     metadata |= {LABELS: json.dumps(labels), WORDS: json.dumps(words)}
-    if adapter.card.mode == "prompt":
+    if adapter.config.mode == "prompt":
         metadata[TUNED_FOR] = json.dumps(words_for(labels, words))
-    return replace(base, name=f"{base.id}+{adapter.card.name}", metadata=metadata)
+    return replace(base, name=f"{base.id}+{adapter.config.name}", metadata=metadata)

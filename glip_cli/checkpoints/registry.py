@@ -69,10 +69,10 @@ def names() -> tuple[str, ...]:
 
 def find(name: str) -> Checkpoint:
     """The checkpoint called `name`. Raises UnknownModelError with the nearest names."""
-    known = _checkpoints()
-    if name in known:
-        return known[name]
-    near = get_close_matches(name.lower(), known, n=2, cutoff=0.5) or [EMBEDDED]
+    checkpoints = _checkpoints()
+    if name in checkpoints:
+        return checkpoints[name]
+    near = get_close_matches(name.lower(), checkpoints, n=2, cutoff=0.5) or [EMBEDDED]
     raise UnknownModelError(
         f"no model is called {name!r}: did you mean {' or '.join(near)}? `glip weights list` shows all; "
         "a file goes to --weights"

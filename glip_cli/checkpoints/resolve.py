@@ -1,4 +1,4 @@
-"""What --model, --weights, --adapter and --bert mean: names of weights.toml, files, and folders that finetune left."""
+"""Resolve --model, --weights, --adapter and --bert: names in weights.toml, files, folders of `glip finetune`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOKENIZER_FILES = (lexicon.FILE, "tokenizer.json", "vocab.txt")
 
 
 class Resolved(NamedTuple):
-    """Where a network comes from.
+    """The source of a model.
 
     Attributes:
-        architecture: that it must have.
-        adapters: the first to add first.
-        use_cls: it is said to be a model of weights.toml that reads definitions by [CLS], also where a file is given.
+        architecture: the required one; None: any.
+        adapters: in the order in which they are loaded.
+        use_cls: `--model` names a model that reads definitions by [CLS], also where a file is given.
     """
 
     source: str | Path | Checkpoint
@@ -33,12 +33,13 @@ class Resolved(NamedTuple):
     adapters: list[Adapter]
     use_cls: bool
 
-    def marked(self, origin: AnyOrigin) -> AnyOrigin:
+    def with_use_cls(self, origin: AnyOrigin) -> AnyOrigin:
+        """`origin` with `use_cls` in its metadata."""
         return replace(origin, metadata={**origin.metadata, "use_cls": "true"}) if self.use_cls else origin
 
 
-class _Asked(NamedTuple):
-    """What --model, --weights and --adapter mean together."""
+class _ModelFlags(NamedTuple):
+    """--model, --weights and --adapter, with folders of runs resolved."""
 
     model: str | None
     weights: str | Path | None
@@ -46,54 +47,54 @@ class _Asked(NamedTuple):
 
 
 def resolve(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> Resolved:
-    """An adapter may have been made for a network that has one itself. Raises WeightsError or UsageError."""
-    asked, adapters = _asked(model, weights, adapter), list[Adapter]()
-    while asked.adapter is not None:
-        if any(asked.adapter.folder == one.folder for one in adapters):
+    """The model that the flags name. An adapter's base may have an adapter. Raises WeightsError or UsageError."""
+    flags, adapters = _read_flags(model, weights, adapter), list[Adapter]()
+    while flags.adapter is not None:
+        if any(flags.adapter.folder == earlier.folder for earlier in adapters):
             raise CheckpointError(
-                f"{asked.adapter.folder} says that it was made for itself: take it again from where it came"
+                f"{flags.adapter.folder} says that it was made for itself: take it again from where it came"
             )
-        adapters.append(asked.adapter)
-        if asked.weights is not None or not holds_adapter(asked.model):
+        adapters.append(flags.adapter)
+        if flags.weights is not None or not holds_adapter(flags.model):
             break
-        asked = _asked(asked.model, None, None)
-    source, architecture = _network(asked.model, asked.weights)
-    return Resolved(source, architecture, adapters[::-1], registry.uses_cls(asked.model))
+        flags = _read_flags(flags.model, None, None)
+    source, architecture = _network(flags.model, flags.weights)
+    return Resolved(source, architecture, adapters[::-1], registry.uses_cls(flags.model))
 
 
-def holds_adapter(place: str | Path | None) -> bool:
-    """Whether a file or folder stands for a network and its adapter; names of weights.toml come first."""
-    if place is None or place in registry.names():
+def holds_adapter(source: str | Path | None) -> bool:
+    """Whether a file or folder holds an adapter; False for names in weights.toml."""
+    if source is None or source in registry.names():
         return False
-    return finetuned.is_adapter(finetuned.best_of(cache.expanded(place)))
+    return finetuned.is_adapter(finetuned.best_of(cache.expanded(source)))
 
 
-def _asked(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _Asked:
-    """Folders of whole runs become their best; an adapter alone brings the network that it was made for."""
+def _read_flags(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _ModelFlags:
+    """A run folder stands for its best; an adapter alone stands for the model that it was made for, and itself."""
     weights = None if weights is None else finetuned.best_of(cache.expanded(weights))
     if model is not None and model not in registry.names():
         model = str(finetuned.best_of(cache.expanded(model)))
-    place = weights if weights is not None else model
-    held = holds_adapter(place)
-    if adapter and held:
-        raise UsageError(f"{place} holds an adapter already: give --adapter with the model that it was made for")
-    if adapter is None and not held:
-        return _Asked(model, weights, None)
-    found = find_adapter(adapter or place or "")
-    if not held and place is not None:
-        return _Asked(model, weights, found)
-    return _Asked(model if weights and model else _source(found), None, found)
+    source = weights if weights is not None else model
+    holds = holds_adapter(source)
+    if adapter and holds:
+        raise UsageError(f"{source} holds an adapter already: give --adapter with the model that it was made for")
+    if adapter is None and not holds:
+        return _ModelFlags(model, weights, None)
+    found = find_adapter(adapter or source or "")
+    if not holds and source is not None:
+        return _ModelFlags(model, weights, found)
+    return _ModelFlags(model if weights and model else _source(found), None, found)
 
 
 def _source(adapter: Adapter) -> str:
-    """The network that an adapter was made for. Raises CheckpointError where it is not there any more."""
-    card = adapter.card
-    if card.source not in registry.names() and not Path(card.source or "?").exists():
+    """The model that an adapter was made for. Raises CheckpointError where it no longer exists."""
+    config = adapter.config
+    if config.source not in registry.names() and not Path(config.source or "?").exists():
         raise CheckpointError(
-            f"{adapter.folder} was made for {card.base}, which is not at {card.source or 'a known place'} any more: "
+            f"{adapter.folder} was made for {config.base}, which is no longer at {config.source or 'a known path'}: "
             "name it with --model, and this folder with --adapter"
         )
-    return card.source
+    return config.source
 
 
 def _network(model: str | None, weights: str | Path | None) -> tuple[str | Path | Checkpoint, str | None]:
@@ -116,13 +117,13 @@ def load_tokenizer_folder(
 
     Raises WeightsError or UsageError.
     """
-    found = resolve(model, weights, adapter)
-    if isinstance(found.source, Checkpoint):
-        architecture = found.source.architecture
+    resolved = resolve(model, weights, adapter)
+    if isinstance(resolved.source, Checkpoint):
+        architecture = resolved.source.architecture
         return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
     if bert:
         return cache.expanded(bert)
-    return tokenizer_folder(identify(found.source, architecture=found.architecture))
+    return tokenizer_folder(identify(resolved.source, architecture=resolved.architecture))
 
 
 def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:
@@ -145,8 +146,8 @@ def _given_tokenizer(bert: str | Path, architecture: str) -> Path:
 
 def _published_tokenizer(architecture: str) -> Path:
     """In the package: an embedded model's own, where it has one; else BERT's, which all others read text with."""
-    own = registry.ASSETS / architecture
-    return own if _holds_tokenizer(own) else registry.BERT
+    folder = registry.ASSETS / architecture
+    return folder if _holds_tokenizer(folder) else registry.BERT
 
 
 def _holds_tokenizer(folder: Path) -> bool:

@@ -127,11 +127,11 @@ def _refused(path: Path, message: str) -> str | None:
     Only a name that the file has whole counts: the half one of a truncated file is no attack.
     """
     names = list(_names(path))
-    if named := re.search(r"GLOBAL ([\w.]+)", message):
-        what = named[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
-        return next((name for name in names if name.rpartition(".")[2] == what), None)
-    known = ("torch.", "torch._utils.", "collections.OrderedDict")
-    return next((name for name in names if name not in _ALLOWED and not name.startswith(known)), None)
+    if match := re.search(r"GLOBAL ([\w.]+)", message):
+        name_end = match[1].rpartition(".")[2]  # some versions of torch say another module: builtins for __builtin__
+        return next((name for name in names if name.rpartition(".")[2] == name_end), None)
+    harmless = ("torch.", "torch._utils.", "collections.OrderedDict")
+    return next((name for name in names if name not in _ALLOWED and not name.startswith(harmless)), None)
 
 
 def _shown(name: str) -> str:
@@ -238,9 +238,9 @@ def _record(file: BinaryIO, member: zipfile.ZipInfo) -> ZipRecord:
 
 def check_storages(path: Path, records: Sequence[ZipRecord], storages: Sequence[Storage]) -> None:
     """Raises CheckpointError unless the storages that torch has mapped are the records, each of its whole length."""
-    wanted = sorted(ZipRecord(storage.data_ptr(), storage.nbytes()) for storage in storages if storage.nbytes())
-    there = [record for record in records if record.size]
-    if _shape(wanted) != _shape(there):
+    mapped = sorted(ZipRecord(storage.data_ptr(), storage.nbytes()) for storage in storages if storage.nbytes())
+    nonempty = [record for record in records if record.size]
+    if _shape(mapped) != _shape(nonempty):
         raise CheckpointError(f"{path} has tensors that are longer than their records: it is damaged, fetch it again")
 
 

@@ -100,19 +100,19 @@ def load_tagger(
 
     Raises FetchError, with the ways out that need no tagger.
     """
-    wanted = data or tagger_data()
-    return _tagger(is_cached(wanted, cache_dir) or _fetch(wanted, cache_dir, offline, report or SilentDownload()))
+    tagger = data or tagger_data()
+    return _tagger(is_cached(tagger, cache_dir) or _fetch(tagger, cache_dir, offline, report or SilentDownload()))
 
 
 def is_cached(data: TaggerData, cache_dir: Path | None = None) -> Contents | None:
     """The tagger's files where they are on this machine already: in the cache, or where nltk's downloader put them."""
-    own = (cache_dir or cache.default_dir()) / "taggers" / data.name
-    if contents := _read(own, data):
+    cache_folder = (cache_dir or cache.default_dir()) / "taggers" / data.name
+    if contents := _read(cache_folder, data):
         return contents
     for folder in _nltk_folders(data.name):
         if contents := _read(folder, data):
             with contextlib.suppress(OSError):  # without a cache they are converted again at every start
-                _keep(contents, own)
+                _keep(contents, cache_folder)
             return contents
     return None
 
@@ -146,8 +146,8 @@ def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: Prog
     reasons = []
     try:
         with FileLock(folder / f".{data.name}.lock"):
-            if found := is_cached(data, cache_dir):  # another process was faster
-                return found
+            if contents := is_cached(data, cache_dir):  # another process was faster
+                return contents
             for url in data.urls:
                 report.started(data.name, url, data.size)
                 try:

@@ -130,9 +130,11 @@ class LocalModel:
     @cached_property
     def prompt_compiler(self) -> PromptCompiler:
         """Raises WeightsError."""
-        from glip_cli.checkpoints.reader import load_reader
+        from glip_cli.checkpoints.parts import load_prompt_compiler
 
-        return self.loaded.prompt_compiler if self.loaded else load_reader(self.load, DownloadBar(self.console))
+        return (
+            self.loaded.prompt_compiler if self.loaded else load_prompt_compiler(self.load, DownloadBar(self.console))
+        )
 
     def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
         return self.prompt_compiler.compile_prompt(prompt, options).notes

@@ -92,7 +92,7 @@ class Session:
             options: fields of `DetectOptions` that the protocol demands, over `base`.
         """
         chosen = replace(self.base, **options)
-        self.note(*vocabulary_notes(prompt, self.detector.tokenizer, self.detector.prompt_compiler.taught))
+        self.note(*vocabulary_notes(prompt, self.detector.tokenizer, self.detector.prompt_compiler.tuned_words))
         runner = Runner(
             self.detector, self.detector.compile_prompt(prompt, chosen), chosen, self.workers, stop=self.stop
         )

@@ -1,4 +1,4 @@
-"""A model on its device: prepared images and a compiled prompt in, `Detections` out. Threads may share one.
+"""A model on its device: preprocessed images and a compiled prompt in, `Detections` out. Threads may share one.
 
 PreprocessedImages -> encode_images -> ImageFeatures -> detect_features(compiled prompt) -> Detections
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby, islice
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from glip_cli.inference.device import for_inference, on_one_thread, out_of_memory, pick_device, pick_dtype, to_device
 from glip_cli.inference.postprocess import (
-    ImageMeta,
     PostprocessOptions,
     RawDetections,
     is_capped,
@@ -29,7 +27,14 @@ from glip_cli.inference.postprocess import (
     to_detections,
     to_raw,
 )
-from glip_cli.inference.preprocess import ImageSize, PreprocessedImage, collate, padded_size, preprocess
+from glip_cli.inference.preprocess import (
+    ImageSize,
+    PreprocessedImage,
+    collate,
+    padded_size,
+    preprocess,
+    same_shape_batches,
+)
 from glip_cli.inference.tiling import all_crops, combine, crop_options, render_crop
 from glip_cli.model.compiled import SHAPES, Compiled
 from glip_cli.model.glip import Glip
@@ -46,27 +51,27 @@ SMALL = 20_000_000  # parameters: glip-nano has 5 million, glip-mini 2, GLIP-T 2
 PAIRS_AT_ONCE = 8  # pairs of an image and a text, on a GPU; a CPU gains nothing from several
 
 Observer = Callable[[Sequence[Chunk], RawOutput, Tensor], None]
-"""Is given n texts of a prompt, what the network says of B images [n * B], those of the first text first, and which
-tokens are real, bool [n * B, T]. What it raises ends the work."""
+"""Called with n chunks of a prompt, the raw output for B images [n * B], the first chunk's images first, and the
+mask of the tokens, bool [n * B, T]. What it raises ends the detection."""
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Images and their features P3 .. P7, [B, C, h, w] each: what prompts are matched with."""
+    """Images and their feature maps P3 .. P7, [B, C, h, w] each."""
 
     items: tuple[PreprocessedImage, ...]
     maps: list[Tensor]
 
 
 class BatchDetector:
-    """See the module.
+    """See the module's docstring.
 
     Attributes:
         model: in evaluation mode, on `device` and in `dtype`.
     """
 
     def __init__(self, model: Glip, device: str = "auto", dtype: str = "auto", compile: bool = False):
-        """Of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
+        """`model` itself is not changed: see `device.for_inference`. Raises DeviceError."""
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self.model = for_inference(model, self.device, self.dtype)
@@ -82,16 +87,16 @@ class BatchDetector:
 
     @cached_property
     def is_small(self) -> bool:
-        """Whether it runs on one thread, on a CPU: so its answers depend on no number of threads.
+        """Whether the model runs on one thread, on a CPU: its answers then do not depend on the number of threads.
 
-        Several images at once, on a thread each, then take less time than one after the other on all threads, and far
-        less beside other programs, for which threads that work together wait again and again.
+        Several images at once, on a thread each, are faster than one after the other on all threads; much faster beside
+        other programs, where threads that share an image wait for each other.
         """
         plain = self.device.type == "cpu" and isinstance(self.model, Glip) and self._steps is self.model
         return plain and sum(parameter.numel() for parameter in self.model.parameters()) < SMALL
 
     def image_size(self, size: Size | None = None) -> ImageSize:
-        """How large the model reads an image; `size` replaces the model's own shorter and longer side."""
+        """The size to which images are resized: `size`, else the model's own."""
         config = self.model.config
         return ImageSize.chosen(config.image_size, size, config.size_multiple)
 
@@ -100,14 +105,14 @@ class BatchDetector:
     ) -> Iterator[Detections]:
         """Detect image by image, in order; `images` yields PIL images in RGB.
 
-        Images are batched only with neighbours of one padded shape, so that no image's answer depends on another:
-        padding takes part in the fusion.
+        Only neighbours of one padded shape share a batch: padding takes part in the fusion, so in any other batch an
+        image's answer would depend on the other images.
         """
         if options.has_crops:
             yield from (self.detect_crops(image, compiled, options)[0] for image in images)
             return
         size = self.image_size(options.size)
-        yield from self._answers((preprocess(image, *size) for image in images), compiled, options)
+        yield from self._detect_all((preprocess(image, *size) for image in images), compiled, options)
 
     def detect_crops(
         self,
@@ -116,30 +121,29 @@ class BatchDetector:
         options: DetectOptions,
         observe: Observer | None = None,
     ) -> tuple[Detections, bool]:
-        """One image, asked in tiles or at several scales, and `is_capped` of any of them; batched are its views."""
+        """Detect in one image in tiles or at several scales. The bool is `is_capped` of any crop. Crops are batched."""
         size = self.image_size(options.size)
         crops = all_crops(image.size, options, size, flips=allows_mirroring(compiled.chunks))
         if len(crops) == 1:
-            (alone,) = self.detect([preprocess(image, *size)], compiled, options, observe)
-            return alone, is_capped(alone, compiled, options)
-        every = with_negatives_reported(compiled)
-        views = (render_crop(image, crop) for crop in crops)
-        answers = list(self._answers(views, every, crop_options(options), observe))
-        found = combine(crops, map(to_raw, answers), compiled.nms_iou, options.agnostic_nms)
-        capped = any(is_capped(answer, every, options) for answer in answers)
-        return to_detections(merge([found], compiled, options), image.size, compiled), capped
+            (detections,) = self.detect([preprocess(image, *size)], compiled, options, observe)
+            return detections, is_capped(detections, compiled, options)
+        with_negatives = with_negatives_reported(compiled)
+        items = (render_crop(image, crop) for crop in crops)
+        answers = list(self._detect_all(items, with_negatives, crop_options(options), observe))
+        merged = combine(crops, map(to_raw, answers), compiled.nms_iou, options.agnostic_nms)
+        capped = any(is_capped(answer, with_negatives, options) for answer in answers)
+        return to_detections(merge([merged], compiled, options), image.size, compiled), capped
 
-    def _answers(
+    def _detect_all(
         self,
         items: Iterable[PreprocessedImage],
         compiled: CompiledPrompt,
         options: DetectOptions,
         observe: Observer | None = None,
     ) -> Iterator[Detections]:
-        for _, alike in groupby(items, padded_size):
-            while batch := list(islice(alike, options.batch_size)):
-                yield from self.detect(batch, compiled, options, observe)
-                del batch  # before the next images are read
+        for batch in same_shape_batches(items, padded_size, options.batch_size):
+            yield from self.detect(batch, compiled, options, observe)
+            del batch  # before the next images are read
 
     def detect(
         self,
@@ -148,12 +152,12 @@ class BatchDetector:
         options: DetectOptions,
         observe: Observer | None = None,
     ) -> list[Detections]:
-        """Detect in a batch of prepared images. Raises OutOfMemoryError."""
+        """Detect in a batch of preprocessed images. Raises OutOfMemoryError."""
         return self.detect_features(self.encode_images(batch), compiled, options, observe)
 
     @torch.inference_mode()
     def encode_images(self, batch: Sequence[PreprocessedImage]) -> ImageFeatures:
-        """What the model sees in a batch before it reads any text. Raises OutOfMemoryError."""
+        """The feature maps of a batch, which do not depend on the text. Raises OutOfMemoryError."""
         with on_one_thread(self.is_small), out_of_memory(self.device):
             pixels = to_device(collate(batch), self.device, self.dtype)
             return ImageFeatures(tuple(batch), self._steps.encode_image(pixels))
@@ -161,54 +165,66 @@ class BatchDetector:
     @torch.inference_mode()
     def detect_features(
         self,
-        seen: ImageFeatures,
+        features: ImageFeatures,
         compiled: CompiledPrompt,
         options: DetectOptions,
         observe: Observer | None = None,
     ) -> list[Detections]:
-        """Detect in encoded images; other prompts may follow. Raises OutOfMemoryError.
+        """Detect in encoded images, which may be used again with other prompts. Raises OutOfMemoryError.
 
-        `observe` is called for each group of texts; again for the same, where memory did not suffice and less is tried.
+        `observe` is called for each group of chunks; for one group again, where memory ran out and fewer are tried.
         """
-        room = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
+        cache_size = max(CACHED_TEXTS, len(compiled.chunks))  # with less, a prompt's texts would push each other out
         with on_one_thread(self.is_small), out_of_memory(self.device):
-            step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(seen.items))
+            step = 1 if self.device.type == "cpu" else max(1, PAIRS_AT_ONCE // len(features.items))
             groups = [compiled.chunks[i : i + step] for i in range(0, len(compiled.chunks), step)]
             per_chunk = [
-                found
+                detections
                 for group in groups
-                for found in self._predict_chunks(seen, group, postprocess_options(compiled, options), room, observe)
+                for detections in self._predict_chunks(
+                    features, group, postprocess_options(compiled, options), cache_size, observe
+                )
             ]
             merged = [merge(list(parts), compiled, options) for parts in zip(*per_chunk, strict=True)]
-            return [to_detections(found, item.size, compiled) for found, item in zip(merged, seen.items, strict=True)]
+            return [
+                to_detections(detections, item.size, compiled)
+                for detections, item in zip(merged, features.items, strict=True)
+            ]
 
     def _predict_chunks(
         self,
-        seen: ImageFeatures,
-        parts: Sequence[Chunk],
-        kept: PostprocessOptions,
-        room: int = CACHED_TEXTS,
+        features: ImageFeatures,
+        chunks: Sequence[Chunk],
+        postprocess_limits: PostprocessOptions,
+        cache_size: int = CACHED_TEXTS,
         observe: Observer | None = None,
     ) -> list[list[RawDetections]]:
-        """What the labels of each chunk find in each image; labels numbered as in the whole prompt."""
-        images, texts = len(seen.items), len(parts)
-        hidden, mask = stack([self._encode_text(part.tokens.ids, room) for part in parts])
-        maps = seen.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in seen.maps]
+        """For each chunk the detections in each image; label ids are those of the whole prompt."""
+        images, texts = len(features.items), len(chunks)
+        hidden, mask = stack([self._encode_text(chunk.tokens.ids, cache_size) for chunk in chunks])
+        maps = features.maps if texts == 1 else [level.repeat(texts, 1, 1, 1) for level in features.maps]
         rows = mask.repeat_interleave(images, 0)
         raw = self._steps.ground(maps, hidden.repeat_interleave(images, 0), rows)
         if observe:
-            observe(parts, raw, rows)
+            observe(chunks, raw, rows)
         agg, length = self.model.config.score_agg, mask.shape[1]
-        scores = [label_scores(agg, part.tokens.label_tokens, length, self.device) for part in parts]
-        places = [ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale) for item in seen.items]
-        found = on_cpu(postprocess(raw, [x for x in scores for _ in places], places * texts, kept))
+        scores = [label_scores(agg, chunk.tokens.label_tokens, length, self.device) for chunk in chunks]
+        detections = on_cpu(
+            postprocess(raw, [x for x in scores for _ in features.items], features.items * texts, postprocess_limits)
+        )
         return [
-            [replace(one, labels=one.labels.new_tensor(part.label_ids)[one.labels]) for one in found[i : i + images]]
-            for part, i in zip(parts, range(0, len(found), images), strict=True)
+            [
+                replace(
+                    image_detections,
+                    labels=image_detections.labels.new_tensor(chunk.label_ids)[image_detections.labels],
+                )
+                for image_detections in detections[i : i + images]
+            ]
+            for chunk, i in zip(chunks, range(0, len(detections), images), strict=True)
         ]
 
-    def _encode_text(self, ids: tuple[int, ...], room: int = CACHED_TEXTS) -> tuple[Tensor, Tensor]:
-        """Token features [1, T, L] and mask bool [1, T]; they depend on the text alone, so the last `room` are kept."""
+    def _encode_text(self, ids: tuple[int, ...], cache_size: int = CACHED_TEXTS) -> tuple[Tensor, Tensor]:
+        """Token features [1, T, L] and mask bool [1, T], which depend on the text alone; the last ones are cached."""
 
         def encoded() -> tuple[Tensor, Tensor]:
             padded = list(ids) + [0] * (-len(ids) % TOKEN_MULTIPLE)
@@ -216,7 +232,7 @@ class BatchDetector:
             mask = torch.arange(len(padded), device=self.device).unsqueeze(0) < len(ids)
             return self.model.encode_text(row, mask), mask
 
-        return self._texts.get(ids, encoded, room)
+        return self._texts.get(ids, encoded, cache_size)
 
 
 def stack(texts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -43,8 +43,8 @@ def pick_device(name: str) -> torch.device:
         raise OptionError(
             "device", name, "there is no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
         ) from None
-    there = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
-    if not there.get(device.type, False):
+    available = {"cpu": True, "mps": mps, "cuda": (device.index or 0) < torch.cuda.device_count()}
+    if not available.get(device.type, False):
         raise DeviceError(f"--device {name}: torch finds no such device here; use --device auto or cpu")
     return device
 
@@ -54,12 +54,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
     Raises DeviceError for one that the device lacks, OptionError for what is none.
     """
-    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
+    dtypes = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
         raise OptionError("dtype", name, "use auto, float32, bfloat16 or float16")
     if name == "float16" and device.type == "cpu":
         raise DeviceError("--dtype float16 needs a GPU; on a CPU use bfloat16 or float32")
-    return known[name]
+    return dtypes[name]
 
 
 def dtype_notes(flag: str, device: torch.device) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The features of one image, and where they lie in it."""
+"""The features of one image, their positions in it, and their file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LEVELS: dict[str, dict[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How an image lay in the network.
+class ImageMeta:
+    """How an image went into the network.
 
     Attributes:
         size: (width, height) of the upright original image in pixels.
@@ -74,13 +74,13 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the network makes of one image; float32 on the CPU, free of the network.
+    """Features of one image; float32 on the CPU, detached.
 
-    The N rows are the locations of P3 .. P7, level by level (`place.sizes`), row by row. T tokens are those of the
-    text with [CLS] and [SEP], K its labels. What was not asked for is empty or None.
+    The N rows are the locations of P3 .. P7, level by level (`meta.sizes`), row by row. T tokens are those of the
+    text with [CLS] and [SEP], K its labels. What was not extracted is empty or None.
 
     Attributes:
-        place: where cells and rows lie in the image.
+        meta: positions of cells and rows in the image.
         backbone: "C3", "C4", "C5" -> [C, h, w], strides 8, 16, 32, each after its own LayerNorm; pooled [C].
             C is 192, 384, 768 in GLIP-T, twice as many in GLIP-L.
         fpn: "P3" .. "P7" -> [256, h, w] (glip-mini: 96), strides 8 .. 128; of glip-nano "P3" .. "P5" -> [128, h, w].
@@ -89,7 +89,7 @@ class Features:
             glip-nano).
         similarity: [N, K], how a row fits a label: the mean of the probabilities of the label's tokens; of glip-nano
             the largest.
-        logits: [N, T], how a row fits a token, before the sigmoid.
+        logits: [N, T], row by token, before the sigmoid.
         boxes: [N, 4], the region that a row stands for, xyxy in pixels of the original image, as detections have it.
         centerness: [N] in [0, 1]; a detection's score is sqrt(similarity * centerness). None of glip-nano, whose score
             is the similarity.
@@ -98,10 +98,10 @@ class Features:
         prompt: the text that the model read; "" without one.
         labels: as typed.
         tokens: word pieces.
-        label_tokens: for each label the places of its tokens.
+        label_tokens: for each label the positions of its tokens.
     """
 
-    place: Placement
+    meta: ImageMeta
     backbone: Mapping[str, Tensor] = field(default_factory=dict)
     fpn: Mapping[str, Tensor] = field(default_factory=dict)
     fused: Mapping[str, Tensor] = field(default_factory=dict)
@@ -133,17 +133,17 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 EXACT = ("boxes", "centres", "anchors")  # float16 has no room for pixels
 TEXT = {"text.encoded": "text", "text.fused": "fused_text"}
 ROWS = ("similarity", "logits", "boxes", "centerness")
-AS_THEY_ARE = ("schema", "image", "model", "prompt")
+PLAIN_STRINGS = ("schema", "image", "model", "prompt")
 
 
 def tensors_of(features: Features) -> dict[str, Tensor]:
-    """Name -> tensor, of what is there."""
-    named = {f"{kind}.{level}": x for kind in LEVELS for level, x in getattr(features, kind).items()}
-    named |= {name: getattr(features, name) for name in ROWS if getattr(features, name) is not None}
-    named |= {name: getattr(features, key) for name, key in TEXT.items() if getattr(features, key) is not None}
+    """Name -> tensor, without those that were not extracted."""
+    tensors = {f"{stage}.{level}": x for stage in LEVELS for level, x in getattr(features, stage).items()}
+    tensors |= {name: getattr(features, name) for name in ROWS if getattr(features, name) is not None}
+    tensors |= {name: getattr(features, key) for name, key in TEXT.items() if getattr(features, key) is not None}
     if features.boxes is not None:
-        named |= {"centres": features.place.centres, "anchors": features.place.anchors}
-    return named
+        tensors |= {"centres": features.meta.centres, "anchors": features.meta.anchors}
+    return tensors
 
 
 def save(path: Path, features: Features, metadata: Mapping[str, object], dtype: str = "float32") -> int:
@@ -153,18 +153,18 @@ def save(path: Path, features: Features, metadata: Mapping[str, object], dtype: 
         path: ends in .safetensors.
         features: of the image.
         metadata: what the file says besides what the features know of themselves: image, model ...
-        dtype: "float32" or "float16", of all but places in the image.
+        dtype: "float32" or "float16", of all but positions in the image.
 
     Raises:
         UsageError: a value is too large for float16.
         OutputError: the file cannot be written.
     """
-    chosen = {name: x if name in EXACT else x.to(DTYPES[dtype]) for name, x in tensors_of(features).items()}
-    for name, tensor in chosen.items():
+    tensors = {name: x if name in EXACT else x.to(DTYPES[dtype]) for name, x in tensors_of(features).items()}
+    for name, tensor in tensors.items():
         if dtype != "float32" and not tensor.isfinite().all():
             raise UsageError(f"{path.name}: {name} has values beyond float16; save float32")
     # not by safetensors itself, whose files only their owner may read
-    data = sorted_header(serialized(chosen, strings({**metadata, **_described(features)})))
+    data = sorted_header(serialized(tensors, strings({**metadata, **_described(features)})))
     with writing(path, "make room or choose another --out-dir"), atomic_write(path) as stream:
         stream.write(data)
         stream.flush()
@@ -177,27 +177,28 @@ def read(path: Path) -> Features:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            named = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{path} cannot be read as safetensors: {error}") from None
     if metadata.get("schema") != SCHEMA:
         raise UsageError(f"{path} holds no features: its schema is {metadata.get('schema')!r}, not {SCHEMA!r}")
     strides = tuple(stride for level, stride in json.loads(metadata["strides"]).items() if level in LEVELS["fpn"])
     size, resized, padded, scale = (tuple(json.loads(metadata[key])) for key in ("size", "resized", "padded", "scale"))
-    place = Placement(size, resized, padded, scale, strides)
-    maps = {kind: {level: named[f"{kind}.{level}"] for level in levels if f"{kind}.{level}" in named}
-            for kind, levels in LEVELS.items()}  # fmt: skip
-    labels, tokens, places = (json.loads(metadata[key]) for key in ("labels", "tokens", "label_tokens"))
+    meta = ImageMeta(size, resized, padded, scale, strides)
+    maps = {stage: {level: tensors[f"{stage}.{level}"] for level in levels if f"{stage}.{level}" in tensors}
+            for stage, levels in LEVELS.items()}  # fmt: skip
+    labels, tokens, label_tokens = (json.loads(metadata[key]) for key in ("labels", "tokens", "label_tokens"))
     return Features(
-        place, maps["backbone"], maps["fpn"], maps["fused"],
-        **{name: named.get(name) for name in ROWS},
-        **{key: named.get(name) for name, key in TEXT.items()},
-        prompt=metadata["prompt"], labels=tuple(labels), tokens=tuple(tokens), label_tokens=tuple(map(tuple, places)),
+        meta, maps["backbone"], maps["fpn"], maps["fused"],
+        **{name: tensors.get(name) for name in ROWS},
+        **{key: tensors.get(name) for name, key in TEXT.items()},
+        prompt=metadata["prompt"], labels=tuple(labels), tokens=tuple(tokens),
+        label_tokens=tuple(map(tuple, label_tokens)),
     )  # fmt: skip
 
 
-def told_by(path: Path) -> dict[str, str] | None:
-    """The strings of a file; None where there is none, or only a part of one."""
+def read_metadata(path: Path) -> dict[str, str] | None:
+    """The metadata of a file; None where it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -206,27 +207,27 @@ def told_by(path: Path) -> dict[str, str] | None:
 
 
 def strings(metadata: Mapping[str, object]) -> dict[str, str]:
-    """Values as a file holds them."""
+    """Metadata as safetensors holds it: strings, JSON but for PLAIN_STRINGS."""
     return {
-        key: str(value) if key in AS_THEY_ARE else json.dumps(value, ensure_ascii=False)
+        key: str(value) if key in PLAIN_STRINGS else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()
     }
 
 
 def _described(features: Features) -> dict[str, object]:
-    place = features.place
-    every = {level: stride for levels in LEVELS.values() for level, stride in levels.items()}
-    strides = {level: stride for level, stride in every.items() if stride in place.strides}
+    meta = features.meta
+    all_strides = {level: stride for levels in LEVELS.values() for level, stride in levels.items()}
+    strides = {level: stride for level, stride in all_strides.items() if stride in meta.strides}
     return {
         "schema": SCHEMA,
         "prompt": features.prompt,
         "labels": features.labels,
         "tokens": features.tokens,
         "label_tokens": features.label_tokens,
-        "size": place.size,
-        "resized": place.resized,
-        "padded": place.padded,
-        "scale": place.scale,
+        "size": meta.size,
+        "resized": meta.resized,
+        "padded": meta.padded,
+        "scale": meta.scale,
         "strides": strides,
-        "sizes": {level: place.cells(stride) for level, stride in strides.items()},
+        "sizes": {level: meta.cells(stride) for level, stride in strides.items()},
     }

@@ -9,9 +9,10 @@ pipeline (`FixScaleResize` with the Pillow backend, then `DetDataPreprocessor`),
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import groupby, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,8 +26,11 @@ SMALLEST = 32  # side, in pixels
 DIVISOR = 32  # of the sides of a batch, the stride of the last stage of the backbone
 
 
+Item = TypeVar("Item")
+
+
 class ImageSize(NamedTuple):
-    """How large a model reads an image.
+    """The size to which images are resized.
 
     Attributes:
         shorter, longer: what its sides reach, and do not exceed, in pixels.
@@ -39,11 +43,11 @@ class ImageSize(NamedTuple):
     multiple: int = 0
 
     @classmethod
-    def chosen(cls, own: tuple[int, int], size: Size | None, multiple: int = 0) -> ImageSize:
-        """`size` in place of the sides that are a model's own."""
+    def chosen(cls, model_size: tuple[int, int], size: Size | None, multiple: int = 0) -> ImageSize:
+        """`size` where it is given, else the model's own."""
         if isinstance(size, float | int):
-            size = max(SMALLEST, round(own[0] * size)), max(SMALLEST, round(own[1] * size))
-        return cls(*(size or own), multiple)
+            size = max(SMALLEST, round(model_size[0] * size)), max(SMALLEST, round(model_size[1] * size))
+        return cls(*(size or model_size), multiple)
 
     @property
     def in_words(self) -> str:
@@ -53,7 +57,7 @@ class ImageSize(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedImage:
-    """One image as the model reads it.
+    """An image as the model reads it.
 
     Attributes:
         pixels: float32 [3, h, w], channels BGR, normalised, not padded.
@@ -65,9 +69,14 @@ class PreprocessedImage:
     size: tuple[int, int]
     scale: tuple[float, float]
 
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(width, height) after resizing."""
+        return self.pixels.shape[2], self.pixels.shape[1]
+
 
 def preprocess(image: Image.Image, shorter: int = 800, longer: int = 1333, multiple: int = 0) -> PreprocessedImage:
-    """Resizes to an `ImageSize`; then normalises."""
+    """Resize to an `ImageSize` and normalise."""
     width, height = image.size
     new_width, new_height = resized_size(image.size, shorter, longer, multiple)
     resized = image.convert("RGB").resize((new_width, new_height), Image.Resampling.BILINEAR)
@@ -104,6 +113,16 @@ def collate(items: Sequence[PreprocessedImage]) -> torch.Tensor:
     for row, item in zip(batch, items, strict=True):
         row[:, : item.pixels.shape[1], : item.pixels.shape[2]] = item.pixels
     return batch
+
+
+def same_shape_batches(
+    items: Iterable[Item], shape: Callable[[Item], tuple[int, int]], batch_size: int
+) -> Iterator[list[Item]]:
+    """Neighbours of one shape, at most `batch_size` at once, in order."""
+    for _, neighbours in groupby(items, shape):
+        while batch := list(islice(neighbours, batch_size)):
+            yield batch
+            del batch  # before the next images are read
 
 
 def padded_size(item: PreprocessedImage) -> tuple[int, int]:

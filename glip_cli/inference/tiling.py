@@ -1,9 +1,9 @@
-"""One image, detected in several times: in tiles (`--tile`), and larger, smaller and mirrored (`--tta`).
+"""Detection in crops of one image: in tiles (`--tile`), and at several scales, mirrored too (`--tta`).
 
-    image -> views_of -> cut -> the model -> combine -> boxes of the image
+    image -> all_crops -> render_crop -> the model -> combine -> boxes of the image
 
-A view is a crop of the image, the size to which it is resized, and whether it is mirrored. What the views find is
-brought back to the image and merged per label, before labels compete and thresholds apply. Boxes are (x1, y1, x2, y2)
+A crop is a part of the image, the size to which it is resized, and whether it is mirrored. Detections of crops are
+mapped to the image and merged per label, before labels compete and thresholds apply. Boxes are (x1, y1, x2, y2)
 as the detector reports them: in the old "+1" convention, with 1 pixel of the image added to x2 and y2.
 """
 
@@ -29,21 +29,21 @@ Range = tuple[float, float]
 OFFICIAL_SIZE = (800, 1333)  # shorter and longer side of the models that the next three were chosen for
 SCALES = (400, 500, 600, 640, 700, 900, 1000, 1100, 1200, 1300, 1400, 1800)  # shorter side
 LONGEST = 2500  # longer side, in each scale
-COUNTS = ((96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
+SCALE_RANGES = ((96, 1e4), (96, 1e4), (64, 1e4), (64, 1e4), (64, 1e4), (0, 1e4), (0, 1e4), (0, 256), (0, 256), (0, 192),
           (0, 192), (0, 96))  # fmt: skip
-"""For each scale the range of sqrt(area) of the boxes that count, in pixels of the resized image."""
+"""For each scale the range of sqrt(area) of the boxes that are kept, in pixels of the resized image."""
 AREA_SCALES = (5 / 6, 7 / 6, 5 / 3)
 """For models that are given an area (`ImageSize.multiple`): their own sides times these."""
 
 ALL: Range = (0.0, float("inf"))
 
-# When a box that a tile's edge cuts is given up for a larger one of its label. With all cut boxes dropped, AP50 on
-# drawn images is as good where the tiles suit the objects, and 5 points worse where they are too small.
-NEAR_EDGE = 2.0  # pixels of the resized view
-MIN_CONTAINMENT = 0.7  # of the cut box's area lies in the larger one
+# When a box that a tile's edge truncates is dropped for a larger one of its label. With all truncated boxes dropped,
+# AP50 on drawn images is equal where the tiles suit the objects, and 5 points lower where they are too small.
+NEAR_EDGE = 2.0  # pixels of the resized crop
+MIN_CONTAINMENT = 0.7  # of the truncated box's area lies in the larger one
 MIN_AREA_RATIO = 1.1  # times its area
 MIN_SCORE_RATIO = 0.5  # of its score
-ROWS = 64  # cut boxes compared at a time: 100 000 boxes in all take about 100 MB
+ROWS = 64  # truncated boxes compared at a time: 100 000 boxes in all take about 100 MB
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Crop:
     """
     Attributes:
         box: the crop in pixels of the image: left, top, and right and bottom one past the last pixel.
-        size: to which it is resized, as `image.prepare` takes it.
+        size: to which it is resized.
         flipped: mirrored left to right.
-        counts: the range of sqrt(area), in pixels of the resized view, of the boxes that count.
-        cuts: which of its edges (left, top, right, bottom) run through the image.
+        scale_range: the range of sqrt(area), in pixels of the resized crop, of the boxes that are kept.
+        truncated_edges: which of its edges (left, top, right, bottom) run through the image.
     """
 
     box: tuple[int, int, int, int]
@@ -83,7 +83,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Scale:
-    """How every crop is shown once; see `Crop`."""
+    """One size, mirrored or not, in which every crop is detected; see `Crop`."""
 
     size: ImageSize
     flipped: bool
@@ -91,14 +91,14 @@ class Scale:
 
 
 def all_crops(shape: Size, options: DetectOptions, size: ImageSize, flips: bool = True) -> list[Crop]:
-    """The views of an image of (width, height) that `options` ask for; with both kinds each tile comes in each scale.
+    """The crops of an image of (width, height) that `options` ask for; with `tile` and `tta` each tile at each scale.
 
-    Those that the model sees in one shape follow each other as far as possible. Without `tta` an image that fits one
-    tile has one view, which is the image as it is asked without views.
+    Crops of one resized shape follow each other as far as possible. Without `tta` an image that fits one tile has one
+    crop, the whole image.
 
     Args:
-        size: to which an image is resized without views.
-        flips: it may be mirrored.
+        size: to which a whole image is resized.
+        flips: the image may be mirrored.
     """
     if options.tile is None or max(shape) <= options.tile:
         crops = [Crop((0, 0, *shape), size)]
@@ -133,7 +133,7 @@ def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
     """The official code's twelve scales, each also mirrored, for a model whose images have `size` (box_aug.py).
 
     Everything is in proportion to the model's own size, which is 800 to 1333 there. What differs: the official code
-    merges what the model gives before its own NMS and keeps the 1000 best boxes; here each view's boxes have been
+    merges what the model gives before its own NMS and keeps the 1000 best boxes; here each crop's boxes have been
     through NMS and the limit per text, and all are kept. With several texts it keeps the last one's boxes only.
     """
     mirrored = (False, True) if flips else (False,)
@@ -142,14 +142,14 @@ def scales(size: ImageSize, flips: bool = True) -> Iterator[Scale]:
             yield Scale(ImageSize(round(size[0] * factor), round(size[1] * factor), size.multiple), flipped, ALL)
         return
     shorter, longer = size[0] / OFFICIAL_SIZE[0], size[1] / OFFICIAL_SIZE[1]
-    for side, (low, high) in zip(SCALES, COUNTS, strict=True):
+    for side, (low, high) in zip(SCALES, SCALE_RANGES, strict=True):
         sides = max(round(side * shorter), 1), max(round(LONGEST * longer), round(side * shorter), 1)
         for flipped in mirrored:
             yield Scale(ImageSize(*sides, size.multiple), flipped, (low * shorter, high * shorter))
 
 
 def crop_options(options: DetectOptions) -> DetectOptions:
-    """How a view is asked, for all that post-processing leaves: labels compete and thresholds apply after the merge."""
+    """Options for one crop, which keep all candidates: labels compete and thresholds apply after the merge."""
     return replace(
         options,
         threshold=0.0,
@@ -165,13 +165,13 @@ def crop_options(options: DetectOptions) -> DetectOptions:
 
 
 def render_crop(image: Image.Image, crop: Crop) -> PreprocessedImage:
-    """What the model gets of an RGB image."""
+    """The crop of an RGB image, preprocessed."""
     item = preprocess(image.crop(crop.box), *crop.size)
     return replace(item, pixels=item.pixels.flip(-1)) if crop.flipped else item
 
 
 def to_image_coordinates(boxes: Tensor, crop: Crop) -> Tensor:
-    """Boxes [n, 4] as found in the view, in pixels of its crop -> in pixels of the image."""
+    """Boxes [n, 4] in pixels of the crop -> in pixels of the image."""
     return _mirrored(boxes, crop) + boxes.new_tensor(crop.box[:2] * 2)
 
 
@@ -181,7 +181,7 @@ def to_crop_coordinates(boxes: Tensor, crop: Crop) -> Tensor:
 
 
 def _mirrored(boxes: Tensor, crop: Crop) -> Tensor:
-    """Turned about the resized view, whose columns are 0 .. W - 1; its own inverse."""
+    """Mirrored about the resized crop, whose columns are 0 .. W - 1; its own inverse."""
     if not crop.flipped:
         return boxes
     last = (crop.resized[0] - 1) / crop.scale[0]  # the last column, in pixels of the crop
@@ -192,34 +192,36 @@ def _mirrored(boxes: Tensor, crop: Crop) -> Tensor:
 def combine(
     crops: Sequence[Crop], found: Iterable[RawDetections], nms_iou: float, agnostic: bool = False
 ) -> RawDetections:
-    """What all views found, as one; best first, in pixels of the image.
+    """The detections of all crops, merged; best first, in pixels of the image.
 
     Args:
-        found: for each view its boxes, in pixels of its crop.
+        found: for each crop its detections, in pixels of the crop.
         nms_iou: of two boxes that overlap more, the better stays.
         agnostic: boxes of different labels suppress each other too.
     """
-    parts = [_counting(one, crop) for crop, one in zip(crops, found, strict=True)]
+    parts = [_in_scale_range(crop_detections, crop) for crop, crop_detections in zip(crops, found, strict=True)]
     number = torch.cat([torch.full_like(part.labels, i) for i, part in enumerate(parts)])
-    is_cut = torch.cat([_at_cut(part.boxes, crop) for crop, part in zip(crops, parts, strict=True)])
+    truncated = torch.cat([_is_truncated(part.boxes, crop) for crop, part in zip(crops, parts, strict=True)])
     moved = torch.cat([to_image_coordinates(part.boxes, crop) for crop, part in zip(crops, parts, strict=True)])
-    every = RawDetections(moved, torch.cat([part.scores for part in parts]), torch.cat([part.labels for part in parts]))
-    every = every[~_outdone(every, number, is_cut)]
-    inner = every.boxes - every.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # as post-processing compares them
+    detections = RawDetections(
+        moved, torch.cat([part.scores for part in parts]), torch.cat([part.labels for part in parts])
+    )
+    detections = detections[~_is_redundant(detections, number, truncated)]
+    inner = detections.boxes - detections.boxes.new_tensor([0.0, 0.0, 1.0, 1.0])  # as post-processing compares them
     if agnostic:
-        return every[nms(inner, every.scores, nms_iou)]
-    return every[batched_nms(inner, every.scores, every.labels, nms_iou)]
+        return detections[nms(inner, detections.scores, nms_iou)]
+    return detections[batched_nms(inner, detections.scores, detections.labels, nms_iou)]
 
 
-def _counting(found: RawDetections, crop: Crop) -> RawDetections:
+def _in_scale_range(detections: RawDetections, crop: Crop) -> RawDetections:
     low, high = crop.scale_range
-    sides = (found.boxes[:, 2:] - found.boxes[:, :2] - 1) * found.boxes.new_tensor(crop.scale) + 1
+    sides = (detections.boxes[:, 2:] - detections.boxes[:, :2] - 1) * detections.boxes.new_tensor(crop.scale) + 1
     side = sides.clamp(min=0).prod(1).sqrt()
-    return found[(side >= low) & (side <= high)]
+    return detections[(side >= low) & (side <= high)]
 
 
-def _at_cut(boxes: Tensor, crop: Crop) -> Tensor:
-    """Boxes [n, 4] in pixels of the crop that end where the crop cuts the image: bool [n]."""
+def _is_truncated(boxes: Tensor, crop: Crop) -> Tensor:
+    """Which boxes [n, 4], in pixels of the crop, end at an edge that runs through the image: bool [n]."""
     left, top, right, bottom = crop.truncated_edges
     edges = (right, top, left, bottom) if crop.flipped else (left, top, right, bottom)
     distance = torch.cat((boxes[:, :2], boxes.new_tensor(crop.shape) - boxes[:, 2:]), dim=1)
@@ -227,13 +229,13 @@ def _at_cut(boxes: Tensor, crop: Crop) -> Tensor:
     return (near & torch.tensor(edges, device=boxes.device)).any(1)
 
 
-def _outdone(found: RawDetections, crop: Tensor, is_cut: Tensor) -> Tensor:
-    """Cut boxes of which another view holds more: bool [n]. `crop` int64 [n] is the one that a box is from."""
-    gone = torch.zeros_like(is_cut)
-    size = area(found.boxes)
-    for rows in is_cut.nonzero().squeeze(1).split(ROWS):
-        shared = intersection(found.boxes[rows, None], found.boxes)
-        other = (found.labels == found.labels[rows, None]) & (crop != crop[rows, None])
+def _is_redundant(detections: RawDetections, crop: Tensor, truncated: Tensor) -> Tensor:
+    """Truncated boxes that another crop's larger box contains: bool [n]. `crop` int64 [n]: each box's crop."""
+    redundant = torch.zeros_like(truncated)
+    size = area(detections.boxes)
+    for rows in truncated.nonzero().squeeze(1).split(ROWS):
+        shared = intersection(detections.boxes[rows, None], detections.boxes)
+        other = (detections.labels == detections.labels[rows, None]) & (crop != crop[rows, None])
         more = (shared > MIN_CONTAINMENT * size[rows, None]) & (size > MIN_AREA_RATIO * size[rows, None])
-        gone[rows] = (other & more & (found.scores > MIN_SCORE_RATIO * found.scores[rows, None])).any(1)
-    return gone
+        redundant[rows] = (other & more & (detections.scores > MIN_SCORE_RATIO * detections.scores[rows, None])).any(1)
+    return redundant

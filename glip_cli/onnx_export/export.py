@@ -73,8 +73,8 @@ def export(
     for package in PACKAGES:
         needed(package)
     parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
-    place = Path(out or f"{parts.name.split('@')[0]}.onnx")
-    return export_parts(parts, place, labels, opset, say)
+    path = Path(out or f"{parts.name.split('@')[0]}.onnx")
+    return export_parts(parts, path, labels, opset, say)
 
 
 def export_parts(

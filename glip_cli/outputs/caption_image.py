@@ -57,7 +57,7 @@ def add_caption(image: Image.Image, detections: Detections, palette: str | Seque
 
     Args:
         image: RGB, with its boxes drawn.
-        detections: those of a caption; `places` says where its labels stand.
+        detections: those of a caption; `all_spans` are the spans of its labels.
         palette: as it was given to `draw.annotate`.
     """
     if image.width < _NARROWEST:
@@ -85,7 +85,7 @@ def words_of(detections: Detections) -> list[Word]:
     owners: list[tuple[int, int] | None] = [None] * len(text)
     found = set(detections.label_ids.tolist())
     for label in sorted(range(len(detections.labels)), key=lambda i: (i in found, -i)):
-        for number, (begin, end) in enumerate(detections.places[label]):
+        for number, (begin, end) in enumerate(detections.all_spans[label]):
             owners[begin:end] = [(label, number)] * (min(end, len(text)) - begin)
     letters = zip(text, owners, strict=True)
     return [_word(group) for blank, group in groupby(letters, lambda pair: pair[0].isspace()) if not blank]

@@ -98,7 +98,7 @@ def plot(
     """
     detections = as_recorded(detections)
     drawn = annotate(image, detections, palette, names)
-    return add_caption(drawn, detections, palette) if detections.places else drawn
+    return add_caption(drawn, detections, palette) if detections.all_spans else drawn
 
 
 # ----------------------------------------------------------------------------------------------------------- thumbnails

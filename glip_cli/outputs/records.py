@@ -96,8 +96,8 @@ def record(image_name: str, detections: Detections, model: str, position: Positi
         "labels": [valid_unicode(label) for label in detections.labels],
         "detections": [_detection(detections, i) for i in range(len(detections))],
     }
-    if detections.places:
-        made["spans"] = [[list(span) for span in spans] for spans in detections.places]
+    if detections.all_spans:
+        made["spans"] = [[list(span) for span in spans] for spans in detections.all_spans]
     return made
 
 
@@ -110,17 +110,17 @@ def detections_of(record: Record | JsonObject) -> Detections:
     if record["schema"] != SCHEMA:
         raise ValueError(f"no {SCHEMA} record")
     found, labels = record["detections"], tuple(map(str, record["labels"]))
-    places = tuple(tuple((begin, end) for begin, end in spans) for spans in record.get("spans", ()))
+    all_spans = tuple(tuple((begin, end) for begin, end in spans) for spans in record.get("spans", ()))
     first = {one["label_id"]: (one["span"][0], one["span"][1]) for one in found}
     return Detections(
         boxes=np.array([corners(one) for one in found], np.float32).reshape(-1, 4),
         scores=np.array([one["score"] for one in found], np.float32),
         label_ids=np.array([one["label_id"] for one in found], np.int64),
         labels=labels,
-        spans=tuple(spans[0] for spans in places) or tuple(first.get(i, (0, 0)) for i in range(len(labels))),
+        spans=tuple(spans[0] for spans in all_spans) or tuple(first.get(i, (0, 0)) for i in range(len(labels))),
         text=str(record["prompt"]),
         size=(int(record["width"]), int(record["height"])),
-        places=places,
+        all_spans=all_spans,
         name=str(record["image"]),
         model=str(record["model"]),
     )

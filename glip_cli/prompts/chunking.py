@@ -1,4 +1,4 @@
-"""Prompt -> what the model gets: token ids, and the places of each label's tokens among them.
+"""Prompt -> what the model gets: token ids, and the positions of each label's tokens among them.
 
 The text encoder reads at most `limit` tokens (256), [CLS] and [SEP] included. Labels that do not fit are spread over
 several texts, chunks; a label is never split. A caption is one chunk always.
@@ -26,7 +26,7 @@ class Tokens:
 
     Attributes:
         ids: vocabulary indices, at most `limit`; [CLS] first, [SEP] last, no padding.
-        label_tokens: for each label of the prompt the places of its tokens in `ids`, ascending; never empty.
+        label_tokens: for each label of the prompt the positions of its tokens in `ids`, ascending; never empty.
         tokens: the word pieces of `ids`, for display.
         notes: remarks for the user (a caption that was cut).
     """
@@ -99,9 +99,9 @@ def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens
     A text longer than `limit` is cut as the official code cuts it, with [SEP] as its last token, if no label is lost.
     Raises PromptError for a label that has no token, or one past the limit.
     """
-    encoded, places = tokenizer.read(prompt)
+    encoded, label_tokens = tokenizer.read(prompt)
     last = min(len(encoded), limit) - 1
-    for label, tokens in zip(prompt.labels, places, strict=True):
+    for label, tokens in zip(prompt.labels, label_tokens, strict=True):
         if not tokens:
             raise PromptError(f"label {quoted(label)} has no character that the model reads; write it otherwise")
         if tokens[-1] >= last:
@@ -109,7 +109,7 @@ def tokenize(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT) -> Tokens
     is_cut = f"the text has {len(encoded)} tokens, of which the model reads {limit}; its end is cut off"
     notes = (is_cut,) if len(encoded) > limit else ()
     ids, pieces = encoded.ids, encoded.tokens
-    return Tokens((*ids[:last], ids[-1]), places, (*pieces[:last], pieces[-1]), notes)
+    return Tokens((*ids[:last], ids[-1]), label_tokens, (*pieces[:last], pieces[-1]), notes)
 
 
 def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | None = None) -> tuple[Chunk, ...]:
@@ -134,26 +134,28 @@ def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | 
     return tuple(_chunk_of(part, group, tokenizer, limit) for part, group in zip(parts, groups, strict=True))
 
 
-def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, taught: Collection[str] = ()) -> tuple[str, ...]:
+def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, tuned_words: Collection[str] = ()) -> tuple[str, ...]:
     """What every command says once of its labels: which the vocabulary lacks, and which it cannot tell apart.
 
-    Labels of equal tokens get equal scores: which of them is reported is chance. `taught` are words that the model was
-    tuned for.
+    Labels of equal tokens get equal scores: which of them is reported is chance. `tuned_words` are words
+    that the model was tuned for.
     """
     read = label_ids(prompt, tokenizer)
     if tokenizer.learns_words:
-        known = {label for label, words in zip(typed_labels(prompt), prompt.words, strict=True) if words in taught}
-        read = {label: ids for label, ids in read.items() if label not in known}
+        vocabulary = {
+            label for label, words in zip(typed_labels(prompt), prompt.words, strict=True) if words in tuned_words
+        }
+        read = {label: ids for label, ids in read.items() if label not in vocabulary}
     words = dict(zip(typed_labels(prompt), prompt.words, strict=True))
-    return notes_of_tokens(read, tokenizer, words, alike=not prompt.is_caption)
+    return notes_of_tokens(read, tokenizer, words, same_tokens=not prompt.is_caption)
 
 
 def label_ids(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
     """The vocabulary indices of each label's tokens, by the label as `typed_labels` has it."""
-    encoded, places = tokenizer.read(prompt)
+    encoded, label_tokens = tokenizer.read(prompt)
     return {
         label: tuple(encoded.ids[token] for token in tokens)
-        for label, tokens in zip(typed_labels(prompt), places, strict=True)
+        for label, tokens in zip(typed_labels(prompt), label_tokens, strict=True)
     }
 
 
@@ -162,20 +164,20 @@ def notes_of_tokens(
     tokenizer: Tokenizer,
     words: Mapping[str, str] | None = None,
     *,
-    alike: bool = True,
+    same_tokens: bool = True,
 ) -> tuple[str, ...]:
     """`vocabulary_notes` of labels and their indices.
 
     Args:
         words: what is read for each label; by default the label itself.
-        alike: parts of one caption differ by their places.
+        same_tokens: parts of one caption differ by their places.
     """
     notes = tokenizer.unread_notes(read, words or {})
     groups: dict[tuple[int, ...], list[str]] = {}
     for label, ids in read.items():
         groups.setdefault(ids, []).append(label)
     same = [labels for ids, labels in groups.items() if len(labels) > 1 and ids != tokenizer.nothing]
-    if not alike or not same:
+    if not same_tokens or not same:
         return notes
     more = f" (and {len(same) - 1} more such groups)" if len(same) > 1 else ""
     return (*notes, f"the model cannot tell these labels apart: {listed(same[0])}{more}")
@@ -199,7 +201,7 @@ def gather_notes(prompt: Prompt, chunks: Sequence[Chunk]) -> tuple[str, ...]:
 def explain(chunks: Sequence[Chunk]) -> tuple[LabelRow, ...]:
     """One row per label, in the order of their ids: which text, which characters, which tokens."""
     return tuple(
-        _row(part, number, place) for number, part in enumerate(chunks) for place in range(len(part.label_ids))
+        _row(part, number, index) for number, part in enumerate(chunks) for index in range(len(part.label_ids))
     )
 
 
@@ -237,9 +239,9 @@ def _chunk_of(prompt: Prompt, label_ids: Sequence[int], tokenizer: Tokenizer, li
     return Chunk(prompt, tuple(label_ids), tokenize(prompt, tokenizer, limit))
 
 
-def _row(part: Chunk, number: int, place: int) -> LabelRow:
-    spans = part.prompt.spans[place]
-    text = " ".join(part.prompt.text[begin:end] for begin, end in spans)
-    tokens = tuple((token, part.tokens.tokens[token]) for token in part.tokens.label_tokens[place])
-    label, words = part.prompt.labels[place], part.prompt.words[place]
-    return LabelRow(label, part.label_ids[place], number, spans, text, tokens, words)
+def _row(chunk: Chunk, number: int, index: int) -> LabelRow:
+    spans = chunk.prompt.spans[index]
+    text = " ".join(chunk.prompt.text[begin:end] for begin, end in spans)
+    tokens = tuple((token, chunk.tokens.tokens[token]) for token in chunk.tokens.label_tokens[index])
+    label, words = chunk.prompt.labels[index], chunk.prompt.words[index]
+    return LabelRow(label, chunk.label_ids[index], number, spans, text, tokens, words)

@@ -51,7 +51,7 @@ class PromptCompiler:
         prompt_tuned_labels: what is read for the labels that a prompt's offset was tuned for, or nothing.
         use_cls: whether a definition is read by [CLS], else by the tokens of its name.
         nms_iou: as in `CompiledPrompt`, unless the options say otherwise.
-        taught: what is read for the labels that the model was tuned for in any way.
+        tuned_words: what is read for the labels that the model was tuned for in any way.
     """
 
     tokenizer: Tokenizer
@@ -61,27 +61,27 @@ class PromptCompiler:
     prompt_tuned_labels: tuple[str, ...] = ()
     use_cls: bool = False
     nms_iou: float = GlipConfig.nms_iou
-    taught: tuple[str, ...] = ()
+    tuned_words: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, config: Config, name: str, prompt_tuned_labels: tuple[str, ...] = (),
-           use_cls: bool = False, taught: tuple[str, ...] = ()) -> PromptCompiler:  # fmt: skip
+           use_cls: bool = False, tuned: tuple[str, ...] = ()) -> PromptCompiler:  # fmt: skip
         fused = config.fusion is not None
-        return cls(tokenizer, config.text.window, fused, name, prompt_tuned_labels, use_cls, config.nms_iou, taught)
+        return cls(tokenizer, config.text.window, fused, name, prompt_tuned_labels, use_cls, config.nms_iou, tuned)
 
     def compile_prompt(self, prompt: PromptLike, options: DetectOptions) -> CompiledPrompt:
         """Make a prompt ready, once for many images. Raises PromptError."""
-        asked = to_prompt(prompt)
-        check_class_thresholds(options, asked.labels)
-        full = asked
+        prompt_read = to_prompt(prompt)
+        check_class_thresholds(options, prompt_read.labels)
+        full = prompt_read
         if options.negatives:
-            if asked.is_caption:
+            if prompt_read.is_caption:
                 raise PromptError("--negative does not go with a caption; name the labels with --texts")
-            full = with_negatives(asked, options.negatives)
+            full = with_negatives(prompt_read, options.negatives)
         chunks = self._chunks(full, options)
-        text, spans = display_text(asked)
+        text, spans = display_text(prompt_read)
         # definitions tell names apart
-        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer, self.taught)
+        read = () if options.knowledge else vocabulary_notes(full, self.tokenizer, self.tuned_words)
         notes = (
             *self._tuning_notes(full),
             *gather_notes(full, chunks),
@@ -90,7 +90,7 @@ class PromptCompiler:
             *threshold_notes(options),
         )
         iou = self.nms_iou if options.nms_iou is None else options.nms_iou
-        return CompiledPrompt(chunks, asked.labels, text, spans, notes, iou)
+        return CompiledPrompt(chunks, prompt_read.labels, text, spans, notes, iou)
 
     def _chunks(self, asked: Prompt, options: DetectOptions) -> tuple[Chunk, ...]:
         if options.knowledge is None:
@@ -157,5 +157,7 @@ def threshold_notes(options: DetectOptions) -> tuple[str, ...]:
 def with_negatives_reported(compiled: CompiledPrompt) -> CompiledPrompt:
     """The same prompt with its negatives reported too, under names that are not shown."""
     labels = max(number for part in compiled.chunks for number in part.label_ids) + 1
-    more = labels - len(compiled.labels)
-    return replace(compiled, labels=(*compiled.labels, *[""] * more), spans=(*compiled.spans, *[(0, 0)] * more))
+    negatives = labels - len(compiled.labels)
+    return replace(
+        compiled, labels=(*compiled.labels, *[""] * negatives), spans=(*compiled.spans, *[(0, 0)] * negatives)
+    )

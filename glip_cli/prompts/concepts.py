@@ -44,7 +44,7 @@ class ConceptTokenizer(Tokenizer):
         self.lexicon = lexicon
         self.unknown_id = super().vocabulary_size
         self.nothing = (self.unknown_id,)
-        self._ids = {name: self.unknown_id + place for place, name in enumerate(lexicon.names, 1)}
+        self._ids = {name: self.unknown_id + index for index, name in enumerate(lexicon.names, 1)}
         self._begin, self._stop, self._end = (token_id(backend, token, source) for token in (BEGIN, STOP, END))
 
     @classmethod
@@ -60,16 +60,16 @@ class ConceptTokenizer(Tokenizer):
     def read(self, prompt: Prompt) -> TokenizedPrompt:
         """The labels in their order; of a label with several spans the first is read."""
         tokens: list[_Token] = [(self._begin, None, BEGIN)]
-        places = []
+        label_tokens = []
         for number, ((begin, end), *_) in enumerate(prompt.spans):
             if number:
                 before = prompt.spans[number - 1][0][1]
                 tokens.append((self._stop, (before, before + 1), STOP))
             names, pieces = self._label(prompt.text[begin:end], begin)
-            places.append(tuple(range(len(tokens), len(tokens) + len(names))))
+            label_tokens.append(tuple(range(len(tokens), len(tokens) + len(names))))
             tokens += names + pieces
         ids, offsets, words = zip(*tokens, (self._end, None, END), strict=True)
-        return TokenizedPrompt(Encoded(ids, offsets, words), tuple(places))
+        return TokenizedPrompt(Encoded(ids, offsets, words), tuple(label_tokens))
 
     def _label(self, text: str, begin: int) -> tuple[list[_Token], list[_Token]]:
         """The names that a label means, and its word pieces, of a text that stands at `begin`."""
@@ -106,8 +106,8 @@ class ConceptTokenizer(Tokenizer):
             nearest = f"; the nearest that it knows: {', '.join(near[:SHOWN])}" if near else ""
             notes.append(f"{MODEL} does not know {listed(unknown)}{nearest}")
         if partly:
-            known = dict.fromkeys(meant[label].word for label in partly)
-            notes.append(f"{MODEL} reads no more of {listed(partly)} than {listed(known)}")
+            known_words = dict.fromkeys(meant[label].word for label in partly)
+            notes.append(f"{MODEL} reads no more of {listed(partly)} than {listed(known_words)}")
         return tuple(notes)
 
 

@@ -72,9 +72,9 @@ def _chunk(
     label, words, (begin, end) = prompt.labels[number], prompt.words[number], prompt.spans[number][0]
     name, definition = prompt.text[begin:end], knowledge.get(_key(label))
     text = f"{name}: {definition}" if definition else name
-    alone = Prompt(text, (label,), (((0, len(name)),),), words=(words,))
-    tokens = tokenize(alone, tokenizer, limit)
-    return Chunk(alone, (number,), replace(tokens, label_tokens=_FIRST) if use_cls else tokens)
+    one_label = Prompt(text, (label,), (((0, len(name)),),), words=(words,))
+    tokens = tokenize(one_label, tokenizer, limit)
+    return Chunk(one_label, (number,), replace(tokens, label_tokens=_FIRST) if use_cls else tokens)
 
 
 def _key(label: str) -> str:

@@ -110,14 +110,14 @@ class Lexicon:
 
     def _read(self, words: Sequence[str]) -> Meaning:
         """Look for the thing that the words are about: what stands before "with", "of", "riding"; the last noun."""
-        for place, word in enumerate(words[1:], 1):
+        for index, word in enumerate(words[1:], 1):
             if word in _PREPOSITIONS:
-                return self._last(words[:place])
+                return self._last(words[:index])
             if word == "of":
-                return self._of(words[:place], words[place + 1 :])
-            if word in _PARTICIPLES and (before := self._last(words[:place])).concepts:
+                return self._of(words[:index], words[index + 1 :])
+            if word in _PARTICIPLES and (before := self._last(words[:index])).concepts:
                 return before
-            if word in _JOINING and (both := self._both(words[:place], words[place + 1 :])):
+            if word in _JOINING and (both := self._both(words[:index], words[index + 1 :])):
                 return both
         return self._last(words)
 
@@ -153,8 +153,8 @@ class Lexicon:
 
 def normalised(phrase: str) -> list[str]:
     """The words of a phrase in lower case, without accents, signs, brackets and a number at the end ("dog 2")."""
-    plain = unicodedata.normalize("NFKD", _POSSESSIVE.sub(" ", _BRACKETS.sub(" ", phrase)).casefold())
-    words = _WORD.findall("".join(char for char in plain if not unicodedata.combining(char)))
+    letters = unicodedata.normalize("NFKD", _POSSESSIVE.sub(" ", _BRACKETS.sub(" ", phrase)).casefold())
+    words = _WORD.findall("".join(char for char in letters if not unicodedata.combining(char)))
     while len(words) > 1 and words[-1].isdecimal():
         del words[-1]
     return words
@@ -162,14 +162,14 @@ def normalised(phrase: str) -> list[str]:
 
 def content(words: Sequence[str]) -> list[str]:
     """The words without articles and numerals at their begin."""
-    first = next((place for place, word in enumerate(words) if not (word in _DETERMINERS or word.isdecimal())), None)
+    first = next((index for index, word in enumerate(words) if not (word in _DETERMINERS or word.isdecimal())), None)
     return list(words[first:]) if first is not None else []
 
 
 def singulars(word: str) -> Iterator[str]:
     """The word, then what it may be the plural of, the likeliest first."""
     yield word
-    yield from (word.removesuffix(plural) + one for plural, one in _PLURALS if word.endswith(plural))
+    yield from (word.removesuffix(plural) + singular for plural, singular in _PLURALS if word.endswith(plural))
     if word.endswith("ies"):
         yield word[:-3] + "y"
     if word.endswith("ves"):

@@ -88,7 +88,7 @@ def join_names(names: Sequence[str]) -> tuple[str, list[int]]:
 
 
 def _list_prompt(labels: tuple[str, ...], words: Sequence[str]) -> Prompt:
-    names = [_model_name(one) for one in words]
+    names = [_model_name(wording) for wording in words]
     text, begins = join_names(names)
     spans = tuple(((begin, begin + len(name)),) for begin, name in zip(begins, names, strict=True))
     return Prompt(text, labels, spans, notes=tuple(_label_notes(labels, words, names)), words=tuple(words))
@@ -127,7 +127,7 @@ def caption_prompt(
         raise PromptError("no part of the caption is named; give --phrases or --tokens-positive")
     full = caption if caption.endswith(".") else caption + SEPARATOR
     typed = tuple(label for label, _ in labels)
-    return Prompt(full, typed, tuple(places for _, places in labels), True, tuple(_duplicate_notes(typed)))
+    return Prompt(full, typed, tuple(label_spans for _, label_spans in labels), True, tuple(_duplicate_notes(typed)))
 
 
 def _labels_of(
@@ -141,7 +141,7 @@ def _labels_of(
         return [(phrase, find_phrase(phrase, caption)) for phrase in _checked(phrases, "phrase")]
     if parts is not None:
         grouped = gather_phrases([span for (span,) in check_spans([[part] for part in parts], caption)], caption)
-        return [(caption[places[0][0] : places[0][1]], places) for places in grouped]
+        return [(caption[label_spans[0][0] : label_spans[0][1]], label_spans) for label_spans in grouped]
     return [(" ".join(caption[b:e] for b, e in label), label) for label in check_spans(spans or (), caption)]
 
 
@@ -154,8 +154,8 @@ def display_text(prompt: Prompt) -> tuple[str, tuple[Span, ...]]:
         first = tuple(spans[0] for spans in prompt.spans)
         return prompt.text.removesuffix(SEPARATOR), first
     begins = accumulate((len(words) + len(" . ") for words in prompt.words[:-1]), initial=0)
-    places = tuple((begin, begin + len(words)) for begin, words in zip(begins, prompt.words, strict=True))
-    return " . ".join(prompt.words) + " .", places
+    display_spans = tuple((begin, begin + len(words)) for begin, words in zip(begins, prompt.words, strict=True))
+    return " . ".join(prompt.words) + " .", display_spans
 
 
 def clean_name(label: str) -> str:
@@ -175,12 +175,12 @@ def _model_name(label: str) -> str:
 def _checked(labels: Sequence[str], what: str = "label") -> tuple[str, ...]:
     if isinstance(labels, str):  # mmdetection reads such a string letter by letter
         raise PromptError(f"{what}s come as a list, not as one text: [{quoted(labels)}]")
-    typed = tuple(check_text(label, f"{what} {place}") for place, label in enumerate(labels, 1))
+    typed = tuple(check_text(label, f"{what} {number}") for number, label in enumerate(labels, 1))
     if not typed:
         raise PromptError(f"no {what}; give at least one")
-    for place, label in enumerate(typed, 1):
+    for number, label in enumerate(typed, 1):
         if not label.strip():
-            raise PromptError(f"{what} {place} of {len(typed)} is blank: {quoted(label)}; leave it out or name it")
+            raise PromptError(f"{what} {number} of {len(typed)} is blank: {quoted(label)}; leave it out or name it")
     return typed
 
 
@@ -207,9 +207,9 @@ def _label_notes(labels: Sequence[str], typed: Sequence[str], names: Sequence[st
 
 def _one_note(notes: Iterable[str]) -> Iterator[str]:
     """The first of several notes of one kind, and how many more there are."""
-    made = list(notes)
-    if made:
-        yield made[0] + (f" (and {len(made) - 1} more such labels)" if len(made) > 1 else "")
+    messages = list(notes)
+    if messages:
+        yield messages[0] + (f" (and {len(messages) - 1} more such labels)" if len(messages) > 1 else "")
 
 
 def _duplicate_notes(typed: Sequence[str]) -> Iterator[str]:

@@ -31,9 +31,9 @@ class ReadPrompt:
 
 
 def read_request(
-    asked: PromptRequest, get_tagger: GetTagger, own: Prompt | None = None, *, files: bool = True
+    request: PromptRequest, get_tagger: GetTagger, model_prompt: Prompt | None = None, *, files: bool = True
 ) -> ReadPrompt:
-    """The prompt that is asked for, else that of the model's `own` labels.
+    """The prompt that is asked for, else that of the model's `model_prompt` labels.
 
     A single text that reads like a sentence is a caption, unless `custom_entities` says that it is a label. So is
     "a = b" then, and not words for a class.
@@ -43,30 +43,30 @@ def read_request(
 
     Raises UsageError; FetchError where a caption needs the tagger and it cannot be had.
     """
-    texts = asked.texts or []
-    if own and not asked.given:
-        return ReadPrompt(own, f"labels of the model: {listed(typed_labels(own))}")
-    if texts and asked.caption is not None:
+    texts = request.texts or []
+    if model_prompt and not request.given:
+        return ReadPrompt(model_prompt, f"labels of the model: {listed(typed_labels(model_prompt))}")
+    if texts and request.caption is not None:
         raise UsageError("--texts and --caption each say what to find: take one of them")
-    if not texts and asked.caption is None:
+    if not texts and request.caption is None:
         raise UsageError("say what to find with --texts 'cat . remote .', or with --caption")
-    if asked.caption is not None:
-        prompt = _caption(asked.caption, asked, get_tagger)
+    if request.caption is not None:
+        prompt = _caption(request.caption, request, get_tagger)
         return ReadPrompt(prompt, f"parts of the caption: {listed(prompt.labels)}")
-    if asked.phrases or asked.tokens_positive:
+    if request.phrases or request.tokens_positive:
         raise UsageError("--phrases and --tokens-positive name parts of a --caption, not of --texts")
-    if not files and (named := [text for text in texts if text.strip().startswith("@")]):
-        raise UsageError(f"{quoted(named[0])}: files of labels are not read here; give the labels themselves")
-    sentence = None if asked.custom_entities else sentence_of(texts)
+    if not files and (label_files := [text for text in texts if text.strip().startswith("@")]):
+        raise UsageError(f"{quoted(label_files[0])}: files of labels are not read here; give the labels themselves")
+    sentence = None if request.custom_entities else sentence_of(texts)
     warning = ""
     if sentence:
         try:
-            if found := _sentence(sentence, get_tagger):
-                return found
+            if caption := _sentence(sentence, get_tagger):
+                return caption
         except FetchError as error:
             warning = f"{quoted(sentence)} is taken as {_otherwise(sentence)}, because {error}"
-    prompt = texts_prompt(texts, files=files, exact=asked.custom_entities)
-    return ReadPrompt(prompt, f"labels: {_said(prompt)}", warning)
+    prompt = texts_prompt(texts, files=files, exact=request.custom_entities)
+    return ReadPrompt(prompt, f"labels: {_described(prompt)}", warning)
 
 
 def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
@@ -76,10 +76,10 @@ def sentence_prompt(text: str, tagger: Tagger) -> Prompt | None:
     """
     from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
 
-    found = noun_phrases(text, tagger)
-    if not found or [text[begin:end] for begin, end in found] == list(parse_texts([text])):
+    phrase_spans = noun_phrases(text, tagger)
+    if not phrase_spans or [text[begin:end] for begin, end in phrase_spans] == list(parse_texts([text])):
         return None
-    return caption_prompt(text, parts=found)
+    return caption_prompt(text, parts=phrase_spans)
 
 
 def _sentence(text: str, get_tagger: GetTagger) -> ReadPrompt | None:
@@ -90,7 +90,7 @@ def _sentence(text: str, get_tagger: GetTagger) -> ReadPrompt | None:
     return ReadPrompt(prompt, how)
 
 
-def _said(prompt: Prompt) -> str:
+def _described(prompt: Prompt) -> str:
     words = " (words = class)" if prompt.words != prompt.labels else ""
     return f"{listed(typed_labels(prompt))}{words}"
 
@@ -99,22 +99,22 @@ def _otherwise(sentence: str) -> str:
     return "one label" if len(parse_texts([sentence])) == 1 else "labels"
 
 
-def _caption(caption: str, asked: PromptRequest, get_tagger: GetTagger) -> Prompt:
+def _caption(caption: str, request: PromptRequest, get_tagger: GetTagger) -> Prompt:
     """Its parts by `phrases` or `tokens_positive`, by [brackets] in it, or else its noun phrases."""
     if not caption.strip():
         raise UsageError("the caption is blank; write a sentence")
-    if asked.phrases or asked.tokens_positive:
-        spans = parse_tokens_positive(asked.tokens_positive) if asked.tokens_positive else None
-        return caption_prompt(caption, spans=spans, phrases=asked.phrases or None)
+    if request.phrases or request.tokens_positive:
+        spans = parse_tokens_positive(request.tokens_positive) if request.tokens_positive else None
+        return caption_prompt(caption, spans=spans, phrases=request.phrases or None)
     if "[" in caption or "]" in caption:
         text, parts = read_brackets(caption)
         return caption_prompt(text, parts=parts)
 
     from glip_cli.prompts.noun_phrases import noun_phrases  # imports nltk
 
-    found = noun_phrases(caption, get_tagger())
-    if not found:
+    phrase_spans = noun_phrases(caption, get_tagger())
+    if not phrase_spans:
         raise UsageError(
             f"no noun phrase in the caption {quoted(caption)}; name parts with --phrases or as [bracketed] words"
         )
-    return caption_prompt(caption, parts=found)
+    return caption_prompt(caption, parts=phrase_spans)

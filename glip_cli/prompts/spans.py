@@ -47,13 +47,13 @@ def find_phrase(phrase: str, caption: str) -> tuple[Span, ...]:
 
     Outer blanks of the phrase do not count. Raises PromptError when it is blank or stands nowhere.
     """
-    wanted = check_text(phrase, "a phrase").strip().casefold()
-    if not wanted:
+    folded_phrase = check_text(phrase, "a phrase").strip().casefold()
+    if not folded_phrase:
         raise PromptError("a phrase is blank; leave it out or write words of the caption")
-    found = tuple(_occurrences(wanted, caption))
-    if not found:
+    occurrences = tuple(_occurrences(folded_phrase, caption))
+    if not occurrences:
         raise PromptError(f"phrase {quoted(phrase)} is not in the caption {quoted(caption)} as whole words")
-    return found
+    return occurrences
 
 
 def read_brackets(caption: str) -> tuple[str, tuple[Span, ...]]:
@@ -63,13 +63,13 @@ def read_brackets(caption: str) -> tuple[str, tuple[Span, ...]]:
     others or hold no words, and for a caption without any.
     """
     text, spans, open_at, begin = "", list[Span](), None, 0
-    for place, char in enumerate(check_text(caption, "the caption")):
+    for position, char in enumerate(check_text(caption, "the caption")):
         if char not in "[]":
             text += char
         elif (char == "[") != (open_at is None):
-            raise PromptError(f"a {char!r} too many at character {place} of {quoted(caption)}; {_BRACKETS}")
+            raise PromptError(f"a {char!r} too many at character {position} of {quoted(caption)}; {_BRACKETS}")
         elif char == "[":
-            open_at, begin = place, len(text)
+            open_at, begin = position, len(text)
         else:
             spans.append(_trimmed(text, begin, caption))
             open_at = None
@@ -108,7 +108,7 @@ def _label_spans(item: object) -> tuple[Span, ...]:
 
 
 def _span(pair: object) -> Span:
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(place) is not int for place in pair):
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(position) is not int for position in pair):
         raise PromptError(f"not a span: {quoted(pair)}; {_SYNTAX}")
     begin, end = pair
     if not 0 <= begin < end:
@@ -116,19 +116,19 @@ def _span(pair: object) -> Span:
     return begin, end
 
 
-def _occurrences(wanted: str, caption: str) -> Iterator[Span]:
+def _occurrences(folded_phrase: str, caption: str) -> Iterator[Span]:
     # Folding may lengthen a text ("ß" -> "ss"), so each folded character remembers its own.
     pairs = [(small, i) for i, char in enumerate(caption) for small in char.casefold()]
     folded = "".join(small for small, _ in pairs)
     origin = [*(i for _, i in pairs), len(caption)]
-    at = folded.find(wanted)
+    at = folded.find(folded_phrase)
     while at >= 0:
-        after = at + len(wanted)
+        after = at + len(folded_phrase)
         if _is_whole(folded, at, after) and _cuts_no_character(origin, at, after):
             yield origin[at], origin[after]
-            at = folded.find(wanted, after)
+            at = folded.find(folded_phrase, after)
         else:
-            at = folded.find(wanted, at + 1)
+            at = folded.find(folded_phrase, at + 1)
 
 
 def _is_whole(text: str, begin: int, end: int) -> bool:

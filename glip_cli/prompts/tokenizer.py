@@ -59,10 +59,10 @@ class Encoded:
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt as the model reads it, and for each label the places of its tokens, ascending."""
+    """A prompt as the model reads it, and for each label the positions of its tokens, ascending."""
 
     encoded: Encoded
-    places: tuple[tuple[int, ...], ...]
+    label_tokens: tuple[tuple[int, ...], ...]
 
 
 class Tokenizer:
@@ -126,7 +126,7 @@ class Tokenizer:
         """Tokenise a prompt, whole, and find each label's tokens; () for one that has none. Raises PromptError."""
         encoded = self.encode(prompt.text)
         tokens = ({token for span in spans for token in _span_tokens(encoded, span)} for spans in prompt.spans)
-        return TokenizedPrompt(encoded, tuple(tuple(sorted(one)) for one in tokens))
+        return TokenizedPrompt(encoded, tuple(tuple(sorted(token_ids)) for token_ids in tokens))
 
     def is_read(self, part: str) -> bool:
         """Whether a part of a caption has a token. Raises PromptError."""
@@ -170,10 +170,10 @@ def _first_token(encoded: Encoded, chars: range) -> int | None:
 
 
 def token_id(backend: tokenizers.Tokenizer, token: str, source: str) -> int:
-    found = backend.token_to_id(token)
-    if found is None:
+    index = backend.token_to_id(token)
+    if index is None:
         raise WeightsError(f"{source} has no {token}: not a vocabulary of BERT's kind")
-    return found
+    return index
 
 
 def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, str]:

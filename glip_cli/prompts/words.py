@@ -32,9 +32,9 @@ def other_words(labels: Sequence[str], words: Words) -> dict[str, str]:
 
 def check_words(words: Words, labels: Iterable[str]) -> None:
     """Raises UsageError where words are given for a class that is none of the labels."""
-    known = tuple(labels)
-    if unknown := [label for label in words if label not in known]:
-        raise UsageError(f"--words: there is no class {quoted(unknown[0])}; the classes are {listed(known)}")
+    classes = tuple(labels)
+    if unknown := [label for label in words if label not in classes]:
+        raise UsageError(f"--words: there is no class {quoted(unknown[0])}; the classes are {listed(classes)}")
 
 
 def read_words(path: Path) -> dict[str, str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from glip_cli.errors import ImageError, OutOfMemoryError, UsageError, without_frames
 from glip_cli.inference.device import free_cached_memory
-from glip_cli.inference.feature_extractor import Extractor, alike
-from glip_cli.inference.features import Features, save, strings, told_by
-from glip_cli.inference.preprocess import PreprocessedImage, padded_size
+from glip_cli.inference.feature_extractor import Extractor
+from glip_cli.inference.features import Features, read_metadata, save, strings
+from glip_cli.inference.preprocess import PreprocessedImage, padded_size, same_shape_batches
 from glip_cli.outputs.files import writing
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
@@ -50,7 +50,7 @@ class FeatureFolder:
     def has(self, item: Item) -> bool:
         """Whether the image was done before this run. Raises UsageError for a file that was made otherwise."""
         path = self.file(item)
-        there = None if self.overwrite or item.file_name in self.done else told_by(path)
+        there = None if self.overwrite or item.file_name in self.done else read_metadata(path)
         if there is None:
             return False
         for key, value in strings(self._told(item)).items():
@@ -112,7 +112,7 @@ class FeatureJob:
         most = self.extractor.options.batch_size
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         with closing(in_order(self._read, self._left(items), workers, 2 * max(workers, most), self.stop)) as read:
-            for batch in alike(self._readable(read, watch), lambda one: padded_size(one[1]), most):
+            for batch in same_shape_batches(self._readable(read, watch), lambda one: padded_size(one[1]), most):
                 if self.stop.is_set():
                     return
                 with self.flight.at(*(item.source.name for item, _ in batch)):

@@ -84,7 +84,7 @@ def test_its_features_are_the_whole_models(swin: Path, whole: Path, tmp_path: Pa
     alone = backbone_extractor(parts.backbone, parts.image_size, FeatureOptions(), "cpu")
     expected = Detector.load(weights=convert(whole, tmp_path / "w.safetensors"), device="cpu").features(images)
     for one, other in zip(alone.stream(images), expected, strict=True):
-        assert one.place == other.place
+        assert one.meta == other.meta
         assert [*one.backbone] == ["C3", "C4", "C5"]
         assert all(torch.equal(one.backbone[level], other.backbone[level]) for level in one.backbone)
         assert not one.fpn
@@ -162,7 +162,7 @@ def test_the_backbone_alone_agrees_with_mmdetection(tmp_path: Path) -> None:
     extractor = backbone_extractor(parts.backbone, parts.image_size, FeatureOptions(size=(200, 1333)), "cpu")
     (features,) = extractor.stream([Image.fromarray(recipe.synthetic())])
     stored = np.load(golden("goldens/b-synthetic200-cat.npz"))
-    assert features.place.resized == (266, 200)
+    assert features.meta.resized == (266, 200)
     for i, level in enumerate(features.backbone.values()):
         c, y, x = stored[f"backbone{i}_stride"]
         ours = level.numpy()[::c, ::y, ::x]

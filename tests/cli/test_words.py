@@ -16,8 +16,7 @@ from typer.testing import CliRunner, Result
 
 from glip_cli import Detector, evaluate, label_prompt
 from glip_cli.checkpoints.finetuned import RunConfig, read_run_config
-from glip_cli.checkpoints.parts import tuned_prompt
-from glip_cli.checkpoints.reader import load_reader
+from glip_cli.checkpoints.parts import load_prompt_compiler, tuned_prompt
 from glip_cli.cli.app import app, run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import UsageError
@@ -181,8 +180,8 @@ def test_a_tuned_model_remembers_the_words() -> None:
     labels = tuple(class_of.values())
     assert (card.labels, dict(card.words)) == (labels, words)
     assert tuned_prompt("cells") == label_prompt(dict(zip(labels, names, strict=True)))
-    reader = load_reader({"model": "cells", "offline": True})
-    assert reader.taught == reader.prompt_tuned_labels == tuple(names)
+    reader = load_prompt_compiler({"model": "cells", "offline": True})
+    assert reader.tuned_words == reader.prompt_tuned_labels == tuple(names)
 
     found = glip("detect", "0.png", "--json", "--threshold", "0.05", "--no-save-vis", "--no-save-pred", model="cells")
     assert f"labels of the model: '{names[0]} = class 0', '{names[1]}'," in found.stderr

@@ -20,9 +20,9 @@ from glip_cli import Detector
 from glip_cli.cli.app import app
 from glip_cli.data.synthetic import Scene, draw_scene
 from glip_cli.errors import OutOfMemoryError, PromptError, UsageError
-from glip_cli.inference.feature_extractor import Extractor, alike
-from glip_cli.inference.features import Features, Placement, read, save, tensors_of
-from glip_cli.inference.preprocess import collate, preprocess, resized_size
+from glip_cli.inference.feature_extractor import Extractor
+from glip_cli.inference.features import Features, ImageMeta, read, save, tensors_of
+from glip_cli.inference.preprocess import collate, preprocess, resized_size, same_shape_batches
 from glip_cli.options import KINDS, DetectOptions, FeatureOptions
 from glip_cli.runs import features as bulk
 from tests import forked
@@ -76,7 +76,7 @@ def test_they_are_what_the_stages_of_the_network_give(detector: Detector, scene:
             close(level, expected[0, :, : level.shape[1], : level.shape[2]])
     close(found.fused_text, hidden[0, : len(ids)])
     # rows of the image's own columns: every row of the padded maps, but those right of the image
-    levels = zip(raw.sizes, found.place.sizes, strict=True)
+    levels = zip(raw.sizes, found.meta.sizes, strict=True)
     inside = torch.cat([(torch.arange(width) < w).repeat(height) for (height, width), (_, w) in levels])
     close(found.logits, raw.logits[0, inside, : len(ids)])
     close(found.centerness, raw.centerness[0, inside].sigmoid())
@@ -106,7 +106,7 @@ def test_similarity_is_the_mean_of_a_labels_tokens(found: Features) -> None:
 
 
 def test_shapes_and_strides(found: Features) -> None:
-    assert found.place == Placement((300, 210), (228, 160), (256, 160), (228 / 300, 160 / 210))
+    assert found.meta == ImageMeta((300, 210), (228, 160), (256, 160), (228 / 300, 160 / 210))
     assert {k: tuple(v.shape) for k, v in found.backbone.items()} == {
         "C3": (64, 20, 29), "C4": (128, 10, 15), "C5": (256, 5, 8)}  # fmt: skip
     pyramid = {"P3": (96, 20, 29), "P4": (96, 10, 15), "P5": (96, 5, 8), "P6": (96, 3, 4), "P7": (96, 2, 2)}
@@ -114,7 +114,7 @@ def test_shapes_and_strides(found: Features) -> None:
     assert {k: tuple(v.shape) for k, v in found.fused.items()} == pyramid
     rows = 20 * 29 + 10 * 15 + 5 * 8 + 3 * 4 + 2 * 2
     assert found.similarity.shape == (rows, 3)
-    assert found.boxes.shape == found.place.anchors.shape == (rows, 4)
+    assert found.boxes.shape == found.meta.anchors.shape == (rows, 4)
     assert all(x.dtype == torch.float32 and x.is_contiguous() for x in tensors_of(found).values())
 
 
@@ -124,7 +124,7 @@ def test_a_batch_changes_nothing(detector: Detector) -> None:
     together = detector.features(scenes, PROMPT, batch_size=3)
     for image, one in zip(scenes, together, strict=True):
         alone = detector.features(image, PROMPT)
-        assert alone.place == one.place
+        assert alone.meta == one.meta
         for name, tensor in tensors_of(alone).items():
             close(tensors_of(one)[name], tensor)
 
@@ -159,19 +159,19 @@ def test_pooling_is_the_mean_over_the_images_cells(detector: Detector, scene: Im
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_every_cell_holds_some_of_the_image_and_none_is_missing(width: int, height: int) -> None:
     resized = resized_size((width, height), 160, 320)
-    place = Placement((width, height), resized, (320, 320), (resized[0] / width, resized[1] / height))
-    for stride, (h, w) in zip((8, 16, 32, 64, 128), place.sizes, strict=True):
+    meta = ImageMeta((width, height), resized, (320, 320), (resized[0] / width, resized[1] / height))
+    for stride, (h, w) in zip((8, 16, 32, 64, 128), meta.sizes, strict=True):
         assert (w - 1) * stride < resized[0] <= w * stride
         assert (h - 1) * stride < resized[1] <= h * stride
-    assert len(place.centres) == sum(h * w for h, w in place.sizes)
+    assert len(meta.centres) == sum(h * w for h, w in meta.sizes)
 
 
 def test_places_computed_by_hand() -> None:
-    place = Placement((40, 20), (20, 10), (32, 32), (0.5, 0.5))
-    assert place.sizes == ((2, 3), (1, 2), (1, 1), (1, 1), (1, 1))
-    assert place.centres[:9].tolist() == [[8, 8], [24, 8], [40, 8], [8, 24], [24, 24], [40, 24], [16, 16], [48, 16],
+    meta = ImageMeta((40, 20), (20, 10), (32, 32), (0.5, 0.5))
+    assert meta.sizes == ((2, 3), (1, 2), (1, 1), (1, 1), (1, 1))
+    assert meta.centres[:9].tolist() == [[8, 8], [24, 8], [40, 8], [8, 24], [24, 24], [40, 24], [16, 16], [48, 16],
                                           [32, 32]]  # fmt: skip
-    assert place.anchors[1].tolist() == [24 - 64, 8 - 64, 24 + 64, 8 + 64]  # 64 px wide when resized
+    assert meta.anchors[1].tolist() == [24 - 64, 8 - 64, 24 + 64, 8 + 64]  # 64 px wide when resized
 
 
 def lone_circles() -> Iterator[Scene]:
@@ -187,7 +187,7 @@ def test_the_row_that_fits_red_circle_best_lies_in_the_red_circle(detector: Dete
         features = detector.features(scene.image, ["star", "red circle"], which=("similarity",))
         (box,) = (thing.box for thing in scene.things if thing.pair == ("red", "circle"))
         row = features.similarity[:, 1].argmax()
-        x, y = features.place.centres[row].tolist()
+        x, y = features.meta.centres[row].tolist()
         assert box[0] < x < box[2], number
         assert box[1] < y < box[3], number
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_had(
 
 def test_neighbours_of_one_shape_share_a_batch() -> None:
     things = [(1, 1), (1, 1), (1, 1), (2, 1), (1, 1)]
-    assert list(alike(things, lambda x: x, 2)) == [[(1, 1)] * 2, [(1, 1)], [(2, 1)], [(1, 1)]]
+    assert list(same_shape_batches(things, lambda x: x, 2)) == [[(1, 1)] * 2, [(1, 1)], [(2, 1)], [(1, 1)]]
 
 
 # --- files
@@ -244,7 +244,7 @@ def test_a_file_gives_them_back(found: Features, tmp_path: Path, dtype: str) -> 
     for name, tensor in mine.items():
         exact = dtype == "float32" or name in ("boxes", "centres", "anchors")
         assert torch.equal(kept[name], tensor if exact else tensor.half().float()), name
-    for key in ("place", "prompt", "labels", "tokens", "label_tokens"):
+    for key in ("meta", "prompt", "labels", "tokens", "label_tokens"):
         assert getattr(back, key) == getattr(found, key)
 
 
@@ -254,10 +254,10 @@ def test_of_glip_nano_three_levels_and_no_centerness(tmp_path: Path) -> None:
     found = detector.features(photo, ["dog", "stethoscope"], which=KINDS)
     save(tmp_path / "x.safetensors", found, {"image": "x.jpg", "model": "glip-nano"})
     again = read(tmp_path / "x.safetensors")
-    assert again.place == found.place
+    assert again.meta == found.meta
     assert list(found.fused) == list(again.fused) == ["P3", "P4", "P5"]
     assert found.centerness is None is again.centerness
-    assert found.place.sizes == tuple(x.shape[1:] for x in found.fused.values())
+    assert found.meta.sizes == tuple(x.shape[1:] for x in found.fused.values())
     best = detector(photo, ["dog", "stethoscope"])
     row = int(again.similarity[:, 0].argmax())
     assert best.scores[0] == pytest.approx(float(again.similarity[row, 0]), abs=1e-6)
@@ -278,9 +278,9 @@ def test_other_programs_can_read_what_a_file_says(found: Features, tmp_path: Pat
 
 
 def test_what_float16_cannot_hold_is_said(tmp_path: Path) -> None:
-    place = Placement((8, 8), (8, 8), (32, 32), (1.0, 1.0))
+    meta = ImageMeta((8, 8), (8, 8), (32, 32), (1.0, 1.0))
     with pytest.raises(UsageError, match=r"a.safetensors: backbone.C3 has values beyond float16"):
-        save(tmp_path / "a.safetensors", Features(place, {"C3": torch.full((1, 1, 1), 7e4)}), {}, "float16")
+        save(tmp_path / "a.safetensors", Features(meta, {"C3": torch.full((1, 1, 1), 7e4)}), {}, "float16")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -320,7 +320,7 @@ def test_a_file_for_each_image(folder: Path, detector: Detector) -> None:
         kept = read(Path(f"out/{i}.safetensors"))
         for name, tensor in tensors_of(expected).items():
             close(tensors_of(kept)[name], tensor)
-    told = bulk.told_by(Path("out/2.safetensors")) or {}
+    told = bulk.read_metadata(Path("out/2.safetensors")) or {}
     assert (told["image"], told["model"]) == ("photos/2.png", detector.name)
     assert json.loads(told["which"]) == ["fpn", "similarity"]
 
@@ -435,7 +435,7 @@ def test_killed_it_goes_on_and_ends_as_undisturbed(folder: Path) -> None:
     assert {path.name for path in Path("out").iterdir()} == {path.name for path in Path("whole").iterdir()}
     for path in Path("whole").glob("*.safetensors"):
         again = Path("out", path.name)
-        assert bulk.told_by(path) == bulk.told_by(again)
+        assert bulk.read_metadata(path) == bulk.read_metadata(again)
         one, other = tensors_of(read(path)), tensors_of(read(again))
         assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys()), path.name
 

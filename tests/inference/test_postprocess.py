@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glip_cli.inference.postprocess import ImageMeta, PostprocessOptions, label_scores, postprocess
+from glip_cli.inference.postprocess import PostprocessOptions, label_scores, postprocess
+from glip_cli.inference.preprocess import PreprocessedImage
 from glip_cli.model.head import RawOutput
 
 SIZES = ((4, 4), (2, 2), (1, 1), (1, 1), (1, 1))
 COUNT = 23
-WHOLE = ImageMeta(resized=(32, 32), scale=(1.0, 1.0))
+WHOLE = PreprocessedImage(torch.zeros(3, 32, 32), (32, 32), scale=(1.0, 1.0))
 
 
 def output(hits: dict[tuple[int, int], float], centerness: float = 100.0, tokens: int = 4) -> RawOutput:
@@ -21,7 +22,7 @@ def output(hits: dict[tuple[int, int], float], centerness: float = 100.0, tokens
     return RawOutput(probability.logit(), torch.zeros(1, COUNT, 4), torch.full((1, COUNT), centerness), SIZES)
 
 
-def found(raw: RawOutput, matrix: Tensor, image: ImageMeta = WHOLE, limits: PostprocessOptions | None = None):
+def found(raw: RawOutput, matrix: Tensor, image: PreprocessedImage = WHOLE, limits: PostprocessOptions | None = None):
     return postprocess(raw, [matrix], [image], limits or PostprocessOptions())[0]
 
 
@@ -48,7 +49,7 @@ def test_labels_suppress_only_themselves_unless_told_otherwise() -> None:
 
 
 def test_boxes_go_back_to_the_original_and_end_one_past_the_last_pixel() -> None:
-    half = ImageMeta(resized=(32, 32), scale=(0.5, 0.25))
+    half = PreprocessedImage(torch.zeros(3, 32, 32), (64, 128), scale=(0.5, 0.25))
     result = found(output({(20, 1): 0.9}), label_scores("mean", [[1]], 4), half)
     assert result.boxes.tolist() == [[0, 0, 63, 125]]
 

@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.formats import table
 from glip_cli.detector import Detector
-from glip_cli.inference.postprocess import ImageMeta, PostprocessOptions, RawDetections, label_scores, postprocess
+from glip_cli.inference.postprocess import PostprocessOptions, RawDetections, label_scores, postprocess
 from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
@@ -81,9 +81,8 @@ def run(model: Glip, stored: Any, name: str) -> Run:
     handle.remove()
     places = json.loads(str(stored["positive_map"]))
     matrix = label_scores("mean", [places[key] for key in sorted(places, key=int)], ids.shape[1])
-    image = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
     return Run(
-        stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [image], PostprocessOptions())[0]
+        stored, text[0, :count], stages, maps, tower, raw, postprocess(raw, [matrix], [item], PostprocessOptions())[0]
     )
 
 

@@ -38,7 +38,7 @@ def found(
         spans=tuple(spans[0] for spans in places),
         text=text,
         size=size,
-        places=places,
+        all_spans=places,
     )
 
 
@@ -62,7 +62,7 @@ def test_phrases_stand_on_the_colour_of_their_boxes() -> None:
     assert pixels(below, red) > 3 * pixels(below, yellow) / 4 > 50
     assert pixels(below, blue) == 0
     assert pixels(below, caption_image._NOT_FOUND) > 50
-    once = strip(add_caption(image, found([0], places=(((4, 8),), *PLACES[1:]))), 60)
+    once = strip(add_caption(image, found([0], all_spans=(((4, 8),), *PLACES[1:]))), 60)
     assert 1.9 < pixels(below, red) / pixels(once, red) < 2.1
 
 
@@ -125,8 +125,8 @@ def test_words_know_their_phrases() -> None:
 
 def test_where_phrases_overlap_the_found_one_is_seen() -> None:
     places: tuple[tuple[Span, ...], ...] = (((4, 8),), ((0, 12),))
-    assert [word[0].phrase for word in words_of(found([1], places=places))][:3] == [(1, 0)] * 3
-    assert [word[0].phrase for word in words_of(found([0], places=places))][:3] == [(1, 0), (0, 0), (1, 0)]
+    assert [word[0].phrase for word in words_of(found([1], all_spans=places))][:3] == [(1, 0)] * 3
+    assert [word[0].phrase for word in words_of(found([0], all_spans=places))][:3] == [(1, 0), (0, 0), (1, 0)]
 
 
 spans = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -136,7 +136,7 @@ spans = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair
 @given(st.text(min_size=61, max_size=90), st.lists(st.lists(spans, min_size=1, max_size=3).map(tuple), min_size=1,
        max_size=3), st.integers(12, 400))  # fmt: skip
 def test_every_letter_is_written_once_and_inside(text: str, places: list[tuple[Span, ...]], width: int) -> None:
-    words = words_of(found([0], text=text, places=tuple(places)))
+    words = words_of(found([0], text=text, all_spans=tuple(places)))
     assert "".join(piece.text for word in words for piece in word) == "".join(text.split())
     pen = caption_image._Pen(caption_image.font_for("abc", 12), 12, 3)
     lines = wrap(words, pen, width)
@@ -161,4 +161,4 @@ def test_a_record_of_a_caption_has_every_span() -> None:
 def test_places_belong_to_labels() -> None:
     with pytest.raises(ValueError, match="lists of places"):
         Detections(*[np.zeros(s, t) for s, t in (((0, 4), "f4"), (0, "f4"), (0, "i8"))], ("cat",), ((0, 3),), "cat",
-                   (9, 9), places=(((0, 3),), ((0, 3),)))  # fmt: skip
+                   (9, 9), all_spans=(((0, 3),), ((0, 3),)))  # fmt: skip

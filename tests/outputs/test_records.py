@@ -44,7 +44,7 @@ def detections(draw: st.DrawFn, most: float) -> Detections:
         spans=tuple(spans[0] for spans in places) or tuple(draw(span) for _ in labels),
         text="a prompt of words",
         size=(SIDE, SIDE),
-        places=places,
+        all_spans=places,
     )
 
 
@@ -54,7 +54,7 @@ def test_a_record_becomes_detections_of_the_same_record(found: Detections) -> No
     first = record("a.jpg", found, "m@1")
     read = detections_of(json.loads(json.dumps(first)))
     assert record("a.jpg", read, "m@1") == first == read.to_dict()
-    assert (read.names, read.text, read.size, read.places) == (found.names, found.text, found.size, found.places)
+    assert (read.names, read.text, read.size, read.all_spans) == (found.names, found.text, found.size, found.all_spans)
     assert as_recorded(read) == read
 
 

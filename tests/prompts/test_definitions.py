@@ -17,7 +17,7 @@ from glip_cli.cli.app import run
 from glip_cli.data.synthetic import draw_scene
 from glip_cli.detector import Detector
 from glip_cli.errors import PromptError, UsageError
-from glip_cli.inference.postprocess import ImageMeta, label_scores, postprocess, postprocess_options
+from glip_cli.inference.postprocess import label_scores, postprocess, postprocess_options
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
@@ -202,8 +202,7 @@ def test_the_oracle_is_the_official_arithmetic(trained: Detector) -> None:
     hidden = torch.stack(vectors, dim=1)
     raw = trained.model.ground(seen.maps, hidden, torch.ones(1, len(LABELS), dtype=torch.bool))
     matrix = label_scores("mean", [(0,), (1,), (2,)], len(LABELS))
-    geometry = ImageMeta((item.pixels.shape[2], item.pixels.shape[1]), item.scale)
-    (joint,) = postprocess(raw, [matrix], [geometry], postprocess_options(compiled, options))
+    (joint,) = postprocess(raw, [matrix], [item], postprocess_options(compiled, options))
     (ours,) = trained.detect_features(seen, compiled, options)
     count = len(joint.scores)
     assert count == options.per_text

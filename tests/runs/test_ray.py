@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from glip_cli.checkpoints.reader import load_reader
+from glip_cli.checkpoints.parts import load_prompt_compiler
 from glip_cli.cli.app import run as glip
 from glip_cli.data.frame_inputs import FrameChoice
 from glip_cli.data.prompted import PromptedImage
@@ -118,7 +118,7 @@ def test_a_prompt_for_each_image(scenes: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_the_driver_knows_the_name_without_the_model(detector: Detector) -> None:
     load = {"model": "glip-mini", "weights": None, "bert": None, "adapter": None, "offline": True}
-    reader = load_reader(load, None)
+    reader = load_prompt_compiler(load, None)
     assert (reader.name, reader.window, reader.fused) == (
         detector.name, detector.prompt_compiler.window, detector.prompt_compiler.fused
     )  # fmt: skip

@@ -278,7 +278,7 @@ def test_an_adapter_for_a_file_finds_it_again(tmp_path: Path, models: dict[str, 
     folder = save_tuned(tmp_path / "head", models["head"], about)
     assert Detector.load(str(folder), device="cpu").name.startswith(f"{own.id}+blood@")
     moved.rename(tmp_path / "other" / "own.safetensors")
-    with pytest.raises(CheckpointError, match=r"not at .*own.safetensors any more: name it with --model"):
+    with pytest.raises(CheckpointError, match=r"no longer at .*own.safetensors: name it with --model"):
         Detector.load(str(folder), device="cpu")
     there = Detector.load(str(tmp_path / "other" / "own.safetensors"), adapter=folder, device="cpu")
     assert there.name.startswith(own.id)
