@@ -21,7 +21,7 @@ from glip_cli.training.settings import FinetuneKeywords
 
 def test_a_package_does_not_hide_a_function() -> None:
     import glip_cli.annotation.run
-    import glip_cli.onnx_export.card
+    import glip_cli.onnx_export.metadata
     import glip_cli.training.run
 
     assert [one.__name__ for one in (glip_cli.finetune, glip_cli.annotate, glip_cli.export)] == [

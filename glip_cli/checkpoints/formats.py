@@ -142,7 +142,7 @@ def _text_and_head(bert: str, rpn: str, *, attention: str, convs: str) -> tuple[
     BERT lies below `bert`; `attention` and `convs` are what a dialect calls those of a dynamic convolution.
     """
     head = f"{rpn}head."
-    tower, native_tower = f"{head}dyhead_tower.", "head.tower.{round}."
+    tower, native_tower = f"{head}dyhead_tower.", "head.tower.{layer}."
     embeddings = (
         "word_embeddings.weight",
         "position_embeddings.weight",
@@ -167,11 +167,11 @@ def _text_and_head(bert: str, rpn: str, *, attention: str, convs: str) -> tuple[
     return (
         *rows(key_map.once, {n: n for n in embeddings}, ours="text.bert.embeddings.", theirs=f"{bert}embeddings."),
         *rows(key_map.bert_layers, layer),
-        *rows(key_map.fused_rounds, fusion, ours=f"{native_tower}fusion.", theirs=f"{tower}{{fusion}}.b_attn."),
+        *rows(key_map.fusion_layers, fusion, ours=f"{native_tower}fusion.", theirs=f"{tower}{{fusion}}.b_attn."),
         *rows(key_map.projections, projection),
-        *rows(key_map.text_rounds, {f"{native_tower}text.{{part}}.{{p}}": f"{tower}{{text}}.{{part}}.{{p}}"}),
-        *rows(key_map.rounds, conv, ours=f"{native_tower}conv.", theirs=f"{tower}{{conv}}."),
-        *rows(key_map.rounds, scale, as_linear),
+        *rows(key_map.text_layers, {f"{native_tower}text.{{part}}.{{p}}": f"{tower}{{text}}.{{part}}.{{p}}"}),
+        *rows(key_map.head_layers, conv, ours=f"{native_tower}conv.", theirs=f"{tower}{{conv}}."),
+        *rows(key_map.head_layers, scale, as_linear),
         *rows(key_map.branches, branch, ours=f"{native_tower}conv.", theirs=f"{tower}{{conv}}.{convs}."),
         *rows(key_map.once, scores, ours="head.", theirs=head),
         *rows(key_map.once, {"box.{p}": "bbox_pred.{p}", "centerness.{p}": "centerness.{p}"}, as_linear, ours="head.",

@@ -107,33 +107,33 @@ def bert_layers(config: GlipConfig) -> Iterable[Blanks]:
             yield {"layer": layer, "part": part}
 
 
-def rounds(config: GlipConfig) -> Iterable[Blanks]:
+def head_layers(config: GlipConfig) -> Iterable[Blanks]:
     """The foreign tower is one flat list: fusion, BERT layer, dynamic convolution; without fusion the last alone."""
     for i in range(config.head_layers):
         if config.fusion is None:
-            yield {"round": i, "conv": i}
+            yield {"layer": i, "conv": i}
         else:
-            yield {"round": i, "fusion": 3 * i, "text": 3 * i + 1, "conv": 3 * i + 2}
+            yield {"layer": i, "fusion": 3 * i, "text": 3 * i + 1, "conv": 3 * i + 2}
 
 
 def branches(config: GlipConfig) -> Iterable[Blanks]:
-    """The three deformable convolutions of every round."""
-    return ({**blanks, "branch": branch} for blanks in rounds(config) for branch in range(3))
+    """The three deformable convolutions of every layer of the head."""
+    return ({**blanks, "branch": branch} for blanks in head_layers(config) for branch in range(3))
 
 
-def fused_rounds(config: GlipConfig) -> Iterable[Blanks]:
-    return rounds(config) if config.fusion else ()
+def fusion_layers(config: GlipConfig) -> Iterable[Blanks]:
+    return head_layers(config) if config.fusion else ()
 
 
 def projections(config: GlipConfig) -> Iterable[Blanks]:
     """The six linear layers of every fusion."""
     names = ("v_proj", "l_proj", "values_v_proj", "values_l_proj", "out_v_proj", "out_l_proj")
-    return ({**blanks, "projection": name} for blanks in fused_rounds(config) for name in names)
+    return ({**blanks, "projection": name} for blanks in fusion_layers(config) for name in names)
 
 
-def text_rounds(config: GlipConfig) -> Iterable[Blanks]:
+def text_layers(config: GlipConfig) -> Iterable[Blanks]:
     """Every part of the BERT layers between the fusions."""
-    return ({**blanks, "part": part} for blanks in fused_rounds(config) for part in BERT_PARTS)
+    return ({**blanks, "part": part} for blanks in fusion_layers(config) for part in BERT_PARTS)
 
 
 # Transforms.

@@ -87,7 +87,7 @@ def summary(done: Exported) -> list[str]:
     height, width = checked.pixels
     faster = checked.torch_seconds / checked.onnx_seconds
     return [
-        f"{done.bytes / 1e6:,.1f} MB; takes {'pixels' if done.card.fixed else 'pixels, ids and mask'}",
+        f"{done.bytes / 1e6:,.1f} MB; takes {'pixels' if done.metadata.fixed else 'pixels, ids and mask'}",
         f"largest differences from torch: {differences}; "
         f"{counted(checked.detections, 'detection agrees', 'detections agree')}",
         f"{height} x {width} pixels: torch {checked.torch_seconds:.3f} s, "
@@ -100,8 +100,8 @@ def as_dict(done: Exported) -> dict[str, object]:
     return {
         "file": str(done.path),
         "bytes": done.bytes,
-        "model": done.card.name,
-        "labels": list(done.card.fixed.labels) if done.card.fixed else None,
+        "model": done.metadata.name,
+        "labels": list(done.metadata.fixed.labels) if done.metadata.fixed else None,
         "difference": checked.difference,
         "detections": checked.detections,
         "pixels": list(checked.pixels),

@@ -85,7 +85,7 @@ class Features:
             C is 192, 384, 768 in GLIP-T, twice as many in GLIP-L.
         fpn: "P3" .. "P7" -> [256, h, w] (glip-mini: 96), strides 8 .. 128; of glip-nano "P3" .. "P5" -> [128, h, w].
             They depend on the image alone.
-        fused: the same after the last round of the head, where image and text have met (never in GLIP-T (A) and
+        fused: the same after the last layer of the head, where image and text have met (never in GLIP-T (A) and
             glip-nano).
         similarity: [N, K], how a row fits a label: the mean of the probabilities of the label's tokens; of glip-nano
             the largest.
@@ -94,7 +94,7 @@ class Features:
         centerness: [N] in [0, 1]; a detection's score is sqrt(similarity * centerness). None of glip-nano, whose score
             is the similarity.
         text: [T, L], the tokens as BERT leaves them.
-        fused_text: [T, L], the same after the last round of the head.
+        fused_text: [T, L], the same after the last layer of the head.
         prompt: the text that the model read; "" without one.
         labels: as typed.
         tokens: word pieces.

@@ -1,4 +1,4 @@
-"""Token ids -> token features: BERT (arXiv 1810.04805), and single layers of it between the rounds of fusion.
+"""Token ids -> token features: BERT (arXiv 1810.04805), and single layers of it between the fusion layers.
 
 Parameters have transformers' names.
 """
@@ -86,7 +86,7 @@ class Intermediate(nn.Module):
 class TextLayer(CheckpointedModule):
     """One post-norm layer of BERT.
 
-    Between rounds of fusion the official code (modeling_bert.BertEncoderLayer) clamps its activations to +-50000
+    Between the fusion layers the official code (modeling_bert.BertEncoderLayer) clamps its activations to +-50000
     against overflow in half precision; no value comes near, and bfloat16 has the range of float32, so the clamps are
     left out.
     """

@@ -1,4 +1,4 @@
-"""The figures of every architecture, each written once.
+"""The hyperparameters of every architecture.
 
 The five released models are three architectures (B, C and GLIP-T share one); glip-mini is the same family scaled
 down. Sources: microsoft/GLIP configs/pretrain/*.yaml and mmdetection configs/glip.
@@ -45,7 +45,7 @@ class FusionConfig:
 @dataclass(frozen=True)
 class GlipConfig:
     swin: SwinConfig
-    head_layers: int  # rounds of the dynamic head
+    head_layers: int  # of fusion and dynamic head
     fusion: FusionConfig | None  # None: vision and text meet only in the final product (GLIP-T (A))
     text: TextConfig = TextConfig()
     channels: int = 256  # of every feature level
@@ -77,7 +77,7 @@ GLIP_MINI = GlipConfig(
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The text side of glip-nano: concepts and word pieces (`model.nano`)."""
+    """The text encoder of glip-nano: concepts and word pieces (`model.nano`)."""
 
     hidden: int  # features of a concept: its class vectors of all levels, then their biases
     pieces: int = 30522  # word pieces, those of bert-base-uncased; the ids of concepts come after them

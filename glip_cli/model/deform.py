@@ -65,7 +65,7 @@ def deform_conv(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
 
 
 def by_torchvision(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
-    """The same by torchvision's kernel, at least in float32: it has no bfloat16, and would lose places in float16."""
+    """The same by torchvision's kernel, at least in float32: it has no bfloat16, and would lose digits in float16."""
     precise = torch.promote_types(x.dtype, torch.float32)
     x_, offset, mask, weight, bias = (tensor.to(precise) for tensor in (x, offset, mask, weight, bias))
     if not torch.compiler.is_compiling():  # a compiled network has loaded them (`Compiled`)
@@ -122,7 +122,7 @@ def _edges(coordinate: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tenso
     high, fraction = low + 1, coordinate - low
     of_low = (1 - fraction) * ((low >= 0) & (low < size))
     of_high = fraction * ((high >= 0) & (high < size))
-    # the place of a NaN is not a number either: any will do, the factor carries the NaN on to the loss
+    # the cell of a NaN may be any: its factor is NaN and carries it to the loss
     low, high = (cell.clamp(0, size - 1).nan_to_num(0).int() for cell in (low, high))
     return low, high, of_low, of_high
 
@@ -153,21 +153,21 @@ class _SampledLinear(torch.autograd.Function):
     def backward(ctx: AutogradContext, towards: Tensor) -> tuple[Tensor | None, ...]:
         rows, cells, factors, taps = ctx.saved_tensors
         to_rows, to_factors, to_taps = torch.zeros_like(rows), torch.empty_like(factors), torch.zeros_like(taps)
-        wanted = ctx.needs_input_grad
+        needs_grad = ctx.needs_input_grad
         pieces = (tensor.split(ROWS // 2) for tensor in (towards.contiguous(), cells, factors, to_factors))
         for towards_sums, index, factor, to_factor in zip(*pieces, strict=True):
             with torch.enable_grad():  # detached: the slow gradient of rows would be made too
                 sums = _sum_rows(rows.detach(), index, factor.requires_grad_())
-            to_sums, more_to_taps = linear_gradients(towards_sums, sums.detach(), taps, (True, wanted[3]))
+            to_sums, more_to_taps = linear_gradients(towards_sums, sums.detach(), taps, (True, needs_grad[3]))
             assert to_sums is not None
             to_factor.copy_(torch.autograd.grad(sums, factor, to_sums)[0])
-            if wanted[0]:
+            if needs_grad[0]:
                 _add_to_rows(to_rows, index.flatten(), factor.detach().flatten(), to_sums)
             if more_to_taps is not None:
                 to_taps += more_to_taps
         return (
-            to_rows if wanted[0] else None, None, to_factors, to_taps if wanted[3] else None,
-            towards.sum(0) if wanted[4] else None,
+            to_rows if needs_grad[0] else None, None, to_factors, to_taps if needs_grad[3] else None,
+            towards.sum(0) if needs_grad[4] else None,
         )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class DynamicRelu(nn.Module):
 
 
 class DynamicConv(nn.Module):
-    """Each level hears itself and its neighbours through deformable convolutions, weighed per image.
+    """Each level reads itself and its neighbours through deformable convolutions, weighed per image.
 
     One offset map per level serves all three. All levels read the layer's *input*.
     """
@@ -59,16 +59,16 @@ class DynamicConv(nn.Module):
         # reinterpret_offsets reads memory: make it plain NCHW
         geometry = self.offset(x).contiguous()
         offset, mask = geometry[:, : 2 * TAPS], geometry[:, 2 * TAPS :].sigmoid()
-        heard = [self._branch(1, x, offset, mask)]
+        branches = [self._branch(1, x, offset, mask)]
         if i > 0:
-            heard.append(self._branch(2, maps[i - 1], offset, mask, stride=2))
+            branches.append(self._branch(2, maps[i - 1], offset, mask, stride=2))
         if i + 1 < len(maps):
             above = maps[i + 1]
             coarse = self._branch(0, above, *reinterpret_offsets(offset, mask, (above.shape[2], above.shape[3])))
-            heard.append(F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=True))
-        total = heard[0] * (self._weight(heard[0]) / len(heard))
-        for y in heard[1:]:
-            total = torch.addcmul(total, y, self._weight(y) / len(heard))
+            branches.append(F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=True))
+        total = branches[0] * (self._weight(branches[0]) / len(branches))
+        for y in branches[1:]:
+            total = torch.addcmul(total, y, self._weight(y) / len(branches))
         return self.relu(total)
 
     def _branch(self, k: int, x: Tensor, offset: Tensor, mask: Tensor, stride: int = 1) -> Tensor:

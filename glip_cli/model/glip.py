@@ -1,4 +1,4 @@
-"""The whole network, wired."""
+"""The whole network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Glip(nn.Module):
     def encode_image(self, pixels: Tensor) -> list[Tensor]:
         """Normalised pixels [B, 3, H, W] (BGR, sides divisible by 32) -> P3 .. P7, [B, C, h, w] each.
 
-        Without fusion no text has a part in the rounds of the head, so they belong to this step.
+        Without fusion the layers of the head do not depend on the text, so they belong to this step.
         """
         maps = self.fpn(self.backbone(pixels))
         return maps if self.config.fusion else self.head.encode_without_text(maps)

@@ -1,4 +1,4 @@
-"""glip-nano's text side and head: labels as concepts, and NanoDet-g's head with class vectors that the text gives.
+"""glip-nano's text encoder and head: labels as concepts, and NanoDet-g's head with class vectors from the text.
 
 A label's tokens are the concepts that it stands for, then its word pieces (`glip_cli.prompts.lexicon`):
 

@@ -16,7 +16,7 @@ off by 6e-7 of itself trains as well as one that is off by 3e-7.
 The choice is by the processor alone. A choice by timing would differ from run to run, and so would the last digits of
 the answers: a batch or a training that is resumed must go on digit for digit.
 
-torch has no public switch for it. The operator is the one that torch's own compiler puts in the place of a Linear.
+torch has no public switch for it. The operator is the one that torch's own compiler replaces a Linear with.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[..., K], [N, K], [N] -> [..., N], as `F.linear`."""
     if not _serves(x, weight):
         return F.linear(x, weight, bias)
-    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, weight, bias)):
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in (x, weight, bias)):
         output: Tensor = _Linear.apply(x, weight, bias)
         return output
     return _product(x, weight, bias)
 
 
 def linear_gradients(
-    towards: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]
+    towards: Tensor, x: Tensor, weight: Tensor, needs_grad: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """From the gradient of `linear`'s output, [..., N], those of x and of its weight, None where not wanted."""
+    """From the gradient of `linear`'s output, [..., N], those of x and of its weight, None where not needed."""
     multiply = _whole_product if _serves(x, weight) else torch.matmul
     rows = towards.contiguous().flatten(0, -2)
     # the second matrix may lie transposed, but a first one in pieces takes oneDNN a thousand times as long
     return (
-        multiply(rows, weight.contiguous()).view_as(x) if wanted[0] else None,
-        multiply(rows.t().contiguous(), x.contiguous().flatten(0, -2)) if wanted[1] else None,
+        multiply(rows, weight.contiguous()).view_as(x) if needs_grad[0] else None,
+        multiply(rows.t().contiguous(), x.contiguous().flatten(0, -2)) if needs_grad[1] else None,
     )
 
 
@@ -88,10 +88,10 @@ def lay_by_terms(weight: Tensor) -> Tensor:
 
     So the pieces of a product need no copies, and oneDNN is 3 to 30 % faster. Its results are the same.
     """
-    there = (1, 0) if weight.dim() == 2 else (2, 3, 1, 0)
-    back = (1, 0) if weight.dim() == 2 else (3, 2, 0, 1)
-    laid = weight.permute(there)
-    return weight if laid.is_contiguous() else laid.contiguous().permute(back)
+    permutation = (1, 0) if weight.dim() == 2 else (2, 3, 1, 0)
+    inverse = (1, 0) if weight.dim() == 2 else (3, 2, 0, 1)
+    laid = weight.permute(permutation)
+    return weight if laid.is_contiguous() else laid.contiguous().permute(inverse)
 
 
 @cache
@@ -107,7 +107,7 @@ def onednn_is_better() -> bool:
 
 
 def _processor() -> str:
-    """A text in which the vendor's name stands."""
+    """A text with the vendor's name."""
     try:
         return Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
@@ -128,7 +128,7 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 
 def _memory_is_limited() -> bool:
-    """Under `ulimit -v` memory can end in the midst of a product: torch's then raises, but oneDNN's crashes."""
+    """Under `ulimit -v` memory can run out in a product: torch's then raises, but oneDNN's crashes."""
     return resource is not None and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
@@ -136,7 +136,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """oneDNN's; of a contiguous piece of the rows and the weights at a time."""
     multiply = torch.ops.mkldnn._linear_pointwise
     pieces = -(-x.shape[-1] // LONGEST)
-    weights = (one if one.t().is_contiguous() else one.contiguous() for one in weight.chunk(pieces, -1))
+    weights = (part if part.t().is_contiguous() else part.contiguous() for part in weight.chunk(pieces, -1))
     first, *rest = zip(x.chunk(pieces, -1), weights, strict=True)
     total: Tensor = multiply(first[0].contiguous(), first[1], bias, "none", [], "")
     for rows, columns in rest:
@@ -145,7 +145,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class AutogradContext(Protocol):
-    """What a function of autograd keeps for its gradient; torch's own stubs have tuples of one."""
+    """The context of an autograd function; torch's own stubs have tuples of one."""
 
     saved_tensors: tuple[Tensor, ...]
     needs_input_grad: tuple[bool, ...]
@@ -165,9 +165,9 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: AutogradContext, towards: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        to_x, to_weight = linear_gradients(towards, x, weight, (wanted[0], wanted[1]))
-        return to_x, to_weight, towards.flatten(0, -2).sum(0) if wanted[2] else None
+        needs_grad = ctx.needs_input_grad
+        to_x, to_weight = linear_gradients(towards, x, weight, (needs_grad[0], needs_grad[1]))
+        return to_x, to_weight, towards.flatten(0, -2).sum(0) if needs_grad[2] else None
 
 
 def _whole_product(a: Tensor, b: Tensor) -> Tensor:

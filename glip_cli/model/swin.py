@@ -1,4 +1,4 @@
-"""Image -> five feature maps: Swin Transformer (arXiv 2103.14030) in GLIP's order of work, then a feature pyramid.
+"""Image -> five feature maps: Swin Transformer (arXiv 2103.14030) as in GLIP, then a feature pyramid.
 
 Different from timm's: each of the three outputs has a LayerNorm of its own, which the next stage does not see; maps are
 padded to whole windows before they are shifted, and windows keep their full size on small maps (as mmdet's swin.py).
@@ -19,7 +19,7 @@ from glip_cli.model.config import SwinConfig
 from glip_cli.model.onednn_linear import run
 
 PATCH = 4  # pixels per cell of the first stage
-MASK_VALUE = -100.0  # added to the scores of cells that a shifted window holds and the image does not join
+MASK_VALUE = -100.0  # added to the scores of cells of a shifted window that are not neighbours in the image
 
 
 class DropPath(nn.Module):
@@ -33,8 +33,8 @@ class DropPath(nn.Module):
         """[B, ...] -> [B, ...]."""
         if self.rate == 0 or not self.training:
             return x
-        kept = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
-        return x * kept.div_(1 - self.rate)
+        keep = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
+        return x * keep.div_(1 - self.rate)
 
 
 class WindowAttention(nn.Module):
@@ -118,14 +118,15 @@ class SwinBlock(CheckpointedModule):
         bias = bias + self._masks(windows)
         last_row = (torch.arange(down, device=windows.device) == down - 1).long() * 2
         last_column = (torch.arange(right, device=windows.device) == right - 1).long()
-        kinds = (last_row.unsqueeze(1) + last_column).expand(batch, down, right).reshape(-1)
-        # index_select, as the gradient of bias[kinds] is summed in an order that changes from run to run
-        return map_chunks(lambda part, kind: self.attn(part, bias.index_select(0, kind)), windows, kinds, rows=rows)
+        window_types = (last_row.unsqueeze(1) + last_column).expand(batch, down, right).reshape(-1)
+        return map_chunks(
+            lambda part, types: self.attn(part, bias.index_select(0, types)), windows, window_types, rows=rows
+        )
 
     def _masks(self, x: Tensor) -> Tensor:
         """-100 between cells of a shifted window that are not neighbours in the image: [4, 1, cells, cells].
 
-        Of windows in the midst of the map (0), in its last column (1), in its last row (2) and in both (3).
+        Of inner windows (0), in its last column (1), in its last row (2) and in both (3).
         """
         beyond = torch.arange(self.window, device=x.device) >= self.window - self.shift
         below, right = beyond.repeat_interleave(self.window), beyond.repeat(self.window)
@@ -207,7 +208,7 @@ class Backbone(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Weights to train from scratch: variance kept from layer to layer, and no constant (`module.apply(start)`).
+    """Weights to train from scratch: variance kept from layer to layer, and no constant (`module.apply(init_weights)`).
 
     A bias that outweighs the image, or weights so small that the first steps of Adam replace them, leave features
     that are the same everywhere, and what tells red from blue is lost for good (docs/log.md).

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-MANY = {"cpu": 1000}  # boxes, beyond which labels take turns in `batched_nms`; as torchvision has it
+MANY = {"cpu": 1000}  # boxes, beyond which `batched_nms` goes label by label; as torchvision has it
 MANY_ELSEWHERE = 25_000
 
 
@@ -40,13 +40,13 @@ def _load_library() -> bool:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-    """Non-maximum suppression: xyxy [n, 4], [n] -> int64 [k], the rows that stay, best first.
+    """Non-maximum suppression: xyxy [n, 4], [n] -> int64 [k], the rows that are kept, best first.
 
-    A box goes where one of a higher score overlaps it by more than `iou`.
+    A box is dropped where one of a higher score overlaps it by more than `iou`.
     """
     load_operators()
-    kept: Tensor = torch.ops.torchvision.nms(boxes, scores, iou)
-    return kept
+    rows: Tensor = torch.ops.torchvision.nms(boxes, scores, iou)
+    return rows
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
@@ -54,12 +54,12 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Te
     if not len(boxes):
         return labels.new_empty(0)
     if len(boxes) > MANY.get(boxes.device.type, MANY_ELSEWHERE):
-        return _nms_by_turns(boxes, scores, labels, iou)
+        return _nms_per_label(boxes, scores, labels, iou)
     apart = labels.to(boxes) * (boxes.max() + 1)  # so far that boxes of two labels never overlap
     return nms(boxes + apart[:, None], scores, iou)
 
 
-def _nms_by_turns(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
+def _nms_per_label(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
     keep = torch.zeros_like(scores, dtype=torch.bool)
     for label in labels.unique():
         rows = torch.where(labels == label)[0]

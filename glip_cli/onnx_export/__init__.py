@@ -1,10 +1,9 @@
-"""The network as an ONNX file, which onnxruntime runs without torch's network.
+"""A model as an ONNX file, which onnxruntime runs.
 
-forms     modules whose forward says in ONNX what the network's own says fastest in torch; the same weights
-pieces    the network cut into pieces, with the sizes that may change
+pieces    the network in pieces, with the sizes that may change
 graph     pieces -> torch's exporter -> one graph
-card      what a file tells of itself: architecture, tokenizer, prompt, how pixels are made
-session   file -> what a Detector asks of a network, answered by onnxruntime
-check     file and torch side by side
-export    all of it, to a file that appears only when it passed
+metadata  of the file: architecture, tokenizer, prompt, preprocessing
+session   file -> a model for `Detector`, run by onnxruntime
+check     compare file and torch
+export    all of it; the file is written only if the check passes
 """

@@ -1,4 +1,4 @@
-"""A model -> an ONNX file, which is there only when onnxruntime has answered as torch does."""
+"""A model -> an ONNX file, which is written only if onnxruntime gives the same answers as torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from glip_cli.checkpoints.parts import DetectorParts, load_detector_parts
 from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, OutputError, PromptError, UsageError
 from glip_cli.model.config import ARCHITECTURES
-from glip_cli.onnx_export.card import Card, Fixed, to_metadata, tokenizer_of
 from glip_cli.onnx_export.check import Checked, check
 from glip_cli.onnx_export.graph import join
+from glip_cli.onnx_export.metadata import Fixed, OnnxMetadata, to_metadata, tokenizer_of
 from glip_cli.onnx_export.pieces import FixedText, Piece, pieces
 from glip_cli.onnx_export.session import load_onnx, needed
 from glip_cli.outputs.files import writing
@@ -40,7 +40,7 @@ PACKAGES = ("onnx_ir", "onnxscript", "onnxruntime")
 class Exported:
     path: Path
     bytes: int
-    card: Card
+    metadata: OnnxMetadata
     checked: Checked
 
 
@@ -64,12 +64,14 @@ def export(
         out: the file, which ends in .onnx; MODEL.onnx by default.
         labels: a prompt that becomes part of the file, as `Detector` takes one; None for a file that takes any.
         opset: version of ONNX's operators.
-        say: called with what is going on.
+        say: called with a line for each step.
 
     Raises OptionError, UsageError, PromptError, WeightsError, OutputError; GlipError where file and torch disagree.
     """
     if out is not None and Path(out).suffix != ".onnx":
         raise OptionError("out", out, "name a file that ends in .onnx")
+    if opset not in OPSETS:
+        raise UsageError(f"--opset {opset}: give one of {OPSETS.start} .. {OPSETS.stop - 1}")
     for package in PACKAGES:
         needed(package)
     parts = load_detector_parts(model, weights=weights, bert=bert, adapter=adapter, offline=offline, report=report)
@@ -88,31 +90,29 @@ def export_parts(
 
     Args:
         parts: what `glip_cli.checkpoints.parts.load_detector_parts` gives.
-        out: the file; it appears whole, or not at all.
+        out: the file; it is written whole or not at all.
         labels: as for `export`.
         opset: version of ONNX's operators.
-        say: called with what is going on.
+        say: called with a line for each step.
 
     Raises UsageError, PromptError, OutputError; GlipError where the file and torch disagree.
     """
-    if opset not in OPSETS:
-        raise UsageError(f"--opset {opset}: give one of {OPSETS.start} .. {OPSETS.stop - 1}")
-    for package in PACKAGES:
-        needed(package)
-    card = make_card(parts, labels, say)
-    graph = make_graph(parts, card, opset, say)
+    metadata = make_metadata(parts, labels, say)
+    graph = make_graph(parts, metadata, opset, say)
     out = cache.expanded(out)
     with writing(out, "choose another place with -o"), cache.atomic(out) as temporary:
         save(graph, temporary)
         del graph
         say("checking it against torch in onnxruntime")
-        torchs = Detector(parts.model, card.load_tokenizer(), parts.name, "cpu", "float32")
-        checked = check(torchs, load_onnx(temporary), card.fixed)
-        return Exported(out, temporary.stat().st_size, card, checked)
+        torchs = Detector(parts.model, metadata.load_tokenizer(), parts.name, "cpu", "float32")
+        checked = check(torchs, load_onnx(temporary), metadata.fixed)
+        return Exported(out, temporary.stat().st_size, metadata, checked)
 
 
-def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[str], None] = lambda line: None) -> Card:
-    """Says what is odd in the labels. Raises PromptError for those that one text cannot hold."""
+def make_metadata(
+    parts: DetectorParts, labels: PromptLike | None, say: Callable[[str], None] = lambda line: None
+) -> OnnxMetadata:
+    """Notes on the labels go to `say`. Raises PromptError for labels that do not fit one text."""
     config = parts.model.config
     architecture = next(name for name, known in ARCHITECTURES.items() if known == config)
     fixed, words = None, parts.words
@@ -130,7 +130,7 @@ def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[st
             )
         fixed = Fixed(prompt.labels, texts[0].tokens.ids, texts[0].tokens.label_tokens)
     tokenizer, vocabulary = tokenizer_of(parts.tokenizer)
-    return Card(
+    return OnnxMetadata(
         architecture,
         parts.name,
         parts.prompt_tuned_labels,
@@ -143,22 +143,22 @@ def make_card(parts: DetectorParts, labels: PromptLike | None, say: Callable[[st
     )
 
 
-def make_graph(parts: DetectorParts, card: Card, opset: int, say: Callable[[str], None]) -> onnx_ir.Model:
+def make_graph(parts: DetectorParts, metadata: OnnxMetadata, opset: int, say: Callable[[str], None]) -> onnx_ir.Model:
     text = None
     inputs: tuple[str, ...] = ("pixels", "ids", "mask")
-    if card.fixed:
-        ids = torch.tensor([card.fixed.ids])
+    if metadata.fixed:
+        ids = torch.tensor([metadata.fixed.ids])
         with torch.inference_mode():
             text = FixedText(parts.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool)).clone())
         inputs = ("pixels",)
     parts_of_it = list(pieces(parts.model, text))
     graph = join(announced(parts_of_it, say), inputs, opset)
-    graph.metadata_props.update(to_metadata(card))
+    graph.metadata_props.update(to_metadata(metadata))
     return graph
 
 
 def announced(items: list[Piece], say: Callable[[str], None]) -> Iterator[Piece]:
-    """The same items; each is said before it is worked on."""
+    """The same items; `say` is called before each."""
     for number, item in enumerate(items, 1):
         say(f"translating part {number} of {len(items)}")
         yield item

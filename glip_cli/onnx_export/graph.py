@@ -31,21 +31,21 @@ def join(pieces: Iterable[Piece], inputs: tuple[str, ...], opset: int) -> onnx_i
         inputs: of the whole; its outputs are those of the last piece.
         opset: version of ONNX's operators, 19 or later.
     """
-    known: dict[str, onnx_ir.Value] = {}
-    whole = onnx_ir.Graph([], [], nodes=[], opset_imports={"": opset}, name="glip")
+    values: dict[str, onnx_ir.Value] = {}
+    graph = onnx_ir.Graph([], [], nodes=[], opset_imports={"": opset}, name="glip")
     for number, piece in enumerate(pieces):
         part = convert(piece, opset).graph
         _name_apart(part, f"{number}.")
         for value in part.inputs:
-            _link(value, known, whole, inputs)
-        given = list(part.outputs)
-        _move(part, whole)
-        known |= {str(value.name): value for value in given}
-        last = given
-    whole.outputs.extend(last)
-    for value in (*whole.inputs, *whole.outputs):
+            _link(value, values, graph, inputs)
+        outputs = list(part.outputs)
+        _move(part, graph)
+        values |= {str(value.name): value for value in outputs}
+        last = outputs
+    graph.outputs.extend(last)
+    for value in (*graph.inputs, *graph.outputs):
         value.shape = onnx_ir.Shape(SHAPES[str(value.name)])
-    return onnx_ir.Model(whole, ir_version=10, producer_name="glip")
+    return onnx_ir.Model(graph, ir_version=10, producer_name="glip")
 
 
 def _name_apart(part: onnx_ir.Graph, prefix: str) -> None:
@@ -61,24 +61,26 @@ def _name_apart(part: onnx_ir.Graph, prefix: str) -> None:
         node.name = prefix + str(node.name)
 
 
-def _link(value: onnx_ir.Value, known: dict[str, onnx_ir.Value], whole: onnx_ir.Graph, inputs: tuple[str, ...]) -> None:
-    """What a piece takes is what an earlier one gave, or an input of the whole."""
+def _link(
+    value: onnx_ir.Value, values: dict[str, onnx_ir.Value], graph: onnx_ir.Graph, inputs: tuple[str, ...]
+) -> None:
+    """Connect an input of a piece to an earlier piece's output, or to an input of the whole graph."""
     name = str(value.name)
-    if name not in known:
+    if name not in values:
         assert name in inputs, name
-        known[name] = onnx_ir.Value(name=name, type=value.type)
-        whole.inputs.append(known[name])
-    onnx_ir.convenience.replace_all_uses_with(value, known[name])
+        values[name] = onnx_ir.Value(name=name, type=value.type)
+        graph.inputs.append(values[name])
+    onnx_ir.convenience.replace_all_uses_with(value, values[name])
 
 
-def _move(part: onnx_ir.Graph, whole: onnx_ir.Graph) -> None:
+def _move(part: onnx_ir.Graph, graph: onnx_ir.Graph) -> None:
     initializers, nodes = list(part.initializers.values()), list(part)
     part.outputs.clear()
     part.initializers.clear()
     part.remove(nodes)
     for value in initializers:
-        whole.register_initializer(value)
-    whole.extend(nodes)
+        graph.register_initializer(value)
+    graph.extend(nodes)
 
 
 def convert(piece: Piece, opset: int) -> onnx_ir.Model:

@@ -1,8 +1,8 @@
 """The network in pieces, each with examples of what it takes and the sizes that may change.
 
 In pieces because the exporter reasons about every size by algebra: of the whole network at once the sizes of the last
-maps are fractions of fractions, and that takes minutes (glip-mini) to hours. A piece takes sizes as they come. What
-passes from piece to piece has a name, and a reader of the file may cut there (`glip_cli.onnx_export.session` does).
+maps are fractions of fractions, and that takes minutes (glip-mini) to hours. A piece has free sizes. The
+tensors between pieces have names, and `glip_cli.onnx_export.session` splits the file there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Piece:
     """
     Attributes:
         run: tensors in, tensors out.
-        takes, gives: names of what goes in and comes out.
+        takes, gives: names of the inputs and outputs.
         examples: one tensor per name of `takes`.
         dims: for each of them the axes whose size may change.
     """
@@ -59,7 +59,7 @@ class Step(nn.Module):
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]], *modules: nn.Module):
         super().__init__()
         self.function = function
-        self.modules_of_it = nn.ModuleList(modules)
+        self.parts = nn.ModuleList(modules)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.function(*inputs)
@@ -81,7 +81,7 @@ def output_names(config: Config) -> tuple[str, ...]:
 
 
 def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
-    """All of the network; `text`: of which the prompt is a constant."""
+    """The whole network, in order; with `text` the prompt is a constant."""
     if isinstance(model.config, NanoConfig):
         yield from nano_pieces(model, text)
         return
@@ -95,8 +95,8 @@ def pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
 def nano_pieces(model: Glip, text: FixedText | None = None) -> Iterator[Piece]:
     """glip-nano: the image side, the text side, and the products of both."""
     maps = map_names(model.config)
-    see = Step(lambda pixels: tuple(model.encode_image(pixels)), model.backbone, model.fpn, model.head)
-    yield Piece(see, ("pixels",), maps, (_example(3, 32),), ({0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS},))
+    encode = Step(lambda pixels: tuple(model.encode_image(pixels)), model.backbone, model.fpn, model.head)
+    yield Piece(encode, ("pixels",), maps, (_example(3, 32),), ({0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS},))
     yield text_piece(model) if text is None else fixed_piece(model, text)
     levels, dims = _levels(model.config)
     hidden = torch.randn(2, _mask().shape[1], model.config.text.hidden)

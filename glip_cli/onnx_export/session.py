@@ -1,10 +1,10 @@
-"""An exported file as a Detector sees a network: `encode_image`, `encode_text`, `ground`, run by onnxruntime.
+"""An exported file as a model for `Detector`: `encode_image`, `encode_text` and `ground`, run by onnxruntime.
 
     detector = load_onnx(Path("glip-t.onnx"))
     found = detector("photo.jpg", "cat . remote .")
 
-A file with a free prompt is cut, when it is opened, where the network is cut in torch: so a prompt is read once for
-all images, and an image is encoded once for all texts of a long prompt. One with a fixed prompt is run whole.
+A file with a free prompt is split into these three when it is opened: so a prompt is encoded once for all images, and
+an image once for all texts of a long prompt. A file with a fixed prompt is run whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from glip_cli.detector import Detector
 from glip_cli.errors import CheckpointError, GlipError, UsageError
 from glip_cli.model.config import Config
 from glip_cli.model.head import RawOutput
-from glip_cli.onnx_export.card import Card, Fixed, from_metadata
+from glip_cli.onnx_export.metadata import Fixed, OnnxMetadata, from_metadata
 from glip_cli.onnx_export.pieces import map_names, output_names
 from glip_cli.utils.text_format import first_line, listed
 
@@ -36,7 +36,7 @@ PROVIDERS = ("CPUExecutionProvider",)
 
 
 class FreePrompt(nn.Module):
-    """The network of a file whose inputs are pixels and text. It has no parameters that torch knows."""
+    """The model of a file whose inputs are pixels and text; no parameters in torch."""
 
     def __init__(self, model: onnx_ir.Model, config: Config):
         super().__init__()
@@ -57,13 +57,13 @@ class FreePrompt(nn.Module):
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
         """As `Glip.ground`."""
-        given = {"hidden.0": hidden} | ({"mask": mask} if self.config.fusion else {})
+        text_inputs = {"hidden.0": hidden} | ({"mask": mask} if self.config.fusion else {})
         sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        return raw_output(run(self._ground, dict(zip(self._maps, maps, strict=True)) | given), sizes)
+        return raw_output(run(self._ground, dict(zip(self._maps, maps, strict=True)) | text_inputs), sizes)
 
 
 class FixedPrompt(nn.Module):
-    """The network of a file whose input is pixels. `hidden` stands for the one text that it knows."""
+    """The model of a file whose input is pixels. `hidden` stands for its one text."""
 
     def __init__(self, session: InferenceSession, config: Config, fixed: Fixed):
         super().__init__()
@@ -99,7 +99,7 @@ def raw_output(tensors: Sequence[Tensor], sizes: tuple[tuple[int, int], ...]) ->
 
 
 class OnnxDetector(Detector):
-    """A Detector that detects, and has no features to give: a file is the way from pixels to boxes."""
+    """A Detector without features: the file gives boxes only."""
 
     def features(self, *args: object, **options: object) -> NoReturn:
         """Raises UsageError."""
@@ -123,22 +123,22 @@ def load_onnx(path: Path, device: str = "auto", dtype: str = "auto") -> OnnxDete
     if dtype not in ("auto", "float32"):
         raise UsageError(f"--onnx runs in float32: leave --dtype {dtype} out")
     path = cache.expanded(path)
-    card, network = open_file(path)
-    name = f"{card.name}+onnx@{cache.sha256(path)[:8]}"
+    metadata, network = open_file(path)
+    name = f"{metadata.name}+onnx@{cache.sha256(path)[:8]}"
     return OnnxDetector(
         network.eval(),  # type: ignore[arg-type]
-        card.load_tokenizer(),
+        metadata.load_tokenizer(),
         name,
         "cpu",
         "float32",
-        prompt_tuned_labels=card.prompt_tuned_labels,
-        labels=card.labels,
-        words=card.words,
-        use_cls=card.use_cls,
+        prompt_tuned_labels=metadata.prompt_tuned_labels,
+        labels=metadata.labels,
+        words=metadata.words,
+        use_cls=metadata.use_cls,
     )
 
 
-def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:
+def open_file(path: Path) -> tuple[OnnxMetadata, FreePrompt | FixedPrompt]:
     """Raises CheckpointError."""
     ir = needed("onnx_ir")
     needed("onnxruntime")
@@ -148,11 +148,11 @@ def open_file(path: Path) -> tuple[Card, FreePrompt | FixedPrompt]:
         model = ir.load(path)
     except Exception as error:  # of protobuf, and whatever follows from bytes that mean nothing
         raise CheckpointError(f"{path} is no ONNX file, or is damaged: export it again") from error
-    card = from_metadata(model.metadata_props, path)
+    metadata = from_metadata(model.metadata_props, path)
     try:
-        if card.fixed:
-            return card, FixedPrompt(session_of(path), card.config, card.fixed)
-        return card, FreePrompt(model, card.config)
+        if metadata.fixed:
+            return metadata, FixedPrompt(session_of(path), metadata.config, metadata.fixed)
+        return metadata, FreePrompt(model, metadata.config)
     except GlipError:
         raise
     except Exception as error:  # onnxruntime raises classes of its own, straight from Exception
@@ -179,7 +179,7 @@ def session_of(model: bytes | Path) -> InferenceSession:
 
 
 def _part(model: onnx_ir.Model, takes: Sequence[str], gives: Sequence[str]) -> InferenceSession:
-    """What lies between some values of a graph."""
+    """The part of a graph between some of its values."""
     ir = needed("onnx_ir")
     graph = ir.convenience.extract(model.graph, list(takes), list(gives))
     part = ir.Model(graph, ir_version=model.ir_version)

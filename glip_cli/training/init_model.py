@@ -237,6 +237,6 @@ def swin_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def bert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Transformers' BertModel -> tensors of a `Glip`; the layers between rounds of fusion stay random."""
+    """Transformers' BertModel -> tensors of a `Glip`; the layers between the fusion layers stay random."""
     return {TEXT + key: tensor for key, tensor in state.items() if key.startswith(("embeddings.", "encoder."))
             and not key.endswith(("position_ids", "token_type_ids"))}  # fmt: skip

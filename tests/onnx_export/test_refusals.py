@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.cli.app import app
 from glip_cli.errors import CheckpointError, PromptError, UsageError
-from glip_cli.onnx_export.card import Card, Fixed, from_metadata, to_metadata
-from glip_cli.onnx_export.export import make_card
+from glip_cli.onnx_export.export import make_metadata
 from glip_cli.onnx_export.graph import convert
+from glip_cli.onnx_export.metadata import Fixed, OnnxMetadata, from_metadata, to_metadata
 from glip_cli.onnx_export.pieces import Piece
 from glip_cli.prompts.prompt import label_prompt, texts_prompt
 
-CARD = Card("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
+CARD = OnnxMetadata("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
 
 
 @pytest.mark.parametrize(
@@ -71,16 +71,16 @@ def test_without_the_packages_one_line_says_how_to_get_them(package: str, monkey
 def test_labels_that_take_two_texts_cannot_be_fixed() -> None:
     parts = load_detector_parts("glip-mini")
     with pytest.raises(PromptError, match="2 texts"):
-        make_card(parts, tuple(["small striped red circle"] * 60))
-    assert make_card(parts, ("red circle", "star")).fixed == Fixed(("red circle", "star"), *tokens_of_two())
+        make_metadata(parts, tuple(["small striped red circle"] * 60))
+    assert make_metadata(parts, ("red circle", "star")).fixed == Fixed(("red circle", "star"), *tokens_of_two())
 
 
 def test_a_fixed_prompt_in_other_words() -> None:
-    """The card says the class, and has the words for whoever asks without a prompt."""
-    card = make_card(load_detector_parts("glip-mini"), texts_prompt(["red circle = disc . star ."]))
-    assert card.fixed == Fixed(("disc", "star"), *tokens_of_two())
-    assert card.words == {"disc": "red circle"}
-    assert label_prompt(card.labels, card.words).text == "red circle. star"
+    """The metadata says the class, and has the words for whoever asks without a prompt."""
+    metadata = make_metadata(load_detector_parts("glip-mini"), texts_prompt(["red circle = disc . star ."]))
+    assert metadata.fixed == Fixed(("disc", "star"), *tokens_of_two())
+    assert metadata.words == {"disc": "red circle"}
+    assert label_prompt(metadata.labels, metadata.words).text == "red circle. star"
 
 
 def tokens_of_two() -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
@@ -103,11 +103,11 @@ LABEL = st.text(min_size=1, max_size=8)
 )
 def test_a_card_comes_back_as_it_was(labels: list[str], tuned: list[str], vocabulary: str, free: bool) -> None:
     fixed = None if free else Fixed(tuple(labels), (1, 5, 2), ((1,),) * len(labels))
-    card = replace(CARD, prompt_tuned_labels=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
-    card = replace(card, tuned_labels=tuple(labels), use_cls=free, words=dict.fromkeys(labels[1:], vocabulary))
-    metadata = to_metadata(card)
+    metadata = replace(CARD, prompt_tuned_labels=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
+    metadata = replace(metadata, tuned_labels=tuple(labels), use_cls=free, words=dict.fromkeys(labels[1:], vocabulary))
+    metadata = to_metadata(metadata)
     assert all(isinstance(value, str) for value in metadata.values())
-    assert from_metadata(metadata, Path("a.onnx")) == card
+    assert from_metadata(metadata, Path("a.onnx")) == metadata
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,16 @@
-"""What an exported file tells of itself, so that it can be used alone. Strings, as ONNX's metadata are.
-
-The keys:
+"""The metadata of an exported file, with which it can be used alone. ONNX's metadata are strings:
 
 format         "glip-onnx/1"
 architecture   a name of glip_cli.model.config.ARCHITECTURES
 name           "glip-t@c24ce662", the model that was exported
-tuned_for      JSON: what is read for the labels that a prompt's offset was tuned for
+tuned_for      JSON: the words of the labels that the prompt was tuned for
 preprocessing  JSON, for other programs: image size, order of channels, mean, standard deviation, multiple, strides
 tokenizer      "tokenizer.json" or "vocab.txt"; what it holds is in `vocabulary`
 tuned_labels   JSON: the labels that the model was tuned for in any mode
 use_cls        JSON: whether a definition is read by [CLS]
 labels, ids    JSON: the labels of a fixed prompt, and its tokens as the model reads them
 tokens         JSON: for each label of a fixed prompt the columns of `logits` that are its own
-words          JSON: label -> what is read for it, for those of `labels`, or else `tuned_labels`, where it differs
+words          JSON: label -> the words that the model reads for it, where they differ
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ class Fixed:
     Attributes:
         labels: as typed.
         ids: of its tokens.
-        tokens: for each label the places of its tokens.
+        tokens: for each label the positions of its tokens.
     """
 
     labels: tuple[str, ...]
@@ -49,7 +47,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Card:
+class OnnxMetadata:
     """See the module's docstring."""
 
     architecture: str
@@ -64,7 +62,7 @@ class Card:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is asked without a prompt."""
+        """The labels that are detected without a prompt."""
         return self.fixed.labels if self.fixed else self.tuned_labels
 
     @property
@@ -87,27 +85,27 @@ def tokenizer_of(folder: Path) -> tuple[str, str]:
     raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")
 
 
-def to_metadata(card: Card) -> dict[str, str]:
-    fixed = card.fixed
+def to_metadata(source: OnnxMetadata) -> dict[str, str]:
+    fixed = source.fixed
     prompt = {"labels": fixed.labels, "ids": fixed.ids, "tokens": fixed.tokens} if fixed else {}
     metadata: dict[str, object] = {
-        "tuned_for": card.prompt_tuned_labels,
-        "tuned_labels": card.tuned_labels,
-        "use_cls": card.use_cls,
-        **({"words": dict(card.words)} if card.words else {}),
+        "tuned_for": source.prompt_tuned_labels,
+        "tuned_labels": source.tuned_labels,
+        "use_cls": source.use_cls,
+        **({"words": dict(source.words)} if source.words else {}),
     }
-    metadata |= {"preprocessing": preprocessing(card.config), **prompt}
+    metadata |= {"preprocessing": preprocessing(source.config), **prompt}
     return {
         "format": FORMAT,
-        "architecture": card.architecture,
-        "name": card.name,
-        "tokenizer": card.tokenizer,
-        "vocabulary": card.vocabulary,
+        "architecture": source.architecture,
+        "name": source.name,
+        "tokenizer": source.tokenizer,
+        "vocabulary": source.vocabulary,
         **{key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()},
     }
 
 
-def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
+def from_metadata(metadata: Mapping[str, str], path: Path) -> OnnxMetadata:
     """Raises CheckpointError, naming the file, for one that `glip export` did not write."""
     if metadata.get("format") != FORMAT or metadata.get("architecture") not in ARCHITECTURES:
         raise CheckpointError(f"{path} is an ONNX file, but none that this glip export has written")
@@ -115,8 +113,10 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
         fixed = None
         if "labels" in metadata:
             labels, ids, tokens = (json.loads(metadata[key]) for key in ("labels", "ids", "tokens"))
-            fixed = Fixed(tuple(map(str, labels)), tuple(map(int, ids)), tuple(tuple(map(int, one)) for one in tokens))
-        return Card(
+            fixed = Fixed(
+                tuple(map(str, labels)), tuple(map(int, ids)), tuple(tuple(map(int, label_ids)) for label_ids in tokens)
+            )
+        return OnnxMetadata(
             architecture=metadata["architecture"],
             name=metadata["name"],
             prompt_tuned_labels=tuple(map(str, json.loads(metadata["tuned_for"]))),
@@ -132,7 +132,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> Card:
 
 
 def preprocessing(config: Config) -> dict[str, object]:
-    """How pixels come out of an image, for programs that are not this one."""
+    """How images become pixels, for other programs."""
     shorter, longer = config.image_size
     return {
         "shorter": shorter,
