@@ -119,6 +119,7 @@ class SwinBlock(CheckpointedModule):
         last_row = (torch.arange(down, device=windows.device) == down - 1).long() * 2
         last_column = (torch.arange(right, device=windows.device) == right - 1).long()
         window_types = (last_row.unsqueeze(1) + last_column).expand(batch, down, right).reshape(-1)
+        # index_select, as the gradient of bias[types] is summed in an order that changes from run to run
         return map_chunks(
             lambda part, types: self.attn(part, bias.index_select(0, types)), windows, window_types, rows=rows
         )
@@ -126,7 +127,7 @@ class SwinBlock(CheckpointedModule):
     def _masks(self, x: Tensor) -> Tensor:
         """-100 between cells of a shifted window that are not neighbours in the image: [4, 1, cells, cells].
 
-        Of inner windows (0), in its last column (1), in its last row (2) and in both (3).
+        Of inner windows (0), in the last column (1), in the last row (2) and in both (3).
         """
         beyond = torch.arange(self.window, device=x.device) >= self.window - self.shift
         below, right = beyond.repeat_interleave(self.window), beyond.repeat(self.window)

@@ -20,8 +20,6 @@ from glip_cli.model.config import LabelConfig
 from glip_cli.model.head import RawOutput
 from glip_cli.onnx_export.metadata import Fixed
 from glip_cli.onnx_export.pieces import OUTPUTS, output_names
-from glip_cli.options import DetectOptions
-from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.types import Detections
 from glip_cli.utils.text_format import counted
@@ -159,25 +157,17 @@ def compare(torch_output: RawOutput, onnx_output: RawOutput, case: Case) -> dict
 
 def compare_detections(torch_detector: Detector, onnx_detector: Detector, labels: tuple[str, ...] | None) -> int:
     """In drawn scenes, for the labels of a fixed prompt or default ones. Returns the number of detections compared."""
-    prompt = labels or default_labels(torch_detector)
-    options = DetectOptions(threshold=MIN_SCORE)
-    torch_prompt, onnx_prompt = (
-        torch_detector.compile_prompt(prompt, options),
-        onnx_detector.compile_prompt(prompt, options),
-    )
+    labels = labels or default_labels(torch_detector)
     count = 0
     for number in range(SCENES):
         image = draw_scene(np.random.default_rng(number), 200, 150).image
-        a, b = (
-            detect_one(torch_detector, image, torch_prompt, options),
-            detect_one(onnx_detector, image, onnx_prompt, options),
-        )
+        a, b = (detector(image, labels, threshold=MIN_SCORE) for detector in (torch_detector, onnx_detector))
         if missing := unmatched(a, b) + unmatched(b, a):
-            are = counted(len(a.scores), "detection in a drawn scene has", "detections in a drawn scene have")
+            are = counted(len(a), "detection in a drawn scene has", "detections in a drawn scene have")
             raise GlipError(
                 f"the exported graph disagrees with torch: {missing} of {are} no counterpart; no file was written"
             )
-        count += len(a.scores)
+        count += len(a)
     return count
 
 
@@ -186,10 +176,6 @@ def default_labels(detector: Detector) -> tuple[str, ...]:
     if isinstance(detector.tokenizer, ConceptTokenizer):
         return detector.tokenizer.lexicon.names
     return (*SHAPES, *(f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)))
-
-
-def detect_one(detector: Detector, image: object, compiled: CompiledPrompt, options: DetectOptions) -> Detections:
-    return next(detector.stream([image], compiled, options))  # type: ignore[list-item]
 
 
 def unmatched(some: Detections, others: Detections) -> int:
@@ -204,10 +190,9 @@ def unmatched(some: Detections, others: Detections) -> int:
 
 def seconds(torch_detector: Detector, onnx_detector: Detector, case: Case) -> tuple[float, float]:
     """Of one call of each: medians of calls in turn, so that other load on the machine affects both alike."""
-    hidden = [detector.model.encode_text(case.ids, case.mask) for detector in (torch_detector, onnx_detector)]
     calls = [
-        partial(run_image, detector, case, text)
-        for detector, text in zip((torch_detector, onnx_detector), hidden, strict=True)
+        partial(run_image, detector, case, detector.model.encode_text(case.ids, case.mask))
+        for detector in (torch_detector, onnx_detector)
     ]
     times = [[timed(call) for call in calls] for _ in range(WARM_UPS + RUNS)][WARM_UPS:]
     torchs, onnxs = zip(*times, strict=True)
