@@ -52,9 +52,9 @@ class Detector(BatchDetector):
     Attributes:
         name: the model and the start of its file's hash, "glip-t@c24ce662", with an adapter
             "glip-t@c24ce662+blood@1f0c88a2"; it goes into every record.
-        prompt_tuned_labels: the labels that a prompt's offset was tuned for; empty where there is none.
-        labels: what the model was tuned for, and is asked without a prompt; empty for any other model.
-        words: what it then reads for those of them that are asked for in other words.
+        prompt_tuned_labels: the words of the labels that the prompt was tuned for; () without prompt tuning.
+        labels: that the model was tuned for, and detects without a prompt; () for any other model.
+        words: label -> the words that the model reads for it, where they differ.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Detector(BatchDetector):
         compile: bool = False,
         words: Words = MappingProxyType({}),
     ):
-        """A detector of a model, which stays as it is: see `device.for_inference`. Raises DeviceError."""
+        """`model` itself is not changed: see `device.for_inference`. Raises DeviceError."""
         super().__init__(model, device, dtype, compile)
         self.name = name
         self.prompt_tuned_labels = prompt_tuned_labels
@@ -103,11 +103,11 @@ class Detector(BatchDetector):
         """Load a model by its name in weights.toml, or from a file.
 
         Args:
-            model: "glip-t" (the default), "glip-l", "glip-nano" ...; or a folder that fine-tuning left.
+            model: "glip-t" (the default), "glip-l", "glip-nano" ...; or a folder of `glip finetune`.
             weights: a checkpoint file: safetensors, mmdetection's or the official .pth. With `model`, it must be of
                 that model's architecture; else the architecture is recognised.
-            bert: a folder with vocab.txt or tokenizer.json, in place of the model's own vocabulary.
-            adapter: a folder that fine-tuning left, for the model that it was made for; alone it brings that model.
+            bert: a folder with vocab.txt or tokenizer.json, instead of the model's own vocabulary.
+            adapter: a folder of `glip finetune`; without `model` and `weights`, its own base is loaded.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             dtype: "auto" (float32, the published answers), "bfloat16" or "float16".
             compile: let torch compile the network, a graph for each of the first 8 shapes; the first answers then
@@ -124,7 +124,7 @@ class Detector(BatchDetector):
         kwargs = {**vars(parts), "tokenizer": Tokenizer.from_dir(parts.tokenizer)}
         parts.model.to(torch_device, torch_dtype).to(
             memory_format=torch.channels_last
-        )  # in place, as it is used here alone
+        )  # in place: it is used only here
         return cls(**kwargs, device=device, dtype=dtype, offline=offline, compile=compile)
 
     @overload
@@ -153,10 +153,10 @@ class Detector(BatchDetector):
 
         Args:
             images: path, bytes, PIL image or uint8 RGB array [H, W, 3]; or a list of those.
-            prompt: "cat . remote .", or a sentence, of which the noun phrases are the labels, as on the command line;
-                or a list of labels; or {"container": "shipping container"}, label -> the words that the model reads for
-                it; or a `Prompt`; None for the labels that the model was tuned for.
-            prompts: one for each image of a list, in place of `prompt`.
+            prompt: "cat . remote ."; a sentence, whose noun phrases are the labels, as on the command line; a list of
+                labels; {"container": "shipping container"}, label -> the words that the model reads for it; a `Prompt`;
+                or None for the labels that the model was tuned for.
+            prompts: one for each image of a list, instead of `prompt`.
             options: the fields of `DetectOptions`.
 
         Raises:
@@ -177,15 +177,15 @@ class Detector(BatchDetector):
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[DetectKeywords],
     ) -> Iterator[Detections]:
-        """Detect in any number of images, in order, read as they are needed.
+        """Detect in any number of images, in order; each is read when its turn comes.
 
         Args:
             images, prompt, options: as for a call.
-            prompts: one for each image, read as they are needed; neighbours with equal ones are batched.
+            prompts: one for each image; neighbours with equal prompts share a batch.
             on_error: "skip" passes over an image that cannot be read, with a warning.
 
         Raises:
-            As a call; ImageError for an image, and what is wrong with one of `prompts`, when its turn comes.
+            As a call. Errors of an image or of one of `prompts` are raised when its turn comes.
         """
         if on_error not in ("raise", "skip"):
             raise OptionError("on_error", on_error, 'it is "raise" or "skip"')
@@ -237,11 +237,11 @@ class Detector(BatchDetector):
         prompt: PromptLike | None = None,
         **options: Unpack[FeatureKeywords],
     ) -> Features | list[Features]:
-        """The feature maps of one image or of several, and how their regions fit the words of a prompt.
+        """The feature maps of one image or of several, and the similarity of their regions to a prompt.
 
         Args:
             images: as for detecting.
-            prompt: as for detecting; None for what depends on the image alone.
+            prompt: as for detecting; None for features of the image alone.
             options: the fields of `FeatureOptions`: which, pool, size, batch_size.
 
         Raises:
@@ -254,7 +254,7 @@ class Detector(BatchDetector):
 
     @torch.inference_mode()
     def extractor(self, options: FeatureOptions, prompt: PromptLike | None = None) -> Extractor:
-        """What takes features, made once for many images. Raises PromptError where one text cannot hold the labels."""
+        """The feature extractor for many images. Raises PromptError where the labels do not fit one text."""
         text = None
         if prompt is not None:
             chunks = self.compile_prompt(prompt, DetectOptions()).chunks
@@ -267,7 +267,7 @@ class Detector(BatchDetector):
         return Extractor(self.model.backbone, options, self.device, self.dtype, size, self.model, text)
 
     def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
-        """Make a prompt ready, once for many images. Raises PromptError, or UsageError for what the model has not."""
+        """Compile a prompt for many images. Raises PromptError, or UsageError for what the model cannot do."""
         prompt = self.own_prompt if prompt is None else as_list(prompt)
         if not prompt:
             raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
@@ -276,12 +276,12 @@ class Detector(BatchDetector):
 
     @property
     def fixed_labels(self) -> tuple[str, ...]:
-        """Those of the only prompt that it can read; none where it reads any."""
+        """The labels of a model with a fixed prompt; () for any other."""
         return ()
 
     @property
     def own_prompt(self) -> Prompt | None:
-        """Of the labels that the model was tuned for. Raises PromptError for those that are no labels."""
+        """The prompt of the labels that the model was tuned for. Raises PromptError for invalid labels."""
         return label_prompt(self.labels, self.words) if self.labels else None
 
     def _caption(self, sentence: str) -> Prompt | None:

@@ -1,4 +1,4 @@
-"""What to find, how to detect, and which features to take.
+"""Options of prompts, detection and features.
 
 Needs neither numpy nor torch: `glip --help` makes flags of it.
 """
@@ -171,7 +171,7 @@ class DetectOptions:
         return self.tta or self.tile is not None
 
     def for_labels(self, labels: Sequence[str]) -> DetectOptions:
-        """The same with the thresholds of these labels alone, where other images are asked for others."""
+        """These options with the thresholds of these labels only, for prompts that differ between images."""
         kept = {label: value for label, value in self.class_thresholds.items() if label in labels}
         return self if len(kept) == len(self.class_thresholds) else replace(self, class_thresholds=kept)
 
@@ -222,7 +222,7 @@ def split_values(values: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """What to take out of the network. Raises OptionError for a value that is not allowed.
+    """Which features to extract. Raises OptionError for a value that is not allowed.
 
     Attributes:
         which: of KINDS; None: the first four, as far as there is a head and a text.

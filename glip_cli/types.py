@@ -197,7 +197,7 @@ class Detections:
         save_detections(self, Path(path))
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows."""
+        """The image that a notebook shows."""
         if self.image is None:
             return None
         stream = io.BytesIO()

@@ -57,7 +57,7 @@ class Adapter:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file of its tensors."""
+        """The hash of its file of tensors."""
         return cache.sha256(self.folder / TENSORS)
 
 

@@ -1,4 +1,4 @@
-"""Where fetched and converted files are kept.
+"""The cache of fetched and converted files.
 
     <cache>/downloads/glip_tiny_mmdet-c24ce662.pth         as published
     <cache>/converted/glip-t-c24ce662.safetensors          the same in this package's names, mapped at every start
@@ -60,7 +60,7 @@ def subfolder(cache_dir: Path | None, name: str) -> Path:
 
 
 def converted(cache_dir: Path | None, name: str, key: str) -> Path:
-    """Where the conversion of a checkpoint is kept; it need not exist."""
+    """The path of a checkpoint's conversion, which need not exist."""
     return (cache_dir or default_dir()) / "converted" / f"{name}-{key}.safetensors"
 
 

@@ -22,7 +22,7 @@ WAYS_OUT = f"-m {EMBEDDED} works now and knows COCO's 80 everyday names and othe
 
 
 class ProgressCallback(Protocol):
-    """Hears what a download does; a progress bar, for example."""
+    """Called during a download; a progress bar, for example."""
 
     def started(self, name: str, url: str, total: int | None) -> None:
         """`name` is fetched from `url`; `total` bytes where known. Said again for every mirror tried."""

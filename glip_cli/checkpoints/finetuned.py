@@ -29,7 +29,7 @@ MODES = ("full", "head", "prompt", "lora")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a folder holds.
+    """The config.json of a folder.
 
     Attributes:
         mode: one of `MODES`.
@@ -106,7 +106,7 @@ def read_json(path: Path) -> JsonObject:
 
 
 def best_of(path: Path) -> Path:
-    """The folder of a whole run stands for its best state, an adapter's file for its folder; all else for itself.
+    """The best checkpoint of a run folder; the folder of an adapter's file; any other path unchanged.
 
     Raises CheckpointError for a run that was stopped before it had one.
     """

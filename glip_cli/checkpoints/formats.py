@@ -1,4 +1,4 @@
-"""Which dialect a state dict speaks, which architecture it is, and its translation."""
+"""The dialect and the architecture of a state dict, and its conversion to native keys."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _version_file(part: Path) -> Path:
 
 
 def _version(part: Path) -> str:
-    """What the server called the file that `part` is the beginning of; "" where that is not known."""
+    """The server's version of the file that `part` is the beginning of; "" where it is unknown."""
     try:
         return _version_file(part).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -97,7 +97,7 @@ def _bar(advanced: Callable[[int], None]) -> type:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Of what went wrong beneath: the client's own "cannot find it in the cache either" hides the reason."""
+    """The first sentence of the cause: the client's own message, "cannot find it in the cache either", hides it."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error

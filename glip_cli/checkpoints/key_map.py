@@ -39,7 +39,7 @@ def rows(
 
 @dataclass(frozen=True)
 class TensorSource:
-    """Where one native tensor comes from."""
+    """The foreign key of one native tensor, and its transform."""
 
     key: str
     transform: Transform | None = None

@@ -46,7 +46,7 @@ class Origin:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file that was published or given. The hash of a large native file is cached."""
+        """The hash of the file that was published or given. That of a large native file is cached."""
         if digest := self.metadata.get("source_sha256"):
             return digest
         return (cache.sha256 if self.path.stat().st_size < SMALL else cache.known_sha256)(self.path)

@@ -1,4 +1,4 @@
-"""What `Detector.load` and the commands load: a model with its tokenizer, labels and name; or parts of it."""
+"""Load a model with its tokenizer, labels and name, or parts of it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def load_detector_parts(
 
 
 def load_prompt_compiler(flags: LoadKeywords, report: ProgressCallback | None = None) -> PromptCompiler:
-    """That of the model that `flags` name, without its weights. Raises WeightsError or UsageError."""
+    """The prompt compiler of the model that `flags` name; no weights are loaded. Raises WeightsError or UsageError."""
     resolved, offline = (
         resolve(flags.get("model"), flags.get("weights"), flags.get("adapter")),
         flags.get("offline", False),

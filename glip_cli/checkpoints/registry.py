@@ -19,7 +19,7 @@ EMBEDDED = "glip-nano"  # the built-in model for photographs
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody published, in percent: "fixed AP" 26.7 on "LVIS minival", "zero-shot"."""
+    """A published result, in percent: "fixed AP" 26.7 on "LVIS minival", "zero-shot"."""
 
     dataset: str
     setting: str
@@ -54,7 +54,7 @@ class Checkpoint:
 
     @property
     def embedded(self) -> Path | None:
-        """Where the file lies when it is part of the package."""
+        """The file of an embedded model; None for any other."""
         return ASSETS / self.file if self.file else None
 
 

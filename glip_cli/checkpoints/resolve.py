@@ -70,7 +70,7 @@ def holds_adapter(source: str | Path | None) -> bool:
 
 
 def _read_flags(model: str | None, weights: str | Path | None, adapter: str | Path | None) -> _ModelFlags:
-    """A run folder stands for its best; an adapter alone stands for the model that it was made for, and itself."""
+    """A run folder is replaced by its best; an adapter alone by its base model and itself."""
     weights = None if weights is None else finetuned.best_of(cache.expanded(weights))
     if model is not None and model not in registry.names():
         model = str(finetuned.best_of(cache.expanded(model)))

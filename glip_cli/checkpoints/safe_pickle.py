@@ -30,7 +30,7 @@ _LONGEST = 80  # characters of a name, in an error
 
 
 class Stub:
-    """Takes any arguments and any state, and keeps nothing."""
+    """Accepts any arguments and any state, and keeps nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Stub:
         return object.__new__(cls)
@@ -87,7 +87,7 @@ _ALLOWED = {f"{cls.__module__}.{cls.__qualname__}" for cls in STAND_INS}
 
 
 def load(path: Path) -> object:
-    """What `torch.save` wrote: containers of tensors, mapped from disk where the format allows.
+    """Load a file of `torch.save`: containers of tensors, mapped from disk where the format allows.
 
     Raises UnsafeFileError for a file that asks for any other class or function, CheckpointError for a damaged one.
     """
@@ -122,7 +122,7 @@ def _explain(path: Path, error: Exception) -> CheckpointError | UnsafeFileError:
 
 
 def _refused(path: Path, message: str) -> str | None:
-    """What torch refused. Its message has the name, unless the file is of a newer pickle protocol.
+    """The name that torch refused. Its message has it, unless the file is of a newer pickle protocol.
 
     Only a name that the file has whole counts: the half one of a truncated file is no attack.
     """

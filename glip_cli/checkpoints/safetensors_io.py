@@ -58,7 +58,7 @@ def read(path: Path) -> Contents:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; no tensor is read. Raises CheckpointError as `read`."""
+    """The metadata of a safetensors file. Raises CheckpointError as `read`."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

@@ -58,7 +58,7 @@ class TaggerFile:
 
 @dataclass(frozen=True)
 class TaggerData:
-    """Where the tagger comes from, and how to know it."""
+    """The source of the tagger, and the hashes of its files."""
 
     name: str  # of nltk's package, and of the folder in which its files lie
     urls: tuple[str, ...]  # of zips, the preferred one first

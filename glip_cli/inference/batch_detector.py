@@ -80,7 +80,7 @@ class BatchDetector:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the results so far."""
+        """Warnings about the results so far."""
         if isinstance(self._steps, Compiled) and self._steps.passed:
             return (f"images and texts came in many shapes; --compile took the first {SHAPES}, the others ran without",)
         return ()

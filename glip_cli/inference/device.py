@@ -1,4 +1,4 @@
-"""Devices and number formats: what was asked for, what this machine has, and what to say when it is not enough."""
+"""Devices, dtypes and running out of memory."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ _MEMORY = re.compile(
 
 @contextmanager
 def out_of_memory(device: torch.device) -> Iterator[None]:
-    """Raises OutOfMemoryError where memory ran out, and DeviceError where oneDNN has no kernel for what was asked."""
+    """Raises OutOfMemoryError where memory runs out, and DeviceError where oneDNN lacks a kernel."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError

@@ -53,7 +53,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class _NetworkOutput:
-    """Of a batch of B images, as far as the network was run."""
+    """The outputs for a batch of B images, as far as the network was run."""
 
     maps: dict[str, list[Tensor]]
     raw: RawOutput | None = None
@@ -113,7 +113,7 @@ class Extractor:
         return ImageMeta(item.size, item.resized, padded, item.scale, strides)
 
     def _run(self, pixels: Tensor) -> _NetworkOutput:
-        """Run the network as far as it is needed."""
+        """Run the network up to the last requested stage."""
         stages = self.backbone(pixels)
         maps = {"backbone": stages}
         if self.model is None or self.which[-1] == "backbone":
@@ -161,7 +161,7 @@ class Extractor:
         return _cpu_copy(image.float().mean((1, 2)) if self.options.pool == "mean" else image)
 
     def _rows(self, raw: RawOutput | None, i: int, meta: ImageMeta) -> dict[str, Tensor]:
-        """Of each location P3 .. P7 that is not padding."""
+        """The outputs of each location of P3 .. P7 that is not padding."""
         if raw is None or self.text is None:
             return {}
         row_ids = _rows_of(raw.sizes, meta).to(self.device)

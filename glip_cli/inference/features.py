@@ -29,7 +29,7 @@ LEVELS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class ImageMeta:
-    """How an image went into the network.
+    """The geometry of a preprocessed image.
 
     Attributes:
         size: (width, height) of the upright original image in pixels.
@@ -173,7 +173,7 @@ def save(path: Path, features: Features, metadata: Mapping[str, object], dtype: 
 
 
 def read(path: Path) -> Features:
-    """What `save` wrote, in float32. Raises UsageError for another kind of file."""
+    """Read a file of `save`, as float32. Raises UsageError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})

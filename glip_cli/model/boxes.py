@@ -58,14 +58,14 @@ def intersection(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
-    """Of pairs: [..., 4], [..., 4] -> [...]. With `plus_one` = 1 in the +1 convention."""
+    """IoU of pairs: [..., 4], [..., 4] -> [...]. `plus_one` = 1: in the +1 convention."""
     overlap = intersection(a, b, plus_one)
     union = area(a, plus_one) + area(b, plus_one) - overlap
     return overlap / union.clamp(min=1e-6)
 
 
 def pairwise_iou(a: Tensor, b: Tensor, plus_one: float = 0.0) -> Tensor:
-    """Of every box with every other: [n, 4], [m, 4] -> [n, m]."""
+    """IoU of all pairs: [n, 4], [m, 4] -> [n, m]."""
     return iou(a[:, None], b[None, :], plus_one)
 
 

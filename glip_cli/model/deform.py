@@ -92,7 +92,7 @@ def by_onnx(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tenso
 
 
 def bilinear_indices(offset: Tensor, mask: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
-    """Where each tap reads, as the four cells around its point and their bilinear factors.
+    """The four cells around the sampling point of each tap, and their bilinear factors.
 
     Returns:
         Cell numbers y * W + x, int32 [B, h*w, 9, 4], clamped into the map; and factors of the same shape, mask

@@ -98,7 +98,7 @@ class Fusion(nn.Module):
         return (k_BHTD @ weight_HDC).flatten(1, 2), (k_BHTD @ bias_HD1).flatten(1)
 
     def _values(self, l_BTL: Tensor) -> tuple[Tensor, Tensor]:
-        """What each head gives a position for each token, [B, C, H*T], and a constant, [B, C]."""
+        """The update of a position by each head and token, [B, C, H*T], and a constant, [B, C]."""
         weight_HDC = self.out_v_proj.weight.t().unflatten(0, (self.heads, self.width))
         values_BMC = (self._split(self.values_l_proj(l_BTL)) @ weight_HDC).flatten(1, 2)
         bias_C = self.gamma_v * self.out_v_proj.bias
@@ -106,7 +106,7 @@ class Fusion(nn.Module):
         return (self.gamma_v * values_BMC).transpose(1, 2), bias_C.expand(l_BTL.shape[0], -1)
 
     def _to_text(self, taken: OnlineSoftmax, dtype: torch.dtype) -> Tensor:
-        """What each token takes from the positions: [B, T, L]."""
+        """The update of each token by the positions: [B, T, L]."""
         pooled_BHTC = (taken.rows / taken.total).to(dtype).unflatten(1, (self.heads, -1))
         share_BHT1 = (taken.kept_total / taken.total).to(dtype).unflatten(1, (self.heads, -1))  # 1 but for dropout
         weight_HDC = self.values_v_proj.weight.unflatten(0, (self.heads, self.width))

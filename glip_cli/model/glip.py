@@ -47,7 +47,7 @@ class Glip(nn.Module):
         return self.text(ids, mask)
 
     def ground(self, maps: list[Tensor], hidden: Tensor, mask: Tensor) -> RawOutput:
-        """What `encode_image` gave, token features [B, T, L], mask bool [B, T] -> RawOutput."""
+        """The maps of `encode_image`, token features [B, T, L], mask bool [B, T] -> RawOutput."""
         return self.head(maps, hidden, mask) if self.config.fusion else self.head.predict(maps, hidden)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> RawOutput:

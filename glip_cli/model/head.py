@@ -35,7 +35,7 @@ class RawOutput:
     sizes: tuple[tuple[int, int], ...]
 
     def __getitem__(self, rows: slice) -> RawOutput:
-        """Some of the B."""
+        """The output for some of the B images."""
         centerness = None if self.centerness is None else self.centerness[rows]
         return RawOutput(self.logits[rows], self.deltas[rows], centerness, self.sizes)
 

@@ -56,7 +56,7 @@ class WindowAttention(nn.Module):
         return run(self.proj, y.transpose(1, 2).flatten(2))
 
     def bias(self) -> Tensor:
-        """Of each pair of cells of a window: [heads, cells, cells]."""
+        """The bias of each pair of cells of a window: [heads, cells, cells]."""
         side = torch.arange(self.window, device=self.relative_position_bias_table.device)
         y, x = side.repeat_interleave(self.window), side.repeat(self.window)
         dy, dx = (c.unsqueeze(1) - c.unsqueeze(0) + self.window - 1 for c in (y, x))

@@ -94,7 +94,7 @@ def check(torch_detector: Detector, onnx_detector: Detector, fixed: Fixed | None
 
 
 def default_size(detector: Detector) -> tuple[int, int]:
-    """Of an image of 3 x 4 in the network: height, width."""
+    """The padded (height, width) of an image of 3 x 4."""
     width, height = resized_size((4, 3), *detector.image_size())
     return round_up(height), round_up(width)
 
@@ -179,7 +179,7 @@ def default_labels(detector: Detector) -> tuple[str, ...]:
 
 
 def unmatched(some: Detections, others: Detections) -> int:
-    """How many of some detections the others lack, without those at the threshold itself."""
+    """The number of detections without a counterpart, apart from those at the threshold itself."""
     missing = 0
     for box, score, label in zip(some.boxes, some.scores, some.label_ids, strict=True):
         near = np.abs(others.boxes - box).max(1, initial=0) <= PIXELS
@@ -189,7 +189,7 @@ def unmatched(some: Detections, others: Detections) -> int:
 
 
 def seconds(torch_detector: Detector, onnx_detector: Detector, case: Case) -> tuple[float, float]:
-    """Of one call of each: medians of calls in turn, so that other load on the machine affects both alike."""
+    """Seconds of one call of each: medians of calls in turn, so that other load affects both alike."""
     calls = [
         partial(run_image, detector, case, detector.model.encode_text(case.ids, case.mask))
         for detector in (torch_detector, onnx_detector)

@@ -132,7 +132,7 @@ def from_metadata(metadata: Mapping[str, str], path: Path) -> OnnxMetadata:
 
 
 def preprocessing(config: Config) -> dict[str, object]:
-    """How images become pixels, for other programs."""
+    """The preprocessing, for other programs."""
     shorter, longer = config.image_size
     return {
         "shorter": shorter,

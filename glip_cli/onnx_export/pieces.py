@@ -71,12 +71,12 @@ def level_names(layers: int, levels: int = len(STRIDES)) -> tuple[str, ...]:
 
 
 def map_names(config: Config) -> tuple[str, ...]:
-    """What `Glip.encode_image` gives: without fusion the layers of the head belong to it."""
+    """The outputs of `Glip.encode_image`: without fusion it includes the layers of the head."""
     return level_names(0 if config.fusion else config.head_layers, len(config.strides))
 
 
 def output_names(config: Config) -> tuple[str, ...]:
-    """What `RawOutput.tensors` gives."""
+    """The names of `RawOutput.tensors`."""
     return OUTPUTS[:2] if isinstance(config, NanoConfig) else OUTPUTS
 
 
@@ -139,7 +139,7 @@ def text_piece(model: Glip) -> Piece:
 
 
 def fixed_piece(model: Glip, text: FixedText) -> Piece:
-    """Takes pixels for their number only."""
+    """The text as a constant; reads only the number of images of pixels."""
     dims = {0: BATCH, 2: 32 * DOWN, 3: 32 * ACROSS}
     run = Step(lambda pixels: _repeated(text.hidden, pixels.shape[0]))
     run.register_buffer("hidden", text.hidden)

@@ -54,7 +54,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What became of one label: a line of `--explain`.
+    """How one label is read: a line of `--explain`.
 
     Attributes:
         label, label_id: as typed, and its place in the whole prompt.
@@ -135,7 +135,7 @@ def chunk(prompt: Prompt, tokenizer: Tokenizer, limit: int = LIMIT, size: int | 
 
 
 def vocabulary_notes(prompt: Prompt, tokenizer: Tokenizer, tuned_words: Collection[str] = ()) -> tuple[str, ...]:
-    """What every command says once of its labels: which the vocabulary lacks, and which it cannot tell apart.
+    """Notes on labels that the vocabulary lacks, and on labels with equal tokens.
 
     Labels of equal tokens get equal scores: which of them is reported is chance. `tuned_words` are words
     that the model was tuned for.

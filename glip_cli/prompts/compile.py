@@ -42,7 +42,7 @@ class CompiledPrompt:
 
 @dataclass(frozen=True)
 class PromptCompiler:
-    """What of a model decides how it is asked.
+    """Makes prompts ready for one model.
 
     Attributes:
         window: tokens that a text may have.
@@ -100,7 +100,7 @@ class PromptCompiler:
         return knowledge_chunks(asked, options.knowledge, self.tokenizer, self.window, use_cls=self.use_cls)
 
     def _tuning_notes(self, asked: Prompt) -> tuple[str, ...]:
-        """An offset belongs to the tokens of one text."""
+        """A prompt-tuned offset fits the tokens of one text only."""
         if self.prompt_tuned_labels in ((), asked.words):
             return ()
         labels = listed(self.prompt_tuned_labels)
@@ -129,7 +129,7 @@ def as_list(prompt: PromptLike) -> PromptLike:
 
 
 def to_prompt(prompt: PromptLike) -> Prompt:
-    """A text is split into labels; a list or a mapping is taken as it is. Raises PromptError."""
+    """A str is split into labels; the items of a list or mapping are labels. Raises PromptError."""
     prompt = as_list(prompt)
     if isinstance(prompt, Prompt):
         return prompt
@@ -137,7 +137,7 @@ def to_prompt(prompt: PromptLike) -> Prompt:
 
 
 def allows_mirroring(chunks: Sequence[Chunk]) -> bool:
-    """Whether a mirrored image may be asked for these texts, definitions included."""
+    """Whether mirrored images give right answers for these texts, definitions included."""
     return not any(mentions_left_or_right(part.prompt.text) for part in chunks)
 
 

@@ -1,4 +1,4 @@
-"""What labels mean, in words: "knowledge" that a model without fusion reads beside each name.
+"""Definitions of labels ("knowledge"), which a model without fusion reads beside each name.
 
 microsoft/GLIP (generalized_vl_rcnn.py:321-465) encodes each class as a text of its own, "name: definition", and takes
 one vector of it, that of [CLS], for the class. One checkpoint was trained so (`use_cls` in weights.toml); every other
@@ -78,7 +78,7 @@ def _chunk(
 
 
 def _key(label: str) -> str:
-    """A label as it is looked up."""
+    """The key of a label in the table of definitions."""
     return " ".join(clean_name(label).lower().split())
 
 

@@ -1,4 +1,4 @@
-"""What `--texts` means: typed values in, labels out, each exactly as typed.
+"""The values of `--texts` -> labels, each exactly as typed.
 
     "cat . remote ."      one value is split at full stops that a blank follows, as mmdetection does
     "cat, remote."        one without such is split at lines, or else at "|" and tabs, at semicolons, or at commas
@@ -78,7 +78,7 @@ def sentence_of(texts: Sequence[str]) -> str | None:
 
 
 def class_and_words(text: str) -> tuple[str, str]:
-    """What every output says of a label, and what the model reads: both sides of " = " outside brackets, or `text`.
+    """The class in outputs, and the words that the model reads: both sides of " = " outside brackets, or `text`.
 
     "shipping container = container" -> ("container", "shipping container"). Raises PromptError for several such signs.
     """
@@ -92,7 +92,7 @@ def class_and_words(text: str) -> tuple[str, str]:
 
 
 def parse_negatives(texts: Sequence[str]) -> tuple[str, ...]:
-    """What is read for the values of `--negative`, of which no class is reported. Raises as `parse_texts`."""
+    """The words of the values of `--negative`, whose classes are not reported. Raises as `parse_texts`."""
     return tuple(class_and_words(one)[1] for one in parse_texts(texts))
 
 
@@ -200,7 +200,7 @@ def _inner_stops(text: str) -> list[int]:
 
 
 def _is_abbreviated(text: str, stop: int) -> bool:
-    """Whether the full stop at `stop` belongs to an abbreviation: "St. Bernard", "e.g"."""
+    """Whether the full stop at `stop` is part of an abbreviation: "St. Bernard", "e.g"."""
     near = text[max(stop - _NEAR, 0) : stop]
     before = near.split()[-1] if near and not near[-1].isspace() else ""
     after = text[stop : stop + _NEAR].split()[0]
@@ -259,7 +259,7 @@ _SIDED = re.compile(
 
 
 def mentions_left_or_right(text: str) -> bool:
-    """Whether a text tells left from right: "the left cup", "leftward", "right-handed", "turn_left", "clockwise".
+    """Whether a text mentions left or right: "the left cup", "leftward", "right-handed", "turn_left", "clockwise".
 
     "bright", "copyright", "upright", "leftover" and "rights" do not.
     """

@@ -1,4 +1,4 @@
-"""What a name means, in the 80 names that glip-nano sees by: "two kittens" -> cat, "animal" -> bird, cat, dog ...
+"""Labels -> the 80 names that glip-nano knows: "two kittens" -> cat, "animal" -> bird, cat, dog ...
 
 The words are in one text file, which `scripts/glip_nano/lexicon.py` makes from WordNet and sentence vectors:
 
@@ -53,7 +53,7 @@ _HISSING = ("ches", "shes", "sses", "uses", "xes", "zes", "oes")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a phrase was read as.
+    """The meaning of a phrase.
 
     Attributes:
         concepts: the names that it means, in the order of their ids; () where it means none of them.
@@ -127,7 +127,7 @@ class Lexicon:
         return self._read(rest) if is_measure and rest and not found.concepts else found
 
     def _both(self, first: Sequence[str], second: Sequence[str]) -> Meaning | None:
-        """Of "cats and dogs" both; "orange and white cat" names one thing only."""
+        """ "cats and dogs" means both; "orange and white cat" names one thing only."""
         parts = [self._whole(first), self._whole(second)]
         if not all(part.concepts for part in parts):
             return None

@@ -32,7 +32,7 @@ _LETTER_OF_TAG = {"DT": "D", "JJ": "J", "JJR": "J", "JJS": "J", "NN": "N", "NNS"
 
 
 class Tagger(Protocol):
-    """What nltk's taggers do: (word, part of speech in Penn Treebank's letters) for each word."""
+    """The interface of nltk's taggers: (word, Penn Treebank tag) for each word."""
 
     def tag(self, tokens: Sequence[str], /) -> Sequence[tuple[str, str]]: ...
 
@@ -59,7 +59,7 @@ def noun_phrases(caption: str, tagger: Tagger) -> tuple[Span, ...]:
 
 
 def split_words(caption: str) -> list[Word]:
-    """What nltk's `word_tokenize` makes of the lower-case caption, with places. Raises PromptError."""
+    """The words of nltk's `word_tokenize` of the lower-case caption, with their spans. Raises PromptError."""
     # character by character: the one letter that lower case lengthens, "İ", loses its dot
     text = "".join(char.lower()[0] for char in check_text(caption, "the caption"))
     parameters = PunktParameters()
@@ -87,7 +87,7 @@ def _words(sentence: str, offset: int) -> Iterator[Word]:
 
 
 def _spellings(token: str) -> tuple[str, ...]:
-    """How a token may stand in the text: the tokenizer turns straight double quotes into Penn Treebank's signs."""
+    """The spellings of a token in the text: the tokenizer replaces straight double quotes by Penn Treebank's."""
     return (token, '"', "''") if token in ("``", "''") else (token,)
 
 

@@ -1,4 +1,4 @@
-"""What is asked for -> the exact text that the model reads, and where each label stands in it.
+"""Labels or a caption -> the exact text that the model reads, and the spans of each label in it.
 
     labels.py          what was typed -> labels
     spans.py           parts of a caption -> spans

@@ -1,4 +1,4 @@
-"""What is asked, in the words of the command line -> the prompt."""
+"""The prompt flags of the command line -> a prompt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReadPrompt:
 def read_request(
     request: PromptRequest, get_tagger: GetTagger, model_prompt: Prompt | None = None, *, files: bool = True
 ) -> ReadPrompt:
-    """The prompt that is asked for, else that of the model's `model_prompt` labels.
+    """The prompt of a request; without one, `model_prompt`, the model's own.
 
     A single text that reads like a sentence is a caption, unless `custom_entities` says that it is a label. So is
     "a = b" then, and not words for a class.
@@ -100,7 +100,7 @@ def _otherwise(sentence: str) -> str:
 
 
 def _caption(caption: str, request: PromptRequest, get_tagger: GetTagger) -> Prompt:
-    """Its parts by `phrases` or `tokens_positive`, by [brackets] in it, or else its noun phrases."""
+    """The prompt of a caption: labels by `phrases` or `tokens_positive`, by [brackets], or else its noun phrases."""
     if not caption.strip():
         raise UsageError("the caption is blank; write a sentence")
     if request.phrases or request.tokens_positive:

@@ -16,7 +16,7 @@ _SYNTAX = "write one list of [begin, end) character spans per label, like [[[0, 
 
 
 def parse_tokens_positive(literal: str) -> tuple[tuple[Span, ...], ...]:
-    """Read mmdetection's `--tokens-positive`: for each label its spans, or one span as it is.
+    """Read mmdetection's `--tokens-positive`: for each label a list of spans, or one span.
 
     "[[[0,5]]]" and "[[0,5],[7,9]]" are read as data (JSON, round brackets allowed), never evaluated. Raises
     PromptError for anything else, and for a span that is empty or reversed.

@@ -133,13 +133,13 @@ class Tokenizer:
         return len(self.encode(part)) > len((BEGIN, END))
 
     def end(self, text: str, spans: Sequence[Span], window: int) -> int:
-        """The characters of a caption, whose parts `spans` are asked for, that fit a window. Raises PromptError."""
+        """How many characters of a caption with the labels `spans` fit a window. Raises PromptError."""
         offsets = self.encode(text).offsets
         last = offsets[window - 2] if len(offsets) > window else None
         return last[1] if last else len(text)
 
     def unread_notes(self, read: Mapping[str, tuple[int, ...]], words: Mapping[str, str]) -> tuple[str, ...]:
-        """What a user should know of labels, given with their indices, that the vocabulary does not hold whole.
+        """Notes on labels that the vocabulary holds in part or not at all.
 
         `words` are what is read for a label, where that is not the label itself.
         """
@@ -177,7 +177,7 @@ def token_id(backend: tokenizers.Tokenizer, token: str, source: str) -> int:
 
 
 def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, str]:
-    """What reads the word pieces of a folder, and the file that they are in. Raises WeightsError."""
+    """The tokenizer of a folder, and the file that it is read from. Raises WeightsError."""
     file = next((file for name in ("tokenizer.json", "vocab.txt") if (file := folder / name).is_file()), None)
     if file is None:
         raise WeightsError(f"no tokenizer in {folder}: give a folder that holds tokenizer.json or vocab.txt")

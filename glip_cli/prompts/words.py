@@ -1,4 +1,4 @@
-"""Classes that are asked for in other words: the class is what every output says, the words are what the model reads.
+"""Words that the model reads for a class, while outputs have the name of the class.
 
 x.json           {"container": "shipping container"}
 x.toml           container = "shipping container"
@@ -21,12 +21,12 @@ Words = Mapping[str, str]
 
 
 def words_for(labels: Iterable[str], words: Words) -> tuple[str, ...]:
-    """What is read for each label."""
+    """The words that the model reads for each label."""
     return tuple(words.get(label, label) for label in labels)
 
 
 def other_words(labels: Sequence[str], words: Words) -> dict[str, str]:
-    """Of `words` those for `labels` that differ from them."""
+    """The `words` of `labels`, where they differ from the label."""
     return {label: words[label] for label in labels if words.get(label, label) != label}
 
 
@@ -68,7 +68,7 @@ def read_content(path: Path, flag: str) -> str:
 
 
 def read_table(path: Path, flag: str, contents: str) -> dict[str, object]:
-    """What stands for each label, TOML by the file's suffix, else JSON. Raises UsageError.
+    """Label -> value, from TOML by the file's suffix, else JSON. Raises UsageError.
 
     Args:
         flag: the one that names the file, for messages.
