@@ -26,19 +26,19 @@ def found(
     label_ids: list[int],
     size: tuple[int, int] = (400, 60),
     text: str = CAPTION,
-    places: tuple[tuple[Span, ...], ...] = PLACES,
+    all_spans: tuple[tuple[Span, ...], ...] = PLACES,
 ) -> Detections:
     count = len(label_ids)
-    labels = tuple(text[spans[0][0] : spans[0][1]] for spans in places)
+    labels = tuple(text[spans[0][0] : spans[0][1]] for spans in all_spans)
     return Detections(
         boxes=np.array([[1, 1, 9, 9]] * count, np.float32).reshape(-1, 4),
         scores=np.linspace(0.9, 0.3, count, dtype=np.float32),
         label_ids=np.array(label_ids, np.int64),
         labels=labels,
-        spans=tuple(spans[0] for spans in places),
+        spans=tuple(spans[0] for spans in all_spans),
         text=text,
         size=size,
-        all_spans=places,
+        all_spans=all_spans,
     )
 
 
@@ -159,6 +159,6 @@ def test_a_record_of_a_caption_has_every_span() -> None:
 
 
 def test_places_belong_to_labels() -> None:
-    with pytest.raises(ValueError, match="lists of places"):
+    with pytest.raises(ValueError, match="lists of spans"):
         Detections(*[np.zeros(s, t) for s, t in (((0, 4), "f4"), (0, "f4"), (0, "i8"))], ("cat",), ((0, 3),), "cat",
                    (9, 9), all_spans=(((0, 3),), ((0, 3),)))  # fmt: skip
