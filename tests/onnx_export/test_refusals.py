@@ -23,7 +23,7 @@ from glip_cli.onnx_export.metadata import Fixed, OnnxMetadata, from_metadata, to
 from glip_cli.onnx_export.pieces import Piece
 from glip_cli.prompts.prompt import label_prompt, texts_prompt
 
-CARD = OnnxMetadata("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
+METADATA = OnnxMetadata("glip-mini", "glip-mini@00000000", (), "vocab.txt", "[UNK]\n")
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ LABEL = st.text(min_size=1, max_size=8)
     vocabulary=st.text(),
     free=st.booleans(),
 )
-def test_a_card_comes_back_as_it_was(labels: list[str], tuned: list[str], vocabulary: str, free: bool) -> None:
+def test_metadata_come_back_unchanged(labels: list[str], tuned: list[str], vocabulary: str, free: bool) -> None:
     fixed = None if free else Fixed(tuple(labels), (1, 5, 2), ((1,),) * len(labels))
-    metadata = replace(CARD, prompt_tuned_labels=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
+    metadata = replace(METADATA, prompt_tuned_labels=tuple(tuned), vocabulary=vocabulary, fixed=fixed)
     metadata = replace(metadata, tuned_labels=tuple(labels), use_cls=free, words=dict.fromkeys(labels[1:], vocabulary))
-    metadata = to_metadata(metadata)
-    assert all(isinstance(value, str) for value in metadata.values())
-    assert from_metadata(metadata, Path("a.onnx")) == metadata
+    strings = to_metadata(metadata)
+    assert all(isinstance(value, str) for value in strings.values())
+    assert from_metadata(strings, Path("a.onnx")) == metadata
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_card_comes_back_as_it_was(labels: list[str], tuned: list[str], vocabu
 )
 def test_metadata_that_make_no_sense(change: dict[str, str]) -> None:
     with pytest.raises(CheckpointError, match=r"a\.onnx"):
-        from_metadata(to_metadata(CARD) | change, Path("a.onnx"))
+        from_metadata(to_metadata(METADATA) | change, Path("a.onnx"))
 
 
 class Branching(nn.Module):
