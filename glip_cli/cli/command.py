@@ -15,7 +15,7 @@ import typer
 
 from glip_cli.cli.console import say_error
 from glip_cli.errors import DataError, FetchError, GlipError, OptionError, OutputError, UsageError, WeightsError
-from glip_cli.utils.option import Option
+from glip_cli.utils.option import Option, flags_of
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import shown_url
 
@@ -108,7 +108,7 @@ def _flag(one: Field[object], kind: type, given: bool) -> Parameter:
     default = None if given or one.default is MISSING or about.parse or about.typed else one.default
     kind = about.typed or kind
     flag = typer.Option(
-        *(about.flags or (f"--{one.name.replace('_', '-')}",)),
+        *flags_of(one),
         metavar=about.metavar, min=about.min, rich_help_panel=about.panel, help=about.help,
         show_default=about.show_default,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from glip_cli.prompts.compile import CompiledPrompt
 from glip_cli.prompts.noun_phrases import Tagger
 from glip_cli.runs.runner import capped_note
 from glip_cli.server import labelstudio
-from glip_cli.server.errors import RequestError, json_response
+from glip_cli.server.errors import RequestError, in_fields, json_response
 from glip_cli.server.guard import Guard
 from glip_cli.server.metrics import CONTENT_TYPE, Metrics
 from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, ServeOptions
@@ -143,7 +143,7 @@ def create_app(detector: Detector, limits: ServeOptions | None = None) -> FastAP
     app.state.service = service
     add_routes(app, service)
     labelstudio.add_routes(app, service)
-    app.add_exception_handler(RequestError, lambda request, error: _of(error).response)
+    app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, lambda request, error: RequestError(499, GONE).response)
     app.add_exception_handler(GlipError, lambda request, error: RequestError(500, message(error)).response)
@@ -164,7 +164,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         with service.queue.places(1):  # before its body fills the memory
             body = await read_body(request, limits)
             answers = await service.answer_request(request, body.images)
-        notes = list(dict.fromkeys(note for _, said in answers for note in said))
+        notes = list(dict.fromkeys(in_fields(note, request) for _, said in answers for note in said))
         records = [made for made, _ in answers]
         status = 422 if body.single and "error" in records[0] else 200
         return json_response(records[0] if body.single else records, status, {NOTES: _notes_header(notes)})
@@ -175,7 +175,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         with service.queue.places(1):
             fields = await read_explain(request)
             _, compiled = await service.queue.read(service.compile, fields)
-        return json_response(explanation(compiled))
+        return json_response(explanation(compiled) | {"notes": [in_fields(note, request) for note in compiled.notes]})
 
     @app.get("/model")
     async def model() -> Response:
@@ -213,7 +213,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
 
 def explanation(compiled: CompiledPrompt) -> dict[str, object]:
-    """What `--explain` shows."""
+    """What `--explain` shows, but for its notes."""
     rows = [
         {"label": row.label, "words": row.words, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
         for row in explain(compiled.chunks)
@@ -222,7 +222,7 @@ def explanation(compiled: CompiledPrompt) -> dict[str, object]:
         {"text": part.prompt.text, "labels": len(part.label_ids), "tokens": len(part.tokens.ids)}
         for part in compiled.chunks
     ]
-    return {"prompt": compiled.text, "labels": compiled.labels, "rows": rows, "texts": texts, "notes": compiled.notes}
+    return {"prompt": compiled.text, "labels": compiled.labels, "rows": rows, "texts": texts}
 
 
 def _notes_header(notes: Sequence[str]) -> str:
@@ -265,9 +265,9 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _of(error: Exception) -> RequestError:
+def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return error
+    return RequestError(error.status, in_fields(str(error), request), error.headers).response
 
 
 def _http_error(request: Request, error: Exception) -> Response:

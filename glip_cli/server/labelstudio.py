@@ -24,7 +24,7 @@ from starlette.responses import Response
 from glip_cli.model.torchvision_ops import batched_nms
 from glip_cli.outputs.annotation_tools import labelstudio_prediction
 from glip_cli.outputs.records import AnyRecord, Record, corners
-from glip_cli.server.errors import RequestError, json_response
+from glip_cli.server.errors import RequestError, in_fields, json_response
 from glip_cli.server.labelstudio_images import TaskImages, task_name
 from glip_cli.server.request import JSON, OPTIONS, ExplainRequest, ImageRequest, PromptFields, validated
 from glip_cli.utils.json import JsonObject
@@ -130,19 +130,19 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/setup", openapi_extra=_body_of(SetupBody))
     async def setup(request: Request) -> Response:
         """Label Studio connects a project: its labelling configuration and options are checked."""
-        with _logged(), service.queue.places(1):
+        with _logged(request), service.queue.places(1):
             return json_response(await backend.setup(validated(SetupBody, await request.body())))
 
     @app.post("/predict", openapi_extra=_body_of(PredictBody))
     async def predict(request: Request) -> Response:
         """Label Studio asks for predictions of tasks."""
-        with _logged(), service.queue.places(1):
+        with _logged(request), service.queue.places(1):
             return json_response(await backend.predict(request, validated(PredictBody, await request.body())))
 
     @app.post("/webhook")
     async def webhook(request: Request) -> Response:
         """Label Studio reports what happens in it; nothing is done with it."""
-        with _logged():
+        with _logged(request):
             if validated(WebhookBody, await request.body()).action == "START_TRAINING":
                 raise RequestError(501, "this server does not train; export the annotations as COCO for glip finetune")
             return json_response({})
@@ -158,11 +158,11 @@ def _body_of(kind: type[BaseModel]) -> JsonObject:
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def _logged(request: Request) -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        _log.warning("glip serve: Label Studio: %s", error)
+        _log.warning("glip serve: Label Studio: %s", in_fields(str(error), request))
         raise
 
 

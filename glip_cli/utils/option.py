@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,12 @@ def option(default: Any, help: str, panel: str, metavar: str | None = None, **mo
     if default == {}:
         return field(default_factory=dict, hash=False, metadata=metadata)
     return field(default=default, hash=False if more.get("typed") is Path else None, metadata=metadata)
+
+
+def flags_of(one: Field[Any]) -> tuple[str, ...]:
+    """The spellings of a field's flag: "--batch-size", "-b"."""
+    about: Option | None = one.metadata.get("option")
+    return (about.flags if about else ()) or (f"--{one.name.replace('_', '-')}",)
 
 
 def check_options(options: DataclassInstance) -> None:

@@ -21,6 +21,7 @@ from glip_cli.detector import Detector
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.prompt import caption_prompt
 from glip_cli.server.options import ServeOptions
+from glip_cli.utils.http import USER_AGENT
 from tests.server.serving import serving
 
 PROMPT = "circle . red square . star ."
@@ -125,6 +126,41 @@ def test_an_image_that_cannot_be_read(url: str) -> None:
     answer = ask(url, image=base64.b64encode(SCENE[:200]).decode(), texts="star", name="cut.png")
     assert answer.status_code == 422
     assert answer.json()["error"].startswith("cut.png: damaged or cut short")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "say what to find with texts 'cat . remote .', or with caption"),
+        ({"texts": "cat", "caption": "a cat"}, "texts and caption are both given; give one of them"),
+        ({"texts": "cat", "phrases": ["cat"]}, "phrases and tokens_positive name parts of a caption, not of texts"),
+        ({"texts": "a = b = c"}, "'a = b = c' has 2 \" = \"; write words = class, or custom_entities for labels as"),
+        ({"texts": "cat", "class_thresholds": {"dog": 0.5}}, "class_thresholds dog: no such label; the labels are"),
+        ({"caption": "a [cat]", "negatives": ["dog"]}, "negatives does not go with a caption; name the labels with"),
+        ({"texts": "cat", "knowledge": {"cat": "a pet"}}, "knowledge is for models without fusion, such as glip-t-a"),
+    ],
+)
+def test_errors_name_the_fields_of_the_request(url: str, body: dict[str, Any], said: str) -> None:
+    """`glip --server` shows them to users of flags."""
+    answer = ask(url, **body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(said)
+    asked = requests.post(f"{url}/detect", json={"image": CODE, **body}, headers={"User-Agent": USER_AGENT}, timeout=60)
+    assert "--" in asked.json()["error"] or said.startswith(("texts and caption", "'a = b"))
+
+
+def test_a_value_of_a_form_is_named_as_its_field(url: str) -> None:
+    for name, value in (("size", "1,2,3"), ("class_thresholds", "cat")):
+        data = {"texts": "cat", name: value}
+        answer = requests.post(f"{url}/detect", data=data, files={"image": ("b.png", SCENE)}, timeout=60)
+        assert answer.json()["error"].startswith(f"{name} {value}: write ")
+        assert "--" not in answer.text
+
+
+def test_notes_name_the_fields_of_the_request(url: str) -> None:
+    asked = {"texts": "the left star", "custom_entities": True, "tta": True}
+    notes = requests.post(f"{url}/explain", json=asked, timeout=60).json()["notes"]
+    assert "the prompt says left or right, which a mirror swaps: tta goes without mirrored views" in notes
 
 
 def test_notes_come_in_a_header(url: str) -> None:
