@@ -339,7 +339,7 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
 def test_variables() -> None:
     given = {"GLIP_THRESHOLD": "0.4", "GLIP_TRESHOLD": "0.4", "GLIP_CACHE": "/x", "OTHER": "1",
              "HTTPS_PROXY": "http://me:secret@proxy:3128"}  # fmt: skip
-    found = checks.check_environment({"--threshold", "--top-k"}, given)
+    found = checks.check_environment({"GLIP_THRESHOLD", "GLIP_TOP_K", "GLIP_CACHE"}, given)
     assert of(found, "GLIP_TRESHOLD").remedy == "unset it; or did you mean GLIP_THRESHOLD?"
     assert with_problems(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
     assert of(found, "HTTPS_PROXY").value == "http://...@proxy:3128"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from glip_cli.checkpoints import finetuned, safe_pickle, safetensors_io
+from glip_cli.checkpoints import finetuned, registry, safe_pickle, safetensors_io
 from glip_cli.errors import CheckpointError
 from glip_cli.utils.text_format import listed, quoted
 
@@ -33,6 +33,8 @@ def locate(path: Path) -> Path:
     """
     if path.is_file():
         return path
+    if not path.exists() and str(path) in registry.names():
+        raise CheckpointError(f"there is no file {path}: it is the name of a model, which goes to --model")
     if not path.is_dir():
         raise CheckpointError(f"there is no file {path}: give a checkpoint, or a folder that `glip finetune` left")
     path = finetuned.best_of(path)

@@ -11,17 +11,24 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from glip_cli.cli.console import Console
 from glip_cli.cli.flags import ALIASES, OPTIONAL_VALUES
 from glip_cli.errors import UsageError
 from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 
 Node = Any
 """A command or a parameter of click, of which typer holds a copy of its own."""
+PREFIX = "GLIP_"
+OWN = frozenset({"GLIP_CACHE", "GLIP_SHARED"})
+"""Variables that stand for no flag; the second is of the tests."""
 TRUE, FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 
@@ -40,26 +47,61 @@ def with_defaults(root: Node, arguments: Sequence[str], environment: Mapping[str
         return list(arguments)
     names, typed = arguments[:depth], list(_spelled_out(arguments[depth:], command.params))
     if not any(word.startswith("--conf") for word in typed) and not any(
-        name.startswith("GLIP_") for name in environment
+        name.startswith(PREFIX) for name in environment
     ):
         return [*names, *typed]
     parsed = command.make_context(None, list(typed), resilient_parsing=True)  # nothing is said and nothing raised
-    flags = {_key(option): param for param in command.params for option in (*param.opts, *param.secondary_opts)
-             if option.startswith("--")}  # fmt: skip
+    flags = _flags_of(command)
     file = parsed.params.get("config") or environment.get("GLIP_CONFIG")
     settings = _read(Path(file), names, flags, root) if file and "config" in flags else {}
     for key, param in flags.items():
-        if (value := environment.get(f"GLIP_{key.upper()}")) is not None:
-            settings = {k: v for k, v in settings.items() if flags[k] is not param} | {
-                key: (value, f"GLIP_{key.upper()}")
-            }
+        if (value := environment.get(_variable(key))) is not None:
+            settings = {k: v for k, v in settings.items() if flags[k] is not param} | {key: (value, _variable(key))}
     inserted = [
         word
         for key, (value, place) in settings.items()
         if parsed.get_parameter_source(flags[key].name).name != "COMMANDLINE"
         for word in _words(key, value, flags[key], place)
     ]
+    if names != ["doctor"]:  # which lists every variable
+        Console(parsed.params.get("quiet") or "--quiet" in inserted).warn(*_misspelt(environment, flags))
     return [*names, *inserted, *typed]
+
+
+def variables() -> set[str]:
+    """All that the commands read, one for each flag."""
+    from glip_cli.cli.app import build
+
+    commands = typer.main.get_command(build()).commands.values()  # type: ignore[attr-defined]
+    below = (one for command in commands for one in getattr(command, "commands", {"": command}).values())
+    return {_variable(key) for command in below for key in _flags_of(command)}
+
+
+def _flags_of(command: Node) -> dict[str, Node]:
+    """The parameter of each long flag, by its key in a file."""
+    return {
+        _key(option): param
+        for param in command.params
+        for option in (*param.opts, *param.secondary_opts)
+        if option.startswith("--")
+    }
+
+
+def _variable(key: str) -> str:
+    return f"{PREFIX}{key.upper()}"
+
+
+def _misspelt(environment: Mapping[str, str], flags: Collection[str]) -> Iterator[str]:
+    """A note on each variable that looks like one of these flags' and is read by no command."""
+    meant = {_variable(key): _variable(key) for key in flags}
+    others = {name for name in environment if name.startswith(PREFIX)} - meant.keys() - OWN
+    meant |= {
+        _variable(alias[2:].replace("-", "_")): _variable(_key(alias)) for alias in ALIASES if _key(alias) in flags
+    }
+    for name in sorted(others):
+        near = get_close_matches(name, meant, n=1, cutoff=0.85)
+        if near and name not in variables():
+            yield f"{name} is read by nothing; did you mean {meant[near[0]]}?"
 
 
 def _spelled_out(words: Sequence[str], params: Sequence[Node]) -> Iterator[str]:

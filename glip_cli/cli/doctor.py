@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
@@ -31,10 +31,10 @@ def doctor(
     debug: flags.Debug = False,
 ) -> None:
     """Check the installation and suggest fixes."""
-    from glip_cli.cli.app import app
+    from glip_cli.cli.config import OWN, variables
     from glip_cli.doctor import examine, problems
 
-    sections = examine(offline, verify, set(flags_of(typer.main.get_command(app))))
+    sections = examine(offline, verify, OWN | variables())
     wrong = problems(sections)
     if json_:
         found = {"healthy": not wrong, "sections": [asdict(section) for section in sections]}
@@ -43,14 +43,6 @@ def doctor(
         show(sections, wrong)
     if wrong:
         raise typer.Exit(1)
-
-
-def flags_of(root: object) -> Iterator[str]:
-    """The long flags of a command and of those below it."""
-    for param in getattr(root, "params", ()):
-        yield from (option for option in param.opts if option.startswith("--"))
-    for child in getattr(root, "commands", {}).values():
-        yield from flags_of(child)
 
 
 def show(sections: Sequence[CheckGroup], wrong: Sequence[Check]) -> None:

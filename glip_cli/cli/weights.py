@@ -12,6 +12,7 @@ from rich.table import Table
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json, print_line, print_table
+from glip_cli.errors import FetchError
 
 if TYPE_CHECKING:
     from glip_cli.checkpoints.registry import Checkpoint
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert checkpoints.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of glip weights list.", show_default=False)]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind.", show_default=False)]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
@@ -67,7 +70,7 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
     """Tell what a checkpoint file is, without building the model."""
     from glip_cli.checkpoints.load import info as read_info
 
-    found = read_info(file)
+    found = read_info(_file_of(file))
     facts = {
         "file": str(found.path),
         "bytes": found.bytes,
@@ -91,7 +94,7 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
 def convert(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A checkpoint of any kind; with --adapter a name too.", show_default=False),
+        typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
     adapter: flags.Adapter = None,
@@ -102,7 +105,23 @@ def convert(
     from glip_cli.checkpoints.parts import save_model
     from glip_cli.checkpoints.resolve import holds_adapter
 
-    print(save_model(out, str(file), adapter=adapter) if adapter or holds_adapter(file) else write(file, out))
+    if adapter or holds_adapter(file):
+        print(save_model(out, str(file), adapter=adapter))
+    else:
+        print(write(_file_of(file), out))
+
+
+def _file_of(source: Path) -> Path:
+    """A file or folder; of a name that stands for none the model's file. Raises FetchError where it is not here."""
+    from glip_cli.checkpoints import registry
+    from glip_cli.checkpoints.fetch import cached_path
+
+    name = str(source)
+    if source.exists() or name not in registry.names():
+        return source
+    if path := cached_path(registry.find(name)):
+        return path
+    raise FetchError(f"{name} is not on this machine: glip weights fetch {name}")
 
 
 def _is_here(checkpoint: Checkpoint) -> bool:

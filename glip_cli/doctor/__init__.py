@@ -20,13 +20,13 @@ from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import words_of
 
 
-def examine(offline: bool = False, verify: bool = False, flags: Collection[str] = ()) -> tuple[CheckGroup, ...]:
+def examine(offline: bool = False, verify: bool = False, variables: Collection[str] = ()) -> tuple[CheckGroup, ...]:
     """Look at everything; ten seconds on a slow machine, most of them for importing torch.
 
     Args:
         offline: ask no host.
         verify: read every file of the cache and compare its hash.
-        flags: of all commands, which variables may stand for.
+        variables: all that are read, "GLIP_TOP_K".
     """
     reached: list[CheckGroup] = []
     asking = threading.Thread(
@@ -43,7 +43,7 @@ def examine(offline: bool = False, verify: bool = False, flags: Collection[str] 
         first,
         robust("imports", machine.check_imports, answers),
         robust("devices", machine.check_devices, answers),
-        robust("settings", checks.check_environment, flags),
+        robust("settings", checks.check_environment, variables),
         kept,
         reached[0],
         robust("models", checks.check_models, reachable),

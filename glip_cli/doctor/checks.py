@@ -81,20 +81,18 @@ def _model(checkpoint: Checkpoint, reachable: bool) -> Check:
 
 
 PREFIX = "GLIP_"
-OWN = ("GLIP_CACHE",)  # and GLIP_FLAG for every flag
 FOREIGN = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
            "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
 
 
-def check_environment(flags: Collection[str], environment: Mapping[str, str] | None = None) -> CheckGroup:
+def check_environment(known: Collection[str], environment: Mapping[str, str] | None = None) -> CheckGroup:
     """Every variable that is set and read; a GLIP_... that no flag has is a misspelling.
 
     Args:
-        flags: of all commands, "--top-k".
+        known: all that are read, "GLIP_TOP_K".
         environment: by default the process's own.
     """
     environment = os.environ if environment is None else environment
-    known = {*OWN, *(PREFIX + flag.lstrip("-").replace("-", "_").upper() for flag in flags)}
     findings = [_encoding()]
     for name, value in sorted(environment.items()):
         if name in FOREIGN or name in known:

@@ -154,6 +154,31 @@ def test_a_value_that_looks_like_a_flag_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GLIP_TRESHOLD": "0.4"}, ["note: GLIP_TRESHOLD is read by nothing; did you mean GLIP_THRESHOLD?"]),
+        ({"GLIP_BATCHSIZE": "4"}, ["note: GLIP_BATCHSIZE is read by nothing; did you mean GLIP_BATCH_SIZE?"]),
+        ({"GLIP_LABELS": "cat"}, ["note: GLIP_LABELS is read by nothing; did you mean GLIP_TEXTS?"]),
+        ({"GLIP_TRESHOLD": "0.4", "GLIP_QUIET": "1"}, []),
+        # of another command, of the package, and somebody's own
+        ({"GLIP_VAL_IMAGES": "a", "GLIP_CAPTIONS": "a", "GLIP_TIME_LIMIT": "5", "GLIP_NO_BF16": "1"}, []),
+        ({"GLIP_CACHE": "a", "GLIP_SHARED": "a", "GLIP_HOME": "a", "GLIPTHRESHOLD": "1"}, []),
+    ],
+)
+def test_a_misspelt_variable_is_a_note(
+    variables: dict[str, str], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("a.jpg", **variables)
+    assert capsys.readouterr().err.splitlines() == said
+
+
+def test_a_misspelt_variable_is_no_note_of_a_quiet_command(capsys: pytest.CaptureFixture[str]) -> None:
+    run("a.jpg", "-q", GLIP_TRESHOLD="0.4")
+    of("doctor", GLIP_OFLINE="1")  # whose table says so
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [("threshhold = 1", "--threshhold"), ("[detekt]\n", "detekt"), ("not toml", "TOML"), ("\xff", "TOML")],
 )

@@ -64,6 +64,28 @@ def test_info(pth: Path) -> None:
     assert "architecture  glip-mini" in glip("info", str(pth)).stdout
 
 
+def test_a_name_stands_for_the_file_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pth: Path) -> None:
+    monkeypatch.setenv("GLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    facts = json.loads(glip("info", "glip-nano", "--json").stdout)
+    assert (facts["architecture"], Path(facts["file"]).name) == ("glip-nano", "glip-nano.safetensors")
+    assert glip("convert", "glip-mini", "own.safetensors").exit_code == 0
+    assert json.loads(glip("info", "own.safetensors", "--json").stdout)["architecture"] == "glip-mini"
+    for command in (["info", "glip-t"], ["convert", "glip-t", "x.safetensors"]):
+        refused = glip(*command)
+        assert refused.exit_code == 1
+        assert refused.stderr == "glip: error: glip-t is not on this machine: glip weights fetch glip-t\n"
+    pth.rename("glip-t")  # a file of that name is the file
+    assert "architecture  glip-mini" in glip("info", "glip-t").stdout
+
+
+def test_a_name_is_no_file_of_weights() -> None:
+    words = ["detect", "a.png", "-t", "cat", "--weights", "glip-nano", "--device", "cpu"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "there is no file glip-nano: it is the name of a model, which goes to --model" in result.stderr
+
+
 def test_convert_and_use(pth: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     result = glip("convert", str(pth), str(out))
