@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from glip_cli.outputs.files import AtomicFile, JsonList, Spool, path_parts, save_xml, xml_text
-from glip_cli.outputs.records import AnyRecord, ClassNumbers, DetectionRecord, Record, corners, corners_inside
+from glip_cli.outputs.records import AnyRecord, ClassNumbers, Record, corners, corners_inside
 from glip_cli.utils.text_format import path_of_shown
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
@@ -39,40 +39,32 @@ class VocWriter:
     def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
+        *_, folder, filename = ["", *path_parts(record["image"])]
         root = Element("annotation")
-        _grow(root, _voc_image(record))
+        _grow(root, {
+            "folder": folder,
+            "filename": filename,
+            "path": record["image"],
+            "source": {"database": f"glip {record['model']}", "annotation": VOC_ORIGIN},
+            "size": {"width": record["width"], "height": record["height"], "depth": 3},
+            "segmented": 0,
+        })  # fmt: skip
         for detection in record["detections"]:
-            _grow(root, {"object": _voc_object(record, detection)})
+            x1, y1, x2, y2 = corners(detection)
+            xmin, xmax = _whole_pixels(x1, x2, record["width"])
+            ymin, ymax = _whole_pixels(y1, y2, record["height"])
+            _grow(root, {"object": {
+                "name": detection["label"],
+                "pose": "Unspecified",
+                "truncated": 0,
+                "difficult": 0,
+                "score": detection["score"],
+                "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
+            }})  # fmt: skip
         save_xml(self._folder / f"{name}.xml", root)
 
     def close(self) -> None:
         pass
-
-
-def _voc_image(record: Record) -> Tree:
-    parts = path_parts(record["image"])
-    return {
-        "folder": parts[-2] if len(parts) > 1 else "",
-        "filename": parts[-1],
-        "path": record["image"],
-        "source": {"database": f"glip {record['model']}", "annotation": VOC_ORIGIN},
-        "size": {"width": record["width"], "height": record["height"], "depth": 3},
-        "segmented": 0,
-    }
-
-
-def _voc_object(record: Record, detection: DetectionRecord) -> Tree:
-    x1, y1, x2, y2 = corners(detection)
-    xmin, xmax = _whole_pixels(x1, x2, record["width"])
-    ymin, ymax = _whole_pixels(y1, y2, record["height"])
-    return {
-        "name": detection["label"],
-        "pose": "Unspecified",
-        "truncated": 0,
-        "difficult": 0,
-        "score": detection["score"],
-        "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
-    }
 
 
 def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:
@@ -111,16 +103,16 @@ class CvatWriter:
         self._count += 1
         for detection in record["detections"]:
             x1, y1, x2, y2 = corners_inside(record, detection)
-            sides = {"xtl": x1 * record["width"], "ytl": y1 * record["height"],
-                     "xbr": x2 * record["width"], "ybr": y2 * record["height"]}  # fmt: skip
-            box = {"label": xml_text(detection["label"]), "source": "auto", "occluded": "0", "z_order": "0"}
-            SubElement(image, "box", box | {side: f"{pixels:.2f}" for side, pixels in sides.items()})
+            width, height = record["width"], record["height"]
+            SubElement(image, "box", label=xml_text(detection["label"]), source="auto", occluded="0", z_order="0",
+                       xtl=f"{x1 * width:.2f}", ytl=f"{y1 * height:.2f}",
+                       xbr=f"{x2 * width:.2f}", ybr=f"{y2 * height:.2f}")  # fmt: skip
         self._images.write(_xml_lines(image))
 
     def close(self) -> None:
         meta = Element("meta")
         labels = SubElement(SubElement(meta, "task"), "labels")
-        for label in self._classes.names:
+        for label in self._classes:
             _grow(labels, {"label": {"name": label, "type": "rectangle"}})
         self._file.write(b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
         self._file.write(_xml_lines(meta))
@@ -167,7 +159,12 @@ class LabelStudioWriter:
 
     def close(self) -> None:
         self._tasks.close()
-        save_xml(self._folder / "labelstudio.xml", _labeling_config(map(xml_text, self._classes.names)))
+        view = Element("View")
+        SubElement(view, "Image", name="image", value="$image")
+        choices = SubElement(view, "RectangleLabels", name="label", toName="image")
+        for label in self._classes:
+            SubElement(choices, "Label", value=xml_text(label))
+        save_xml(self._folder / "labelstudio.xml", view)
 
 
 def _served(image_name: str) -> str:
@@ -189,39 +186,21 @@ def labelstudio_prediction(
         ids: what the regions' ids begin with.
     """
     scores = [detection["score"] for detection in record["detections"]]
-    names = {"from_name": from_name, "to_name": to_name}
-    return {
-        "model_version": record["model"],
-        "score": round(sum(scores) / len(scores), 6) if scores else None,
-        "result": [
-            {"id": f"{ids}-{i}", **_region(record, detection, values[detection["label_id"]]), **names}
-            for i, detection in enumerate(record["detections"])
-        ],
-    }
-
-
-def _region(record: Record, detection: DetectionRecord, value: str) -> dict[str, object]:
-    x1, y1, x2, y2 = corners_inside(record, detection)
-    percent = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
-    return {
-        "type": "rectanglelabels",
-        "original_width": record["width"],
-        "original_height": record["height"],
-        "image_rotation": 0,
-        "value": {
-            **{name: round(100 * fraction, 6) for name, fraction in percent.items()},
-            "rotation": 0,
-            "rectanglelabels": [value],
-        },
-        "score": detection["score"],
-    }
-
-
-def _labeling_config(labels: Iterable[str]) -> Element:
-    """The tags that `from_name` and `to_name` of every region refer to."""
-    view = Element("View")
-    SubElement(view, "Image", name="image", value="$image")
-    choices = SubElement(view, "RectangleLabels", name="label", toName="image")
-    for label in labels:
-        SubElement(choices, "Label", value=label)
-    return view
+    regions = []
+    for i, detection in enumerate(record["detections"]):
+        x1, y1, x2, y2 = corners_inside(record, detection)
+        fractions = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+        percent = {name: round(100 * fraction, 6) for name, fraction in fractions.items()}
+        regions.append({
+            "id": f"{ids}-{i}",
+            "type": "rectanglelabels",
+            "original_width": record["width"],
+            "original_height": record["height"],
+            "image_rotation": 0,
+            "value": {**percent, "rotation": 0, "rectanglelabels": [values[detection["label_id"]]]},
+            "score": detection["score"],
+            "from_name": from_name,
+            "to_name": to_name,
+        })  # fmt: skip
+    score = round(sum(scores) / len(scores), 6) if scores else None
+    return {"model_version": record["model"], "score": score, "result": regions}

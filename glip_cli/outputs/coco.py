@@ -74,7 +74,7 @@ class CocoIds:
 
     @property
     def categories(self) -> list[dict[str, object]]:
-        return [{"id": i, "name": label} for i, label in enumerate(self._classes.names, 1)]
+        return [{"id": i, "name": label} for i, label in enumerate(self._classes, 1)]
 
 
 class CocoWriter:

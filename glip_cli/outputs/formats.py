@@ -19,7 +19,7 @@ from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, json_bytes, s
 from glip_cli.outputs.grid import GridWriter
 from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.images import ReadImage
-from glip_cli.outputs.records import AnyRecord, ClassNumbers, corners
+from glip_cli.outputs.records import SIDES, AnyRecord, ClassNumbers, corners
 from glip_cli.outputs.yolo import YoloWriter
 from glip_cli.utils.json import parsed
 
@@ -84,7 +84,7 @@ class MmdetWriter:
         if "detections" not in record:
             return
         if (len(self._numbers) or len(record["labels"])) > len(self._written):
-            self._written = self._numbers.names or record["labels"]
+            self._written = list(self._numbers) or record["labels"]
             save_json(self._folder / MMDET_CLASSES, self._written)
         found = record["detections"]
         content = {
@@ -131,7 +131,6 @@ class CsvWriter:
 
 
 ROWS = 50_000  # of a row group, which is kept in memory until it is full
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 PARQUET_COLUMNS = ["image", "width", "height", "label", "label_id", "score", *SIDES]
 
 

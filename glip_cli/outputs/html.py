@@ -81,7 +81,7 @@ class HtmlWriter:
             self._write_row()
         self._readers.shutdown()
         colours = palette_colours(self._palette, len(self._classes))
-        labels = [[name, f"#{bytes(colour).hex()}"] for name, colour in zip(self._classes.names, colours, strict=True)]
+        labels = [[name, f"#{bytes(colour).hex()}"] for name, colour in zip(self._classes, colours, strict=True)]
         templates = Environment(
             loader=PackageLoader("glip_cli.outputs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )

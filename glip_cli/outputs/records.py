@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NotRequired, cast, final
 
 import numpy as np
@@ -12,6 +13,7 @@ from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import valid_unicode
 
 SCHEMA = "glip/1"
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class BoxRecord(TypedDict):
@@ -87,14 +89,24 @@ def record(image_name: str, detections: Detections, model: str, position: Positi
     """Scores to 6 decimals and corners to 3 (a thousandth of a pixel): shorter than float32's own error."""
     width, height = detections.size
     head = {"schema": SCHEMA, "image": valid_unicode(image_name), **(position or {})}
+    labels = [valid_unicode(label) for label in detections.labels]
     made: Record = {
         **cast(Record, head),
         "width": width,
         "height": height,
         "model": model,
         "prompt": valid_unicode(detections.text),
-        "labels": [valid_unicode(label) for label in detections.labels],
-        "detections": [_detection(detections, i) for i in range(len(detections))],
+        "labels": labels,
+        "detections": [
+            {
+                "label": labels[found.label_id],
+                "label_id": found.label_id,
+                "score": round(found.score, 6),
+                "span": list(detections.spans[found.label_id]),
+                "box": cast(BoxRecord, {side: round(edge, 3) for side, edge in zip(SIDES, found.box, strict=True)}),
+            }
+            for found in detections
+        ],
     }
     if detections.all_spans:
         made["spans"] = [[list(span) for span in spans] for spans in detections.all_spans]
@@ -135,18 +147,6 @@ def error_record(image_name: str, message: str, model: str) -> ErrorRecord:
     return {"schema": SCHEMA, "image": valid_unicode(image_name), "model": model, "error": valid_unicode(message)}
 
 
-def _detection(detections: Detections, index: int) -> DetectionRecord:
-    label_id = int(detections.label_ids[index])
-    xmin, ymin, xmax, ymax = (round(float(corner), 3) for corner in detections.boxes[index])
-    return {
-        "label": valid_unicode(detections.labels[label_id]),
-        "label_id": label_id,
-        "score": round(float(detections.scores[index]), 6),
-        "span": list(detections.spans[label_id]),
-        "box": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
-    }
-
-
 def corners(detection: DetectionRecord) -> tuple[float, float, float, float]:
     """(xmin, ymin, xmax, ymax) in pixels."""
     box = detection["box"]
@@ -160,29 +160,16 @@ def corners_inside(record: Record, detection: DetectionRecord) -> tuple[float, f
     return xmin, ymin, xmax, ymax
 
 
-class ClassNumbers:
+class ClassNumbers(dict[str, int]):
     """Numbers from 0 for labels, in the order in which records bring them; a label that repeats has one number.
 
     In a run of one prompt every record has the same labels; where none repeats, the number is the `label_id`.
     """
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._learnt: list[str] = []
+    _learnt: Sequence[str] = ()
 
-    def learn(self, labels: list[str]) -> None:
+    def learn(self, labels: Sequence[str]) -> None:
         if labels != self._learnt:
             self._learnt = labels
             for label in labels:
-                self._numbers.setdefault(label, len(self._numbers))
-
-    def __getitem__(self, label: str) -> int:
-        return self._numbers[label]
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @property
-    def names(self) -> list[str]:
-        """Every label so far, in the order of its number."""
-        return list(self._numbers)
+                self.setdefault(label, len(self))

@@ -74,7 +74,7 @@ class YoloWriter:
             self._write_names()
 
     def _write_names(self) -> None:
-        self._written = self._classes.names
+        self._written = list(self._classes)
         with atomic_write(self._folder / "data.yaml") as stream:
             stream.write((_DATA_YAML + _yaml_names(self._written)).encode())
 
