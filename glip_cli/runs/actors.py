@@ -9,7 +9,6 @@ One thread does all of it, between waits of `POLL` seconds at most.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -18,13 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from glip_cli.errors import GlipError
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
-from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line, shorten
 
 if TYPE_CHECKING:
@@ -59,16 +57,32 @@ class ImageGroup:
     host: str = ""
 
 
+class Started(NamedTuple):
+    """Where an actor runs, and the error that keeps it from work, or ""."""
+
+    node: str
+    host: str
+    error: str
+
+
+class Done(NamedTuple):
+    """What an actor made of a group: records, the error that ended it early, or "", and remarks for the user."""
+
+    records: list[AnyRecord]
+    error: str = ""
+    notes: Sequence[str] = ()
+
+
 class RemoteMethod(Protocol):
-    def remote(self, *args: object) -> ObjectRef[str]: ...
+    def remote(self, *args: object) -> ObjectRef[Started | Done]: ...
 
 
 class ActorHandle(Protocol):
     """A Ray actor.
 
     Attributes:
-        start: loads the model; JSON: node, host, error.
-        do: rows in, JSON: records, error, notes.
+        start: loads the model; gives `Started`.
+        do: takes a list of `Item`; gives `Done`.
         stop: ends the group at hand.
     """
 
@@ -82,7 +96,7 @@ class Actor:
     """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
 
     actor: ActorHandle
-    answer: ObjectRef[str]
+    answer: ObjectRef[Started | Done]
     node: str = ""
     host: str = ""
     group: ImageGroup | None = None
@@ -93,7 +107,6 @@ class ActorPool:
     """
     Attributes:
         hire: makes an actor.
-        row: an item as an actor gets it.
         doubt: whether another node may have an image that one has not.
         died: the record of an image that kills its worker, on a host.
         room: what a worker needs, and what the cluster has of it.
@@ -104,7 +117,6 @@ class ActorPool:
     ray: ModuleType
     hire: Callable[[], ActorHandle]
     size: int
-    row: Callable[[Item], Sequence[object]]
     doubt: Callable[[Item], bool]
     died: Callable[[Item, str], AnyRecord]
     room: Callable[[], str]
@@ -157,7 +169,7 @@ class ActorPool:
         for hand in self.hands:
             if hand.node and hand.group is None and (group := self._next_for(hand.node)):
                 hand.group, group.running = group, True
-                hand.answer = hand.actor.do.remote(json.dumps([self.row(item) for item in group.items]))
+                hand.answer = hand.actor.do.remote(group.items)
 
     def _next_for(self, node: str) -> ImageGroup | None:
         waiting = (group for group in self.open if not group.running and group.records is None)
@@ -175,25 +187,25 @@ class ActorPool:
         for answer in ready:
             hand = busy[answer]
             try:
-                self._answered(hand, json.loads(self.ray.get(answer)))
+                self._answered(hand, self.ray.get(answer))
             except self.ray.exceptions.RayTaskError:
                 raise
             except self.ray.exceptions.RayError as error:
                 self._died(hand, error)
 
-    def _answered(self, hand: Actor, answer: JsonObject) -> None:
-        for note in answer.get("notes", ()):
-            if note not in self.said:
-                self.said.add(note)
-                self.say(note)
-        if group := hand.group:
-            hand.group, group.running, group.error = None, False, answer["error"]
-            group.host = hand.host
-            self._take(group, answer["records"], hand.node)
-        elif answer["error"]:
-            self._dismiss(hand, answer["error"])
-        else:
-            hand.node, hand.host, self.bad_starts = answer["node"], answer["host"], 0
+    def _answered(self, hand: Actor, answer: Started | Done) -> None:
+        if isinstance(answer, Started):
+            if answer.error:
+                self._dismiss(hand, answer.error)
+            else:
+                hand.node, hand.host, self.bad_starts = answer.node, answer.host, 0
+        elif group := hand.group:
+            for note in dict.fromkeys(answer.notes):
+                if note not in self.said:
+                    self.say(note)
+            self.said.update(answer.notes)
+            hand.group, group.running, group.error, group.host = None, False, answer.error, hand.host
+            self._take(group, answer.records, hand.node)
 
     def _take(self, group: ImageGroup, records: list[AnyRecord], node: str) -> None:
         """A result counts unless another node may have what this one has not."""

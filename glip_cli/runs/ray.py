@@ -6,7 +6,6 @@ images are saved by the workers, so the folder must be shared, or in a store.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import threading
@@ -18,15 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from glip_cli.data.prompted import PromptedImage, own_prompt
-from glip_cli.data.sources import ImageInput
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.options import DetectOptions, LoadKeywords
-from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.images import AnnotatedImages
 from glip_cli.outputs.records import AnyRecord, error_record
-from glip_cli.runs.actors import DEATHS, ActorPool
+from glip_cli.runs.actors import DEATHS, ActorPool, Done, Started
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Item
 from glip_cli.runs.local import LocalEngine
@@ -34,7 +30,6 @@ from glip_cli.runs.ray_cluster import WORDS, joined, room_for
 from glip_cli.runs.runner import BLOCK, Runner
 from glip_cli.runs.stored_files import StoredFiles
 from glip_cli.types import Prompt
-from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import words_of
 
 WITNESSES = 5  # files that the driver sees, and a worker must see too
@@ -72,8 +67,8 @@ class Worker:
     def __init__(self, job: RayJob, witnesses: Sequence[str]):
         self._job, self._witnesses, self._stop = job, witnesses, threading.Event()
 
-    def start(self) -> str:
-        """See the inputs and load the model: where it runs, and the error that keeps it from work, or ""."""
+    def start(self) -> Started:
+        """See the inputs and load the model."""
         import ray
 
         host, error = platform.node(), ""
@@ -83,7 +78,7 @@ class Worker:
             self._engine = self._load()
         except GlipError as failed:
             error = str(failed)
-        return json.dumps({"node": ray.get_runtime_context().get_node_id(), "host": host, "error": error})
+        return Started(ray.get_runtime_context().get_node_id(), host, error)
 
     def _load(self) -> LocalEngine:
         from glip_cli.detector import Detector
@@ -94,9 +89,7 @@ class Worker:
         runner = Runner(detector, compiled, job.options, stop=self._stop)
         return LocalEngine(runner, job.images)
 
-    def do(self, rows: str) -> str:
-        """One group: its records, the error that ended it early, or "", and remarks for the user."""
-        items = [_item(*row) for row in json.loads(rows)]
+    def do(self, items: Sequence[Item]) -> Done:
         done: list[AnyRecord] = []
         error = ""
         images = self._job.images
@@ -112,8 +105,7 @@ class Worker:
                 stored.put_images()
             except GlipError as failed:
                 done, error = [], str(failed)  # no record is there before its images
-        notes = list(self._engine.runner.notes)
-        return json_bytes({"records": done, "error": error, "notes": notes}).decode()
+        return Done(done, error, self._engine.runner.notes)
 
     def stop(self) -> None:
         """End the group at hand after the images in flight."""
@@ -159,7 +151,7 @@ class RayEngine:
             with _one_line(ray, self.stop):
                 groups = self._groups(iter(items))
                 first = list(islice(groups, 1))
-                self._pool = self._crew(ray, [place_of(item) for group in first for item in group])
+                self._pool = self._crew(ray, [item.source.location for group in first for item in group])
                 yield from self._pool.run(chain(first, groups))
 
     def _crew(self, ray: ModuleType, places: Sequence[str]) -> ActorPool:
@@ -172,7 +164,6 @@ class RayEngine:
             ray,
             hire=lambda: actor.remote(self.job, witnesses),
             size=self.workers or gpus or sum(node["Alive"] for node in ray.nodes()),
-            row=_row,
             doubt=lambda item: item.source.is_url or not witnesses or os.path.exists(item.source.location),
             died=self._died,
             room=lambda: room_for(ray, kind),
@@ -187,36 +178,16 @@ class RayEngine:
         return {**record, "host": host}
 
     def _groups(self, items: Iterator[Item]) -> Iterator[list[Item]]:
-        while group := list(islice(items, self.block_size)):
+        while group := [placed(item) for item in islice(items, self.block_size)]:
             if framed := next((item.source.name for item in group if item.source.frame), None):
                 raise UsageError(f"--ray takes whole images, not {framed}: leave out --ray, or the frames")
             yield group
 
 
-def place_of(item: Item) -> str:
-    """A URL, or a path that means the same in another folder."""
-    return item.source.location if item.source.is_url else os.path.abspath(item.source.location)
-
-
-Row = tuple[str, str, bool, str, Sequence[int] | None, JsonObject | None]
-"""An item as it travels: name, location, offline, file name, place in that file, and the fields of its own prompt."""
-
-
-def _row(item: Item) -> Row:
-    source, prompt = item.source, own_prompt(item.source)
-    return source.name, place_of(item), source.offline, item.file_name, source.place, vars(prompt) if prompt else None
-
-
-def _item(
-    name: str, location: str, offline: bool, file_name: str, place: Sequence[int] | None,
-    prompt: JsonObject | None,
-) -> Item:  # fmt: skip
-    if prompt is None:
-        return Item(ImageInput(name, location, offline, place=(place[0], place[1]) if place else None), file_name)
-    spans = tuple(tuple((begin, end) for begin, end in of_label) for of_label in prompt["spans"])
-    texts = {key: tuple(prompt[key]) for key in ("labels", "notes", "words")}
-    own = Prompt(prompt["text"], spans=spans, is_caption=prompt["is_caption"], **texts)
-    return Item(PromptedImage(name, location, offline, prompt=own), file_name)
+def placed(item: Item) -> Item:
+    """With a location that means the same in another folder."""
+    source = item.source
+    return item if source.is_url else replace(item, source=replace(source, location=os.path.abspath(source.location)))
 
 
 @contextmanager

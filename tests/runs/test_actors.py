@@ -52,7 +52,7 @@ def crew(ray: Any, tmp_path: Path) -> Callable[..., ActorPool]:
             options = {"max_concurrency": 2, "num_cpus": 1, "scheduling_strategy": where}
             return actor.options(**options).remote(str(tmp_path), blind)
 
-        return ActorPool(ray, hire, size, lambda item: item.source.name,
+        return ActorPool(ray, hire, size,
                     doubt=lambda item: True, died=died, room=lambda: room_for(ray, "CPU"), stop=threading.Event(),
                     say=lambda text: None)  # fmt: skip
 

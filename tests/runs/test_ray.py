@@ -5,8 +5,8 @@ Who does which images, and what becomes of workers and nodes that fail, is in te
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -35,7 +35,7 @@ from glip_cli.prompts.prompt import caption_prompt, label_prompt
 from glip_cli.prompts.spans import read_brackets
 from glip_cli.runs import actors, ray_cluster
 from glip_cli.runs.items import Item
-from glip_cli.runs.ray import RayEngine, RayJob, _item, _row
+from glip_cli.runs.ray import RayEngine, RayJob, placed
 from glip_cli.runs.ray_cluster import joined
 from glip_cli.runs.status import describe
 from tests.data.clips import make_clip
@@ -94,9 +94,10 @@ def test_an_image_travels_with_its_prompt() -> None:
     text, parts = read_brackets("a [star] by a [cup], a [star]")
     for prompt in (label_prompt({"box": "red square"}), caption_prompt(text, parts=parts)):
         item = Item(PromptedImage("a.png", "/x/a.png", True, prompt=prompt), "a-2")
-        assert _item(*json.loads(json.dumps(_row(item)))) == item
+        assert pickle.loads(pickle.dumps(placed(item))) == item
     for source in (ImageInput("a.png", "/x/a.png"), ImageInput("0.tar/a.png", "s3://x/0.tar", place=(512, 9))):
-        assert _item(*json.loads(json.dumps(_row(Item(source))))) == Item(source)
+        assert pickle.loads(pickle.dumps(placed(Item(source)))) == Item(source)
+    assert placed(Item(ImageInput("a.png", "a.png"))).source == ImageInput("a.png", os.path.abspath("a.png"))
 
 
 @pytest.mark.long

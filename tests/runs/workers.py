@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
+
+from glip_cli.runs.actors import Done, Started
+from glip_cli.runs.items import Item
 
 
 class MadeWorker:
@@ -20,25 +23,25 @@ class MadeWorker:
     def __init__(self, notes: str, blind: str = "") -> None:
         self.notes, self.blind, self.stopped = Path(notes), blind, False
 
-    def start(self) -> str:
+    def start(self) -> Started:
         import ray
 
         self.node = ray.get_runtime_context().get_node_id()
         (self.notes / f"start-{os.getpid()}").touch()
-        return json.dumps({"node": self.node, "host": self.node[:4], "error": ""})
+        return Started(self.node, self.node[:4], "")
 
-    def do(self, rows: str) -> str:
+    def do(self, items: list[Item]) -> Done:
         records = []
-        for name in json.loads(rows):
+        for item in items:
             if self.stopped:
                 break
-            records.append(self._record(name))
-        return json.dumps({"records": records, "error": ""})
+            records.append(self._record(item.source.name))
+        return Done(records)
 
     def stop(self) -> None:
         self.stopped = True
 
-    def _record(self, name: str) -> dict[str, str]:
+    def _record(self, name: str) -> Any:
         first = self.notes / name
         if name.startswith("kill") or (name.startswith("once") and not first.exists()):
             first.touch()
