@@ -4,9 +4,9 @@ DIR/run.json             what was asked; a run with other settings is refused
 DIR/results.jsonl        the journal: one record per image, in order
 DIR/shards/              the journals of several processes, until they are merged into that one
 DIR/results.retry.jsonl  new records of images that failed, until they take the places of the old ones
-DIR/.hosts               what each machine has done, until all is; see hosts.py
+DIR/.hosts               what each machine has done, until all is; see status.py
 DIR/.total               how many records it has, once all images have one
-DIR/.0-of-1.flight       images that the process is at; see flight.py
+DIR/.0-of-1.flight       images that the process is at; see in_flight.py
 DIR/.0-of-1.lock         held by the process at work
 """
 
@@ -27,12 +27,12 @@ from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.files import FileNames, json_bytes, writing
 from glip_cli.outputs.formats import write_formats
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.runs.hosts import HostNotes
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
 from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, held, note_total, read_records
 from glip_cli.runs.settings import TRACK, compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
+from glip_cli.runs.status import HostNotes
 from glip_cli.utils.json import JsonObject
 
 Watch = Callable[[AnyRecord], None]

@@ -2,7 +2,7 @@
 
     DIR/shards/0-of-2.jsonl  the journal of one process
     DIR/shards/0-of-2.done   it has a record of each of its images; holds a digest of all images and of the settings
-    DIR/shards/0-of-2.hosts  see hosts.py
+    DIR/shards/0-of-2.hosts  see status.py
     DIR/partial.jsonl        what `glip batch --merge` had from shards that were not all done
 
 The processes meet in the folder alone, so they need no network. Where they have no folder in common, the files of their

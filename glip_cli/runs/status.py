@@ -1,10 +1,20 @@
-"""What the folder of a run holds, read from outside while others may be at work in it. Never changes a file of it."""
+"""What the folder of a run holds, read from outside while others may be at work in it. Never changes a file of it.
+
+What each machine has done in a run that several share is noted while it lasts:
+
+    DIR/shards/0-of-2.hosts, DIR/.hosts with Ray    JSON: of each host when, how many images, and kinds of errors
+
+Of the last start only; what a run came to stands in its records. A note that cannot be written is left out.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +23,8 @@ from filelock import FileLock, Timeout
 from glip_cli.data.frame_inputs import FrameChoice, count_images
 from glip_cli.data.sources import expand, is_cheap_to_count
 from glip_cli.errors import GlipError, UsageError
+from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
-from glip_cli.runs.hosts import HostCounts, kind_of, read_notes
 from glip_cli.runs.journal import Counts, noted_total, read_records, retries_of
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import Shard, Shards
@@ -23,25 +33,8 @@ from glip_cli.utils.text_format import counted, one_line
 
 MOST_KINDS = 12  # of errors, each on a line
 MOST_KINDS_OF_HOST = 3
-
-
-@dataclass
-class Share:
-    """What one process left, or leaves.
-
-    Attributes:
-        state: "done", "at work, ...", "not at work" or "missing".
-        kinds: how often an error of each kind occurred.
-    """
-
-    state: str
-    counts: Counts = field(default_factory=Counts)
-    kinds: Counter[str] = field(default_factory=Counter)
-
-    def add(self, record: AnyRecord) -> None:
-        self.counts.add(record)
-        if "error" in record:
-            self.kinds[kind_and_host(record)] += 1
+NOTE_SECONDS = 2.0  # between two notes on hosts
+_WAY_OUT = re.compile(r" \(|; ")  # where the words end that all errors of a kind share
 
 
 def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Iterator[str]:
@@ -57,26 +50,34 @@ def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Ite
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")
     world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
-    shares = [_share(run, Shard(rank, world)) for rank in range(world)]
-    for share in shares if unseen else ():
-        share.state = unseen if share.state == "not at work" else share.state
+    all_shards = [Shards(run, Shard(rank, world)) for rank in range(world)]
+    counts, kinds, shares = Counts(), Counter[str](), list[str]()
+    for rank, shards in enumerate(all_shards):
+        state = _state(run / f".{shards.shard}.lock", shards)
+        state = unseen if unseen and state == "not at work" else state
+        before = counts.images
+        for record in read_records(shards.journal) if shards.journal.exists() else ():
+            counts.add(record)
+            if "error" in record:
+                kinds[kind_and_host(record)] += 1
+        shares.append(f"shard {rank} of {world}: {counted(counts.images - before, 'image')}, {state}")
     total = _inputs_of(settings, own or (run / "vis", run / "crops"))
     total = noted_total(run) if total is None else total
-    done = sum(share.counts.images for share in shares)
-    failed = sum(share.counts.failed for share in shares)
-    images = counted(done, "image") if total is None else f"{done} of {counted(total, 'image')}"
-    boxes = counted(sum(share.counts.detections for share in shares), "box", "boxes")
-    yield f"{images} done, {boxes}, {failed} failed"
-    kinds = sum((share.kinds for share in shares), Counter[str]())
+    images = counted(counts.images, "image") if total is None else f"{counts.images} of {counted(total, 'image')}"
+    yield f"{images} done, {counted(counts.detections, 'box', 'boxes')}, {counts.failed} failed"
     yield from (f"  {count} {kind}" for kind, count in kinds.most_common(MOST_KINDS))
     if len(kinds) > MOST_KINDS:
         yield f"  and errors of {len(kinds) - MOST_KINDS} more kinds"
-    yield from _hosts(run, world)
+    yield from _hosts([run / ".hosts", *(shards.hosts for shards in all_shards if world > 1)])
     if world > 1:
-        yield from (f"shard {i} of {world}: {counted(share.counts.images, 'image')}, {share.state}"
-                    for i, share in enumerate(shares))  # fmt: skip
+        yield from shares
     else:
-        yield "complete" if done == total and shares[0].state in ("not at work", unseen) else shares[0].state
+        yield "complete" if counts.images == total and state in ("not at work", unseen) else state
+
+
+def kind_of(record: ErrorRecord) -> str:
+    """The error without the image's name, its details and the way out."""
+    return _WAY_OUT.split(record["error"].removeprefix(f"{record['image']}: "), maxsplit=1)[0]
 
 
 def kind_and_host(record: ErrorRecord) -> str:
@@ -84,34 +85,15 @@ def kind_and_host(record: ErrorRecord) -> str:
     return f"{kind_of(record)} (on {record['host']})" if "host" in record else kind_of(record)
 
 
-def _hosts(run: Path, world: int) -> Iterator[str]:
-    """A line for each machine of which there is a note."""
-    hosts: dict[str, HostCounts] = {}
-    for path in dict.fromkeys((run / ".hosts", *(Shards(run, Shard(rank, world)).hosts for rank in range(world)))):
-        for host, counts in read_notes(path).items():
-            hosts[host] = hosts[host] + counts if host in hosts else counts
-    for host, counts in sorted(hosts.items()):
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.kinds.most_common(MOST_KINDS_OF_HOST))
-        failed = f", {counts.failed} failed ({kinds})" if counts.failed else ""
-        yield f"host {one_line(host)}: {counted(counts.images, 'image')} since it started, {counts.rate:.1f}/s{failed}"
-
-
-def _share(run: Path, shard: Shard) -> Share:
-    shards = Shards(run, shard)
-    share = Share(_state(run / f".{shard}.lock", shards.journal))
-    if shards.done.exists() and share.state == "not at work":
-        share.state = "done"
-    for record in read_records(shards.journal) if shards.journal.exists() else ():
-        share.add(record)
-    return share
-
-
-def _state(lock: Path, journal: Path) -> str:
+def _state(lock: Path, shards: Shards) -> str:
     if lock.exists() and _is_held(lock):
-        newest = max((path.stat().st_mtime for path in (journal, retries_of(journal)) if path.exists()), default=None)
+        journals = (shards.journal, retries_of(shards.journal))
+        newest = max((path.stat().st_mtime for path in journals if path.exists()), default=None)
         since = "" if newest is None else f", last record {max(time.time() - newest, 0):.0f} s ago"
         return f"at work{since}"
-    return "not at work" if journal.exists() else "missing"
+    if not shards.journal.exists():
+        return "missing"
+    return "done" if shards.done.exists() else "not at work"
 
 
 def _is_held(lock: Path) -> bool:
@@ -134,3 +116,78 @@ def _inputs_of(settings: JsonObject, own: Sequence[Path | str]) -> int | None:
         return count_images(expand(inputs, own=own), choice)
     except (GlipError, OSError):
         return None
+
+
+# --------------------------------------------------------------------------------------------------------------- hosts
+
+
+@dataclass
+class HostCounts:
+    """
+    Attributes:
+        first, last: when the first and the last record came, in seconds since 1970.
+        kinds: how often an error of each kind occurred.
+    """
+
+    first: float
+    last: float
+    images: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: HostCounts) -> HostCounts:
+        """Of two processes on one host."""
+        first, last = min(self.first, other.first), max(self.last, other.last)
+        return HostCounts(first, last, self.images + other.images, self.kinds + other.kinds)
+
+    @property
+    def rate(self) -> float:
+        """Images per second; the first one only starts the clock."""
+        return (self.images - 1) / (self.last - self.first) if self.last > self.first else 0.0
+
+
+class HostNotes:
+    """Counts records by the host that made them, and notes them every few seconds and at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._counts, self._noted = path, dict[str, HostCounts](), time.time()
+
+    def add(self, host: str, record: AnyRecord) -> None:
+        now = time.time()
+        counts = self._counts.setdefault(host, HostCounts(now, now))
+        counts.images, counts.last = counts.images + 1, now
+        if "error" in record:
+            counts.kinds[kind_of(record)] += 1
+        if now - self._noted > NOTE_SECONDS:
+            self._noted = now
+            self.close()
+
+    def close(self) -> None:
+        if self._counts:
+            with suppress(OSError), atomic_write(self._path) as stream:
+                stream.write(json_bytes({host: vars(counts) for host, counts in self._counts.items()}))
+
+
+def read_notes(path: Path) -> dict[str, HostCounts]:
+    """By host; empty where there is no note that can be read."""
+    try:
+        return {
+            str(host): HostCounts(
+                float(row["first"]), float(row["last"]), int(row["images"]),
+                Counter({str(kind): int(count) for kind, count in row["kinds"].items()}),
+            )
+            for host, row in json.loads(path.read_bytes()).items()
+        }  # fmt: skip
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return {}
+
+
+def _hosts(notes: Sequence[Path]) -> Iterator[str]:
+    """A line for each machine of which there is a note."""
+    hosts: dict[str, HostCounts] = {}
+    for path in notes:
+        for host, counts in read_notes(path).items():
+            hosts[host] = hosts[host] + counts if host in hosts else counts
+    for host, counts in sorted(hosts.items()):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.kinds.most_common(MOST_KINDS_OF_HOST))
+        failed = f", {counts.kinds.total()} failed ({kinds})" if counts.kinds else ""
+        yield f"host {one_line(host)}: {counted(counts.images, 'image')} since it started, {counts.rate:.1f}/s{failed}"

@@ -3,7 +3,7 @@
 URL/results/000000001000.jsonl        records of the one process from number 1000 on, counted from 0
 URL/shards/0-of-2/000000001000.jsonl  the same where there are several
 URL/shards/0-of-2.done                as in a folder of this machine, see shards.py; put after the last of those records
-URL/results/.hosts                    see hosts.py; URL/shards/0-of-2/.hosts where there are several
+URL/results/.hosts                    see status.py; URL/shards/0-of-2/.hosts where there are several
 
 The number of a part is how many records there are before it. It is put whole and never changed, so that every image has
 one record, whatever a kill leaves and whatever a second process puts. A process that is done looks at all `.done` after

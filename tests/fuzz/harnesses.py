@@ -29,7 +29,7 @@ from glip_cli.errors import GlipError, OutputError
 from glip_cli.evaluation import calibrate, ground_truth, results
 from glip_cli.prompts import chunking, noun_phrases, prompt, spans, tokenizer, words
 from glip_cli.prompts.labels import sentence_of
-from glip_cli.runs import hosts, journal
+from glip_cli.runs import journal, status
 from glip_cli.training.dataset import read_train_set
 from glip_cli.types import Prompt
 
@@ -261,7 +261,7 @@ def records(data: bytes) -> None:
 
     A note of hosts is read too.
     """
-    for counts in hosts.read_notes(file(".hosts", data)).values():
+    for counts in status.read_notes(file(".hosts", data)).values():
         f"{counts.images} {(counts + counts).rate:.1f} {counts.kinds.most_common(3)}"
     path = file("results.jsonl", data)
     with answering():

@@ -53,7 +53,7 @@ def test_what_is_missing_is_said_and_the_run_goes_on(
     assert said.out.splitlines()[-3:] == [
         "shard 0 of 3: 4 images, done",
         "shard 1 of 3: 0 images, missing",
-        "shard 2 of 3: 1 images, not at work",
+        "shard 2 of 3: 1 image, not at work",
     ]
     assert said.err == (f"glip: error: shards 1, 2 of 3 (counted from 0) not done yet; {run}/partial.jsonl holds "
                         "5 records so far\n")  # fmt: skip

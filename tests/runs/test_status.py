@@ -12,10 +12,9 @@ import pytest
 
 from glip_cli.cli.app import run as glip
 from glip_cli.errors import UsageError
-from glip_cli.runs.hosts import HostCounts
 from glip_cli.runs.run_dir import RunFolder
 from glip_cli.runs.shards import Shard
-from glip_cli.runs.status import describe
+from glip_cli.runs.status import HostCounts, describe
 from tests.runs.examples import SETTINGS, MadeEngine, do
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{i}.jpg" for i in range(12)]

@@ -147,7 +147,7 @@ def test_status_and_merge_by_hand(s3: Server, images: Path, sharded: dict[str, b
     assert s3.stored()["partial.jsonl"].count(b"\n") == 3
     part = "run/shards/0-of-2/000000000000.jsonl"
     s3.client.put_object(Bucket="bucket", Key=part, Body=s3.stored()["shards/1-of-2/000000000000.jsonl"])
-    assert "shard 0 of 2: 1 images, not complete: records come at most every 30 s" in say("--status")
+    assert "shard 0 of 2: 1 image, not complete: records come at most every 30 s" in say("--status")
     s3.client.delete_object(Bucket="bucket", Key=part)
     do(images, FIRST)
     assert s3.stored() == sharded
