@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
@@ -14,6 +14,7 @@ from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import note_dtype
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
+from glip_cli.utils.option import KEEP, OUTPUT, option
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -24,43 +25,25 @@ if TYPE_CHECKING:
 EPILOG = "Example: glip annotate --captions captions.jsonl --images photos -m glip-t -o run"
 PANEL = "Captions"
 
-Captions = Annotated[
-    Path | None,
-    flags.flag(
-        PANEL,
-        "Captions: jsonl, csv, COCO's json; a folder with metadata.jsonl, or .txt beside the images; a webdataset tar.",
-        "--captions",
-        "PATH",
-    ),
-]
-Images = Annotated[
-    Path | None, flags.flag(PANEL, "Folder of the images (default: that of the captions).", "--images", "DIR")
-]
-Threshold = Annotated[
-    float, flags.flag(flags.KEEP, "Keep boxes that score higher.", "--threshold", "SCORE", show_default=True)
-]
-Format = Annotated[
-    list[str] | None,
-    flags.flag(
-        flags.OUTPUT,
-        "grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas.",
-        "--format",
-        "FORMAT",
-    ),
-]
-
 
 @command
 def annotate(
     *,
-    captions: Captions = None,
-    images: Images = None,
-    threshold: Threshold = 0.5,
+    captions: Path | None = option(
+        None,
+        "Captions: jsonl, csv, COCO's json; a folder with metadata.jsonl, or .txt beside the images; a webdataset tar.",
+        PANEL,
+        "PATH",
+    ),
+    images: Path | None = option(None, "Folder of the images (default: that of the captions).", PANEL, "DIR"),
+    threshold: float = option(0.5, "Keep boxes that score higher.", KEEP, "SCORE", show_default=True),
     suppression: flags.NmsIou,
     loading: flags.ModelFlags,
     resizing: flags.Size,
     out_dir: flags.OutDir = Path("annotated"),
-    format: Format = None,
+    format: list[str] | None = option(
+        None, "grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas.", OUTPUT, "FORMAT"
+    ),
     going: flags.RunFlags,
     manner: flags.CommonFlags,
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,6 +19,7 @@ from glip_cli.cli.model import LocalModel, choose_model
 from glip_cli.cli.outputs import read_formats
 from glip_cli.cli.parse import NO_VIDEO, read_frame_choice, read_tracker, threshold_notes
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import HOW, OUTPUT, WHAT, option
 from glip_cli.utils.text_format import counted, shown_url
 
 if TYPE_CHECKING:
@@ -33,32 +34,13 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run --format coco --save-vis"
 
-Prompts = Annotated[
-    Path | None,
-    flags.flag(flags.WHAT, "A prompt for each image: csv or jsonl of image and prompt.", "--prompts", "FILE"),
-]
-Format = Annotated[
-    list[str] | None,
-    flags.flag(flags.OUTPUT, f"Besides results.jsonl: json, {flags.FORMATS}; repeatable.", "--format", "FORMAT"),
-]
-SaveVis = Annotated[bool, flags.flag(flags.OUTPUT, "Save each image with its boxes.", "--save-vis")]
-Ray = Annotated[
-    str | None, flags.flag(flags.HOW, "Run on a Ray cluster: a local one, or --ray=ADDRESS.", "--ray", "[=ADDRESS]")
-]
-Status = Annotated[bool, flags.flag(flags.HOW, "Show how far the run in --out-dir is, and exit.", "--status")]
-Merge = Annotated[bool, flags.flag(flags.HOW, "Merge the shards in --out-dir, make --format, and exit.", "--merge")]
-RayWorkers = Annotated[
-    int | None,
-    flags.flag(flags.HOW, "Models on the cluster (default: one per GPU or machine).", "--ray-workers", "N", min=1),
-]
-
 
 @command
 def batch(
     *,
     inputs: flags.Inputs = None,
     asked: flags.PromptFlags,
-    prompts: Prompts = None,
+    prompts: Path | None = option(None, "A prompt for each image: csv or jsonl of image and prompt.", WHAT, "FILE"),
     beside: flags.Beside,
     filters: flags.Filters,
     thresholds: flags.Thresholds = None,
@@ -70,17 +52,19 @@ def batch(
     framing: flags.FrameFlags,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDirOrUrl = "outputs",
-    format: Format = None,
+    format: list[str] | None = option(
+        None, f"Besides results.jsonl: json, {flags.FORMATS}; repeatable.", OUTPUT, "FORMAT"
+    ),
     with_scores: flags.WithScores = False,
-    save_vis: SaveVis = False,
+    save_vis: bool = option(False, "Save each image with its boxes.", OUTPUT),
     save_crop: flags.SaveCrop = False,
     grid: flags.Grid = False,
     palette: flags.Palette = "bright",
     going: flags.RunFlags,
-    ray: Ray = None,
-    ray_workers: RayWorkers = None,
-    status: Status = False,
-    merge: Merge = False,
+    ray: str | None = option(None, "Run on a Ray cluster: a local one, or --ray=ADDRESS.", HOW, "[=ADDRESS]"),
+    ray_workers: int | None = option(None, "Models on the cluster (default: one per GPU or machine).", HOW, "N", min=1),
+    status: bool = option(False, "Show how far the run in --out-dir is, and exit.", HOW),
+    merge: bool = option(False, "Merge the shards in --out-dir, make --format, and exit.", HOW),
     manner: flags.CommonFlags,
 ) -> None:
     """Detect in many images and videos. Run it again to resume."""

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from glip_cli.cli.console import say_error
 from glip_cli.errors import DataError, FetchError, GlipError, OptionError, OutputError, UsageError, WeightsError
-from glip_cli.utils.option import Option, flags_of
+from glip_cli.utils.option import Option, flag_of
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import shown_url
 
+Mark = TypeVar("Mark")
 Values = dict[str, Any]
 """Of flags, by the names of their fields."""
 
@@ -44,7 +45,8 @@ class Fields:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """The function as typer can take it.
 
-    An argument whose type is a dataclass stands for the flags that are its fields; see also `Fields`. An error that
+    An argument whose type is a dataclass stands for the flags that are its fields; see also `Fields`. One whose default
+    is an `option`, or whose type is annotated with an `Option`, is a flag itself. An error that
     the user can correct ends it with one line and an exit code, or with a traceback under --debug.
     """
     types = get_type_hints(function, include_extras=True)
@@ -80,45 +82,47 @@ def _check_out_dir(out_dir: object) -> None:
         )
 
 
-def _fields_in(kind: object) -> Fields | None:
-    return next((mark for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Fields)), None)
+def _mark(kind: object, mark: type[Mark]) -> Mark | None:
+    return next((one for one in getattr(kind, "__metadata__", ()) if isinstance(one, mark)), None)
 
 
-def _flags(argument: Parameter, kind: object) -> Iterator[Parameter]:
+def _flags(argument: Parameter, kind: Any) -> Iterator[Parameter]:
     """The flags that one argument of a command stands for."""
-    if group := _fields_in(kind):
+    if group := _mark(kind, Fields):
         types = get_type_hints(group.options)
         for name, one in group.chosen().items():
-            yield _flag(one, types[name], group.given)
+            yield _flag(name, types[name], one, group.given)
     elif is_dataclass(kind):
         types = get_type_hints(kind, include_extras=True)
         for one in fields(kind):
-            if "option" in one.metadata:
-                yield _flag(one, types[one.name], given=False)
-                continue
-            default = Parameter.empty if one.default is MISSING else one.default
-            yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[one.name])
+            yield _flag(one.name, types[one.name], one)
     else:
-        yield argument.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY)
+        yield _flag(argument.name, kind, argument.default)
 
 
-def _flag(one: Field[object], kind: type, given: bool) -> Parameter:
-    """A field with an `Option` as typer's parameter."""
-    about: Option = one.metadata["option"]
-    default = None if given or one.default is MISSING or about.parse or about.typed else one.default
-    kind = about.typed or kind
+def _flag(name: str, kind: Any, default: Any, given: bool = False) -> Parameter:
+    """As typer takes it. `default` may be a field, with its `Option`, unless that is in the annotation."""
+    about = _mark(kind, Option)
+    if isinstance(default, Field):
+        about = default.metadata.get("option", about)
+        default = Parameter.empty if default.default is MISSING else default.default
+    if about is None:
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    if given or default is Parameter.empty or about.parse or about.typed:
+        default = None
+    kind = about.typed or (kind.__origin__ if _mark(kind, Option) else kind)
     flag = typer.Option(
-        *flags_of(one),
-        metavar=about.metavar, min=about.min, rich_help_panel=about.panel, help=about.help,
-        show_default=about.show_default,
+        *(about.flags or (flag_of(name),)),
+        metavar=about.metavar, min=about.min, max=about.max, parser=about.parser, rich_help_panel=about.panel,
+        help=about.help, show_default=about.show_default,
     )  # fmt: skip
     annotation: object = Annotated[kind | None if default is None else kind, flag]
-    return Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _argument(kind: object, name: str, flags: Mapping[str, object]) -> object:
     """The value of one argument of the command, of the flags that stand for it."""
-    if group := _fields_in(kind):
+    if group := _mark(kind, Fields):
         values = {name: _value(one, flags[name]) for name, one in group.chosen().items()}
         return {name: value for name, value in values.items() if value is not None}
     if is_dataclass(kind):
@@ -150,7 +154,7 @@ def fail(error: GlipError) -> int:
     machine lacks, and what went wrong at work (devices, network, disk), is 1: there the same command may yet work.
     """
     if isinstance(error, OptionError):  # as a flag
-        error = UsageError(f"--{error.option.replace('_', '-')} {error.value}: {error.advice}")
+        error = UsageError(f"{flag_of(error.option)} {error.value}: {error.advice}")
     say_error(error)
     is_wrong = isinstance(error, UsageError | DataError | WeightsError) and not isinstance(error, FetchError)
     return 2 if is_wrong else 1

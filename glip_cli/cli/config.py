@@ -22,6 +22,7 @@ import typer
 from glip_cli.cli.console import Console
 from glip_cli.cli.flags import ALIASES, OPTIONAL_VALUES
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import flag_of
 from glip_cli.utils.text_format import open_text, quoted, why_unreadable
 
 Node = Any
@@ -136,7 +137,7 @@ def _takes_next(word: str, options: Mapping[str, Node]) -> bool:
 
 
 def _key(option: str) -> str:
-    option = f"--{option.lstrip('-').replace('_', '-')}"
+    option = flag_of(option.lstrip("-"))
     return ALIASES.get(option, option).lstrip("-").replace("-", "_")
 
 
@@ -156,14 +157,13 @@ def _read(file: Path, names: Sequence[str], flags: Mapping[str, Node], root: Nod
     settings = {_key(k): v for k, v in content.items() if k not in tables} | {_key(k): v for k, v in own.items()}
     for key in settings:
         if key not in flags:
-            flag = quoted(f"--{key.replace('_', '-')}")
-            raise UsageError(f"--config {file}: glip {' '.join(names)} has no flag {flag}")
+            raise UsageError(f"--config {file}: glip {' '.join(names)} has no flag {quoted(flag_of(key))}")
     return {key: (value, f"--config {file}: {key}") for key, value in settings.items()}
 
 
 def _words(key: str, value: object, param: Node, place: str) -> list[str]:
     """A setting as it would be typed. Raises UsageError, which begins with `place`."""
-    option = f"--{key.replace('_', '-')}"
+    option = flag_of(key)
     if getattr(param, "is_flag", False):
         return _flag_words(option, _truth(value, place), param)
     if isinstance(value, bool) and option in OPTIONAL_VALUES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
@@ -22,18 +21,9 @@ from glip_cli.cli.parse import (
     threshold_notes,
 )
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import OUTPUT, WHAT, option
 
 EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o outputs"
-
-Explain = Annotated[bool, flags.flag(flags.WHAT, "Show how the model reads each label.", "--explain")]
-Format = Annotated[
-    list[str] | None,
-    flags.flag(flags.OUTPUT, f"json (default), jsonl, {flags.FORMATS}; repeatable.", "--format", "FORMAT"),
-]
-NoSaveVis = Annotated[bool, flags.flag(flags.OUTPUT, "Do not save annotated images.", "--no-save-vis")]
-NoSavePred = Annotated[bool, flags.flag(flags.OUTPUT, "Do not save result files.", "--no-save-pred")]
-Overwrite = Annotated[bool, flags.flag(flags.OUTPUT, "Remove earlier results from --out-dir first.", "--overwrite")]
-Show = Annotated[bool, flags.flag(flags.OUTPUT, "Open each image in a window.", "--show")]
 
 
 @command
@@ -42,7 +32,7 @@ def detect(
     inputs: flags.Inputs = None,
     asked: flags.PromptFlags,
     beside: flags.Beside,
-    explain: Explain = False,
+    explain: bool = option(False, "Show how the model reads each label.", WHAT),
     filters: flags.Filters,
     thresholds: flags.Thresholds = None,
     loading: flags.ModelFlags,
@@ -53,14 +43,14 @@ def detect(
     framing: flags.FrameFlags,
     batch: flags.BatchSize,
     out_dir: flags.OutDir = Path("outputs"),
-    format: Format = None,
+    format: list[str] | None = option(None, f"json (default), jsonl, {flags.FORMATS}; repeatable.", OUTPUT, "FORMAT"),
     json_: flags.Json = False,
     with_scores: flags.WithScores = False,
-    no_save_vis: NoSaveVis = False,
-    no_save_pred: NoSavePred = False,
+    no_save_vis: bool = option(False, "Do not save annotated images.", OUTPUT),
+    no_save_pred: bool = option(False, "Do not save result files.", OUTPUT),
     save_crop: flags.SaveCrop = False,
-    overwrite: Overwrite = False,
-    show: Show = False,
+    overwrite: bool = option(False, "Remove earlier results from --out-dir first.", OUTPUT),
+    show: bool = option(False, "Open each image in a window.", OUTPUT),
     grid: flags.Grid = False,
     palette: flags.Palette = "bright",
     manner: flags.CommonFlags,

@@ -17,7 +17,7 @@ from glip_cli.cli.model import local_model
 from glip_cli.cli.parse import read_batch_size, read_definitions
 from glip_cli.errors import UsageError
 from glip_cli.options import DetectOptions
-from glip_cli.utils.option import KEEP, OUTPUT, option
+from glip_cli.utils.option import KEEP, OUTPUT, flag_of, option
 
 if TYPE_CHECKING:
     from glip_cli.evaluation.session import Session
@@ -66,18 +66,6 @@ class ReportFlags:
 
 
 Detecting = Annotated[Values, Fields(DetectOptions, ("chunked_size", "nms_iou"))]
-MaxDet = Annotated[
-    int | None,
-    flags.flag(
-        KEEP,
-        "Keep the best N boxes of each image (default: the protocol's, 100 for COCO). "
-        "COCO's AP counts no more than 100 per image and class, whatever N.",
-        "--max-det --top-k",
-        "N",
-        min=1,
-    ),
-]
-
 
 EPILOG = "Example: glip eval coco --gt instances_val2017.json --images val2017 -m glip-t -o eval"
 BOXES, TRUTH = ("coco", "lvis", "scenes"), ("coco", "lvis")
@@ -109,7 +97,15 @@ def evaluate(
     *,
     chosen: DatasetFlags,
     detecting: Detecting,
-    top_k: MaxDet = None,
+    top_k: int | None = option(
+        None,
+        "Keep the best N boxes of each image (default: the protocol's, 100 for COCO). "
+        "COCO's AP counts no more than 100 per image and class, whatever N.",
+        KEEP,
+        "N",
+        flags=("--max-det", "--top-k"),
+        min=1,
+    ),
     loading: flags.ModelFlags,
     onnx: flags.Onnx = None,
     compile: flags.Compile = False,
@@ -189,7 +185,7 @@ def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
 
 
 def _flag(name: str) -> str:
-    return "--max-det" if name == "top_k" else f"--{name.replace('_', '-')}"
+    return "--max-det" if name == "top_k" else flag_of(name)
 
 
 def check_alone(model_flags: Mapping[str, object]) -> None:

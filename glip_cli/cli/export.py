@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from glip_cli.cli import flags
 from glip_cli.cli.command import command
 from glip_cli.cli.console import Console, DownloadBar, print_json
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import OUTPUT, WHAT, option
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -17,28 +18,19 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip export -m glip-t -o glip-t.onnx --texts 'cat . remote .'"
 
-Out = Annotated[
-    Path | None,
-    flags.flag(flags.OUTPUT, "Output file: .onnx, or .safetensors (default: MODEL.onnx).", "--out -o", "FILE"),
-]
-Texts = Annotated[
-    list[str] | None,
-    flags.flag(flags.WHAT, "Fix this prompt in the file (default: any prompt at run time).", "--texts -t", "LABELS"),
-]
-Opset = Annotated[
-    int, flags.flag(flags.OUTPUT, "Version of ONNX's operators, 19 .. 22.", "--opset", "N", show_default=True)
-]
-Json = Annotated[bool, flags.flag(flags.OUTPUT, "Print what was written as JSON.", "--json")]
-
 
 @command
 def export(
     *,
-    texts: Texts = None,
+    texts: list[str] | None = option(
+        None, "Fix this prompt in the file (default: any prompt at run time).", WHAT, "LABELS", flags=("--texts", "-t")
+    ),
     source: flags.ModelSourceFlags,
-    out: Out = None,
-    opset: Opset = 20,
-    json: Json = False,
+    out: Path | None = option(
+        None, "Output file: .onnx, or .safetensors (default: MODEL.onnx).", OUTPUT, "FILE", flags=("--out", "-o")
+    ),
+    opset: int = option(20, "Version of ONNX's operators, 19 .. 22.", OUTPUT, "N", show_default=True),
+    json: bool = option(False, "Print what was written as JSON.", OUTPUT),
     manner: flags.CommonFlags,
 ) -> None:
     """Write a model as one file: ONNX, or safetensors."""

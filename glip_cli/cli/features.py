@@ -13,6 +13,7 @@ from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
 from glip_cli.cli.parse import check_inputs, note_dtype, read_batch_size, read_prompt, tuned_prompt_of
 from glip_cli.errors import UsageError
 from glip_cli.options import FeatureOptions
+from glip_cli.utils.option import HOW, OUTPUT, option
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 EPILOG = "Example: glip features photos/ --texts 'cat . remote .' --which fpn,similarity -m glip-t -o maps"
 
 Features = Annotated[Values, Fields(FeatureOptions, ("which", "pool"))]
-SaveDtype = Annotated[
-    str, flags.flag(flags.OUTPUT, "float32 (default) or float16, half the size.", "--save-dtype", "DTYPE")
-]
-Overwrite = Annotated[bool, flags.flag(flags.HOW, "Write existing files again.", "--overwrite")]
 
 
 @command
@@ -39,8 +36,8 @@ def features(
     resizing: flags.Size,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("features"),
-    save_dtype: SaveDtype = "float32",
-    overwrite: Overwrite = False,
+    save_dtype: str = option("float32", "float32 (default) or float16, half the size.", OUTPUT, "DTYPE"),
+    overwrite: bool = option(False, "Write existing files again.", HOW),
     workers: flags.Workers = None,
     manner: flags.CommonFlags,
 ) -> None:

@@ -32,20 +32,6 @@ if TYPE_CHECKING:
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
 
-Init = Annotated[
-    str | None,
-    flags.flag(
-        MODEL,
-        "Start from random weights; from ImageNet's Swin and BERT; or from the image side of FILE.",
-        "--init",
-        "random|pretrained|FILE",
-    ),
-]
-GoOn = Annotated[bool, flags.flag(HOW, "Resume the training in --out-dir; --epochs N may extend it.", "--resume")]
-Loaders = Annotated[
-    int | None, flags.flag(HOW, "Processes that load batches; 0: the main process.", "--workers", "N", min=0)
-]
-
 
 @dataclass(frozen=True)
 class DataFlags:
@@ -89,14 +75,19 @@ def finetune(
     data: DataFlags,
     model: flags.Model = None,
     weights: flags.Weights = None,
-    init: Init = None,
+    init: str | None = option(
+        None,
+        "Start from random weights; from ImageNet's Swin and BERT; or from the image side of FILE.",
+        MODEL,
+        "random|pretrained|FILE",
+    ),
     bert: flags.Bert = None,
     device: flags.Device = "auto",
     tuning: Tuning,
     out_dir: flags.OutDir = Path("tuned"),
     overwrite: flags.Overwrite = False,
-    resume: GoOn = False,
-    workers: Loaders = None,
+    resume: bool = option(False, "Resume the training in --out-dir; --epochs N may extend it.", HOW),
+    workers: int | None = option(None, "Processes that load batches; 0: the main process.", HOW, "N", min=0),
     manner: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""

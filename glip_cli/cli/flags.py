@@ -5,17 +5,15 @@ A command takes such a dataclass as one argument (`glip_cli.cli.command`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.models import OptionInfo
 
 from glip_cli.cli.command import Fields, Values
 from glip_cli.options import DetectOptions, PromptRequest
-from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT, option
+from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT, Option, option
 
 ALIASES = {
     "--text": "--texts",
@@ -39,17 +37,6 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 # --- flags that a command takes by themselves
 
 
-def flag(
-    panel: str, help: str, names: str, metavar: str | None = None, *,
-    show_default: bool = False, min: int | None = None, max: int | None = None,
-    parse: Callable[[str], object] | None = None,
-) -> OptionInfo:  # fmt: skip
-    """A flag under a heading of the help, by its names; `min` and `max` are of its number, `parse` makes its value."""
-    found: OptionInfo = typer.Option(*names.split(), metavar=metavar, rich_help_panel=panel, help=help,
-                                     show_default=show_default, min=min, max=max, parser=parse)  # fmt: skip
-    return found
-
-
 def _named(folder: str | Path) -> str:
     """Raises BadParameter for "", of which a path is the current folder: a variable of a shell that is not set."""
     if not str(folder):
@@ -68,49 +55,41 @@ Inputs = Annotated[
 ]  # fmt: skip
 Model = Annotated[
     str | None,
-    flag(MODEL, "glip-t (default), glip-l, glip-nano (built in), ...: glip weights list.", "--model -m", "NAME"),
+    Option("glip-t (default), glip-l, glip-nano (built in), ...: glip weights list.", MODEL, "NAME", ("--model", "-m")),
 ]
-Weights = Annotated[
-    Path | None, flag(MODEL, "A checkpoint: safetensors, mmdet .pth or official .pth.", "--weights", "FILE")
-]
-Adapter = Annotated[Path | None, flag(MODEL, "Folder that glip finetune wrote for the model.", "--adapter", "DIR")]
-Bert = Annotated[Path | None, flag(MODEL, "Folder with another vocab.txt or tokenizer.json.", "--bert", "DIR")]
-Onnx = Annotated[Path | None, flag(MODEL, "A file of glip export, run by onnxruntime.", "--onnx", "FILE")]
-Device = Annotated[str, flag(MODEL, "auto, cpu, cuda, cuda:1 or mps.", "--device", "DEVICE")]
-Compile = Annotated[bool, flag(MODEL, "Use torch.compile: slow start, for many images of few shapes.", "--compile")]
+Weights = Annotated[Path | None, Option("A checkpoint: safetensors, mmdet .pth or official .pth.", MODEL, "FILE")]
+Adapter = Annotated[Path | None, Option("Folder that glip finetune wrote for the model.", MODEL, "DIR")]
+Bert = Annotated[Path | None, Option("Folder with another vocab.txt or tokenizer.json.", MODEL, "DIR")]
+Onnx = Annotated[Path | None, Option("A file of glip export, run by onnxruntime.", MODEL, "FILE")]
+Device = Annotated[str, Option("auto, cpu, cuda, cuda:1 or mps.", MODEL, "DEVICE")]
+Compile = Annotated[bool, Option("Use torch.compile: slow start, for many images of few shapes.", MODEL)]
 AutoBatchSize = Annotated[
     int | None,
-    flag(MODEL, "Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short.", "--batch-size -b", "N"),
+    Option("Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short.", MODEL, "N", ("--batch-size", "-b")),
 ]
-OutDir = Annotated[
-    Path, flag(OUTPUT, "Folder of the results.", "--out-dir -o", "DIR", show_default=True, parse=_folder)
-]
+_OUT_DIR = ("--out-dir", "-o")
+OutDir = Annotated[Path, Option("Folder of the results.", OUTPUT, "DIR", _OUT_DIR, parser=_folder, show_default=True)]
 OutDirOrUrl = Annotated[
     str,
-    flag(
-        OUTPUT,
-        "Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER.",
-        "--out-dir -o",
-        "DIR",
-        show_default=True,
-        parse=_named,
+    Option(
+        "Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER.", OUTPUT, "DIR", _OUT_DIR,
+        parser=_named, show_default=True,
     ),
-]
-Json = Annotated[bool, flag(OUTPUT, "Print one JSON line per image on stdout, and nothing else.", "--json")]
-WithScores = Annotated[bool, flag(OUTPUT, "YOLO lines with the score as a sixth column.", "--with-scores")]
-SaveCrop = Annotated[bool, flag(OUTPUT, "Also save a crop of each box.", "--save-crop")]
-Grid = Annotated[bool, flag(OUTPUT, "Save grid.jpg: the best and the doubtful images on one page.", "--grid")]
-Palette = Annotated[str, flag(OUTPUT, "bright, okabe-ito, or red,#00ff00.", "--palette", "NAME")]
-Overwrite = Annotated[bool, flag(HOW, "Start over in a folder that holds another run.", "--overwrite")]
+]  # fmt: skip
+Json = Annotated[bool, Option("Print one JSON line per image on stdout, and nothing else.", OUTPUT, flags=("--json",))]
+WithScores = Annotated[bool, Option("YOLO lines with the score as a sixth column.", OUTPUT)]
+SaveCrop = Annotated[bool, Option("Also save a crop of each box.", OUTPUT)]
+Grid = Annotated[bool, Option("Save grid.jpg: the best and the doubtful images on one page.", OUTPUT)]
+Palette = Annotated[str, Option("bright, okabe-ito, or red,#00ff00.", OUTPUT, "NAME")]
+Overwrite = Annotated[bool, Option("Start over in a folder that holds another run.", HOW)]
 Workers = Annotated[
     int | None,
-    flag(
-        HOW, "Threads that read images (default: one per core), or ask --server (4).", "--workers", "N", min=1, max=1000
-    ),
+    Option("Threads that read images (default: one per core), or ask --server (4).", HOW, "N", min=1, max=1000),
 ]
-Quiet = Annotated[bool, flag(HOW, "Print errors only.", "--quiet -q")]
-Offline = Annotated[bool, flag(HOW, "Never use the network.", "--offline")]
-Debug = Annotated[bool, flag(HOW, "Show the traceback of an error.", "--debug")]
+Quiet = Annotated[bool, Option("Print errors only.", HOW, flags=("--quiet", "-q"))]
+Offline = Annotated[bool, Option("Never use the network.", HOW)]
+Debug = Annotated[bool, Option("Show the traceback of an error.", HOW)]
+Thresholds = Annotated[Path | None, Option("Thresholds of labels, from glip eval --calibrate.", KEEP, "FILE")]
 
 
 # --- flags that go together
@@ -148,9 +127,6 @@ BatchSize = Annotated[Values, Fields(DetectOptions, ("batch_size",))]
 Knowledge = Annotated[Values, Fields(DetectOptions, ("knowledge",))]
 Size = Annotated[Values, Fields(DetectOptions, ("size",))]
 Resizing = Annotated[Values, Fields(DetectOptions, ("size", "tile", "overlap", "tta"))]
-Thresholds = Annotated[
-    Path | None, flag(KEEP, "Thresholds of labels, from glip eval --calibrate.", "--thresholds", "FILE")
-]
 
 
 @dataclass(frozen=True)

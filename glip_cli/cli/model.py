@@ -13,6 +13,7 @@ from glip_cli.cli.console import Console, DownloadBar
 from glip_cli.cli.flags import ModelFlags, ServerFlags
 from glip_cli.cli.parse import note_dtype, read_batch_size, tuned_prompt_of
 from glip_cli.errors import UsageError
+from glip_cli.utils.option import flag_of
 
 if TYPE_CHECKING:
     from glip_cli.client.model import RemoteModel
@@ -92,7 +93,7 @@ def _named(loading: ModelFlags) -> dict[str, object]:
 
 def _alone(flag: str, others: Mapping[str, object]) -> None:
     if clash := [name for name, value in others.items() if value]:
-        raise UsageError(f"{flag} does not go with --{clash[0].replace('_', '-')}: leave one of them out")
+        raise UsageError(f"{flag} does not go with {flag_of(clash[0])}: leave one of them out")
 
 
 @dataclass

@@ -45,7 +45,8 @@ class Option:
         flags: its spellings; () for the name of the field.
         typed: the type of its values on the command line, where that is not the field's.
         parse: from such a value to the field's.
-        min: the least number that the command line takes.
+        parser: from one word to a value, as typer calls it; raises `typer.BadParameter`.
+        min, max: the least and the greatest number that the command line takes.
     """
 
     help: str
@@ -54,9 +55,11 @@ class Option:
     flags: tuple[str, ...] = ()
     typed: type | None = None
     parse: Callable[[Any], Any] | None = None
+    parser: Callable[[str], Any] | None = None
     show_default: bool = False
     allowed: Constraint | None = None
     min: int | None = None
+    max: int | None = None
 
 
 def option(default: Any, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
@@ -67,10 +70,15 @@ def option(default: Any, help: str, panel: str, metavar: str | None = None, **mo
     return field(default=default, hash=False if more.get("typed") is Path else None, metadata=metadata)
 
 
+def flag_of(name: str) -> str:
+    """ "batch_size" -> "--batch-size"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def flags_of(one: Field[Any]) -> tuple[str, ...]:
     """The spellings of a field's flag: "--batch-size", "-b"."""
     about: Option | None = one.metadata.get("option")
-    return (about.flags if about else ()) or (f"--{one.name.replace('_', '-')}",)
+    return (about.flags if about else ()) or (flag_of(one.name),)
 
 
 def check_options(options: DataclassInstance) -> None:
