@@ -37,7 +37,7 @@ from glip_cli.training.config import TrainConfig
 from glip_cli.training.job import Callbacks
 from glip_cli.training.loss import grounding_loss
 from glip_cli.training.metrics_log import Row
-from glip_cli.training.optim import LearningRates, Optimizers
+from glip_cli.training.optim import Optimizers
 from glip_cli.training.run import finetune
 from glip_cli.training.tuning import select
 from tests.training.networks import LABELS, PAIRS, target
@@ -68,7 +68,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         self.model = self.detector.model.to(memory_format=torch.channels_last)
-        self.tuning = select(self.model, "full", LearningRates())
+        self.tuning = select(self.model, TrainConfig())
         self.optimizer = Optimizers(self.tuning.groups)
         self.trained = [self.model.get_parameter(name) for name in self.tuning.names]
 

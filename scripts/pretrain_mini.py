@@ -32,7 +32,7 @@ from glip_cli.model.config import GLIP_MINI
 from glip_cli.model.glip import Glip
 from glip_cli.training.assign import BACKGROUND, assign
 from glip_cli.training.config import TrainConfig
-from glip_cli.training.optim import LearningRates, Optimizers, grouped, set_rates
+from glip_cli.training.optim import Optimizers, grouped, set_rates
 from glip_cli.training.sampler import SIZES as SCENE_SIZES
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -99,11 +99,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     model = Namer().to(memory_format=torch.channels_last).train()
-    rates = LearningRates(lr=args.lr, bias_factor=1, muon_lr=args.muon_lr)
-    optimizers, recipe = (
-        Optimizers(grouped(model.named_parameters(), rates)),
-        TrainConfig(schedule="cosine", warmup=100),
-    )
+    recipe = TrainConfig(lr=args.lr, optimizer="muon", muon_lr=args.muon_lr, schedule="cosine", warmup=100)
+    optimizers = Optimizers(grouped(model.named_parameters(), recipe, bias_factor=1))
     step = restore(args.out / "pretrain.pt", model, optimizers)
     loader = DataLoader(Scenes(args.seed, args.batch, first=step), batch_size=None, num_workers=1, prefetch_factor=6)
     started, right = time.time(), []

@@ -38,7 +38,7 @@ from glip_cli.inference.preprocess import collate, preprocess
 from glip_cli.outputs.files import atomic_write
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.dataset import GroundingItem, read_train_set
-from glip_cli.training.optim import LearningRates, Optimizers, grouped, set_rates
+from glip_cli.training.optim import Optimizers, grouped, set_rates
 from glip_cli.training.sampler import ALIKE, SIZES
 
 OUT = Path("runs/selftrain")
@@ -100,8 +100,8 @@ def look() -> None:
     """A random image side learns the names of the teacher's boxes; runs/selftrain/image-side.safetensors."""
     torch.manual_seed(SEED)
     model = Namer().to(memory_format=torch.channels_last).train()
-    optimizers = Optimizers(grouped(model.named_parameters(), LearningRates(lr=1e-3, bias_factor=1, muon_lr=6e-3)))
-    recipe, right = TrainConfig(schedule="cosine", warmup=100), []
+    recipe = TrainConfig(lr=1e-3, optimizer="muon", muon_lr=6e-3, schedule="cosine", warmup=100)
+    optimizers, right = Optimizers(grouped(model.named_parameters(), recipe, bias_factor=1)), []
     for step, (pixels, things) in zip(range(LOOK_STEPS), named_boxes(), strict=False):
         set_rates(optimizers.param_groups, recipe, step, LOOK_STEPS, 0)
         right.append(look_step(model, optimizers, pixels, things))

@@ -14,9 +14,8 @@ from glip_cli.data.synthetic import draw_scene
 from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.runs.journal import read_records
 from glip_cli.training.config import TrainConfig
-from glip_cli.training.data_args import Data
 from glip_cli.training.init_model import InitSource
-from glip_cli.training.settings import FinetuneKeywords
+from glip_cli.training.settings import Data, FinetuneKeywords
 
 
 def test_a_package_does_not_hide_a_function() -> None:

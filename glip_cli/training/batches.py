@@ -27,9 +27,8 @@ from glip_cli.inference.preprocess import collate
 from glip_cli.model.config import STRIDES, Config
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.training.assign import Match, match
-from glip_cli.training.dataset import TrainSet
 from glip_cli.training.loss import Target
-from glip_cli.training.sampler import DrawnScenes, SampledPrompt, sample_source
+from glip_cli.training.sampler import AnySet, SampledPrompt, sample_source
 from glip_cli.training.transforms import Augmentation, Resized
 
 _ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
@@ -101,7 +100,7 @@ class Batches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        sets: Sequence[TrainSet | DrawnScenes],
+        sets: Sequence[AnySet],
         weights: Sequence[float],
         tokenizer: Tokenizer,
         config: Config,
@@ -254,7 +253,7 @@ def _times(count: int, weight: float) -> int:
     return round(count * weight)
 
 
-def _check(sets: Sequence[TrainSet | DrawnScenes], weights: Sequence[float], batch_size: int, seed: int) -> None:
+def _check(sets: Sequence[AnySet], weights: Sequence[float], batch_size: int, seed: int) -> None:
     if not sets or len(sets) != len(weights):
         raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every set one, or none")
     wrong = [weight for weight in weights if not 0 < weight < float("inf")]

@@ -11,21 +11,25 @@ State has no random generators in it: a step's chances follow from the seed, the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import UnavailableError, UsageError
+from glip_cli.evaluation.boxes import BoxTask
 from glip_cli.outputs.files import json_bytes, writing
 from glip_cli.runs.journal import fsynced, held
 from glip_cli.runs.settings import read_settings
+from glip_cli.training.dataset import DetectionItem, Item, TrainSet
 from glip_cli.utils.json import JsonObject, parsed_object
+from glip_cli.utils.text_format import why_unreadable
 
 FORMAT = "glip-training/2"
 FILES = ("run.json", "state.pt", "metrics.jsonl", "curves.svg", "report.html", "bad-batch.pt", "before.json",
@@ -147,3 +151,64 @@ def copy_into(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Non
     """Name by name, in place."""
     for name, tensor in tensors.items():
         tensor.copy_(given[name])
+
+
+# -------------------------------------------------------------------------------------------------------------- digests
+# What a training's data was: short hashes, by which a resumed training knows the data that it began with.
+
+
+Digest = dict[str, str]
+"""Of the classes, the images (names and sizes of the files) and the boxes of a data set."""
+
+
+def digest_of_data(sets: Iterable[TrainSet], tasks: Iterable[BoxTask]) -> dict[str, Digest]:
+    """By the names of the data sets, and their numbers where a name occurs twice. Raises UnavailableError."""
+    digests: dict[str, Digest] = {}
+    named: list[TrainSet | BoxTask] = [*sets, *tasks]
+    for one in named:
+        key = f"{one.name} ({len(digests) + 1})" if one.name in digests else one.name
+        digests[key] = _digest_of_set(one) if isinstance(one, TrainSet) else _digest_of_task(one)
+    return digests
+
+
+def _digest_of_set(one: TrainSet) -> Digest:
+    return {
+        "classes": _hash(one.labels),
+        "images": _hash(_file(item.image.name, item.image) for item in one.items),
+        "boxes": _hash(_boxes(item) for item in one.items),
+    }
+
+
+def _digest_of_task(task: BoxTask) -> Digest:
+    return {
+        "classes": _hash((row.id, row.name) for row in task.truth.categories),
+        "images": _hash(_file(row.file_name or str(row.id), task.images[row.id]) for row in task.truth.images),
+        "boxes": _hash(sorted(row.items()) for row in task.truth.annotations),
+    }
+
+
+def changes(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:
+    """ "the classes of train.json", ..."""
+    for name in {**before, **now}:
+        was, is_ = before.get(name, {}), now.get(name, {})
+        yield from (f"the {part} of {name}" for part in {**was, **is_} if was.get(part) != is_.get(part))
+
+
+def _boxes(item: Item) -> tuple[object, ...]:
+    what = item.labels.tolist() if isinstance(item, DetectionItem) else (item.caption, item.spans)
+    return item.boxes.tolist(), what
+
+
+def _file(name: str, path: Path) -> tuple[str, int]:
+    """Raises UnavailableError."""
+    try:
+        return name, path.stat().st_size
+    except OSError as error:
+        raise UnavailableError(f"{path}: it was there, and now: {why_unreadable(error)}; put it back") from None
+
+
+def _hash(values: Iterable[object]) -> str:
+    total = hashlib.sha256()
+    for value in values:
+        total.update(repr(value).encode("utf-8", "surrogateescape") + b"\n")
+    return total.hexdigest()[:16]

@@ -41,6 +41,7 @@ SHOWN = ("mode", "lr", "weight_decay", "batch_size", "epochs", "schedule", "seed
 SHOWN_OF_MODE = {"full": ("language_lr", "freeze_backbone_at"), "lora": ("language_lr",)}
 SCHEDULES = ("auto", "steps", "cosine", "constant")
 OPTIMIZERS = ("adamw", "muon")
+STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
 SMALLEST, LARGEST = 32, 10_000  # sides of an image in pixels
 
 
@@ -69,6 +70,10 @@ _SIDES = Constraint(
 )
 _LIMIT = Constraint(_is_side, f"give a limit of {SMALLEST} to {LARGEST} pixels")
 _DECAY = Constraint(lambda decay: 0 <= decay < 1, "give a decay from 0 to below 1, as 0.999")
+_STAGES = Constraint(
+    lambda at: -1 <= at <= STAGES,
+    f"-1 trains all of the backbone, 2 all but its first stage, {STAGES} none of its stages",
+)
 _RISING = Constraint(
     lambda steps: all(0 < a < b < 1 for a, b in zip((1e-9, *steps), steps, strict=False)),
     "give rising shares of the training, as 0.67,0.89",
@@ -102,9 +107,10 @@ class TrainConfig:
         0.05, "Weight decay: 0.05; prompt 0.25. Biases have none.", TUNING, "X", allowed=at_least(0)
     )
     freeze_backbone_at: int = option(
-        2, "Mode full: 2 freezes the patches and the first stage, 5 all, -1 none.", TUNING, "N"
-    )
-    lora_rank: int | None = option(None, "LoRA rank (default 4).", TUNING, "N")
+        2, "Mode full: 2 freezes the patches and the first stage, 5 all, -1 none.", TUNING, "N",
+        allowed=_STAGES,
+    )  # fmt: skip
+    lora_rank: int | None = option(None, "LoRA rank (default 4).", TUNING, "N", allowed=at_least(1))
     lora_alpha: float | None = option(None, "LoRA alpha (default: twice the rank).", TUNING, "X")
     epochs: int = option(EPOCHS, "Epochs: at most 200 with --val, 12 without.", TUNING, "N", allowed=at_least(1))
     size: tuple[int, ...] = option(

@@ -5,9 +5,10 @@ A `Dataset` becomes a `TrainSet` here, whose boxes all lie in their images; `sam
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from glip_cli.data.formats import collector_paused, read_dataset
 from glip_cli.data.image_files import open_images
 from glip_cli.data.issues import DataIssue, Findings
 from glip_cli.data.values import shown
-from glip_cli.errors import DataError, PromptError
+from glip_cli.errors import DataError, OptionError, PromptError
 from glip_cli.prompts.labels import check_text
 from glip_cli.prompts.spans import check_spans
 from glip_cli.prompts.words import Words
@@ -45,9 +46,6 @@ class DetectionItem:
     labels: npt.NDArray[np.int64]
     image_id: int = 0
 
-    def __post_init__(self) -> None:
-        _check_boxes(self.boxes, len(self.labels))
-
 
 @dataclass(frozen=True, eq=False)
 class GroundingItem:
@@ -65,11 +63,6 @@ class GroundingItem:
     spans: tuple[tuple[Span, ...], ...]
     image_id: int = 0
 
-    def __post_init__(self) -> None:
-        _check_boxes(self.boxes, len(self.spans))
-        if any(not 0 <= begin < end <= len(self.caption) for spans in self.spans for begin, end in spans):
-            raise ValueError(f"a span lies outside the caption {self.caption!r}")
-
 
 Item = DetectionItem | GroundingItem
 
@@ -82,44 +75,20 @@ class TrainSet:
         name: of the file or folder, for messages.
         labels: class names in the order of their ids, which is the order of the prompt; empty for captions.
         items: all of one kind, in the order of the file.
-        category_ids: the id of each label in the file.
         words: what the model reads for some of the labels.
     """
 
     name: str
     labels: tuple[str, ...]
     items: tuple[Item, ...]
-    category_ids: tuple[int, ...] = ()
     words: Words = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.category_ids) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} labels but {len(self.category_ids)} ids")
-        for item in self.items:
-            if isinstance(item, DetectionItem) != bool(self.labels):
-                raise ValueError("boxes of classes need labels, captions have none")
-            if isinstance(item, DetectionItem) and len(item.labels) and not _within(item.labels, len(self.labels)):
-                raise ValueError(f"{item.image}: a label lies outside the {len(self.labels)} labels")
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
-    def image_ids(self) -> tuple[int, ...]:
-        return tuple(item.image_id for item in self.items)
-
-    @property
     def box_count(self) -> int:
         return sum(len(item.boxes) for item in self.items)
-
-
-def _check_boxes(boxes: FloatBoxes, count: int) -> None:
-    if boxes.shape != (count, 4):
-        raise ValueError(f"boxes of shape {boxes.shape} for {count} names")
-
-
-def _within(labels: npt.NDArray[np.int64], count: int) -> bool:
-    return bool(labels.min() >= 0 and labels.max() < count)
 
 
 @collector_paused()
@@ -151,16 +120,12 @@ def train_set_of(dataset: Dataset) -> TrainSet:
     if dataset.spans is None and not dataset.labels:
         raise DataError(f"{dataset.name}: none of its classes has a name to ask for; name the classes")
     boxes = _boxes_by_image(dataset, paths, sizes)
-    items: tuple[Item, ...]
-    if dataset.spans is None:
-        items = tuple(_detection_items(dataset, paths, boxes))
-    else:
-        items = tuple(_grounding_items(dataset, paths, boxes))
+    make_items = _detection_items if dataset.spans is None else _grounding_items
+    items: tuple[Item, ...] = tuple(make_items(dataset, paths, boxes))
     for item in items:
         if not len(item.boxes):
             dataset.issues.add(DataIssue.IMAGE_EMPTY, str(item.image))
-    classes = dataset.promptable if dataset.spans is None else ()
-    return TrainSet(dataset.name, tuple(one.name for one in classes), items, tuple(one.id for one in classes))
+    return TrainSet(dataset.name, dataset.labels if dataset.spans is None else (), items)
 
 
 class PlacedBox(NamedTuple):
@@ -253,3 +218,30 @@ def _named(
 
 def as_array(boxes: Iterable[PlacedBox]) -> FloatBoxes:
     return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)
+
+
+# ------------------------------------------------------------------------------------------------------------- few-shot
+
+
+def few_shot(train_set: TrainSet, shots: int, seed: int) -> TrainSet:
+    """Choose images until every class is in `shots` of them, or in all that it has.
+
+    microsoft/GLIP's rule (data/datasets/modulated_coco.py:62-79): images come one by one, one is taken if any class
+    in it is still wanted, and then counts for all its classes. There they come by id, whatever the seed; here in an
+    order that depends on the seed and the ids alone, so that no version of any library changes the choice.
+
+    Raises OptionError where `shots` is below one, or the set has captions, and so no classes.
+    """
+    if shots < 1:
+        raise OptionError("shots", shots, "at least 1 image per class is needed")
+    if not train_set.labels:
+        raise OptionError("shots", shots, f"counts images per class; {train_set.name} has captions and no classes")
+    items = [item for item in train_set.items if isinstance(item, DetectionItem)]
+    seen: Counter[int] = Counter()
+    chosen: set[int] = set()
+    for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.image_id}".encode()).digest()):
+        classes = set(item.labels.tolist())
+        if any(seen[number] < shots for number in classes):
+            chosen.add(item.image_id)
+            seen.update(classes)
+    return replace(train_set, items=tuple(item for item in items if item.image_id in chosen))

@@ -13,7 +13,6 @@ from torch import Tensor
 from glip_cli.checkpoints import finetuned, registry
 from glip_cli.checkpoints.cache import expanded
 from glip_cli.checkpoints.fetch import ProgressCallback
-from glip_cli.checkpoints.finetuned import RunConfig
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
 from glip_cli.checkpoints.load import info, load, load_backbone
 from glip_cli.checkpoints.parts import load_source, prompt_tuned_for, tuned_for
@@ -27,8 +26,8 @@ from glip_cli.prompts.chunking import vocabulary_notes
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import Words, other_words, words_for
-from glip_cli.training.data_args import AnySet
 from glip_cli.training.dataset import TrainSet
+from glip_cli.training.sampler import AnySet
 from glip_cli.training.tuning import check_mode
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import first_line, listed
@@ -59,18 +58,6 @@ class Start:
     source: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     prompt_tuned_labels: tuple[str, ...] = ()
-
-    def card(
-        self,
-        mode: str,
-        name: str,
-        labels: tuple[str, ...],
-        training: Mapping[str, object],
-        words: Mapping[str, str] | None = None,
-    ) -> RunConfig:
-        """Of what a training makes of it."""
-        base = self.name if self.sha256 else ""
-        return RunConfig(mode, name, self.architecture, base, self.sha256, self.source, labels, training, words or {})
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,16 @@ from glip_cli.outputs.files import save_json
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.prompts.words import other_words
 from glip_cli.training.batches import Batches, feed
-from glip_cli.training.checkpoint import TrainingFolder
+from glip_cli.training.checkpoint import Digest, TrainingFolder, changes, digest_of_data
 from glip_cli.training.config import TrainConfig
-from glip_cli.training.data_args import AnySet, Data
-from glip_cli.training.dataset import TrainSet
+from glip_cli.training.dataset import TrainSet, few_shot
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.init_model import Start, label_notes
 from glip_cli.training.metrics_log import Row, best_row, read_rows
-from glip_cli.training.optim import LearningRates, Left
+from glip_cli.training.optim import Left
 from glip_cli.training.report import KEPT, NEW, BeforeAndAfter, TrainingReport, ValidationRow, compare, write_table
-from glip_cli.training.sampler import DrawnScenes
-from glip_cli.training.settings import Digest, Settings, changes, digest_of_data
-from glip_cli.training.shots import few_shot, shots_table
+from glip_cli.training.sampler import AnySet, DrawnScenes
+from glip_cli.training.settings import Data, Settings
 from glip_cli.training.trainer import Trainer, TrainResult
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
@@ -105,7 +103,9 @@ class FinetuneJob:
         self.measured = BeforeAndAfter(
             self._read_checks(scenes), self.start, self.folder, self.processes, self.callbacks.note
         )
-        digests = digest_of_data((one for one in sets if isinstance(one, TrainSet)), self.measured.checks.values())
+        digests = digest_of_data(
+            (one for one in sets if isinstance(one, TrainSet)), (check.task for check in self.measured.checks.values())
+        )
         self._compare(digests)
         shown = self._shots(sets)
         odd = self._say_what_is_odd(shown)
@@ -197,7 +197,11 @@ class FinetuneJob:
             chosen.append(few)
         if self.processes.first:
             with self.folder.writing():
-                save_json(self.out / "shots.json", shots_table(chosen), indent=2)
+                rows = [
+                    {"set": few.name, "images": [{"id": item.image_id, "file": str(item.image)} for item in few.items]}
+                    for few in chosen
+                ]
+                save_json(self.out / "shots.json", rows, indent=2)
         return [*chosen]
 
     def _read_checks(self, scenes: Path) -> dict[str, ValidationCheck]:
@@ -225,17 +229,9 @@ class FinetuneJob:
 
     def _trainer(self, batches: Batches) -> Trainer:
         recipe, model = self.recipe, self.start.model
-        tuning = select(
-            model,
-            recipe.mode,
-            LearningRates.of_recipe(recipe),
-            freeze_backbone_at=recipe.freeze_backbone_at,
-            lora_rank=recipe.lora_rank,
-            lora_alpha=recipe.lora_alpha,
-        )
         trainer = Trainer(
             model=model,
-            tuning=tuning,
+            tuning=select(model, recipe),
             source=lambda first: feed(batches.starting(first), self.workers),
             recipe=recipe,
             folder=self.folder,
@@ -250,10 +246,18 @@ class FinetuneJob:
         return trainer
 
     def _card(self, sets: Sequence[AnySet], facts: Mapping[str, object]) -> RunConfig:
-        labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
-        training = {**self.recipe.to_dict(), "train": [one.name for one in sets], **facts}
-        words = other_words(labels, self.data.words or {})
-        return self.start.card(self.recipe.mode, self.out.resolve().name, labels, training, words)
+        start, labels = self.start, tuple(dict.fromkeys(label for one in sets for label in one.labels))
+        return RunConfig(
+            mode=self.recipe.mode,
+            name=self.out.resolve().name,
+            architecture=start.architecture,
+            base=start.name if start.sha256 else "",
+            base_sha256=start.sha256,
+            source=start.source,
+            labels=labels,
+            training={**self.recipe.to_dict(), "train": [one.name for one in sets], **facts},
+            words=other_words(labels, self.data.words or {}),
+        )
 
     def _asked(self) -> JsonObject:
         """What the outcome depends on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
@@ -10,8 +9,10 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from glip_cli.model.glip import Glip
+from glip_cli.training.optim import is_hidden
 
 ADAPTER = "default"  # peft's name for the only one
+RANK = 4
 
 
 class WholeWeight(Linear):
@@ -26,32 +27,18 @@ class WholeWeight(Linear):
         return weight + self.get_delta_weight(ADAPTER)
 
 
-@dataclass(frozen=True)
-class Rank:
-    """The sizes of a LoRA: its rank, and alpha, which divided by the rank scales what the factors give."""
-
-    rank: int = 4
-    alpha: float = 8.0
-
-
 def lora_targets(model: nn.Module) -> list[str]:
     """The linear layers of Swin (qkv, proj, fc1, fc2, reduction), of both kinds of BERT layers, and of the fusion."""
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and _is_target(name)]
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_hidden(name)]
 
 
-def _is_target(name: str) -> bool:
-    if name.startswith("head.tower."):
-        return name.split(".")[3] in ("fusion", "text")
-    return name.startswith(("backbone.layers.", "text.bert.encoder."))
-
-
-def inject(model: Glip, sizes: Rank) -> None:
+def inject(model: Glip, rank: int, alpha: Any) -> None:
     """Put factors beside the layers, in place; those that write start at zero, so that nothing changes yet.
 
-    Dropout is left out: it acts on a layer's input, which the folded fusion never forms.
+    `alpha` divided by `rank` scales what the factors give; peft declares it int. Dropout is left out: it acts on a
+    layer's input, which the folded fusion never forms.
     """
-    alpha: Any = sizes.alpha  # declared int by peft, which only divides it
-    config = LoraConfig(r=sizes.rank, lora_alpha=alpha, target_modules=lora_targets(model), lora_dropout=0.0)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=lora_targets(model), lora_dropout=0.0)
     config._register_custom_module({nn.Linear: WholeWeight})
     inject_adapter_in_model(config, model, ADAPTER)
 

@@ -103,55 +103,8 @@ LANGUAGE = ("text.bert.", "text.concepts.", "text.pieces.", "text.projection.")
 """The text side: glip-nano's, or BERT proper. BERT's layers between the fusions have the others' rate, officially."""
 CONCEPTS = "text.concepts."  # class vectors with their biases: those that no label asks for stay what they are
 LEVELS = ("head.bias0", "head.bias_lang")  # what the logits are without any feature
+BIAS_FACTOR = 2.0  # by which biases learn faster (official BIAS_LR_FACTOR)
 ORDER = ("weights", "biases", "levels", "language weights", "language biases", "matrices", "language matrices")
-
-
-@dataclass(frozen=True)
-class LearningRates:
-    """Learning rates and weight decay, by the official rules.
-
-    Attributes:
-        lr: of all but the text side.
-        language_lr: of the text side (`LANGUAGE`).
-        weight_decay: of all but biases, which have none. Weights of norms decay.
-        bias_factor: biases learn faster by it (official BIAS_LR_FACTOR).
-        level_factor: the levels of the logits (`LEVELS`) learn faster by it; as biases, officially.
-        muon_lr: of the matrices between features, which Muon then moves; None: AdamW does, at the rate of the others.
-            BERT's learn slower by what `language_lr` is below `lr`.
-    """
-
-    lr: float = 1e-4
-    language_lr: float = 1e-5
-    weight_decay: float = 0.05
-    bias_factor: float = 2.0
-    level_factor: float = 2.0
-    muon_lr: float | None = None
-
-    @classmethod
-    def of_recipe(cls, recipe: TrainConfig) -> LearningRates:
-        muon_lr = recipe.lr if recipe.muon_lr is None else recipe.muon_lr
-        return cls(
-            lr=recipe.lr,
-            language_lr=recipe.language_lr,
-            weight_decay=recipe.weight_decay,
-            level_factor=recipe.level_factor,
-            muon_lr=muon_lr if recipe.optimizer == "muon" else None,
-        )
-
-    def of(self, name: str, parameter: Tensor) -> ParamGroup:
-        """By name and shape. As officially, a bias is what has "bias" in its name: Swin's tables too."""
-        language = name.startswith(LANGUAGE)
-        lr = self.language_lr if language else self.lr
-        begin = "language " if language else ""
-        if name in LEVELS and self.level_factor != self.bias_factor:
-            return ParamGroup("levels", lr * self.level_factor, 0.0)
-        if "bias" in name:
-            return ParamGroup(f"{begin}biases", lr * self.bias_factor, 0.0)
-        if name.startswith(CONCEPTS):
-            return ParamGroup(f"{begin}biases", lr, 0.0)
-        if self.muon_lr is not None and is_hidden_matrix(name, parameter):
-            return ParamGroup(f"{begin}matrices", self.muon_lr * lr / self.lr, self.weight_decay, muon=True)
-        return ParamGroup(f"{begin}weights", lr, self.weight_decay)
 
 
 class ParamGroup(NamedTuple):
@@ -163,22 +116,42 @@ class ParamGroup(NamedTuple):
     muon: bool = False
 
 
-def grouped(parameters: Iterable[tuple[str, Tensor]], rates: LearningRates) -> Iterator[dict[str, object]]:
+def param_group(name: str, parameter: Tensor, recipe: TrainConfig, bias_factor: float = BIAS_FACTOR) -> ParamGroup:
+    """By name and shape. As officially, a bias is what has "bias" in its name, Swin's tables too; norms' weights decay.
+
+    Where Muon moves matrices, BERT's learn slower by what `language_lr` is below `lr`.
+    """
+    language = name.startswith(LANGUAGE)
+    lr = recipe.language_lr if language else recipe.lr
+    begin = "language " if language else ""
+    if name in LEVELS and recipe.level_factor != bias_factor:
+        return ParamGroup("levels", lr * recipe.level_factor, 0.0)
+    if "bias" in name:
+        return ParamGroup(f"{begin}biases", lr * bias_factor, 0.0)
+    if name.startswith(CONCEPTS):
+        return ParamGroup(f"{begin}biases", lr, 0.0)
+    if recipe.optimizer == "muon" and parameter.ndim == 2 and is_hidden(name):
+        muon_lr = recipe.lr if recipe.muon_lr is None else recipe.muon_lr
+        return ParamGroup(f"{begin}matrices", muon_lr * lr / recipe.lr, recipe.weight_decay, muon=True)
+    return ParamGroup(f"{begin}weights", lr, recipe.weight_decay)
+
+
+def grouped(
+    parameters: Iterable[tuple[str, Tensor]], recipe: TrainConfig, bias_factor: float = BIAS_FACTOR
+) -> Iterator[dict[str, object]]:
     """Named parameters that learn alike together, as `Optimizers` takes them."""
     kinds: dict[ParamGroup, list[Tensor]] = {}
     for name, parameter in parameters:
-        kinds.setdefault(rates.of(name, parameter), []).append(parameter)
+        kinds.setdefault(param_group(name, parameter, recipe, bias_factor), []).append(parameter)
     for kind in sorted(kinds, key=lambda kind: ORDER.index(kind.name)):
         yield {"params": kinds[kind], **kind._asdict()}
 
 
-def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """Between two features: no embedding, no convolution, nothing that gives an output."""
+def is_hidden(name: str) -> bool:
+    """Whether a layer or its parameter is between two features: no embedding, nothing that gives an output."""
     if name.startswith("head.tower."):
-        hidden = name.split(".")[3] in ("fusion", "text")
-    else:
-        hidden = name.startswith(("backbone.", "text.bert.encoder."))
-    return hidden and parameter.ndim == 2
+        return name.split(".")[3] in ("fusion", "text")
+    return name.startswith(("backbone.", "text.bert.encoder."))
 
 
 # ----------------------------------------------------------------------------------------------------------- schedule
@@ -276,18 +249,14 @@ def rate(peak: float, recipe: TrainConfig, step: int, total: int, drops: int) ->
     if recipe.schedule == "auto":
         decayed = max(peak * FACTOR**drops, min(peak, LOWEST))
     elif recipe.schedule == "cosine":
-        decayed = peak * _cosine((step - recipe.warmup) / max(total - recipe.warmup, 1))
+        done = min(max((step - recipe.warmup) / max(total - recipe.warmup, 1), 0.0), 1.0)
+        decayed = peak * (COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * done)) / 2)  # half a wave
     else:
         passed = sum(step >= round(share * total) for share in recipe.steps) if recipe.schedule == "steps" else 0
         decayed = peak * FACTOR**passed
     if step < recipe.warmup:  # linear (official WarmupMultiStepLR)
         decayed *= WARMUP_FROM + (1 - WARMUP_FROM) * step / recipe.warmup
     return decayed
-
-
-def _cosine(done: float) -> float:
-    """Half a wave from 1 to `COSINE_TO`, of the share of the training that is done."""
-    return COSINE_TO + (1 - COSINE_TO) * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
 
 
 def set_rates(groups: Iterable[JsonObject], recipe: TrainConfig, step: int, total: int, drops: int) -> None:

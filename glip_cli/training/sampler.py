@@ -65,7 +65,7 @@ class SampleSource(Protocol):
         ...
 
 
-def sample_source(one: TrainSet | DrawnScenes, tokenizer: Tokenizer, window: int, seed: int) -> SampleSource:
+def sample_source(one: AnySet, tokenizer: Tokenizer, window: int, seed: int) -> SampleSource:
     """Raises PromptError for a class name that `tokenizer` cannot read in `window` tokens."""
     return (
         SyntheticSamples(tokenizer, window, seed)
@@ -202,6 +202,9 @@ class DrawnScenes:
 
     def __len__(self) -> int:
         return self.count
+
+
+AnySet = TrainSet | DrawnScenes
 
 
 def parse_scenes(path: Path) -> DrawnScenes | None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypedDict
 
 from glip_cli.checkpoints import registry
 from glip_cli.checkpoints.cache import expanded
-from glip_cli.errors import UnavailableError, UsageError
+from glip_cli.data.issues import Findings
+from glip_cli.errors import DataError, OptionError, UsageError
+from glip_cli.prompts.words import Words, check_words
 from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import FIELDS, TrainConfig
-from glip_cli.training.data_args import NOTHING, SCENES, Data
-from glip_cli.training.dataset import DetectionItem, Item, TrainSet
+from glip_cli.training.dataset import read_train_set
 from glip_cli.training.init_model import PRETRAINED, RANDOM, InitSource
-from glip_cli.training.sampler import parse_scenes
-from glip_cli.training.validation import ValidationCheck
+from glip_cli.training.sampler import AnySet, parse_scenes
+from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
 from glip_cli.utils.json import JsonObject
-from glip_cli.utils.text_format import why_unreadable
+from glip_cli.utils.option import at_least
+from glip_cli.utils.text_format import counted
 
-_LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_check", "keep_images")
+SCENES, NOTHING = "scenes", "none"  # what --keep-check may be besides a file
+DRAWN = 100  # scenes of a keep-check
+_LISTS, _PATHS = ("train", "images"), ("val", "val_images", "keep_images")
 _MODELS = ("model", "weights", "init", "bert")
 _WORDS = {"keep_check": (SCENES,), "init": (RANDOM, PRETRAINED)}  # which name no file
 
@@ -109,6 +113,111 @@ class Settings:
         return portable({**vars(self.origin), **vars(self.data)})
 
 
+@dataclass(frozen=True)
+class Data:
+    """What is trained and measured on.
+
+    Attributes:
+        train: files or folders, or scenes:N; `images` holds a folder for each, for all, or for none.
+        share: how often each is gone through in an epoch; all once if empty.
+        val: what decides which state is the best; None: the last.
+        shots: images per class; None: all.
+        words: class -> what the model reads for it, in all of the data; None: the names themselves.
+        keep_check: COCO annotations on which forgetting is measured, or "scenes" (drawn ones); None or "none": nothing.
+    """
+
+    train: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
+    share: tuple[float, ...] = ()
+    val: Path | None = None
+    val_images: Path | None = None
+    shots: int | None = None
+    shot_seed: int = 3
+    keep_check: str | None = None
+    keep_images: Path | None = None
+    keep_limit: int | None = None
+    words: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            advice = "give a COCO or grounding json, a folder of YOLO, VOC or labelme, or scenes:N (drawn scenes)"
+            raise OptionError("train", "is missing", advice)
+        if self.words is not None and not isinstance(self.words, Mapping):
+            raise OptionError("words", self.words, "give class -> words, as in {'container': 'shipping container'}")
+        for name in ("shots", "keep_limit"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise OptionError(name, number, at_least(1).advice)
+        sets = counted(len(self.train), "training set")
+        scenes = [path for path in self.train if parse_scenes(path)]
+        if self.shots is not None and scenes:
+            raise OptionError("shots", self.shots, f"counts images per class; {scenes[0]} has no end of them")
+        if len(self.images) not in (0, 1, len(self.train)):
+            raise UsageError(f"{len(self.images)} folders of images for {sets}; give one, or one for each")
+        if len(self.share) not in (0, len(self.train)):
+            raise UsageError(f"{counted(len(self.share), 'share')} for {sets}; give one for each")
+
+    @classmethod
+    def of(cls, given: JsonObject) -> Data:
+        """From flags by their names, as typed or as JSON has them. Raises UsageError."""
+        values = {one.name: given[one.name] for one in fields(cls) if given.get(one.name) is not None}
+        values |= {name: tuple(map(Path, values[name])) for name in _LISTS if name in values}
+        values |= {name: Path(values[name]) for name in _PATHS if name in values}
+        return cls(**{**values, "share": tuple(values.get("share", ()))})
+
+    def read(self, show: Callable[[Findings], None], remembered: Words = MappingProxyType({})) -> list[AnySet]:
+        """The training sets, the few shots of them where such are asked for.
+
+        Args:
+            show: is given what was found in each.
+            remembered: words of the model that the training begins with, which may be of classes that no set has.
+
+        Raises DataError.
+        """
+        sets: list[AnySet] = []
+        images = self.images or (None,)
+        folders = images * len(self.train) if len(images) == 1 else images
+        for path, folder in zip(self.train, folders, strict=True):
+            if scenes := parse_scenes(path):
+                sets.append(scenes)
+                continue
+            train_set, findings = read_train_set(path, folder)
+            show(findings)
+            if findings.stops:
+                raise DataError(f"{path} cannot be trained on: correct what the table says")
+            sets.append(replace(train_set, words=self.words or {}))
+        if self.words and self.words != remembered:
+            check_words(self.words, [label for one in sets for label in one.labels])
+        return sets
+
+    def validation(self) -> ValidationCheck | None:
+        """Raises DataError, OptionError."""
+        if self.val is None:
+            return None
+        images = self.val_images or (self.images[0] if len(self.images) == 1 else None)
+        check = new_check(self.val, images, skip_missing=self.val.suffix.lower() != ".json", words=self.words)
+        return with_loss(_with_boxes(check, "val", self.val))
+
+    def kept(self, scenes: Path) -> ValidationCheck | None:
+        """Scenes are drawn into the folder `scenes`. Raises DataError, OptionError."""
+        if self.keep_check in (None, NOTHING):
+            return None
+        if self.keep_check == SCENES:
+            return drawn_check(scenes, self.keep_limit or DRAWN)
+        check = new_check(Path(self.keep_check), self.keep_images, self.keep_limit, skip_missing=True, words=self.words)
+        return _with_boxes(check, "keep_check", self.keep_check)
+
+
+def _with_boxes(check: ValidationCheck, option: str, value: object) -> ValidationCheck:
+    """The same. Raises OptionError where no AP is defined on it."""
+    truth = check.task.truth
+    if truth.spans is not None:
+        raise OptionError(option, value, "holds captions; AP needs boxes of classes")
+    if all(row["iscrowd"] for row in truth.annotations):
+        empty = f"no box in its {counted(len(truth.images), 'image')}, and AP needs some"
+        raise OptionError(option, value, f"{empty}: give annotations with boxes, or leave it out")
+    return check
+
+
 def going_on(folder: TrainingFolder, given: JsonObject) -> JsonObject:
     """What the training in a folder was asked for, with other epochs where they are given; `given` where it has none.
 
@@ -141,67 +250,6 @@ def _portable(name: str, value: object) -> object:
         return value
     if name in _MODELS:
         return value if value in registry.names() else os.path.abspath(expanded(value))
-    if name in (*_LISTS, *_PATHS) and not parse_scenes(Path(value)):
+    if name in (*_LISTS, *_PATHS, "keep_check") and not parse_scenes(Path(value)):
         return os.path.abspath(value)
     return str(value)
-
-
-# -------------------------------------------------------------------------------------------------------------- digests
-# What a training's data was: short hashes, by which a resumed training knows the data that it began with.
-
-
-Digest = dict[str, str]
-"""Of the classes, the images (names and sizes of the files) and the boxes of a data set."""
-
-
-def digest_of_set(one: TrainSet) -> Digest:
-    return {
-        "classes": _hash(one.labels),
-        "images": _hash(_file(item.image.name, item.image) for item in one.items),
-        "boxes": _hash(_boxes(item) for item in one.items),
-    }
-
-
-def digest_of_check(check: ValidationCheck) -> Digest:
-    task, truth = check.task, check.task.truth
-    return {
-        "classes": _hash((row.id, row.name) for row in truth.categories),
-        "images": _hash(_file(row.file_name or str(row.id), task.images[row.id]) for row in truth.images),
-        "boxes": _hash(sorted(row.items()) for row in truth.annotations),
-    }
-
-
-def digest_of_data(sets: Iterable[TrainSet], checks: Iterable[ValidationCheck]) -> dict[str, Digest]:
-    """By the names of the data sets, and their numbers where a name occurs twice."""
-    digests: dict[str, Digest] = {}
-    pairs = [(one.name, digest_of_set(one)) for one in sets] + [(one.task.name, digest_of_check(one)) for one in checks]
-    for name, digest in pairs:
-        digests[f"{name} ({len(digests) + 1})" if name in digests else name] = digest
-    return digests
-
-
-def changes(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:
-    """ "the classes of train.json", ..."""
-    for name in {**before, **now}:
-        was, is_ = before.get(name, {}), now.get(name, {})
-        yield from (f"the {part} of {name}" for part in {**was, **is_} if was.get(part) != is_.get(part))
-
-
-def _boxes(item: Item) -> tuple[object, ...]:
-    what = item.labels.tolist() if isinstance(item, DetectionItem) else (item.caption, item.spans)
-    return item.boxes.tolist(), what
-
-
-def _file(name: str, path: Path) -> tuple[str, int]:
-    """Raises UnavailableError."""
-    try:
-        return name, path.stat().st_size
-    except OSError as error:
-        raise UnavailableError(f"{path}: it was there, and now: {why_unreadable(error)}; put it back") from None
-
-
-def _hash(values: Iterable[object]) -> str:
-    total = hashlib.sha256()
-    for value in values:
-        total.update(repr(value).encode("utf-8", "surrogateescape") + b"\n")
-    return total.hexdigest()[:16]

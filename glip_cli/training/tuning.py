@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,14 @@ from torch import Tensor, nn
 from glip_cli.checkpoints import safetensors_io
 from glip_cli.checkpoints.adapters import PEFT_CONFIG, PEFT_PREFIX, head_names
 from glip_cli.checkpoints.empty_init import OFFSET
-from glip_cli.checkpoints.finetuned import MODEL, MODES, TENSORS, RunConfig, write_run_config
+from glip_cli.checkpoints.finetuned import MODEL, TENSORS, RunConfig, write_run_config
 from glip_cli.errors import UsageError
 from glip_cli.model.config import NanoConfig
 from glip_cli.model.glip import Glip
 from glip_cli.outputs.files import writing
 from glip_cli.prompts.words import words_for
-from glip_cli.training.optim import LearningRates, grouped
-
-STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
+from glip_cli.training.config import TrainConfig
+from glip_cli.training.optim import grouped
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,10 @@ class Tuning:
     """What `select` chose.
 
     Attributes:
-        mode: one of `MODES`.
         names: of the parameters that train, in the model's order.
         groups: for `Optimizers`, each with "params", "lr", "weight_decay", "name" and "muon".
     """
 
-    mode: str
     names: tuple[str, ...]
     groups: tuple[dict[str, object], ...]
 
@@ -59,71 +56,51 @@ class Tuning:
                 module.eval()
 
 
-def select(
-    model: Glip,
-    mode: str,
-    rates: LearningRates | None = None,
-    *,
-    freeze_backbone_at: int = 2,
-    lora_rank: int | None = None,
-    lora_alpha: float | None = None,
-) -> Tuning:
-    """Make a model ready for a mode, in place: its `requires_grad`, and what the mode adds to it.
+def select(model: Glip, recipe: TrainConfig) -> Tuning:
+    """Make a model ready for the mode of a recipe, in place: its `requires_grad`, and what the mode adds to it.
 
-    Args:
-        model: as loaded; its answers stay what they are.
-        mode: one of `MODES`.
-        rates: the official ones if not given.
-        freeze_backbone_at: for mode full; -1 freezes nothing, 0 the patches, 2 the first stage too, 5 all four.
-        lora_rank, lora_alpha: sizes of the factors; `lora.Rank` if not given.
-
-    Raises UsageError for what cannot be meant, and for mode lora without peft.
+    The model's answers stay what they are. Raises UsageError for a mode that is not for this network, and for mode
+    lora without peft.
     """
-    check_mode(model, mode)
-    if mode == "prompt":
+    check_mode(model, recipe.mode)
+    if recipe.mode == "prompt":
         add_places(model)
-    elif mode == "lora":
-        _inject(model, lora_rank, lora_alpha)
-    wanted = _wanted(model, mode, freeze_backbone_at)
+    elif recipe.mode == "lora":
+        _inject(model, recipe)
+    wanted = _wanted(model, recipe)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted)
-    names = tuple(name for name, _ in model.named_parameters() if name in wanted)
-    return Tuning(
-        mode, names, tuple(grouped(((name, model.get_parameter(name)) for name in names), rates or LearningRates()))
-    )
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if name in wanted]
+    return Tuning(tuple(name for name, _ in trained), tuple(grouped(trained, recipe)))
 
 
 def check_mode(model: Glip, mode: str) -> None:
-    """Raises UsageError for a mode that there is not, or not for this network."""
-    if mode not in MODES:
-        raise UsageError(f"--mode {mode}: there are {', '.join(MODES)}")
+    """Raises UsageError for a mode that is not for this network."""
     if mode == "lora" and isinstance(model.config, NanoConfig):
         raise UsageError("--mode lora is for transformers, and glip-nano is none: take --mode head or full")
 
 
-def _wanted(model: Glip, mode: str, freeze_backbone_at: int) -> set[str]:
+def _wanted(model: Glip, recipe: TrainConfig) -> set[str]:
     names = [name for name, _ in model.named_parameters()]
-    if mode == "full":
-        return set(names) - set(frozen(model, freeze_backbone_at))
-    if mode == "head":
+    if recipe.mode == "full":
+        frozen = frozen_prefixes(recipe.freeze_backbone_at)
+        return {name for name in names if not name.startswith(frozen)}
+    if recipe.mode == "head":
         return set(head_names(model))
-    if mode == "prompt":
+    if recipe.mode == "prompt":
         return {OFFSET}
     return {name for name in names if ".lora_" in name}
 
 
-def frozen(model: Glip, at: int) -> Iterator[str]:
-    """Names of the parameters that the official FREEZE_CONV_BODY_AT keeps (backbone/swint.py, `_freeze_stages`).
+def frozen_prefixes(at: int) -> tuple[str, ...]:
+    """Of the parameters that the official FREEZE_CONV_BODY_AT keeps (backbone/swint.py, `_freeze_stages`).
 
-    There a stage ends with the patch merging that begins the next one here. Raises UsageError.
+    There a stage ends with the patch merging that begins the next one here.
     """
-    if not -1 <= at <= STAGES:
-        raise UsageError(f"--freeze-backbone-at {at}: -1 trains all of the backbone, 2 all but its first stage, "
-                         f"{STAGES} none of its stages")  # fmt: skip
     begins = ["backbone.patch_embed.", "backbone.stem."] if at >= 0 else []
     for stage in range(at - 1):
         begins += [f"backbone.layers.{stage}.", f"backbone.layers.{stage + 1}.downsample."]
-    return (name for name, _ in model.named_parameters() if name.startswith(tuple(begins)))
+    return tuple(begins)
 
 
 def add_places(model: Glip) -> None:
@@ -136,17 +113,15 @@ def add_places(model: Glip) -> None:
     model.text.offset = nn.Parameter(rows)
 
 
-def _inject(model: Glip, rank: int | None, alpha: float | None) -> None:
-    if rank is not None and rank < 1:
-        raise UsageError(f"--lora-rank {rank}: give a number of at least 1")
+def _inject(model: Glip, recipe: TrainConfig) -> None:
     try:
-        from glip_cli.training.lora import Rank, inject
+        from glip_cli.training.lora import RANK, inject
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "peft":
             raise
         raise UsageError("--mode lora needs peft: pip install 'glip-cli[finetune]'") from None
-    sizes = Rank() if rank is None else Rank(rank, 2 * rank)
-    inject(model, sizes if alpha is None else Rank(sizes.rank, alpha))
+    rank = recipe.lora_rank or RANK
+    inject(model, rank, 2.0 * rank if recipe.lora_alpha is None else recipe.lora_alpha)
 
 
 # ----------------------------------------------------------------------------------------------------------- adapters

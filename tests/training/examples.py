@@ -63,7 +63,7 @@ def detection_set(
         DetectionItem(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64), number)
         for number in range(1, copies + 1)
     )
-    return TrainSet("made", tuple(names), items, tuple(range(1, len(names) + 1)))
+    return TrainSet("made", tuple(names), items)
 
 
 def grounding_item(image: Path, caption: str, spans: Sequence[Sequence[Span]]) -> GroundingItem:

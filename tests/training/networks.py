@@ -32,7 +32,6 @@ from glip_cli.training.checkpoint import TrainingFolder
 from glip_cli.training.config import TrainConfig
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import Target
-from glip_cli.training.optim import LearningRates
 from glip_cli.training.trainer import Trainer
 from glip_cli.training.tuning import save_tuned, select
 from tests import forked
@@ -118,7 +117,7 @@ class Limited:
 
 def trainer(folder: Path, recipe: TrainConfig, dropout: float = 0.0, **more: Any) -> Trainer:
     model = small_model(dropout)
-    tuning = select(model, recipe.mode, LearningRates.of_recipe(recipe), freeze_backbone_at=recipe.freeze_backbone_at)
+    tuning = select(model, recipe)
 
     def save(place: Path, facts: Mapping[str, Any]) -> Path:
         return save_tuned(place, model, RunConfig("full", "small", "glip-mini", labels=LABELS, training=facts))

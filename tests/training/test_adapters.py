@@ -33,9 +33,9 @@ from glip_cli.model.head import RawOutput
 from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import to_prompt
 from glip_cli.training.assign import match
+from glip_cli.training.config import TrainConfig
 from glip_cli.training.init_model import load_image_side, load_start
 from glip_cli.training.loss import Target, grounding_loss
-from glip_cli.training.optim import LearningRates
 from glip_cli.training.tuning import Tuning, save_tuned, select, used_rows
 from glip_cli.types import Detections
 from tests import forked
@@ -83,10 +83,13 @@ def base() -> Loaded:
 @pytest.fixture(scope="module")
 def models() -> dict[str, Glip]:
     """Tuned in memory, as the loop holds them."""
-    rates = {"prompt": LearningRates(lr=0.05, weight_decay=0.25), "lora": LearningRates(lr=1e-2, language_lr=1e-2)}
+    rates = {"prompt": {"lr": 0.05, "weight_decay": 0.25}, "lora": {"lr": 1e-2, "language_lr": 1e-2}}
     tuned = {mode: load(MINI).model for mode in MODES}
     torch.manual_seed(0)  # of LoRA's factors
-    return {mode: train(model, select(model, mode, rates.get(mode))) for mode, model in tuned.items()}
+    return {
+        mode: train(model, select(model, TrainConfig(mode=mode, **rates.get(mode, {}))))
+        for mode, model in tuned.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +242,7 @@ def test_glip_t_a_has_an_offset_too() -> None:
     torch.manual_seed(0)
     model = Glip(config).eval()
     before = answer(model)
-    train(model, select(model, "prompt", LearningRates(lr=0.05)))
+    train(model, select(model, TrainConfig(mode="prompt", lr=0.05)))
     assert (answer(model).logits - before.logits).abs().max() > 1e-3
     assert torch.equal(answer(model).deltas, before.deltas)
 

@@ -38,7 +38,7 @@ def train_set(tmp_path_factory: pytest.TempPathFactory) -> TrainSet:
         Image.new("RGB", (60 + i, 50), (20 * i,) * 3).save(folder / f"{i}.png")
         boxes = np.array([[5, 5, 25, 30], [20, 10, 50, 45]][: i % 3], np.float32).reshape(-1, 4)
         items.append(DetectionItem(folder / f"{i}.png", boxes, np.arange(len(boxes)), i))
-    return TrainSet("seven", NAMES, tuple(items), (1, 2, 3))
+    return TrainSet("seven", NAMES, tuple(items))
 
 
 def stream(train_set: TrainSet, size: int = 2, seed: int = 3, **more: object) -> Batches:
@@ -128,7 +128,7 @@ def test_per_round(train_set: TrainSet) -> None:
 
 def test_weights(train_set: TrainSet) -> None:
     """2 shows all twice; 0.5 a part (4 of 7, rounded to even), another one each time; 1.5 all once and a part twice."""
-    other = TrainSet("other", NAMES, tuple(train_set.items[:2]), (1, 2, 3))
+    other = TrainSet("other", NAMES, tuple(train_set.items[:2]))
     for weight, counts in ((2.0, {2: COUNT}), (0.5, {1: 4}), (1.5, {1: 4, 2: 3})):
         batches = Batches([train_set, other], [weight, 1], TOKENIZER, GLIP_MINI, 1, 0)
         length = batches.round_length
@@ -220,7 +220,7 @@ def test_what_cannot_be_meant(train_set: TrainSet, weights: list[float], size: i
     with pytest.raises(UsageError):
         Batches([train_set], weights, TOKENIZER, GLIP_MINI, size, seed)
     with pytest.raises(DataError, match="no image is left"):
-        stream(TrainSet("none", NAMES, (), (1, 2, 3)))
+        stream(TrainSet("none", NAMES, ()))
 
 
 def test_pad_ids() -> None:

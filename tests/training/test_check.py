@@ -171,7 +171,7 @@ def test_class_0_with_a_name_of_its_own_is_a_class(tmp_path: Path) -> None:
     classes = [{"id": 0, "name": "ring"}, *CLASSES]
     train_set, findings = read(tmp_path, categories=classes, annotations=[*BOXES, box(1, 1, 9, 9, category_id=0)])
     assert findings.rows == ()
-    assert train_set.category_ids == (0, 1, 3)
+    assert train_set.labels == ("ring", "star", "disk")
     assert train_set.items[0].labels.tolist() == [2, 1, 0]  # type: ignore[union-attr]
 
 

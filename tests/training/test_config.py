@@ -31,6 +31,17 @@ from glip_cli.training.optim import LOWEST, EarlyStopping, Left, left, rate, set
         ("optimizer", "sgd", "optimizer sgd: there are adamw, muon"),
         ("muon_lr", 1e-3, "muon_lr 0.001: it goes with --optimizer muon"),
         ("level_factor", 0, "level_factor 0: give a number greater than 0"),
+        (
+            "freeze_backbone_at",
+            6,
+            "freeze_backbone_at 6: -1 trains all of the backbone, 2 all but its first stage, 5 none of its stages",
+        ),
+        (
+            "freeze_backbone_at",
+            -2,
+            "freeze_backbone_at -2: -1 trains all of the backbone, 2 all but its first stage, 5 none of its stages",
+        ),
+        ("lora_rank", 0, "lora_rank 0: give a number of at least 1"),
         ("size", (480, 16), "size 480,16: give sides of 32 to 10000 pixels, as 480,560,640"),
         ("max_size", 20_000, "max_size 20000: give a limit of 32 to 10000 pixels"),
         ("steps", (0.9, 0.5), "steps 0.9,0.5: give rising shares of the training, as 0.67,0.89"),

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from glip_cli.errors import UnavailableError
+from glip_cli.training.checkpoint import Digest, changes, digest_of_data
 from glip_cli.training.dataset import read_train_set
-from glip_cli.training.settings import Digest, changes, digest_of_data
 from glip_cli.training.validation import new_check
 from tests.training.examples import coco, written
 
 
 def digests(file: Path) -> dict[str, Digest]:
     """The same file to train and to validate on."""
-    return digest_of_data([read_train_set(file)[0]], [new_check(file, None)])
+    return digest_of_data([read_train_set(file)[0]], [new_check(file, None).task])
 
 
 def test_every_change_is_named(tmp_path: Path) -> None:

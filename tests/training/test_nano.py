@@ -30,7 +30,7 @@ from glip_cli.training.gradients import checkpoint_activations
 from glip_cli.training.init_model import InitSource
 from glip_cli.training.loss import Target, grounding_loss
 from glip_cli.training.metrics_log import read_rows
-from glip_cli.training.optim import LearningRates
+from glip_cli.training.optim import param_group
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import select
 from tests.test_photographs import FOLDER
@@ -61,14 +61,14 @@ def targets(places: tuple[tuple[int, ...], ...], length: int) -> Target:
 
 def test_what_trains_in_each_mode(model: Glip) -> None:
     names = {name for name, _ in model.named_parameters()}
-    full = set(select(model, "full", freeze_backbone_at=2).names)
+    full = set(select(model, TrainConfig(mode="full", freeze_backbone_at=2)).names)
     assert {name.rsplit(".", 1)[0] for name in names - full} == {
         "backbone.stem", *(f"backbone.layers.0.{part}" for part in
         ("reduce", "transition", "blocks.0.first", "blocks.0.second"))}  # fmt: skip
-    assert set(select(model, "head").names) == {
+    assert set(select(model, TrainConfig(mode="head")).names) == {
         "text.concepts.weight", "text.projection.weight",
         *(f"head.box.{level}.{part}" for level in range(3) for part in ("weight", "bias"))}  # fmt: skip
-    assert select(model, "prompt").names == ("text.offset",)
+    assert select(model, TrainConfig(mode="prompt")).names == ("text.offset",)
     assert model.get_parameter("text.offset").shape == (1024, 387)
 
 
@@ -79,8 +79,7 @@ def test_lora_is_refused_before_anything_is_measured() -> None:
 
 def test_the_text_side_has_a_rate_of_its_own_and_names_that_are_not_asked_for_do_not_fade(model: Glip) -> None:
     recipe = TrainConfig.of("full", watched=False, architecture="glip-nano")
-    rates = LearningRates.of_recipe(recipe)
-    kinds = {name: rates.of(name, parameter) for name, parameter in model.named_parameters()}
+    kinds = {name: param_group(name, parameter, recipe) for name, parameter in model.named_parameters()}
     assert kinds["text.concepts.weight"][1:3] == (recipe.language_lr, 0.0)
     assert kinds["text.projection.weight"][1:3] == (recipe.language_lr, recipe.weight_decay)
     assert kinds["backbone.layers.3.transition.weight"][1:3] == (recipe.lr, recipe.weight_decay)
@@ -109,8 +108,7 @@ def test_labels_of_no_name_and_of_the_same_name_are_told_apart(
     mode: str, model: Glip, tokens: tuple[Tensor, tuple[tuple[int, ...], ...]]
 ) -> None:
     ids, places = tokens
-    rates = LearningRates(lr=5e-3, language_lr=5e-3, weight_decay=0)
-    tuning = select(model, mode, rates)
+    tuning = select(model, TrainConfig(mode=mode, lr=5e-3, language_lr=5e-3, weight_decay=0))
     optimizer = torch.optim.AdamW(tuning.groups)
     tuning.train(model)
     target = targets(places, ids.shape[1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glip_cli.training.config import TrainConfig
-from glip_cli.training.optim import LearningRates, Optimizers, set_rates
+from glip_cli.training.optim import Optimizers, set_rates
 from glip_cli.training.tuning import select
 from tests.training.networks import small_model
 
@@ -56,9 +56,8 @@ def test_both_follow_the_schedule() -> None:
 
 def test_every_parameter_is_in_one_group_and_matrices_between_features_are_muons() -> None:
     model = small_model()
-    tuning = select(
-        model, "full", LearningRates(lr=1e-3, language_lr=1e-4, muon_lr=5e-3, level_factor=20), freeze_backbone_at=-1
-    )
+    given = {"lr": 1e-3, "language_lr": 1e-4, "muon_lr": 5e-3, "level_factor": 20, "freeze_backbone_at": -1}
+    tuning = select(model, TrainConfig(optimizer="muon", **given))
     groups = {one["name"]: one for one in tuning.groups}
     assert sum(len(one["params"]) for one in tuning.groups) == len(tuning.names)
     assert {name for name, one in groups.items() if one["muon"]} == {"matrices", "language matrices"}
@@ -75,6 +74,6 @@ def test_every_parameter_is_in_one_group_and_matrices_between_features_are_muons
 
 
 def test_without_muon_there_is_adamw_alone() -> None:
-    both = Optimizers(select(small_model(), "full").groups)
+    both = Optimizers(select(small_model(), TrainConfig(mode="full")).groups)
     assert list(both.by_name) == ["adamw"]
     assert set(both.state_dict()) == {"adamw"}

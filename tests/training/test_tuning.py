@@ -14,8 +14,8 @@ from glip_cli.model.config import ARCHITECTURES
 from glip_cli.model.glip import Glip
 from glip_cli.model.head import RawOutput
 from glip_cli.training.assign import match
+from glip_cli.training.config import TrainConfig
 from glip_cli.training.loss import Target, grounding_loss
-from glip_cli.training.optim import LearningRates
 from glip_cli.training.tuning import Tuning, select
 
 MODES = ["full", "head", "prompt", "lora"]
@@ -60,13 +60,13 @@ def trained(model: Glip) -> set[str]:
 
 def test_head_is_the_official_list() -> None:
     model = small()
-    tuning = select(model, "head")
+    tuning = select(model, TrainConfig(mode="head"))
     assert set(tuning.names) == trained(model) == HEAD
 
 
 def test_prompt_is_one_row_per_token_of_the_window() -> None:
     model = small()
-    assert select(model, "prompt").names == ("text.offset",)
+    assert select(model, TrainConfig(mode="prompt")).names == ("text.offset",)
     assert trained(model) == {"text.offset"}
     assert model.get_parameter("text.offset").shape == (256, 128)
     assert not model.get_parameter("text.offset").any()
@@ -75,7 +75,7 @@ def test_prompt_is_one_row_per_token_of_the_window() -> None:
 def test_lora_is_two_factors_beside_the_linear_layers_of_swin_bert_and_fusion() -> None:
     model = small()
     expected = {f"{target}.lora_{factor}.default.weight" for target in TARGETS for factor in "AB"}
-    assert set(select(model, "lora").names) == trained(model) == expected
+    assert set(select(model, TrainConfig(mode="lora")).names) == trained(model) == expected
     assert len(expected) == 2 * 51
 
 
@@ -90,7 +90,7 @@ def test_full_freezes_the_first_stages_as_swint_does(at: int, stages: list[int],
     begins += [f"backbone.layers.{stage}." for stage in stages]
     begins += [f"backbone.layers.{stage}.downsample." for stage in merges]
     everything = {name for name, _ in model.named_parameters()}
-    tuning = select(model, "full", freeze_backbone_at=at)
+    tuning = select(model, TrainConfig(mode="full", freeze_backbone_at=at))
     assert set(tuning.names) == trained(model) == {name for name in everything if not name.startswith(tuple(begins))}
     assert "backbone.norms.2.weight" in tuning.names
     if at == 2:
@@ -101,7 +101,7 @@ def test_full_freezes_the_first_stages_as_swint_does(at: int, stages: list[int],
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_reach_what_trains_and_nothing_else(mode: str) -> None:
     model = small()
-    tuning = select(model, mode)
+    tuning = select(model, TrainConfig(mode=mode))
     if mode == "lora":  # the factor that writes is zero, so no gradient passes it to the one that reads
         for name in tuning.names:
             torch.nn.init.normal_(model.get_parameter(name), std=0.05)
@@ -118,7 +118,7 @@ def test_nothing_changes_before_the_first_step_and_everything_afterwards(mode: s
     model = small().eval()
     with torch.no_grad():
         before = answer(model)
-        tuning = select(model, mode)
+        tuning = select(model, TrainConfig(mode=mode))
         same = answer(model)
     for part in ("logits", "deltas", "centerness"):
         assert torch.equal(getattr(before, part), getattr(same, part))
@@ -135,7 +135,7 @@ def step(model: Glip, tuning: Tuning) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_moves_only_what_trains(mode: str) -> None:
     model = small()
-    tuning = select(model, mode)
+    tuning = select(model, TrainConfig(mode=mode))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     step(model, tuning)
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
@@ -145,7 +145,7 @@ def test_a_step_moves_only_what_trains(mode: str) -> None:
 
 def test_groups_are_the_official_rates() -> None:
     model = small()
-    tuning = select(model, "full", LearningRates(lr=1e-3, language_lr=1e-5, weight_decay=0.05), freeze_backbone_at=-1)
+    tuning = select(model, TrainConfig(lr=1e-3, language_lr=1e-5, weight_decay=0.05, freeze_backbone_at=-1))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {
         names[id(parameter)]: (group["lr"], group["weight_decay"])
@@ -171,7 +171,7 @@ def test_groups_are_the_official_rates() -> None:
 
 
 def test_the_offset_learns_at_the_rate_of_the_head() -> None:
-    (group,) = select(small(), "prompt", LearningRates(lr=0.05, weight_decay=0.25)).groups
+    (group,) = select(small(), TrainConfig(mode="prompt", lr=0.05, weight_decay=0.25)).groups
     assert (group["lr"], group["weight_decay"]) == (0.05, 0.25)
 
 
@@ -190,7 +190,7 @@ def test_every_factor_has_its_say(target: str, lora: Glip) -> None:
 @pytest.fixture(scope="module")
 def lora() -> Glip:
     model = small().eval()
-    select(model, "lora")
+    select(model, TrainConfig(mode="lora"))
     return model
 
 
@@ -210,7 +210,7 @@ def test_lora_of_glip_t_is_a_few_megabytes() -> None:
 
 def test_rank_is_as_asked() -> None:
     model = small()
-    select(model, "lora", lora_rank=3)
+    select(model, TrainConfig(mode="lora", lora_rank=3))
     layer = model.get_submodule("head.tower.0.fusion.l_proj")
     assert layer.get_parameter("lora_A.default.weight").shape == (3, 128)
     assert layer.get_parameter("lora_B.default.weight").shape == (256, 3)
@@ -220,7 +220,7 @@ def test_rank_is_as_asked() -> None:
 def test_what_is_frozen_gives_the_same_at_every_step() -> None:
     """Stochastic depth and dropout act only in modules of which something trains."""
     model = small()
-    tuning = select(model, "full", freeze_backbone_at=2)
+    tuning = select(model, TrainConfig(mode="full", freeze_backbone_at=2))
     tuning.train(model)
     assert model.training
     assert model.head.training
@@ -228,7 +228,7 @@ def test_what_is_frozen_gives_the_same_at_every_step() -> None:
     assert not model.backbone.patch_embed.training
     assert not any(module.training for module in model.backbone.layers[0].modules())
     model = small()
-    select(model, "prompt").train(model)
+    select(model, TrainConfig(mode="prompt")).train(model)
     assert not model.text.bert.training
     assert not model.backbone.training
     assert not model.head.training
@@ -238,25 +238,15 @@ def test_prompt_goes_on_from_an_offset_that_is_there() -> None:
     model = small()
     rows = torch.randn(5, 128)
     model.text.offset = torch.nn.Parameter(rows.clone())
-    select(model, "prompt")
+    select(model, TrainConfig(mode="prompt"))
     offset = model.get_parameter("text.offset")
     assert offset.shape == (256, 128)
     assert torch.equal(offset[:5], rows)
     assert not offset[5:].any()
 
 
-@pytest.mark.parametrize(
-    ("mode", "options", "said"),
-    [("adapter", {}, "full, head, prompt, lora"), ("full", {"freeze_backbone_at": 6}, "--freeze-backbone-at 6"),
-     ("full", {"freeze_backbone_at": -2}, "--freeze-backbone-at -2"), ("lora", {"lora_rank": 0}, "--lora-rank 0")],
-)  # fmt: skip
-def test_what_cannot_be_meant(mode: str, options: dict, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        select(small(), mode, **options)
-
-
 def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     monkeypatch.delitem(sys.modules, "glip_cli.training.lora", raising=False)
     with pytest.raises(UsageError, match=r"pip install 'glip-cli\[finetune\]'"):
-        select(small(), "lora")
+        select(small(), TrainConfig(mode="lora"))

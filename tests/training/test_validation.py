@@ -9,8 +9,8 @@ from PIL import Image
 
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.prompts.prompt import label_prompt
-from glip_cli.training.data_args import Data
 from glip_cli.training.dataset import TrainSet, read_train_set
+from glip_cli.training.settings import Data
 from glip_cli.training.validation import new_check
 from tests.data.test_voc import thing, xml
 from tests.data.test_voc import written as voc
