@@ -112,11 +112,12 @@ class Batches(IterableDataset[Batch]):
         world: int = 1,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Raises UsageError for weights, a size or a seed that cannot be, PromptError for a class name."""
-        _check(sets, weights, batch_size, seed)
+        """Raises UsageError for weights that cannot be, DataError without any image, PromptError for a class name."""
+        if wrong := [weight for weight in weights if not 0 < weight < float("inf")]:
+            raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")
         self.sets, self.weights, self.batch_size, self.seed = tuple(sets), tuple(weights), batch_size, seed
         self.first, self.rank, self.world = first, rank, world
-        self.augmentation = augmentation or Augmentation.of_size(config.image_size, config.size_multiple)
+        self.augmentation = augmentation or Augmentation.of_size(config.image_size, multiple=config.size_multiple)
         self._strides = config.strides
         self._sources = [sample_source(one, tokenizer, config.text.window, seed) for one in sets]
         self._round, self._order = -1, np.zeros((0, 2), np.int64)
@@ -145,18 +146,15 @@ class Batches(IterableDataset[Batch]):
     def batch(self, number: int) -> Batch:
         """Batch `number` of this process, from 0. Raises ImageError where too many images cannot be read any more."""
         unread: list[str] = []
-        rows = self._rows(number, unread)
+        rows = self.rows(number, unread)
         ids, mask = pad_ids([row.prompt.tokens.ids for row in rows])
         pixels = collate([row.view.prepared for row in rows])
         targets = [make_target(row.view, row.prompt, ids.shape[1]) for row in rows]
         matches = [match(level_sizes(pixels, self._strides), target.boxes) for target in targets]
         return Batch(pixels, ids, mask, targets, matches, tuple(row.name for row in rows), tuple(unread))
 
-    def rows(self, number: int) -> list[BatchRow]:
-        """What batch `number` of this process is made of. Raises ImageError as `batch` does."""
-        return self._rows(number, [])
-
-    def _rows(self, number: int, unread: list[str]) -> list[BatchRow]:
+    def rows(self, number: int, unread: list[str]) -> list[BatchRow]:
+        """What batch `number` is made of; adds to `unread` what was wrong with images. Raises ImageError as `batch`."""
         begin = (number * self.world + self.rank) * self.batch_size
         return [self._row(index, *self._item(index), unread) for index in range(begin, begin + self.batch_size)]
 
@@ -194,7 +192,7 @@ class Batches(IterableDataset[Batch]):
 
     def _view(self, index: int, which: int, item: int) -> BatchRow:
         rng = np.random.default_rng((self.seed, _ITEM, index))
-        sample = self._sources[which].sample(item, index, rng)
+        sample = self._sources[which](item, index, rng)
         view = self.augmentation.view(sample.image, sample.boxes, sample.prompt.prompt.text, rng)
         return BatchRow(view, sample.prompt, sample.name)
 
@@ -251,13 +249,3 @@ def make_target(view: Resized, prompt: SampledPrompt, length: int) -> Target:
 def _times(count: int, weight: float) -> int:
     """Images of a set in a round."""
     return round(count * weight)
-
-
-def _check(sets: Sequence[AnySet], weights: Sequence[float], batch_size: int, seed: int) -> None:
-    if not sets or len(sets) != len(weights):
-        raise UsageError(f"{len(sets)} training sets but {len(weights)} weights; give every set one, or none")
-    wrong = [weight for weight in weights if not 0 < weight < float("inf")]
-    if wrong:
-        raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")
-    if batch_size < 1 or seed < 0:
-        raise UsageError(f"a batch of {batch_size} images and the seed {seed} cannot be; take 1 or more, 0 or more")

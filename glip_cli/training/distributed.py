@@ -71,7 +71,11 @@ class Distributed:
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Every parameter has a gradient afterwards: the mean over the processes, those without counting as zero."""
-        gradients = [_gradient(parameter) for parameter in parameters]
+        gradients: list[Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self.world == 1:
             return
         for bucket in buckets(gradients):
@@ -96,13 +100,6 @@ class Distributed:
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    """Zeros where it got none."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 def buckets(tensors: Iterable[Tensor], size: int = BUCKET) -> Iterator[list[Tensor]]:

@@ -30,7 +30,7 @@ from glip_cli.training.settings import Data, Settings
 from glip_cli.training.trainer import Trainer, TrainResult
 from glip_cli.training.transforms import Augmentation
 from glip_cli.training.tuning import save_tuned, select
-from glip_cli.training.validation import Evaluation, ValidationCheck
+from glip_cli.training.validation import Evaluation
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
@@ -100,9 +100,9 @@ class FinetuneJob:
         sets = self.data.read(self.callbacks.findings, self.start.words)
         for note in label_notes(self.start, sets, self.data.words):
             self.callbacks.note(note)
-        self.measured = BeforeAndAfter(
-            self._read_checks(scenes), self.start, self.folder, self.processes, self.callbacks.note
-        )
+        checks = {NEW: self.data.validation(), KEPT: self.data.kept(scenes)}
+        there = {name: check for name, check in checks.items() if check is not None}
+        self.measured = BeforeAndAfter(there, self.start, self.folder, self.processes, self.callbacks.note)
         digests = digest_of_data(
             (one for one in sets if isinstance(one, TrainSet)), (check.task for check in self.measured.checks.values())
         )
@@ -186,9 +186,8 @@ class FinetuneJob:
                 self.callbacks.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
         if self.data.shots is None:
             return sets
-        wholes = [one for one in sets if isinstance(one, TrainSet)]
         chosen: list[TrainSet] = []
-        for whole in wholes:
+        for whole in (one for one in sets if isinstance(one, TrainSet)):
             few = few_shot(whole, self.data.shots, self.data.shot_seed)
             self.callbacks.note(
                 f"{whole.name}: --shots {self.data.shots} takes {len(few)} of the {counted(len(whole), 'image')}, "
@@ -204,15 +203,6 @@ class FinetuneJob:
                 save_json(self.out / "shots.json", rows, indent=2)
         return [*chosen]
 
-    def _read_checks(self, scenes: Path) -> dict[str, ValidationCheck]:
-        """The first process makes the files of the checks; the others then find them."""
-        checks: dict[str, ValidationCheck | None] = {}
-        for turn in (True, False):
-            if self.processes.first is turn:
-                checks = {NEW: self.data.validation(), KEPT: self.data.kept(scenes)}
-            self.processes.wait()
-        return {name: check for name, check in checks.items() if check is not None}
-
     def _batches(self, sets: Sequence[AnySet]) -> Batches:
         recipe, config = self.recipe, self.start.model.config
         return Batches(
@@ -224,7 +214,7 @@ class FinetuneJob:
             recipe.seed,
             rank=self.processes.rank,
             world=self.processes.world,
-            augmentation=Augmentation.chosen(config.image_size, recipe.size, recipe.max_size, config.size_multiple),
+            augmentation=Augmentation.of_size(config.image_size, recipe.size, recipe.max_size, config.size_multiple),
         )
 
     def _trainer(self, batches: Batches) -> Trainer:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -31,7 +30,7 @@ from glip_cli.training.dataset import DetectionItem, TrainSet
 from glip_cli.training.distributed import Distributed
 from glip_cli.training.init_model import Start
 from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, Row, draw_curves
-from glip_cli.training.validation import Evaluation, Evaluator, Scores, ValidationCheck
+from glip_cli.training.validation import Evaluation, Scores, ValidationCheck, measure
 from glip_cli.utils.text_format import percent
 
 SHOWN = 12  # images of the first batches
@@ -93,29 +92,21 @@ class TrainingReport:
     def _classes(self) -> ReportTable | None:
         """Boxes of each class; none of captions and drawn scenes, which have other classes in every image."""
         sets = [one for one in self.batches.sets if isinstance(one, TrainSet) and one.labels]
-        boxes, images = count_classes(chain.from_iterable(map(_labels_of_images, sets)))
+        boxes, images = Counter[str](), Counter[str]()
+        for one in sets:
+            for item in one.items:
+                labels = [one.labels[i] for i in item.labels] if isinstance(item, DetectionItem) else []
+                boxes.update(labels)
+                images.update(set(labels))
         if not boxes:
             return None
         held: Counter[str] = Counter()
         if self.check:
             names = {category.id: category.name for category in self.check.task.truth.categories}
             held.update(names[row["category_id"]] for row in self.check.task.truth.annotations)
-        labels = dict.fromkeys(label for one in sets for label in one.labels)
-        rows = tuple(ReportRow((label, boxes[label], images[label], held[label])) for label in labels)
+        classes = dict.fromkeys(label for one in sets for label in one.labels)
+        rows = tuple(ReportRow((label, boxes[label], images[label], held[label])) for label in classes)
         return ReportTable("Classes", ("class", "training boxes", "images", "--val boxes"), rows)
-
-
-def _labels_of_images(one: TrainSet) -> Iterable[list[str]]:
-    return ([one.labels[i] for i in item.labels] for item in one.items if isinstance(item, DetectionItem))
-
-
-def count_classes(images: Iterable[Sequence[str]]) -> tuple[Counter[str], Counter[str]]:
-    """Of the labels of the boxes of each image: how many boxes, and how many images have such a box."""
-    boxes, having = Counter[str](), Counter[str]()
-    for labels in images:
-        boxes.update(labels)
-        having.update(set(labels))
-    return boxes, having
 
 
 def _curves(rows: Sequence[Row]) -> Iterator[ReportSection]:
@@ -131,8 +122,8 @@ def _curves(rows: Sequence[Row]) -> Iterator[ReportSection]:
 def first_batches(batches: Batches) -> list[Drawing]:
     """Up to 12 images, with the boxes that the network learns. Raises ImageError."""
     count = min(-(-SHOWN // batches.batch_size), batches.per_round)
-    rows = chain.from_iterable(map(batches.rows, range(count)))
-    return [_drawing(row) for row in list(rows)[:SHOWN]]
+    rows = [row for number in range(count) for row in batches.rows(number, [])]
+    return [_drawing(row) for row in rows[:SHOWN]]
 
 
 def _drawing(row: BatchRow) -> Drawing:
@@ -221,9 +212,8 @@ class BeforeAndAfter:
 
     def _measure(self, name: str, detector: Detector) -> Evaluation:
         size = 1 if self.processes.device.type == "cpu" else 8
-        found = Evaluator(size, notes=self.note)(self.checks[name], detector, self.processes)
-        self.latest[name] = found
-        return found
+        self.latest[name] = measure(self.checks[name], detector, self.processes, size, self.note)
+        return self.latest[name]
 
 
 @dataclass(frozen=True)
@@ -252,14 +242,13 @@ def compare(names: Mapping[str, str], before: Mapping[str, Scores], after: Mappi
     ]
 
 
-def write_table(folder: Path, rows: Sequence[ValidationRow]) -> tuple[Path, Path]:
+def write_table(folder: Path, rows: Sequence[ValidationRow]) -> None:
     """before_after.json for programs, before_after.md for people. Raises OSError."""
     save_json(folder / "before_after.json", [vars(row) for row in rows], indent=2)
     lines = ["| data | metric | before | after | change |", "|--|--|--:|--:|--:|"]
     lines += ["| {} | {} | {} | {} | {} |".format(*cells(row)) for row in rows]
     with atomic_write(folder / "before_after.md") as stream:
         stream.write("\n".join([*lines, ""]).encode())
-    return folder / "before_after.json", folder / "before_after.md"
 
 
 def cells(row: ValidationRow) -> tuple[str, str, str, str, str]:

@@ -13,10 +13,11 @@ always the same, and so is its prompt. Held-out pairs are neither drawn nor name
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,45 +58,30 @@ class Sample(NamedTuple):
     name: str
 
 
-class SampleSource(Protocol):
-    """What a stream of batches takes its images from."""
-
-    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
-        """Image `item` of the set, or what is drawn for an index in the stream. Raises ImageError."""
-        ...
+SampleSource = Callable[[int, int, Rng], Sample]
+"""(item of the set, index in the stream of batches, random numbers) -> a sample; raises ImageError."""
 
 
 def sample_source(one: AnySet, tokenizer: Tokenizer, window: int, seed: int) -> SampleSource:
-    """Raises PromptError for a class name that `tokenizer` cannot read in `window` tokens."""
-    return (
-        SyntheticSamples(tokenizer, window, seed)
-        if isinstance(one, DrawnScenes)
-        else ImageSamples(one, tokenizer, window)
-    )
+    """Images of a set, or a drawn scene for each index of the stream, so that none is seen twice.
+
+    Raises PromptError for a class name that `tokenizer` cannot read in `window` tokens.
+    """
+    if isinstance(one, DrawnScenes):
+        return partial(_drawn_sample, tokenizer, window, seed)
+    return partial(_image_sample, one.items, PromptSampler(one, tokenizer, window))
 
 
-class ImageSamples:
-    """Of files."""
-
-    def __init__(self, train_set: TrainSet, tokenizer: Tokenizer, window: int) -> None:
-        self._items, self._prompts = train_set.items, PromptSampler(train_set, tokenizer, window)
-
-    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
-        chosen = self._items[item]
-        prompt = self._prompts.sample(chosen, rng)
-        return Sample(read_image(chosen.image), chosen.boxes, prompt, str(chosen.image))
+def _image_sample(items: Sequence[Item], prompts: PromptSampler, item: int, stream_index: int, rng: Rng) -> Sample:
+    chosen = items[item]
+    prompt = prompts.sample(chosen, rng)
+    return Sample(read_image(chosen.image), chosen.boxes, prompt, str(chosen.image))
 
 
-class SyntheticSamples:
-    """Draws scenes: another one for each index, so none is seen twice."""
-
-    def __init__(self, tokenizer: Tokenizer, window: int, seed: int) -> None:
-        self._tokenizer, self._window, self._seed = tokenizer, window, seed
-
-    def sample(self, item: int, stream_index: int, rng: Rng) -> Sample:
-        scene, prompt = draw_sample(self._seed, stream_index, self._tokenizer, self._window)
-        boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
-        return Sample(scene.image, boxes, prompt, f"drawn scene {stream_index} of seed {self._seed}")
+def _drawn_sample(tokenizer: Tokenizer, window: int, seed: int, item: int, stream_index: int, rng: Rng) -> Sample:
+    scene, prompt = draw_sample(seed, stream_index, tokenizer, window)
+    boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
+    return Sample(scene.image, boxes, prompt, f"drawn scene {stream_index} of seed {seed}")
 
 
 @dataclass(frozen=True)

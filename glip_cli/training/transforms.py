@@ -59,28 +59,21 @@ class Augmentation:
     multiple: int = 0
 
     @classmethod
-    def of_size(cls, size: tuple[int, int], multiple: int = 0) -> Augmentation:
-        """The usual one for a model that is used with `size`: shorter side and limit of the longer one."""
-        return cls(tuple(size[0] * tenths // 10 for tenths in TENTHS), size[1], multiple=multiple)
-
-    @classmethod
-    def chosen(
+    def of_size(
         cls, size: tuple[int, int], sides: tuple[int, ...] = (), longer: int | None = None, multiple: int = 0
     ) -> Augmentation:
-        """The usual one, but for what was chosen. Raises OptionError where no image could have such sides."""
+        """The usual one for a model that is used with `size`, shorter side and limit of the longer one.
+
+        `sides` and `longer` are those that were chosen instead. Raises OptionError where no image could have them.
+        """
         if multiple and longer is not None:
             raise OptionError("max_size", longer, "this model reads images by their area, which size alone says")
-        usual = cls.of_size((size[0], max(size[1], *sides)) if multiple and sides else size)
-        one = cls(sides or usual.sides, longer or usual.longer, multiple=multiple)
+        limit = max(size[1], *sides) if multiple and sides else size[1]
+        one = cls(sides or tuple(size[0] * tenths // 10 for tenths in TENTHS), longer or limit, multiple=multiple)
         if max(one.sides) > one.longer:
             advice = f"the shorter side, but the longer one has at most {one.longer} pixels; raise max-size"
             raise OptionError("size", max(one.sides), advice)
         return one
-
-    @property
-    def largest(self) -> tuple[int, int]:
-        """(height, width) that an image may get, lying."""
-        return max(self.sides), self.longer
 
     def view(self, image: Image.Image, boxes: FloatBoxes, text: str, rng: np.random.Generator) -> Resized:
         """One random view.

@@ -120,51 +120,45 @@ class Evaluation:
     def row(self) -> Scores:
         """The numbers; the same at the threshold of the largest F1; and the losses."""
         best = self._matches.best()
-        largest = {
+        return {
+            **self.numbers,
             "max_F1": best.f1,
             "max_F1_precision": best.precision,
             "max_F1_recall": best.recall,
             "max_F1_threshold": best.threshold,
+            **self.losses,
         }
-        return {**self.numbers, **largest, **self.losses}
 
     @cached_property
     def _matches(self) -> Matches:
         return Matches(self.scores.evaluation, self.check.task.truth)
 
 
-@dataclass(frozen=True)
-class Evaluator:
-    """How to measure: images at once, threads that read, and who to tell of images that cannot be read."""
-
-    batch_size: int = 1
-    workers: int | None = None
-    notes: Callable[[str], None] = lambda note: None
-
-    def __call__(self, check: ValidationCheck, detector: Detector, processes: Distributed) -> Evaluation:
-        """The same in all processes; each detects in its share of the images."""
-        options = replace(DetectOptions(**COCO_RULES.options), batch_size=self.batch_size)
-        compiled, asked = detector.compile_prompt(check.task.category_prompt.prompt, options), check.task.sources
-        runner = Runner(detector, compiled, options, self.workers)
-        loss = self._loss(check, asked, detector)
-        if loss:
-            runner.observe = loss.add
-        engine = LocalEngine(runner, AnnotatedImages(Path()))
-        records = list(engine(map(Item, asked[processes.rank :: processes.world])))
-        for record in records:
-            if "error" in record:
-                self.notes(f"{check.task.name}: {record['error']}")
-        shares = processes.gather(records)
-        ordered = [shares[i % processes.world][i // processes.world] for i in range(len(asked))]
-        predictions = check.task.predictions(ordered)
-        losses = divided(processes.gather(loss.sums)) if loss else {}
-        return Evaluation(check, coco_scores(check.task.truth, predictions.results), predictions, losses)
-
-    def _loss(self, check: ValidationCheck, asked: Sequence[ImageInput], detector: Detector) -> ValidationLoss | None:
-        if check.train_set is None:
-            return None
-        sources = dict(zip((image.id for image in check.task.truth.images), asked, strict=True))
-        return ValidationLoss(check.train_set, sources, detector.tokenizer, detector.model.config.text.window)
+def measure(
+    check: ValidationCheck,
+    detector: Detector,
+    processes: Distributed,
+    batch_size: int = 1,
+    note: Callable[[str], None] = lambda note: None,
+) -> Evaluation:
+    """The same in all processes; each detects in its share of the images. `note` is told what cannot be read."""
+    options = replace(DetectOptions(**COCO_RULES.options), batch_size=batch_size)
+    task, loss = check.task, None
+    asked = task.sources
+    runner = Runner(detector, detector.compile_prompt(task.category_prompt.prompt, options), options)
+    if check.train_set:
+        sources = dict(zip((image.id for image in task.truth.images), asked, strict=True))
+        loss = ValidationLoss(check.train_set, sources, detector.tokenizer, detector.model.config.text.window)
+        runner.observe = loss.add
+    engine = LocalEngine(runner, AnnotatedImages(Path()))
+    records = list(engine(map(Item, asked[processes.rank :: processes.world])))
+    for record in records:
+        if "error" in record:
+            note(f"{task.name}: {record['error']}")
+    shares = processes.gather(records)
+    predictions = task.predictions(shares[i % processes.world][i // processes.world] for i in range(len(asked)))
+    losses = divided(processes.gather(loss.sums)) if loss else {}
+    return Evaluation(check, coco_scores(task.truth, predictions.results), predictions, losses)
 
 
 def new_check(
@@ -194,10 +188,8 @@ def with_loss(check: ValidationCheck) -> ValidationCheck:
 
 def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:
     """What `glip eval scenes` measures on; the scenes go to `folder`."""
-    file = folder / "instances.json"
-    if not file.exists():  # which comes last
-        draw_scenes(folder, count)
-    return ValidationCheck(box_task("drawn scenes", read_ground_truth(file), folder, COCO_RULES), drawn=True)
+    truth = read_ground_truth(draw_scenes(folder, count))
+    return ValidationCheck(box_task("drawn scenes", truth, folder, COCO_RULES), drawn=True)
 
 
 # ------------------------------------------------------------------------------------------------------ validation loss

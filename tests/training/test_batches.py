@@ -212,13 +212,10 @@ def test_another_image_takes_the_place_of_one_that_cannot_be_read(
     assert [batch.unread for batch in again] == [batch.unread for batch in found[missed[0] :][:COUNT]]
 
 
-@pytest.mark.parametrize(
-    ("weights", "size", "seed"),
-    [([1.0, 2.0], 2, 0), ([0.0], 2, 0), ([float("nan")], 2, 0), ([1.0], 0, 0), ([1.0], 2, -1)],
-)
-def test_what_cannot_be_meant(train_set: TrainSet, weights: list[float], size: int, seed: int) -> None:
-    with pytest.raises(UsageError):
-        Batches([train_set], weights, TOKENIZER, GLIP_MINI, size, seed)
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_what_cannot_be_meant(train_set: TrainSet, weight: float) -> None:
+    with pytest.raises(UsageError, match=r"the weight of a training set is .*; it must be a number above 0"):
+        Batches([train_set], [weight], TOKENIZER, GLIP_MINI, 2, 0)
     with pytest.raises(DataError, match="no image is left"):
         stream(TrainSet("none", NAMES, ()))
 

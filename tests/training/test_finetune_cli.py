@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from glip_cli.cli.app import app
 from glip_cli.cli.finetune import ProgressPrinter
 from glip_cli.evaluation.scenes import draw_scenes
+from glip_cli.training import report
 from glip_cli.training.metrics_log import read_rows
-from glip_cli.training.validation import Evaluator
 
 runner = CliRunner()
 
@@ -307,7 +307,7 @@ def test_stopped_it_says_the_best_so_far_and_how_to_go_on(
 def test_stopped_before_the_first_step_it_ends_at_once(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Evaluator, "__call__", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(report, "measure", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     done = finetune(scenes, tmp_path / "out", "--val", scenes)
     assert done.exit_code == 130
     assert not (tmp_path / "out" / "state.pt").exists()

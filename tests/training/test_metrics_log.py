@@ -113,7 +113,8 @@ def test_before_and_after_by_hand(tmp_path: Path) -> None:
         ("new data (cells, 8 images)", "APl", "-", "-", "-"),
         ("keep-check (drawn scenes, 4 images)", "AP", "50.0", "45.1", "-4.9"),
     ]
-    data, people = write_table(tmp_path, table)
+    write_table(tmp_path, table)
+    data, people = (tmp_path / f"before_after.{kind}" for kind in ("json", "md"))
     assert json.loads(data.read_bytes())[2] == {
         "check": KEPT, "name": names[KEPT], "metric": "AP", "before": 0.5, "after": 0.4512}  # fmt: skip
     assert "| new data (cells, 8 images) | AP | 10.0 | 75.0 | +65.0 |" in people.read_text()

@@ -17,7 +17,7 @@ from glip_cli.data.synthetic import COLOURS, HELD_OUT, PATTERNS, SHAPES, SIZES, 
 from glip_cli.errors import UsageError
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.training.batches import Batch, Batches, feed
-from glip_cli.training.sampler import ALIKE, DrawnScenes, SyntheticSamples, draw_sample, parse_scenes
+from glip_cli.training.sampler import ALIKE, DrawnScenes, draw_sample, parse_scenes, sample_source
 from glip_cli.training.transforms import Augmentation
 from tests.training.examples import MINI, detection_set, images, mini_tokenizer
 
@@ -82,7 +82,7 @@ def test_what_is_asked_is_true(number: int) -> None:
     for thing, positive in zip(things, asked.positive, strict=True):
         fitting = {i for i, label in enumerate(asked.prompt.labels) if describes(label, thing)}
         assert set(positive) == fitting
-    sample = SyntheticSamples(TOKENIZER, 256, 3).sample(0, number, np.random.default_rng(0))
+    sample = sample_source(DrawnScenes(1), TOKENIZER, 256, 3)(0, number, np.random.default_rng(0))
     assert sample.boxes.tolist() == [list(thing.box) for thing in things]
     held_out = {" ".join(pair) for pair in HELD_OUT}
     assert not any(pair in label for pair in held_out for label in asked.prompt.labels)

@@ -31,7 +31,7 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import grounding_loss, normalisers
 from glip_cli.training.metrics_log import read_rows
 from glip_cli.training.trainer import Trainer, TrainResult
-from glip_cli.training.validation import Evaluator, ValidationCheck
+from glip_cli.training.validation import ValidationCheck, measure
 from tests.training.networks import (
     LABELS,
     PAIRS,
@@ -110,7 +110,7 @@ def test_it_learns_four_scenes_by_heart(tmp_path: Path) -> None:
     alone = Distributed(0, 1, torch.device("cpu"))
 
     def measured(one: Trainer) -> dict[str, float]:
-        return Evaluator()(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone).numbers
+        return measure(check, Detector(one.model, Tokenizer.from_dir(TOKENIZER), "small", "cpu"), alone).numbers
 
     assert measured(trainer(tmp_path / "not", recipe))["AP50"] < 0.2
     one = train(tmp_path / "run", recipe, source=Same(batch_of(drawn)), epoch_steps=180)

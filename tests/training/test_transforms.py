@@ -135,16 +135,16 @@ def test_draws_do_not_hang_on_the_text() -> None:
 def test_sizes_that_a_person_chose() -> None:
     """GLIP-T's are 480 .. 800 and 1333, in steps of a tenth; what is not given stays."""
     size = (800, 1333)
-    assert Augmentation.chosen(size) == Augmentation((480, 560, 640, 720, 800), 1333)
-    assert Augmentation.chosen(size, (320, 400)) == Augmentation((320, 400), 1333)
-    assert Augmentation.chosen(size, (), 1000) == Augmentation((480, 560, 640, 720, 800), 1000)
-    assert Augmentation.chosen(size, (320, 400), 500).largest == (400, 500)
+    assert Augmentation.of_size(size) == Augmentation((480, 560, 640, 720, 800), 1333)
+    assert Augmentation.of_size(size, (320, 400)) == Augmentation((320, 400), 1333)
+    assert Augmentation.of_size(size, (), 1000) == Augmentation((480, 560, 640, 720, 800), 1000)
+    assert Augmentation.of_size(size, (320, 400), 500) == Augmentation((320, 400), 500)
     with pytest.raises(UsageError, match=r"^size 1600: the shorter side, but the longer one has at most 1333 pixels"):
-        Augmentation.chosen(size, (800, 1600))
+        Augmentation.of_size(size, (800, 1600))
 
 
 def test_images_get_the_sides_that_were_chosen() -> None:
-    one, rng = Augmentation.chosen((800, 1333), (64, 96), 120), np.random.default_rng(0)
+    one, rng = Augmentation.of_size((800, 1333), (64, 96), 120), np.random.default_rng(0)
     views = [one.view(Image.new("RGB", (200, 100)), np.zeros((0, 4), np.float32), "a cat", rng) for _ in range(20)]
     assert {tuple(view.prepared.pixels.shape) for view in views} == {(3, 60, 120)}  # the longer side decides
     views = [one.view(Image.new("RGB", (100, 100)), np.zeros((0, 4), np.float32), "a cat", rng) for _ in range(20)]

@@ -23,7 +23,7 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.loss import grounding_loss
 from glip_cli.training.metrics_log import Row, read_rows
 from glip_cli.training.transforms import Augmentation
-from glip_cli.training.validation import Evaluation, Evaluator, ValidationCheck, ValidationLoss, divided, with_loss
+from glip_cli.training.validation import Evaluation, ValidationCheck, ValidationLoss, divided, measure, with_loss
 from tests.training.networks import LABELS, TOKENIZER, scenes, small_model, start, trainer
 from tests.training.test_trainer import check_of
 
@@ -38,7 +38,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> ValidationCheck:
 
 
 def evaluated(check: ValidationCheck, model: Glip, batch_size: int = 1, processes: Distributed = ALONE) -> Evaluation:
-    return Evaluator(batch_size)(check, detector_of(model), processes)
+    return measure(check, detector_of(model), processes, batch_size)
 
 
 def detector_of(model: Glip) -> Detector:
