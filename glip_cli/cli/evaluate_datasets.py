@@ -19,7 +19,6 @@ from glip_cli.evaluation.boxes import (
     LVIS_CAPPED_RULES,
     LVIS_PACKED_RULES,
     LVIS_RULES,
-    CategoryPrompt,
     ScoringProtocol,
     box_task,
     only,
@@ -201,13 +200,12 @@ def failed_in(runs: Mapping[str, EvalResult]) -> dict[str, str]:
 
 
 def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> EvalResult | None:
-    published = odinw.odinw_prompt(one)
     task = box_task(
         one.name,
         read_ground_truth(path, names=one.names),
         path.parent,
         asked.rules,
-        category_prompt=CategoryPrompt(published.prompt, published.category_ids),
+        category_prompt=odinw.odinw_prompt(one),
         limit=asked.flags.limit,
         skip_missing=asked.flags.skip_missing,
     )

@@ -11,6 +11,7 @@ a box of its chain by IoU >= 0.5, without the +1 that GLIP's own boxes have else
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 from collections import Counter
@@ -24,10 +25,10 @@ import numpy.typing as npt
 
 from glip_cli.data.image_files import inside
 from glip_cli.data.sources import ImageInput
-from glip_cli.data.values import shown
+from glip_cli.data.values import read_text, shown
 from glip_cli.detector import Detector
 from glip_cli.errors import DataError, ImageError
-from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, read_annotations, read_sentences, read_text
+from glip_cli.evaluation.flickr30k_text import Box, MarkedPhrase, read_boxes, read_sentences
 from glip_cli.inference.batch_detector import ImageFeatures
 from glip_cli.inference.preprocess import preprocess
 from glip_cli.options import DetectKeywords, DetectOptions
@@ -42,10 +43,10 @@ from glip_cli.utils.text_format import listed
 
 PROTOCOLS = ("any", "merged")
 IOU = 0.5
-TOP_K = (1, 5, 10)
+RANKS = {"Recall@1": 1, "Recall@5": 5, "Recall@10": 10, "Upper_bound": math.inf}
+"""Name -> among how many of a phrase's best boxes the first right one must be."""
 
 _ALL = "all"
-_BOUND = "Upper_bound"
 _ENTITIES = (".", "flickr30k", "flickr30k_entities")
 _IMAGES = ("flickr30k_images", "flickr30k-images", "images")
 
@@ -147,46 +148,29 @@ def recall(
     phrases: Counter[str] = Counter()
     for found, item in zip(predictions, items, strict=True):
         for boxes, wanted in zip(found, item.phrases, strict=True):
-            kinds = (_ALL, *wanted.phrase.types)
-            rank = _first_hit(boxes, wanted.boxes if protocol == "any" else (_hull(wanted.boxes),))
-            phrases.update(kinds)
-            hits.update(f"{limit}_{kind}" for limit in _limits(rank) for kind in kinds)
+            answers = np.array(wanted.boxes, np.float64)
+            if protocol == "merged":
+                answers = np.concatenate([answers[:, :2].min(0), answers[:, 2:].max(0)])[None]
+            types = (_ALL, *wanted.phrase.types)
+            rank = _first_hit(boxes, answers)
+            phrases.update(types)
+            hits.update(f"{name}_{kind}" for name, limit in RANKS.items() if rank < limit for kind in types)
     if not phrases:
         raise DataError("no phrase of the split has a box, so there is nothing to score; check the Annotations")
-    return Recalls(protocol, _shares(hits, phrases), {kind: phrases[kind] for kind in _kinds(phrases)})
+    kinds = [_ALL, *sorted(phrases.keys() - {_ALL})]
+    shares = {f"{name}_{kind}": hits[f"{name}_{kind}"] / phrases[kind] for name in RANKS for kind in kinds}
+    return Recalls(protocol, shares, {kind: phrases[kind] for kind in kinds})
 
 
-def _first_hit(boxes: npt.ArrayLike, answers: Sequence[Box]) -> int | None:
-    """How many boxes stand before the first that overlaps an answer enough; None where none does."""
-    overlaps = pairwise_iou(np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(answers, np.float64))
+def _first_hit(boxes: npt.ArrayLike, answers: npt.NDArray[np.float64]) -> float:
+    """How many boxes stand before the first that overlaps an answer enough; infinity where none does."""
+    overlaps = pairwise_iou(np.asarray(boxes, np.float64).reshape(-1, 4), answers)
     found = np.flatnonzero((overlaps >= IOU).any(axis=1))
-    return int(found[0]) if found.size else None
-
-
-def _hull(boxes: Sequence[Box]) -> Box:
-    x1, y1, x2, y2 = zip(*boxes, strict=True)
-    return min(x1), min(y1), max(x2), max(y2)
-
-
-def _limits(rank: int | None) -> list[str]:
-    """The limits within which a hit of that rank lies."""
-    if rank is None:
-        return []
-    return [*(f"Recall@{k}" for k in TOP_K if rank < k), _BOUND]
-
-
-def _shares(hits: Counter[str], phrases: Counter[str]) -> dict[str, float]:
-    limits = [*(f"Recall@{k}" for k in TOP_K), _BOUND]
-    return {f"{limit}_{kind}": hits[f"{limit}_{kind}"] / phrases[kind] for limit in limits for kind in _kinds(phrases)}
-
-
-def _kinds(phrases: Counter[str]) -> list[str]:
-    """ "all", then the types by name."""
-    return [_ALL, *sorted(kind for kind in phrases if kind != _ALL)]
+    return int(found[0]) if found.size else math.inf
 
 
 def _image_items(entities: Path, name: str, image: Path) -> Iterator[ScoredSentence]:
-    boxes = read_annotations(entities / "Annotations" / f"{name}.xml").boxes
+    boxes = read_boxes(entities / "Annotations" / f"{name}.xml")
     for number, sentence in enumerate(read_sentences(entities / "Sentences" / f"{name}.txt")):
         phrases = tuple(ScoredPhrase(one, boxes[one.chain]) for one in sentence.phrases if one.chain in boxes)
         if phrases:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from glip_cli.data.values import read_text
 from glip_cli.errors import DataError
 from glip_cli.types import Span
 
@@ -50,15 +51,6 @@ class Sentence:
     phrases: tuple[MarkedPhrase, ...]
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """The boxes of one image: `boxes[chain]` is never empty; width and height are the image's, in pixels."""
-
-    width: int
-    height: int
-    boxes: dict[str, tuple[Box, ...]]
-
-
 def read_sentences(path: Path) -> tuple[Sentence, ...]:
     """Every sentence of a file, blank lines passed over.
 
@@ -70,15 +62,18 @@ def read_sentences(path: Path) -> tuple[Sentence, ...]:
     return tuple(_sentence(line, f"{path}, line {number}") for number, line in lines if line.strip())
 
 
-def read_annotations(path: Path) -> Annotations:
-    """The boxes of one image by chain id, in the order of the file.
+def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """The boxes of one image by chain id, at least one each, in the order of the file.
 
     Objects without a box (`<nobndbox>`, `<scene>`) give none. An object of two names gives its box to both.
 
     Raises:
         DataError: the file cannot be read, is no xml, or lacks a number where one belongs.
     """
-    root = _xml(path)
+    try:
+        root = ElementTree.fromstring(read_text(path))
+    except ElementTree.ParseError as failure:
+        raise DataError(f"{path}: not a whole xml file ({failure}); fetch it again") from None
     boxes: dict[str, tuple[Box, ...]] = {}
     for item in root.findall("object"):
         corners = item.find("bndbox")
@@ -87,17 +82,7 @@ def read_annotations(path: Path) -> Annotations:
             for name in item.findall("name"):
                 chain = (name.text or "").strip()
                 boxes[chain] = (*boxes.get(chain, ()), (x1, y1, x2, y2))
-    return Annotations(int(_number(root, "size/width", path)), int(_number(root, "size/height", path)), boxes)
-
-
-def read_text(path: Path) -> str:
-    """The file's text. Raises DataError where it cannot be read or is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as failure:
-        raise DataError(f"{path}: cannot be read ({failure.strerror or failure}); check the folder") from failure
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: its bytes are not UTF-8 text; fetch it again") from None
+    return boxes
 
 
 def _sentence(line: str, where: str) -> Sentence:
@@ -136,13 +121,6 @@ def _words_inside(tokens: Iterator[str], where: str) -> Iterator[str]:
         if token.endswith(_CLOSING):
             return
     raise DataError(f"{where}: a phrase is not closed; it ends with ]")
-
-
-def _xml(path: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.fromstring(read_text(path))
-    except ElementTree.ParseError as failure:
-        raise DataError(f"{path}: not a whole xml file ({failure}); fetch it again") from None
 
 
 def _number(element: ElementTree.Element, place: str, path: Path) -> float:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from glip_cli.errors import UsageError
+from glip_cli.evaluation.boxes import CategoryPrompt
 from glip_cli.prompts.prompt import join_names, label_prompt
 from glip_cli.types import Prompt
 from glip_cli.utils.json import JsonObject
@@ -69,32 +70,16 @@ class OdinwSet:
 
 
 @dataclass(frozen=True)
-class OdinwPrompt:
-    """What a set is asked.
-
-    Attributes:
-        prompt: one label per class that can be prompted.
-        category_ids: the COCO category of each label of `prompt`.
-        left_out: categories that cannot be prompted, because their name is blank.
-    """
-
-    prompt: Prompt
-    category_ids: tuple[int, ...]
-    left_out: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class PublishedAP:
     """An AP in percent that somebody published for a set, or for the average of a benchmark.
 
     `prompts` is "names" (class names alone, as `odinw_sets(13)`) or "manual" (as `odinw_sets(35)`); `source` is
-    "paper", "microsoft", "mmdetection" or "official code" (see odinw.toml); `note` limits the comparison.
+    "paper", "microsoft", "mmdetection" or "official code" (see odinw.toml).
     """
 
     value: float
     source: str
     prompts: str
-    note: str = ""
 
 
 def odinw_sets(which: int) -> tuple[OdinwSet, ...]:
@@ -117,8 +102,8 @@ def locate(dataset: OdinwSet, root: Path, split: str = "test") -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
-    """The text that a set is asked with.
+def odinw_prompt(dataset: OdinwSet) -> CategoryPrompt:
+    """The text that a set is asked with: a label for each class but those whose name is blank.
 
     With a caption prompt it is microsoft/GLIP's (engine/inference.py:178-282): prefix + name + suffix of each class,
     as they stand, joined by ". ". The span of a label is that of the name only ("holes"); the label stays the class
@@ -128,26 +113,27 @@ def odinw_prompt(dataset: OdinwSet) -> OdinwPrompt:
     """
     kept = [place for place, label in enumerate(dataset.labels) if label.strip()]
     labels = tuple(dataset.labels[place] for place in kept)
-    if dataset.caption_prompt:
-        prompt = _prompt_in_words(labels, [dataset.caption_prompt[place] for place in kept])
-    else:
-        prompt = label_prompt(labels)
     category_ids = tuple(dataset.category_ids[place] for place in kept)
-    return OdinwPrompt(prompt, category_ids, tuple(sorted(set(dataset.category_ids) - set(category_ids))))
+    if not dataset.caption_prompt:
+        return CategoryPrompt(label_prompt(labels), category_ids)
+    parts = [dataset.caption_prompt[place] for place in kept]
+    text, begins = join_names(["".join(part) for part in parts])
+    spans = tuple(
+        ((begin + len(prefix), begin + len(prefix) + len(name)),)
+        for begin, (prefix, name, _) in zip(begins, parts, strict=True)
+    )
+    return CategoryPrompt(Prompt(text, labels, spans, is_caption=True), category_ids)
 
 
 def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, list[JsonObject]]:
     """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
 
-    Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else. Raises
-    ValueError for a name that is no set's.
+    Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else.
     """
-    sets = odinw_sets(35)
-    check_names(results_by_set, sets)
     keys = ("image_id", "category_id", "bbox", "score")
     return {
         one.name: [{key: result[key] for key in keys} for result in results_by_set[one.name]]
-        for one in sets
+        for one in odinw_sets(35)
         if one.name in results_by_set
     }
 
@@ -159,32 +145,14 @@ def published(model: str, which: int, name: str = "average") -> tuple[PublishedA
     """
     title = next((one.title for one in odinw_sets(which) if one.name == name), name)
     model = model.removesuffix(_MICROSOFT_FILE)
-    tables = [table for table in _toml()["published"] if table["benchmark"] == which]
+    tables = [table for table in _toml()["published"] if table["benchmark"] == which and model in table["models"]]
     found = [
-        PublishedAP(
-            table["AP"][title][table["models"].index(model)], table["source"], table["prompts"], table.get("note", "")
-        )
+        PublishedAP(table["AP"][title][table["models"].index(model)], table["source"], table["prompts"])
         for table in tables
-        if model in table["models"] and title in table["AP"]
+        if title in table["AP"]
     ]
     ours = "names" if which == 13 else "manual"
     return tuple(sorted(found, key=lambda one: one.prompts != ours))
-
-
-def check_names(named: Mapping[str, object], sets: Sequence[OdinwSet]) -> None:
-    """Raises ValueError for a name that is none of `sets`."""
-    unknown = [name for name in named if name not in {one.name for one in sets}]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is none of the {len(sets)} sets")
-
-
-def _prompt_in_words(labels: tuple[str, ...], parts: Sequence[tuple[str, str, str]]) -> Prompt:
-    text, begins = join_names(["".join(part) for part in parts])
-    spans = tuple(
-        ((begin + len(prefix), begin + len(prefix) + len(name)),)
-        for begin, (prefix, name, _) in zip(begins, parts, strict=True)
-    )
-    return Prompt(text, labels, spans, is_caption=True)
 
 
 def _odinw_set(row: JsonObject, which: int) -> OdinwSet:

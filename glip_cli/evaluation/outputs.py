@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from glip_cli.checkpoints import registry
 from glip_cli.errors import OptionError, UsageError
-from glip_cli.evaluation.flickr30k import Recalls
-from glip_cli.evaluation.odinw import OdinwSet, PublishedAP, check_names, evalai_json, odinw_sets, published
+from glip_cli.evaluation.flickr30k import RANKS, Recalls
+from glip_cli.evaluation.odinw import OdinwSet, evalai_json, odinw_sets, published
 from glip_cli.evaluation.report.page import ReportRow, ReportTable, is_report, write_table_report
 from glip_cli.outputs.coco import COCO_RESULTS
 from glip_cli.outputs.files import save_json
@@ -91,29 +91,27 @@ def read_metrics(path: Path) -> JsonObject:
 def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: int, model: str) -> ReportTable:
     """One row per set, the measured AP beside the published one, and the mean over the sets that were measured.
 
-    An AP of -1, where a set has no box to be found, is a dash and not in the mean. Raises ValueError for a name that
-    is none of `sets`.
+    An AP of -1, where a set has no box to be found, is a dash and not in the mean.
     """
-    check_names(scores, sets)
     found = {name: score for name, score in scores.items() if score >= 0}
-    rows = [_row(one, scores, first(published(model, which, one.name))) for one in sets]
+    rows = [
+        ReportRow(
+            (one.title, found.get(one.name, "-" if one.name in scores else None), _published(model, which, one.name)),
+            f"{one.name}/{REPORT}" if one.name in found else None,
+        )
+        for one in sets
+    ]
     average = sum(found.values()) / len(found) if found else None
-    rows.append(ReportRow(("average", average, first(published(model, which)))))
+    rows.append(ReportRow(("average", average, _published(model, which, "average"))))
     absent = ", ".join(one.title for one in sets if one.name not in found)
     note = f"average over {len(found)} of {len(sets)} sets{'; absent: ' if absent else ''}{absent}"
     return ReportTable(f"ODinW-{which}", ("set", "AP", "published"), tuple(rows), note)
 
 
-def _row(one: OdinwSet, scores: Mapping[str, float], published: str) -> ReportRow:
-    score = scores.get(one.name)
-    if score is None or score < 0:
-        return ReportRow((one.title, None if score is None else "-", published))
-    return ReportRow((one.title, score, published), f"{one.name}/{REPORT}")
-
-
-def first(values: tuple[PublishedAP, ...]) -> str:
-    """The published value that was asked with the same prompts, where there is one."""
-    return f"{values[0].value:.1f} ({values[0].source}, {values[0].prompts})" if values else ""
+def _published(model: str, which: int, name: str) -> str:
+    """The value that was asked with the same prompts, where there is one."""
+    first = next(iter(published(model, which, name)), None)
+    return f"{first.value:.1f} ({first.source}, {first.prompts})" if first else ""
 
 
 def write_odinw(
@@ -124,11 +122,7 @@ def write_odinw(
     metrics = {f"AP {titles[name]}": run.metrics["AP"] for name, run in runs.items()}
     average = table.rows[-1].cells[1]
     metrics["average"] = average if isinstance(average, float) else UNDEFINED
-    write_metrics(out / METRICS, facts, metrics, {})
-    files = [out / METRICS]
-    if report:
-        write_table_report(out / REPORT, title=f"{facts['model']} on {table.title}", facts=facts, tables=[table])
-        files.append(out / REPORT)
+    files = _write_table(out, table, table.title, facts, metrics, {}, report)
     if evalai:
         save_json(out / EVALAI, evalai_json({name: run.results for name, run in runs.items()}))
         files.append(out / EVALAI)
@@ -137,21 +131,31 @@ def write_odinw(
 
 def recall_table(recalls: Recalls) -> ReportTable:
     """One row per type of phrase."""
-    ranks = ("Recall@1", "Recall@5", "Recall@10", "Upper_bound")
     rows = [
-        ReportRow((kind, count, *(recalls.recall[f"{rank}_{kind}"] for rank in ranks)))
+        ReportRow((kind, count, *(recalls.recall[f"{name}_{kind}"] for name in RANKS)))
         for kind, count in recalls.phrases.items()
     ]
-    columns = ("phrases of type", "number", *(rank.replace("_", " ").lower() for rank in ranks))
+    columns = ("phrases of type", "number", *(name.replace("_", " ").lower() for name in RANKS))
     return ReportTable("Recall", columns, tuple(rows), f"{recalls.protocol} boxes, IoU 0.5")
 
 
 def write_recalls(out: Path, recalls: Recalls, facts: Mapping[str, str], report: bool) -> list[Path]:
     """metrics.json with the keys of microsoft/GLIP, and report.html."""
-    write_metrics(out / METRICS, facts, recalls.recall, {"phrases": recalls.phrases})
-    files = [out / METRICS]
-    if report:
-        tables = [recall_table(recalls)]
-        write_table_report(out / REPORT, title=f"{facts['model']} on Flickr30k Entities", facts=facts, tables=tables)
-        files.append(out / REPORT)
-    return files
+    more = {"phrases": recalls.phrases}
+    return _write_table(out, recall_table(recalls), "Flickr30k Entities", facts, recalls.recall, more, report)
+
+
+def _write_table(
+    out: Path,
+    table: ReportTable,
+    dataset: str,
+    facts: Mapping[str, str],
+    metrics: Mapping[str, float],
+    more: Mapping[str, object],
+    report: bool,
+) -> list[Path]:
+    write_metrics(out / METRICS, facts, metrics, more)
+    if not report:
+        return [out / METRICS]
+    write_table_report(out / REPORT, title=f"{facts['model']} on {dataset}", facts=facts, tables=[table])
+    return [out / METRICS, out / REPORT]

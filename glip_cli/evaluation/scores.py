@@ -126,7 +126,7 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[CocoResult], *, fix
     """
     if not ground_truth.is_federated:
         raise DataError(f"{ground_truth.name}: no neg_category_ids, so this is not LVIS; use COCO's AP instead")
-    kept = best_per_category(results) if fixed else best_per_image(results)
+    kept = best_of_each("category_id", results, PER_CATEGORY) if fixed else best_of_each("image_id", results, PER_IMAGE)
     truth = ground_truth.to_coco()
     # capped already: -1 keeps hotcoco from doing it again over all categories, max_dets within each
     evaluation = hotcoco.LVISeval(truth, hotcoco.LVISResults(truth, plain(kept), max_dets=-1), "bbox")
@@ -137,17 +137,13 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[CocoResult], *, fix
     return BoxScores(protocol, summary, class_scores(ground_truth, kept, evaluation), evaluation)
 
 
-def best_per_category(results: Sequence[CocoResult], limit: int = PER_CATEGORY) -> list[CocoResult]:
-    """The best of each category over all images; of equal scores those that came first."""
-    return _best(results, "category_id", limit)
+def best_of_each(
+    key: Literal["category_id", "image_id"], results: Sequence[CocoResult], limit: int
+) -> list[CocoResult]:
+    """The best of each category over all images, or of each image over all categories.
 
-
-def best_per_image(results: Sequence[CocoResult], limit: int = PER_IMAGE) -> list[CocoResult]:
-    """The best of each image over all categories; of equal scores those that came first."""
-    return _best(results, "image_id", limit)
-
-
-def _best(results: Sequence[CocoResult], key: Literal["category_id", "image_id"], limit: int) -> list[CocoResult]:
+    Of equal scores those that came first are kept.
+    """
     groups: dict[int, list[CocoResult]] = {}
     for result in results:
         groups.setdefault(result[key], []).append(result)

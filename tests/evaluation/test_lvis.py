@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
 from glip_cli.evaluation.results import read_predictions
-from glip_cli.evaluation.scores import LVIS_KEYS, best_per_category, best_per_image, lvis_scores
+from glip_cli.evaluation.scores import LVIS_KEYS, best_of_each, lvis_scores
 from tests.evaluation.datasets import box, hit, random_set, read, saved, two_images
 from tests.shared import shared
 
@@ -109,13 +109,15 @@ def test_many_boxes_of_one_category_in_a_image(tmp_path: Path, lvis: Any, max_de
 
 def test_best_per_category_keeps_the_first_of_equal_scores() -> None:
     results = [hit(i, i % 2, [0, 0, 1, 1], score) for i, score in enumerate([0.1, 0.5, 0.5, 0.9, 0.5, 0.5])]
-    assert [row["image_id"] for row in best_per_category(results, 2)] == [2, 4, 3, 1]
-    assert best_per_category(results, 9) == sorted(results, key=lambda row: (row["category_id"], -row["score"]))
+    assert [row["image_id"] for row in best_of_each("category_id", results, 2)] == [2, 4, 3, 1]
+    assert best_of_each("category_id", results, 9) == sorted(
+        results, key=lambda row: (row["category_id"], -row["score"])
+    )
 
 
 def test_best_per_image_looks_across_categories() -> None:
     results = [hit(1, 3, [0, 0, 1, 1], 0.2), hit(1, 5, [0, 0, 1, 1], 0.4), hit(2, 3, [0, 0, 1, 1], 0.1)]
-    assert best_per_image(results, 1) == results[1:]
+    assert best_of_each("image_id", results, 1) == results[1:]
 
 
 @pytest.mark.parametrize("fixed", [True, False])
@@ -145,7 +147,7 @@ def test_as_the_lvis_package_on_random_sets(tmp_path: Path, lvis: Any, seed: int
     path = saved(tmp_path, content)
     truth = read_ground_truth(path)
     fixed, capped = (lvis_scores(truth, results, fixed=fixed).summary for fixed in (True, False))
-    assert fixed == pytest.approx(lvis_stats(lvis, path, best_per_category(results), -1), abs=1e-9)
+    assert fixed == pytest.approx(lvis_stats(lvis, path, best_of_each("category_id", results, 10_000), -1), abs=1e-9)
     assert capped == pytest.approx(lvis_stats(lvis, path, results, 300), abs=1e-9)
 
 
@@ -182,5 +184,5 @@ def test_recorded_numbers() -> None:
 
 def test_fixed_ap_on_real_ground_truth(lvis: Any) -> None:
     path, results = real()
-    expected = lvis_stats(lvis, path, best_per_category(results), -1)
+    expected = lvis_stats(lvis, path, best_of_each("category_id", results, 10_000), -1)
     assert lvis_scores(read_ground_truth(path), results, fixed=True).summary == pytest.approx(expected, abs=1e-9)

@@ -499,7 +499,8 @@ def test_an_adapter_on_top_of_an_adapter(folders: dict[str, Path], models: dict[
     """Trained from the run of another: both are put in, one after the other."""
     first = run_of(here / "first", folders["head"])
     start = load_start(str(first))
-    second = save_tuned(here / "second", models["lora"], start.card("lora", "second", (), {}))
+    card = RunConfig("lora", "second", start.architecture, start.name, start.sha256, start.source)
+    second = save_tuned(here / "second", models["lora"], card)
     name = Detector.load(str(second), device="cpu").name
     assert name == f"{start.name}+second@{cache.sha256(second / TENSORS)[:8]}"
     wanted = load_start(str(first))
@@ -620,7 +621,8 @@ def test_a_whole_network_from_a_tuned_prompt_says_so(folders: dict[str, Path], h
     """Its offset is still there, and other prompts get it too."""
     start = load_start(str(folders["prompt"]))
     assert start.prompt_tuned_labels == LABELS
-    save_tuned(here / "full", start.model, start.card("full", "full", ("heart", "star"), {}, {"star": "glyph"}))
+    card = RunConfig("full", "full", start.architecture, start.name, start.sha256, start.source)
+    save_tuned(here / "full", start.model, replace(card, labels=("heart", "star"), words={"star": "glyph"}))
     notes = glip("detect", "scene.png", "-t", "heart", "-m", here / "full", "--device", "cpu").stderr
     assert "tuned for the prompt of 'heart', 'glyph', in this order" in notes
     assert "tuned for" not in glip("detect", "scene.png", "-m", here / "full", "--device", "cpu").stderr
