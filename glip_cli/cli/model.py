@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,6 @@ from glip_cli.errors import UsageError
 from glip_cli.utils.option import flag_of
 
 if TYPE_CHECKING:
-    from glip_cli.client.model import RemoteModel
     from glip_cli.detector import Detector
     from glip_cli.options import DetectOptions, LoadKeywords
     from glip_cli.prompts.chunking import Explanation
@@ -69,7 +67,7 @@ def choose_model(
     from glip_cli.client.connection import Server
     from glip_cli.client.model import RemoteModel
 
-    return ServerModel(RemoteModel(Server(remote.server, remote.token or "", say=console.warn)))
+    return RemoteModel(Server(remote.server, remote.token or "", say=console.warn))
 
 
 def local_model(
@@ -170,33 +168,3 @@ def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags
         return Explanation.of(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size), notes)
     use_cls = registry.uses_cls(loading.model)
     return Explanation.of(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls), notes)
-
-
-@dataclass
-class ServerModel:
-    """A model of `glip serve`. Imports no torch."""
-
-    remote: RemoteModel
-
-    @property
-    def dtype(self) -> str:
-        """As a local run says it, which may go on where this one ends."""
-        return self.remote.dtype if self.remote.dtype != "float32" else "auto"
-
-    def own_prompt(self) -> Prompt | None:
-        return self.remote.own_prompt
-
-    def batch_size(self, asked: int | None) -> int:
-        return 1
-
-    def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
-        with closing(self.remote.server):
-            return self.remote.reading(prompt, options).explanation()
-
-    def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
-        return self.remote.reading(prompt, options).notes
-
-    def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
-        from glip_cli.client.model import RemoteRunner
-
-        return RemoteRunner(self.remote, prompt, options, workers)

@@ -9,8 +9,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -90,16 +90,12 @@ class Server:
             if status != 503:
                 break
             if self.stop.is_set() or time.monotonic() > until:
-                raise GlipError(f"{self}: busy for {BUSY_SECONDS:.0f} s ({words_of(content)}); wait, {_AGAIN}")
+                raise GlipError(f"{self}: busy for {BUSY_SECONDS:.0f} s ({_words_of(content)}); wait, {_AGAIN}")
             self._wait(headers.get("Retry-After", ""))
         if status != 200 and status not in ABOUT_THE_IMAGE:
             raise self._refusal(status, headers, content)
-        value = parsed_object(content)
-        if value is None:
-            if status == 200:
-                raise self.strange()
-            value = {"error": f"the server answers {status}"}  # in words of a proxy
-        return Answer(status, headers, value)
+        other = {} if status == 200 else {"error": f"the server answers {status}"}  # in words of a proxy
+        return Answer(status, headers, parsed_object(content) or other)
 
     def _wait(self, seconds: str) -> None:
         if not self._waited:
@@ -166,7 +162,7 @@ class Server:
         return headers
 
     def _refusal(self, status: int, headers: Message, content: bytes) -> GlipError:
-        words = words_of(content)
+        words = _words_of(content)
         reason = f" ({words})" if words else ""
         if status == 401:
             return UsageError(f"{self}: {'refuses this --token' if self.token else 'asks for a --token (GLIP_TOKEN)'}")
@@ -179,9 +175,13 @@ class Server:
             return UsageError(words if words and status == 400 else f"{self}: answers {status}{reason}")
         return GlipError(f"{self}: answers {status}{reason}; see what it says there, {_AGAIN}")
 
-    def strange(self) -> GlipError:
-        """The error of an answer that is none of `glip serve`."""
-        return UsageError(f"{self}: does not answer as `glip serve` does; correct --server")
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """While an answer is read. Raises UsageError where it has not what it must have."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+            raise UsageError(f"{self}: does not answer as `glip serve` does; correct --server") from None
 
     def __str__(self) -> str:
         return shown_url(self.url)
@@ -217,7 +217,7 @@ def _check_token(token: str) -> None:
         raise UsageError("--token: it has outer blanks or letters beyond ASCII, which no header carries")
 
 
-def words_of(content: bytes) -> str:
+def _words_of(content: bytes) -> str:
     """What the server says is wrong; "" where it does not say."""
     return one_line(str((parsed_object(content) or {}).get("error", "")))
 

@@ -31,13 +31,9 @@ if TYPE_CHECKING:
     from glip_cli.prompts.chunking import Explanation
 
 
-STRANGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What is raised by an answer that has not what it must have."""
-
-
 @dataclass
 class RemoteModel:
-    """Asked when it is needed. All of it raises UsageError and GlipError as `Server` does.
+    """See `cli.model.Model`. Asked when it is needed. All of it raises UsageError and GlipError as `Server` does.
 
     Attributes:
         prompt_notes: on all prompts that it was asked to read.
@@ -50,41 +46,61 @@ class RemoteModel:
     def about(self) -> JsonObject:
         """What GET /model gives."""
         about = self.server.get("/model")
-        try:
+        with self.server.understood():
             limits = {str(name): float(value) for name, value in about.get("limits", {}).items()}
             labels = tuple(map(str, about.get("labels", ())))
             words = {str(label): str(words) for label, words in about.get("words", {}).items()}
             return {**about, "name": str(about["name"]), "labels": labels, "words": words, "limits": limits}
-        except STRANGE:
-            raise self.server.strange() from None
-
-    @property
-    def name(self) -> str:
-        """What records call it."""
-        name: str = self.about["name"]
-        return name
-
-    @property
-    def own_prompt(self) -> Prompt | None:
-        """Of the labels that it was tuned for, and is asked without a prompt."""
-        labels, words = self.about["labels"], self.about["words"]
-        return label_prompt(labels, words) if labels else None
 
     @property
     def dtype(self) -> str:
-        return str(self.about.get("dtype", "float32"))
+        """As a local run says it, which may go on where this one ends."""
+        dtype = str(self.about.get("dtype", "float32"))
+        return dtype if dtype != "float32" else "auto"
 
-    def reading(self, prompt: Prompt, options: DetectOptions) -> RemotePrompt:
-        """How it reads a prompt. Raises UsageError too for one that it cannot read."""
+    def own_prompt(self) -> Prompt | None:
+        labels, words = self.about["labels"], self.about["words"]
+        return label_prompt(labels, words) if labels else None
+
+    def batch_size(self, asked: int | None) -> int:
+        return 1
+
+    def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
+        notes: tuple[str, ...] = self.read_prompt(prompt, options)["notes"]
+        return notes
+
+    def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
+        with closing(self.server):
+            return self.explanation(self.read_prompt(prompt, options))
+
+    def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> RemoteRunner:
+        return RemoteRunner(self, prompt, options, workers)
+
+    def read_prompt(self, prompt: Prompt, options: DetectOptions) -> JsonObject:
+        """What POST /explain gives. Raises UsageError too for a prompt that the model cannot read."""
         answer = self.server.post("/explain", request_fields(prompt, options))
-        try:
+        with self.server.understood():
             if answer.status != 200:
                 raise UsageError(error_in(answer.value))
             notes = tuple(map(str, answer.value["notes"]))
-            self.prompt_notes.update(notes)
-            return RemotePrompt(self.server, notes, answer.value)
-        except STRANGE:
-            raise self.server.strange() from None
+        self.prompt_notes.update(notes)
+        return {**answer.value, "notes": notes}
+
+    def explanation(self, read: JsonObject) -> Explanation:
+        """Of what `read_prompt` gave."""
+        from glip_cli.prompts.chunking import Explanation, LabelRow  # imports tokenizers
+
+        with self.server.understood():
+            rows = [
+                LabelRow(
+                    label=str(row["label"]), label_id=number, chunk=int(row["text"]), text="", words=str(row["words"]),
+                    spans=tuple((int(begin), int(end)) for begin, end in row["spans"]),
+                    tokens=tuple((int(place), str(piece)) for place, piece in row["tokens"]),
+                )
+                for number, row in enumerate(read["rows"])
+            ]  # fmt: skip
+            texts = tuple((int(text["labels"]), int(text["tokens"])) for text in read["texts"])
+        return Explanation(read["notes"], tuple(rows), texts)
 
     def detect(self, image: bytes, name: str, asked: Mapping[str, object]) -> tuple[Detections, list[str]]:
         """What is found in one image, and the notes on it. The server does not learn its name.
@@ -99,58 +115,20 @@ class RemoteModel:
             UnavailableError: it was not answered in time.
             GlipError: the server has another model now.
         """
-        code = base64.b64encode(image).decode()
-        if len(code) > self._most_bytes:
-            raise ImageError(f"{name}: {len(code) / 1e6:.1f} MB as it is sent, and the server takes "
-                             f"{self._most_bytes / 1e6:g}; shrink it, or raise --max-upload there")  # fmt: skip
+        code, most = base64.b64encode(image).decode(), self.about["limits"].get("upload_bytes", math.inf)
+        if len(code) > most:  # a connection that breaks while too much is sent may lose the answer which says so
+            raise ImageError(f"{name}: {len(code) / 1e6:.1f} MB as it is sent, and the server takes {most / 1e6:g}; "
+                             "shrink it, or raise --max-upload there")  # fmt: skip
         answer = self.server.post("/detect", {**asked, "image": code})
-        try:
+        with self.server.understood():
             if answer.status != 200:
                 raise _image_error(answer, image, name)
             found = detections_of({**answer.value, "image": name})
             notes = list(map(str, json.loads(answer.headers.get("Glip-Notes", "[]"))))
-        except STRANGE:
-            raise self.server.strange() from None
-        if found.model != self.name:
-            raise GlipError(f"{self.server}: the model is {found.model} now and was {self.name}; start that one "
-                            "again, then run the same command again")  # fmt: skip
+        if found.model != self.about["name"]:
+            raise GlipError(f"{self.server}: the model is {found.model} now and was {self.about['name']}; start that "
+                            "one again, then run the same command again")  # fmt: skip
         return found, notes
-
-    @property
-    def _most_bytes(self) -> float:
-        """A connection that breaks while too much is sent may lose the answer which says so."""
-        most: float = self.about["limits"].get("upload_bytes", math.inf)
-        return most
-
-
-@dataclass(frozen=True)
-class RemotePrompt:
-    """How a server reads a prompt: notes for the user, and what POST /explain gave."""
-
-    server: Server
-    notes: tuple[str, ...]
-    answer: JsonObject
-
-    def explanation(self) -> Explanation:
-        """Raises UsageError."""
-        try:
-            return self._explanation()
-        except STRANGE:
-            raise self.server.strange() from None
-
-    def _explanation(self) -> Explanation:
-        from glip_cli.prompts.chunking import Explanation, LabelRow  # imports tokenizers
-
-        rows = [
-            LabelRow(
-                label=str(row["label"]), label_id=number, chunk=int(row["text"]), text="", words=str(row["words"]),
-                spans=tuple((int(begin), int(end)) for begin, end in row["spans"]),
-                tokens=tuple((int(place), str(piece)) for place, piece in row["tokens"]),
-            )
-            for number, row in enumerate(self.answer["rows"])
-        ]  # fmt: skip
-        texts = tuple((int(text["labels"]), int(text["tokens"])) for text in self.answer["texts"])
-        return Explanation(self.notes, tuple(rows), texts)
 
 
 def request_fields(prompt: Prompt, options: DetectOptions) -> JsonObject:
@@ -204,8 +182,8 @@ class RemoteRunner:
         """Ask which model it is, and how it reads the prompt. Raises UsageError, GlipError."""
         self._asked = request_fields(self.prompt, self.options) if self.prompt else {}
         with closing(self.remote.server):
-            self.model = self.remote.name
-            self.reading = self.remote.reading(self.prompt, self.options) if self.prompt else None
+            self.model: str = self.remote.about["name"]
+            self._read = self.remote.read_prompt(self.prompt, self.options) if self.prompt else {"notes": ()}
         self._files, self._alone = ImageReader(), threading.Lock()
         self._notes: dict[str, None] = {}  # in the order in which they came
 
@@ -215,11 +193,10 @@ class RemoteRunner:
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:
-        return self.reading.notes if self.reading else ()
+        return tuple(self._read["notes"])
 
     def explain(self) -> Explanation:
-        assert self.reading, "there is one prompt"
-        return self.reading.explanation()
+        return self.remote.explanation(self._read)
 
     @property
     def notes(self) -> tuple[str, ...]:

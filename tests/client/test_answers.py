@@ -68,10 +68,10 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 def asked(said: Said) -> None:
     remote = RemoteModel(said)
     prompt, options = label_prompt(["cat"]), DetectOptions()
-    assert isinstance(remote.name, str)
-    own = remote.own_prompt
+    assert isinstance(remote.about["name"], str)
+    own = remote.own_prompt()
     assert all(isinstance(label, str) for label in (*(own.labels if own else ()), remote.dtype))
-    remote.reading(prompt, options).explanation()
+    remote.explain(prompt, options)
     remote.detect(b"no image", "a.png", request_fields(prompt, options))
 
 
