@@ -6,11 +6,8 @@ import base64
 import http.client
 import ipaddress
 import socket
-import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from urllib import error, parse, request
 
 from glip_cli.errors import ImageError, UnavailableError
@@ -84,11 +81,9 @@ def _request(url: str) -> request.Request:
 def _opener(public: bool, trusted: TrustedServer | None) -> request.OpenerDirector:
     """Python's own, without the handlers for file:, ftp: and data:, to which a redirect could lead."""
     opener = request.OpenerDirector()
-    connecting: Sequence[request.BaseHandler] = (
-        (PublicHandler(trusted),) if public else (request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler())
-    )
+    any_address = (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler)
     for handler in (
-        *connecting,
+        *([PublicHandler(trusted)] if public else [kind() for kind in any_address]),
         request.UnknownHandler(),
         request.HTTPDefaultErrorHandler(),
         request.HTTPRedirectHandler(),
@@ -120,6 +115,9 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
 # to, so a name server that changes its answer gains nothing. Each redirect makes a new connection, with its own check.
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
 class NotPublicError(OSError):
     pass
 
@@ -130,19 +128,11 @@ def is_public(address: str) -> bool:
     An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) counts as that one.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and (inner := _inner(ip)):
-        return all(is_public(str(one)) for one in inner)
+    if isinstance(ip, ipaddress.IPv6Address):
+        nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+        if inner := [one for one in (ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ()), nat64) if one is not None]:
+            return all(is_public(str(one)) for one in inner)
     return ip.is_global and not ip.is_multicast
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def _inner(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address stands for."""
-    teredo = ip.teredo or ()
-    nat64 = (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF),) if ip in _NAT64 else ()
-    return [one for one in (ip.ipv4_mapped, ip.sixtofour, *teredo, *nat64) if one is not None]
 
 
 def connect(host: str, port: int, timeout: float | None) -> socket.socket:
@@ -164,14 +154,8 @@ class PublicHTTPConnection(http.client.HTTPConnection):
         self.sock = connect(self.host, self.port, self.timeout)
 
 
-class PublicHTTPSConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        self.sock = _tls().wrap_socket(connect(self.host, self.port, self.timeout), server_hostname=self.host)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+class PublicHTTPSConnection(http.client.HTTPSConnection, PublicHTTPConnection):
+    """TLS over such a connection."""
 
 
 @dataclass(frozen=True)
@@ -208,18 +192,15 @@ class PublicHandler(request.HTTPHandler, request.HTTPSHandler):
         self._trusted = trusted
 
     def http_open(self, req: request.Request) -> http.client.HTTPResponse:
-        kind = http.client.HTTPConnection if _is_trusted(req, self._trusted) else PublicHTTPConnection
-        return self.do_open(kind, req)
+        return self.do_open(http.client.HTTPConnection if self._trusts(req) else PublicHTTPConnection, req)
 
     def https_open(self, req: request.Request) -> http.client.HTTPResponse:
-        kind = http.client.HTTPSConnection if _is_trusted(req, self._trusted) else PublicHTTPSConnection
-        return self.do_open(kind, req)
+        return self.do_open(http.client.HTTPSConnection if self._trusts(req) else PublicHTTPSConnection, req)
 
-
-def _is_trusted(asked: request.Request, trusted: TrustedServer | None) -> bool:
-    """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
-    if trusted is None:
+    def _trusts(self, asked: request.Request) -> bool:
+        """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
+        if self._trusted is None or self._trusted.is_origin_of(asked):
+            return self._trusted is not None
+        if not self._trusted.allow_others:
+            raise NotPublicError(f"it leads away from {self._trusted.url}, for which --allow-urls is needed")
         return False
-    if not (own := trusted.is_origin_of(asked)) and not trusted.allow_others:
-        raise NotPublicError(f"it leads away from {trusted.url}, for which --allow-urls is needed")
-    return own

@@ -129,3 +129,14 @@ def test_no_proxy_is_asked(server: ThreadingHTTPServer, monkeypatch: pytest.Monk
     Names({"good.example": ["127.0.0.1"]}, monkeypatch)
     assert fetch(url(server, "good.example"), public=True) == b"\x89PNG"
     assert server.asked == [(f"good.example:{server.server_port}", "/a.png")]  # type: ignore[attr-defined]
+
+
+def test_tls_is_spoken_with_public_addresses_alone(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server here has none, and what the client says is no HTTP to it."""
+    Names({"good.example": ["127.0.0.1"], "inside.example": ["10.0.0.1"]}, monkeypatch)
+    for host, why in (("inside.example", "not of the public internet"), ("good.example", "SSL|record|EOF|reset")):
+        with pytest.raises(ImageError, match=rf"cannot be fetched \(.*({why})"):
+            fetch(url(server, host).replace("http:", "https:"), public=True)
+    assert server.asked == []  # type: ignore[attr-defined]
