@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -104,18 +105,17 @@ class Issues:
     """The issues of a set, counted while it is read."""
 
     def __init__(self) -> None:
-        self._counts: dict[DataIssue, int] = {}
+        self._counts: Counter[DataIssue] = Counter()
         self._examples: dict[DataIssue, str] = {}
 
     def add(self, issue: DataIssue, example: str) -> None:
         """`example` names the place."""
-        self._counts[issue] = self._counts.get(issue, 0) + 1
+        self._counts[issue] += 1
         self._examples.setdefault(issue, example)
 
     def extend(self, others: Issues) -> None:
-        for issue, count in others._counts.items():
-            self._counts[issue] = self._counts.get(issue, 0) + count
-            self._examples.setdefault(issue, others._examples[issue])
+        self._counts += others._counts
+        self._examples = {**others._examples, **self._examples}
 
     def __contains__(self, issue: object) -> bool:
         return issue in self._counts
@@ -129,7 +129,7 @@ class Issues:
         return [
             Issue(one.what, count, self._examples[one], one.action_in_evaluation if evaluation else one.action)
             for one in DataIssue
-            if (count := self._counts.get(one))
+            if (count := self._counts[one])
         ]
 
     @property

@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -120,7 +121,9 @@ class PromptFile:
             prompts.add(key)
             read = self._prompt(one)
             labels |= dict.fromkeys(read.prompt.labels)
-            for note in (*filter(None, [read.warning]), *_checked(one.where, check, read.prompt)):
+            with _at(one.where):
+                checked = check(read.prompt)
+            for note in (*filter(None, [read.warning]), *checked):
                 if hash(note) not in notes and len(said) < MOST_NOTES:
                     said.append(f"{one.where}: {note}")
                 notes.add(hash(note))
@@ -143,10 +146,8 @@ class PromptFile:
             yield PromptRow(row[0], image, _request_of(row, self._custom_entities))
 
     def _prompt(self, one: PromptRow) -> ReadPrompt:
-        try:
+        with _at(one.where):
             return self._read(one.request)
-        except UsageError as error:
-            raise UsageError(f"{one.where}: {error}") from None
 
 
 def _is_of_several(image: str, folder: Path) -> bool:
@@ -161,9 +162,11 @@ def _is_of_several(image: str, folder: Path) -> bool:
     return any(not os.path.isdir(resolved(holder, folder)) for holder in holders)
 
 
-def _checked(where: str, check: Check, prompt: Prompt) -> tuple[str, ...]:
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Names the place in an error of it."""
     try:
-        return check(prompt)
+        yield
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 

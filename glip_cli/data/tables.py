@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from glip_cli.data.dataset import SPLIT_FOLDERS, Annotation, Category, Dataset, ImageRow, new_annotation
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import as_box, read_text, shown, stated_size, text_numbers
+from glip_cli.data.values import as_box, read_rows, read_text, shown, stated_size, text_numbers
 from glip_cli.data.yolo_description import listed_names
 from glip_cli.errors import DataError
-from glip_cli.utils.json import parsed_object
 
 # ---------------------------------------------------------------------------------------------------------- imagefolder
 # metadata.jsonl beside the images:
@@ -49,14 +48,12 @@ def read_imagefolder(path: Path, images: Path | None, split: str, issues: Issues
     chosen = [row for row, one in zip(rows, splits, strict=True) if one == split or not is_split]
     if not chosen:
         raise DataError(f"{path}: no image in a folder for '{split}'; give another split")
-    listed = path.parent / CLASSES
-    names = [name for _, name in listed_names(listed)] if listed.is_file() else []
-    classes = _Classes(path, names, rows)
+    names, numbers = _classes(path, rows)
     return Dataset(
         path.parent.name,
         tuple(ImageRow(i, row.name) for i, row in enumerate(chosen, 1)),
-        tuple(Category(i, name) for i, name in enumerate(classes.names)),
-        tuple(_annotations(chosen, classes, issues)),
+        tuple(Category(i, name) for i, name in enumerate(names)),
+        tuple(_annotations(chosen, numbers, issues)),
         images or path.parent,
         issues,
         is_part=is_split,
@@ -65,13 +62,9 @@ def read_imagefolder(path: Path, images: Path | None, split: str, issues: Issues
 
 def _rows(path: Path) -> Iterator[_Row]:
     has_objects = False
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            if (row := parsed_object(line)) is None:
-                raise DataError(f"{where} is {shown(line)}, no JSON object; write it again")
-            has_objects = has_objects or "objects" in row
-            yield _Row(where, _file_name(row, where), list(_objects(row.get("objects"), where)))
+    for where, row in read_rows(path, (), "write it again"):
+        has_objects = has_objects or "objects" in row
+        yield _Row(where, _file_name(row, where), list(_objects(row.get("objects"), where)))
     if not has_objects:
         raise DataError(f"{path}: no row has 'objects' with bbox and categories; give a data set of boxes")
 
@@ -102,33 +95,26 @@ def _objects(value: object, where: str) -> Iterator[tuple[object, int | str]]:
         yield box, one
 
 
-class _Classes:
-    """The classes of a file: those of classes.txt, then the others by name."""
+def _classes(path: Path, rows: Iterable[_Row]) -> tuple[list[str], dict[int | str, int]]:
+    """The names of classes.txt, then the others in alphabetical order; the number of each, and of each number.
 
-    def __init__(self, path: Path, listed: Sequence[str], rows: Iterable[_Row]) -> None:
-        """Raises DataError for a number that classes.txt does not name."""
-        self._count = len(listed)
-        for row in rows:
-            for _, one in row.objects:
-                if isinstance(one, int) and not 0 <= one < self._count:
-                    raise DataError(
-                        f"{row.where}: category {one} has no name; write names, or a name per line in "
-                        f"{path.parent / CLASSES}"
-                    )
-        used = {one for row in rows for _, one in row.objects if isinstance(one, str)}
-        self.names = (*listed, *sorted(used - set(listed)))
-        self._numbers = {name: number for number, name in enumerate(self.names)}
-
-    def number(self, one: int | str) -> int:
-        return one if isinstance(one, int) else self._numbers[one]
+    Raises DataError for a number that classes.txt does not name.
+    """
+    file, things = path.parent / CLASSES, [(row.where, one) for row in rows for _, one in row.objects]
+    listed = [name for _, name in listed_names(file)] if file.is_file() else []
+    for where, one in things:
+        if isinstance(one, int) and not 0 <= one < len(listed):
+            raise DataError(f"{where}: category {one} has no name; write names, or a name per line in {file}")
+    names = [*listed, *sorted({one for _, one in things if isinstance(one, str)} - set(listed))]
+    return names, {**{i: i for i in range(len(listed))}, **{name: i for i, name in enumerate(names)}}
 
 
-def _annotations(rows: Iterable[_Row], classes: _Classes, issues: Issues) -> Iterator[Annotation]:
+def _annotations(rows: Iterable[_Row], numbers: Mapping[int | str, int], issues: Issues) -> Iterator[Annotation]:
     count = 0
     for image_id, row in enumerate(rows, 1):
         for box, one in row.objects:
             try:
-                yield new_annotation(count + 1, image_id, classes.number(one), list(as_box(box, "bbox")))
+                yield new_annotation(count + 1, image_id, numbers[one], list(as_box(box, "bbox")))
                 count += 1
             except DataError as error:
                 issues.add(DataIssue.BOX_FORM, f"{row.where}: {error}")

@@ -51,12 +51,10 @@ def read_bytes(path: Path) -> bytes:
 
 def as_id(value: object, where: str) -> int:
     """An id as COCO has them: an integer from 0, also where the file wrote it as text or as 7.0. Raises DataError."""
-    if type(value) is int and 0 <= value <= _MAX_ID:
-        return value
     number = value
-    if _is_digits(value) or (isinstance(value, float) and value.is_integer()):
+    if type(value) is not int and (_is_digits(value) or (isinstance(value, float) and value.is_integer())):
         number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_ID:
+    if type(number) is not int or not 0 <= number <= _MAX_ID:
         raise DataError(f"{where} is {shown(value)}; ids must be whole numbers from 0")
     return number
 
@@ -224,7 +222,7 @@ def _jsonl_rows(path: Path, advice: str) -> Iterator[Row]:
         if line.strip():
             where, row = f"{path}, line {number}", parsed_object(line)
             if row is None:
-                raise DataError(f"{where}, is no JSON object; {advice}")
+                raise DataError(f"{where} is {shown(line.strip())}, no JSON object; {advice}")
             yield where, row
 
 

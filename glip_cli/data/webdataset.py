@@ -5,6 +5,7 @@ Read in one pass; nothing of a tar becomes a path of this machine.
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import posixpath
@@ -81,7 +82,7 @@ def _texts(parts: list[_Part], path: Path) -> Iterator[str]:
     for part in texts or [part for part in parts if part.ending == "json"]:
         try:
             content = part.content.decode(encoding_of(part.content))
-            yield from content.splitlines() if part.ending == "txt" else _caption(json.loads(content))
+            yield from io.StringIO(content, None) if part.ending == "txt" else _caption(json.loads(content))
         except (ValueError, RecursionError):
             raise DataError(
                 f"{path}: its member {one_line(part.name)} is no {part.ending} in UTF-8; correct it"

@@ -28,7 +28,11 @@ from tests.annotation.examples import (
     write_tar,
 )
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(str.strip)
+# what only Python takes for the end of a line is part of a caption
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n") | st.sampled_from(
+    "\v\f\x1c\x85\u2028"
+)
+TEXTS = st.text(CHARACTERS, min_size=1).filter(str.strip)
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +149,12 @@ def test_the_summary_counts_and_its_digest_knows_every_letter(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.jsonl", '{"image": "a", "caption": "b"}\nnonsense\n', r"c\.jsonl, line 2, is no JSON object; write"),
-        ("c.jsonl", '["a", "b"]', "line 1, is no JSON object"),
+        (
+            "c.jsonl",
+            '{"image": "a", "caption": "b"}\nnonsense\n',
+            r"c\.jsonl, line 2 is \"nonsense\", no JSON object; write",
+        ),
+        ("c.jsonl", '["a", "b"]', "line 1 is .*, no JSON object"),
         ("c.jsonl", '{"caption": "b"}', "line 1: 'image' is None, not the name of an image"),
         ("c.jsonl", '{"image": "a", "caption": 3}', "line 1: 'caption' is 3, neither a text nor a list of texts"),
         ("c.jsonl", '{"image": "a", "caption": ["b", null]}', "neither a text nor a list of texts"),

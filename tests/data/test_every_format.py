@@ -374,6 +374,13 @@ def test_rows_of_imagefolder_that_are_none(tmp_path: Path, row: Any, message: st
     assert message in str(caught.value)
 
 
+def test_a_line_of_imagefolder_ends_where_json_says(tmp_path: Path) -> None:
+    """And not at what only Python takes for the end of a line."""
+    row = {"file_name": "a.png", "objects": {"bbox": [[1, 2, 3, 4]], "categories": ["a\u2028b\x85c"]}}
+    truth = read_ground_truth(files(images(tmp_path), {"metadata.jsonl": json.dumps(row, ensure_ascii=False)}))
+    assert truth.labels == ("a\u2028b\x85c",)
+
+
 def test_objects_of_imagefolder_one_by_one(tmp_path: Path) -> None:
     objects = [{"bbox": [1, 2, 3, 4], "category": "star"}, {"bbox": [1, 2, 3], "category": "star"}]
     row = json.dumps({"file_name": "a.png", "objects": objects})

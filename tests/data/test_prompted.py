@@ -106,7 +106,7 @@ def test_a_folder_may_be_called_as_a_file_of_many_images(tmp_path: Path, monkeyp
 
 GOOD = {"image": "a.jpg", "prompt": "cat"}
 WRONG = [
-    ("no json", "is no JSON object"),
+    ("no json", 'is "no json", no JSON object'),
     ({"image": 7, "prompt": "cat"}, "'image' is 7, not the name of an image"),
     ({"image": "a\0", "prompt": "cat"}, "not the name of an image"),
     *(
