@@ -12,7 +12,7 @@ from typing import NamedTuple
 from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, new_annotation
 from glip_cli.data.image_files_below import images_below
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import read_text
+from glip_cli.data.values import read_lines
 from glip_cli.errors import DataError
 
 _IMAGES = ("JPEGImages", "images")
@@ -109,7 +109,7 @@ def dataset_of(
 def _names(path: Path, read: Iterable[AnnotationFile]) -> list[str]:
     used = {thing.name for one in read for thing in one.objects}
     listed = next((file for name in _LISTS if (file := path / name).is_file()), None)
-    lines = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed else []
+    lines = [line.strip() for line in read_lines(listed) if line.strip()] if listed else []
     if listed and listed.name == _LABELMAP:  # name:colour:parts:actions
         lines = [line.partition(":")[0] for line in lines if line[0] != "#" and not line.startswith("background:")]
     given = [line for line in lines if line not in _IGNORED]

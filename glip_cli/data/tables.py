@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from glip_cli.data.dataset import SPLIT_FOLDERS, Annotation, Category, Dataset, ImageRow, new_annotation
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import as_box, read_rows, read_text, shown, stated_size, text_numbers
+from glip_cli.data.values import as_box, read_lines, read_rows, shown, stated_size, text_numbers
 from glip_cli.data.yolo_description import listed_names
 from glip_cli.errors import DataError
 
@@ -136,12 +136,12 @@ def read_tensorflow_csv(path: Path, images: Path | None, issues: Issues) -> Data
 
     Raises DataError where it has other columns, or is no text.
     """
-    lines = _lines(path)
-    sizes = {line["filename"]: stated_size(line["width"], line["height"]) for line in lines}
+    lines = list(_lines(path))
+    sizes = {line["filename"]: stated_size(line["width"], line["height"]) for _, line in lines}
     image_ids = {name: i for i, name in enumerate(sizes, 1)}
-    class_ids = {name: i for i, name in enumerate(sorted({line["class"] for line in lines}), 1)}
+    class_ids = {name: i for i, name in enumerate(sorted({line["class"] for _, line in lines}), 1)}
     annotations: list[Annotation] = []
-    for i, line in enumerate(lines, 2):
+    for where, line in lines:
         image_id, class_id, number = image_ids[line["filename"]], class_ids[line["class"]], len(annotations) + 1
         try:
             if line[_BEYOND]:
@@ -149,7 +149,7 @@ def read_tensorflow_csv(path: Path, images: Path | None, issues: Issues) -> Data
             x1, y1, x2, y2 = text_numbers({key: line[key] for key in _CORNERS})
             annotations.append(new_annotation(number, image_id, class_id, [x1, y1, x2 - x1, y2 - y1]))
         except DataError as error:
-            issues.add(DataIssue.BOX_FORM, f"{path}, line {i}: {error}")
+            issues.add(DataIssue.BOX_FORM, f"{where}: {error}")
     return Dataset(
         path.name,
         tuple(ImageRow(image_ids[name], name, *size) for name, size in sizes.items()),
@@ -160,23 +160,20 @@ def read_tensorflow_csv(path: Path, images: Path | None, issues: Issues) -> Data
     )
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    """What stands in each line by the names of columns, which are in small letters."""
-    head, *rows = read_text(path).splitlines() or [""]
-    delimiter = max(",;\t", key=head.count)
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each line with its place: what stands in it by the names of columns, which are in small letters."""
+    head, *lines = list(read_lines(path)) or [""]
+    delimiter, where = max(",;\t", key=head.count), f"{path}, line 1"
     try:
-        # row by row, or a quote that is never closed makes one cell of all that follow
-        columns, *lines = (
-            next(csv.reader([row], delimiter=delimiter), []) for row in [head.lower(), *filter(str.strip, rows)]
-        )
+        columns = [column.strip() for column in next(csv.reader([head.lower()], delimiter=delimiter), [])]
+        if not set(_COLUMNS) <= set(columns):
+            raise DataError(f"{path}: its columns are {shown(head.strip())}; a csv of boxes has {','.join(_COLUMNS)}")
+        for number, line in enumerate(lines, 2):
+            where = f"{path}, line {number}"
+            # line by line, or a quote that is never closed makes one cell of all that follow
+            for row in csv.DictReader([line] if line.strip() else [], columns, _BEYOND, "", delimiter=delimiter):
+                cells = {name: "".join(cell).strip() for name, cell in row.items()}
+                name = cells["filename"].replace("\\", "/")
+                yield where, {"width": "", "height": "", _BEYOND: "", **cells, "filename": name}
     except csv.Error as error:
-        raise DataError(f"{path}: no csv ({error}); write it again") from None
-    columns = [column.strip() for column in columns]
-    if not set(_COLUMNS) <= set(columns):
-        raise DataError(f"{path}: its columns are {shown(head)}; a csv of boxes has {','.join(_COLUMNS)}")
-    blank, count = dict.fromkeys((*_COLUMNS, "width", "height"), ""), len(columns)
-    read = [
-        {**blank, **dict(zip(columns, map(str.strip, line), strict=False)), _BEYOND: "".join(line[count:]).strip()}
-        for line in lines
-    ]
-    return [{**line, "filename": line["filename"].replace("\\", "/")} for line in read]
+        raise DataError(f"{where}: no CSV ({error}); check its quotes") from None

@@ -207,13 +207,13 @@ def image_of(row: Row, advice: str) -> str:
 
 
 def read_lines(path: Path, newline: str | None = None) -> Iterator[str]:
-    """Raises DataError."""
+    """Each with its line end: characters that only Python takes for one are part of a line. Raises DataError."""
     try:
         with open_text(path, newline=newline) as file:
             yield from file
     except UnicodeError:
-        raise DataError(f"{path}: its bytes are not UTF-8 text; save it so, as jsonl or csv") from None
-    except OSError as error:
+        raise DataError(f"{path}: its bytes are not UTF-8 text; save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise DataError(f"{path}: cannot be read ({why_unreadable(error)}); check the path") from None
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, read_each, subfolder
-from glip_cli.data.values import read_bytes, read_text, shown, stated_size, text_numbers
+from glip_cli.data.values import read_bytes, read_lines, shown, stated_size, text_numbers
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of
 
@@ -70,7 +70,7 @@ def _list_of(path: Path, split: str) -> Path | None:
 def _listed(files: Sequence[Path], listed: Path, issues: Issues) -> Sequence[Path]:
     """The files whose stems a list has, perhaps with 1, -1 or 0 behind them as the lists of a class."""
     known = {file.stem for file in files}
-    lines = [line.strip() for line in read_text(listed).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(listed) if line.strip()]
     stems = {line if line in known else line.rpartition(" ")[0].strip() or line for line in lines}
     for file in files:
         if file.stem not in stems:

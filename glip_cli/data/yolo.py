@@ -14,9 +14,9 @@ from glip_cli.data.dataset import Category, Dataset, ImageRow
 from glip_cli.data.image_files_below import has_image_suffix, images_below
 from glip_cli.data.image_headers import whole_sizes
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import read_text, shown
+from glip_cli.data.values import read_lines, shown
 from glip_cli.data.yolo_description import YoloDescription, read_description, written_places
-from glip_cli.data.yolo_lines import annotations_of, read_lines
+from glip_cli.data.yolo_lines import annotations_of, read_label_file
 from glip_cli.errors import DataError
 
 
@@ -33,7 +33,7 @@ def read_yolo(file: Path, images: Path | None, split: str, issues: Issues) -> Da
     described = read_description(file, issues)
     listed = _image_files(described, images, split, issues)
     files = {i: image for i, (image, _) in enumerate(listed, 1)}
-    lines = [line for i, (_, labels) in enumerate(listed, 1) for line in read_lines(i, labels, issues)]
+    lines = [line for i, (_, labels) in enumerate(listed, 1) for line in read_label_file(i, labels, issues)]
     labelled = {line.image_id for line in lines}
     sizes = whole_sizes(files[i] for i in labelled)
     root = f"{described.folder.as_posix()}/"
@@ -92,8 +92,8 @@ def _listed(place: str, roots: Sequence[Path], given: Path | None) -> Iterable[_
         return _below(found) if found else []
     if has_image_suffix(str(found)):
         return [(_normal(found), _normal(found))]
-    lines = (line.strip() for line in read_text(found).splitlines())
-    return [_placed([found.parent, *roots], line, given) for line in lines if line]
+    lines = filter(None, map(str.strip, read_lines(found)))
+    return [_placed([found.parent, *roots], line, given) for line in lines]
 
 
 def _placed(roots: Sequence[Path], line: str, given: Path | None) -> _Listed:

@@ -18,7 +18,7 @@ from glip_cli.data.dataset import SPLIT_FOLDERS
 from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import has_image_suffix
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.values import read_text, shown
+from glip_cli.data.values import read_lines, read_text, shown
 from glip_cli.data.yolo_lines import TASKS, Form
 from glip_cli.errors import DataError
 from glip_cli.utils.json import JsonObject
@@ -187,7 +187,7 @@ def _form(content: Mapping[str, object], path: Path) -> Form:
 
 def _of_darknet(path: Path) -> YoloDescription:
     """Lines `key = value`; names are as seen from where darknet ran, in which this folder is data/."""
-    pairs = [line.split("=", 1) for line in read_text(path).splitlines() if "=" in line and line.strip()[0] != "#"]
+    pairs = [line.split("=", 1) for line in read_lines(path) if "=" in line and line.strip()[0] != "#"]
     content = {_DARKNET_KEYS.get(key.strip(), key.strip()): value.strip() for key, value in pairs}
     stated = content.get("names", "obj.names")
     places = (inside(path.parent, name) for name in (*written_places(stated), PurePath(stated).name))
@@ -218,7 +218,9 @@ def _of_classes(path: Path) -> YoloDescription:
 
 def listed_names(path: Path) -> tuple[tuple[int, str], ...]:
     """A class per line; empty lines at the end are none. Raises DataError where there is no other."""
-    lines = read_text(path).rstrip().splitlines()
-    if not lines:
+    names = [line.strip() for line in read_lines(path)]
+    while names and not names[-1]:
+        names.pop()
+    if not names:
         raise DataError(f"{path}: names no class; write a class name per line")
-    return tuple((number, line.strip()) for number, line in enumerate(lines))
+    return tuple(enumerate(names))

@@ -53,7 +53,7 @@ class YoloLine(NamedTuple):
         return f"{self.file}, line {self.number}"
 
 
-def read_lines(image_id: int, file: Path | None, issues: Issues) -> Iterator[YoloLine]:
+def read_label_file(image_id: int, file: Path | None, issues: Issues) -> Iterator[YoloLine]:
     """Those of a class and four or more numbers; the others are counted."""
     if file is None:
         return

@@ -48,12 +48,12 @@ def test_csv(tmp_path: Path, text: str, encoding: str) -> None:
 
 
 def test_csv_with_odd_lines(tmp_path: Path) -> None:
-    lines = 'sub\\b.png,0,0,"ring, red",0,0,10,10\na.png,160,160,star,40,40,120,120\na.png,160,160,star,40,,120\n'
-    (tmp_path / "x.csv").write_text(CSV + lines)
+    lines = 'sub\\b.png,0,0,"ring,\u2028red",0,0,10,10\na.png,160,160,star,40,40,120,120\na.png,160,160,star,40,,120\n'
+    (tmp_path / "x.csv").write_text(f"{CSV}\n{lines}", "utf-8")
     dataset, (row,) = read(tmp_path / "x.csv")
     assert (row.what, row.count) == (DataIssue.BOX_FORM.what, 1)
-    assert "x.csv, line 4: ymin" in row.example
-    assert [one.name for one in dataset.categories] == ["ring, red", "star"]
+    assert "x.csv, line 5: ymin" in row.example
+    assert [one.name for one in dataset.categories] == ["ring,\u2028red", "star"]
     assert dataset.images[0] == ImageRow(1, "sub/b.png")
     assert len(dataset.annotations) == 2
 
