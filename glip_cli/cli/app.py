@@ -109,7 +109,7 @@ def run(words: Sequence[str]) -> int:
 
 def _ended(error: Any) -> int:
     """One line for what a command could not begin; the help, where nothing was asked."""
-    from glip_cli.cli.command import fail, say_end
+    from glip_cli.cli.exit import say_end
 
     if isinstance(error, GlipError | OSError):  # the system's is of standard output
         return say_end(error)
@@ -118,4 +118,4 @@ def _ended(error: Any) -> int:
         return int(error.exit_code)
     text = " ".join(error.format_message().split()).rstrip(".")
     see = " See" if text.endswith("?") else "; see"
-    return fail(UsageError(f"{text}{see} {error.ctx.command_path if error.ctx else 'glip'} --help"))
+    return say_end(UsageError(f"{text}{see} {error.ctx.command_path if error.ctx else 'glip'} --help"))

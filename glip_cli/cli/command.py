@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -13,8 +12,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from glip_cli.cli.console import say_error
-from glip_cli.errors import DataError, FetchError, GlipError, OptionError, OutputError, UsageError, WeightsError
+from glip_cli.cli.exit import say_end
+from glip_cli.errors import GlipError, UsageError
 from glip_cli.utils.option import Option, flag_of
 from glip_cli.utils.startup import INTERRUPTED
 from glip_cli.utils.text_format import shown_url
@@ -136,42 +135,3 @@ def _value(one: Field[object], typed: object) -> object:
     if typed is None or typed == []:
         return None
     return parse(typed) if parse else typed
-
-
-def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
-    """Say the one line; return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        return _reader_is_gone()
-    if isinstance(error, UnicodeEncodeError):
-        return fail(_unwritable(error))
-    return fail(_refused(error) if isinstance(error, OSError) else error)
-
-
-def fail(error: GlipError) -> int:
-    """Say the one line; return the exit code: 2 where the command cannot work as it was typed, else 1.
-
-    A file that it names and that is missing, or not what the flag takes, is a wrong value as any other. What this
-    machine lacks, and what went wrong at work (devices, network, disk), is 1: there the same command may yet work.
-    """
-    if isinstance(error, OptionError):  # as a flag
-        error = UsageError(f"{flag_of(error.option)} {error.value}: {error.advice}")
-    say_error(error)
-    is_wrong = isinstance(error, UsageError | DataError | WeightsError) and not isinstance(error, FetchError)
-    return 2 if is_wrong else 1
-
-
-def _reader_is_gone() -> int:
-    """The reader of stdout has left, as `head` does: keep Python from complaining again when it flushes."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _refused(error: OSError) -> OutputError:
-    """What the system says of a file, or of standard output, as the one line."""
-    place = f"{error.filename}: " if error.filename is not None else ""
-    return OutputError(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")
-
-
-def _unwritable(error: UnicodeEncodeError) -> OutputError:
-    letters = error.object[error.start : error.end]
-    return OutputError(f"names of files are {error.encoding} here, which has no {letters!a}; set PYTHONUTF8=1")

@@ -16,7 +16,7 @@ from glip_cli.utils.text_format import counted, message, one_line
 
 if TYPE_CHECKING:
     import rich.console
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
 LINE_SECONDS = 10.0  # between two plain lines of a long run
@@ -103,17 +103,10 @@ class DownloadBar:
         size = f"{total / 1e6:,.0f} MB" if total else "size unknown"
         self._console.info(f"downloading {name} ({size}) from {url}")
         if _on_terminal(self._console):
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                Progress,
-                TextColumn,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
-            )  # fmt: skip
+            from rich import progress as bars
 
-            columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-            self._progress = Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True)
+            name_column = bars.TextColumn("  {task.description}")
+            self._progress = _bar(name_column, bars.BarColumn(), bars.DownloadColumn(), bars.TransferSpeedColumn())
             self._progress.start()
             self._progress.add_task(name, total=total)
 
@@ -133,10 +126,9 @@ def image_bar(console: Console, total: int | None) -> Iterator[Callable[[], None
     if (total is not None and total < 3) or not _on_terminal(console):
         yield lambda: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress as bars
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    with _bar(bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("images")) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
 
@@ -167,7 +159,7 @@ class BatchBar:
         if self._count and not self._console.quiet:
             threading.Thread(target=self._learn_total, daemon=True).start()
         if _on_terminal(self._console):
-            self._progress = _batch_progress(self._noun)
+            self._progress = _batch_bar(self._noun)
             self._task = self._progress.add_task("", total=self._total, completed=before)
             self._progress.start()
 
@@ -206,21 +198,19 @@ class BatchBar:
             self._progress.stop()
 
 
-def _batch_progress(noun: str) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )  # fmt: skip
+def _batch_bar(noun: str) -> Progress:
+    from rich import progress as bars
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(bars.ProgressColumn):
+        def render(self, task: bars.Task) -> Text:
             return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(f"{noun}s"), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=stderr(), transient=True)
+    return _bar(bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn(f"{noun}s"), Rate())
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """On stderr, with the time left behind these columns; it vanishes when it is done."""
+    from rich.progress import Progress, TimeRemainingColumn
+
+    return Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True)

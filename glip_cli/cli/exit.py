@@ -1,8 +1,10 @@
-"""How a run is stopped and how it ends: what it says last, and the code it leaves with."""
+"""How a command is stopped and how it ends: what it says last, and the code it leaves with."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from glip_cli.cli.console import Console
+from glip_cli.cli.console import Console, say_error
+from glip_cli.errors import DataError, FetchError, GlipError, OptionError, UsageError, WeightsError
+from glip_cli.utils.option import flag_of
 from glip_cli.utils.signals import ENDING, signals_to
 from glip_cli.utils.startup import INTERRUPTED, collect_as_usual
 
@@ -21,7 +25,31 @@ if TYPE_CHECKING:
     from glip_cli.runs.shards import Shard
 
 SOME_FAILED = 3
+MOST_RANKS = 8  # that are named
 SAME_SECONDS = 0.5  # signals so close are one: torchrun passes on what a terminal has sent to its processes already
+
+
+def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
+    """Say the one line of an error; return the exit code: 2 where the command cannot work as it was typed, else 1.
+
+    A file that it names and that is missing, or not what the flag takes, is a wrong value as any other. What this
+    machine lacks, and what went wrong at work (devices, network, disk), is 1: there the same command may yet work.
+    """
+    if isinstance(error, BrokenPipeError):  # who read stdout has left, as `head` does: no complaint when it is flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, UnicodeEncodeError):
+        letters = error.object[error.start : error.end]
+        say_error(f"names of files are {error.encoding} here, which has no {letters!a}; set PYTHONUTF8=1")
+    elif isinstance(error, OSError):  # of a file, or of standard output
+        place = f"{error.filename}: " if error.filename is not None else ""
+        say_error(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")
+    elif isinstance(error, OptionError):  # as a flag
+        say_error(f"{flag_of(error.option)} {error.value}: {error.advice}")
+    else:
+        say_error(error)
+    is_wrong = isinstance(error, UsageError | DataError | WeightsError) and not isinstance(error, FetchError)
+    return 2 if is_wrong else 1
 
 
 @contextmanager
@@ -56,20 +84,20 @@ def end_run(progress: Progress, out_dir: Path | str, console: Console, shard: Sh
     """Say where the results of a batch run are, or who will merge them; leave as its ending asks."""
     if not progress.share_done:
         leave_stopped(console)
-    console.info(f"saved in {out_dir}" if progress.complete else waiting(progress.waits_for, shard.world))
+    if progress.complete:
+        console.info(f"saved in {out_dir}")
+    else:
+        left = shards(progress.waits_for, shard.world)
+        console.info(f"this process is done; {left} not yet: the last one merges the results")
     if not is_spared(progress, shard):
         leave_if_failed(progress.counts.failed, progress.counts.images)
 
 
-def waiting(ranks: Sequence[int], world: int, most: int = 8) -> str:
-    """What a process says that is done while others are not."""
-    return f"this process is done; {shards(ranks, world, most)} not yet: the last one merges the results"
-
-
-def shards(ranks: Sequence[int], world: int, most: int = 8) -> str:
-    more = f" and {len(ranks) - most} more" if len(ranks) > most else ""
-    named = f"shard {ranks[0]}" if len(ranks) == 1 else f"shards {', '.join(map(str, ranks[:most]))}{more}"
-    return f"{named} of {world} (counted from 0)"
+def shards(ranks: Sequence[int], world: int) -> str:
+    """Which of a run, the first of many alone: "shards 0, 3 of 8 (counted from 0)"."""
+    more = f" and {len(ranks) - MOST_RANKS} more" if len(ranks) > MOST_RANKS else ""
+    named = ", ".join(map(str, ranks[:MOST_RANKS]))
+    return f"{'shard' if len(ranks) == 1 else 'shards'} {named}{more} of {world} (counted from 0)"
 
 
 def is_spared(progress: Progress, shard: Shard) -> bool:
