@@ -210,10 +210,10 @@ def test_ways_of_spreading_that_do_not_go_together(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["photos", "--top-k", "3"], "top-k null, not 3"),
-        (["photos", "--save-vis"], "save-vis false, not true"),
-        (["photos", "--dtype", "bfloat16"], 'dtype "auto", not "bfloat16"'),
-        (["photos/0.png"], 'inputs ["photos"], not ["photos/0.png"]'),
+        (["photos", "--top-k", "3"], "with top-k null, not 3"),
+        (["photos", "--save-vis"], "without --save-vis"),
+        (["photos", "--dtype", "bfloat16"], 'with dtype "auto", not "bfloat16"'),
+        (["photos/0.png"], 'with inputs ["photos"], not ["photos/0.png"]'),
     ],
 )
 def test_another_run_in_the_folder_is_refused(folder: Path, arguments: list[str], told: str) -> None:
@@ -221,7 +221,7 @@ def test_another_run_in_the_folder_is_refused(folder: Path, arguments: list[str]
     before = Path("outputs/results.jsonl").read_bytes()
     result = glip(*arguments)
     assert result.exit_code == 2
-    assert f"glip: error: outputs holds a run with {told}; choose another --out-dir" in result.stderr
+    assert f"glip: error: outputs holds a run {told}; choose another --out-dir" in result.stderr
     assert Path("outputs/results.jsonl").read_bytes() == before
 
 
