@@ -15,7 +15,7 @@ from pathlib import Path
 from glip_cli.errors import ImageError, OutOfMemoryError, UsageError, without_frames
 from glip_cli.inference.device import free_cached_memory
 from glip_cli.inference.feature_extractor import Extractor
-from glip_cli.inference.features import Features, read_metadata, save, strings
+from glip_cli.inference.features import SCHEMA, Features, read_metadata, save, strings
 from glip_cli.inference.preprocess import PreprocessedImage, padded_size, same_shape_batches
 from glip_cli.outputs.files import writing
 from glip_cli.runs.in_flight import InFlight
@@ -48,10 +48,15 @@ class FeatureFolder:
         return self.path / f"{item.file_name}.safetensors"
 
     def has(self, item: Item) -> bool:
-        """Whether the image was done before this run. Raises UsageError for a file that was made otherwise."""
+        """Whether the image was done before this run.
+
+        Raises UsageError for a file of another program, and for one that was made otherwise.
+        """
         path = self.file(item)
-        there = None if self.overwrite or item.file_name in self.done else read_metadata(path)
-        if there is None:
+        there = None if item.file_name in self.done else read_metadata(path)
+        if there is not None and there.get("schema") != SCHEMA:
+            raise UsageError(f"{path} was not written by glip features; choose another --out-dir")
+        if there is None or self.overwrite:
             return False
         for key, value in strings(self._told(item)).items():
             if there.get(key) != value:
@@ -105,13 +110,10 @@ class FeatureJob:
 
     def run(self, items: Iterable[Item], watch: Watch) -> None:
         self.flight = InFlight(self.folder.path / FLIGHT, forgive=self.folder.overwrite)
-        with closing(self.flight):
-            self._run(items, watch)
-
-    def _run(self, items: Iterable[Item], watch: Watch) -> None:
         most = self.extractor.options.batch_size
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
-        with closing(in_order(self._read, self._left(items), workers, 2 * max(workers, most), self.stop)) as read:
+        ahead = 2 * max(workers, most)
+        with closing(self.flight), closing(in_order(self._read, self._left(items), workers, ahead, self.stop)) as read:
             for batch in same_shape_batches(self._readable(read, watch), lambda one: padded_size(one[1]), most):
                 if self.stop.is_set():
                     return
@@ -135,9 +137,9 @@ class FeatureJob:
             if made is None:
                 free_cached_memory(self.extractor.device)
                 self.most = len(part) // 2
-                continue
-            yield from made
-            batch = batch[len(part) :]
+            else:
+                yield from made
+                batch = batch[len(part) :]
 
     def _left(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

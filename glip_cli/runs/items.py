@@ -81,7 +81,6 @@ class Engine(Protocol):
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
         """One record per item, in order, each as soon as it is there. Ends early when asked to stop."""
-        ...
 
 
 def name_items(sources: Iterable[ImageInput], names: FileNames | None) -> Iterator[Item]:

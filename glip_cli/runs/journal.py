@@ -6,7 +6,6 @@ it is cut off when the journal is opened again, and every line before it is whol
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import atomic_write, json_bytes, writing
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Place
-from glip_cli.utils.json import JsonObject
+from glip_cli.utils.json import JsonObject, parsed
 
 _TOTAL = ".total"
 """In the folder of a run. Frames of videos cannot be counted without decoding them."""
@@ -81,7 +80,7 @@ class Journal:
         self._file.seek(whole)
 
     def add(self, record: AnyRecord) -> None:
-        """Append and force to the disk. Raises OutputError where that fails."""
+        """Append, on the disk before it returns. Raises OutputError."""
         line = memoryview(json_bytes(record) + b"\n")
         with writing(self.path, "make room, then run the same command to resume"):
             while line:
@@ -145,21 +144,13 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[AnyRecord, int]]:
     end = 0
     for number, line in enumerate(file, 1):
         end += len(line)
-        record = _parsed(line)
-        if record is not None and line.endswith(b"\n"):
+        record = parsed(line)
+        if _is_record(record) and line.endswith(b"\n"):
             yield record, end
         elif file.read(1):
             raise OutputError(f"{path}, line {number}, is not a record: the file was altered; --overwrite starts over")
         else:
             return
-
-
-def _parsed(line: bytes) -> AnyRecord | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if _is_record(record) else None
 
 
 def _is_record(value: object) -> TypeGuard[AnyRecord]:

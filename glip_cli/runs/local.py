@@ -72,45 +72,36 @@ class ImageRunner(Protocol):
     @property
     def stop(self) -> threading.Event:
         """Once set, no image is begun any more, none is waited for, and the iteration ends."""
-        ...
 
     @property
     def model(self) -> str:
         """What records call the model."""
-        ...
 
     @property
     def block_size(self) -> int:
         """See `items.Engine`."""
-        ...
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:
         """What a user should know of the prompt."""
-        ...
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the answers so far."""
-        ...
 
     @property
     def clock(self) -> Clock | None:
         """Where the time went, where that is known."""
-        ...
 
     @property
     def effective_batch_size(self) -> int | None:
         """The batch size that memory allowed, where it is not the one that was asked for."""
-        ...
 
     def explain(self) -> Explanation:
         """How the model reads the prompt."""
-        ...
 
     def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
         """Each source's outcome, in order, as soon as those before it are there too."""
-        ...
 
 
 class LocalEngine:
@@ -134,16 +125,12 @@ class LocalEngine:
                 yield item.source
 
         for outcome in self.runner(sources()):
-            yield self._finish(given.popleft(), outcome)
-
-    def _finish(self, item: Item, outcome: ImageResult) -> AnyRecord:
-        """Save the images first: a record says that everything of its image is there."""
-        name, model = outcome.source.name, self.model
-        if outcome.detections is None:
-            assert outcome.error is not None
-            return failed_record(name, outcome.error, model)
-        if outcome.image is not None:
-            in_video = item.source.clip is not None
-            with writing(f"to {self.images.folder}", "make room, then run the same command to resume"):
-                self.images.save(outcome.image, outcome.detections, item.file_name, name, in_video)
-        return record(name, outcome.detections, model, outcome.source.position)
+            item, name = given.popleft(), outcome.source.name
+            if outcome.error is not None:
+                yield failed_record(name, outcome.error, self.model)
+            elif outcome.detections is not None:
+                if outcome.image is not None:  # saved first: a record says that everything of its image is there
+                    in_video = item.source.clip is not None
+                    with writing(f"to {self.images.folder}", "make room, then run the same command to resume"):
+                        self.images.save(outcome.image, outcome.detections, item.file_name, name, in_video)
+                yield record(name, outcome.detections, self.model, outcome.source.position)

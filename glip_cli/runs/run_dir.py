@@ -16,7 +16,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -61,8 +61,8 @@ class Progress:
     waits_for: tuple[int, ...] = ()
 
 
-class RunFolder:
-    """The folder of one run, held by this process until `close`."""
+class RunFolder(AbstractContextManager["RunFolder"]):
+    """The folder of one run, held by this process until the end of its context."""
 
     def __init__(self, path: Path, settings: JsonObject, shard: Shard = ALONE, overwrite: bool = False,
                  retry_failed: bool = False, shards: Shards | None = None):  # fmt: skip
@@ -83,9 +83,10 @@ class RunFolder:
         self.results = path / "results.jsonl"
         self._settings = path / "run.json"
         self._shards = shards or Shards(path, shard)
+        self._files = self._shards.own
         with writing(f"to {path}"), ExitStack() as stack:
             path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(path / f".{shard}.lock"))
+            stack.enter_context(held(self._files.lock))
             asked = json.loads(json_bytes({**settings, "processes": shard.world}))
             self._claim(asked, overwrite)
             self._asked = digest_of(asked)
@@ -93,14 +94,8 @@ class RunFolder:
                 self._shards.reopen()
             self._open = stack.pop_all()
 
-    def close(self) -> None:
-        self._open.close()
-
-    def __enter__(self) -> RunFolder:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._open.close()
 
     def _claim(self, settings: JsonObject, overwrite: bool) -> None:
         before = read_settings(self._settings, overwrite) if self._settings.exists() else None
@@ -146,16 +141,16 @@ class RunFolder:
         if self.shard.world > 1 and self.results.exists():
             return self._merged_before(iter(items))
         with writing(f"to {self.path}"):
-            fold(self._shards.journal)  # what a killed process left
-            journal, retries = Journal(self._shards.journal), Retries(self._shards.journal)
+            fold(self._files.journal)  # what a killed process left
+            journal, retries = Journal(self._files.journal), Retries(self._files.journal)
             engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
-        notes = HostNotes(self._shards.hosts)
+        notes = HostNotes(self._files.hosts)
         with closing(journal), closing(retries), closing(engine.flight), closing(notes):
             before = journal.counts.images
             started(before - (journal.counts.failed if self._retry else 0))
             listed = Listed(iter(items))
             share = islice(listed, self.shard.rank, None, self.shard.world)
-            pairs = self._pairs(self._shards.journal, share, before)
+            pairs = self._pairs(self._files.journal, share, before)
             work = Work(pairs, share, before, engine.block_size, self._retry)
             with closing(pairs), closing(engine(iter(work))) as records:
                 for record in records:
@@ -172,7 +167,7 @@ class RunFolder:
         ended = listed.ended and all(place is None for place in work.places)
         share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
         with writing(f"to {self.path}"):
-            counts = _count(self._shards.journal) if fold(self._shards.journal) else journal.counts
+            counts = _count(self._files.journal) if fold(self._files.journal) else journal.counts
         return self._ended(counts, before, share_done, f"{listed.digest}-{self._asked}")
 
     def _ended(self, counts: Counts, before: int, share_done: bool, asked: str) -> Progress:
@@ -181,19 +176,14 @@ class RunFolder:
             left = self._shards.finish(asked) if share_done else ()
             complete = share_done and not left
             if complete:
-                self._shards.hosts.unlink(missing_ok=True)
-                if self.shard.world > 1 or before:
-                    self._sweep()
+                self._files.hosts.unlink(missing_ok=True)
+                for path in self.path.rglob(".*.tmp") if self.shard.world > 1 or before else ():
+                    if _TEMPORARY.fullmatch(path.name):  # a kill left it half-written
+                        path.unlink(missing_ok=True)
                 if self.shard.world > 1:
                     counts = _count(self.results)
                 note_total(self.path, counts.images)
         return Progress(counts, before, share_done, complete, complete or self.shard.speaks, left)
-
-    def _sweep(self) -> None:
-        """Remove the temporary files that a kill left half-written."""
-        for path in self.path.rglob(".*.tmp"):
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
 
     def _pairs(self, journal: Path, share: Iterator[Item], count: int) -> Generator[tuple[AnyRecord, Item], None, None]:
         """The first `count` records, each with its image. Raises UsageError where they do not belong together."""
@@ -208,7 +198,7 @@ class RunFolder:
         """Another process did the last of it, now or earlier. Raises UsageError for images that have changed."""
         if self._retry:
             raise UsageError(f"the shards in {self.path} are merged: --retry-failed takes one process from here on")
-        shutil.rmtree(self._shards.journal.parent, ignore_errors=True)  # where the merge was killed at its end
+        shutil.rmtree(self._files.done.parent, ignore_errors=True)  # where the merge was killed at its end
         counts = _count(self.results)
         for _ in self._pairs(self.results, items, counts.images):
             pass

@@ -19,7 +19,6 @@ from itertools import chain, islice
 from typing import cast
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from glip_cli.data.prompted import KEPT_PROMPTS, own_prompt
@@ -76,7 +75,9 @@ class Runner:
         self._batch_size, self._capped = self.options.batch_size, False
         self._size = self.detector.image_size(self.options.size)
         self._threads = torch.get_num_threads()
-        self._compile = lru_cache(maxsize=KEPT_PROMPTS)(self._compile_prompt)
+        self._compile = lru_cache(maxsize=KEPT_PROMPTS)(
+            lambda prompt: self.detector.compile_prompt(prompt, self.options.for_labels(prompt.labels))
+        )
 
     @property
     def model(self) -> str:
@@ -139,7 +140,11 @@ class Runner:
         try:
             self.flight.refuse(source.name)
             with self.flight.at(source.name):
-                return self._prepared(source, self._reading(source))
+                image = self._reading(source)
+                if self.options.has_crops:  # are cut when its turn comes: those of all ahead would fill the memory
+                    return ImageResult(source, image)
+                with out_of_memory(CPU):
+                    return ImageResult(source, image if self.keep_images else None, preprocess(image, *self._size))
         except ImageError as error:
             return ImageResult(source, error=without_frames(error))
 
@@ -149,14 +154,6 @@ class Runner:
         if outcome.prepared is not None:
             self._detect([outcome])
         return outcome
-
-    def _prepared(self, source: ImageInput, image: Image.Image) -> ImageResult:
-        if self.options.has_crops:
-            return ImageResult(
-                source, image
-            )  # views are cut when its turn comes: all those ahead would fill the memory
-        with out_of_memory(CPU):
-            return ImageResult(source, image if self.keep_images else None, preprocess(image, *self._size))
 
     def _timed(self, outcomes: Iterator[ImageResult]) -> Iterator[ImageResult]:
         while True:
@@ -197,7 +194,8 @@ class Runner:
 
     def _answers(self, batch: Sequence[ImageResult]) -> list[Detections]:
         """Of images of one prompt and one shape, or of one image in several views."""
-        compiled = self._compiled_for(batch[0].source)
+        prompt = own_prompt(batch[0].source)
+        compiled = self._compile(prompt) if prompt else cast(CompiledPrompt, self.compiled)
         if self.options.has_crops:
             options = replace(self.options, batch_size=self._batch_size)
             images = [outcome.image for outcome in batch if outcome.image is not None]
@@ -211,13 +209,6 @@ class Runner:
         if any(is_capped(one, compiled, self.options) for one in found):  # several threads may be here
             self._capped = True
         return found
-
-    def _compiled_for(self, source: ImageInput) -> CompiledPrompt:
-        prompt = own_prompt(source)
-        return self._compile(prompt) if prompt else cast(CompiledPrompt, self.compiled)
-
-    def _compile_prompt(self, prompt: Prompt) -> CompiledPrompt:
-        return self.detector.compile_prompt(prompt, self.options.for_labels(prompt.labels))
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:

@@ -106,34 +106,49 @@ class Listed(Iterator[Item]):
         return f"{self.count}-{self._digest.hexdigest()}"
 
 
+class ShardFiles:
+    """The files of one process of the run in the folder `run`; the journal of one that is alone is results.jsonl."""
+
+    def __init__(self, run: Path, shard: Shard) -> None:
+        name = run / "shards" / str(shard)
+        alone = shard.world == 1
+        self.journal = run / "results.jsonl" if alone else name.with_suffix(".jsonl")
+        self.hosts = run / ".hosts" if alone else name.with_suffix(".hosts")
+        self.done = name.with_suffix(".done")
+        self.lock = run / f".{shard}.lock"
+
+    def left(self, asked: str) -> bool:
+        """Whether the share is not done of a run of the images and settings with that digest."""
+        return not self.done.exists() or self.done.read_text() != asked
+
+    @classmethod
+    def of_all(cls, run: Path, world: int) -> list[ShardFiles]:
+        return [cls(run, Shard(rank, world)) for rank in range(world)]
+
+
 class Shards:
     """The shards of the run in `run`, seen by one of its processes.
 
     Attributes:
-        journal, done, hosts: the files of this process; the journal of one that is alone is results.jsonl.
+        own, all: the files of this process, and of each.
+        partial: records of shards that are not all done.
     """
 
     def __init__(self, run: Path, shard: Shard) -> None:
-        self.shard, self._folder = shard, run / "shards"
-        self._results, self._lock = run / "results.jsonl", run / ".merge.lock"
-        self.journal, self.done = self._paths(shard.rank)
-        self.hosts = self.journal.with_suffix(".hosts")
-        if shard.world == 1:
-            self.journal, self.hosts = self._results, run / ".hosts"
-
-    def _paths(self, rank: int) -> tuple[Path, Path]:
-        name = str(Shard(rank, self.shard.world))
-        return self._folder / f"{name}.jsonl", self._folder / f"{name}.done"
+        self.run, self.shard = run, shard
+        self.own, self.all = ShardFiles(run, shard), ShardFiles.of_all(run, shard.world)
+        self.results, self.partial = run / "results.jsonl", run / PARTIAL
+        self._lock = FileLock(run / ".merge.lock")
 
     def clear(self) -> None:
         """Remove what an earlier run left here of this process' share. Raises OSError."""
-        for path in (self.journal, self.done, self.hosts):
+        for path in (self.own.journal, self.own.done, self.own.hosts):
             path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
         """Its share is not done any more. Raises OSError."""
-        with FileLock(self._lock):
-            self.done.unlink(missing_ok=True)
+        with self._lock:
+            self.own.done.unlink(missing_ok=True)
 
     def finish(self, asked: str) -> tuple[int, ...]:
         """Note that this share is done of a run of the images and settings with that digest; if all are, merge.
@@ -143,41 +158,33 @@ class Shards:
         """
         if self.shard.world == 1:
             return ()
-        with FileLock(self._lock):
-            if not self._results.exists():  # else made by others, since this process began
-                with fsynced(self.done) as stream:
+        with self._lock:
+            if not self.results.exists():  # else made by others, since this process began
+                with fsynced(self.own.done) as stream:
                     stream.write(asked.encode())
             return self._merge(asked)
 
     def merge(self, settings: str) -> tuple[int, ...]:
         """The same for whoever has no share of it: of the images of the largest share that has those settings."""
-        with FileLock(self._lock):
-            noted = [path.read_text() for path in self._folder.glob("*.done")]
+        with self._lock:
+            noted = [files.done.read_text() for files in self.all if files.done.exists()]
             alike = [text for text in noted if text.endswith(f"-{settings}")]
             return self._merge(max(alike, key=lambda text: int(text.partition("-")[0]), default=""))
 
-    def left(self, asked: str) -> tuple[int, ...]:
-        """Ranks of the shares that are not done of a run with that digest."""
-        return tuple(rank for rank in range(self.shard.world) if not _says(self._paths(rank)[1], asked))
-
     def _merge(self, asked: str) -> tuple[int, ...]:
-        if not self._results.exists():
-            if left := self.left(asked):
+        if not self.results.exists():
+            if left := tuple(rank for rank, files in enumerate(self.all) if files.left(asked)):
                 return left
-            with fsynced(self._results) as stream:
-                records = in_turn([self._paths(rank)[0] for rank in range(self.shard.world)])
+            with fsynced(self.results) as stream:
+                records = in_turn([files.journal for files in self.all])
                 stream.writelines(json_bytes(record) + b"\n" for record in records)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.own.done.parent, ignore_errors=True)
         self.partial.unlink(missing_ok=True)
         return ()
 
-    @property
-    def partial(self) -> Path:
-        return self._results.with_name(PARTIAL)
-
     def write_partial(self) -> int:
         """What all shares have so far, each image in its place; how many. Raises OSError, OutputError."""
-        journals = [journal for journal, _ in map(self._paths, range(self.shard.world)) if journal.exists()]
+        journals = [files.journal for files in self.all if files.journal.exists()]
         count = 0
         with fsynced(self.partial) as stream:
             for row in zip_longest(*map(read_records, journals)):
@@ -185,10 +192,6 @@ class Shards:
                     stream.write(json_bytes(record) + b"\n")
                     count += 1
         return count
-
-
-def _says(done: Path, images: str) -> bool:
-    return done.exists() and done.read_text() == images
 
 
 def in_turn(journals: Sequence[Path]) -> Iterator[AnyRecord]:

@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
 from glip_cli.runs.journal import Counts, noted_total, read_records, retries_of
 from glip_cli.runs.settings import read_settings
-from glip_cli.runs.shards import Shard, Shards
+from glip_cli.runs.shards import ShardFiles
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line
 
@@ -50,13 +50,12 @@ def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Ite
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")
     world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
-    all_shards = [Shards(run, Shard(rank, world)) for rank in range(world)]
     counts, kinds, shares = Counts(), Counter[str](), list[str]()
-    for rank, shards in enumerate(all_shards):
-        state = _state(run / f".{shards.shard}.lock", shards)
+    for rank, files in enumerate(shards := ShardFiles.of_all(run, world)):
+        state = _state(files)
         state = unseen if unseen and state == "not at work" else state
         before = counts.images
-        for record in read_records(shards.journal) if shards.journal.exists() else ():
+        for record in read_records(files.journal) if files.journal.exists() else ():
             counts.add(record)
             if "error" in record:
                 kinds[kind_and_host(record)] += 1
@@ -68,7 +67,7 @@ def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Ite
     yield from (f"  {count} {kind}" for kind, count in kinds.most_common(MOST_KINDS))
     if len(kinds) > MOST_KINDS:
         yield f"  and errors of {len(kinds) - MOST_KINDS} more kinds"
-    yield from _hosts([run / ".hosts", *(shards.hosts for shards in all_shards if world > 1)])
+    yield from _hosts(dict.fromkeys((run / ".hosts", *(files.hosts for files in shards))))
     if world > 1:
         yield from shares
     else:
@@ -85,15 +84,15 @@ def kind_and_host(record: ErrorRecord) -> str:
     return f"{kind_of(record)} (on {record['host']})" if "host" in record else kind_of(record)
 
 
-def _state(lock: Path, shards: Shards) -> str:
-    if lock.exists() and _is_held(lock):
-        journals = (shards.journal, retries_of(shards.journal))
+def _state(files: ShardFiles) -> str:
+    if files.lock.exists() and _is_held(files.lock):
+        journals = (files.journal, retries_of(files.journal))
         newest = max((path.stat().st_mtime for path in journals if path.exists()), default=None)
         since = "" if newest is None else f", last record {max(time.time() - newest, 0):.0f} s ago"
         return f"at work{since}"
-    if not shards.journal.exists():
+    if not files.journal.exists():
         return "missing"
-    return "done" if shards.done.exists() else "not at work"
+    return "done" if files.done.exists() else "not at work"
 
 
 def _is_held(lock: Path) -> bool:
@@ -181,7 +180,7 @@ def read_notes(path: Path) -> dict[str, HostCounts]:
         return {}
 
 
-def _hosts(notes: Sequence[Path]) -> Iterator[str]:
+def _hosts(notes: Iterable[Path]) -> Iterator[str]:
     """A line for each machine of which there is a note."""
     hosts: dict[str, HostCounts] = {}
     for path in notes:

@@ -22,7 +22,7 @@ from pathlib import Path
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.data.stores import MissingError
 from glip_cli.errors import GlipError, UsageError
-from glip_cli.runs.shards import Shard, Shards
+from glip_cli.runs.shards import Shard, ShardFiles, Shards
 from glip_cli.utils.text_format import shown_url
 
 _OWN = re.compile(r"(results|shards/\d+-of-\d+)/(\d{12}\.jsonl|\.hosts)|shards/\d+-of-\d+\.done")
@@ -41,10 +41,9 @@ class StoredParts:
         found: whether it has some of them in parts.
     """
 
-    def __init__(self, store: StoredFolder, run: Path, shard: Shard) -> None:
-        shards = Shards(run, shard)
-        self._store, self._journal, self._hosts = store, shards.journal, shards.hosts
-        self._folder = self._journal.relative_to(run).with_suffix("").as_posix()
+    def __init__(self, store: StoredFolder, run: Path, files: ShardFiles) -> None:
+        self._store, self._journal, self._hosts = store, files.journal, files.hosts
+        self._folder = files.journal.relative_to(run).with_suffix("").as_posix()
         self.records = self._bytes = 0  # that are in the store
         self.found, self._noted = False, b""
 
@@ -126,52 +125,48 @@ class StoredShards(Shards):
 
     def __init__(self, store: StoredFolder, run: Path, shard: Shard) -> None:
         super().__init__(run, shard)
-        self._store, self._run = store, run
-        self.parts = StoredParts(store, run, shard)
+        self._store = store
+        self.parts = StoredParts(store, run, self.own)
 
     def finish(self, asked: str) -> tuple[int, ...]:
         """As in a folder of this machine. Raises UsageError and GlipError too."""
         if not super().finish(asked):
             return ()
         self.put_rest()
-        self._store.put(f"shards/{self.done.name}", self.done)
+        self._store.put(f"shards/{self.own.done.name}", self.own.done)
         try:
             self._fetch_done()
-            if not self.left(asked):
+            if not any(files.left(asked) for files in self.all):
                 self.fetch()
         except MissingError:  # another process has merged them since, and removed them
-            if self._store.version(self._results.name) is None:
+            if self._store.version(self.results.name) is None:
                 raise
-        if self._store.version(self._results.name) is not None:
-            self._store.fetch(self._results.name, self._results)
+        if self._store.version(self.results.name) is not None:
+            self._store.fetch(self.results.name, self.results)
         return super().finish(asked)
 
     def _fetch_done(self) -> None:
-        self.done.parent.mkdir(exist_ok=True)
+        self.own.done.parent.mkdir(exist_ok=True)
         there = set(self._store.names("shards/"))
-        for _, done in map(self._paths, range(self.shard.world)):
-            if (name := f"shards/{done.name}") in there:
-                self._store.fetch(name, done)
+        for files in self.all:
+            if (name := f"shards/{files.done.name}") in there:
+                self._store.fetch(name, files.done)
 
     def fetch(self) -> None:
-        """Bring what all shards have so far. Raises UsageError, GlipError."""
-        self._fetch_done()
-        for rank in range(self.shard.world):
-            shard, (journal, done) = Shard(rank, self.shard.world), self._paths(rank)
-            parts = StoredParts(self._store, self._run, shard)
-            parts.fetch()
-            if done.exists():
-                self._check_whole(shard, done, parts.records)
-                journal.touch()  # of no image
+        """Bring what all shards have so far.
 
-    def _check_whole(self, shard: Shard, done: Path, records: int) -> None:
-        """Raises GlipError for a store that does not show all that was put."""
-        images, _, _ = done.read_text().partition("-")
-        if not images.isdecimal() or records < shard.part_of(int(images)):
-            raise GlipError(
-                f"{shown_url(self._store.url)}: not all records of shard {shard} are there, which is done; run the "
-                "same command again"
-            )
+        Raises UsageError, GlipError: also for a store that does not show all that was put.
+        """
+        self._fetch_done()
+        for rank, files in enumerate(self.all):
+            parts = StoredParts(self._store, self.run, files)
+            parts.fetch()
+            if files.done.exists():
+                shard, images = Shard(rank, self.shard.world), files.done.read_text().partition("-")[0]
+                if not images.isdecimal() or parts.records < shard.part_of(int(images)):
+                    raise GlipError(f"{shown_url(self._store.url)}: not all records of shard {shard} are there, which "
+                                    "is done; run the same command again")  # fmt: skip
+                files.journal.touch()  # of no image
 
 
 def of_another(store: StoredFolder, name: str) -> UsageError:

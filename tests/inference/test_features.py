@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from glip_cli import Detector
@@ -405,6 +406,16 @@ def test_a_batch_that_does_not_fit_is_halved(detector: Detector, scene: Image.Im
     made = list(job._extract([small.prepare(scene)] * 5))
     assert len(made) == 5
     assert job.most == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_weights_of_somebody_else_are_not_replaced(folder: Path, more: tuple[str, ...]) -> None:
+    Path("out").mkdir()
+    save_file({"weight": torch.zeros(1)}, "out/0.safetensors")
+    result = glip("photos/0.png", "-o", "out", *more)
+    assert result.exit_code == 2
+    assert "out/0.safetensors was not written by glip features; choose another --out-dir" in result.stderr
+    assert load_file("out/0.safetensors")["weight"].shape == (1,)
 
 
 @pytest.fixture
