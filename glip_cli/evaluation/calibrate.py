@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.data.values import read_text, shown
-from glip_cli.errors import DataError, OutputError
+from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
 from glip_cli.evaluation.results import CocoResult, plain
-from glip_cli.outputs.files import atomic_write
+from glip_cli.outputs.files import atomic_write, writing
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
@@ -62,6 +62,13 @@ class Judged:
     right: npt.NDArray[np.bool_]
     boxes: int
 
+    @classmethod
+    def of(cls, found: Sequence[tuple[float, bool]], boxes: int) -> Judged:
+        """From pairs of score and whether it is right, in any order; of equal scores the first stays first."""
+        scores, right = np.array(found, np.float64).reshape(-1, 2).T
+        order = np.argsort(-scores, kind="stable")
+        return cls(scores[order], right[order] > 0, boxes)
+
     def at(self, threshold: float) -> Threshold:
         """What scores more than a threshold."""
         kept = int((self.scores > threshold).sum())
@@ -99,17 +106,12 @@ def best_thresholds(
     judged = _judge(ground_truth, kept, iou)
     floor = min((float(result["score"]) for result in kept), default=0.0)
     own = {label: best_threshold(judged[label], floor) for label in dict.fromkeys(ground_truth.labels)}
-    pooled = best_threshold(_pooled(judged.values()), floor).threshold if few else None
+    found = [pair for one in judged.values() for pair in zip(one.scores.tolist(), one.right.tolist(), strict=True)]
+    together = Judged.of(found, sum(one.boxes for one in judged.values()))
+    pooled = best_threshold(together, floor).threshold if few else None
     if pooled is None:
         return own
     return {label: _leaning(judged[label], best, pooled, few) for label, best in own.items()}
-
-
-def _pooled(judged: Iterable[Judged]) -> Judged:
-    """Those of all labels as if they were of one."""
-    rows = list(judged)
-    scores = [score for one in rows for score in one.scores.tolist()]
-    return _sorted(scores, [right for one in rows for right in one.right.tolist()], sum(one.boxes for one in rows))
 
 
 def _leaning(judged: Judged, best: Threshold, pooled: float, few: float) -> Threshold:
@@ -126,19 +128,14 @@ def _share(part: int, whole: int) -> float:
 
 def _judge(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> dict[str, Judged]:
     names = {category.id: category.name for category in ground_truth.categories}
-    scores: dict[str, list[float]] = {name: [] for name in names.values()}
-    right: dict[str, list[bool]] = {name: [] for name in names.values()}
+    found: dict[str, list[tuple[float, bool]]] = {name: [] for name in names.values()}
     for matched in _matched(ground_truth, results, iou):
-        name = names[matched["category_id"]]
-        counts = [not ignored for ignored in matched["dtIgnore"][0]]
-        scores[name] += [score for score, count in zip(matched["dtScores"], counts, strict=True) if count]
-        right[name] += [
-            bool(is_right) for is_right, count in zip(matched["dtMatched"][0], counts, strict=True) if count
-        ]
+        rows = zip(matched["dtScores"], matched["dtMatched"][0], matched["dtIgnore"][0], strict=True)
+        found[names[matched["category_id"]]] += [(score, is_right) for score, is_right, ignored in rows if not ignored]
     boxes = dict.fromkeys(names.values(), 0)
     for row in ground_truth.annotations:
         boxes[names[row["category_id"]]] += not row["iscrowd"]
-    return {name: _sorted(scores[name], right[name], boxes[name]) for name in boxes}
+    return {name: Judged.of(found[name], boxes[name]) for name in boxes}
 
 
 def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> Iterator[JsonObject]:
@@ -152,12 +149,6 @@ def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: floa
     evaluation.params.max_dets = [_ALL]
     evaluation.evaluate()
     yield from filter(None, evaluation.eval_imgs)
-
-
-def _sorted(scores: Sequence[float], right: Sequence[bool], boxes: int) -> Judged:
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    return Judged(values[order], np.asarray(right, dtype=np.bool_)[order], boxes)
 
 
 def best_threshold(judged: Judged, floor: float) -> Threshold:
@@ -205,25 +196,15 @@ def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source:
     Raises:
         OutputError: it cannot be written.
     """
-    first = f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"
-    model_lines = [f"model = {_key(model)}", ""] if model else []
-    rows = (_line(label, chosen) for label, chosen in thresholds.items())
-    lines = [first, *_rule(thresholds.values()), "", *model_lines, "[thresholds]", *rows]
-    try:
-        with atomic_write(path) as stream:
-            stream.write(("\n".join(lines) + "\n").encode())
-    except OSError as failure:
-        raise OutputError(f"{path}: cannot be written ({failure.strerror or failure})") from failure
-
-
-def _rule(thresholds: Iterable[Threshold]) -> list[str]:
-    """What the thresholds lean on, where they do."""
-    pooled = next((one.pooled for one in thresholds if one.pooled is not None), None)
-    if pooled is None:
-        return []
-    return [
-        f"# A label with n boxes has n / (n + {FEW:g}) of its own best one and the rest of the pooled one, {pooled:.3f}"
-    ]
+    lines = [f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"]
+    pooled = next((one.pooled for one in thresholds.values() if one.pooled is not None), None)
+    if pooled is not None:
+        own = f"n / (n + {FEW:g}) of its own best one and the rest of the pooled one, {pooled:.3f}"
+        lines.append(f"# A label with n boxes has {own}")
+    lines += ["", *([f"model = {_key(model)}", ""] if model else []), "[thresholds]"]
+    lines += [_line(label, chosen) for label, chosen in thresholds.items()]
+    with writing(path, "choose another"), atomic_write(path) as stream:
+        stream.write(("\n".join(lines) + "\n").encode())
 
 
 def _line(label: str, chosen: Threshold) -> str:

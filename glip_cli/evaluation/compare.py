@@ -13,7 +13,7 @@ from glip_cli.data.values import read_json, spelling_of
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.evaluation.boxes import More, Score, only
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import Names, images_beside, read_coco_images
+from glip_cli.evaluation.names import Names, read_coco_images
 from glip_cli.evaluation.outputs import RESULTS, read_metrics
 from glip_cli.evaluation.results import Predictions, Results, as_result, entries_of
 from glip_cli.evaluation.scores import BoxScores
@@ -188,25 +188,17 @@ def compare_with(
     found = compare_scores(before, after)
     numbers = (more(before), more(after)) if more else ({}, {})
     rows = (*found.rows, *(row_of(key, numbers[0][key], numbers[1][key]) for key in numbers[0]))
-    return replace(found, rows=rows, note=_note(len(shared), _count(earlier), len(truth.images)))
-
-
-def _note(shared: int, before: int | None, now: int) -> str:
-    if shared == now and before in (shared, None):
-        return ""
-    return f"compared on the {counted(shared, 'image')} that both runs have; before {before}, now {now}"
-
-
-def _count(earlier: _Earlier) -> int | None:
-    """How many images the other run had; None where it does not say."""
     images = earlier.facts.get("images")
-    return images.get("number") if isinstance(images, dict) else None
+    count = images.get("number") if isinstance(images, dict) else None  # an older run does not say
+    if len(shared) == len(truth.images) and count in (len(shared), None):
+        return replace(found, rows=rows)
+    note = f"compared on the {counted(len(shared), 'image')} that both runs have"
+    return replace(found, rows=rows, note=f"{note}; before {count}, now {len(truth.images)}")
 
 
 def _images_of(earlier: _Earlier, truth: GroundTruth, now: JsonObject) -> set[int]:
     """The ids of the images that the other run detected in; raises OptionError where they mean others here."""
-    beside = images_beside(earlier.results)
-    listed = read_coco_images(beside, earlier.results) if beside else None
+    listed = read_coco_images(earlier.results)
     if listed is None:  # an older run does not say
         earlier.check(now, "size")
         return {image.id for image in truth.images}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from glip_cli.data.dataset import ImageRow, Size, url_parts
+from glip_cli.data.dataset import Size, url_parts
 from glip_cli.data.values import Ids, read_json, shown, spelling_of
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
@@ -54,7 +54,7 @@ class Names:
         self._category_names = {category.id: category.name for category in truth.categories}
         self._by_base: dict[str, list[tuple[Parts, int]]] = {}
         for image in truth.images:
-            for parts in _spellings(image):
+            for parts in filter(None, (_parts(image.file_name), url_parts(image.coco_url))):
                 self._by_base.setdefault(parts[-1], []).append((parts, image.id))
         self._by_label: dict[str, list[int]] = {}
         for category in truth.categories:
@@ -137,10 +137,6 @@ def _number(ids: Ids, value: object) -> int | None:
         return None
 
 
-def _spellings(image: ImageRow) -> list[Parts]:
-    return [parts for parts in (_parts(image.file_name), url_parts(image.coco_url)) if parts]
-
-
 def _parts(name: str) -> Parts:
     """The folders and the base name of a path or URL."""
     return url_parts(name) if "://" in name else PurePosixPath(name.replace("\\", "/")).parts
@@ -150,17 +146,14 @@ def _common_end(a: Parts, b: Parts) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b), strict=False)))
 
 
-def images_beside(results: Path) -> Path | None:
-    """The `coco_images.json` beside a file of results, whichever file it is of."""
-    path = results.parent / IMAGES_FILE
-    return path if path.is_file() else None
-
-
-def read_coco_images(path: Path, results: Path) -> CocoImages | None:
-    """None where it was written with another file than `results`.
+def read_coco_images(results: Path) -> CocoImages | None:
+    """The `coco_images.json` beside a file of results; None where there is none, or it was written with another file.
 
     One that does not say with which, as older versions wrote them, serves `coco_results.json`. Raises DataError.
     """
+    path = results.parent / IMAGES_FILE
+    if not path.is_file():
+        return None
     data = read_json(path)
     if not isinstance(data, dict):
         raise DataError(f"{path}: {shown(data)} does not say what the ids mean; {_AGAIN}")

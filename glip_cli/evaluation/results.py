@@ -21,7 +21,7 @@ from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.names import CocoImages, Names, coco_images, images_beside, read_coco_images, size_of
+from glip_cli.evaluation.names import IMAGES_FILE, CocoImages, Names, coco_images, read_coco_images, size_of
 from glip_cli.outputs.records import SCHEMA
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted, one_line, shorten
@@ -105,16 +105,17 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     data = read_json(path)
     if isinstance(data, dict) and is_scored(data):
         return _predictions(_read_coco(path, data["annotations"], coco_images(path, data), truth), truth, files or {})
-    entries, beside = entries_of(data, path), images_beside(path)
-    if beside and (meaning := read_coco_images(beside, path)):
+    entries = entries_of(data, path)
+    if meaning := read_coco_images(path):
         return _predictions(_read_coco(path, entries, meaning, truth), truth, files or {})
     names = Names(truth)
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
     # to draw by; the results stay where they are
     transforms = box_transforms_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
-    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}" if beside else ""
+    beside = path.parent / IMAGES_FILE
+    note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
     _add_repeated(results, issues := Issues())
-    notes = filter(None, (note, *issues.notes, _outside(results, truth)))
+    notes = filter(None, (note if beside.is_file() else "", *issues.notes, _outside(results, truth)))
     return Predictions(results, transforms, notes=tuple(notes))
 
 

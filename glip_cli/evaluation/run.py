@@ -34,7 +34,7 @@ from glip_cli.evaluation.save_images import save_images
 from glip_cli.evaluation.scores import BoxScores
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
-from glip_cli.outputs.files import save_json
+from glip_cli.outputs.files import save_json, writing
 from glip_cli.prompts.prompt import typed_labels
 from glip_cli.prompts.words import Words, check_words, other_words
 from glip_cli.runs.journal import read_records
@@ -187,9 +187,10 @@ def score_boxes(
     comparison = None
     if wanted.compare:
         comparison = compare_with(wanted.compare, truth, predictions, {**about, **metrics}, score, more)
-    write_metrics(wanted.out / METRICS, about, metrics, tables_of(truth, predictions, scores))
-    save_json(wanted.out / RESULTS, truth.as_given(predictions.results))
-    write_coco_images(wanted.out / RESULTS, truth, {*predictions.failed, *predictions.absent})
+    with writing(f"to {wanted.out}"):
+        write_metrics(wanted.out / METRICS, about, metrics, tables_of(truth, predictions, scores))
+        save_json(wanted.out / RESULTS, truth.as_given(predictions.results))
+        write_coco_images(wanted.out / RESULTS, truth, {*predictions.failed, *predictions.absent})
     files = [wanted.out / METRICS, wanted.out / RESULTS]
     if wanted.report:
         files.append(wanted.out / REPORT)

@@ -296,7 +296,7 @@ def test_a_failure_leaves_the_earlier_report(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file.report\.html: cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot write .*file.report\.html: .*; choose another"):
         write_table_report(tmp_path / "file" / "report.html", title="t", facts={}, tables=[])
 
 
@@ -494,11 +494,6 @@ def test_a_link_cannot_lead_out_of_the_folder() -> None:
     for outside in ("/etc/passwd", "//host/x", "\\\\host\\x"):
         with pytest.raises(ValueError, match="relative"):
             relative(outside)
-
-
-def test_a_table_with_a_short_row_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 cells but 2 columns"):
-        ReportTable("t", ("a", "b"), (ReportRow(("x",)),))
 
 
 # --- in a browser

@@ -210,8 +210,10 @@ def test_results_given_twice_are_noted(tmp_path: Path, truth: GroundTruth, kind:
         path = written(tmp_path / "out", kind, [twice, of_words("2.jpg", "cat")])
     found = read_predictions(path, truth)
     assert found.results.count(ONE) == 3  # type: ignore[arg-type]
-    note = "results given twice with one class, box and score; first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)"
-    assert found.notes == (f"2 {note}",)
+    note = (
+        "results given twice with one class, box and score: 2, first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)"
+    )
+    assert found.notes == (note,)
 
 
 @pytest.mark.parametrize("writer", [CocoWriter, CocoResultsWriter])
@@ -221,8 +223,8 @@ def test_an_image_that_a_file_of_results_lists_under_two_ids_is_noted(
     found = read_predictions(written(tmp_path / "out", writer, [of_words("1.jpg", "cat")] * 2), truth)
     assert found.results == [ONE, ONE]
     assert found.notes == (
-        "1 results given twice with one class, box and score; first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)",
-        '1 images that the file of results lists under several ids; first "1.jpg", ids 1 and 2 (their results are '
+        "results given twice with one class, box and score: 1, first image 1, [1.0, 2.0, 30.0, 40.0] (each is counted)",
+        'images that the file of results lists under several ids: 1, first "1.jpg", ids 1 and 2 (their results are '
         "taken together)",
     )
 

@@ -96,11 +96,9 @@ class Matches:
         self._evaluation = evaluation
         self._labels = {category.id: category.name for category in ground_truth.categories}
         self._found = evaluation.image_diagnostics(iou_thr=0.5)
-        status, self._images = self._found["dt_status"], [image.id for image in ground_truth.images]
-        rows = [(row["score"], status[row["id"]] == "tp") for i in self._images for row in self._detections(i)]
-        scores, right = np.array(rows, np.float64).reshape(-1, 2).T
-        order = np.argsort(-scores, kind="stable")
-        self.judged = Judged(scores[order], right[order] > 0, len(self._found["gt_status"]))
+        status, images = self._found["dt_status"], [image.id for image in ground_truth.images]
+        rows = [(row["score"], status[row["id"]] == "tp") for i in images for row in self._detections(i)]
+        self.judged = Judged.of(rows, len(self._found["gt_status"]))
 
     def best(self) -> Threshold:
         """The score threshold with the best F1 of all classes together."""

@@ -15,8 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from glip_cli.errors import OutputError
-from glip_cli.outputs.files import atomic_write, policy_hash
+from glip_cli.outputs.files import atomic_write, policy_hash, writing
 from glip_cli.utils.text_format import percent, valid_unicode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")  # HTML has no way to hold them
@@ -48,17 +47,10 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Raises ValueError for a row that has not as many cells as there are columns."""
-
     title: str
     columns: tuple[str, ...]
     rows: tuple[ReportRow, ...]
     note: str = ""
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row.cells) != len(self.columns):
-                raise ValueError(f"{len(row.cells)} cells but {len(self.columns)} columns: {row.cells!r}")
 
 
 def write_page(
@@ -79,11 +71,8 @@ def write_page(
     """
     page = environment().get_template("report.html")
     text = page.render(title=title, sections=sections, lead=lead, summary=summary or {}, facts=facts or {})
-    try:
-        with atomic_write(path) as stream:
-            stream.write(text.encode("utf-8"))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another") from error
+    with writing(path, "choose another"), atomic_write(path) as stream:
+        stream.write(text.encode("utf-8"))
 
 
 def is_report(path: Path) -> bool:
