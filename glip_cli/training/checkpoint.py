@@ -26,7 +26,6 @@ from glip_cli.errors import UnavailableError, UsageError
 from glip_cli.evaluation.boxes import BoxTask
 from glip_cli.outputs.files import json_bytes, writing
 from glip_cli.runs.journal import fsynced, held
-from glip_cli.runs.settings import read_settings
 from glip_cli.training.dataset import DetectionItem, Item, TrainSet
 from glip_cli.utils.json import JsonObject, parsed_object
 from glip_cli.utils.text_format import why_unreadable
@@ -111,7 +110,10 @@ class TrainingFolder:
 
     def settings(self) -> JsonObject:
         """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
-        return read_settings(self.run) if self.run.exists() else {}
+        settings = parsed_object(self.run.read_bytes()) if self.run.exists() else {}
+        if settings is None:
+            raise UsageError(f"{self.run} is damaged; --overwrite starts over")
+        return settings
 
     def compare(self, now: Mapping[str, object]) -> None:
         """Raises UsageError where one of these settings was another."""

@@ -140,10 +140,10 @@ def test_activations_that_are_forgotten_change_no_gradient(
 
 
 def test_sizes_of_training_are_areas() -> None:
-    chosen = Augmentation.chosen((448, 448), (512,), None, 32)
+    chosen = Augmentation.of_size((448, 448), (512,), None, 32)
     assert chosen.sides == (512,)
     with pytest.raises(UsageError, match=r"^max_size 600: this model reads images by their area"):
-        Augmentation.chosen((448, 448), (), 600, 32)
+        Augmentation.of_size((448, 448), (), 600, 32)
 
 
 @pytest.fixture(scope="module")
