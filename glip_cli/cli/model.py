@@ -121,9 +121,8 @@ class LocalModel:
     def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
         from glip_cli.prompts.chunking import Explanation
 
-        if not self.loaded:
-            return explain_unloaded(prompt, options, self.loading)
-        compiled = self.loaded.compile_prompt(prompt, options)
+        compiler = self.loaded.prompt_compiler if self.loaded else compiler_without_weights(self.loading)
+        compiled = compiler.compile_prompt(prompt, options)
         return Explanation.of(compiled.chunks, compiled.notes)
 
     @cached_property
@@ -152,19 +151,20 @@ class LocalModel:
         return Runner(detector, detector.compile_prompt(prompt, options) if prompt else None, options, workers)
 
 
-def explain_unloaded(prompt: Prompt, options: DetectOptions, loading: ModelFlags) -> Explanation:
-    """It needs a tokenizer, and no weights of a named model."""
+def compiler_without_weights(loading: ModelFlags) -> PromptCompiler:
+    """Of a model that need not be here yet, where it has a name. Raises WeightsError, UsageError."""
     from glip_cli.checkpoints import registry
-    from glip_cli.checkpoints.resolve import load_tokenizer_folder
-    from glip_cli.prompts.chunking import Explanation, chunk, vocabulary_notes
-    from glip_cli.prompts.definitions import knowledge_chunks
+    from glip_cli.checkpoints.load import identify
+    from glip_cli.checkpoints.resolve import load_tokenizer_folder, resolve
+    from glip_cli.model.config import ARCHITECTURES
+    from glip_cli.prompts.compile import PromptCompiler
     from glip_cli.prompts.tokenizer import Tokenizer
 
+    source, architecture, *_ = resolve(loading.model, loading.weights, loading.adapter)
+    known = source if isinstance(source, registry.Checkpoint) else identify(source, architecture=architecture)
     folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
-    tokenizer = Tokenizer.from_dir(folder)
     own = tuned_prompt_of(loading)
-    notes = (*prompt.notes, *vocabulary_notes(prompt, tokenizer, own.words if own else ()))
-    if options.knowledge is None:
-        return Explanation.of(chunk(prompt, tokenizer, tokenizer.window, options.chunked_size), notes)
-    use_cls = registry.uses_cls(loading.model)
-    return Explanation.of(knowledge_chunks(prompt, options.knowledge, tokenizer, use_cls=use_cls), notes)
+    return PromptCompiler.of(
+        Tokenizer.from_dir(folder), ARCHITECTURES[known.architecture], loading.model or known.architecture,
+        use_cls=registry.uses_cls(loading.model), tuned=own.words if own else (),
+    )  # fmt: skip

@@ -303,6 +303,25 @@ def test_explain_needs_no_weights(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert "1:tooth 2:##brush" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["--negative", "square"], 0),
+        (["--negative", "square", "-s", "1"], 0),
+        (["--tta"], 0),
+        (["--class-threshold", "square=0.5"], 2),
+        (["--knowledge", "known.json"], 2),
+    ],
+)
+def test_what_is_explained_is_what_an_image_is_asked_for(folder: Path, more: list[str], code: int) -> None:
+    Path("known.json").write_text('{"star": "a shape"}')
+    words = ["-t", "left star . circle", "--explain", *more]
+    alone, beside = glip(*words), glip("0.png", *words, "--no-save-vis", "--no-save-pred")
+    assert (alone.exit_code, beside.exit_code) == (code, code)
+    assert set(alone.stderr.splitlines()) <= set(re.sub(r"@\w{8}", "", beside.stderr).splitlines())  # without the hash
+    assert ("│ square" in alone.stderr) == ("--negative" in more)
+
+
 def test_quiet(folder: Path) -> None:
     result = glip("0.png", "gone.png", "-t", PROMPT, "-q")
     assert result.exit_code == 3
