@@ -16,14 +16,14 @@ from typer.testing import CliRunner, Result
 from glip_cli.checkpoints import registry
 from glip_cli.cli.app import app
 from glip_cli.doctor import checks, machine, storage, versions
-from glip_cli.doctor.checks import Check, CheckGroup, size
+from glip_cli.doctor.checks import Check, size
 from tests import forked
 from tests.checkpoints.support import serving
 from tests.forked import CLEAN
 
 
-def of(section: CheckGroup, name: str) -> Check:
-    (found,) = [finding for finding in section.findings if finding.name == name]
+def of(findings: Iterable[Check], name: str) -> Check:
+    (found,) = [finding for finding in findings if finding.name == name]
     return found
 
 
@@ -143,7 +143,7 @@ def test_what_the_probe_says_in_words() -> None:
     gpu = {"name": "H200", "memory": 150e9, "free": 140e9, "capability": "9.0", "speed": speed}
     answers = {"torch": torch, "cuda:0": gpu, "cuda:1": {"error": "no kernel image is available"},
                "torchvision": {"version": "0.21.0"}, "nms": {"error": "no kernel"}}  # fmt: skip
-    found = machine.check_devices(answers)
+    found = [*machine.check_devices(answers)]
     assert of(found, "cuda:0").value == (
         "H200, 140 GB free of 150 GB; float32 (--dtype auto); bfloat16 14 times as fast; "
         "float16 works, but does not pay (1.1 times as fast)"
@@ -191,7 +191,7 @@ def test_what_is_installed_is_held_against_what_packages_ask_for(
     installed(tmp_path, "transformers", "99.0", "tokenizers<0.2,>=0.1", "nothing-of-that-name")
     installed(tmp_path, "ray", "1.0")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = versions.check_versions()
+    found = [*versions.check_versions()]
     pair = of(found, "torchvision")
     assert pair.problem == "needs torch==99.1, but 99.0+cu124 is installed"
     assert pair.remedy == "pip install 'torch==99.1' torchvision==99.1, or pip install -U torch torchvision"
@@ -210,7 +210,7 @@ def test_the_build_of_a_version_does_not_matter(tmp_path: Path, monkeypatch: pyt
 
 def test_every_requirement_is_looked_at() -> None:
     wanted = versions.requirements()
-    names = {finding.name for finding in versions.check_versions().findings}
+    names = {finding.name for finding in versions.check_versions()}
     assert {requirement.name for part in ("", "ray", "finetune") for requirement in wanted[part]} <= names
     assert {"torch", "torchvision"} <= names
 
@@ -228,9 +228,9 @@ def test_what_lies_in_the_cache(filled: Path) -> None:
     (downloads / "empty.pth").touch()
     (downloads / "glip_tiny_mmdet-c24ce662.pth").write_bytes(b"\x80\x02another")
     (filled / "converted" / ".x.safetensors.1234abcd.tmp").write_bytes(b"1")
-    found = storage.check_cache()
+    found = [*storage.check_cache()]
     assert of(found, "downloads/a.pth.part").value == "2 MB, unfinished: the next fetch resumes it"
-    assert with_problems(found.findings) == {
+    assert with_problems(found) == {
         "downloads/cut.safetensors", "downloads/cut.pth", "downloads/empty.pth",
         "converted/.x.safetensors.1234abcd.tmp",
     }  # fmt: skip
@@ -250,7 +250,7 @@ def test_a_cache_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def print_problems() -> None:
-    print([finding.problem for finding in storage.check_cache().findings if finding.problem])
+    print([finding.problem for finding in storage.check_cache() if finding.problem])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
@@ -293,13 +293,13 @@ def test_hosts_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             return ask(url, patience)
 
         monkeypatch.setattr(storage, "request_head", ask_together)
-        found = storage.check_network(files=files, patience=5.0)
+        found = [*storage.check_network(files=files, patience=5.0)]
     assert of(found, "good") == Check("good", "reachable")
     assert "answers 404" in (of(found, "gone").problem or "")
     assert "refused" in (of(found, "dead").problem or "")
     assert of(found, "silent").problem is not None
     assert of(found, "strange").problem is not None
-    assert all("-m glip-nano" in (finding.remedy or "-m glip-nano") for finding in found.findings)
+    assert all("-m glip-nano" in (finding.remedy or "-m glip-nano") for finding in found)
 
 
 def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,9 +316,9 @@ def test_every_host_of_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch, variable: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1" if variable else "0")
     with serving() as server:
-        found = storage.check_network(offline=not variable, files={"one": server.url("x")})
+        found = [*storage.check_network(offline=not variable, files={"one": server.url("x")})]
         assert server.asked == []
-    assert [finding.problem for finding in found.findings] == [None]
+    assert [finding.problem for finding in found] == [None]
 
 
 # ----------------------------------------------------------------------------------------------- models, settings
@@ -328,10 +328,10 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIP_CACHE", str(tmp_path))
-    assert with_problems(checks.check_models(reachable=True).findings) == set()
-    found = checks.check_models(reachable=False)
-    assert with_problems(found.findings) == {"glip-t"}
-    assert {finding.name for finding in found.findings} == set(registry.names())
+    assert with_problems(checks.check_models(reachable=True)) == set()
+    found = [*checks.check_models(reachable=False)]
+    assert with_problems(found) == {"glip-t"}
+    assert {finding.name for finding in found} == set(registry.names())
     assert of(found, "glip-mini").value == "built in: procedurally drawn shapes"
     assert of(found, "glip-l-lvisbest").value == "no longer published"
 
@@ -339,11 +339,11 @@ def test_the_default_model_is_a_problem_only_where_it_cannot_be_had(
 def test_variables() -> None:
     given = {"GLIP_THRESHOLD": "0.4", "GLIP_TRESHOLD": "0.4", "GLIP_CACHE": "/x", "OTHER": "1",
              "HTTPS_PROXY": "http://me:secret@proxy:3128"}  # fmt: skip
-    found = checks.check_environment({"GLIP_THRESHOLD", "GLIP_TOP_K", "GLIP_CACHE"}, given)
+    found = [*checks.check_environment({"GLIP_THRESHOLD", "GLIP_TOP_K", "GLIP_CACHE"}, given)]
     assert of(found, "GLIP_TRESHOLD").remedy == "unset it; or did you mean GLIP_THRESHOLD?"
-    assert with_problems(found.findings) - {"text"} == {"GLIP_TRESHOLD"}
+    assert with_problems(found) - {"text"} == {"GLIP_TRESHOLD"}
     assert of(found, "HTTPS_PROXY").value == "http://...@proxy:3128"
-    assert {finding.name for finding in found.findings} == {"text", *given} - {"OTHER"}
+    assert {finding.name for finding in found} == {"text", *given} - {"OTHER"}
 
 
 def test_a_problem_has_a_remedy() -> None:

@@ -32,10 +32,10 @@ def doctor(
 ) -> None:
     """Check the installation and suggest fixes."""
     from glip_cli.cli.config import OWN, variables
-    from glip_cli.doctor import examine, problems
+    from glip_cli.doctor import examine
 
     sections = examine(offline, verify, OWN | variables())
-    wrong = problems(sections)
+    wrong = [check for section in sections for check in section.findings if check.problem]
     if json_:
         found = {"healthy": not wrong, "sections": [asdict(section) for section in sections]}
         print_json(found)

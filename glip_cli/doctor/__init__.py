@@ -12,7 +12,7 @@ Everything works where torch cannot be imported, since nothing here imports it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from glip_cli.doctor import checks, machine, storage, versions
 from glip_cli.doctor.checks import Check, CheckGroup
@@ -28,36 +28,35 @@ def examine(offline: bool = False, verify: bool = False, variables: Collection[s
         verify: read every file of the cache and compare its hash.
         variables: all that are read, "GLIP_TOP_K".
     """
-    reached: list[CheckGroup] = []
+    network: list[CheckGroup] = []
     asking = threading.Thread(
-        target=lambda: reached.append(robust("network", storage.check_network, offline)), daemon=True
+        target=lambda: network.append(group("network", storage.check_network, offline)), daemon=True
     )
     asking.start()
     answers: dict[str, JsonObject] = {}
-    first = robust("versions", versions.check_versions)
-    kept = robust("cache", storage.check_cache, verify)
-    robust("imports", lambda: answers.update(machine.run_probe()) or machine.check_imports(answers))
+
+    def check_imports() -> Iterator[Check]:
+        answers.update(machine.run_probe())
+        yield from machine.check_imports(answers)
+
+    found = [
+        group("versions", versions.check_versions),
+        group("imports", check_imports),
+        group("devices", machine.check_devices, answers),
+        group("settings", checks.check_environment, variables),
+        group("cache", storage.check_cache, verify),
+    ]
     asking.join()
-    reachable = any(finding.value == storage.REACHABLE for finding in reached[0].findings)
-    return (
-        first,
-        robust("imports", machine.check_imports, answers),
-        robust("devices", machine.check_devices, answers),
-        robust("settings", checks.check_environment, variables),
-        kept,
-        reached[0],
-        robust("models", checks.check_models, reachable),
-    )
+    reachable = any(check.value == storage.REACHABLE for check in network[0].findings)
+    return (*found, *network, group("models", checks.check_models, reachable))
 
 
-def robust(title: str, look: Callable[..., CheckGroup], *arguments: object) -> CheckGroup:
-    """What `look` finds; where it fails itself, that is the finding."""
+def group(title: str, look: Callable[..., Iterable[Check]], *arguments: object) -> CheckGroup:
+    """What `look` finds; where it fails itself, that is a finding."""
+    found: list[Check] = []
     try:
-        return look(*arguments)
+        found.extend(look(*arguments))
     except Exception as error:
         remedy = "fix the other problems first; if this line stays, please report it"
-        return CheckGroup(title, (Check(title, "unknown", f"cannot be examined: {words_of(error)}", remedy),))
-
-
-def problems(sections: tuple[CheckGroup, ...]) -> tuple[Check, ...]:
-    return tuple(finding for section in sections for finding in section.findings if finding.problem)
+        found.append(Check(title, "unknown", f"cannot be examined: {words_of(error)}", remedy))
+    return CheckGroup(title, tuple(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -53,13 +53,13 @@ def size(count: float) -> str:
 DEFAULT = "glip-t"
 
 
-def check_models(reachable: bool) -> CheckGroup:
+def check_models(reachable: bool) -> Iterator[Check]:
     """Every model of weights.toml.
 
     Args:
         reachable: whether anything could be fetched now; then what is not here is no problem.
     """
-    return CheckGroup("models", tuple(_model(checkpoint, reachable) for checkpoint in registry.all()))
+    return (_model(checkpoint, reachable) for checkpoint in registry.all())
 
 
 def _model(checkpoint: Checkpoint, reachable: bool) -> Check:
@@ -85,7 +85,7 @@ FOREIGN = ("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_P
            "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
 
 
-def check_environment(known: Collection[str], environment: Mapping[str, str] | None = None) -> CheckGroup:
+def check_environment(known: Collection[str], environment: Mapping[str, str] | None = None) -> Iterator[Check]:
     """Every variable that is set and read; a GLIP_... that no flag has is a misspelling.
 
     Args:
@@ -93,14 +93,13 @@ def check_environment(known: Collection[str], environment: Mapping[str, str] | N
         environment: by default the process's own.
     """
     environment = os.environ if environment is None else environment
-    findings = [_encoding()]
+    yield _encoding()
     for name, value in sorted(environment.items()):
         if name in FOREIGN or name in known:
-            findings.append(Check(name, _without_password(value)))
+            yield Check(name, _without_password(value))
         elif name.startswith(PREFIX):
             near = get_close_matches(name, known, n=1) or ["GLIP_FLAG for a flag --flag"]
-            findings.append(Check(name, value, "is read by nothing", f"unset it; or did you mean {near[0]}?"))
-    return CheckGroup("settings", tuple(findings))
+            yield Check(name, value, "is read by nothing", f"unset it; or did you mean {near[0]}?")
 
 
 def _without_password(value: str) -> str:

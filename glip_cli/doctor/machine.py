@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glip_cli.doctor import probe
-from glip_cli.doctor.checks import Check, CheckGroup, size
+from glip_cli.doctor.checks import Check, size
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import counted
 
@@ -66,12 +66,12 @@ def _answers(output: bytes, end: str | None) -> dict[str, JsonObject]:
     return answers
 
 
-def check_imports(answers: Answers) -> CheckGroup:
+def check_imports(answers: Answers) -> Iterator[Check]:
     """Whether the packages that are installed work."""
-    findings = [_torch(answers.get("torch", BEGUN)), _torchvision(answers)]
+    yield _torch(answers.get("torch", BEGUN))
+    yield _torchvision(answers)
     roots = {answers[name]["error"]: name for name in ("torchvision", "torch") if "error" in answers.get(name, BEGUN)}
-    findings += [_package(name, answers.get(name), roots) for name in probe.PACKAGES]
-    return CheckGroup("imports", tuple(findings))
+    yield from (_package(name, answers.get(name), roots) for name in probe.PACKAGES)
 
 
 def _torch(answer: JsonObject) -> Check:
@@ -112,13 +112,13 @@ def _package(name: str, answer: JsonObject | None, roots: Mapping[str, str]) -> 
     return Check(name, "works")
 
 
-def check_devices(answers: Answers) -> CheckGroup:
+def check_devices(answers: Answers) -> Iterator[Check]:
     """What there is to compute on; what each dtype brings there."""
-    findings = [_processor(answers.get("torch", BEGUN)), _memory()]
-    findings += [_device(name, answer) for name, answer in answers.items() if name.startswith(("cpu", "cuda", "mps"))]
+    yield _processor(answers.get("torch", BEGUN))
+    yield _memory()
+    yield from (_device(name, answer) for name, answer in answers.items() if name.startswith(("cpu", "cuda", "mps")))
     if (idle := _idle_gpu(answers)) is not None:
-        findings.append(idle)
-    return CheckGroup("devices", tuple(findings))
+        yield idle
 
 
 def _processor(torch: JsonObject) -> Check:

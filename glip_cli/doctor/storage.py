@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from glip_cli.checkpoints import cache, hub, registry
 from glip_cli.checkpoints.fetch import hub_is_offline
-from glip_cli.doctor.checks import Check, CheckGroup, size
+from glip_cli.doctor.checks import Check, size
 from glip_cli.utils.http import USER_AGENT, why_unreachable
 from glip_cli.utils.text_format import counted
 
@@ -28,21 +28,21 @@ NOTES = {".lock", ".version"}  # a few bytes each, about the files beside them
 ZIP = b"PK\x03\x04"
 
 
-def check_cache(verify: bool = False) -> CheckGroup:
+def check_cache(verify: bool = False) -> Iterator[Check]:
     """The cache; with `verify` every file is read and its hash compared where one is known."""
     folder = cache.default_dir()
-    findings = [_place(folder)]
+    yield _place(folder)
     try:
         files = sorted(_files(folder))
     except OSError as error:
         remedy = "correct its rights, or set GLIP_CACHE to another folder"
-        unreadable = Check("contents", "unknown", f"cannot be read ({error.strerror})", remedy)
-        return CheckGroup("cache", (*findings, unreadable, _room(folder)))
-    hashes = known_hashes() if verify else {}
-    kept = [path for path in files if path.suffix not in NOTES and path.parent.name != "hashes"]
-    findings += [_file(path, folder, hashes) for path in kept]
-    findings.append(Check("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}"))
-    return CheckGroup("cache", (*findings, _room(folder)))
+        yield Check("contents", "unknown", f"cannot be read ({error.strerror})", remedy)
+    else:
+        hashes = known_hashes() if verify else {}
+        kept = [path for path in files if path.suffix not in NOTES and path.parent.name != "hashes"]
+        yield from (_file(path, folder, hashes) for path in kept)
+        yield Check("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}")
+    yield _room(folder)
 
 
 def _place(folder: Path) -> Check:
@@ -159,7 +159,7 @@ def one_file_per_host() -> dict[str, str]:
 
 def check_network(
     offline: bool = False, files: Mapping[str, str] | None = None, patience: float = PATIENCE
-) -> CheckGroup:
+) -> Iterator[Check]:
     """One finding per host; none is asked where that is forbidden.
 
     Args:
@@ -168,16 +168,15 @@ def check_network(
         patience: seconds in which a host must have answered.
     """
     if offline or hub_is_offline():
-        why = "--offline" if offline else "HF_HUB_OFFLINE"
-        return CheckGroup("network", (Check("hosts", f"not asked, because of {why}"),))
-    chosen = one_file_per_host() if files is None else files
-    answers = request_heads(list(chosen.values()), patience)
-    findings = []
-    for host, url in chosen.items():
-        answer = answers.get(url, f"no answer for {patience:g} seconds")
-        problem = f"cannot be asked for files: {answer}" if answer else None
-        findings.append(Check(host, "not reachable", problem, REMEDY) if problem else Check(host, REACHABLE))
-    return CheckGroup("network", tuple(findings))
+        yield Check("hosts", f"not asked, because of {'--offline' if offline else 'HF_HUB_OFFLINE'}")
+        return
+    files = one_file_per_host() if files is None else files
+    answers = request_heads(list(files.values()), patience)
+    for host, url in files.items():
+        if answer := answers.get(url, f"no answer for {patience:g} seconds"):
+            yield Check(host, "not reachable", f"cannot be asked for files: {answer}", REMEDY)
+        else:
+            yield Check(host, REACHABLE)
 
 
 def request_heads(urls: Sequence[str], patience: float) -> dict[str, str | None]:

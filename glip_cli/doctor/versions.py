@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glip_cli import __version__
-from glip_cli.doctor.checks import Check, CheckGroup
+from glip_cli.doctor.checks import Check
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -26,20 +26,19 @@ LEAST_PYTHON = (3, 11)
 PAIR = ("torch", "torchvision")
 
 
-def check_versions() -> CheckGroup:
+def check_versions() -> Iterator[Check]:
     """Python, every package that this one needs, and the optional ones."""
-    found = [Check("glip", __version__), _python()]
+    yield Check("glip", __version__)
+    yield _python()
     try:
         wanted = requirements()
     except Exception as error:  # a broken `packaging`, a damaged installation
         remedy = "pip install --force-reinstall glip-cli"
-        found.append(Check("packages", "unknown", f"what glip needs cannot be read ({error})", remedy))
-        return CheckGroup("versions", tuple(found))
-    for requirement in wanted[""]:
-        found.append(_installed(requirement))
+        yield Check("packages", "unknown", f"what glip needs cannot be read ({error})", remedy)
+        return
+    yield from map(_installed, wanted[""])
     for extra, what_for in EXTRAS.items():
-        found += [_optional(requirement, extra, what_for) for requirement in wanted.get(extra, ())]
-    return CheckGroup("versions", tuple(found))
+        yield from (_optional(requirement, extra, what_for) for requirement in wanted.get(extra, ()))
 
 
 def requirements() -> dict[str, list[Requirement]]:
