@@ -33,7 +33,10 @@ def run_probe(patience: float = PATIENCE) -> dict[str, JsonObject]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:
         output, _ = process.communicate(timeout=patience)
-        end = _how_it_died(process.returncode)
+        code = process.returncode
+        end = f"ends Python with exit code {code}" if code else None
+        if code < 0:
+            end = f"ends Python with signal {-code} ({signal.Signals(-code).name})"
     except subprocess.TimeoutExpired:
         process.kill()
         output, _ = process.communicate()
@@ -43,12 +46,6 @@ def run_probe(patience: float = PATIENCE) -> dict[str, JsonObject]:
         process.wait()
         raise
     return _answers(output, end)
-
-
-def _how_it_died(code: int) -> str | None:
-    if code < 0:
-        return f"ends Python with signal {-code} ({signal.Signals(-code).name})"
-    return f"ends Python with exit code {code}" if code else None
 
 
 def _answers(output: bytes, end: str | None) -> dict[str, JsonObject]:

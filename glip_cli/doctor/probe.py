@@ -12,12 +12,15 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+Facts = dict[str, Any]
 PACKAGES = {
     "timm": "timm.models.swin_transformer",
     "transformers": "transformers.models.bert.modeling_bert",
@@ -36,46 +39,35 @@ def say(step: str, **facts: object) -> None:
     print(json.dumps({"step": step, **facts}), file=sys.__stdout__, flush=True)
 
 
-def attempt(step: str, look: Callable[[], dict[str, object]]) -> bool:
-    """Say what `look` finds, or what it raises; tell whether it went well."""
+def attempt(step: str, look: Callable[[], Facts]) -> Facts | None:
+    """Say and return what `look` finds; None, where it raises, whose words are said."""
     say(step)
     try:
         facts = look()
     except BaseException as error:  # a broken package raises anything, SystemExit too
         say(step, error=one_line(error))
-        return False
+        return None
     say(step, **facts)
-    return True
+    return facts
 
 
 def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def look_at_torch() -> dict[str, object]:
+def look_at_torch() -> Facts:
     import torch
 
-    return {
-        "version": torch.__version__,
-        "cuda": torch.version.cuda,
-        "hip": torch.version.hip,
-        "threads": torch.get_num_threads(),
-        "numpy": numpy_error(),
-    }
-
-
-def numpy_error() -> str | None:
-    """Why torch and numpy do not work together: built for another major version, as a rule."""
-    import torch
-
+    numpy_error = None
     try:
         torch.zeros(1).numpy()
-    except Exception as error:
-        return one_line(error)
-    return None
+    except Exception as error:  # built for another major version, as a rule
+        numpy_error = one_line(error)
+    version = {"version": torch.__version__, "cuda": torch.version.cuda, "hip": torch.version.hip}
+    return {**version, "threads": torch.get_num_threads(), "numpy": numpy_error}
 
 
-def look_at_torchvision() -> dict[str, object]:
+def look_at_torchvision() -> Facts:
     import torch
     import torchvision
 
@@ -87,54 +79,31 @@ def look_at_torchvision() -> dict[str, object]:
     return {"version": torchvision.__version__}
 
 
-def devices() -> Iterator[str]:
+def look_for_devices() -> Facts:
     import torch
 
-    yield "cpu"
-    yield from (f"cuda:{i}" for i in range(torch.cuda.device_count()))
-    if torch.backends.mps.is_available():
-        yield "mps"
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return {"names": names + ["mps"] * torch.backends.mps.is_available()}
 
 
-def look_for_devices(names: list[str]) -> dict[str, object]:
-    """Put them into `names`."""
-    names += devices()
-    return {"names": names}
-
-
-def look_at_device(name: str) -> dict[str, object]:
+def look_at_device(name: str) -> Facts:
     """What it is, and billions of operations per second by dtype; a dtype that fails is left out."""
     import torch
 
-    facts: dict[str, object] = {}
+    facts: Facts = {}
     if name.startswith("cuda"):
         props = torch.cuda.get_device_properties(name)
         free, total = torch.cuda.mem_get_info(name)
         facts = {"name": props.name, "memory": total, "free": free, "capability": f"{props.major}.{props.minor}"}
-    torch.ones(2, device=name).sum().item()  # raises where the build has no kernels for it
-    facts["speed"] = {str(dtype).removeprefix("torch."): speed(name, dtype) for dtype in dtypes(name)}
-    return facts
-
-
-def dtypes(name: str) -> list[torch.dtype]:
-    import torch
-
-    halves = [torch.bfloat16] if name == "cpu" else [torch.bfloat16, torch.float16]
-    return [torch.float32, *(dtype for dtype in halves if works(name, dtype))]
-
-
-def works(name: str, dtype: torch.dtype) -> bool:
-    import torch
-
-    try:
-        matrix = torch.ones(8, 8, device=name, dtype=dtype)
-        return (matrix @ matrix).sum().item() == 512
-    except (RuntimeError, TypeError):
-        return False
+    speeds = {"float32": speed(name, torch.float32)}  # raises where the build has no kernels for it
+    for dtype in [torch.bfloat16] if name == "cpu" else [torch.bfloat16, torch.float16]:
+        with suppress(RuntimeError, TypeError):
+            speeds[str(dtype).removeprefix("torch.")] = speed(name, dtype)
+    return {**facts, "speed": speeds}
 
 
 def speed(name: str, dtype: torch.dtype) -> float:
-    """The best of a few products of two matrices, 10^9 operations per second."""
+    """The best of a few products of two matrices, 10^9 operations per second. Raises RuntimeError, TypeError."""
     import torch
 
     side = SIDE if name == "cpu" else 8 * SIDE
@@ -142,12 +111,14 @@ def speed(name: str, dtype: torch.dtype) -> float:
     best = float("inf")
     for _ in range(TIMES):
         begin = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for the device
+        product = (a @ a)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - begin)
+        if product != side:
+            raise RuntimeError(f"a product of matrices gives {product} instead of {side}")
     return 2 * side**3 / best / 1e9
 
 
-def look_at_nms_on_cuda() -> dict[str, object]:
+def look_at_nms_on_cuda() -> Facts:
     import torch
     import torchvision
 
@@ -155,22 +126,21 @@ def look_at_nms_on_cuda() -> dict[str, object]:
     return {}
 
 
-def imported(module: str) -> dict[str, object]:
+def imported(module: str) -> Facts:
     importlib.import_module(module)
     return {}
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    if attempt("torch", look_at_torch):
-        names: list[str] = []
-        attempt("devices", lambda: look_for_devices(names))
+    if attempt("torch", look_at_torch) is not None:
+        names = (attempt("devices", look_for_devices) or {}).get("names", [])
         for name in names:
-            attempt(name, lambda name=name: look_at_device(name))  # type: ignore[misc]
-        if attempt("torchvision", look_at_torchvision) and any(name.startswith("cuda") for name in names):
+            attempt(name, partial(look_at_device, name))
+        if attempt("torchvision", look_at_torchvision) is not None and any(name.startswith("cuda") for name in names):
             attempt("nms", look_at_nms_on_cuda)
     for package, module in PACKAGES.items():
-        attempt(package, lambda module=module: imported(module))  # type: ignore[misc]
+        attempt(package, partial(imported, module))
 
 
 if __name__ == "__main__":

@@ -36,9 +36,8 @@ def check_versions() -> Iterator[Check]:
         remedy = "pip install --force-reinstall glip-cli"
         yield Check("packages", "unknown", f"what glip needs cannot be read ({error})", remedy)
         return
-    yield from map(_installed, wanted[""])
-    for extra, what_for in EXTRAS.items():
-        yield from (_optional(requirement, extra, what_for) for requirement in wanted.get(extra, ()))
+    for extra in ("", *EXTRAS):
+        yield from (_package(requirement, extra) for requirement in wanted.get(extra, ()))
 
 
 def requirements() -> dict[str, list[Requirement]]:
@@ -79,13 +78,17 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def _installed(requirement: Requirement) -> Check:
-    version = installed_version(requirement.name)
+def _package(requirement: Requirement, extra: str = "") -> Check:
+    """One that this package needs, always or for an extra."""
+    name, version = requirement.name, installed_version(requirement.name)
+    wanted = f"'glip-cli[{extra}]'" if extra else f"'{requirement}'"
+    if version is None and extra:
+        return Check(name, f"not installed; for {EXTRAS[extra]}: pip install {wanted}")
     if version is None:
-        return Check(requirement.name, "missing", "is not installed", f"pip install '{requirement}'")
+        return Check(name, "missing", "is not installed", f"pip install {wanted}")
     if not requirement.specifier.contains(version, prereleases=True):
-        return Check(requirement.name, version, f"is not {requirement.specifier}", f"pip install -U '{requirement}'")
-    return _suits(requirement.name, version)
+        return Check(name, version, f"is not {requirement.specifier}", f"pip install -U {wanted}")
+    return _suits(name, version)
 
 
 def _suits(name: str, version: str) -> Check:
@@ -119,13 +122,3 @@ def _remedy(name: str, version: str, own: Requirement) -> str:
     if {name, own.name.lower()} == set(PAIR):
         return f"pip install '{_plain(own)}' {name}=={version.partition('+')[0]}, or pip install -U torch torchvision"
     return f"pip install '{_plain(own)}', or pip install -U {name}"
-
-
-def _optional(requirement: Requirement, extra: str, what_for: str) -> Check:
-    version = installed_version(requirement.name)
-    if version is None:
-        return Check(requirement.name, f"not installed; for {what_for}: pip install 'glip-cli[{extra}]'")
-    if not requirement.specifier.contains(version, prereleases=True):
-        remedy = f"pip install -U 'glip-cli[{extra}]'"
-        return Check(requirement.name, version, f"is not {requirement.specifier}", remedy)
-    return _suits(requirement.name, version)
