@@ -17,6 +17,7 @@ from glip_cli.utils.text_format import one_line, shown_url
 MAX_DOWNLOAD_BYTES = 100_000_000
 STALL_SECONDS = 20.0  # without one byte
 TOTAL_SECONDS = 300.0
+_HEAD_BYTES = 1000  # in which a page or JSON shows itself
 BUSY = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another one in a moment
 
 _USER_AGENT = f"{USER_AGENT} (Python urllib)"  # some hosts of images want to know the library
@@ -71,6 +72,8 @@ def _request(url: str) -> request.Request:
     scheme, mark, rest = parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]").partition("://")
     authority, slash, path = rest.partition("/")
     login, _, host = authority.rpartition("@")
+    if "%" in host:  # letters beyond ASCII, which name servers have in a form of their own
+        host = parse.unquote(host).encode("idna").decode()
     made = request.Request(f"{scheme}{mark}{host}{slash}{path}", headers={"User-Agent": _USER_AGENT})
     if login:
         code = base64.b64encode(parse.unquote_to_bytes(login)).decode()
@@ -98,7 +101,7 @@ def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> byte
     body, deadline = bytearray(), time.monotonic() + TOTAL_SECONDS
     while chunk := response.read(1 << 16):
         body += chunk
-        if body.lstrip().startswith((b"<", b"{")):
+        if body[:_HEAD_BYTES].lstrip().startswith((b"<", b"{")):
             kind = one_line(response.headers.get_content_type())
             raise ImageError(f"{name}: the server sent text ({kind}), not an image; give the image's own URL")
         if len(body) > max_bytes or (expected.isdecimal() and int(expected) > max_bytes):

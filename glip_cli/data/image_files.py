@@ -36,7 +36,7 @@ def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
     paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
     below = _files_below(folder) if lost else {}
-    shared_names = Counter(_base(image) for image in images)
+    shared_names = Counter(PurePosixPath(image.file_name).name for image in images)
     missing: dict[int, str] = {}
     for image in lost:
         match = _matches(image, below, shared_names)
@@ -85,25 +85,29 @@ def _direct(image: ImageRow, folder: Path) -> Path | None:
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
-def _base(image: ImageRow) -> str:
-    return PurePosixPath(image.file_name).name
-
-
 def _files_below(folder: Path) -> dict[str, list[Path]]:
+    """Name -> files, in links to folders too; each real folder once."""
     found: dict[str, list[Path]] = {}
-    for place, _, names in os.walk(folder):
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        info = os.stat(place)
+        if (info.st_dev, info.st_ino) in seen:
+            names = []
+            folders.clear()
+        seen.add((info.st_dev, info.st_ino))
+        folders.sort()
         for name in names:
             found.setdefault(name, []).append(Path(place, name))
     return found
 
 
 def _matches(image: ImageRow, below: Mapping[str, list[Path]], shared_names: Mapping[str, int]) -> list[Path]:
-    files = below.get(_base(image), [])
-    parts = PurePosixPath(image.file_name).parts
+    name, parts = PurePosixPath(image.file_name).name, PurePosixPath(image.file_name).parts
+    files = below.get(name, [])
     exact = [path for path in files if path.parts[-len(parts) :] == parts]
     if len(exact) == 1:
         return exact
-    return files if shared_names[_base(image)] == 1 or len(files) != 1 else []
+    return files if shared_names[name] == 1 or len(files) != 1 else []
 
 
 def _why_missing(match: Sequence[Path], image: ImageRow, folder: Path) -> str:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from glip_cli.data.stores import (
     PAGE,
     MissingError,
+    codes_of,
     info_of,
     open_stored,
     path_of,
@@ -105,18 +106,11 @@ class StoredFolder:
 
 
 def _is_put(put: Callable[[], object]) -> bool:
-    """False where it must not be there and is. Raises what else the store says."""
+    """False where it must not be there and is: the store says 412. Raises what else the store says."""
     try:
         put()
     except OSError as error:
-        if _is_taken(error):
+        if isinstance(error, FileExistsError) or codes_of(error) & {"PreconditionFailed", "412"}:
             return False
         raise
     return True
-
-
-def _is_taken(error: OSError) -> bool:
-    """The store says 412 where the object must not be there and is; gcsfs makes a FileExistsError of it."""
-    response = getattr(error.__cause__, "response", None)  # of botocore, below s3fs's own
-    code = response["Error"].get("Code") if isinstance(response, dict) else None
-    return isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412")

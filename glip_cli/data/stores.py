@@ -228,7 +228,7 @@ def _once(url: str, name: str, ask: Callable[[], T], writes: bool = False, secon
         try:
             return ask()
         except Exception as error:  # of any library below
-            if _is_beyond_end(error):
+            if codes_of(error) & {416, "416", "InvalidRange"}:  # an object without bytes has no range to be asked for
                 return b""
             raise _unavailable(error, url, name, writes) from None
 
@@ -243,7 +243,7 @@ def _unavailable(error: Exception, url: str, name: str, writes: bool = False) ->
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{name}: no such object, or none that may be seen; check the URL and the credentials")
     forbidden = str(error).startswith("Forbidden: ")  # as gcsfs has it, in an OSError
-    if forbidden or isinstance(error, PermissionError) or _status(error) in (401, 403):
+    if forbidden or isinstance(error, PermissionError) or codes_of(error) & {401, 403}:
         return UnavailableError(
             f"{name}: no permission to {'write' if writes else 'read'} it ({_why(error)}); check the credentials"
         )
@@ -252,16 +252,11 @@ def _unavailable(error: Exception, url: str, name: str, writes: bool = False) ->
     return UnavailableError(f"{name}: cannot be {'written' if writes else 'read'} ({_why(error)})", brief=True)
 
 
-def _is_beyond_end(error: Exception) -> bool:
-    """An object without bytes has no range that could be asked for."""
-    cause = getattr(error.__cause__, "response", None)  # of botocore, below s3fs's own
-    return _status(error) == 416 or (isinstance(cause, dict) and cause["Error"].get("Code") in ("InvalidRange", "416"))
-
-
-def _status(error: Exception) -> int | None:
-    """Of HTTP, as huggingface_hub and gcsfs have it in their errors."""
-    status: int | None = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
-    return status
+def codes_of(error: BaseException) -> set[object]:
+    """Of HTTP, as huggingface_hub and gcsfs have them in their errors, and of S3, as botocore has them below s3fs's."""
+    status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
+    below = getattr(error.__cause__, "response", None)
+    return {status, below["Error"].get("Code") if isinstance(below, dict) else None}
 
 
 def _why(error: Exception) -> str:

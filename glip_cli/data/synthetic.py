@@ -11,7 +11,7 @@ the model composes what it knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,9 @@ SHAPES: dict[str, Callable[[Array, Array], npt.NDArray[np.bool_]]] = {
     "moon": lambda u, v: (u**2 + v**2 < 0.96) & ((u - 0.5) ** 2 + v**2 > 0.6),
 }
 """Inside or not, for coordinates within the unit circle (v points down)."""
+
+_VALUES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "pattern": PATTERNS, "size": tuple(SIZES)}
+"""Of the attributes that `Thing` and `Phrase` have."""
 
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 HELD_OUT = tuple(zip(COLOURS, ("heart", "star", "ring", "square", "circle", "triangle", "cross", "moon"), strict=True))
@@ -115,9 +118,7 @@ class Phrase:
         return self.shape or self.other or "thing"
 
     def fits(self, thing: Thing) -> bool:
-        asked = (self.shape, self.colour, self.pattern, self.size)
-        given = (thing.shape, thing.colour, thing.pattern, thing.size)
-        return not self.other and all(a in (None, b) for a, b in zip(asked, given, strict=True))
+        return not self.other and all(getattr(self, name) in (None, getattr(thing, name)) for name in _VALUES)
 
 
 def draw_scene(
@@ -257,10 +258,10 @@ def _random_phrase(rng: Rng, thing: Thing | None) -> Phrase:
     """Describe a thing with some of its attributes, or anything at all."""
     if thing is None and rng.random() < 0.15:
         return Phrase(None, other=OTHER_THINGS[rng.integers(len(OTHER_THINGS))])
-    shape: str | None = thing.shape if thing else _any(rng, tuple(SHAPES))
-    colour = thing.colour if thing else _any(rng, tuple(COLOURS))
-    pattern = thing.pattern if thing else _any(rng, PATTERNS)
-    size = thing.size if thing else _any(rng, tuple(SIZES))
+    shape: str | None
+    shape, colour, pattern, size = (
+        getattr(thing, name) if thing else _any(rng, values) for name, values in _VALUES.items()
+    )
     use = rng.random(3) < (0.7, 0.2, 0.2)
     if use.any() and rng.random() < 0.35:
         shape = None  # a word that says it all alone is learned first: colours were not learned without
@@ -269,18 +270,11 @@ def _random_phrase(rng: Rng, thing: Thing | None) -> Phrase:
 
 def _twist(rng: Rng, phrase: Phrase) -> Phrase:
     """Change one attribute that the phrase names: the hardest thing to tell apart."""
-    choices = {
-        "shape": tuple(SHAPES) if phrase.shape else (),
-        "colour": tuple(COLOURS) if phrase.colour else (),
-        "pattern": PATTERNS if phrase.pattern else (),
-        "size": tuple(SIZES) if phrase.size else (),
-    }
-    named = tuple(name for name, values in choices.items() if values)
+    named = tuple(name for name in _VALUES if getattr(phrase, name))
     if not named:
         return phrase
     name = _any(rng, named)
-    parts = {key: getattr(phrase, key) for key in choices} | {name: _any(rng, choices[name])}
-    return Phrase(**parts, other=phrase.other)
+    return replace(phrase, **{name: _any(rng, _VALUES[name])})
 
 
 def _any(rng: Rng, values: tuple[str, ...]) -> str:

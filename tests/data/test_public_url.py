@@ -94,6 +94,13 @@ def test_a_public_one_is_fetched(server: ThreadingHTTPServer, monkeypatch: pytes
     assert fetch(url(server, "good.example"), public=True) == b"\x89PNG"
 
 
+def test_a_host_with_letters_beyond_ascii(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names({"xn--bcher-kva.example": ["127.0.0.1"]}, monkeypatch)
+    assert fetch(url(server, "bücher.example"), public=True) == b"\x89PNG"
+    with pytest.raises(ImageError, match="cannot be fetched"):
+        fetch("http://ü..example/a.png", public=True)
+
+
 def test_a_name_with_a_private_address_too_is_refused(
     server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -407,6 +407,17 @@ def test_two_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
     assert images(tmp_path, rows, ["x/a/1.jpg", "x/b/1.jpg"])[0] == {1: "x/a/1.jpg", 2: "x/b/1.jpg"}
 
 
+def test_an_image_below_a_link_to_a_folder(tmp_path: Path) -> None:
+    """Also where others lead to the same folder, or back."""
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "elsewhere/deep/1.jpg").touch()
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "images", target_is_directory=True)
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert images(tmp_path, [{"file_name": "1.jpg"}], []) == ({1: "a/deep/1.jpg"}, {})
+
+
 def test_one_file_is_not_taken_for_two_images(tmp_path: Path) -> None:
     rows = [{"file_name": "a/1.jpg"}, {"file_name": "b/1.jpg"}]
     paths, missing = images(tmp_path, rows, ["1.jpg"])
