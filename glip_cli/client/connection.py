@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from glip_cli.errors import GlipError, UsageError
@@ -65,7 +65,8 @@ class Server:
 
     def __post_init__(self) -> None:
         """Raises UsageError for what is no address, or no token."""
-        _check_token(self.token)
+        if not (self.token.isascii() and self.token.isprintable()) or self.token != self.token.strip():
+            raise UsageError("--token: it has outer blanks or letters beyond ASCII, which no header carries")
         self._scheme, self._host, self._port, self._path = _parts_of(self.url)
         self._connections: dict[int, HTTPConnection] = {}  # by thread
         self._reached = self._waited = False
@@ -120,7 +121,9 @@ class Server:
         """Status, headers and body. Raises _LostError; GlipError for a server that cannot be trusted."""
         try:
             connection = self._connection()
-            response = _ask(connection, method, self._path + path, body, self._headers(body))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered that it is too much
+                connection.request(method, self._path + path, body, self._headers(body))
+            response = connection.getresponse()
             content = response.read()
             if response.status == 502:  # of a proxy before it
                 raise HTTPException(f"502 {response.reason}")
@@ -187,14 +190,6 @@ class Server:
         return shown_url(self.url)
 
 
-def _ask(
-    connection: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> HTTPResponse:
-    with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered that it is too much, and read no more
-        connection.request(method, path, body, dict(headers))
-    return connection.getresponse()
-
-
 def _parts_of(url: str) -> tuple[str, str, int | None, str]:
     """Scheme, host, port and the path without a slash at its end. Raises UsageError."""
     try:
@@ -210,11 +205,6 @@ def _parts_of(url: str) -> tuple[str, str, int | None, str]:
     if not re.fullmatch("[!-~]+", host + path):
         raise UsageError(f"--server {quoted(shown_url(url))}: write other letters than ASCII as %XX, or as xn--")
     return parts.scheme, host, port, path
-
-
-def _check_token(token: str) -> None:
-    if not (token.isascii() and token.isprintable()) or token != token.strip():
-        raise UsageError("--token: it has outer blanks or letters beyond ASCII, which no header carries")
 
 
 def _words_of(content: bytes) -> str:

@@ -16,7 +16,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -71,10 +71,16 @@ def read_place(location: str, place: Place, name: str) -> bytes:
     begin, size = place
     if size > MAX_FILE_BYTES:
         raise ImageError(f"{name}: {size / 1e9:.1f} GB, too large for an image; leave it out of the tar")
+
+    def read() -> bytes:
+        with open(location, "rb") as stream:
+            stream.seek(begin)
+            return stream.read(size)
+
     if is_stored(location):
         content = read_stored(location, name, begin, begin + size) if size else b""
     else:
-        content = from_disk(name, partial(_slice, location, begin, size))
+        content = from_disk(name, read)
     if len(content) < size:
         raise UnavailableError(f"{name}: cut short after {len(content)} of {size} bytes; fetch the tar again")
     return content
@@ -94,12 +100,6 @@ def _is_parquet(location: str) -> bool:
 
 def _opened(location: str) -> BinaryIO:
     return open_stored(location) if is_stored(location) else Path(location).open("rb")
-
-
-def _slice(location: str, begin: int, size: int) -> bytes:
-    with open(location, "rb") as stream:
-        stream.seek(begin)
-        return stream.read(size)
 
 
 # ------------------------------------------------------------------------------------------------------------------ tar

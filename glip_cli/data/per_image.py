@@ -59,15 +59,14 @@ def read_each(
     files: Sequence[Path], read: Callable[[Path, Issues], AnnotationFile], issues: Issues
 ) -> list[AnnotationFile]:
     """Those that can be read; the others are issues. Raises DataError where there is none."""
-    found, unread = [], []
+    found = []
     for file in files:
         try:
             found.append(read(file, issues))
         except DataError as error:
-            unread.append(str(error))
-            issues.add(DataIssue.FILE_UNREADABLE, unread[0])
+            issues.add(DataIssue.FILE_UNREADABLE, str(error))
     if not found:
-        raise DataError(unread[0])
+        raise DataError(issues.example(DataIssue.FILE_UNREADABLE))
     return found
 
 

@@ -6,7 +6,7 @@ The xml may be in any encoding. No DTD is fetched, and a file that declares enti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,18 +24,17 @@ _LISTS = {"train": ("train", "trainval")}
 def xml_files(path: Path) -> list[Path]:
     """Those that a folder has where VOC has them, at any depth in Annotations/; sorted."""
     below = subfolder(path, *_FOLDERS)
-    files = (below.rglob("*") if below else ()), (path.iterdir() if path.is_dir() else ())
-    found = (sorted(filter(_is_xml, one), key=lambda file: file.parts) for one in files)
-    return next(filter(None, found), [])
+    return (below and xml_files_below(below)) or _xml_among(path.iterdir() if path.is_dir() else ())
 
 
 def xml_files_below(path: Path) -> list[Path]:
     """At any depth; sorted."""
-    return sorted(filter(_is_xml, path.rglob("*")), key=lambda file: file.parts)
+    return _xml_among(path.rglob("*"))
 
 
-def _is_xml(file: Path) -> bool:
-    return file.suffix.lower() == ".xml" and not file.name.startswith(".")
+def _xml_among(files: Iterable[Path]) -> list[Path]:
+    found = (file for file in files if file.suffix.lower() == ".xml" and not file.name.startswith("."))
+    return sorted(found, key=lambda file: file.parts)
 
 
 def read_voc(path: Path, files: Sequence[Path], images: Path | None, split: str, issues: Issues) -> Dataset:

@@ -48,7 +48,10 @@ def tar_samples(path: Path, contents: bool = True) -> Iterator[TarSample]:
     try:
         with tarfile.open(path) as tar:
             for _, group in groupby(_parts(tar, path, contents), key=lambda part: _stem(part.name)):
-                yield from _samples(list(group), path)
+                parts = list(group)
+                if images := [part for part in parts if is_image(part.ending)]:
+                    image = min(images, key=lambda part: part.ending.count("."))  # "jpg" before "mask.png"
+                    yield TarSample(image.name, image.content, tuple(_texts(parts, path)))
     except _DAMAGED as error:
         raise DataError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
 
@@ -66,14 +69,6 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes
         raise DataError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
     stream = tar.extractfile(member)
     return stream.read() if stream else b""
-
-
-def _samples(parts: list[_Part], path: Path) -> Iterator[TarSample]:
-    """One, or none where there is no image; of several that with the shortest ending, "jpg" before "mask.png"."""
-    images = [part for part in parts if is_image(part.ending)]
-    if images:
-        image = min(images, key=lambda part: part.ending.count("."))
-        yield TarSample(image.name, image.content, tuple(_texts(parts, path)))
 
 
 def _texts(parts: list[_Part], path: Path) -> Iterator[str]:
