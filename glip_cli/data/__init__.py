@@ -21,7 +21,7 @@ image_files, image_headers      where the images of a set are; their sizes
 box_transforms                  boxes of images of another size than stated
 
 Rows of text about images:
-captions, webdataset            images with sentences
+captions                        images with sentences
 prompted                        images with prompts
 
 synthetic                       drawn scenes

@@ -13,24 +13,30 @@ The sentences of one image follow each other where the file has them so, and the
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import lzma
 import os
+import posixpath
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from glip_cli.data.archives import is_image, members
+from glip_cli.data.download import MAX_DOWNLOAD_BYTES
 from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import Passed as PassedOver
 from glip_cli.data.image_input import shown_file
 from glip_cli.data.sources import ImageInput, expand
 from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows, renamed, shown, spelling_of
-from glip_cli.data.webdataset import tar_samples
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
-from glip_cli.utils.text_format import quoted, shown_path, shown_url, valid_unicode
+from glip_cli.utils.text_format import encoding_of, one_line, quoted, shown_path, shown_url, valid_unicode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -169,10 +175,70 @@ def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Caption
         yield from _captioned(shown_path(inside.as_posix()), source.location, texts, passed)
 
 
+# ---------------------------------------------------------------------------------------------------- webdataset's tars
+# Neighbours with one stem are a sample, "x/0001.jpg" and "x/0001.txt". A tar is read in one pass, and nothing of it
+# becomes a path of this machine.
+
+
+MAX_TEXT_BYTES = 1_000_000
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+
+
+class _Part(NamedTuple):
+    """One member: its stem, its name, what follows the stem's dot in lower case, and its bytes."""
+
+    stem: str
+    name: str
+    ending: str
+    content: bytes
+
+
 def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]:
-    for sample in tar_samples(path, contents):
-        name = shown_path(sample.name)
-        yield from _captioned(name, f"{path}/{sample.name}", sample.texts, passed, content=sample.content)
+    """Of every sample with an image, in order. Raises DataError."""
+    try:
+        with tarfile.open(path) as tar:
+            for _, group in groupby(_parts(tar, path, contents), key=lambda part: part.stem):
+                parts = list(group)
+                images = [part for part in parts if is_image(part.ending)]
+                for image in sorted(images, key=lambda part: part.ending.count("."))[:1]:  # "jpg" before "mask.png"
+                    name, texts = shown_path(image.name), list(_texts(parts, path))
+                    yield from _captioned(name, f"{path}/{image.name}", texts, passed, content=image.content)
+    except _DAMAGED as error:
+        raise DataError(f"{path}: the tar cannot be read ({error}); make or fetch it again") from None
+
+
+def _parts(tar: tarfile.TarFile, path: Path, contents: bool) -> Iterator[_Part]:
+    for member, ending in members(tar):
+        if is_image(ending) or ending in ("txt", "json"):
+            folder, base = posixpath.split(member.name)
+            content = b"" if is_image(ending) and not contents else _content(tar, member, path)
+            yield _Part(posixpath.join(folder, base.partition(".")[0]), member.name, ending, content)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    most = MAX_TEXT_BYTES if member.name.lower().endswith((".txt", ".json")) else MAX_DOWNLOAD_BYTES
+    if member.size > most:
+        raise DataError(f"{path}: its member {one_line(member.name)} has {member.size / 1e6:.0f} MB; leave it out")
+    stream = tar.extractfile(member)
+    return stream.read() if stream else b""
+
+
+def _texts(parts: list[_Part], path: Path) -> Iterator[str]:
+    """The lines of the txt; where there is none, "caption" of the json."""
+    texts = [part for part in parts if part.ending == "txt"]
+    for part in texts or [part for part in parts if part.ending == "json"]:
+        try:
+            content = part.content.decode(encoding_of(part.content))
+            if part.ending == "txt":
+                yield from io.StringIO(content, None)
+            else:
+                value = json.loads(content)
+                caption = value.get("caption") if isinstance(value, dict) else None
+                captions = caption if isinstance(caption, list) else [caption]
+                yield from (text for text in captions if isinstance(text, str))
+        except (ValueError, RecursionError):
+            where = f"{path}: its member {one_line(part.name)}"
+            raise DataError(f"{where} is no {part.ending} in UTF-8; correct it") from None
 
 
 # ----------------------------------------------------------------------------------------------------- rows of captions

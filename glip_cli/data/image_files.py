@@ -72,9 +72,9 @@ def inside(folder: Path, name: str) -> Path | None:
     Absolute names and `..` may lead anywhere and are followed only where they stay inside. A link that lies in the
     folder is followed wherever it leads: whoever has the folder made it.
     """
-    root = os.path.abspath(folder)
+    root = os.path.join(os.path.abspath(folder), "")
     path = os.path.normpath(os.path.join(root, name))
-    return folder / os.path.relpath(path, root) if path.startswith(os.path.join(root, "")) else None
+    return folder / path.removeprefix(root) if path.startswith(root) else None
 
 
 def _direct(image: ImageRow, folder: Path) -> Path | None:
