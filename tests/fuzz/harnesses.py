@@ -191,9 +191,9 @@ def checkpoint(data: bytes) -> None:
 def card(data: bytes) -> None:
     """What a folder of glip finetune says of itself."""
     with answering():
-        finetuned.read_run_config(file(f"tuned/{finetuned.CARD}", data).parent)
+        finetuned.read_run_config(file(f"tuned/{finetuned.CONFIG_FILE}", data).parent)
     with answering():
-        adapters.find_adapter(file(f"tuned/{finetuned.CARD}", data).parent)
+        adapters.find_adapter(file(f"tuned/{finetuned.CONFIG_FILE}", data).parent)
 
 
 def coco(data: bytes) -> None:

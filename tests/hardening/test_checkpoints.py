@@ -87,7 +87,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: 
 @given(altered(CARD))
 @settings(max_examples=200, derandomize=True)
 def test_cards_of_tuned_folders(tmp_path_factory: pytest.TempPathFactory, card: Any) -> None:
-    path = tmp_path_factory.getbasetemp() / finetuned.CARD
+    path = tmp_path_factory.getbasetemp() / finetuned.CONFIG_FILE
     text = json.dumps(card).encode("utf-8", "surrogatepass")
     attempt(lambda file: finetuned.read_run_config(file.parent), path, text)
 
@@ -95,7 +95,7 @@ def test_cards_of_tuned_folders(tmp_path_factory: pytest.TempPathFactory, card: 
 @given(damaged(json.dumps(CARD).encode()))
 @settings(max_examples=100, derandomize=True)
 def test_damaged_cards(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / finetuned.CARD
+    path = tmp_path_factory.getbasetemp() / finetuned.CONFIG_FILE
     attempt(lambda file: finetuned.read_run_config(file.parent), path, content)
 
 
