@@ -51,7 +51,6 @@ class ImageGroup:
     items: list[Item]
     records: list[AnyRecord] | None = None
     error: str = ""
-    running: bool = False
     deaths: int = 0
     refused: list[str] = field(default_factory=list)
     host: str = ""
@@ -143,7 +142,11 @@ class ActorPool:
                 if time.monotonic() > due:
                     due = time.monotonic() + AGAIN_SECONDS if self._say_who_waits() else math.inf
                 while self.open and self.open[0].records is not None:
-                    yield from self._result(self.open.pop(0))
+                    group = self.open.pop(0)
+                    self.host = group.host
+                    yield from group.records or ()
+                    if group.error:
+                        raise GlipError(group.error)
                 if self.stop.is_set():
                     yield from self._last()
                     return
@@ -168,11 +171,12 @@ class ActorPool:
     def _give(self) -> None:
         for hand in self.hands:
             if hand.node and hand.group is None and (group := self._next_for(hand.node)):
-                hand.group, group.running = group, True
+                hand.group = group
                 hand.answer = hand.actor.do.remote(group.items)
 
     def _next_for(self, node: str) -> ImageGroup | None:
-        waiting = (group for group in self.open if not group.running and group.records is None)
+        given = {id(hand.group) for hand in self.hands}
+        waiting = (group for group in self.open if group.records is None and id(group) not in given)
         return next((group for group in waiting if not (node in group.refused and self._elsewhere(group))), None)
 
     def _elsewhere(self, group: ImageGroup) -> bool:
@@ -186,6 +190,8 @@ class ActorPool:
         ready, _ = self.ray.wait(list(busy), timeout=POLL)
         for answer in ready:
             hand = busy[answer]
+            if hand not in self.hands:  # dismissed a moment ago, with the others of its node
+                continue
             try:
                 self._answered(hand, self.ray.get(answer))
             except self.ray.exceptions.RayTaskError:
@@ -204,7 +210,7 @@ class ActorPool:
                 if note not in self.said:
                     self.say(note)
             self.said.update(answer.notes)
-            hand.group, group.running, group.error, group.host = None, False, answer.error, hand.host
+            hand.group, group.error, group.host = None, answer.error, hand.host
             self._take(group, answer.records, hand.node)
 
     def _take(self, group: ImageGroup, records: list[AnyRecord], node: str) -> None:
@@ -217,15 +223,10 @@ class ActorPool:
                 return
         elif len(records) == len(group.items):
             self.strikes[node] = 0
-            for other in group.refused:
-                self._strike(other)
-        group.records = records
-
-    def _strike(self, node: str) -> None:
-        self.strikes[node] += 1
-        if self.strikes[node] == STRIKES:
-            for hand in [hand for hand in self.hands if hand.node == node]:
+            self.strikes.update(group.refused)
+            for hand in [hand for hand in self.hands if self.strikes[hand.node] >= STRIKES]:
                 self._dismiss(hand, f"{hand.host} does not see images that other nodes see")
+        group.records = records
 
     def _dismiss(self, hand: Actor, problem: str) -> None:
         """It gets no work any more; what it had is waiting again."""
@@ -235,8 +236,6 @@ class ActorPool:
 
     def _lose(self, hand: Actor) -> None:
         self.hands.remove(hand)
-        if hand.group:
-            hand.group.running = False
         self.ray.kill(hand.actor)
 
     def _died(self, hand: Actor, error: Exception) -> None:
@@ -266,12 +265,6 @@ class ActorPool:
             self.open[place : place + 1] = [ImageGroup([item]) for item in group.items]
         else:
             group.records, group.host = [self.died(group.items[0], host)], host
-
-    def _result(self, group: ImageGroup) -> Iterator[AnyRecord]:
-        self.host = group.host
-        yield from group.records or ()
-        if group.error:
-            raise GlipError(group.error)
 
     def _last(self) -> Iterator[AnyRecord]:
         """When the run stops: of the group that is next, what its worker has done by then."""

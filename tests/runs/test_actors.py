@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,3 +143,24 @@ def test_workers_that_cannot_start_end_it_with_their_reason(crew: Callable[..., 
         GlipError, match=r"workers die while they load the model \(TypeError: .*NoneType.*\); each machine"
     ):
         records(one, ["a"])
+
+
+def test_workers_of_a_node_that_is_given_up_may_die_at_that_moment(ray: Any, crew: Callable[..., ActorPool]) -> None:
+    """Of answers that come together, the first gives up the node of the second, which is an error by then."""
+    one = crew()
+    good, first, second = (actors.Actor(one.hire(), str(i), node, node) for i, node in enumerate(["a", "b", "b"]))
+    one.hands = [good, first, second]
+    one.open = [actors.ImageGroup(group, refused=["b"] * actors.STRIKES) for group in groups(["x", "y"], 1)]
+    good.group, second.group = one.open
+
+    def get(answer: str) -> actors.Done:
+        if answer == "2":
+            raise ray.exceptions.RayActorError
+        return actors.Done([{"image": "x"}])  # type: ignore[list-item]
+
+    one.ray = SimpleNamespace(  # the real one cannot be made to do so at will
+        wait=lambda answers, timeout: (answers, []), get=get, kill=ray.kill, exceptions=ray.exceptions
+    )
+    one._wait()
+    assert one.hands == [good]
+    assert one.open[0].records == [{"image": "x"}]
