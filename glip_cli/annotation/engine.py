@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import groupby
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader, failed_record
 from glip_cli.runs.runner import MOST_WORKERS
-from glip_cli.types import Detections, Prompt, Span
+from glip_cli.types import Detections, Prompt
 
 Read = tuple[list[Captioned], PreprocessedImage | ImageError]
 """An image with all its sentences."""
@@ -84,56 +84,42 @@ class GroundingEngine:
     def _records(self, sentences: list[Captioned], image: PreprocessedImage | ImageError) -> Iterator[AnyRecord]:
         """One for each sentence; the image is encoded when the first of them asks."""
         name, model = sentences[0].name, self.detector.name
+        tokenizer, window = self.detector.tokenizer, self.detector.model.config.text.window
         seen: ImageFeatures | None = None
         for one in sentences:
             if isinstance(image, ImageError):
                 yield failed_record(name, image, model)
                 continue
             try:
-                text, prompt = read_sentence(
-                    one.caption, self.tagger, self.detector.tokenizer, self.detector.model.config.text.window
-                )
+                text, prompt = read_sentence(one.caption, self.tagger, tokenizer, window)
                 compiled = self.detector.compile_prompt(prompt, self.options) if prompt else None
-                self._unread |= self._unknown(prompt) if prompt else {}
             except PromptError as error:
                 yield error_record(name, f"{name}: {error}", model)
                 continue
-            if compiled is None:
-                yield {**record(name, nothing(text, image.size), model), "spans": []}
+            if prompt is None or compiled is None:
+                none = np.zeros(0, np.float32)
+                nothing = Detections(none.reshape(0, 4), none, np.zeros(0, np.int64), (), (), text, image.size)
+                yield {**record(name, nothing, model), "spans": []}
                 continue
+            ids = label_ids(prompt, tokenizer)
+            self._unread |= {label: its for label, its in ids.items() if tokenizer.unknown_id in its}
             with self.flight.at(name):
                 seen = seen or self.detector.encode_images([image])
                 found = self.detector.detect_features(seen, compiled, self.options)[0]
             yield record(name, found, model)
 
-    def _unknown(self, prompt: Prompt) -> dict[str, tuple[int, ...]]:
-        """Phrases with words that the vocabulary lacks."""
-        tokenizer = self.detector.tokenizer
-        return {label: ids for label, ids in label_ids(prompt, tokenizer).items() if tokenizer.unknown_id in ids}
-
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the answers so far: `prompt.vocabulary_notes`, once for all captions."""
+        """What a user should know of the answers so far: `chunking.vocabulary_notes`, once for all captions."""
         return notes_of_tokens(self._unread, self.detector.tokenizer)
 
 
-def nothing(text: str, size: tuple[int, int]) -> Detections:
-    """Of a sentence without a phrase."""
-    none = np.zeros(0, np.float32)
-    return Detections(np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64), (), (), text, size)
+def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, window: int) -> tuple[str, Prompt | None]:
+    """A caption without brackets, and its prompt; None where it has no noun phrase.
 
-
-class CaptionPrompt(NamedTuple):
-    """A caption without brackets, and its prompt; None where it has no noun phrase."""
-
-    text: str
-    prompt: Prompt | None
-
-
-def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, window: int) -> CaptionPrompt:
-    """Args:
+    Args:
         tagger: finds noun phrases; None where every caption has brackets.
-        window: tokens that the model reads; parts behind them are left out, as in training.
+        window: tokens that the model reads; parts that it does not read to their end are left out, as in training.
 
     Raises PromptError, for brackets that do not match.
     """
@@ -141,11 +127,6 @@ def read_sentence(caption: str, tagger: Tagger | None, tokenizer: Tokenizer, win
         text, parts = read_brackets(caption)
     else:
         text, parts = caption, noun_phrases(caption, tagger)
-    read = _within(parts, text, tokenizer, window)
-    return CaptionPrompt(text, caption_prompt(text, parts=read) if read else None)
-
-
-def _within(parts: Sequence[Span], text: str, tokenizer: Tokenizer, window: int) -> list[Span]:
-    """Those that the model reads to their end."""
     end = tokenizer.end(text, parts, window)
-    return [part for part in parts if part[1] <= end]
+    read = [part for part in parts if part[1] <= end]
+    return text, caption_prompt(text, parts=read) if read else None

@@ -38,7 +38,9 @@ class CaptionCounts:
     phrases: int = 0
     found: int = 0  # phrases with a box at least
 
-    def add(self, record: Record) -> None:
+    def add(self, record: AnyRecord) -> None:
+        if "detections" not in record:
+            return
         self.captions += 1
         self.grounded += bool(record["detections"])
         self.without_phrase += not record["labels"]
@@ -49,7 +51,7 @@ class CaptionCounts:
 def count_captions(journal: Path) -> CaptionCounts:
     """Of all captions that could be asked about."""
     total = CaptionCounts()
-    for record in _good(journal):
+    for record in read_records(journal):
         total.add(record)
     return total
 
@@ -125,15 +127,10 @@ def _apart(boxes: Sequence[DetectionRecord]) -> list[DetectionRecord]:
     return [boxes[i] for i in kept]
 
 
-def _good(journal: Path) -> Iterator[Record]:
-    for record in read_records(journal):
-        if "detections" in record:
-            yield record
-
-
 def _grounded(journal: Path) -> Iterator[tuple[int, Record]]:
     """The captions with a box, numbered from 1."""
-    return enumerate((record for record in _good(journal) if record["detections"]), 1)
+    records = (record for record in read_records(journal) if "detections" in record)
+    return enumerate((record for record in records if record["detections"]), 1)
 
 
 def _image_rows(journal: Path) -> Iterator[dict[str, object]]:

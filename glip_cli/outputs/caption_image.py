@@ -62,12 +62,16 @@ def add_caption(image: Image.Image, detections: Detections, palette: str | Seque
     """
     if image.width < _NARROWEST:
         return image
-    font_size = _letter(image.size)
+    # as high as the letters at the boxes, and lower on an image too narrow for them
+    font_size = min(sizes_for(image.size, 0).letter, max(_LEAST_LETTER, 2 * image.width // _LETTERS_PER_LINE))
     pen = _Pen(font_for(detections.text, font_size), font_size, max(1, round(0.22 * font_size)))
     lines = wrap(words_of(detections), pen, image.width - 2 * pen.padding)
     step = round(1.5 * font_size)
     fitting = (_TALLEST - image.height) // step - 1
-    lines = _cut(lines, min(max(_LINES, image.height // step), fitting))
+    limit = max(min(max(_LINES, image.height // step), fitting), 0)
+    if len(lines) > limit > 0:
+        lines[limit - 1][-1] = (CaptionPiece("…", None),)
+    lines = lines[:limit]
     if not lines:
         return image
     whole = Image.new("RGB", (image.width, image.height + len(lines) * step + 2 * pen.padding), _PAPER)
@@ -87,15 +91,15 @@ def words_of(detections: Detections) -> list[Word]:
     for label in sorted(range(len(detections.labels)), key=lambda i: (i in found, -i)):
         for number, (begin, end) in enumerate(detections.all_spans[label]):
             owners[begin:end] = [(label, number)] * (min(end, len(text)) - begin)
-    letters = zip(text, owners, strict=True)
-    return [_word(group) for blank, group in groupby(letters, lambda pair: pair[0].isspace()) if not blank]
+    letters = [CaptionPiece(letter, owner) for letter, owner in zip(text, owners, strict=True)]
+    words = groupby(letters, lambda letter: letter.text.isspace())
+    return [tuple(_joined(word)) for blank, word in words if not blank]
 
 
-def _word(letters: Iterable[tuple[str, tuple[int, int] | None]]) -> Word:
-    return tuple(
-        CaptionPiece("".join(letter for letter, _ in group), phrase)
-        for phrase, group in groupby(letters, lambda pair: pair[1])
-    )
+def _joined(pieces: Iterable[CaptionPiece]) -> Iterator[CaptionPiece]:
+    """Neighbours of one phrase as one piece."""
+    for phrase, group in groupby(pieces, lambda piece: piece.phrase):
+        yield CaptionPiece("".join(piece.text for piece in group), phrase)
 
 
 def wrap(words: Iterable[Word], pen: _Pen, width: float) -> list[list[Word]]:
@@ -126,20 +130,6 @@ def _broken(word: Word, pen: _Pen, width: float) -> Iterator[Word]:
                 begin = end
 
 
-def _cut(lines: list[list[Word]], limit: int) -> list[list[Word]]:
-    if len(lines) <= limit:
-        return lines
-    kept = lines[: max(limit, 0)]
-    if kept:
-        kept[-1][-1] = (CaptionPiece("…", None),)
-    return kept
-
-
-def _letter(size: tuple[int, int]) -> int:
-    """Pixels: as high as the letters at the boxes, and lower on an image too narrow for them."""
-    return min(sizes_for(size, 0).letter, max(_LEAST_LETTER, 2 * size[0] // _LETTERS_PER_LINE))
-
-
 def _draw_line(
     canvas: ImageDraw.ImageDraw, line: list[Word], top: int, step: int, pen: _Pen, found: dict[int, Colour]
 ) -> None:
@@ -165,5 +155,4 @@ def _runs(line: list[Word]) -> Iterator[CaptionPiece]:
         if pieces:
             pieces.append(CaptionPiece(" ", pieces[-1].phrase if pieces[-1].phrase == word[0].phrase else None))
         pieces.extend(word)
-    for phrase, group in groupby(pieces, lambda piece: piece.phrase):
-        yield CaptionPiece("".join(piece.text for piece in group), phrase)
+    return _joined(pieces)

@@ -53,18 +53,14 @@ class CocoIds:
         """The entry of the next image."""
         self._classes.learn(record["labels"])
         self._count += 1
-        return {"id": self._next_id(record["image"]), "file_name": record["image"],
-                "width": record["width"], "height": record["height"]}  # fmt: skip
-
-    def _next_id(self, name: str) -> int:
-        stem = file_stem(name)
+        stem = file_stem(record["image"])
         image_id = int(stem) if re.fullmatch(r"[0-9]{1,18}", stem) else self._count
         if image_id in self._taken:
             image_id = self._count
         while image_id in self._taken:
             image_id += 1
         self._taken.add(image_id)
-        return image_id
+        return {"id": image_id, "file_name": record["image"], "width": record["width"], "height": record["height"]}
 
     def box(self, detection: DetectionRecord, image_id: int) -> BoxEntry:
         """Without the +1 of GLIP's own evaluation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -70,13 +71,7 @@ def palette_colours(palette: str | Sequence[str], count: int) -> list[Colour]:
 def _split(palette: str) -> tuple[str, ...]:
     if palette in PALETTES:
         return PALETTES[palette]
-    names, depth = [""], 0
-    for character in palette:  # a comma inside hsl(...) parts no colours
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            names.append("")
-        else:
-            names[-1] += character
+    names = re.split(r",(?![^()]*\))", palette)  # a comma inside hsl(...) parts no colours
     return tuple(name.strip() for name in names if name.strip())
 
 

@@ -75,8 +75,12 @@ class YoloWriter:
 
     def _write_names(self) -> None:
         self._written = list(self._classes)
+        # JSON strings are strings of YAML too once what YAML cannot print is escaped
+        strings = (_NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(name, ensure_ascii=False))
+                   for name in self._written)  # fmt: skip
+        lines = "".join(f"  {i}: {string}\n" for i, string in enumerate(strings))
         with atomic_write(self._folder / "data.yaml") as stream:
-            stream.write((_DATA_YAML + _yaml_names(self._written)).encode())
+            stream.write((_DATA_YAML + (f"names:\n{lines}" if lines else "names: {}\n")).encode())
 
     def _free(self, name: str, image: str) -> str:
         """`name`, or with the first number under which no earlier run has another image."""
@@ -127,13 +131,3 @@ def _rows(path: Path) -> list[tuple[str, str]]:
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         return [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2][1:]
-
-
-def _yaml_names(names: list[str]) -> str:
-    lines = "".join(f"  {i}: {_yaml_string(name)}\n" for i, name in enumerate(names))
-    return f"names:\n{lines}" if lines else "names: {}\n"
-
-
-def _yaml_string(text: str) -> str:
-    """A JSON string, which is a YAML string too once what YAML cannot print is escaped."""
-    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,14 +101,14 @@ def _judged(path: Path, forgive: bool) -> tuple[dict[str, int], set[str]]:
     """Deaths by image, the last one counted, and which images are guilty of theirs."""
     try:
         note = json.loads(path.read_bytes().partition(b"\n")[0])
-        deaths, flying, guilty = dict[str, int](note["deaths"]), list[str](note["flying"]), set[str](note["guilty"])
-    except (OSError, ValueError, KeyError, TypeError):
+        deaths = Counter({str(name): int(count) for name, count in note["deaths"].items()})
+        flying, guilty = list(map(str, note["flying"])), set(map(str, note["guilty"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}, set()
     if forgive:
-        deaths, guilty = {name: count for name, count in deaths.items() if name not in guilty}, set()
+        deaths, guilty = Counter({name: count for name, count in deaths.items() if name not in guilty}), set()
     suspects = [name for name in flying if name in deaths]
-    for name in flying:
-        deaths[name] = deaths.get(name, 0) + 1
+    deaths.update(flying)
     if len(suspects) == 1 and deaths[suspects[0]] >= DEATHS:
         guilty.add(suspects[0])
     return deaths, guilty

@@ -74,7 +74,11 @@ def in_order(
             yield result.result()
     finally:
         closed.set()
-        _dismiss(readers, tasks)
+        for _ in readers:
+            tasks.put(None)
+        until = time.monotonic() + LEAVE_SECONDS
+        for thread in readers:
+            thread.join(max(until - time.monotonic(), 0))
 
 
 def _next(results: queue.Queue[Future[Out] | None], stop: threading.Event) -> Future[Out] | None:
@@ -88,11 +92,3 @@ def _next(results: queue.Queue[Future[Out] | None], stop: threading.Event) -> Fu
         if result is None or result.done() or wait([result], POLL_SECONDS).done:
             return result
     return None
-
-
-def _dismiss(threads: list[threading.Thread], tasks: queue.SimpleQueue[tuple[Future[Out], In] | None]) -> None:
-    until = time.monotonic() + LEAVE_SECONDS
-    for _ in threads:
-        tasks.put(None)
-    for thread in threads:
-        thread.join(max(until - time.monotonic(), 0))

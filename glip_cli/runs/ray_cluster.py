@@ -48,7 +48,10 @@ def joined(address: str, stop: threading.Event, say: Callable[[str], None]) -> I
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ended, result = threading.Event(), Future[None]()
     with _silent(), signals_to(None):  # Ray's C++ takes them
-        _Joining(ray, address, result, ended, say).start()
+        watch = threading.Thread(
+            target=_join_and_watch, args=(ray, address, result, ended, say), name="glip-ray", daemon=True
+        )
+        watch.start()
         try:
             is_joined = _wait(ray, address, result, stop, say)
         except BaseException:
@@ -62,32 +65,26 @@ def joined(address: str, stop: threading.Event, say: Callable[[str], None]) -> I
         ended.set()
 
 
-class _Joining(threading.Thread):
-    """Joins, since Ray gives the thread that waits for it no time for signals; then watches over it until `ended`.
+def _join_and_watch(
+    ray: ModuleType, address: str, result: Future[None], ended: threading.Event, say: Callable[[str], None]
+) -> None:
+    """In a thread, since Ray gives the one that waits for it no time for signals; watches until `ended`.
 
     The processes of a cluster that is started here end with the thread that started them.
     """
-
-    def __init__(
-        self, ray: ModuleType, address: str, result: Future[None], ended: threading.Event, say: Callable[[str], None]
-    ) -> None:
-        super().__init__(name="glip-ray", daemon=True)
-        self._ray, self._address, self._result, self._ended, self._say = ray, address, result, ended, say
-
-    def run(self) -> None:
-        fulfil(self._result, _join, self._ray, self._address)
-        if self._result.exception() or self._ray.util.client.ray.is_connected():  # a ray://, which has its own errors
-            self._ended.wait()
-            return
-        head = str(self._ray.get_runtime_context().gcs_address)
-        while not self._ended.wait(SAY_SECONDS):
-            try:
-                _knock(head)
-            except OSError as error:
-                reason = error.strerror or error
-                self._say(f"the head of the Ray cluster at {head} does not answer ({reason}), and after a minute Ray "
-                          "ends this process: start it, then run the same command to resume")  # fmt: skip
-                self._ended.wait()
+    fulfil(result, _join, ray, address)
+    if result.exception() or ray.util.client.ray.is_connected():  # a ray://, which has its own errors
+        ended.wait()
+        return
+    head = str(ray.get_runtime_context().gcs_address)
+    while not ended.wait(SAY_SECONDS):
+        try:
+            _knock(head)
+        except OSError as error:
+            reason = error.strerror or error
+            say(f"the head of the Ray cluster at {head} does not answer ({reason}), and after a minute Ray ends this "
+                "process: start it, then run the same command to resume")  # fmt: skip
+            ended.wait()
 
 
 def _join(ray: ModuleType, address: str) -> None:

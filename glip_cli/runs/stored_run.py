@@ -15,9 +15,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +31,7 @@ from glip_cli.runs.shards import PARTIAL, Shard
 from glip_cli.runs.stored_files import IMAGES, PUTS, StoredFiles
 from glip_cli.runs.stored_shards import StoredShards, is_of_shards, of_another
 from glip_cli.utils.text_format import shown_url
+from glip_cli.utils.threads import fulfil
 
 PART_SECONDS = 30.0  # that a record waits to be put, at most,
 PART_BYTES = 4_000_000  # or until there are so many
@@ -65,7 +65,6 @@ class StoredRun:
         self._retry = False
         self._earlier: list[str] | None = None  # objects that give way to those of this run
         self._fetched = ""  # the digest of results.jsonl in the store
-        self._failure: GlipError | OSError | None = None
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -148,10 +147,16 @@ class StoredRun:
             if not self.store.create(_SETTINGS, (self.path / _SETTINGS).read_bytes()):
                 raise of_another(self.store, _SETTINGS)
             self._versions[_SETTINGS] = self.store.version(_SETTINGS)
-        ended = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(ended, stop), name="glip-upload", daemon=True)
-        thread.start()
-        self.shards.put_rest = put_rest = partial(self._put_rest, thread, ended)
+        ended, followed = threading.Event(), Future[None]()
+        follow = (followed, self._follow, ended, stop)
+        threading.Thread(target=fulfil, args=follow, name="glip-upload", daemon=True).start()
+
+        def put_rest() -> None:
+            ended.set()
+            followed.result()
+            self._put_new()
+
+        self.shards.put_rest = put_rest
         try:
             yield
         except GlipError:
@@ -163,22 +168,14 @@ class StoredRun:
 
     def _follow(self, ended: threading.Event, stop: threading.Event) -> None:
         last = time.monotonic()
-        while not ended.wait(LOOK_SECONDS):
-            try:
+        try:
+            while not ended.wait(LOOK_SECONDS):
                 if time.monotonic() - last >= PART_SECONDS or self._new_bytes() >= PART_BYTES:
                     self._put_new()
                     last = time.monotonic()
-            except (GlipError, OSError) as failure:
-                self._failure = failure
-                stop.set()
-                return
-
-    def _put_rest(self, thread: threading.Thread, ended: threading.Event) -> None:
-        ended.set()
-        thread.join()
-        if self._failure:
-            raise self._failure
-        self._put_new()
+        except BaseException:
+            stop.set()
+            raise
 
     def _new_bytes(self) -> int:
         return 0 if self._retry else self.shards.parts.new_bytes
@@ -194,19 +191,19 @@ class StoredRun:
     def finish(self, complete: bool) -> None:
         """Put results that are complete, and what was made of them. Raises UsageError, GlipError."""
         results = self.path / _RESULTS
+        several = self.shards.shard.world > 1
         if (complete or self._retry) and sha256_of(results) != self._fetched:
-            self._put_results(results)
+            self._put_results(results, several)
         if complete:
             kept = {self.path / name for name in (_SETTINGS, _RESULTS)}
             deque(self._files.put([path for path in self._files.below() if path not in kept]), maxlen=0)
             names = chain(self.store.names("results/"), self.store.names("shards/"))
-            several = self.shards.shard.world > 1
             self.store.remove([*filter(is_of_shards, names), *[PARTIAL] * several])
         elif (partial_results := self.path / PARTIAL).exists():
             self.store.put(PARTIAL, partial_results)
 
-    def _put_results(self, results: Path) -> None:
-        if self.shards.shard.world == 1:
+    def _put_results(self, results: Path, several: bool) -> None:
+        if not several:
             self._check_alone()
             self.store.put(_RESULTS, results)
         elif not self.store.put(_RESULTS, results, create=True):

@@ -116,7 +116,7 @@ def test_failures_are_of_one_caption(detector: Detector, photos: Path, tmp_path:
 def test_parts_behind_the_window_are_left_out(detector: Detector) -> None:
     caption = "[red star] and " + "so " * 200 + "[blue moon] is"
     for window, labels in ((256, ("red star",)), (900, ("red star", "blue moon"))):
-        prompt = read_sentence(caption, None, detector.tokenizer, window).prompt
+        prompt = read_sentence(caption, None, detector.tokenizer, window)[1]
         assert prompt is not None
         assert prompt.labels == labels
         if window == 256:

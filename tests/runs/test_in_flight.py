@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,17 @@ do(Path(sys.argv[1]), sys.argv[3:], Engine(), retry_failed=sys.argv[2] == "retry
 """
 NAMES = [f"{i}.jpg" for i in range(12)]
 NAMES[5] = "kill.jpg"
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "[]", "{", '{"deaths": {"a": "x"}, "flying": ["a"], "guilty": []}',
+     '{"deaths": [], "flying": [], "guilty": []}', '{"deaths": {}, "flying": [["a"]], "guilty": [{}]}'],
+)  # fmt: skip
+def test_a_note_that_is_damaged_ends_nothing(tmp_path: Path, note: str) -> None:
+    (tmp_path / ".flight").write_text(note)
+    with closing(InFlight(tmp_path / ".flight")) as flight:
+        flight.refuse("a")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
