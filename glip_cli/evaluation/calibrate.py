@@ -106,20 +106,19 @@ def best_thresholds(
     judged = _judge(ground_truth, kept, iou)
     floor = min((float(result["score"]) for result in kept), default=0.0)
     own = {label: best_threshold(judged[label], floor) for label in dict.fromkeys(ground_truth.labels)}
-    found = [pair for one in judged.values() for pair in zip(one.scores.tolist(), one.right.tolist(), strict=True)]
-    together = Judged.of(found, sum(one.boxes for one in judged.values()))
+    pairs = [pair for one in judged.values() for pair in zip(one.scores.tolist(), one.right.tolist(), strict=True)]
+    together = Judged.of(pairs, sum(one.boxes for one in judged.values()))
     pooled = best_threshold(together, floor).threshold if few else None
     if pooled is None:
         return own
-    return {label: _leaning(judged[label], best, pooled, few) for label, best in own.items()}
-
-
-def _leaning(judged: Judged, best: Threshold, pooled: float, few: float) -> Threshold:
-    """The threshold between a label's own and the pooled one, with what it keeps."""
-    own = best.threshold
-    weight = 0.0 if own is None else judged.boxes / (judged.boxes + few)
-    threshold = pooled if own is None else round(weight * own + (1 - weight) * pooled, _DECIMALS)
-    return replace(judged.at(threshold), reason=best.reason, own=own, pooled=pooled)
+    found = {}
+    for label, best in own.items():
+        threshold, boxes = pooled, judged[label].boxes
+        if best.threshold is not None:
+            weight = boxes / (boxes + few)
+            threshold = round(weight * best.threshold + (1 - weight) * pooled, _DECIMALS)
+        found[label] = replace(judged[label].at(threshold), reason=best.reason, own=best.threshold, pooled=pooled)
+    return found
 
 
 def _share(part: int, whole: int) -> float:
@@ -188,13 +187,10 @@ def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source:
     Comments say what a threshold leans on, and why a label has none. The file appears whole or not at all.
 
     Args:
-        path: of the file.
-        thresholds: as `best_thresholds` gives them.
         source: what they were measured on, for the first line.
         model: what they were measured with; another model's scores mean something else.
 
-    Raises:
-        OutputError: it cannot be written.
+    Raises OutputError.
     """
     lines = [f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"]
     pooled = next((one.pooled for one in thresholds.values() if one.pooled is not None), None)

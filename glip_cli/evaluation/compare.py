@@ -163,14 +163,10 @@ def compare_with(
 
     Args:
         other: the folder of the other run, or its metrics.json.
-        truth: this run's.
-        predictions: this run's.
-        now: this run's metrics and facts.
-        score: as both are to be scored.
-        more: scores -> further metrics.
+        truth, predictions, now: this run's; `now` are its metrics and facts.
+        score, more: as both are to be scored.
 
-    Raises:
-        OptionError: the two are of other data sets or protocols, or have no image in common.
+    Raises OptionError where the two are of other data sets or protocols, or have no image in common.
     """
     earlier = _Earlier(other, read_metrics(other))
     earlier.check(now, "dataset", "protocol")

@@ -15,7 +15,7 @@ import hotcoco
 
 from glip_cli.data.dataset import Annotation, Dataset
 from glip_cli.data.formats import read_dataset
-from glip_cli.data.issues import STOPS, DataIssue, Issues
+from glip_cli.data.issues import STOPS, DataIssue
 from glip_cli.data.values import shown
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import valid_unicode
@@ -82,7 +82,9 @@ def read_ground_truth(
     if DataIssue.BOX_ID in dataset.issues:
         annotations = tuple({**row, "id": number} for number, row in enumerate(annotations, 1))
     _add_issues(dataset, annotations)
-    _refuse(path, dataset.issues)
+    for row in dataset.issues.rows(evaluation=True):
+        if row.action == STOPS:  # only the author of the set can correct it
+            raise DataError(f"{path}: {row.count} {row.what}; first {row.example}")
     whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
     values = {field.name: getattr(dataset, field.name) for field in fields(dataset)} | {"annotations": annotations}
     if dataset.spans is not None:
@@ -112,13 +114,6 @@ def _add_issues(dataset: Dataset, annotations: Iterable[Annotation]) -> None:
             dataset.issues.add(DataIssue.BOX_FLAT, f"annotation {row['id']}, {shown(row['bbox'])}")
         if row["id"] == 0:
             dataset.issues.add(DataIssue.BOX_ID_0, f"annotation of image {row['image_id']}")
-
-
-def _refuse(path: Path, issues: Issues) -> None:
-    """Raises DataError for what only the author of the set can correct."""
-    for row in issues.rows(evaluation=True):
-        if row.action == STOPS:
-            raise DataError(f"{path}: {row.count} {row.what}; first {row.example}")
 
 
 def _as_coco(row: Mapping[str, object]) -> dict[str, object]:

@@ -34,6 +34,7 @@ from glip_cli.evaluation.save_images import save_images
 from glip_cli.evaluation.scores import BoxScores
 from glip_cli.evaluation.session import Session
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectKeywords, DetectOptions
+from glip_cli.outputs.earlier import check_earlier
 from glip_cli.outputs.files import save_json, writing
 from glip_cli.prompts.prompt import typed_labels
 from glip_cli.prompts.words import Words, check_words, other_words
@@ -55,6 +56,7 @@ class OutputOptions:
     def check(self) -> None:
         """Raises UsageError where files of others would be replaced."""
         check_outputs(self.out, (METRICS, RESULTS, IMAGES_FILE, *([REPORT] if self.report else [])))
+        check_earlier(self.out, ["vis"] if self.save_vis else [], [])
 
 
 @dataclass(frozen=True)

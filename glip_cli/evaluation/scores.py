@@ -57,9 +57,7 @@ class BoxScores:
 def coco_scores(ground_truth: GroundTruth, results: Sequence[CocoResult]) -> BoxScores:
     """COCO's AP and AR: IoU 0.50:0.05:0.95, the 100 best boxes per image and category, crowds ignored.
 
-    Args:
-        ground_truth: all of its images count, also those without a result.
-        results: COCO results as `read_predictions` gives them; none at all is AP 0.
+    All images of the ground truth count, also those without a result; no result at all is AP 0.
     """
     truth = ground_truth.to_coco()
     evaluation = hotcoco.COCOeval(truth, truth.load_res(plain(results)), "bbox")
@@ -115,8 +113,6 @@ def lvis_scores(ground_truth: GroundTruth, results: Sequence[CocoResult], *, fix
     """LVIS' AP and AR: IoU 0.50:0.05:0.95, federated, over rare, common and frequent categories.
 
     Args:
-        ground_truth: of LVIS.
-        results: COCO results as `read_predictions` gives them; none at all is AP 0.
         fixed: True for Fixed AP (Dave et al., arXiv 2102.01066), which GLIP's papers give: the 10,000 best boxes of
             each category over all images, any number per image. False for lvis-api's default: the 300 best
             boxes of each image over all categories.

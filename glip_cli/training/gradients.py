@@ -42,7 +42,8 @@ class Gradients:
 
     def add_up(self, batches: Sequence[Batch], weights: Tensor, step: int) -> dict[str, float] | None:
         """Of all parts, in the model's parameters; the losses, or None where memory did not suffice."""
-        _seed(self.recipe.seed, step, self.processes.rank)
+        seed = np.random.SeedSequence((self.recipe.seed, step, self.processes.rank))
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
         try:
@@ -79,10 +80,6 @@ class Gradients:
             f"out of memory: batches of {-(-largest // self.parts)} from step {step + 1} on, accumulated over "
             f"{self.parts * self.recipe.accumulation}"
         )
-
-
-def _seed(*numbers: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 def checkpoint_activations(model: Glip) -> None:

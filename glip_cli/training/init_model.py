@@ -72,60 +72,47 @@ class InitSource:
     def load(self, mode: str, seed: int, *, offline: bool = False, report: ProgressCallback | None = None) -> Start:
         """Raises WeightsError or UsageError."""
         if self.init is None:
-            start = load_start(self.model, weights=self.weights, bert=self.bert, offline=offline, report=report)
+            start = self._published(offline, report)
             check_mode(start.model, mode)
             return start
         if self.weights or mode != "full":
             raise UsageError(f"--init {self.init} trains a new network: it goes with --mode full and without --weights")
-        side = None if self.init == RANDOM else self.init
-        return random_start(self.model, seed=seed, image_side=side, bert=self.bert, offline=offline, report=report)
+        return self._untrained(self.init, seed, offline, report)
 
+    def _published(self, offline: bool, report: ProgressCallback | None) -> Start:
+        """As `Detector.load` takes these."""
+        loaded = load_source(self.model, self.weights, offline=offline, report=report)
+        source = self.model or DEFAULT
+        if self.weights or source not in registry.names():
+            source = str(expanded(Path(self.weights or source)).resolve())
+        return Start(
+            model=loaded.model,
+            architecture=loaded.architecture,
+            tokenizer=tokenizer_folder(loaded, self.bert),
+            name=loaded.id,
+            sha256=loaded.sha256,
+            source=source,
+            words=tuned_for(loaded)[1],
+            prompt_tuned_labels=prompt_tuned_for(loaded),
+        )
 
-def load_start(
-    model: str | None = None,
-    *,
-    weights: str | None = None,
-    bert: str | None = None,
-    offline: bool = False,
-    report: ProgressCallback | None = None,
-) -> Start:
-    """As `Detector.load` takes these. Raises WeightsError or UsageError."""
-    loaded = load_source(model, weights, offline=offline, report=report)
-    named = weights is None and (model or DEFAULT) in registry.names()
-    source = (model or DEFAULT) if named else str(expanded(Path(weights or model or "")).resolve())
-    tokenizer, (_, words) = tokenizer_folder(loaded, bert), tuned_for(loaded)
-    return Start(
-        loaded.model, loaded.architecture, tokenizer, loaded.id, loaded.sha256, source, words, prompt_tuned_for(loaded)
-    )
-
-
-def random_start(
-    model: str | None = None, *, seed: int, image_side: str | None = None, bert: str | None = None,
-    offline: bool = False, report: ProgressCallback | None = None,
-) -> Start:  # fmt: skip
-    """An untrained network of a named one's architecture.
-
-    `image_side` names a model or a file whose backbone, and pyramid where it has one, are taken; or it is PRETRAINED:
-    the backbone of ImageNet and bert-base-uncased. Raises WeightsError or UsageError.
-    """
-    if model is not None and model not in registry.names():
-        raise UsageError(f"--init needs a --model by its name, not {model}; it gives the architecture")
-    architecture = registry.find(model or DEFAULT).architecture
-    tokenizer = load_tokenizer_folder(model, bert=bert)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        network = Glip(ARCHITECTURES[architecture])
-        if isinstance(network.head, Head):
-            network.head.log_scale.fill_(LOG_SCALE)
-    if image_side is None:
-        return Start(network.eval(), architecture, tokenizer, "random")
-    if image_side == PRETRAINED:
-        given, name = load_pretrained(architecture, offline), PRETRAINED
-    else:
-        given = load_image_side(image_side, architecture, offline, report)
-        name = f"random, image side of {image_side}"
-    network.load_state_dict(network.state_dict() | given)
-    return Start(network.eval(), architecture, tokenizer, name)
+    def _untrained(self, init: str, seed: int, offline: bool, report: ProgressCallback | None) -> Start:
+        """A network of a named one's architecture: random, but for ImageNet's backbone and BERT, or an image side."""
+        if self.model is not None and self.model not in registry.names():
+            raise UsageError(f"--init needs a --model by its name, not {self.model}; it gives the architecture")
+        architecture = registry.find(self.model or DEFAULT).architecture
+        tokenizer = load_tokenizer_folder(self.model, bert=self.bert)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            network = Glip(ARCHITECTURES[architecture])
+            if isinstance(network.head, Head):
+                network.head.log_scale.fill_(LOG_SCALE)
+        if init == PRETRAINED:
+            network.load_state_dict(network.state_dict() | load_pretrained(architecture, offline))
+        elif init != RANDOM:
+            network.load_state_dict(network.state_dict() | load_image_side(init, architecture, offline, report))
+        name = init if init in (RANDOM, PRETRAINED) else f"random, image side of {init}"
+        return Start(network.eval(), architecture, tokenizer, name)
 
 
 def load_image_side(

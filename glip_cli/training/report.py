@@ -59,16 +59,7 @@ class TrainingReport:
         table: Sequence[ValidationRow] = (),
         final: Evaluation | None = None,
     ) -> None:
-        """Write the page.
-
-        Args:
-            rows: of metrics.jsonl.
-            table: before and after.
-            final: of the best state on --val.
-
-        Raises:
-            GlipError: an image cannot be read, or the page cannot be written.
-        """
+        """Write the page: rows of metrics.jsonl, before and after, the best state on --val. Raises GlipError."""
         sections = [ReportSection("run", "The training", {"facts": self.facts, "notes": self.notes})]
         if table:
             sections.append(ReportSection("validation", "Before and after", table))

@@ -86,7 +86,10 @@ def prepare(
     start = settings.origin.load(first.mode, first.seed, offline=offline, report=report)
     if start.words and settings.data.words is None:
         settings = replace(settings, data=replace(settings.data, words=dict(start.words)))
-    recipe = replace(settings.recipe(start.architecture), bf16=_uses_bf16(processes.device, given.get("bf16")))
+    bf16 = given.get("bf16")
+    if bf16 is None:  # officially in half precision; a CPU and older GPUs are slow at it, so there it must be asked for
+        bf16 = processes.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+    recipe = replace(settings.recipe(start.architecture), bf16=bf16)
     if recipe.bf16:
         for note in dtype_notes("--bf16", processes.device):
             callbacks.note(f"note: {note}")
@@ -95,8 +98,3 @@ def prepare(
 
 def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _uses_bf16(device: torch.device, asked: bool | None) -> bool:
-    """Officially training is in half precision; a CPU and older GPUs are slow at it, so there it must be asked for."""
-    return asked if asked is not None else device.type == "cuda" and torch.cuda.is_bf16_supported(False)

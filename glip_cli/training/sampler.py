@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from glip_cli.data.image_io import read_image
-from glip_cli.data.synthetic import SEEN, Phrase, Rng, Scene, Thing, draw_prompt, draw_scene
+from glip_cli.data.synthetic import SEEN, Phrase, Rng, Scene, draw_prompt, draw_scene
 from glip_cli.errors import OptionError
 from glip_cli.prompts.chunking import Chunk, Tokens, chunk, label_token_ids, tokenize
 from glip_cli.prompts.prompt import caption_prompt, label_prompt
@@ -210,15 +210,14 @@ def draw_sample(seed: int, number: int, tokenizer: Tokenizer, window: int) -> tu
     long = rows.random() < LONG
     rng = np.random.default_rng((seed, _SCENE, number))
     scene = draw_scene(rng, width, height, SEEN)
-    phrases = draw_list(rng) if long else draw_prompt(rng, scene, SEEN)
+    if long:  # pairs that training may name, whatever is in the scene
+        chosen = rng.permutation(len(SEEN))[: rng.integers(SHORTEST_LIST, len(SEEN) + 1)]
+        phrases = tuple(Phrase(SEEN[i][1], SEEN[i][0]) for i in chosen)
+    else:
+        phrases = draw_prompt(rng, scene, SEEN)
     prompt = write_prompt(rng, phrases)
-    return scene, SampledPrompt(prompt, named_by(scene.things, phrases), tokenize(prompt, tokenizer, window))
-
-
-def draw_list(rng: Rng) -> tuple[Phrase, ...]:
-    """From 20 to all of the pairs that training may name, shuffled, whatever is in the scene."""
-    chosen = rng.permutation(len(SEEN))[: rng.integers(SHORTEST_LIST, len(SEEN) + 1)]
-    return tuple(Phrase(SEEN[i][1], SEEN[i][0]) for i in chosen)
+    positive = tuple(tuple(i for i, phrase in enumerate(phrases) if phrase.fits(thing)) for thing in scene.things)
+    return scene, SampledPrompt(prompt, positive, tokenize(prompt, tokenizer, window))
 
 
 def write_prompt(rng: Rng, phrases: Sequence[Phrase]) -> Prompt:
@@ -233,8 +232,3 @@ def write_prompt(rng: Rng, phrases: Sequence[Phrase]) -> Prompt:
         text += article + phrase.text
         spans.append([(begin, len(text))])
     return caption_prompt(text, spans=spans)
-
-
-def named_by(things: Sequence[Thing], phrases: Sequence[Phrase]) -> tuple[tuple[int, ...], ...]:
-    """For each thing the phrases that fit it; a thing that none fits is background."""
-    return tuple(tuple(i for i, phrase in enumerate(phrases) if phrase.fits(thing)) for thing in things)

@@ -34,7 +34,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.prompts.compile import to_prompt
 from glip_cli.training.assign import match
 from glip_cli.training.config import TrainConfig
-from glip_cli.training.init_model import load_image_side, load_start
+from glip_cli.training.init_model import InitSource, load_image_side
 from glip_cli.training.loss import Target, grounding_loss
 from glip_cli.training.tuning import Tuning, save_tuned, select, used_rows
 from glip_cli.types import Detections
@@ -479,7 +479,7 @@ def test_a_run_is_its_best_state_in_every_command(mode: str, folders: dict[str, 
     assert Path(facts["file"]).parent == run / "best"
     assert glip("weights", "convert", run, "x.safetensors").exit_code == 0
     alike(detected("--weights", "x.safetensors"), detected("-m", run))
-    start = load_start(str(run))
+    start = InitSource(str(run)).load("full", 0)
     assert start.name == Detector.load(str(run), device="cpu").name
     image_side = load_image_side(str(run), "glip-mini")
     assert torch.equal(image_side["fpn.laterals.0.weight"], start.model.state_dict()["fpn.laterals.0.weight"])
@@ -498,12 +498,12 @@ def test_a_run_without_a_best_state_says_how_to_get_one(here: Path) -> None:
 def test_an_adapter_on_top_of_an_adapter(folders: dict[str, Path], models: dict[str, Glip], here: Path) -> None:
     """Trained from the run of another: both are put in, one after the other."""
     first = run_of(here / "first", folders["head"])
-    start = load_start(str(first))
+    start = InitSource(str(first)).load("full", 0)
     card = RunConfig("lora", "second", start.architecture, start.name, start.sha256, start.source)
     second = save_tuned(here / "second", models["lora"], card)
     name = Detector.load(str(second), device="cpu").name
     assert name == f"{start.name}+second@{cache.sha256(second / TENSORS)[:8]}"
-    wanted = load_start(str(first))
+    wanted = InitSource(str(first)).load("full", 0)
     load_adapter_into(wanted.model, second)
     loaded = Detector.load(str(second), device="cpu").model.state_dict()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in wanted.model.state_dict().items())
@@ -619,7 +619,7 @@ def test_a_run_becomes_one_file(mode: str, folders: dict[str, Path], here: Path)
 
 def test_a_whole_network_from_a_tuned_prompt_says_so(folders: dict[str, Path], here: Path) -> None:
     """Its offset is still there, and other prompts get it too."""
-    start = load_start(str(folders["prompt"]))
+    start = InitSource(str(folders["prompt"])).load("full", 0)
     assert start.prompt_tuned_labels == LABELS
     card = RunConfig("full", "full", start.architecture, start.name, start.sha256, start.source)
     save_tuned(here / "full", start.model, replace(card, labels=("heart", "star"), words={"star": "glyph"}))
@@ -636,5 +636,5 @@ def test_a_released_model_as_one_file_is_itself(folders: dict[str, Path], here: 
 
 
 def test_training_goes_on_from_the_file_of_an_adapter(folders: dict[str, Path]) -> None:
-    start = load_start(str(folders["lora"] / TENSORS))
-    assert start.sha256 == load_start(str(folders["lora"])).sha256
+    start = InitSource(str(folders["lora"] / TENSORS)).load("full", 0)
+    assert start.sha256 == InitSource(str(folders["lora"])).load("full", 0).sha256

@@ -17,7 +17,7 @@ from glip_cli.model.bert import TextEncoder
 from glip_cli.model.config import SwinConfig, TextConfig
 from glip_cli.model.swin import Backbone
 from glip_cli.training import init_model
-from glip_cli.training.init_model import LOG_SCALE, InitSource, bert_state, load_image_side, random_start, swin_state
+from glip_cli.training.init_model import LOG_SCALE, InitSource, bert_state, load_image_side, swin_state
 from tests.training.examples import MINI
 
 SHIPPED = load(MINI).model.state_dict()
@@ -29,14 +29,18 @@ def varied(names: Iterable[str]) -> set[str]:
     return {name for name in names if len(SHIPPED[name].unique()) > 1 and "position_ids" not in name}
 
 
+def untrained(init: str, seed: int = 1) -> dict[str, torch.Tensor]:
+    return InitSource("glip-mini", init=init).load("full", seed).model.state_dict()
+
+
 def taken(source: str) -> set[str]:
     """Names of the tensors that are those of the shipped model."""
-    state = random_start("glip-mini", seed=1, image_side=source).model.state_dict()
+    state = untrained(source)
     return varied(name for name, tensor in state.items() if torch.equal(tensor, SHIPPED[name]))
 
 
 def test_random_weights_follow_from_the_seed() -> None:
-    one, same, other = (random_start("glip-mini", seed=seed).model.state_dict() for seed in (1, 1, 2))
+    one, same, other = (untrained("random", seed) for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["head.text_projection.weight"], other["head.text_projection.weight"])
     assert one["head.log_scale"].item() == LOG_SCALE
@@ -57,7 +61,7 @@ def test_an_image_side_of_another_architecture_is_refused() -> None:
     with pytest.raises(CheckpointError, match="of architecture glip-mini, not glip-t"):
         load_image_side(str(MINI), "glip-t")
     with pytest.raises(UsageError, match="--init zero: say random or pretrained, or give"):
-        random_start("glip-mini", seed=1, image_side="zero")
+        untrained("zero")
 
 
 def test_imagenets_swin_and_bert_become_tensors_of_a_network() -> None:
@@ -95,7 +99,7 @@ def test_a_pretrained_start_is_a_random_one_but_for_swin_and_bert(monkeypatch: p
     parts = {name: torch.zeros_like(x) for name, x in SHIPPED.items() if name.startswith(("backbone.l", "text.bert."))}
     monkeypatch.setattr(init_model, "load_pretrained", lambda architecture, offline: parts)
     start = InitSource("glip-mini", init="pretrained").load("full", seed=1)
-    plain = random_start("glip-mini", seed=1).model.state_dict()
+    plain = untrained("random")
     assert (start.name, start.sha256) == ("pretrained", "")
     changed = {name for name, x in start.model.state_dict().items() if not torch.equal(x, plain[name])}
     assert "text.bert.embeddings.word_embeddings.weight" in changed
