@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from glip_cli.data.dataset import Size, url_parts
@@ -52,10 +52,6 @@ class Names:
         self._truth, self._meaning = truth, meaning
         self._image_names = {image.id: image.file_name for image in truth.images}
         self._category_names = {category.id: category.name for category in truth.categories}
-        self._by_base: dict[str, list[tuple[Parts, int]]] = {}
-        for image in truth.images:
-            for parts in filter(None, (_parts(image.file_name), url_parts(image.coco_url))):
-                self._by_base.setdefault(parts[-1], []).append((parts, image.id))
         self._by_label: dict[str, list[int]] = {}
         for category in truth.categories:
             self._by_label.setdefault(category.name, []).append(category.id)
@@ -102,13 +98,20 @@ class Names:
         except DataError:
             return None
 
+    @cached_property
+    def _by_end(self) -> dict[Parts, list[int]]:
+        """The base name of an image, with none, some or all of its folders -> the images that it is the end of."""
+        found: dict[Parts, dict[int, None]] = {}
+        for image in self._truth.images:
+            for parts in (_parts(image.file_name), url_parts(image.coco_url)):
+                for first in range(len(parts)):
+                    found.setdefault(parts[first:], {})[image.id] = None
+        return {parts: list(ids) for parts, ids in found.items()}
+
     def _find(self, name: str, where: str) -> int:
         parts, file = _parts(name), self._truth.name
-        known = self._by_base.get(parts[-1], []) if parts else []
-        alike = {image_id: 0 for _, image_id in known}
-        for spelling, image_id in known:
-            alike[image_id] = max(alike[image_id], _common_end(spelling, parts))
-        best = [image_id for image_id, count in alike.items() if count == max(alike.values())]
+        ends = (parts[first:] for first in range(len(parts)))  # the longest first
+        best = next((self._by_end[end] for end in ends if end in self._by_end), [])
         if len(best) != 1:
             why = f"{len(best)} images of this name; give paths with folders" if best else "no image of this name"
             raise DataError(f"{where}: {shown(name)}: {file} has {why}")
@@ -140,10 +143,6 @@ def _number(ids: Ids, value: object) -> int | None:
 def _parts(name: str) -> Parts:
     """The folders and the base name of a path or URL."""
     return url_parts(name) if "://" in name else PurePosixPath(name.replace("\\", "/")).parts
-
-
-def _common_end(a: Parts, b: Parts) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b), strict=False)))
 
 
 def read_coco_images(results: Path) -> CocoImages | None:

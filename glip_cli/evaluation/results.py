@@ -155,7 +155,8 @@ def _outside(results: Results, truth: GroundTruth) -> str:
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
     results, transforms = place(truth, file.results, file.sizes, files)
-    absent = [image.id for image in truth.images if image.id not in file.evaluated | file.failed]
+    known = file.evaluated | file.failed
+    absent = [image.id for image in truth.images if image.id not in known]
     _add_repeated(file.results, file.issues)
     return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent), file.issues.notes)
 

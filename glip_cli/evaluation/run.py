@@ -26,7 +26,7 @@ from glip_cli.evaluation.boxes import (
 from glip_cli.evaluation.compare import Comparison, compare_with
 from glip_cli.evaluation.ground_truth import GroundTruth, read_ground_truth
 from glip_cli.evaluation.names import IMAGES_FILE, write_coco_images
-from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, check_outputs, defined, write_metrics
+from glip_cli.evaluation.outputs import METRICS, REPORT, RESULTS, check_outputs, defined, read_metrics, write_metrics
 from glip_cli.evaluation.report.examples import Matches
 from glip_cli.evaluation.report.sections import DEFAULT_THRESHOLD, write_report
 from glip_cli.evaluation.results import Predictions, Results, image_names, unread
@@ -54,9 +54,11 @@ class OutputOptions:
     save_vis: bool = False
 
     def check(self) -> None:
-        """Raises UsageError where files of others would be replaced."""
+        """Raises UsageError where files of others would be replaced, or there is no run to compare with."""
         check_outputs(self.out, (METRICS, RESULTS, IMAGES_FILE, *([REPORT] if self.report else [])))
         check_earlier(self.out, ["vis"] if self.save_vis else [], [])
+        if self.compare:
+            read_metrics(self.compare)
 
 
 @dataclass(frozen=True)

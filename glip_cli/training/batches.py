@@ -30,6 +30,7 @@ from glip_cli.training.assign import Match, match
 from glip_cli.training.loss import Target
 from glip_cli.training.sampler import AnySet, SampledPrompt, sample_source
 from glip_cli.training.transforms import Augmentation, Resized
+from glip_cli.utils.text_format import first_line
 
 _ORDER, _ITEM, _OTHER = 0, 1, 2  # kinds of draws that must not repeat each other
 _TRIES = 16  # images for an index, where they cannot be read
@@ -200,13 +201,21 @@ class Batches(IterableDataset[Batch]):
 def feed(batches: Batches, workers: int = 0) -> Iterator[Batch]:
     """The stream, prepared ahead by `workers` other processes; the global random state is left alone.
 
-    Raises what `Batches.batch` raises, also from a worker as one line.
+    Raises what `Batches.batch` raises, also from a worker as one line, and GlipError where a worker was killed.
     """
     generator = torch.Generator().manual_seed(batches.seed)  # else it would draw a seed for them from the global one
-    for made in DataLoader(_Guarded(batches), batch_size=None, num_workers=workers, generator=generator):
-        if isinstance(made, GlipError):
-            raise made
-        yield made
+    try:
+        for made in DataLoader(_Guarded(batches), batch_size=None, num_workers=workers, generator=generator):
+            if isinstance(made, GlipError):
+                raise made
+            yield made
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise GlipError(
+            f"a process that loads batches has died ({first_line(error)}); --workers 0 does without, fewer take less "
+            "memory, also of /dev/shm"
+        ) from error
 
 
 class _Guarded(IterableDataset[Batch | GlipError]):

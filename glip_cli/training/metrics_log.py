@@ -194,10 +194,11 @@ def points(rows: Sequence[Row], name: str) -> Points:
     if any("best" in row for row in found):
         return [row["epoch"] for row in found], [row[name] for row in found]
     steps = [row["step"] - before for row, before in zip(found, [0, *(row["step"] for row in found)], strict=False)]
+    few = max(steps, default=0) / 2
     merged: list[tuple[float, float, int]] = []
     for row, count in zip(found, steps, strict=True):
         value = row[name]
-        if merged and count < max(steps) / 2:
+        if merged and count < few:
             _, last, more = merged.pop()
             value, count = (value * count + last * more) / (count + more), count + more
         merged.append((row["epoch"], value, count))

@@ -41,3 +41,9 @@ def test_it_gives_what_the_command_does(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_protocol_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="protocol voc: there are coco, lvis"):
         evaluate(None, tmp_path, protocol="voc")  # type: ignore[arg-type]
+
+
+def test_a_run_to_compare_with_is_looked_for_before_anything_is_detected(tmp_path: Path) -> None:
+    annotations = draw_scenes(tmp_path / "set", 1)
+    with pytest.raises(OptionError, match=r"compare .*none: No such file or directory; give the metrics\.json"):
+        evaluate(None, annotations, out=tmp_path / "out", compare=tmp_path / "none")  # type: ignore[arg-type]

@@ -169,6 +169,22 @@ def test_images_of_one_name_are_told_apart_by_folders(tmp_path: Path, writer: ty
         read_results(path, truth)
 
 
+def test_many_images_of_one_name_are_found_without_looking_at_all_of_them(tmp_path: Path) -> None:
+    """Frames of clips: the time must not rise with the square of their number, or this test takes minutes."""
+    count = 20_000
+    content = two_images()
+    content["images"] = [{"id": i, "file_name": f"clips/{i}/0.jpg"} for i in range(1, count + 1)]
+    content["annotations"] = []
+    nothing = [
+        {**error_record(f"in/clips/{i}/0.jpg", "cut short", "glip-mini"), "image": f"in/clips/{i}/0.jpg"}
+        for i in range(1, count)
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in nothing))
+    found = read_predictions(path, read(tmp_path, content))
+    assert (len(found.failed), found.absent) == (count - 1, (count,))
+
+
 def test_lvis_images_are_known_by_their_url(tmp_path: Path) -> None:
     content = two_images()
     content["images"][0].update(file_name="COCO_val2014_1.jpg", coco_url="http://images/val2017/1.jpg")

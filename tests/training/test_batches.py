@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +16,7 @@ import torch
 from PIL import Image
 
 from glip_cli.checkpoints.load import load
-from glip_cli.errors import DataError, ImageError, UsageError
+from glip_cli.errors import DataError, GlipError, ImageError, UsageError
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.training import loss
 from glip_cli.training.assign import match
@@ -184,6 +187,19 @@ def test_images_that_all_went_away_are_one_line(tmp_path: Path, workers: int, co
     with pytest.raises(ImageError, match=rf"so many in a row \({tried}\) cannot be read") as caught:
         next(feed(stream(lost), workers))
     assert "gone.png" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked, and know no patch")
+def test_a_process_that_loads_batches_and_is_killed_is_one_line(
+    train_set: TrainSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system does it for want of memory, also of shared memory."""
+    monkeypatch.setattr(Batches, "batch", lambda self, number: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(
+        GlipError, match=r"a process that loads batches has died \(DataLoader worker .*; --workers 0"
+    ) as caught:
+        next(feed(stream(train_set), 1))
     assert "\n" not in str(caught.value)
 
 

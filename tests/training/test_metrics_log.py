@@ -137,3 +137,10 @@ def test_numbers_of_tensorboard(tmp_path: Path) -> None:
     assert set(board.Tags()["scalars"]) == {"loss", "lr", "AP"}
     assert [(row.step, row.value) for row in board.Scalars("loss")] == [(10, 2.0), (20, 1.25)]
     assert board.Scalars("AP") == []
+
+
+def test_the_points_of_a_long_training_are_found_in_one_pass() -> None:
+    """Their time must not rise with the square of the rows, or this test takes minutes."""
+    rows = [{"step": 10 * i, "epoch": i / 100, "loss": 1.0} for i in range(1, 40_001)]
+    x, y = points(rows, "loss")
+    assert (len(x), x[-1], set(y)) == (40_000, 400.0, {1.0})
