@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from glip_cli.checkpoints import registry
 from glip_cli.cli.app import app
 from glip_cli.doctor import checks, machine, storage, versions
-from glip_cli.doctor.checks import Check, size
+from glip_cli.doctor.checks import Check
+from glip_cli.utils.text_format import byte_size
 from tests import forked
 from tests.checkpoints.support import serving
 from tests.forked import CLEAN
@@ -268,7 +269,7 @@ def test_a_cache_of_somebody_else(tmp_path: Path, place: str) -> None:
 
 
 def test_sizes_in_words() -> None:
-    assert [size(n) for n in (0, 999, 231_508, 2_000_000, 1.23e9)] == [
+    assert [byte_size(n) for n in (0, 999, 231_508, 2_000_000, 1.23e9)] == [
         "0 bytes",
         "999 bytes",
         "232 kB",

@@ -89,6 +89,8 @@ ONLY = {
     "top_k": (*BOXES, "odinw"),
 }
 """Flags, and what the names of the data sets that they are for begin with."""
+OF_MODEL = ("words", "chunked_size", "nms_iou", "top_k", "onnx")
+"""Flags that say how a model is asked."""
 DATASETS = ("coco", "lvis-minival", "lvis-val", "odinw-13", "odinw-35", "flickr30k", "scenes")
 
 
@@ -119,8 +121,8 @@ def evaluate(
 ) -> None:
     """Score a model on a data set, or a file of results."""
     changes = detecting | ({"top_k": top_k} if top_k else {})
-    check(chosen.dataset, resizing, knowledge)
-    check_flags(chosen.dataset, {**vars(chosen), **vars(report), **changes})
+    given = {**vars(chosen), **vars(report), **resizing, **knowledge, **changes, "onnx": onnx}
+    check_flags(chosen.dataset, given)
 
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
@@ -133,7 +135,6 @@ def evaluate(
     )
     asked = EvalRequest(chosen, report, out_dir, console, changes)
     if chosen.dt:
-        check_alone({**changes, "onnx": onnx})
         score_file(asked, chosen.dt)
         return
     model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
@@ -161,38 +162,27 @@ def evaluate(
     finish(session, console)
 
 
-def check(dataset: str, resizing: Values, knowledge: Values) -> None:
-    """Raises UsageError for what no data set is, and for what does not go with one."""
+def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
+    """Raises UsageError for what no data set is, and for flags that do not go with it or with --dt."""
     if dataset not in DATASETS:
         raise UsageError(f"no data set {dataset!r}; there are {', '.join(DATASETS)}")
-    if dataset == "flickr30k" and ("tile" in resizing or resizing["tta"]):
-        raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
-    if dataset == "flickr30k" and knowledge:
-        raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")
-
-
-def check_flags(dataset: str, flags: Mapping[str, object]) -> None:
-    """Raises UsageError for flags that the data set has no use for."""
+    given = {name for name, value in flags.items() if value is not None and value is not False}
     for name, starts in ONLY.items():
-        if flags.get(name) and not dataset.startswith(starts):
-            *some, last = starts
-            where = f"{', '.join(some)} and {last}" if some else last
+        if name in given and not dataset.startswith(starts):
+            where = " and ".join(filter(None, (", ".join(starts[:-1]), starts[-1])))
             raise UsageError(f"{_flag(name)} is for {where}, not for {dataset}: leave it out")
-    if flags["dt"] and flags["skip_missing"]:
+    if dataset == "flickr30k" and given & {"tile", "tta"}:
+        raise UsageError("glip eval flickr30k asks each image once, for all its sentences: leave out --tile and --tta")
+    if dataset == "flickr30k" and "knowledge" in given:
+        raise UsageError("--knowledge defines labels, and flickr30k asks for phrases of sentences: leave it out")
+    if {"dt", "skip_missing"} <= given:
         raise UsageError("--skip-missing does not go with --dt, for which no image need be there: leave it out")
-    if flags["dt"]:
-        check_alone({"words": flags["words"]})
+    if "dt" in given and (of_model := [name for name in OF_MODEL if name in given]):
+        raise UsageError(f"{_flag(of_model[0])} does not go with --dt, for which no model is asked: leave it out")
 
 
 def _flag(name: str) -> str:
     return "--max-det" if name == "top_k" else flag_of(name)
-
-
-def check_alone(model_flags: Mapping[str, object]) -> None:
-    """Raises UsageError where one that says how a model is asked stands beside --dt."""
-    for name, value in model_flags.items():
-        if value is not None:
-            raise UsageError(f"{_flag(name)} does not go with --dt, for which no model is asked: leave it out")
 
 
 def finish(session: Session, console: Console) -> None:

@@ -262,12 +262,8 @@ def show(run: EvalResult, published: Sequence[PublishedValue]) -> None:
     if run.comparison:
         rows["before"] = {row.metric: percent(row.a) for row in run.comparison.rows}
         rows["change"] = {row.metric: change(row) for row in run.comparison.rows}
-    show_table(rows, list(run.metrics))
-
-
-def show_table(rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
-    """One line per metric: many of them side by side would not fit a terminal."""
-    print_rows(("", *rows), ((column, *(row.get(column, "") for row in rows.values())) for column in columns))
+    # one line per metric: many of them side by side would not fit a terminal
+    print_rows(("", *rows), ((name, *(row.get(name, "") for row in rows.values())) for name in run.metrics))
 
 
 def show_facts(facts: Mapping[str, str]) -> None:

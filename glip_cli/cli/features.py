@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,9 @@ from glip_cli.cli.console import BatchBar, Console, DownloadBar
 from glip_cli.cli.exit import leave_if_failed, leave_stopped, stopping
 from glip_cli.cli.parse import check_inputs, note_dtype, read_batch_size, read_prompt, tuned_prompt_of
 from glip_cli.errors import UsageError
-from glip_cli.options import FeatureOptions
+from glip_cli.options import OF_A_TEXT, FeatureOptions
 from glip_cli.utils.option import HOW, OUTPUT, option
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import byte_size, counted
 
 if TYPE_CHECKING:
     from glip_cli.inference.feature_extractor import Extractor
@@ -49,7 +48,8 @@ def features(
 
     inputs = check_inputs(inputs)
     console, offline = Console(manner.quiet), manner.offline
-    own = None if words.given else own_prompt_for(features.get("which", ()), loading)
+    of_a_text = not set(features.get("which", ())).isdisjoint(OF_A_TEXT)
+    own = tuned_prompt_of(loading) if of_a_text and not words.given else None  # its labels, where no text is given
     prompt = read_prompt(words, console, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
@@ -84,13 +84,6 @@ def features(
     finish(job, bar, console)
 
 
-def own_prompt_for(kinds: Sequence[str], source: flags.ModelSourceFlags) -> Prompt | None:
-    """That of the labels that the model was tuned for, where features of a text are wanted and no text is given."""
-    from glip_cli.options import OF_A_TEXT
-
-    return None if set(kinds).isdisjoint(OF_A_TEXT) else tuned_prompt_of(source)
-
-
 def load_extractor(
     loading: flags.ModelFlags, offline: bool, options: FeatureOptions, prompt: Prompt | None, console: Console
 ) -> tuple[Extractor, str]:
@@ -122,12 +115,8 @@ def finish(job: FeatureJob, bar: BatchBar, console: Console) -> None:
     if job.made:
         each = bar.seconds / job.made
         rate = f"{1 / each:.1f} images/s" if each < 1 else f"{each:.1f} s per image"
-        console.info(f"{bar.seconds:.1f} s, {rate}; {_shown(job.bytes)} written")
+        console.info(f"{bar.seconds:.1f} s, {rate}; {byte_size(job.bytes)} written")
     if job.stop.is_set():
         leave_stopped(console)
     console.info(f"saved in {job.folder.path}")
     leave_if_failed(job.failed, count)
-
-
-def _shown(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -57,9 +57,6 @@ class DataFlags:
         None, 'Ask for classes in other words: {"container": "shipping container"}, JSON or TOML.', TRAIN, "FILE"
     )
 
-    def given(self) -> dict[str, object]:
-        return given(**vars(self))
-
 
 Tuning = Annotated[Values, Fields(TrainConfig, given=True)]
 
@@ -99,7 +96,7 @@ def finetune(
     console = Console(manner.quiet or not processes.first)
     job = prepare(
         out_dir,
-        given(model=model, weights=weights, init=init, bert=bert) | data.given() | tuning,
+        given(model=model, weights=weights, init=init, bert=bert, **vars(data)) | tuning,
         processes=processes,
         callbacks=Callbacks(console.info, lambda found: show_findings(found, console), ProgressPrinter(console).row),
         workers=default_workers() if workers is None else workers,

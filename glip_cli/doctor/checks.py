@@ -42,14 +42,6 @@ class CheckGroup:
     findings: tuple[Check, ...]
 
 
-def size(count: float) -> str:
-    """Bytes in words: "231 kB", "1.2 GB"."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count:.0f} bytes"
-
-
 DEFAULT = "glip-t"
 
 

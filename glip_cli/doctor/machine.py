@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glip_cli.doctor import probe
-from glip_cli.doctor.checks import Check, size
+from glip_cli.doctor.checks import Check
 from glip_cli.utils.json import JsonObject
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import byte_size, counted
 
 PATIENCE = 60.0  # seconds for all imports
 BEGUN: JsonObject = {}
@@ -140,7 +140,7 @@ def _memory() -> Check:
     limit = _container_limit()
     if limit is not None and limit < total:
         total, free = limit, min(free, limit)
-    value = f"{size(free)} free of {size(total)}"
+    value = f"{byte_size(free)} free of {byte_size(total)}"
     if free < LITTLE_MEMORY:
         return Check("memory", value, "is little for GLIP-T", "close other programs, or use a smaller --size")
     return Check("memory", value)
@@ -167,7 +167,11 @@ def _device(name: str, answer: JsonObject) -> Check:
     if "speed" not in answer:
         remedy = "use --device cpu, or install a torch that is built for this device (pytorch.org)"
         return Check(name, "unusable", f"cannot compute: {answer.get('error', 'it ends')}", remedy)
-    about = f"{answer['name']}, {size(answer['free'])} free of {size(answer['memory'])}; " if "name" in answer else ""
+    about = (
+        f"{answer['name']}, {byte_size(answer['free'])} free of {byte_size(answer['memory'])}; "
+        if "name" in answer
+        else ""
+    )
     return Check(name, about + _dtypes(answer["speed"]))
 
 

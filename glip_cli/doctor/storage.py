@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from glip_cli.checkpoints import cache, hub, registry
 from glip_cli.checkpoints.fetch import hub_is_offline
-from glip_cli.doctor.checks import Check, size
+from glip_cli.doctor.checks import Check
 from glip_cli.utils.http import USER_AGENT, why_unreachable
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import byte_size, counted
 
 ROOM = 3e9  # bytes: GLIP-T as published (1 GB) and converted
 SAFETENSORS_HEAD = 8  # bytes: the length of the header
@@ -41,7 +41,7 @@ def check_cache(verify: bool = False) -> Iterator[Check]:
         hashes = known_hashes() if verify else {}
         kept = [path for path in files if path.suffix not in NOTES and path.parent.name != "hashes"]
         yield from (_file(path, folder, hashes) for path in kept)
-        yield Check("total", f"{size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}")
+        yield Check("total", f"{byte_size(sum(map(_bytes, kept)))} in {counted(len(kept), 'file')}")
     yield _room(folder)
 
 
@@ -84,7 +84,7 @@ def _bytes(path: Path) -> int:
 
 
 def _file(path: Path, folder: Path, hashes: Mapping[str, str]) -> Check:
-    name, value = str(path.relative_to(folder)), size(_bytes(path))
+    name, value = str(path.relative_to(folder)), byte_size(_bytes(path))
     if path.name.endswith(".part"):
         return Check(name, f"{value}, unfinished: the next fetch resumes it")
     if path.name.endswith(".tmp"):
@@ -133,8 +133,10 @@ def _room(folder: Path) -> Check:
         return Check("free disk space", f"unknown ({error.strerror})")
     if free < ROOM:
         remedy = "make room, or set GLIP_CACHE (and HF_HOME) to a folder on another disk"
-        return Check("free disk space", size(free), f"is little: glip-t needs {size(ROOM)} to be fetched", remedy)
-    return Check("free disk space", size(free))
+        return Check(
+            "free disk space", byte_size(free), f"is little: glip-t needs {byte_size(ROOM)} to be fetched", remedy
+        )
+    return Check("free disk space", byte_size(free))
 
 
 # ---------------------------------------------------------------------------------------------------------------- hosts

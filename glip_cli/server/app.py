@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -55,15 +54,6 @@ MAX_NOTES = 8000  # bytes of it: Python's own client refuses 65,536, Apache as a
 GONE = "the client has gone"
 
 
-@dataclass(frozen=True)
-class Ready:
-    """An image to detect in, with its prompt compiled."""
-
-    asked: ImageRequest
-    compiled: CompiledPrompt
-    options: DetectOptions
-
-
 class Service:
     """A detector and its queue, as the routes need them."""
 
@@ -75,9 +65,12 @@ class Service:
     async def answer(self, images: Sequence[ImageRequest]) -> list[tuple[AnyRecord, tuple[str, ...]]]:
         """A record and notes for each image; the request has one place already. Raises RequestError."""
         with self.queue.places(len(images) - 1):
-            ready = [await self.queue.read(self.make_ready, asked) for asked in images]
+            prompts = [await self.queue.read(self.compile, asked.fields) for asked in images]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._detect(one)) for one in ready]
+                tasks = [
+                    group.create_task(self._detect(asked, *prompt))
+                    for asked, prompt in zip(images, prompts, strict=True)
+                ]
         return [task.result() for task in tasks]
 
     async def answer_request(
@@ -86,27 +79,24 @@ class Service:
         """`answer`, within the time limit and while the client of `request` is there. Raises RequestError."""
         return await while_wanted(request, self.answer(images), self.limits.time_limit)
 
-    async def _detect(self, one: Ready) -> tuple[AnyRecord, tuple[str, ...]]:
-        name, model = one_line(one.asked.name), self.detector.name
+    async def _detect(
+        self, asked: ImageRequest, options: DetectOptions, compiled: CompiledPrompt
+    ) -> tuple[AnyRecord, tuple[str, ...]]:
+        name, model = one_line(asked.name), self.detector.name
         try:
-            data = one.asked.image
+            data = asked.image
             if not isinstance(data, bytes):
                 data = await self.queue.fetch(self._fetched, data)
             decode = partial(read_image, data, name, self.limits.max_pixels * 1e6)
-            found, capped = await self.queue.detect(decode, one.compiled, one.options)
+            found, capped = await self.queue.detect(decode, compiled, options)
         except ImageError as error:
             self.metrics.images.labels("unreadable").inc()
             return error_record(name, message(error), model), ()
         except OutOfMemoryError as error:
             raise RequestError(507, message(error)) from None
         self.metrics.images.labels("detected").inc()
-        notes = (*one.compiled.notes, *((capped_note(one.options),) if capped else ()))
+        notes = (*compiled.notes, *((capped_note(options),) if capped else ()))
         return record(name, found, model), notes
-
-    def make_ready(self, asked: ImageRequest) -> Ready:
-        """Raises RequestError."""
-        options, compiled = self.compile(asked.fields)
-        return Ready(asked, compiled, options)
 
     def compile(self, fields: PromptFields) -> tuple[DetectOptions, CompiledPrompt]:
         """Raises RequestError."""

@@ -97,6 +97,14 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f}" if share is not None and share >= 0 else "-"
 
 
+def byte_size(count: float) -> str:
+    """Bytes in words: "231 kB", "1.2 GB"."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} bytes"
+
+
 def counted(number: int, one: str, several: str = "") -> str:
     """ "1 image", "2 images"; with `several` also other plurals and verbs: "1 box is", "2 boxes are"."""
     return f"{number} {one if number == 1 else several or f'{one}s'}"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from glip_cli.cli.app import app
 from glip_cli.cli.evaluate import ONLY, check_flags
 from glip_cli.data.synthetic import Scene, draw_scene
+from glip_cli.errors import UsageError
 from glip_cli.evaluation import compare
 from glip_cli.evaluation.boxes import coco_entries
 from glip_cli.evaluation.compare import compare_scores
@@ -766,3 +767,5 @@ def test_flags_that_do_something_are_not_refused() -> None:
     check_flags("lvis-val", none | {"gt": "x", "capped": True, "skip_missing": True, "calibrate": "y"})
     check_flags("odinw-13", none | {"data": "x", "split": "val", "evalai": True, "skip_missing": True})
     check_flags("flickr30k", none | {"data": "x", "split": "val", "images": "y", "merged": True})
+    with pytest.raises(UsageError, match="--nms-iou is for coco, lvis, scenes and odinw, not for flickr30k"):
+        check_flags("flickr30k", none | {"data": "x", "nms_iou": 0.0})
