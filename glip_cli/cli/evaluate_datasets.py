@@ -15,10 +15,6 @@ from glip_cli.data.image_files import find_images
 from glip_cli.errors import UsageError
 from glip_cli.evaluation import flickr30k, odinw
 from glip_cli.evaluation.boxes import (
-    COCO_RULES,
-    LVIS_CAPPED_RULES,
-    LVIS_PACKED_RULES,
-    LVIS_RULES,
     ScoringProtocol,
     box_task,
     only,
@@ -41,7 +37,15 @@ from glip_cli.evaluation.outputs import (
 )
 from glip_cli.evaluation.report.page import ReportTable
 from glip_cli.evaluation.results import read_predictions, skipped
-from glip_cli.evaluation.run import DETECTIONS, EvalResult, OutputOptions, category_prompt, run_task, score_boxes
+from glip_cli.evaluation.run import (
+    DETECTIONS,
+    PROTOCOLS,
+    EvalResult,
+    OutputOptions,
+    category_prompt,
+    run_task,
+    score_boxes,
+)
 from glip_cli.evaluation.scenes import SCENES, SEED, composition, draw_scenes
 from glip_cli.evaluation.session import Session
 from glip_cli.options import DetectKeywords
@@ -90,12 +94,12 @@ class EvalRequest:
     @property
     def _protocol(self) -> ScoringProtocol:
         if not self.dataset.startswith("lvis"):
-            return COCO_RULES
+            return PROTOCOLS["coco"]
         if self.flags.capped and self.flags.packed:
             raise UsageError(
                 "--capped and --packed do not go together: lvis-api's protocol is that of 40 names a prompt"
             )
-        return LVIS_CAPPED_RULES if self.flags.capped else LVIS_PACKED_RULES if self.flags.packed else LVIS_RULES
+        return PROTOCOLS["lvis-capped" if self.flags.capped else "lvis-packed" if self.flags.packed else "lvis"]
 
     def annotations(self) -> Path:
         """Raises UsageError."""

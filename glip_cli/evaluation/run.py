@@ -185,7 +185,8 @@ def score_boxes(
     """
     truth = with_notes(truth, predictions)
     scores = score(truth, predictions.results)
-    about = {"dataset": truth.name, "size": size_of(truth), "protocol": scores.protocol, **facts}
+    size = f"{len(truth.images)} images, {len(truth.annotations)} boxes, {len(truth.categories)} classes"
+    about = {"dataset": truth.name, "size": size, "protocol": scores.protocol, **facts}
     about |= unread(truth, predictions)
     metrics = {**scores.summary, **(more(scores) if more else {})}
     comparison = None
@@ -238,10 +239,6 @@ def tables_of(truth: GroundTruth, predictions: Predictions, scores: BoxScores) -
         for one in scores.per_class
     ]
     return {"images": images, "notes": list(truth.notes), "classes": classes}
-
-
-def size_of(truth: GroundTruth) -> str:
-    return f"{len(truth.images)} images, {len(truth.annotations)} boxes, {len(truth.categories)} classes"
 
 
 def settings_in_words(session: Session, rules: ScoringProtocol) -> str:

@@ -71,16 +71,13 @@ class FinetuneJob:
     start: Start
     settings: Settings
     recipe: TrainConfig
-    out: Path
+    folder: TrainingFolder
     processes: Distributed
     callbacks: Callbacks
     workers: int = 0
     resume: bool = False
     overwrite: bool = False
     stopping: Callable[[threading.Event], AbstractContextManager[None]] = lambda stop: nullcontext()
-
-    def __post_init__(self) -> None:
-        self.folder = TrainingFolder(self.out)
 
     @property
     def data(self) -> Data:
@@ -128,7 +125,7 @@ class FinetuneJob:
         table = compare(names, before, self.measured.after())
         if self.processes.first:
             with self.folder.writing():
-                write_table(self.out, table)
+                write_table(self.folder.path, table)
         self._write(report, table, self.measured.latest.get(NEW))
         return Result(ending, table)
 
@@ -138,7 +135,7 @@ class FinetuneJob:
             "settings": str(self.recipe),
             "data": ", ".join(one.name for one in batches.sets),
         }
-        title = f"{self.out.resolve().name}: {self.start.name} tuned"
+        title = f"{self.folder.path.resolve().name}: {self.start.name} tuned"
         return TrainingReport(self.folder.report, title, facts, notes, batches, self.measured.checks.get(NEW))
 
     def _write(
@@ -164,8 +161,8 @@ class FinetuneJob:
         if self.folder.begun and before is not None and (changed := list(changes(before, digests))):
             more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise UsageError(
-                f"{self.out} holds a training that began with other data: {changed[0]} changed{more}; put back what "
-                "was there, or --overwrite to start over"
+                f"{self.folder.path} holds a training that began with other data: {changed[0]} changed{more}; put back "
+                "what was there, or --overwrite to start over"
             )
 
     def _go_on(self, trainer: Trainer) -> None:
@@ -174,7 +171,7 @@ class FinetuneJob:
             return
         if trainer.epoch > self.recipe.epochs:
             raise UsageError(
-                f"--epochs {self.recipe.epochs}: {self.out} has done {trainer.epoch:.4g} already; give more"
+                f"--epochs {self.recipe.epochs}: {self.folder.path} has done {trainer.epoch:.4g} already; give more"
             )
         end = ", its end: --epochs N goes on from there" if trainer.done else ""
         self.callbacks.note(f"going on from step {trainer.step}, epoch {trainer.epoch:.4g}{end}")
@@ -200,7 +197,7 @@ class FinetuneJob:
                     {"set": few.name, "images": [{"id": item.image_id, "file": str(item.image)} for item in few.items]}
                     for few in chosen
                 ]
-                save_json(self.out / "shots.json", rows, indent=2)
+                save_json(self.folder.path / "shots.json", rows, indent=2)
         return [*chosen]
 
     def _batches(self, sets: Sequence[AnySet]) -> Batches:
@@ -239,7 +236,7 @@ class FinetuneJob:
         start, labels = self.start, tuple(dict.fromkeys(label for one in sets for label in one.labels))
         return RunConfig(
             mode=self.recipe.mode,
-            name=self.out.resolve().name,
+            name=self.folder.path.resolve().name,
             architecture=start.architecture,
             base=start.name if start.sha256 else "",
             base_sha256=start.sha256,

@@ -99,24 +99,21 @@ class History:
                 if name not in _NOT_DRAWN and value is not None:
                     self._board.add_scalar(name, value, row["step"])
 
-    def draw(self) -> bool:
-        """Write the curves, but not too often; whether they were written. Raises OSError."""
-        due = time.monotonic() - self._drawn > DRAW_EVERY
-        if due:
-            self._draw()
-        return due
-
-    def _draw(self) -> None:
+    def draw(self, always: bool = False) -> bool:
+        """Write the curves, but not too often unless `always`; whether they were written. Raises OSError."""
+        if not always and time.monotonic() - self._drawn < DRAW_EVERY:
+            return False
         with figure(6.4, 6.4) as drawn:
             draw_curves(drawn, self.rows, (*LOSSES, *SCORES, *RATES))
             svg = to_svg(drawn, ground="white")
         with atomic_write(self._curves) as stream:
             stream.write(svg.encode())
         self._drawn = time.monotonic()
+        return True
 
     def close(self) -> None:
         """Write the curves. Raises OSError."""
-        self._draw()
+        self.draw(always=True)
         if self._board:
             self._board.close()
 

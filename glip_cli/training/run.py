@@ -75,8 +75,9 @@ def prepare(
     """A training that is ready to run; what cannot be meant is refused before anything is loaded."""
     if isinstance(words := given.get("words"), str | Path):
         given = given | {"words": read_words(Path(words))}
+    folder = TrainingFolder(out)
     if resume and not overwrite:
-        given = going_on(TrainingFolder(out), given)
+        given = going_on(folder, given)
     settings = Settings.of(given)
     if overwrite and settings.begins_in(out):
         raise UsageError(
@@ -93,7 +94,7 @@ def prepare(
     if recipe.bf16:
         for note in dtype_notes("--bf16", processes.device):
             callbacks.note(f"note: {note}")
-    return FinetuneJob(start, settings, recipe, out, processes, callbacks, workers, resume, overwrite, stopping)
+    return FinetuneJob(start, settings, recipe, folder, processes, callbacks, workers, resume, overwrite, stopping)
 
 
 def _listed(value: object) -> list[object]:
