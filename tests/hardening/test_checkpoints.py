@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from glip_cli.checkpoints import files, finetuned, load
-from glip_cli.errors import WeightsError
+from glip_cli.errors import OutputError, WeightsError
 from tests.checkpoints.support import foreign, small_state
 from tests.hardening.mutate import altered, damaged
 from tests.hardening.robustness import CANARY, CARD
@@ -129,7 +129,7 @@ def test_a_cache_without_room_costs_time_only(pth: Path, tmp_path: Path) -> None
 
 
 def test_a_conversion_without_room_leaves_nothing(pth: Path, tmp_path: Path) -> None:
-    with room_for(1_000_000), pytest.raises(WeightsError, match="cannot write"):
+    with room_for(1_000_000), pytest.raises(OutputError, match="cannot write"):
         load.convert(pth, tmp_path / "out.safetensors")
     assert list(tmp_path.iterdir()) == []
 
