@@ -108,26 +108,20 @@ def box_transforms_of(
     return transforms
 
 
-def box_transforms_of_files(
-    images: Sequence[ImageRow],
-    annotations: Sequence[Annotation],
-    files: Mapping[int, Path],
-    issue: DataIssue | None = None,
-) -> BoxTransforms:
-    """`checked_box_transforms`, with the sizes that the files say. Raises UnavailableError."""
-    headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
-    sizes = {number: headers[path].size for number, path in files.items() if path in headers}
-    return checked_box_transforms(images, annotations, sizes, files, issue)
-
-
 def checked_box_transforms(
     images: Sequence[ImageRow],
     annotations: Sequence[Annotation],
-    sizes: Mapping[int, Size],
     files: Mapping[int, Path],
+    sizes: Mapping[int, Size] | None = None,
     issue: DataIssue | None = None,
 ) -> BoxTransforms:
-    """`box_transforms_of`; its issues also count the boxes, crowds aside, that do not lie in their images."""
+    """`box_transforms_of`; its issues also count the boxes, crowds aside, that do not lie in their images.
+
+    `sizes` None: those that the files say. Raises UnavailableError.
+    """
+    if sizes is None:
+        headers = read_headers(files[row.id] for row in images if row.width and row.height and row.id in files)
+        sizes = {number: headers[path].size for number, path in files.items() if path in headers}
     transforms = box_transforms_of(images, annotations, sizes, files, issue)
     rows = {row.id: row for row in images}
     for box in annotations:

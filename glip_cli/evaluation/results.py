@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict, cast
 
-from glip_cli.data.box_transforms import BoxTransforms, box_transforms_of_files, checked_box_transforms, lies_inside
+from glip_cli.data.box_transforms import BoxTransforms, checked_box_transforms, lies_inside
 from glip_cli.data.dataset import ImageRow, Size
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import as_number, as_sized_box, read_json, read_text, shown
@@ -111,7 +111,7 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     names = Names(truth)
     results = [as_result(entry, f"{path}: entry {i}", names) for i, entry in enumerate(entries)]
     # to draw by; the results stay where they are
-    transforms = box_transforms_of_files(truth.images, truth.annotations, files or {}, DataIssue.IMAGE_RESULTS)
+    transforms = checked_box_transforms(truth.images, truth.annotations, files or {}, issue=DataIssue.IMAGE_RESULTS)
     beside = path.parent / IMAGES_FILE
     note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
     _add_repeated(results, issues := Issues())
@@ -168,7 +168,7 @@ def place(
 
     `sizes` are those of the upright images, `files` the images by id; both where they are known.
     """
-    transforms = checked_box_transforms(truth.images, truth.annotations, sizes, files)
+    transforms = checked_box_transforms(truth.images, truth.annotations, files, sizes)
     if not transforms.by_id:
         return list(results), transforms
     return [{**row, "bbox": transforms.to_stated(row["image_id"], row["bbox"])} for row in results], transforms

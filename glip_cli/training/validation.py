@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glip_cli.data.box_transforms import box_transforms_of_files
+from glip_cli.data.box_transforms import checked_box_transforms
 from glip_cli.data.dataset import read_as
 from glip_cli.data.issues import Issues
 from glip_cli.data.sources import ImageInput
@@ -78,7 +78,7 @@ class ValidationCheck:
         trained = {os.path.abspath(item.image) for one in sets for item in one.items}
         both = sum(os.path.abspath(image) in trained for image in images.values())
         yield from truth.notes
-        yield from box_transforms_of_files(truth.images, truth.annotations, images).issues.notes
+        yield from checked_box_transforms(truth.images, truth.annotations, images).issues.notes
         if both:
             some = f"{both} of its {counted(len(images), 'image is', 'images are')} trained on too"
             yield f"{some}; AP on them says little of others"

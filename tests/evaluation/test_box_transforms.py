@@ -168,7 +168,7 @@ def test_boxes_that_do_not_lie_in_their_image_are_named_and_scored_as_they_are(t
     boxes = [[-5, 10, 20, 10], [70, 50, 9, 9], [0.2, 0.3, 0.1, 0.2], [0, 0, 60.5, 40], [0, 0, 0, 5], [50, 0, 60, 10]]
     rows = [box(i, 1, 3, xywh, iscrowd=int(i == 6)) for i, xywh in enumerate(boxes, 1)]
     truth = read(tmp_path, {**content(*RAW, [0, 0, 1, 1]), "annotations": rows})
-    transforms = checked_box_transforms(truth.images, truth.annotations, {1: RAW}, {})
+    transforms = checked_box_transforms(truth.images, truth.annotations, {}, {1: RAW})
     assert transforms.issues.notes == (
         "boxes outside their image: 1, first 1.png: box [70.0, 50.0, 9.0, 9.0], id 2 in 60 x 40 "
         "(counted, but nothing can match them)",
@@ -180,7 +180,7 @@ def test_boxes_that_do_not_lie_in_their_image_are_named_and_scored_as_they_are(t
 
 def test_a_box_is_compared_with_the_image_and_not_with_a_size_that_is_wrong(tmp_path: Path) -> None:
     truth = read(tmp_path, content(60, 40, [10, 30, 20, 25]))
-    (note,) = checked_box_transforms(truth.images, truth.annotations, {1: (40, 90)}, {}).issues.notes
+    (note,) = checked_box_transforms(truth.images, truth.annotations, {}, {1: (40, 90)}).issues.notes
     assert note.startswith("images of another size than stated")
     (note,) = checked_box_transforms(truth.images, truth.annotations, {}, {}).issues.notes
     assert note.startswith("boxes that reach over the edge: 1, first 1.png: box [10.0, 30.0, 20.0, 25.0]")
