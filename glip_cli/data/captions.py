@@ -22,10 +22,10 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from glip_cli.data.archives import is_image, members
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
@@ -37,10 +37,6 @@ from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
 from glip_cli.utils.text_format import encoding_of, one_line, quoted, shown_path, shown_url, valid_unicode
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 Passed = Callable[[str], None]
 """Gets the name of each image without a caption."""
@@ -55,15 +51,9 @@ class Captioned(ImageInput):
 
     Attributes:
         caption: as typed, never blank.
-        content: the image's bytes, where it is no file of its own.
     """
 
     caption: str = ""
-    content: bytes | None = field(default=None, repr=False)
-
-    def open(self) -> bytes | Path | Image.Image:
-        """See `ImageInput.open`."""
-        return super().open() if self.content is None else self.content
 
 
 @dataclass(frozen=True)

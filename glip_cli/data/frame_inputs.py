@@ -83,29 +83,36 @@ def in_frames(source: ImageInput, choice: FrameChoice) -> Iterator[ImageInput]:
         return
     if is_video(source.location) and not source.is_url:
         found = read_video(source.location, source.name, choice.every)
-    elif choice.all and _holds_several(source):
-        found = _image_frames(source, choice.every)
     else:
-        yield source
-        return
+        source, is_several = _looked_at(source) if choice.all else (source, False)
+        if not is_several:
+            yield source
+            return
+        found = _image_frames(source, choice.every)
     after = 0
     try:
         for frame in found:
             after = frame.number + 1
-            yield replace(source, name=frame_name(source.name, frame.number), frame=frame)
+            yield replace(source, name=frame_name(source.name, frame.number), frame=frame, content=None)
     except ImageError as error:
         name = frame_name(source.name, after) if after else source.name
         yield replace(source, name=name, frame=Frame(after, _raises(without_frames(error))))
 
 
-def _holds_several(source: ImageInput) -> bool:
-    """False too for what cannot be read, which fails by itself when its turn comes."""
+def _looked_at(source: ImageInput) -> tuple[ImageInput, bool]:
+    """With its bytes, where they had to be fetched; and whether it holds several images.
+
+    False too for what cannot be read, which fails by itself when its turn comes.
+    """
     from glip_cli.data.image_io import holds_several
 
     try:
-        return holds_several(source.open(), source.name)
+        opened = source.open()
+        if isinstance(opened, bytes):
+            source = replace(source, content=opened)
+        return source, holds_several(opened, source.name)
     except (ImageError, OSError):
-        return False
+        return source, False
 
 
 def _image_frames(source: ImageInput, every: int) -> Iterator[Frame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class ImageInput:
         offline: True forbids the network.
         frame: which one of the file; None for the whole.
         place: where in the file `location` it lies, if that is one of many images; see `archives`.
+        content: its bytes, where they are at hand.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ImageInput:
     offline: bool = False
     frame: Frame | None = None
     place: Place | None = None
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def is_url(self) -> bool:
@@ -71,6 +73,8 @@ class ImageInput:
         """
         if self.frame is not None:
             return self.frame.image()
+        if self.content is not None:
+            return self.content
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
         if self.place is not None:

@@ -429,6 +429,9 @@ def test_stdin_is_not_read_ahead() -> None:
 # --- URLs, from a server in this process
 
 
+ASKED: list[str] = []
+
+
 class Handler(BaseHTTPRequestHandler):
     """/path -> what a server may do."""
 
@@ -436,6 +439,7 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
         if self.path.startswith("/to/"):
             return self.answer(302, b"", Location=self.path.removeprefix("/to/"))
         if self.path == "/slow":
@@ -445,7 +449,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/garbage":
             self.wfile.write(b"no http at all\r\n\r\n")
             return None
-        bodies = {"/a.jpg": b"image", "/caf%C3%A9%20(1).jpg": b"coffee", "/page": b" <html>", "/large": b"x" * 2000}
+        bodies = {
+            "/a.jpg": b"image",
+            "/one.gif": gif(1),
+            "/two.gif": gif(2),
+            "/caf%C3%A9%20(1).jpg": b"coffee",
+            "/page": b" <html>",
+            "/large": b"x" * 2000,
+        }
         body = bodies.get(self.path)
         if self.path.startswith("/login"):
             body = self.headers.get("Authorization", "nothing").encode()
@@ -461,10 +472,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def gif(count: int) -> bytes:
+    first, *more = (Image.new("L", (8, 8), 99 * number) for number in range(count))
+    first.save(stream := io.BytesIO(), "GIF", save_all=True, append_images=more)
+    return stream.getvalue()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.stop = threading.Event()  # type: ignore[attr-defined]
+        server.stop, server.asked = threading.Event(), ASKED  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -482,6 +499,18 @@ def test_a_url_is_fetched_when_it_is_opened(server: str) -> None:
     (source,) = expand([f"{server}/a.jpg"])
     assert source == ImageInput(f"{server}/a.jpg", f"{server}/a.jpg")
     assert source.open() == b"image"
+
+
+def test_a_url_is_fetched_once_for_all_its_frames(server: str) -> None:
+    ASKED.clear()
+    found = list(expand([f"{server}/one.gif", f"{server}/two.gif"], frames=FrameChoice(all=True)))
+    assert [source.name.removeprefix(server) for source in found] == [
+        "/one.gif",
+        "/two.gif#frame=0",
+        "/two.gif#frame=1",
+    ]
+    assert [read_image(source.open()).getpixel((0, 0))[0] for source in found] == [0, 0, 99]
+    assert ASKED == ["/one.gif", "/two.gif"]
 
 
 def test_a_url_with_letters_and_spaces(server: str) -> None:
