@@ -87,24 +87,18 @@ def annotate(
         from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
 
         tagger = load_tagger(offline=offline)
-    kept = {name: value for name, value in asdict(chosen).items() if name != "batch_size"}
-    known = {"command": "annotate", "model": detector.name, "captions": found.digest, **kept}
-    settings = {**known, "dtype": dtype or _dtype_of(detector)}
+    own_dtype = str(detector.dtype).removeprefix("torch.")
+    settings = {"command": "annotate", "model": detector.name, "captions": found.digest, **asdict(chosen)}
+    del settings["batch_size"]
+    settings["dtype"] = dtype or ("auto" if own_dtype == "float32" else own_dtype)
     engine = GroundingEngine(detector, chosen, tagger, workers, stop or threading.Event())
     with RunFolder(folder, settings, shard or Shard(), overwrite, retry_failed) as run:
         with follow() as follower:
             items = map(Item, read_captions(Path(captions), place, offline=offline))
             progress = run.run(items, engine, follower.started, follower.add)
-        counts = _write(folder, run.results, formats) if progress.complete and progress.speaks else None
+        counts = None
+        if progress.complete and progress.speaks:
+            with writing(f"to {folder}", "make room, and run it again"):
+                write_formats(folder, run.results, formats)
+            counts = count_captions(run.results)
     return AnnotationResult(folder, progress, counts, engine.notes)
-
-
-def _dtype_of(detector: Detector) -> str:
-    name = str(detector.dtype).removeprefix("torch.")
-    return "auto" if name == "float32" else name
-
-
-def _write(folder: Path, journal: Path, formats: Sequence[str]) -> CaptionCounts:
-    with writing(f"to {folder}", "make room, and run it again"):
-        write_formats(folder, journal, formats)
-    return count_captions(journal)

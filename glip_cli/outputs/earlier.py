@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from glip_cli.errors import OutputError, UsageError
@@ -38,6 +39,7 @@ _WHOLE: dict[str, tuple[str, str | Callable[[Path], bool]]] = {
 _EMPTY = (b"", b"[]", b"[\n]")  # a list without images, of whoever wrote it
 FOLDERS = ("labels", "Annotations", "preds", THUMBNAILS)
 _HEAD_BYTES = 1000
+_MOST_IMAGES = 1000  # in vis/ and crops/ that are looked at: runs of glip detect may have left any number
 
 
 def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], overwrite: bool = False) -> None:
@@ -57,7 +59,7 @@ def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], o
     if "html" in formats:
         _refuse_foreign(_files(folder / THUMBNAILS, ".jpg"), is_marked)
     for name in {"vis", "crops"} & set(formats) if not (folder / "run.json").exists() else ():
-        _refuse_foreign(_files(folder / name, ".jpg"), is_marked, "glip")
+        _refuse_foreign(islice(_files(folder / name, ".jpg"), _MOST_IMAGES), is_marked, "glip")
     classes = mmdet_classes(folder)
     is_mmdet = classes is not None
     if "json" in formats:

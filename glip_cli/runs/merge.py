@@ -60,17 +60,9 @@ def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, pal
 def _write_formats(run: Path, settings: JsonObject, formats: Sequence[str], with_scores: bool, palette: str) -> None:
     """As the run itself does, but for videos."""
     several = "labels" not in settings  # each image had its own
-    labels = list(_labels_in(run / "results.jsonl")) if several else settings["labels"]
-    check_earlier(run, formats, labels)
+    good = (record for record in read_records(run / "results.jsonl") if "labels" in record)
+    in_order = dict.fromkeys(label for record in good for label in record["labels"]) if several else settings["labels"]
+    check_earlier(run, formats, labels := list(in_order))
     names = FileNames("" if several else common_folder(settings["inputs"]))
     records = read_records(run / "results.jsonl")
     write_formats(records, formats, run, names, with_scores, labels if several else (), read_image, palette)
-
-
-def _labels_in(results: Path) -> dict[str, None]:
-    """In the order in which they come."""
-    labels: dict[str, None] = {}
-    for record in read_records(results):
-        if "labels" in record:
-            labels |= dict.fromkeys(record["labels"])
-    return labels

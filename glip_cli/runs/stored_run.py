@@ -170,19 +170,19 @@ class StoredRun:
         last = time.monotonic()
         try:
             while not ended.wait(LOOK_SECONDS):
-                if time.monotonic() - last >= PART_SECONDS or self._new_bytes() >= PART_BYTES:
+                if time.monotonic() - last >= PART_SECONDS or len(self._new()) >= PART_BYTES:
                     self._put_new()
                     last = time.monotonic()
         except BaseException:
             stop.set()
             raise
 
-    def _new_bytes(self) -> int:
-        return 0 if self._retry else self.shards.parts.new_bytes
+    def _new(self) -> bytes:
+        return b"" if self._retry else self.shards.parts.new()
 
     def _put_new(self) -> None:
         """Whole records that are not in the store yet, as one part, after the images that were made for them."""
-        content, hosts = self.shards.parts.new() if self._new_bytes() else b"", self.shards.parts.new_hosts()
+        content, hosts = self._new(), self.shards.parts.new_hosts()
         self._files.put_images()
         if content or hosts:
             self._check_alone()

@@ -68,14 +68,9 @@ class StoredParts:
                     url = shown_url(self._store.url)
                     raise UsageError(f"the records in {url} were altered: their last line is not whole")
 
-    @property
-    def new_bytes(self) -> int:
-        """That the journal has and the store has not."""
-        return self._journal.stat().st_size - self._bytes if self._journal.exists() else 0
-
     def new(self) -> bytes:
         """Whole records that the store has not."""
-        if not self.new_bytes:
+        if not self._journal.exists():
             return b""
         with self._journal.open("rb") as file:
             file.seek(self._bytes)

@@ -103,9 +103,9 @@ def test_what_would_mix_is_refused(
 
 def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
     """It begins as every parquet file does."""
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "results.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"image": ["x.jpg"], "price": [1.0]}), path)
+    parquet.write_table(pyarrow.table({"image": ["x.jpg"], "price": [1.0]}), path)
     mine = path.read_bytes()
     with pytest.raises(UsageError, match=r"results\.parquet was not written by this format of glip"):
         check_earlier(tmp_path, ["parquet"], [], overwrite=True)
