@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from typer.testing import CliRunner
 from glip_cli.cli.app import app
 from glip_cli.data.stored_folder import StoredFolder
 from glip_cli.runs.stored_files import StoredFiles
-from glip_cli.utils.text_format import counted
 from tests.forked import CLEAN, Forked, wait_until
 from tests.runs.process import start
 from tests.stores.s3 import BUCKET, Hold, Server, scene
@@ -131,9 +129,7 @@ def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     assert process.wait() == 130
     assert process.stdout.endswith("stopped; run the same command to resume\n")
     done = len(in_parts(s3.stored()))
-    status = glip_says("batch", "--status", "-o", RUN)
-    assert status.startswith(f"{done} of {len(images)} images done")
-    assert f"\nhost {platform.node()}: {counted(done, 'image')} since it started" in status
+    assert glip_says("batch", "--status", "-o", RUN).startswith(f"{done} of {len(images)} images done")
     assert "--retry-failed takes a run that is complete" in glip("s3://bucket/", RUN, "--retry-failed").stderr
     result = glip("s3://bucket/")
     assert (result.exit_code, f"going on after {done} image" in result.stderr) == (0, True), result.stderr
