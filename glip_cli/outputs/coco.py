@@ -43,7 +43,7 @@ class CocoIds:
     def __init__(self) -> None:
         self._classes = ClassNumbers()
         self._taken: set[int] = set()
-        self._count = 0
+        self._count = self._free = 0
 
     def pass_over(self) -> None:
         """An image that failed, which has its place in the run."""
@@ -56,9 +56,10 @@ class CocoIds:
         stem = file_stem(record["image"])
         image_id = int(stem) if re.fullmatch(r"[0-9]{1,18}", stem) else self._count
         if image_id in self._taken:
-            image_id = self._count
-        while image_id in self._taken:
-            image_id += 1
+            self._free = max(self._free, self._count)
+            while self._free in self._taken:
+                self._free += 1
+            image_id = self._free
         self._taken.add(image_id)
         return {"id": image_id, "file_name": record["image"], "width": record["width"], "height": record["height"]}
 

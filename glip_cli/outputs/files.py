@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -67,7 +68,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Until then it has a temporary name beside its own, which a block that ends otherwise does not leave behind: no
     exception, Ctrl-C at any step included. (A context manager that is dropped gets an exception too.)
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # no number of a process: containers that share a folder have the same ones
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     stream: BinaryIO | None = None
     try:

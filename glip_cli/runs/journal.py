@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeGuard, cast
@@ -121,6 +121,15 @@ def held(lock: Path) -> Iterator[None]:
         raise UsageError(
             f"another glip is at work in {lock.parent}; wait for it, or choose another --out-dir"
         ) from None
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process is at work that has taken it."""
+    try:
+        with FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+            return False
+    except Timeout:
+        return True
 
 
 def note_total(run: Path, count: int | None) -> None:

@@ -37,7 +37,7 @@ from glip_cli.utils.json import JsonObject
 
 Watch = Callable[[AnyRecord], None]
 ALONE = Shard()
-_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # as AtomicFile calls them: .NAME.PROCESS.tmp
+_TEMPORARY = re.compile(r"\..+\.([0-9]+|[0-9a-f]{8})\.tmp")  # of `atomic_write`; with a process' number of earlier ones
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
-from glip_cli.runs.journal import fsynced, read_records
+from glip_cli.runs.journal import fsynced, is_held, read_records
 
 PARTIAL = "partial.jsonl"
 
@@ -165,15 +165,19 @@ class Shards:
             return self._merge(asked)
 
     def merge(self, settings: str) -> tuple[int, ...]:
-        """The same for whoever has no share of it: of the images of the largest share that has those settings."""
+        """The same for whoever has no share of it: of the images of the largest share that has those settings.
+
+        A share that a process is at work on, which may have been done before, is not done.
+        """
         with self._lock:
             noted = [files.done.read_text() for files in self.all if files.done.exists()]
             alike = [text for text in noted if text.endswith(f"-{settings}")]
-            return self._merge(max(alike, key=lambda text: int(text.partition("-")[0]), default=""))
+            asked = max(alike, key=lambda text: int(text.partition("-")[0]), default="")
+            return self._merge(asked, [rank for rank, files in enumerate(self.all) if is_held(files.lock)])
 
-    def _merge(self, asked: str) -> tuple[int, ...]:
+    def _merge(self, asked: str, at_work: Sequence[int] = ()) -> tuple[int, ...]:
         if not self.results.exists():
-            if left := tuple(rank for rank, files in enumerate(self.all) if files.left(asked)):
+            if left := tuple(rank for rank, files in enumerate(self.all) if rank in at_work or files.left(asked)):
                 return left
             with fsynced(self.results) as stream:
                 records = in_turn([files.journal for files in self.all])

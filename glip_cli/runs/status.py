@@ -18,14 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from glip_cli.data.frame_inputs import FrameChoice, count_images
 from glip_cli.data.sources import expand, is_cheap_to_count
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.outputs.files import atomic_write, json_bytes
 from glip_cli.outputs.records import AnyRecord, ErrorRecord
-from glip_cli.runs.journal import Counts, noted_total, read_records, retries_of
+from glip_cli.runs.journal import Counts, is_held, noted_total, read_records, retries_of
 from glip_cli.runs.settings import read_settings
 from glip_cli.runs.shards import ShardFiles
 from glip_cli.utils.json import JsonObject
@@ -85,7 +83,7 @@ def kind_and_host(record: ErrorRecord) -> str:
 
 
 def _state(files: ShardFiles) -> str:
-    if files.lock.exists() and _is_held(files.lock):
+    if is_held(files.lock):
         journals = (files.journal, retries_of(files.journal))
         newest = max((path.stat().st_mtime for path in journals if path.exists()), default=None)
         since = "" if newest is None else f", last record {max(time.time() - newest, 0):.0f} s ago"
@@ -93,14 +91,6 @@ def _state(files: ShardFiles) -> str:
     if not files.journal.exists():
         return "missing"
     return "done" if files.done.exists() else "not at work"
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def _inputs_of(settings: JsonObject, own: Sequence[Path | str]) -> int | None:

@@ -28,6 +28,16 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("a.json", b"old")]
 
 
+def test_two_that_write_one_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    """As two containers do, which have the same numbers of processes."""
+    path = tmp_path / "run.json"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write(b"1")
+        second.write(b"22")
+    assert path.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_is_dropped_leaves_nothing(tmp_path: Path) -> None:
     file = AtomicFile(tmp_path / "a.json")
     file.write(b"half of it")

@@ -11,8 +11,9 @@ import pytest
 from glip_cli.cli.app import run as glip
 from glip_cli.errors import UsageError
 from glip_cli.runs.merge import merge
+from glip_cli.runs.run_dir import RunFolder
 from glip_cli.runs.shards import Shard
-from tests.runs.examples import MadeEngine, do
+from tests.runs.examples import SETTINGS, MadeEngine, do
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{i}.jpg" for i in range(12)]
 ASKED = {"labels": ["cat"], "inputs": ["photos"]}
@@ -84,6 +85,19 @@ def test_a_shard_of_other_settings_is_not_taken(tmp_path: Path, other: dict[str,
     shutil.copytree(tmp_path / "machine1/shards", run / "shards", dirs_exist_ok=True)
     assert merge(run).left == (1,)
     assert not (run / "results.jsonl").exists()
+
+
+def test_a_shard_that_a_process_is_at_is_not_taken(tmp_path: Path, alone: bytes) -> None:
+    """It was done, and images may have come since: its journal must not go from under it."""
+    run = tmp_path / "run"
+    for rank in (1, 2):
+        shard(run, rank)
+    shard(tmp_path / "elsewhere", 0)
+    shutil.copytree(tmp_path / "elsewhere/shards", run / "shards", dirs_exist_ok=True)
+    with RunFolder(run, SETTINGS | ASKED, Shard(0, 3)):
+        assert merge(run).left == (0,)
+    assert merge(run).left == ()
+    assert (run / "results.jsonl").read_bytes() == alone
 
 
 def test_a_shard_of_other_images_is_not_taken(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_settings_are_what_the_answers_depend_on() -> None:
 def test_what_a_kill_left_half_written_is_swept_up(tmp_path: Path, world: int) -> None:
     do(tmp_path, NAMES, MadeEngine(most=5), Shard(0, world))
     (tmp_path / "vis").mkdir()
-    left = [tmp_path / name for name in ("vis/.4.jpg.7713.tmp", ".coco_results.json.7713.tmp")]
+    left = [tmp_path / name for name in ("vis/.4.jpg.7713.tmp", ".coco.json.0a1b2c3d.tmp")]
     others = [tmp_path / name for name in (".mine.tmp", "vis/.notes", "vis/4.7713.tmp")]
     for path in [*left, *others]:
         path.touch()
