@@ -43,6 +43,9 @@ def test_finetune_refuses_before_it_loads(tmp_path: Path) -> None:
         finetune([], out=tmp_path / "run")
     with pytest.raises(OptionError, match="mode everything: there are full"):
         finetune("scenes:4", out=tmp_path / "run", model="glip-mini", mode="everything")
+    for share in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(OptionError, match=f"share {share:g}: give a number greater than 0"):
+            finetune("scenes:4", out=tmp_path / "run", model="glip-mini", share=share)
     with pytest.raises(OptionError, match="shots 0: give a number of at least 1"):
         finetune("scenes:4", out=tmp_path / "run", model="glip-mini", shots=0)
     with pytest.raises((DataError, UsageError), match="cannot be read"):

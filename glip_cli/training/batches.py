@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from glip_cli.errors import DataError, GlipError, ImageError, UsageError
+from glip_cli.errors import DataError, GlipError, ImageError
 from glip_cli.inference.preprocess import collate
 from glip_cli.model.config import STRIDES, Config
 from glip_cli.prompts.tokenizer import Tokenizer
@@ -113,9 +113,7 @@ class Batches(IterableDataset[Batch]):
         world: int = 1,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Raises UsageError for weights that cannot be, DataError without any image, PromptError for a class name."""
-        if wrong := [weight for weight in weights if not 0 < weight < float("inf")]:
-            raise UsageError(f"the weight of a training set is {wrong[0]}; it must be a number above 0")
+        """Raises DataError without any image, PromptError for a class name."""
         self.sets, self.weights, self.batch_size, self.seed = tuple(sets), tuple(weights), batch_size, seed
         self.first, self.rank, self.world = first, rank, world
         self.augmentation = augmentation or Augmentation.of_size(config.image_size, multiple=config.size_multiple)

@@ -42,6 +42,8 @@ SHOWN_OF_MODE = {"full": ("language_lr", "freeze_backbone_at"), "lora": ("langua
 SCHEDULES = ("auto", "steps", "cosine", "constant")
 OPTIMIZERS = ("adamw", "muon")
 STAGES = 5  # `freeze_backbone_at` that leaves only the backbone's output norms
+HIGHEST_RATE = 1e6
+LARGEST_RANK = 1024  # the width of the widest layers but for the feed-forward ones
 SMALLEST, LARGEST = 32, 10_000  # sides of an image in pixels
 
 
@@ -74,6 +76,8 @@ _STAGES = Constraint(
     lambda at: -1 <= at <= STAGES,
     f"-1 trains all of the backbone, 2 all but its first stage, {STAGES} none of its stages",
 )
+_RANK = Constraint(lambda rank: 1 <= rank <= LARGEST_RANK, f"give a number from 1 to {LARGEST_RANK}")
+_SEED = Constraint(lambda seed: 0 <= seed < 2**63, "give a number from 0 to 9223372036854775807")
 _RISING = Constraint(
     lambda steps: all(0 < a < b < 1 for a, b in zip((1e-9, *steps), steps, strict=False)),
     "give rising shares of the training, as 0.67,0.89",
@@ -110,8 +114,8 @@ class TrainConfig:
         2, "Mode full: 2 freezes the patches and the first stage, 5 all, -1 none.", TUNING, "N",
         allowed=_STAGES,
     )  # fmt: skip
-    lora_rank: int | None = option(None, "LoRA rank (default 4).", TUNING, "N", allowed=at_least(1))
-    lora_alpha: float | None = option(None, "LoRA alpha (default: twice the rank).", TUNING, "X")
+    lora_rank: int | None = option(None, "LoRA rank (default 4).", TUNING, "N", allowed=_RANK)
+    lora_alpha: float | None = option(None, "LoRA alpha (default: twice the rank).", TUNING, "X", allowed=POSITIVE)
     epochs: int = option(EPOCHS, "Epochs: at most 200 with --val, 12 without.", TUNING, "N", allowed=at_least(1))
     size: tuple[int, ...] = option(
         (), "Shorter sides, one at random; else 480,560,...,800, for glip-mini 96 to 160.", TUNING, "S,S",
@@ -144,13 +148,16 @@ class TrainConfig:
     )
     ema: float = option(0.0, "Keep a moving average of the weights, as 0.999.", TUNING, "DECAY", allowed=_DECAY)
     checkpointing: bool = option(False, "Gradient checkpointing: slower, far less memory.", TUNING)
-    seed: int = option(10, "Random seed (default 10).", TUNING, "N", allowed=at_least(0))
+    seed: int = option(10, "Random seed (default 10).", TUNING, "N", allowed=_SEED)
     save_every: int = option(
         500, "Steps between checkpoints to resume from (default 500).", HOW, "STEPS", allowed=at_least(1)
     )
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name in ("lr", "language_lr", "muon_lr"):
+            if (getattr(self, name) or 0) > HIGHEST_RATE:
+                raise OptionError(name, as_typed(getattr(self, name)), f"give a rate of at most {HIGHEST_RATE:g}")
         if self.optimizer != "adamw" and self.mode != "full":
             advice = "the other modes train few matrices; it goes with --mode full"
             raise OptionError("optimizer", self.optimizer, advice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +22,7 @@ from glip_cli.training.init_model import PRETRAINED, RANDOM, InitSource
 from glip_cli.training.sampler import AnySet, parse_scenes
 from glip_cli.training.validation import ValidationCheck, drawn_check, new_check, with_loss
 from glip_cli.utils.json import JsonObject
-from glip_cli.utils.option import at_least
+from glip_cli.utils.option import POSITIVE, as_typed, at_least
 from glip_cli.utils.text_format import counted
 
 SCENES, NOTHING = "scenes", "none"  # what --keep-check may be besides a file
@@ -153,6 +154,9 @@ class Data:
             raise OptionError("shots", self.shots, f"counts images per class; {scenes[0]} has no end of them")
         if len(self.images) not in (0, 1, len(self.train)):
             raise UsageError(f"{len(self.images)} folders of images for {sets}; give one, or one for each")
+        for share in self.share:
+            if not 0 < share < math.inf:
+                raise OptionError("share", as_typed(share), POSITIVE.advice)
         if len(self.share) not in (0, len(self.train)):
             raise UsageError(f"{counted(len(self.share), 'share')} for {sets}; give one for each")
 

@@ -8,7 +8,7 @@ Unusual here:
   fit into memory is cut into halves, again and again, and the gradients stay what they were.
 - Each step seeds its random numbers (dropout, stochastic depth) from the seed, its number and the process. A resumed
   training resumes bit by bit, on a CPU, with no state of a generator kept.
-- A loss that is not a number ends the training; officially it is taken for 0.
+- A loss that is not a number ends the training, and so do weights that are none; officially the loss is taken for 0.
 """
 
 from __future__ import annotations
@@ -123,11 +123,12 @@ class Trainer:
         self.tuning.train(self.model)
         batches = self.source(self.step * self.recipe.accumulation)
         while not self.done and not self._train_step(self._load(batches)):
-            if self.step % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
+            ends_epoch = self.step % self.epoch_steps == 0
+            if ends_epoch or self.step % LOG_EVERY == 0:
                 self._report()
-            if self.step % self.epoch_steps == 0:
+            if ends_epoch:
                 self._end_epoch()
-            if self.step % self.recipe.save_every == 0 or self.step % self.epoch_steps == 0:
+            if ends_epoch or self.step % self.recipe.save_every == 0:
                 self._checkpoint()
         if not self.done:
             self._checkpoint()
@@ -219,6 +220,14 @@ class Trainer:
             "them, or start over with a lower --lr or --clip, or a --warmup"
         )
 
+    def _check_weights(self) -> None:
+        """A step that destroys the weights shows in no loss before the next one: nothing of it is kept."""
+        if not all(bool(weight.isfinite().all()) for weight in self.trained.values()):
+            raise GlipError(
+                f"the weights after step {self.step} are not numbers, so they are not kept; start over with a lower "
+                "--lr or --weight-decay, or a --warmup"
+            )
+
     def _report(self) -> None:
         """A row of the means since the last one, over all processes."""
         steps = self._window.pop("steps", 0)
@@ -247,6 +256,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         """Validate and keep, with the averaged weights where there are such."""
+        self._check_weights()
         began = time.monotonic()
         with self.average.applied() if self.average else nullcontext():
             scores = dict(self.validate()) if self.validate else {}
@@ -268,6 +278,7 @@ class Trainer:
         self.epoch_time = self._began - began
 
     def _checkpoint(self) -> None:
+        self._check_weights()
         unread = self._all_unread()
         if self.processes.first:
             tensors = {"weights": self.trained, "optimizer": self.optimizer.state_dict()}

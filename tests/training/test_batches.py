@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from glip_cli.checkpoints.load import load
-from glip_cli.errors import DataError, GlipError, ImageError, UsageError
+from glip_cli.errors import DataError, GlipError, ImageError
 from glip_cli.model.config import GLIP_MINI
 from glip_cli.training import loss
 from glip_cli.training.assign import match
@@ -228,10 +228,7 @@ def test_another_image_takes_the_place_of_one_that_cannot_be_read(
     assert [batch.unread for batch in again] == [batch.unread for batch in found[missed[0] :][:COUNT]]
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
-def test_what_cannot_be_meant(train_set: TrainSet, weight: float) -> None:
-    with pytest.raises(UsageError, match=r"the weight of a training set is .*; it must be a number above 0"):
-        Batches([train_set], [weight], TOKENIZER, GLIP_MINI, 2, 0)
+def test_without_any_image() -> None:
     with pytest.raises(DataError, match="no image is left"):
         stream(TrainSet("none", NAMES, ()))
 

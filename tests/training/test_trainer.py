@@ -194,12 +194,14 @@ def test_the_time_that_images_are_waited_for_is_in_the_row(tmp_path: Path) -> No
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: Path) -> None:
     recipe = TrainConfig(epochs=3, **ALL)
-    one = trainer(tmp_path, recipe, on_row=lambda row: row["step"] == 4 and spoil())
 
-    def spoil() -> None:
-        with torch.no_grad():
-            one.model.head.bias0.fill_(float("nan"))
+    def spoiled(first: int) -> Iterator[Batch]:
+        for number, batch in enumerate(Drawn()(first), first):
+            if number == 4:
+                one.model.head.bias0.data.fill_(float("nan"))
+            yield batch
 
+    one = trainer(tmp_path, recipe, source=spoiled)
     with pytest.raises(GlipError) as error:
         one.run()
     said = str(error.value)
@@ -210,6 +212,16 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line_and_the_batch(tmp_path: 
     assert saved["step"] == 4
     assert torch.equal(saved["batches"][0]["pixels"], next(Drawn()(4)).pixels)
     assert [name for name, weight in saved["weights"].items() if weight.isnan().any()] == ["head.bias0"]
+
+
+@pytest.mark.parametrize("given", [{"epoch_steps": 1}, {"epoch_steps": 9, "save_every": 1}])
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, given: dict[str, int]) -> None:
+    """Also those of the last step, which no loss comes after."""
+    recipe = TrainConfig(epochs=1, weight_decay=1e300, save_every=given.get("save_every", 500), **ALL)
+    one = trainer(tmp_path, recipe, epoch_steps=given["epoch_steps"])
+    with pytest.raises(GlipError, match="the weights after step 1 are not numbers, so they are not kept; start over"):
+        one.run()
+    assert not {"best", "last", "state.pt"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_gradient_that_is_no_number_ends_it_too(tmp_path: Path) -> None:
