@@ -13,6 +13,7 @@ from typing import TypedDict
 
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.utils.option import KEEP, MODEL, SHARE, WHAT, Constraint, at_least, check_options, one_of, option
+from glip_cli.utils.text_format import whole_number
 
 OVERLAP = 0.2
 SMALLEST_TILE = 64  # the side of the smallest anchor
@@ -32,10 +33,11 @@ def parse_size(text: str) -> Size:
             raise UsageError(f"--size {text}: {_SIZE.advice}")
         return float(share) / 100
     parts = text.replace("x", ",").split(",")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() for part in parts):
+    sides = [side for part in parts if (side := whole_number(part.strip())) is not None]
+    if len(sides) != len(parts) or len(sides) > 2:
         raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333, or a share of "
                          "the model's sides, as in --size 75%")  # fmt: skip
-    return int(parts[0]), int(parts[-1])
+    return sides[0], sides[-1]
 
 
 def parse_class_thresholds(items: list[str]) -> dict[str, float]:

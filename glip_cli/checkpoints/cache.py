@@ -125,7 +125,7 @@ def _remove_conversion(cache_dir: Path | None, record: JsonObject) -> None:
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A name to write to, beside `path`; it becomes `path` when the block ends well and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"  # "." has no name
     try:
         yield temporary
         os.replace(temporary, path)

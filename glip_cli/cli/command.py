@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -110,13 +111,28 @@ def _flag(name: str, kind: Any, default: Any, given: bool = False) -> Parameter:
     if given or default is Parameter.empty or about.parse or about.typed:
         default = None
     kind = about.typed or (kind.__origin__ if _mark(kind, Option) else kind)
+    parser = path_of if Path in (kind, *get_args(kind), *chain(*map(get_args, get_args(kind)))) else about.parser
     flag = typer.Option(
         *(about.flags or (flag_of(name),)),
-        metavar=about.metavar, min=about.min, max=about.max, parser=about.parser, rich_help_panel=about.panel,
+        metavar=about.metavar, min=about.min, max=about.max, parser=parser, rich_help_panel=about.panel,
         help=about.help, show_default=about.show_default,
     )  # fmt: skip
     annotation: object = Annotated[kind | None if default is None else kind, flag]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def text_of(typed: str) -> str:
+    """Raises BadParameter for ""."""
+    if not typed:
+        raise typer.BadParameter("it is empty, as of a shell's variable that is not set")
+    return typed
+
+
+def path_of(typed: str | Path) -> Path:
+    """Raises BadParameter for "", of which a path is the current folder."""
+    if not str(typed):
+        raise typer.BadParameter("it is empty, as of a shell's variable that is not set; . is the current folder")
+    return Path(typed)
 
 
 def _argument(kind: object, name: str, flags: Mapping[str, object]) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from glip_cli.cli.command import Fields, Values
+from glip_cli.cli.command import Fields, Values, text_of
 from glip_cli.options import DetectOptions, PromptRequest
 from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT, Option, option
 
@@ -37,17 +37,6 @@ FORMATS = "coco, coco-results, yolo, voc, cvat, labelstudio, mmdet, csv, parquet
 # --- flags that a command takes by themselves
 
 
-def _named(folder: str | Path) -> str:
-    """Raises BadParameter for "", of which a path is the current folder: a variable of a shell that is not set."""
-    if not str(folder):
-        raise typer.BadParameter("it is empty; name a folder, or . for this one")
-    return str(folder)
-
-
-def _folder(folder: str | Path) -> Path:
-    return Path(_named(folder))
-
-
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
@@ -55,7 +44,13 @@ Inputs = Annotated[
 ]  # fmt: skip
 Model = Annotated[
     str | None,
-    Option("glip-t (default), glip-l, glip-nano (built in), ...: glip weights list.", MODEL, "NAME", ("--model", "-m")),
+    Option(
+        "glip-t (default), glip-l, glip-nano (built in), ...: glip weights list.",
+        MODEL,
+        "NAME",
+        ("--model", "-m"),
+        parser=text_of,
+    ),
 ]
 Weights = Annotated[Path | None, Option("A checkpoint: safetensors, mmdet .pth or official .pth.", MODEL, "FILE")]
 Adapter = Annotated[Path | None, Option("Folder that glip finetune wrote for the model.", MODEL, "DIR")]
@@ -68,12 +63,12 @@ AutoBatchSize = Annotated[
     Option("Images at once: 1 on a CPU, 8 on a GPU; halved when memory is short.", MODEL, "N", ("--batch-size", "-b")),
 ]
 _OUT_DIR = ("--out-dir", "-o")
-OutDir = Annotated[Path, Option("Folder of the results.", OUTPUT, "DIR", _OUT_DIR, parser=_folder, show_default=True)]
+OutDir = Annotated[Path, Option("Folder of the results.", OUTPUT, "DIR", _OUT_DIR, show_default=True)]
 OutDirOrUrl = Annotated[
     str,
     Option(
         "Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER.", OUTPUT, "DIR", _OUT_DIR,
-        parser=_named, show_default=True,
+        parser=text_of, show_default=True,
     ),
 ]  # fmt: skip
 Json = Annotated[bool, Option("Print one JSON line per image on stdout, and nothing else.", OUTPUT, flags=("--json",))]
@@ -160,7 +155,9 @@ class ModelFlags(ModelSourceFlags):
 class ServerFlags:
     """A server of `glip serve` in the place of a model."""
 
-    server: str | None = option(None, "Ask a running glip serve, such as http://127.0.0.1:8000.", MODEL, "URL")
+    server: str | None = option(
+        None, "Ask a running glip serve, such as http://127.0.0.1:8000.", MODEL, "URL", parser=text_of
+    )
     token: str | None = option(None, "What that server's --token asks for.", MODEL, "TOKEN")
 
 

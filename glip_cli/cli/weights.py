@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from glip_cli.cli import flags
-from glip_cli.cli.command import command
+from glip_cli.cli.command import command, path_of
 from glip_cli.cli.console import Console, DownloadBar, print_json, print_line, print_table
-from glip_cli.errors import FetchError
+from glip_cli.errors import FetchError, UsageError
 
 if TYPE_CHECKING:
     from glip_cli.checkpoints.registry import Checkpoint
@@ -21,7 +21,10 @@ app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert c
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of glip weights list.", show_default=False)]
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False, parser=path_of
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -92,11 +95,10 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
 @app.command(epilog="Example: glip weights convert glip_tiny_mmdet-c24ce662.pth glip-t.safetensors")
 @command
 def convert(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False),
+    file: File,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False, parser=path_of)
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
     adapter: flags.Adapter = None,
     debug: flags.Debug = False,
 ) -> None:
@@ -105,6 +107,8 @@ def convert(
     from glip_cli.checkpoints.parts import save_model
     from glip_cli.checkpoints.resolve import holds_adapter
 
+    if out.exists() and file.exists() and out.samefile(file):
+        raise UsageError(f"{out} is the checkpoint itself, which stays; name another file for OUT")
     if adapter or holds_adapter(file):
         print(save_model(out, str(file), adapter=adapter))
     else:

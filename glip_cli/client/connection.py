@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from glip_cli.errors import GlipError, UsageError
 from glip_cli.utils.http import USER_AGENT, why_unreachable
 from glip_cli.utils.json import JsonObject, parsed_object
-from glip_cli.utils.text_format import one_line, quoted, shown_url
+from glip_cli.utils.text_format import one_line, quoted, shown_url, whole_number
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 600.0  # without a byte; the server's own limit is the one to be met
@@ -102,7 +102,8 @@ class Server:
         if not self._waited:
             self._waited = True
             self.say(f"{self} is busy; waiting for it")
-        self.stop.wait(min(int(seconds), MOST_WAIT) if seconds.isdecimal() else 1.0)
+        asked = whole_number(seconds)
+        self.stop.wait(1.0 if asked is None else min(asked, MOST_WAIT))
 
     def _patiently(self, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
         pauses = list(PAUSES)

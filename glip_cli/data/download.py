@@ -12,7 +12,7 @@ from urllib import error, parse, request
 
 from glip_cli.errors import ImageError, UnavailableError
 from glip_cli.utils.http import USER_AGENT, why_unreachable
-from glip_cli.utils.text_format import one_line, shown_url
+from glip_cli.utils.text_format import one_line, shown_url, whole_number
 
 MAX_DOWNLOAD_BYTES = 100_000_000
 STALL_SECONDS = 20.0  # without one byte
@@ -97,18 +97,18 @@ def _opener(public: bool, trusted: TrustedServer | None) -> request.OpenerDirect
 
 
 def _body(response: http.client.HTTPResponse, name: str, max_bytes: int) -> bytes:
-    expected = response.headers.get("Content-Length", "")
+    expected = whole_number(response.headers.get("Content-Length", "")) or 0
     body, deadline = bytearray(), time.monotonic() + TOTAL_SECONDS
     while chunk := response.read(1 << 16):
         body += chunk
         if body[:_HEAD_BYTES].lstrip().startswith((b"<", b"{")):
             kind = one_line(response.headers.get_content_type())
             raise ImageError(f"{name}: the server sent text ({kind}), not an image; give the image's own URL")
-        if len(body) > max_bytes or (expected.isdecimal() and int(expected) > max_bytes):
+        if max(len(body), expected) > max_bytes:
             raise ImageError(f"{name}: more than {max_bytes / 1e6:g} MB; download it yourself and give the file")
         if time.monotonic() > deadline:
             raise ImageError(f"{name}: not finished after {TOTAL_SECONDS:g} s; download it yourself and give the file")
-    if expected.isdecimal() and len(body) < int(expected):
+    if len(body) < expected:
         raise UnavailableError(f"{name}: cut short after {len(body)} of {expected} bytes; try again", brief=True)
     return bytes(body)
 

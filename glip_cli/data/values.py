@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
-from glip_cli.utils.text_format import encoding_of, one_line, open_text, quoted, why_unreadable
+from glip_cli.utils.text_format import encoding_of, one_line, open_text, quoted, whole_number, why_unreadable
 
 _MAX_ID = 2**63 - 1
 
@@ -136,7 +136,7 @@ class Ids:
     def of(cls, values: Iterable[object]) -> Ids:
         """The ids of a table: the file's own numbers, or 1, 2, ... where some are no number or two would be one."""
         spellings = dict.fromkeys(spelling for value in values if (spelling := spelling_of(value)) is not None)
-        numbers = {int(one) for one in spellings if one.isascii() and one.isdecimal()}
+        numbers = {number for one in spellings if one.isascii() and (number := whole_number(one)) is not None}
         if len(numbers) == len(spellings):
             return cls()
         return cls({spelling: i for i, spelling in enumerate(spellings, 1)})

@@ -69,7 +69,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     exception, Ctrl-C at any step included. (A context manager that is dropped gets an exception too.)
     """
     # no number of a process: containers that share a folder have the same ones
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     stream: BinaryIO | None = None
     try:

@@ -26,6 +26,7 @@ from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.journal import fsynced, is_held, read_records
+from glip_cli.utils.text_format import whole_number
 
 PARTIAL = "partial.jsonl"
 
@@ -75,7 +76,8 @@ class Shard:
 
 
 def _is_part(rank: str, world: str) -> bool:
-    return rank.isdecimal() and world.isdecimal() and int(rank) < int(world)
+    part, parts = whole_number(rank), whole_number(world)
+    return part is not None and parts is not None and part < parts
 
 
 class Listed(Iterator[Item]):

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from glip_cli.server.errors import RequestError
 from glip_cli.server.metrics import Metrics
 from glip_cli.server.options import ServeOptions
+from glip_cli.utils.text_format import whole_number
 
 OPEN = frozenset({"/", "/docs", "/health", "/openapi.json"})
 """Paths that need no token."""
@@ -80,10 +81,10 @@ class Guard:
         self._check_origin(headers)
         if self.limits.token is not None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
             self._check_token(headers, self.limits.token)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal():
+        length = whole_number(headers.get("content-length", "0"))
+        if length is None:
             raise RequestError(400, "Content-Length is no number")
-        if int(length) > self.limits.max_bytes:
+        if length > self.limits.max_bytes:
             raise _too_large(self.limits)
 
     def _check_host(self, headers: Headers) -> None:

@@ -15,6 +15,7 @@ from glip_cli.checkpoints.finetuned import MODES
 from glip_cli.errors import OptionError, UsageError
 from glip_cli.utils.json import JsonObject
 from glip_cli.utils.option import HOW, POSITIVE, TUNING, Constraint, as_typed, at_least, check_options, one_of, option
+from glip_cli.utils.text_format import whole_number
 
 EPOCHS, EPOCHS_UNWATCHED = 200, 12  # officially 200 are an upper limit, and validation stops far earlier
 OF_MODE: dict[str, dict[str, float]] = {
@@ -57,10 +58,10 @@ def parse_steps(text: str) -> tuple[float, ...]:
 
 def parse_sides(text: str) -> tuple[int, ...]:
     """ "480,560,640" -> (480, 560, 640). Raises UsageError."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
+    sides = [whole_number(part.strip()) for part in text.split(",")]
+    if None in sides:
         raise UsageError(f"--size {text}: give shorter sides in pixels, as 480,560,640; the longer one is --max-size")
-    return tuple(map(int, parts))
+    return tuple(side for side in sides if side is not None)
 
 
 def _is_side(pixels: int) -> bool:

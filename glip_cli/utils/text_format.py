@@ -12,6 +12,7 @@ from typing import TextIO
 
 LINE = 287  # characters of an error, which are 300 with what its line begins with
 LIST = 120  # characters of a list within it
+MOST_DIGITS = 4000  # Python makes no number of more than 4,300
 QUOTED = 60  # characters of one quoted value
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -95,6 +96,11 @@ def listed(values: Iterable[object], room: int = LIST) -> str:
 def percent(share: float | None) -> str:
     """0.469 as "46.9"; a dash for what is undefined: None, NaN, or the evaluators' -1."""
     return f"{100 * share:.1f}" if share is not None and share >= 0 else "-"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that decimal digits stand for; None for other text, and for thousands of them, which `int` refuses."""
+    return int(text) if text.isdecimal() and len(text) < MOST_DIGITS else None
 
 
 def byte_size(count: float) -> str:

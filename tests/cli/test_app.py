@@ -63,8 +63,33 @@ def test_an_empty_folder_of_results_is_not_the_current_one(
     """`-o "$OUT"` where no OUT is set."""
     monkeypatch.chdir(tmp_path)
     assert run([command, "a.jpg", "-o", ""]) == 2
-    assert "'--out-dir' / '-o': it is empty; name a folder, or . for this one" in capsys.readouterr().err
+    assert "'--out-dir' / '-o': it is empty, as of a shell's variable that is not set" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        *(
+            ("detect", flag)
+            for flag in ("--model", "--weights", "--adapter", "--bert", "--onnx", "--server", "--config")
+        ),
+        *(("detect", flag) for flag in ("--thresholds", "--knowledge")),
+        *(("batch", flag) for flag in ("--prompts", "--out-dir", "--server")),
+        *(("eval", flag) for flag in ("--gt", "--images", "--dt", "--compare", "--calibrate", "--words")),
+        *(("finetune", flag) for flag in ("--train", "--val", "--images", "--keep-images")),
+        *(("annotate", flag) for flag in ("--captions", "--images")),
+    ],
+)
+def test_an_empty_file_or_folder_is_not_the_current_one(
+    command: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--weights "$FILE"` where no FILE is set."""
+    monkeypatch.chdir(tmp_path)
+    assert run([command, *(["coco"] if command == "eval" else []), flag, ""]) == 2
+    line = capsys.readouterr().err
+    assert f"Invalid value for '{flag}'" in line
+    assert "it is empty, as of a shell's variable that is not set" in line
 
 
 def test_garbage_is_collected_as_usual_once_the_work_begins() -> None:

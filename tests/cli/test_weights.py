@@ -86,6 +86,22 @@ def test_a_name_is_no_file_of_weights() -> None:
     assert "there is no file glip-nano: it is the name of a model, which goes to --model" in result.stderr
 
 
+def test_a_checkpoint_is_not_replaced_by_its_conversion(pth: Path) -> None:
+    before = pth.read_bytes()
+    refused = glip("convert", str(pth), str(pth.parent / "." / pth.name))
+    assert (refused.exit_code, pth.read_bytes() == before) == (2, True)
+    assert "is the checkpoint itself, which stays; name another file for OUT" in refused.stderr
+
+
+@pytest.mark.parametrize("place", [".", "/", "missing/x.safetensors"])
+def test_a_place_that_is_no_file(pth: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pth.parent)
+    refused = glip("convert", str(pth), place)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert f"cannot write {place}: " in refused.stderr
+    assert sorted(path.name for path in pth.parent.iterdir()) == [pth.name]
+
+
 def test_convert_and_use(pth: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     result = glip("convert", str(pth), str(out))

@@ -153,6 +153,7 @@ def test_ids_that_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "numbers"),
     [
+        (["9" * 5000, "1"], [1, 2]),  # more digits than Python makes a number of
         ([3, 1], [3, 1]),
         (["3", 1.0], [3, 1]),
         (["007", "12"], [7, 12]),
