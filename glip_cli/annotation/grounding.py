@@ -6,7 +6,8 @@ want one record per image, which `by_image` makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from glip_cli.outputs import formats as formats_of
-from glip_cli.outputs.files import FileNames, json_bytes
+from glip_cli.outputs.files import FileNames, digest, json_bytes
 from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
 from glip_cli.utils.boxes import pairwise_iou
@@ -61,7 +62,7 @@ def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str
     if GROUNDING in formats:
         write_grounding(journal, folder / FILE)
     others = [form for form in formats if form != GROUNDING]
-    formats_of.write_formats(by_image(read_records(journal)), others, folder, FileNames(root))
+    formats_of.write_formats(by_image(lambda: read_records(journal)), others, folder, FileNames(root))
 
 
 def write_grounding(journal: Path, path: Path) -> None:
@@ -79,10 +80,23 @@ def write_grounding(journal: Path, path: Path) -> None:
             stream.write(b"]," if key == "images" else b"]}\n")
 
 
-def by_image(records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
-    """One record for each image, with the boxes of all its captions; see `merged`."""
-    for _, group in groupby(records, key=lambda record: record["image"]):
-        yield merged(list(group))
+def by_image(read: Callable[[], Iterable[AnyRecord]]) -> Iterator[AnyRecord]:
+    """One record for each image, with the boxes of all its captions, wherever they stand; see `merged`.
+
+    `read` is called twice. An image comes where its last captions stand; until then its records are kept.
+    """
+
+    def in_rows() -> Iterator[tuple[str, Iterator[AnyRecord]]]:
+        return groupby(read(), key=lambda record: record["image"])
+
+    rows = Counter(digest(image) for image, _ in in_rows())
+    kept: defaultdict[str, list[AnyRecord]] = defaultdict(list)
+    for image, group in in_rows():
+        kept[image] += group
+        rows[digest(image)] -= 1
+        if not rows[digest(image)]:
+            yield merged(kept.pop(image))
+    yield from map(merged, kept.values())  # whose digests agree with another's
 
 
 def merged(records: Sequence[AnyRecord]) -> AnyRecord:

@@ -208,14 +208,17 @@ def test_the_captions_of_a_image_become_one_record() -> None:
     assert [(box["label"], box["label_id"], box["score"]) for box in one["detections"]] == [
         ("cat", 0, 0.8), ("dog", 1, 0.7), ("cat", 0, 0.5)]  # fmt: skip
     assert merged([lost]) == lost
-    assert [one["image"] for one in by_image([lost, first, second, found("b", "", [], [])])] == ["a.jpg", "b"]
+    assert [one["image"] for one in by_image(lambda: [lost, first, second, found("b", "", [], [])])] == ["a.jpg", "b"]
+    scattered = list(by_image(lambda: [first, found("b", "", [], []), second]))
+    assert [one["image"] for one in scattered] == ["b", "a.jpg"]
+    assert scattered[1] == one | {"prompt": "A cat"}, "its captions do not stand in a row"
 
 
 def test_one_task_and_one_image_per_image(made: list[AnyRecord], tmp_path: Path) -> None:
     path = journal(tmp_path / "results.jsonl", made)
     write_formats(tmp_path, path, ["labelstudio", "coco", "yolo"])
     data = json.loads((tmp_path / "coco.json").read_text())
-    images = [cast(Record, one) for one in by_image(made)]
+    images = [cast(Record, one) for one in by_image(lambda: made)]
     tasks = json.loads((tmp_path / "labelstudio.json").read_text())
     assert len(tasks) == len(images) == 6
     counts = [len(one["detections"]) for one in images]
