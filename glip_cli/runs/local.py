@@ -47,7 +47,7 @@ class Clock:
 
     Attributes:
         model: detecting.
-        waited: waiting for the next image while there was nothing to detect.
+        data_time: waiting for the next image while there was nothing to detect.
     """
 
     model: float = 0.0

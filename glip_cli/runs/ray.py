@@ -71,23 +71,19 @@ class Worker:
         """See the inputs and load the model."""
         import ray
 
+        from glip_cli.detector import Detector
+
         host, error = platform.node(), ""
         try:
             if unseen := next((path for path in self._witnesses if not os.path.exists(path)), None):
                 raise GlipError(f"{host} does not see {unseen}; mount its folder there, under the same path")
-            self._engine = self._load()
+            job = self._job
+            detector = Detector.load(**job.load)
+            compiled = detector.compile_prompt(job.prompt, job.options) if job.prompt else None
+            self._engine = LocalEngine(Runner(detector, compiled, job.options, stop=self._stop), job.images)
         except GlipError as failed:
             error = str(failed)
         return Started(ray.get_runtime_context().get_node_id(), host, error)
-
-    def _load(self) -> LocalEngine:
-        from glip_cli.detector import Detector
-
-        job = self._job
-        detector = Detector.load(**job.load)
-        compiled = detector.compile_prompt(job.prompt, job.options) if job.prompt else None
-        runner = Runner(detector, compiled, job.options, stop=self._stop)
-        return LocalEngine(runner, job.images)
 
     def do(self, items: Sequence[Item]) -> Done:
         done: list[AnyRecord] = []

@@ -92,17 +92,12 @@ class Runner:
         """Images that the model sees at once; in views it sees parts of one."""
         return 1 if self.options.has_crops else self.options.batch_size
 
-    @property
-    def _readers_detect(self) -> bool:
-        """Whether the threads that read also detect, an image each; not in views, in which one may take a minute."""
-        alone = self._together == 1 and not self.options.has_crops and self.observe is None
-        return alone and self._threads > 1 and self.detector.is_small
-
     def __call__(self, sources: Iterable[ImageInput]) -> Iterator[ImageResult]:
-        """Each source's outcome, in order, as soon as those before it are there too."""
         workers = self.workers or min(os.cpu_count() or 1, MOST_WORKERS)
         ahead = 2 * max(workers, self._together)
-        readers_detect = self._readers_detect
+        # the threads that read also detect, an image each; not in views, in which one may take a minute
+        alone = self._together == 1 and not self.options.has_crops and self.observe is None
+        readers_detect = alone and self._threads > 1 and self.detector.is_small
         function = self._read_and_detect if readers_detect else self._read
         try:
             with closing(in_order(function, sources, workers, ahead, self.stop)) as read:
@@ -219,12 +214,10 @@ class Runner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the answers."""
         return (*self.detector.notes, *self._reading.notes, *((capped_note(self.options),) if self._capped else ()))
 
     @property
     def effective_batch_size(self) -> int | None:
-        """The batch size that memory allowed, where it is not the one that was asked for."""
         return self._batch_size if self._batch_size < self.options.batch_size else None
 
 
