@@ -7,7 +7,6 @@ Several processes may ask for one file at once: the first fetches, the others wa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -109,7 +108,11 @@ def _from_mirror(checkpoint: Checkpoint, url: str, cache_dir: Path | None, repor
     try:
         if hub.serves(url):
             path = hub.download(url, report.advanced)
-            _verify(path, checkpoint, hub.forget)
+            try:
+                _verify(path, checkpoint)
+            except DownloadError:
+                hub.forget(path)
+                raise
         else:
             path = _over_http(checkpoint, url, cache.subfolder(cache_dir, "downloads"), report)
     except OSError as error:
@@ -125,30 +128,19 @@ def _over_http(checkpoint: Checkpoint, url: str, folder: Path, report: ProgressC
         if path.is_file():  # another process was faster
             return path
         part = folder / f"{path.name}.part"
-        resumed = part.exists()
-        http.download(url, part, report, verified=checkpoint.hash is not None)
-        size = part.stat().st_size
-        try:
-            _verify(part, checkpoint, http.discard)
-        except DownloadError:
-            if not resumed:
-                raise
-            # the beginning may have been of another file: once more, from zero
-            report.advanced(-size)
-            http.download(url, part, report)
-            _verify(part, checkpoint, http.discard)
+        known = checkpoint.hash is not None
+        http.download_verified(url, part, report, lambda file: _verify(file, checkpoint), verified=known)
         os.replace(part, path)
         http.discard(part)
     return path
 
 
-def _verify(path: Path, checkpoint: Checkpoint, discard: Callable[[Path], None]) -> None:
-    """Raises DownloadError, and deletes the file, when it is not the published one."""
+def _verify(path: Path, checkpoint: Checkpoint) -> None:
+    """Raises DownloadError when it is not the published file. The caller deletes it then."""
     if checkpoint.hash is None:
         return
     actual = cache.sha256(path)
     if not actual.startswith(checkpoint.hash):
-        discard(path)
         raise DownloadError(f"sent another file, sha256 {actual[:8]}... instead of {checkpoint.hash[:8]}... (deleted)")
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from glip_cli.utils.http import USER_AGENT, why_unreachable
 
@@ -20,6 +20,9 @@ TIMEOUT = 30.0  # seconds without a byte
 RETRIES = 3  # cuts in a row that brought nothing new
 PAUSE = 0.5  # seconds before a retry
 CHUNK = 1 << 20
+
+
+T = TypeVar("T")
 
 
 class DownloadError(Exception):
@@ -57,6 +60,27 @@ def download(url: str, part: Path, progress: DownloadProgress, *, verified: bool
                 progress.advanced(-_size(part))
                 discard(part)
             time.sleep(PAUSE)
+
+
+def download_verified(
+    url: str, part: Path, progress: DownloadProgress, verify: Callable[[Path], T], *, verified: bool = True
+) -> T:
+    """As `download`; returns what `verify` makes of the file, and removes a file that it refuses (DownloadError).
+
+    The resumed beginning may have been of another file: such a download is tried once more, from zero.
+    """
+    resumed = part.exists()
+    while True:
+        download(url, part, progress, verified=verified)
+        size = part.stat().st_size
+        try:
+            return verify(part)
+        except DownloadError:
+            discard(part)
+            if not resumed:
+                raise
+            resumed = False
+            progress.advanced(-size)
 
 
 def _continue(url: str, part: Path, progress: DownloadProgress) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from glip_cli.checkpoints import cache, files, finetuned, safetensors_io
 from glip_cli.checkpoints.empty_init import find_offset, init_empty, load_assign, make_room
@@ -57,6 +58,15 @@ class Origin:
         return f"{self.name}@{self.sha256[:8]}"
 
 
+class OpenKeywords(TypedDict, total=False):
+    """The keyword arguments of `open_checkpoint`, for type checkers."""
+
+    architecture: str | None
+    cache_dir: Path | None
+    offline: bool
+    report: ProgressCallback | None
+
+
 @dataclass(frozen=True)
 class Loaded(Origin):
     """With the model: on the CPU, float32, in evaluation mode, mapped copy-on-write, so it can be trained."""
@@ -87,7 +97,7 @@ class Info:
 
 
 @dataclass(frozen=True)
-class _NativeFile:
+class NativeFile:
     """A checked state dict in native keys, and the file that it is mapped from."""
 
     contents: Contents
@@ -102,10 +112,43 @@ class _NativeFile:
         metadata = self.contents.metadata
         return Origin(metadata["architecture"], metadata["name"], self.path, metadata)
 
+    def check_has_head(self) -> NativeFile:
+        """The file itself. Raises CheckpointError for an image backbone."""
+        if self.is_backbone:
+            raise CheckpointError(
+                f"{self.path} is an image backbone without a head: it gives features (glip features), no detections"
+            )
+        return self
 
-def load(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-         offline: bool = False, report: ProgressCallback | None = None) -> Loaded:  # fmt: skip
-    """The model of a file, of a folder of `glip finetune`, or of a checkpoint, which is fetched if needed.
+    def load_backbone(self) -> LoadedBackbone:
+        """The image backbone and its norms, of a backbone's file or a whole model's. Raises CheckpointError."""
+        config = ARCHITECTURES[self.origin.architecture]
+        if not isinstance(config, GlipConfig):
+            raise CheckpointError(f"{self.path} is no Swin: take features of the whole model, with glip features -m")
+        state = {key.removeprefix(BACKBONE): x for key, x in self.contents.state.items() if key.startswith(BACKBONE)}
+        backbone = load_assign(init_empty(lambda: Backbone(config.swin)), state)
+        return LoadedBackbone(**vars(self.origin), backbone=backbone)
+
+
+def load(source: str | Path | Checkpoint, **options: Unpack[OpenKeywords]) -> Loaded:
+    """The model of a source. Arguments and errors as of `open_checkpoint`."""
+    file = open_checkpoint(source, **options).check_has_head()
+    state, config = file.contents.state, ARCHITECTURES[file.origin.architecture]
+    model = load_assign(make_room(init_empty(lambda: Glip(config)), state), state)
+    return Loaded(**vars(file.origin), model=model)
+
+
+def open_checkpoint(
+    source: str | Path | Checkpoint,
+    *,
+    architecture: str | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    report: ProgressCallback | None = None,
+) -> NativeFile:
+    """The native form of a file, of a folder of `glip finetune`, or of a checkpoint, which is fetched if needed.
+
+    It comes from the cache, or is converted now.
 
     Args:
         architecture: the required one; None: that of the file.
@@ -115,49 +158,17 @@ def load(source: str | Path | Checkpoint, *, architecture: str | None = None, ca
 
     Raises CheckpointError, UnsafeFileError, FetchError or UsageError.
     """
-    source_file = _check_has_head(_native_file(source, architecture, cache_dir, offline, report))
-    state, metadata = source_file.contents.state, source_file.contents.metadata
-    config = ARCHITECTURES[metadata["architecture"]]
-    model = load_assign(make_room(init_empty(lambda: Glip(config)), state), state)
-    return Loaded(**vars(source_file.origin), model=model)
-
-
-def identify(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-             offline: bool = False, report: ProgressCallback | None = None) -> Origin:  # fmt: skip
-    """As `load`, without building the model or reading its weights."""
-    return _check_has_head(_native_file(source, architecture, cache_dir, offline, report)).origin
-
-
-def _check_has_head(found: _NativeFile) -> _NativeFile:
-    if found.is_backbone:
-        raise CheckpointError(
-            f"{found.path} is an image backbone without a head: it gives features (glip features), no detections"
-        )
-    return found
-
-
-def load_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None, cache_dir: Path | None = None,
-                  offline: bool = False, report: ProgressCallback | None = None) -> Backbone:  # fmt: skip
-    """The image backbone and its norms, of a backbone's file or a whole model's. As `load`."""
-    return _backbone_of(_native_file(source, architecture, cache_dir, offline, report)).backbone
-
-
-def load_if_backbone(source: str | Path | Checkpoint, *, architecture: str | None = None,
-                     cache_dir: Path | None = None, offline: bool = False,
-                     report: ProgressCallback | None = None) -> LoadedBackbone | None:  # fmt: skip
-    """As `load_backbone`; None where the source is a whole model."""
-    source_file = _native_file(source, architecture, cache_dir, offline, report)
-    return _backbone_of(source_file) if source_file.is_backbone else None
-
-
-def _backbone_of(source_file: _NativeFile) -> LoadedBackbone:
-    state_dict, metadata = source_file.contents.state, source_file.contents.metadata
-    config = ARCHITECTURES[metadata["architecture"]]
-    if not isinstance(config, GlipConfig):
-        raise CheckpointError(f"{source_file.path} is no Swin: take features of the whole model, with glip features -m")
-    state = {key.removeprefix(BACKBONE): tensor for key, tensor in state_dict.items() if key.startswith(BACKBONE)}
-    backbone = load_assign(init_empty(lambda: Backbone(config.swin)), state)
-    return LoadedBackbone(**vars(source_file.origin), backbone=backbone)
+    architecture = _check_architecture(architecture)
+    if not isinstance(source, Checkpoint):
+        path = files.locate(cache.expanded(source))
+        return _if_native(path, path.stem, architecture) or _convert(path, path.stem, cache_dir, architecture)
+    architecture = architecture or source.architecture
+    # where the hash is known, the published file itself is no longer needed
+    if source.hash and (cached := _from_cache(cache.converted(cache_dir, source.name, source.hash[:8]), architecture)):
+        return cached
+    path = fetch(source, cache_dir=cache_dir, offline=offline, report=report)
+    native = _if_native(path, source.name, architecture)
+    return native or _convert(path, source.name, cache_dir, architecture, source.hash)
 
 
 def convert(source: Path, out: Path, *, architecture: str | None = None, name: str | None = None) -> Path:
@@ -191,33 +202,16 @@ def info(source: Path) -> Info:
     )
 
 
-def _native_file(source: str | Path | Checkpoint, architecture: str | None, cache_dir: Path | None, offline: bool,
-          report: ProgressCallback | None) -> _NativeFile:  # fmt: skip
-    """The native form of a source: from the cache, or converted now."""
-    architecture = _check_architecture(architecture)
-    if not isinstance(source, Checkpoint):
-        path = files.locate(cache.expanded(source))
-        return _if_native(path, path.stem, architecture) or _convert(path, path.stem, cache_dir, architecture)
-    architecture = architecture or source.architecture
-    # where the hash is known, the published file itself is no longer needed
-    if source.hash and (cached := _from_cache(cache.converted(cache_dir, source.name, source.hash[:8]), architecture)):
-        return cached
-    path = fetch(source, cache_dir=cache_dir, offline=offline, report=report)
-    return _if_native(path, source.name, architecture) or _convert(
-        path, source.name, cache_dir, architecture, source.hash
-    )
-
-
-def _if_native(path: Path, name: str, architecture: str | None) -> _NativeFile | None:
+def _if_native(path: Path, name: str, architecture: str | None) -> NativeFile | None:
     """A file that is native already; None for any other."""
     if not files.is_safetensors(path) or not _is_native(checkpoint := files.read(path)):
         return None
-    return _NativeFile(_translate(path, checkpoint, name, architecture), path)
+    return NativeFile(_translate(path, checkpoint, name, architecture), path)
 
 
 def _convert(
     path: Path, name: str, cache_dir: Path | None, architecture: str | None, published: str | None = None
-) -> _NativeFile:
+) -> NativeFile:
     """The conversion of a file in foreign names, cached under the hash of its content."""
     hash = cache.known_sha256(path, cache_dir)
     keep = cache.converted(cache_dir, name if published else path.stem, hash[:8])
@@ -230,12 +224,12 @@ def _convert(
     try:
         keep.parent.mkdir(parents=True, exist_ok=True)
         safetensors_io.write(keep, contents.state, contents.metadata)
-        return _NativeFile(safetensors_io.read(keep), keep)
+        return NativeFile(safetensors_io.read(keep), keep)
     except OSError:  # without a cache the next start converts again, and that is all
-        return _NativeFile(contents, path)
+        return NativeFile(contents, path)
 
 
-def _from_cache(path: Path, architecture: str | None) -> _NativeFile | None:
+def _from_cache(path: Path, architecture: str | None) -> NativeFile | None:
     """An earlier conversion; None without one."""
     try:
         contents = safetensors_io.read(path)
@@ -249,7 +243,7 @@ def _from_cache(path: Path, architecture: str | None) -> _NativeFile | None:
     ):
         return None
     _check_agrees(path, contents.metadata["architecture"], architecture)
-    return _NativeFile(contents, path)
+    return NativeFile(contents, path)
 
 
 def _translate(path: Path, checkpoint: Checkpointed, name: str, wanted: str | None, hash: str = "") -> Contents:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from glip_cli.checkpoints import cache, finetuned, safetensors_io
+from glip_cli.checkpoints import cache, finetuned, registry, safetensors_io
 from glip_cli.checkpoints.adapters import Adapter, check_base, load_adapter
 from glip_cli.checkpoints.fetch import ProgressCallback, cached_path, fetch
 from glip_cli.checkpoints.files import locate
-from glip_cli.checkpoints.load import Loaded, Origin, identify, load, load_backbone, load_if_backbone
+from glip_cli.checkpoints.load import Loaded, Origin, load, open_checkpoint
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import AnyOrigin, holds_adapter, resolve, tokenizer_folder
 from glip_cli.errors import CheckpointError
@@ -98,16 +98,26 @@ def load_detector_parts(
     return DetectorParts(loaded.model, tokenizer, loaded.id, prompt_tuned_for(loaded), labels, use_cls, words)
 
 
-def load_prompt_compiler(flags: LoadKeywords, report: ProgressCallback | None = None) -> PromptCompiler:
-    """The prompt compiler of the model that `flags` name; no weights are loaded. Raises WeightsError or UsageError."""
-    resolved, offline = (
-        resolve(flags.get("model"), flags.get("weights"), flags.get("adapter")),
-        flags.get("offline", False),
-    )
-    origin = identify(resolved.source, architecture=resolved.architecture, offline=offline, report=report)
+def load_prompt_compiler(
+    flags: LoadKeywords, report: ProgressCallback | None = None, *, fetch: bool = True
+) -> PromptCompiler:
+    """The prompt compiler of the model that `flags` name; no weights are loaded.
+
+    Without `fetch` the file of a named model need not be there, and an adapter is not compared with it. Raises
+    WeightsError or UsageError.
+    """
+    resolved = resolve(flags.get("model"), flags.get("weights"), flags.get("adapter"))
+    source, offline = resolved.source, flags.get("offline", False)
+    if isinstance(source, Checkpoint) and not (fetch or source.embedded):
+        path = registry.ASSETS / source.architecture / "unfetched"  # beside its tokenizer, if it has one of its own
+        origin = Origin(source.architecture, source.name, path, {"source_sha256": source.hash or "unknown"})
+    else:
+        file = open_checkpoint(source, architecture=resolved.architecture, offline=offline, report=report)
+        origin = file.check_has_head().origin
     origin = resolved.with_use_cls(origin)
     for adapter in resolved.adapters:
-        check_base(adapter, origin)
+        if fetch:
+            check_base(adapter, origin)
         origin = with_adapter(adapter, origin)
     return PromptCompiler.of(
         Tokenizer.from_dir(tokenizer_folder(origin, flags.get("bert"))),
@@ -156,9 +166,10 @@ def load_backbone_parts(
     source, architecture, *_ = resolve(model, weights, None)
     if isinstance(source, Checkpoint) and source.kind != "backbone":
         return None
-    loaded = load_if_backbone(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
-    if loaded is None:
+    file = open_checkpoint(source, architecture=architecture, cache_dir=cache_dir, offline=offline, report=report)
+    if not file.is_backbone:
         return None
+    loaded = file.load_backbone()
     return BackboneParts(loaded.backbone, ARCHITECTURES[loaded.architecture].image_size, loaded.id)
 
 
@@ -194,7 +205,7 @@ def fetch_parts(checkpoint: Checkpoint, *, offline: bool = False, report: Progre
     Raises WeightsError.
     """
     if checkpoint.kind == "backbone":
-        load_backbone(checkpoint, offline=offline, report=report)
+        open_checkpoint(checkpoint, offline=offline, report=report)
         return cached_path(checkpoint) or fetch(checkpoint, offline=offline, report=report)
     return load(checkpoint, offline=offline, report=report).path
 

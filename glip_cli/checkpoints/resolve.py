@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from glip_cli.checkpoints import cache, finetuned, registry
 from glip_cli.checkpoints.adapters import Adapter, find_adapter
-from glip_cli.checkpoints.load import Origin, identify
+from glip_cli.checkpoints.load import Origin, open_checkpoint
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.errors import CheckpointError, UsageError
 from glip_cli.prompts import lexicon
@@ -123,7 +123,8 @@ def load_tokenizer_folder(
         return _given_tokenizer(bert, architecture) if bert else _published_tokenizer(architecture)
     if bert:
         return cache.expanded(bert)
-    return tokenizer_folder(identify(resolved.source, architecture=resolved.architecture))
+    file = open_checkpoint(resolved.source, architecture=resolved.architecture)
+    return tokenizer_folder(file.check_has_head().origin)
 
 
 def tokenizer_folder(origin: Origin, bert: str | Path | None = None) -> Path:

@@ -166,19 +166,9 @@ def _fetch(data: TaggerData, cache_dir: Path | None, offline: bool, report: Prog
 
 def _download(url: str, part: Path, data: TaggerData, report: ProgressCallback) -> Contents:
     """The verified files of the zip at `url`, which is deleted. Raises DownloadError, or OSError of the disk."""
-    resumed = part.exists()
-    while True:
-        http.download(url, part, report)
-        size = part.stat().st_size
-        try:
-            return _unpack(part, data)
-        except DownloadError:
-            if not resumed:
-                raise
-            resumed = False  # the beginning may have been of another file: once more, from zero
-            report.advanced(-size)
-        finally:
-            http.discard(part)
+    contents = http.download_verified(url, part, report, lambda archive: _unpack(archive, data))
+    http.discard(part)
+    return contents
 
 
 def _unpack(archive: Path, data: TaggerData) -> Contents:

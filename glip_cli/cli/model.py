@@ -119,9 +119,10 @@ class LocalModel:
         return read_batch_size(asked, self.loading.device)
 
     def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
+        from glip_cli.checkpoints.parts import load_prompt_compiler
         from glip_cli.prompts.chunking import Explanation
 
-        compiler = self.loaded.prompt_compiler if self.loaded else compiler_without_weights(self.loading)
+        compiler = self.loaded.prompt_compiler if self.loaded else load_prompt_compiler(self.load, fetch=False)
         compiled = compiler.compile_prompt(prompt, options)
         return Explanation.of(compiled.chunks, compiled.notes)
 
@@ -149,22 +150,3 @@ class LocalModel:
 
         detector = self.detector()
         return Runner(detector, detector.compile_prompt(prompt, options) if prompt else None, options, workers)
-
-
-def compiler_without_weights(loading: ModelFlags) -> PromptCompiler:
-    """Of a model that need not be here yet, where it has a name. Raises WeightsError, UsageError."""
-    from glip_cli.checkpoints import registry
-    from glip_cli.checkpoints.load import identify
-    from glip_cli.checkpoints.resolve import load_tokenizer_folder, resolve
-    from glip_cli.model.config import ARCHITECTURES
-    from glip_cli.prompts.compile import PromptCompiler
-    from glip_cli.prompts.tokenizer import Tokenizer
-
-    source, architecture, *_ = resolve(loading.model, loading.weights, loading.adapter)
-    known = source if isinstance(source, registry.Checkpoint) else identify(source, architecture=architecture)
-    folder = load_tokenizer_folder(loading.model, weights=loading.weights, bert=loading.bert, adapter=loading.adapter)
-    own = tuned_prompt_of(loading)
-    return PromptCompiler.of(
-        Tokenizer.from_dir(folder), ARCHITECTURES[known.architecture], loading.model or known.architecture,
-        use_cls=registry.uses_cls(loading.model), tuned=own.words if own else (),
-    )  # fmt: skip

@@ -14,7 +14,7 @@ from glip_cli.checkpoints import finetuned, registry
 from glip_cli.checkpoints.cache import expanded
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.formats import BACKBONE, BACKBONES
-from glip_cli.checkpoints.load import info, load, load_backbone
+from glip_cli.checkpoints.load import OpenKeywords, info, load, open_checkpoint
 from glip_cli.checkpoints.parts import load_source, prompt_tuned_for, tuned_for
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import DEFAULT, load_tokenizer_folder, tokenizer_folder
@@ -29,7 +29,6 @@ from glip_cli.prompts.words import Words, other_words, words_for
 from glip_cli.training.dataset import TrainSet
 from glip_cli.training.sampler import AnySet
 from glip_cli.training.tuning import check_mode
-from glip_cli.utils.json import JsonObject
 from glip_cli.utils.text_format import first_line, listed
 
 PYRAMID = "fpn."
@@ -131,9 +130,10 @@ def load_image_side(
             raise UsageError(f"--init {source} is of architecture {loaded.architecture}, not {architecture}")
         return _image_side(loaded.model)
     alone = found.kind == "backbone" if isinstance(found, Checkpoint) else info(found).dialect in BACKBONES
-    given: JsonObject = {"architecture": architecture, "offline": offline, "report": report}
+    given: OpenKeywords = {"architecture": architecture, "offline": offline, "report": report}
     if alone:
-        return {BACKBONE + name: tensor for name, tensor in load_backbone(found, **given).state_dict().items()}
+        backbone = open_checkpoint(found, **given).load_backbone().backbone
+        return {BACKBONE + name: tensor for name, tensor in backbone.state_dict().items()}
     return _image_side(load(found, **given).model)
 
 

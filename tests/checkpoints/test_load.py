@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from glip_cli.checkpoints import cache, registry, safetensors_io
 from glip_cli.checkpoints.empty_init import init_empty
-from glip_cli.checkpoints.load import Origin, convert, info, load, load_backbone
+from glip_cli.checkpoints.load import Origin, convert, info, load, open_checkpoint
 from glip_cli.checkpoints.parts import load_detector_parts
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.checkpoints.resolve import load_tokenizer_folder, tokenizer_folder
@@ -282,18 +282,18 @@ def test_no_such_file(tmp_path):
 def test_backbones(tmp_path, dialect):
     whole = {key: tensor for key, tensor in STATE.items() if key.startswith("backbone.")}
     torch.save(foreign(STATE, dialect) if dialect == "mmpretrain" else whole, tmp_path / "swin.pth")
-    backbone = load_backbone(tmp_path / "swin.pth", cache_dir=tmp_path)
+    backbone = open_checkpoint(tmp_path / "swin.pth", cache_dir=tmp_path).load_backbone().backbone
     assert isinstance(backbone, Backbone)
     assert all(torch.equal(tensor, STATE[f"backbone.{key}"]) for key, tensor in backbone.state_dict().items())
     with pytest.raises(CheckpointError, match="without a head"):
         load(tmp_path / "swin.pth", cache_dir=tmp_path)
     out = convert(tmp_path / "swin.pth", tmp_path / "swin.safetensors")
     assert load_file(out).keys() == whole.keys()
-    assert load_backbone(out).state_dict().keys() == backbone.state_dict().keys()
+    assert open_checkpoint(out).load_backbone().backbone.state_dict().keys() == backbone.state_dict().keys()
 
 
 def test_the_backbone_of_a_whole_model(pth, tmp_path):
-    backbone = load_backbone(pth, cache_dir=tmp_path / "cache")
+    backbone = open_checkpoint(pth, cache_dir=tmp_path / "cache").load_backbone().backbone
     assert torch.equal(backbone.norms[2].weight, STATE["backbone.norms.2.weight"])
 
 

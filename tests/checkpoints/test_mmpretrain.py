@@ -16,7 +16,7 @@ from glip_cli import Detector
 from glip_cli.checkpoints import cache, registry
 from glip_cli.checkpoints.formats import detect_dialect, infer_architecture, shapes, table, to_native
 from glip_cli.checkpoints.key_map import from_unfold
-from glip_cli.checkpoints.load import convert, info, load_if_backbone
+from glip_cli.checkpoints.load import convert, info, open_checkpoint
 from glip_cli.checkpoints.parts import load_backbone_parts
 from glip_cli.checkpoints.registry import Checkpoint
 from glip_cli.cli.app import app
@@ -72,7 +72,7 @@ def whole(tmp_path: Path) -> Path:
 def test_the_converters_file_gives_back_the_official_backbone(swin: Path, tmp_path: Path) -> None:
     told = info(swin)
     assert (told.dialect, told.architecture) == ("mmpretrain", "glip-mini")
-    backbone = load_if_backbone(swin, cache_dir=tmp_path / "cache").backbone
+    backbone = open_checkpoint(swin, cache_dir=tmp_path / "cache").load_backbone().backbone
     expected = {key.removeprefix("backbone."): x for key, x in STATE.items() if key.startswith("backbone.")}
     assert backbone.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in backbone.state_dict().items())
@@ -143,7 +143,7 @@ def test_a_named_one_is_verified_and_kept(swin: Path, tmp_path: Path) -> None:
     named = Checkpoint("small-backbone", "glip-mini", "mmpretrain", "MIT", kind="backbone",
                        urls=(f"https://nowhere.invalid/{swin.name}",), sha256_prefix=hash[:8])  # fmt: skip
     for _ in range(2):  # the second time from the conversion alone
-        loaded = load_if_backbone(named, cache_dir=tmp_path / "cache", offline=True)
+        loaded = open_checkpoint(named, cache_dir=tmp_path / "cache", offline=True).load_backbone()
         assert (loaded.id, loaded.path.parent.name) == (f"small-backbone@{hash[:8]}", "converted")
         (downloads / swin.name).unlink(missing_ok=True)
 
