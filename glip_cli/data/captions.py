@@ -30,9 +30,8 @@ from typing import NamedTuple
 from glip_cli.data.archives import is_image, members
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
 from glip_cli.data.image_files import inside
-from glip_cli.data.image_files_below import Passed as PassedOver
-from glip_cli.data.image_input import shown_file
-from glip_cli.data.sources import ImageInput, expand
+from glip_cli.data.image_files_below import images_below
+from glip_cli.data.image_input import ImageInput, shown_file
 from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows, renamed, shown, spelling_of
 from glip_cli.errors import DataError
 from glip_cli.utils.json import parsed_object
@@ -94,6 +93,8 @@ def read_captions(
     Raises:
         DataError: in its turn, for what cannot be read; names the place.
     """
+    if images and not images.is_dir():
+        raise DataError(f"{images}: no such folder; give the one that holds the images")
     if path.is_dir():
         described = next((path / name for name in _METADATA if (path / name).is_file()), None)
         if described is None:
@@ -156,13 +157,13 @@ def _captioned(
 
 
 def _from_folder(folder: Path, images: Path, passed: Passed) -> Iterator[Captioned]:
-    for source in expand([str(images)], passed=PassedOver(reads_outputs=True)):
-        inside = Path(os.path.relpath(source.location, images))
-        text = (folder / inside).with_suffix(".txt")
+    for path in images_below(images):
+        name = path.relative_to(images)
+        text = (folder / name).with_suffix(".txt")
         texts = list(read_lines(text)) if text.is_file() else []
         if any(map(_YOLO.fullmatch, texts)):
             raise DataError(f"{text}: numbers, as labels of YOLO are, and no caption; give a folder of captions")
-        yield from _captioned(shown_path(inside.as_posix()), source.location, texts, passed)
+        yield from _captioned(shown_path(name.as_posix()), str(path), texts, passed)
 
 
 # ---------------------------------------------------------------------------------------------------- webdataset's tars

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glip_cli.data.captions import Captioned, read_captions, summarise
-from glip_cli.errors import DataError, ImageError, UsageError
+from glip_cli.errors import DataError, ImageError
 from tests.annotation.examples import (
     Rows,
     add,
@@ -203,8 +203,12 @@ def test_labels_of_yolo_are_no_captions(photos: Path, tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         summarise(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="holds no image"):
+    with pytest.raises(DataError, match="no image has a caption"):
         summarise(tmp_path)
+    (tmp_path / "c.jsonl").write_text('{"image": "a.jpg", "caption": "a cat"}')
+    for captions in (tmp_path, tmp_path / "c.jsonl"):
+        with pytest.raises(DataError, match=r"none: no such folder; give the one that holds the images"):
+            summarise(captions, tmp_path / "none")
 
 
 # ------------------------------------------------------------------------------------------------------------- tars
