@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from glip_cli.data.archives import is_image, members
 from glip_cli.data.download import MAX_DOWNLOAD_BYTES
-from glip_cli.data.image_files import inside
+from glip_cli.data.image_files import check_folder, inside
 from glip_cli.data.image_files_below import images_below
 from glip_cli.data.image_input import ImageInput, shown_file
 from glip_cli.data.values import Row, image_of, read_json, read_lines, read_rows, renamed, shown, spelling_of
@@ -93,8 +93,8 @@ def read_captions(
     Raises:
         DataError: in its turn, for what cannot be read; names the place.
     """
-    if images and not images.is_dir():
-        raise DataError(f"{images}: no such folder; give the one that holds the images")
+    if images:
+        check_folder(images)
     if path.is_dir():
         described = next((path / name for name in _METADATA if (path / name).is_file()), None)
         if described is None:

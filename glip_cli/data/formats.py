@@ -22,6 +22,7 @@ from pathlib import Path
 
 from glip_cli.data.coco import read_coco
 from glip_cli.data.dataset import SPLIT_FOLDERS, Category, Dataset, check_categories
+from glip_cli.data.image_files import check_folder
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES, images_below
 from glip_cli.data.issues import Issues
 from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
@@ -74,6 +75,8 @@ def read_dataset(
     Raises:
         DataError: it is none; says what it is instead, and what to give.
     """
+    if images:
+        check_folder(images)
     dataset = _read(path, images, split, Issues())
     used = {row["category_id"] for row in dataset.annotations}
     renamed = _renamed(dataset.categories, names or {}, path)

@@ -30,8 +30,7 @@ def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
     of the folder. Raises DataError where there is no such folder.
     """
     folder = folder or dataset.folder
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give the one that holds the images")
+    check_folder(folder)
     images, known = dataset.images, dataset.paths
     paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
@@ -45,6 +44,12 @@ def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
         else:
             missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, image, folder)}"
     return FoundImages(paths, missing)
+
+
+def check_folder(images: Path) -> None:
+    """Raises DataError where there is no such folder."""
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder; give the one that holds the images")
 
 
 def open_images(dataset: Dataset) -> tuple[dict[int, Path], dict[int, Size]]:

@@ -324,6 +324,13 @@ def test_one_of_several_sets(tmp_path: Path) -> None:
     assert len(read_ground_truth(tmp_path).annotations) == 3
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_a_folder_of_images_that_is_not_there(tmp_path: Path, name: str) -> None:
+    path = SETS[name](tmp_path)
+    with pytest.raises(DataError, match=r"none: no such folder; give the one that holds the images"):
+        read_train_set(path, tmp_path / "none")
+
+
 def test_labels_without_names(tmp_path: Path) -> None:
     images(tmp_path / "images")
     with pytest.raises(DataError, match=r"labels of YOLO without the names of their classes; write them in classes"):
