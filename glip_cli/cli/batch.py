@@ -44,9 +44,7 @@ def batch(
     beside: flags.Beside,
     filters: flags.Filters,
     thresholds: flags.Thresholds = None,
-    loading: flags.ModelFlags,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
+    loading: flags.AnyModelFlags,
     remote: flags.ServerFlags,
     resizing: flags.Resizing,
     framing: flags.FrameFlags,
@@ -69,7 +67,7 @@ def batch(
 ) -> None:
     """Detect in many images and videos. Run it again to resume."""
     if status:
-        return say_status(out_dir)
+        return say_status(out_dir, manner.offline)
     from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
 
     formats = read_formats(format, "jsonl", WRITERS) + ["grid"] * grid
@@ -95,9 +93,7 @@ def batch(
     console, offline = Console(manner.quiet or not shard.speaks), manner.offline
     frames = read_frame_choice(framing)
     annotated = AnnotatedImages(run, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
-    model = choose_model(
-        loading, onnx, remote, console, compile=compile, offline=offline, ray=ray, batch_size=batch_size
-    )
+    model = choose_model(loading, remote, console, offline=offline, ray=ray, batch_size=batch_size)
     values, size = beside | filters | resizing, model.batch_size(batch_size)
     reader = InputReader(
         asked, model, values, thresholds, size, console, offline, stored.own if stored else annotated.folders, frames
@@ -206,28 +202,25 @@ def merge_shards(
         if stored:
             stored.finish(not merged.left)
     if merged.left:
-        say_status(out_dir)
+        say_status(out_dir, offline)
         say_error(f"{shards(merged.left, merged.world)} not done yet; {place}/{PARTIAL} holds "
                   f"{counted(merged.records, 'record')} so far")  # fmt: skip
         raise typer.Exit(SOME_FAILED)
     console.info(f"saved in {place}")
 
 
-def say_status(out_dir: str) -> None:
-    from glip_cli.data.stores import is_stored
+def say_status(out_dir: str, offline: bool) -> None:
     from glip_cli.runs.status import describe
 
-    if not is_stored(out_dir):
-        for line in describe(Path(out_dir)):
-            print_line(line)
-        return
-    from glip_cli.runs.stored_run import StoredRun
-
-    stored = StoredRun(out_dir)
-    with stored.named():
-        stored.fetch_all()
-        for line in describe(stored.path, stored.own, "not complete: records come at most every 30 s"):
-            print_line(line)
+    stored = stored_at(out_dir, (), offline)
+    if stored:
+        with stored.named():
+            stored.fetch_all()
+            lines = [*describe(stored.path, stored.own, "not complete: records come at most every 30 s")]
+    else:
+        lines = [*describe(Path(out_dir))]
+    for line in lines:
+        print_line(line)
 
 
 def open_stored_run(

@@ -122,17 +122,17 @@ def _flag(name: str, kind: Any, default: Any, given: bool = False) -> Parameter:
 
 
 def text_of(typed: str) -> str:
-    """Raises BadParameter for ""."""
+    """Raises BadParameter for "", and for what no path can hold."""
     if not typed:
         raise typer.BadParameter("it is empty, as of a shell's variable that is not set")
+    if "\0" in typed:
+        raise typer.BadParameter("it holds a NUL character")
     return typed
 
 
 def path_of(typed: str | Path) -> Path:
-    """Raises BadParameter for "", of which a path is the current folder."""
-    if not str(typed):
-        raise typer.BadParameter("it is empty, as of a shell's variable that is not set; . is the current folder")
-    return Path(typed)
+    """As `text_of`: a path of "" is the current folder."""
+    return Path(text_of(str(typed)))
 
 
 def _argument(kind: object, name: str, flags: Mapping[str, object]) -> object:

@@ -153,7 +153,7 @@ def _read(file: Path, names: Sequence[str], flags: Mapping[str, Node], root: Nod
     tables = {name for name, value in content.items() if isinstance(value, dict)}
     if strange := tables - set(root.commands):
         raise UsageError(f"--config {file}: {quoted(min(strange))} is a table, and no command of glip")
-    own = content.get(names[0], {}) if names else {}
+    own = content[names[0]] if names and names[0] in tables else {}
     settings = {_key(k): v for k, v in content.items() if k not in tables} | {_key(k): v for k, v in own.items()}
     for key in settings:
         if key not in flags:

@@ -35,9 +35,7 @@ def detect(
     explain: bool = option(False, "Show how the model reads each label.", WHAT),
     filters: flags.Filters,
     thresholds: flags.Thresholds = None,
-    loading: flags.ModelFlags,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
+    loading: flags.AnyModelFlags,
     remote: flags.ServerFlags,
     resizing: flags.Resizing,
     framing: flags.FrameFlags,
@@ -64,7 +62,7 @@ def detect(
     from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
 
     console, offline = Console(manner.quiet), manner.offline
-    model = choose_model(loading, onnx, remote, console, compile=compile, offline=offline, **batch)
+    model = choose_model(loading, remote, console, offline=offline, **batch)
     prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
     options = read_options(beside | filters | resizing | batch, prompt.labels, thresholds)
     frames = read_frame_choice(framing)

@@ -108,9 +108,7 @@ def evaluate(
         flags=("--max-det", "--top-k"),
         min=1,
     ),
-    loading: flags.ModelFlags,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
+    loading: flags.AnyModelFlags,
     resizing: flags.Resizing,
     knowledge: flags.Knowledge,
     batch_size: flags.AutoBatchSize = None,
@@ -121,7 +119,7 @@ def evaluate(
 ) -> None:
     """Score a model on a data set, or a file of results."""
     changes = detecting | ({"top_k": top_k} if top_k else {})
-    given = {**vars(chosen), **vars(report), **resizing, **knowledge, **changes, "onnx": onnx}
+    given = {**vars(chosen), **vars(report), **resizing, **knowledge, **changes, "onnx": loading.onnx}
     check_flags(chosen.dataset, given)
 
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
@@ -137,7 +135,7 @@ def evaluate(
     if chosen.dt:
         score_file(asked, chosen.dt)
         return
-    model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
+    model = local_model(loading, console, offline=manner.offline)
     noun = "sentence" if chosen.dataset == "flickr30k" else "image"
     session = Session(
         out=out_dir,

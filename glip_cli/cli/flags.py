@@ -152,6 +152,14 @@ class ModelFlags(ModelSourceFlags):
 
 
 @dataclass(frozen=True)
+class AnyModelFlags(ModelFlags):
+    """Which model, in any form that it may have."""
+
+    onnx: Onnx = None
+    compile: Compile = False
+
+
+@dataclass(frozen=True)
 class ServerFlags:
     """A server of `glip serve` in the place of a model."""
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from glip_cli.cli.console import Console, DownloadBar
-from glip_cli.cli.flags import ModelFlags, ServerFlags
+from glip_cli.cli.flags import AnyModelFlags, ModelFlags, ServerFlags
 from glip_cli.cli.parse import note_dtype, read_batch_size, tuned_prompt_of
 from glip_cli.errors import UsageError
 from glip_cli.utils.option import flag_of
@@ -53,7 +52,7 @@ class Model(Protocol):
 
 
 def choose_model(
-    loading: ModelFlags, onnx: Path | None, remote: ServerFlags, console: Console, *, compile: bool, offline: bool,
+    loading: AnyModelFlags, remote: ServerFlags, console: Console, *, offline: bool,
     ray: str | None = None, batch_size: int | None = None,
 ) -> Model:  # fmt: skip
     """The one that the flags name; a server chooses by itself how many images go at once.
@@ -61,36 +60,31 @@ def choose_model(
     Raises UsageError for flags of two of them, CheckpointError for a file that is no model.
     """
     if not remote.server:
-        return local_model(loading, onnx, console, compile=compile, offline=offline, ray=ray)
-    several = batch_size not in (None, 1)
-    _alone("--server", {"onnx": onnx, **_named(loading), "compile": compile, "ray": ray, "batch_size": several})
+        return local_model(loading, console, offline=offline, ray=ray)
+    _alone("--server", {**vars(loading), "ray": ray, "batch_size": batch_size not in (None, 1)})
     from glip_cli.client.connection import Server
     from glip_cli.client.model import RemoteModel
 
     return RemoteModel(Server(remote.server, remote.token or "", say=console.warn))
 
 
-def local_model(
-    loading: ModelFlags, onnx: Path | None, console: Console, *, compile: bool, offline: bool, ray: str | None = None
-) -> LocalModel:
+def local_model(loading: AnyModelFlags, console: Console, *, offline: bool, ray: str | None = None) -> LocalModel:
     """As `choose_model`, where a server is none of the choices."""
-    held = {"device": loading.device, "dtype": loading.dtype}
-    load = cast("LoadKeywords", {**vars(loading), "compile": compile, "offline": offline})
+    given = vars(loading) | {"offline": offline}
+    onnx = given.pop("onnx")
     if onnx is None:
-        return LocalModel(loading, load, console)
-    others = {name: value for name, value in _named(loading).items() if name not in held}
-    _alone("--onnx", {**others, "compile": compile, "ray": ray})
+        return LocalModel(loading, cast("LoadKeywords", given), console)
+    held = {name: given[name] for name in ("device", "dtype")}
+    _alone(
+        "--onnx", {name: value for name, value in vars(loading).items() if name not in (*held, "onnx")} | {"ray": ray}
+    )
     from glip_cli.onnx_export.session import load_onnx
 
-    return LocalModel(loading, load, console, load_onnx(onnx, **held))
-
-
-def _named(loading: ModelFlags) -> dict[str, object]:
-    return {name: value for name, value in vars(loading).items() if value not in (None, "auto")}
+    return LocalModel(loading, cast("LoadKeywords", given), console, load_onnx(onnx, **held))
 
 
 def _alone(flag: str, others: Mapping[str, object]) -> None:
-    if clash := [name for name, value in others.items() if value]:
+    if clash := [name for name, value in others.items() if value and value != "auto"]:
         raise UsageError(f"{flag} does not go with {flag_of(clash[0])}: leave one of them out")
 
 

@@ -18,9 +18,7 @@ EPILOG = "Example: glip serve -m glip-t --port 8000"
 @command
 def serve(
     *,
-    loading: flags.ModelFlags,
-    onnx: flags.Onnx = None,
-    compile: flags.Compile = False,
+    loading: flags.AnyModelFlags,
     serving: Annotated[Values, Fields(ServeOptions)],
     manner: flags.CommonFlags,
 ) -> None:
@@ -37,7 +35,7 @@ def serve(
         ) from None
     console = Console(manner.quiet)
     bound = bind(options)
-    model = local_model(loading, onnx, console, compile=compile, offline=manner.offline)
+    model = local_model(loading, console, offline=manner.offline)
 
     from glip_cli.inference.device import on_one_thread
     from glip_cli.server.app import create_app

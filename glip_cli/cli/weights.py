@@ -73,18 +73,8 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
     """Tell what a checkpoint file is, without building the model."""
     from glip_cli.checkpoints.load import info as read_info
 
-    found = read_info(_file_of(file))
-    facts = {
-        "file": str(found.path),
-        "bytes": found.bytes,
-        "sha256": found.sha256,
-        "dialect": found.dialect,
-        "architecture": found.architecture,
-        "wrapping": found.wrapping,
-        "parameters": found.parameters,
-        "dtypes": list(found.dtypes),
-        "metadata": found.metadata,
-    }
+    facts = asdict(read_info(_file_of(file)))
+    facts = {"file": str(facts.pop("path"))} | facts
     if json:
         print_json(facts)
         return
@@ -142,6 +132,6 @@ def _published(checkpoint: Checkpoint, dataset: str) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

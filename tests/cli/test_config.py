@@ -180,7 +180,13 @@ def test_a_misspelt_variable_is_no_note_of_a_quiet_command(capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("threshhold = 1", "--threshhold"), ("[detekt]\n", "detekt"), ("not toml", "TOML"), ("\xff", "TOML")],
+    [
+        ("threshhold = 1", "--threshhold"),
+        ("[detekt]\n", "detekt"),
+        ("not toml", "TOML"),
+        ("detect = 3", "--detect"),
+        ("\xff", "TOML"),
+    ],
 )
 def test_a_bad_file_is_one_error(tmp_path: Path, content: str, told: str) -> None:
     path = tmp_path / "bad.toml"

@@ -28,6 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "folder").mkdir()
     (folder / "empty").touch()
     (folder / "bad.toml").write_text("threshold = ")
+    (folder / "nul.toml").write_text('out-dir = "a\\u0000b"')
     (folder / "bad.json").write_text('{"images": [')
     (folder / "text").write_text("hello\n")
     (folder / "nolist.txt").write_text("\n# nothing\n")
@@ -103,7 +104,9 @@ CASES: list[tuple[list[str], int, str]] = [
     (["detect", "0.png", *ASKED, "--config", "nothing.toml"], 2, "nothing.toml"),
     (["detect", "0.png", *ASKED, "--config", "bad.toml"], 2, "bad.toml"),
     (["detect", "0.png", *ASKED, "--config", "folder"], 2, "folder"),
+    (["detect", "0.png", *ASKED, "--config", "nul.toml"], 2, "NUL"),
     # batch
+    (["batch", "--status", "-o", "s3://bucket/run", "--offline"], 2, "--offline forbids it"),
     (["batch", *ASKED], 2, "INPUT"),
     (["batch", "folder", *ASKED, "-o", "run"], 2, "folder"),
     (["batch", "0.png", *ASKED, "--workers", "0", "-o", "run"], 2, "--workers"),
