@@ -122,10 +122,13 @@ class _Labels:
         self._places = cache(lambda folder: [self._texts(place) for place in self._folders(folder)])
 
     def of(self, image: Path, stated: Path) -> Path | None:
-        """`stated` is where the set says that the image is."""
+        """`stated` is where the set says that the image is. Of x.jpg x.jpg.txt, as glip writes where there is an x.png
+        too, else x.txt.
+        """
         folders = dict.fromkeys((image.parent, stated.parent))
-        texts = (texts for folder in folders for texts in self._places(folder))
-        return next((found for one in texts if (found := one.get(image.stem))), None)
+        places = [texts for folder in folders for texts in self._places(folder)]
+        found = (texts.get(name) for name in (image.name, image.stem) for texts in places)
+        return next(filter(None, found), None)
 
     def _folders(self, images: Path) -> Iterator[Path]:
         """Where the labels of the images of a folder may lie."""

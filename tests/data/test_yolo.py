@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,10 @@ from glip_cli.data.issues import KEPT, STOPS, DataIssue, Issue, Issues
 from glip_cli.data.yolo import read_yolo
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import read_ground_truth
+from glip_cli.outputs.files import FileNames
+from glip_cli.outputs.formats import write_formats
+from glip_cli.outputs.records import record
+from glip_cli.types import Detections
 
 BOX = "0.5 0.5 0.5 0.5"
 BOX_160 = [40, 40, 120, 120]
@@ -291,6 +296,19 @@ def test_lists_of_images(tmp_path: Path) -> None:
     assert [row.file_name for row in dataset.images] == ["images/a.png", "images/b c.png", "lists/images/gone.png"]
     assert set(dataset.paths) == {1, 2}
     assert corners(dataset) == [BOX_160, BOX_160]
+
+
+def test_images_of_one_stem_have_labels_of_their_own(tmp_path: Path) -> None:
+    """As glip writes them."""
+    images = [image(tmp_path / "images" / name) for name in ("a.jpg", "a.png")]
+    run = tmp_path / "run"
+    found = [Detections(np.array([[place, 40, 120, 120]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64),
+                        ("star",), ((0, 4),), "star", (160, 160)) for place in (10, 40)]  # fmt: skip
+    records = [record(str(path), one, "m") for path, one in zip(images, found, strict=True)]
+    write_formats(records, ["yolo"], run, FileNames(str(tmp_path / "images")))
+    dataset, _ = read(run, images=tmp_path / "images")
+    assert corners(dataset) == [[10, 40, 120, 120], [40, 40, 120, 120]]
+    assert [row.file_name.rpartition("/")[2] for row in dataset.images] == ["a.jpg", "a.png"]
 
 
 def test_labels_without_their_image(tmp_path: Path) -> None:
