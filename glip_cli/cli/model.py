@@ -61,7 +61,7 @@ def choose_model(
     """
     if not remote.server:
         return local_model(loading, console, offline=offline, ray=ray)
-    _alone("--server", {**vars(loading), "ray": ray, "batch_size": batch_size not in (None, 1)})
+    _alone("--server", {"onnx": loading.onnx, **_named(loading), "ray": ray, "batch_size": batch_size not in (None, 1)})
     from glip_cli.client.connection import Server
     from glip_cli.client.model import RemoteModel
 
@@ -74,17 +74,20 @@ def local_model(loading: AnyModelFlags, console: Console, *, offline: bool, ray:
     onnx = given.pop("onnx")
     if onnx is None:
         return LocalModel(loading, cast("LoadKeywords", given), console)
-    held = {name: given[name] for name in ("device", "dtype")}
-    _alone(
-        "--onnx", {name: value for name, value in vars(loading).items() if name not in (*held, "onnx")} | {"ray": ray}
-    )
+    held = {"device": loading.device, "dtype": loading.dtype}
+    _alone("--onnx", {name: value for name, value in _named(loading).items() if name not in held} | {"ray": ray})
     from glip_cli.onnx_export.session import load_onnx
 
     return LocalModel(loading, cast("LoadKeywords", given), console, load_onnx(onnx, **held))
 
 
+def _named(loading: AnyModelFlags) -> dict[str, object]:
+    """All that say more than the default, but for --onnx."""
+    return {name: value for name, value in vars(loading).items() if value not in (None, "auto") and name != "onnx"}
+
+
 def _alone(flag: str, others: Mapping[str, object]) -> None:
-    if clash := [name for name, value in others.items() if value and value != "auto"]:
+    if clash := [name for name, value in others.items() if value]:
         raise UsageError(f"{flag} does not go with {flag_of(clash[0])}: leave one of them out")
 
 
