@@ -44,6 +44,7 @@ class DataIssue(Enum):
     BOX_SIZE = ("boxes of no size (one pixel or less)", DROPPED, "counted")
     BOX_REPEATED = ("boxes given twice with one class", DROPPED, "each is counted")
     RESULT_REPEATED = ("results given twice with one class, box and score", KEPT, "each is counted")
+    RESULT_SCORE = ("scores of results below 0 or above 1", KEPT, "AP counts their order alone")
     RESULT_IMAGE = ("images that the file of results lists under several ids", KEPT, "their results are taken together")
     BOX_CROWD = ("boxes of crowds, or marked as difficult", DROPPED)
     BOX_UNNAMED = ("boxes of a class without a name", DROPPED)

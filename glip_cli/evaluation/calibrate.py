@@ -190,8 +190,12 @@ def write_thresholds(path: Path, thresholds: Mapping[str, Threshold], *, source:
         source: what they were measured on, for the first line.
         model: what they were measured with; another model's scores mean something else.
 
-    Raises OutputError.
+    Raises OutputError, and DataError for a threshold that `read_thresholds` would refuse.
     """
+    for label, one in thresholds.items():
+        if one.threshold is not None and not 0 <= one.threshold <= 1:
+            why = f"the best threshold of {shown(label)} is {one.threshold:g}; give results with scores from 0 to 1"
+            raise DataError(f"{path}: not written: {why}")
     lines = [f"# Score thresholds with the best F1 for each label{f', measured on {shown(source)}' if source else ''}"]
     pooled = next((one.pooled for one in thresholds.values() if one.pooled is not None), None)
     if pooled is not None:

@@ -114,12 +114,12 @@ def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] |
     transforms = checked_box_transforms(truth.images, truth.annotations, files or {}, issue=DataIssue.IMAGE_RESULTS)
     beside = path.parent / IMAGES_FILE
     note = f"{beside} is of another file; the ids of {path.name} are taken as those of {truth.name}"
-    _add_repeated(results, issues := Issues())
+    _add_issues(results, issues := Issues())
     notes = filter(None, (note if beside.is_file() else "", *issues.notes, _outside(results, truth)))
     return Predictions(results, transforms, notes=tuple(notes))
 
 
-def _add_repeated(results: Iterable[CocoResult], issues: Issues) -> None:
+def _add_issues(results: Iterable[CocoResult], issues: Issues) -> None:
     for image_id, rows in by_image(results).items():
         seen: set[tuple[float, ...]] = set()
         for row in rows:
@@ -127,6 +127,8 @@ def _add_repeated(results: Iterable[CocoResult], issues: Issues) -> None:
             if key in seen:
                 issues.add(DataIssue.RESULT_REPEATED, f"image {image_id}, {shown(row['bbox'])}")
             seen.add(key)
+            if not 0 <= row["score"] <= 1:
+                issues.add(DataIssue.RESULT_SCORE, f"image {image_id}, {shown(row['score'])}")
 
 
 def by_image(results: Iterable[CocoResult]) -> defaultdict[int, list[CocoResult]]:
@@ -157,7 +159,7 @@ def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> 
     results, transforms = place(truth, file.results, file.sizes, files)
     known = file.evaluated | file.failed
     absent = [image.id for image in truth.images if image.id not in known]
-    _add_repeated(file.results, file.issues)
+    _add_issues(file.results, file.issues)
     return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent), file.issues.notes)
 
 

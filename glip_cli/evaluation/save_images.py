@@ -23,6 +23,7 @@ from glip_cli.types import Detections
 from glip_cli.utils.marks import MARK
 
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
+_FAR = 1e9  # pixels: beyond every image, and float32 has them
 _WIDEST = 65_000  # pixels: JPEG ends at 65,535
 
 
@@ -80,7 +81,8 @@ def _detections(
     labels = tuple(category.name for category in truth.categories)
     places = {category.id: i for i, category in enumerate(truth.categories)}
     rows = sorted(rows, key=lambda row: -row["score"])
-    boxes = np.array([transforms.to_image(row["image_id"], row["bbox"]) for row in rows], np.float32).reshape(-1, 4)
+    corners = [transforms.to_image(row["image_id"], row["bbox"]) for row in rows]
+    boxes = np.array(corners, np.float64).reshape(-1, 4).clip(-_FAR, _FAR).astype(np.float32)
     boxes[:, 2:] += boxes[:, :2]
     scores = np.array([row["score"] for row in rows], np.float32)
     label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)

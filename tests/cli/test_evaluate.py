@@ -189,6 +189,36 @@ def test_what_an_evaluation_left_is_replaced_by_the_next_but_a_report_of_others(
     assert glip(*arguments, "--no-report", model=False).exit_code == 0
 
 
+@pytest.mark.parametrize(("factor", "shift"), [(100, 0), (20, -10)], ids=["percent", "logits"])
+def test_scores_that_are_no_shares_are_scored_by_their_order(factor: float, shift: float) -> None:
+    save(Path("data"), scenes(4), coco_of(scenes(4)))
+    gt, dt = truth_and_results(4, 3)
+    rows = [{**row, "score": 0.9 - 0.01 * i} for i, row in enumerate(json.loads(dt.read_text()))]
+    dt.write_text(json.dumps(rows))
+    assert glip("coco", "--gt", gt, "--dt", dt, "-o", "shares", model=False).exit_code == 0
+    dt.write_text(json.dumps([{**row, "score": factor * row["score"] + shift} for row in rows]))
+    result = glip("coco", "--gt", gt, "--dt", dt, "-o", "out", "--images", "data", "--save-vis", model=False)
+    assert result.exit_code == 0, result.output
+    assert metrics("out")["AP"] == metrics("shares")["AP"] > 0
+    assert "scores of results below 0 or above 1: " in result.stderr
+    page = Path("out/report.html").read_text()
+    assert "No threshold can be chosen: the scores are not from 0 to 1." in page
+    assert "The scores are not from 0 to 1, so they say nothing of how many are right." in page
+    result = glip("coco", "--gt", gt, "--dt", dt, "-o", "out", "--calibrate", "t.toml", model=False)
+    assert (result.exit_code, Path("t.toml").exists()) == (2, False)
+    assert "t.toml: not written: the best threshold of" in result.stderr
+
+
+def test_a_box_that_lies_far_away_is_drawn_far_away() -> None:
+    save(Path("data"), scenes(2), coco_of(scenes(2)))
+    gt, dt = truth_and_results(2, 2)
+    rows = json.loads(dt.read_text())
+    dt.write_text(json.dumps([*rows, {**rows[0], "bbox": [1e300, -1e300, 1e300, 1e300]}]))
+    result = glip("coco", "--gt", gt, "--dt", dt, "-o", "out", "--images", "data", "--save-vis", model=False)
+    assert result.exit_code == 0, result.output
+    assert len(list(Path("out/vis").iterdir())) == 2
+
+
 def test_what_batch_writes_can_be_scored() -> None:
     gt = draw_scenes(Path("data"), 4, seed=3)
     names = Path("names.txt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,11 @@ def run_sections(
     evaluation, matches = scores.evaluation, Matches(scores.evaluation, ground_truth)
     best = matches.best()
     threshold = DEFAULT_THRESHOLD if best.threshold is None else best.threshold
-    chart = None if best.threshold is None else charts.threshold_chart(*matches.curves(), best.threshold)
+    chart = None
+    if best.threshold is not None and 0 <= best.threshold <= 1:
+        chart = charts.threshold_chart(*matches.curves(), best.threshold)
+    elif best.threshold is not None:
+        best = replace(best, reason="the scores are not from 0 to 1")
     curves = charts.mean_curves(evaluation)
     drawn = examples(matches, ground_truth, images, transforms, threshold)
     return [
@@ -121,7 +125,10 @@ def _mistakes(evaluation: COCOeval) -> JsonObject:
 
 
 def _calibration(evaluation: COCOeval) -> JsonObject:
-    calibration = evaluation.calibration(n_bins=10, iou_threshold=0.5)
+    try:
+        calibration = evaluation.calibration(n_bins=10, iou_threshold=0.5)
+    except ValueError:  # scores below 0 or above 1, as logits and percents are
+        return {"chart": "", "num_detections": None}
     return {**calibration, "chart": charts.calibration_chart(calibration) if calibration["num_detections"] else ""}
 
 
