@@ -286,8 +286,8 @@ def test_labels_in_an_array(detector: Detector, scenes: list[Image.Image]) -> No
         (["a.jpg"], None, {"prompts": [3]}, "prompt 3: give a text"),
         (["a.jpg"], None, {"prompts": 3}, "prompts come as a list, one for each image"),
         ("https://me:word@host/a.jpg?token=1", "star", {},
-         r"^https://host/a\.jpg\?token=\*\*\*: Python fetches no URL; download it first"),
-        (Path("https://host/a.jpg"), "star", {}, "Python fetches no URL"),
+         r"^https://host/a\.jpg\?token=\*\*\*: a URL, which only the command line fetches; download"),
+        (Path("https://host/a.jpg"), "star", {}, "a URL, which only the command line fetches"),
         (3, "star", {}, "int: no image; give a path, bytes"),
     ],
 )  # fmt: skip

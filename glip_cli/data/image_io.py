@@ -80,8 +80,8 @@ def read_image(source: ImageSource, name: str | None = None, max_pixels: float =
     if isinstance(source, str | os.PathLike):
         if _URL.match(str(source)) and not os.path.lexists(source):
             raise ImageError(
-                f"{name or shown_url(str(source))}: Python fetches no URL; download it first, or give what "
-                "urllib.request.urlopen(url) opens; a path, bytes, an array and a Pillow image do too"
+                f"{name or shown_url(str(source))}: a URL, which only the command line fetches; download it first, or "
+                "give what urllib.request.urlopen(url) opens"
             )
         name = name or str(source)
         return _decode(read_bytes(Path(source), name), name)

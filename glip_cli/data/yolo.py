@@ -122,8 +122,9 @@ class _Labels:
         self._places = cache(lambda folder: [self._texts(place) for place in self._folders(folder)])
 
     def of(self, image: Path, stated: Path) -> Path | None:
-        """`stated` is where the set says that the image is. Of x.jpg x.jpg.txt, as glip writes where there is an x.png
-        too, else x.txt.
+        """`stated` is where the set says that the image is.
+
+        Where images differ in their suffix alone, glip keeps it: x.txt and x.png.txt.
         """
         folders = dict.fromkeys((image.parent, stated.parent))
         places = [texts for folder in folders for texts in self._places(folder)]
