@@ -136,7 +136,8 @@ def batch(
             if tracker:
                 track_videos(folder.results, tracker)
                 console.warn(*() if tracker.has_video else (NO_VIDEO,))
-            folder.write_formats(formats, names, with_scores, () if given.prompt else given.asked.labels, palette)
+            labels = () if given.prompt else given.asked.labels
+            folder.write_formats(formats, names, with_scores=with_scores, labels=labels, palette=palette)
             if save_vis:
                 draw(given.videos, run, place, frames, palette, FileNames(given.root), console)
         if stored:
@@ -198,7 +199,7 @@ def merge_shards(
     with stored.named() if stored else nullcontext():
         if stored:
             stored.fetch_all()
-        merged = merge(run, formats, with_scores, palette)
+        merged = merge(run, formats, with_scores=with_scores, palette=palette)
         if stored:
             stored.finish(not merged.left)
     if merged.left:

@@ -17,8 +17,7 @@ from glip_cli.options import split_values
 from glip_cli.utils.text_format import counted
 
 if TYPE_CHECKING:
-    from glip_cli.outputs.files import FileNames
-    from glip_cli.outputs.formats import Writer
+    from glip_cli.outputs.files import FileNames, Writer
     from glip_cli.outputs.images import AnnotatedImages
     from glip_cli.outputs.records import AnyRecord
     from glip_cli.outputs.video import AnnotatedVideos, VideoTracker
@@ -59,7 +58,9 @@ class Files:
         from glip_cli.outputs.formats import open_writers
 
         with writing(f"to {self.folder}"):
-            for writer in open_writers(self.formats, self.folder, self.with_scores, palette=self.annotated.palette):
+            for writer in open_writers(
+                self.formats, self.folder, with_scores=self.with_scores, palette=self.annotated.palette
+            ):
                 self._writers.append(self._open.enter_context(closing(writer)))
             self._open.enter_context(closing(self.videos))
         return self

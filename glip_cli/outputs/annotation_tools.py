@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from glip_cli.outputs.files import AtomicFile, JsonList, Spool, path_parts, save_xml, xml_text
+from glip_cli.outputs.files import AtomicFile, JsonList, Spool, Writer, path_parts, save_xml, xml_text
 from glip_cli.outputs.records import AnyRecord, ClassNumbers, Record, corners, corners_inside
 from glip_cli.utils.text_format import path_of_shown
 
@@ -24,7 +24,7 @@ VOC_ORIGIN = "glip, pixels count from 1"
 Tree = Mapping[str, "str | float | Tree"]
 
 
-class VocWriter:
+class VocWriter(Writer):
     """`Annotations/<name>.xml` per image, laid out as in Pascal VOC 2012, with a `score` in every `object`.
 
     Corners are whole pixels as in the devkit: counted from 1, `xmax` and `ymax` the last pixel inside the box, so
@@ -62,9 +62,6 @@ class VocWriter:
                 "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
             }})  # fmt: skip
         save_xml(self._folder / f"{name}.xml", root)
-
-    def close(self) -> None:
-        pass
 
 
 def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from xml.etree import ElementTree
 
 from glip_cli.errors import OutputError
+from glip_cli.outputs.records import AnyRecord
 from glip_cli.utils.frames import split_frame
 from glip_cli.utils.text_format import counted, one_line
 
@@ -94,6 +95,18 @@ def sha256_of(path: Path) -> str:
 def policy_hash(text: str) -> str:
     """The SHA-256 of a script or style, as a Content-Security-Policy has it."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+class Writer(Protocol):
+    """Of a format: `add` each record in order, then `close` once; only what was closed is sure to be there.
+
+    `name` is what files of one image are called, without suffix: see `FileNames`.
+    """
+
+    def add(self, record: AnyRecord, name: str) -> None: ...
+
+    def close(self) -> None:
+        return
 
 
 class AtomicFile:

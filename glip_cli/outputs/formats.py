@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Unpack
+
+from typing_extensions import TypedDict
 
 from glip_cli.errors import UsageError
 from glip_cli.outputs.annotation_tools import CvatWriter, LabelStudioWriter, VocWriter
 from glip_cli.outputs.coco import CocoResultsWriter, CocoWriter
-from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, json_bytes, save_json
+from glip_cli.outputs.files import AtomicFile, CsvFile, FileNames, Writer, json_bytes, save_json
 from glip_cli.outputs.grid import GridWriter
 from glip_cli.outputs.html import HtmlWriter
 from glip_cli.outputs.images import ReadImage
@@ -30,18 +32,7 @@ if TYPE_CHECKING:
 MMDET_CLASSES = "mmdet_classes.json"
 
 
-class Writer(Protocol):
-    """`add` each record in order, then `close` once; only what was closed is sure to be there.
-
-    `name` is what files of one image are called, without suffix: see `FileNames`.
-    """
-
-    def add(self, record: AnyRecord, name: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class JsonWriter:
+class JsonWriter(Writer):
     """`preds/<name>.json`: each record as it is, indented; also those of images that failed."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,9 +40,6 @@ class JsonWriter:
 
     def add(self, record: AnyRecord, name: str) -> None:
         save_json(self._folder / f"{name}.json", record, indent=2)
-
-    def close(self) -> None:
-        pass
 
 
 class JsonlWriter:
@@ -67,7 +55,7 @@ class JsonlWriter:
         self._file.close()
 
 
-class MmdetWriter:
+class MmdetWriter(Writer):
     """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}`, as mmdetection's inferencer does.
 
     `mmdet_classes.json` lists the labels, whose places are the numbers in `labels`.
@@ -93,9 +81,6 @@ class MmdetWriter:
             "bboxes": [list(corners(detection)) for detection in found],
         }
         save_json(self._folder / "preds" / f"{name}.json", content)
-
-    def close(self) -> None:
-        pass
 
 
 def mmdet_classes(folder: Path) -> list[str] | None:
@@ -157,11 +142,7 @@ class ParquetWriter:
         if "detections" not in record:
             return
         image = {name: record[name] for name in ("image", "width", "height")}
-        self._rows += [
-            {**image, "label": found["label"], "label_id": found["label_id"], "score": found["score"],
-             **dict(zip(SIDES, corners(found), strict=True))}
-            for found in record["detections"]
-        ]  # fmt: skip
+        self._rows += [{**image, **found, **found["box"]} for found in record["detections"]]  # more than its columns
         if len(self._rows) >= ROWS:
             self._flush()
 
@@ -196,26 +177,28 @@ WITH_THUMBNAILS = frozenset({"html", "grid"})
 """Those that show images; "grid" has a flag of its own."""
 
 
-def open_writers(
-    formats: Sequence[str],
-    folder: Path,
-    with_scores: bool = False,
-    labels: Sequence[str] = (),
-    read_image: ReadImage | None = None,
-    palette: str = "bright",
-) -> list[Writer]:
-    """One for each format.
+class WriterOptions(TypedDict, total=False):
+    """What some formats take.
 
-    Args:
+    Attributes:
         with_scores: YOLO's lines have a sixth column.
         labels: of the whole run, where its images have prompts of their own.
         read_image: for thumbnails that are not there yet.
         palette: see `colours.palette_colours`.
-
-    Raises OSError, OutputError, UsageError.
     """
+
+    with_scores: bool
+    labels: Sequence[str]
+    read_image: ReadImage | None
+    palette: str
+
+
+def open_writers(formats: Sequence[str], folder: Path, **options: Unpack[WriterOptions]) -> list[Writer]:
+    """One for each format. Raises OSError, OutputError, UsageError."""
+    labels = options.get("labels", ())
+    read_image, palette = options.get("read_image"), options.get("palette", "bright")
     special: dict[str, Callable[[Path], Writer]] = {
-        "yolo": partial(YoloWriter, with_scores=with_scores, labels=labels),
+        "yolo": partial(YoloWriter, with_scores=options.get("with_scores", False), labels=labels),
         "mmdet": partial(MmdetWriter, labels=labels),
         "html": partial(HtmlWriter, read_image=read_image, palette=palette),
         "grid": partial(GridWriter, read_image=read_image, palette=palette),
@@ -229,17 +212,17 @@ NAMED = frozenset({"json", "mmdet", "yolo", "voc", "html", "grid"})
 
 def write_formats(
     records: Iterable[AnyRecord], formats: Sequence[str], folder: Path, names: FileNames | None = None,
-    with_scores: bool = False, labels: Sequence[str] = (), read_image: ReadImage | None = None, palette: str = "bright",
+    **options: Unpack[WriterOptions],
 ) -> None:  # fmt: skip
     """Make formats of complete results, which are jsonl already; files of an image are called as `names` says.
 
-    The others are as in `open_writers`, and so is what is raised.
+    Raises what `open_writers` does.
     """
     names = names or FileNames()
     chosen = [name for name in formats if name != "jsonl"]
     if not chosen:
         return
-    writers = open_writers(chosen, folder, with_scores, labels, read_image, palette)
+    writers = open_writers(chosen, folder, **options)
     for record in records:
         name = names.of(record["image"]) if NAMED & set(chosen) else ""
         for writer in writers:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from glip_cli.data.image_io import read_image
 from glip_cli.data.sources import common_folder
 from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import check_earlier
 from glip_cli.outputs.files import FileNames, writing
-from glip_cli.outputs.formats import write_formats
+from glip_cli.outputs.formats import WriterOptions, write_formats
 from glip_cli.outputs.video import VideoTracker
 from glip_cli.runs.journal import note_total, read_records
 from glip_cli.runs.settings import digest_of, read_settings
 from glip_cli.runs.shards import Shard, Shards
 from glip_cli.runs.videos import track_videos
-from glip_cli.utils.json import JsonObject
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Merged:
     records: int = 0
 
 
-def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, palette: str = "bright") -> Merged:
+def merge(run: Path, formats: Sequence[str] = (), **options: Unpack[WriterOptions]) -> Merged:
     """Make results.jsonl, and `formats` of it, where all shards are done; else partial.jsonl, of which no run goes on.
 
     Raises UsageError where there is no run of several shards, OutputError.
@@ -53,16 +53,13 @@ def merge(run: Path, formats: Sequence[str] = (), with_scores: bool = False, pal
         if settings.get("track"):
             track_videos(run / "results.jsonl", VideoTracker(settings["threshold"], settings["class_thresholds"]))
         note_total(run, sum(1 for _ in read_records(run / "results.jsonl")))
-        _write_formats(run, settings, formats, with_scores, palette)
+        if labels := settings.get("labels", ()):
+            names = FileNames(common_folder(settings["inputs"]))
+        else:  # each image had its own
+            good = (record for record in read_records(run / "results.jsonl") if "labels" in record)
+            names = FileNames()
+            options["labels"] = labels = list(dict.fromkeys(label for record in good for label in record["labels"]))
+        check_earlier(run, formats, labels)
+        options["read_image"] = read_image
+        write_formats(read_records(run / "results.jsonl"), formats, run, names, **options)
     return Merged((), world)
-
-
-def _write_formats(run: Path, settings: JsonObject, formats: Sequence[str], with_scores: bool, palette: str) -> None:
-    """As the run itself does, but for videos."""
-    several = "labels" not in settings  # each image had its own
-    good = (record for record in read_records(run / "results.jsonl") if "labels" in record)
-    in_order = dict.fromkeys(label for record in good for label in record["labels"]) if several else settings["labels"]
-    check_earlier(run, formats, labels := list(in_order))
-    names = FileNames("" if several else common_folder(settings["inputs"]))
-    records = read_records(run / "results.jsonl")
-    write_formats(records, formats, run, names, with_scores, labels if several else (), read_image, palette)

@@ -20,12 +20,13 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Unpack
 
 from glip_cli.data.image_io import read_image
 from glip_cli.errors import UsageError
 from glip_cli.outputs.earlier import check_earlier, clear_earlier
 from glip_cli.outputs.files import FileNames, json_bytes, writing
-from glip_cli.outputs.formats import write_formats
+from glip_cli.outputs.formats import WriterOptions, write_formats
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
@@ -215,17 +216,12 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         )
 
     def write_formats(
-        self, formats: Sequence[str], names: FileNames | None = None, with_scores: bool = False,
-        labels: Sequence[str] = (), palette: str = "bright",
-    ) -> None:  # fmt: skip
-        """Make other formats of the complete results, files called as `names` says. Raises OutputError.
-
-        `labels` and `palette`: see `open_writers`.
-        """
+        self, formats: Sequence[str], names: FileNames | None = None, **options: Unpack[WriterOptions]
+    ) -> None:
+        """Make other formats of the complete results, files called as `names` says. Raises OutputError."""
         with writing(f"to {self.path}"):
-            write_formats(
-                read_records(self.results), formats, self.path, names, with_scores, labels, read_image, palette
-            )
+            options["read_image"] = read_image
+            write_formats(read_records(self.results), formats, self.path, names, **options)
 
 
 def _count(path: Path) -> Counts:

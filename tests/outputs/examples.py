@@ -10,8 +10,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from glip_cli.outputs.files import FileNames
-from glip_cli.outputs.formats import Writer
+from glip_cli.outputs.files import FileNames, Writer
 from glip_cli.outputs.records import AnyRecord, Record, record
 from glip_cli.types import Detections
 
