@@ -26,6 +26,7 @@ ANSWER_SECONDS = 600.0  # without a byte; the server's own limit is the one to b
 PAUSES = (0.0, 2.0)  # seconds before each further try; a connection that stayed open may be closed by now
 MOST_WAIT = 30.0  # seconds before a server that is busy is asked again, whatever it says
 BUSY_SECONDS = 600.0  # in all, for one request
+BUSY = {429, 503}  # of a proxy that counts requests, of the server
 ABOUT_THE_IMAGE = {408, 413, 422, 504}  # came too slowly; too large; cannot be read; takes too long
 _AGAIN = "then run the same command again"
 
@@ -88,10 +89,10 @@ class Server:
         until = time.monotonic() + BUSY_SECONDS
         while True:
             status, headers, content = self._patiently(method, path, body)
-            if status != 503:
+            if status not in BUSY:
                 break
             if self.stop.is_set() or time.monotonic() > until:
-                raise GlipError(f"{self}: busy for {BUSY_SECONDS:.0f} s ({_words_of(content)}); wait, {_AGAIN}")
+                raise GlipError(f"{self}: busy for {BUSY_SECONDS:.0f} s{_reason_in(content)}; wait, {_AGAIN}")
             self._wait(headers.get("Retry-After", ""))
         if status != 200 and status not in ABOUT_THE_IMAGE:
             raise self._refusal(status, headers, content)
@@ -166,8 +167,7 @@ class Server:
         return headers
 
     def _refusal(self, status: int, headers: Message, content: bytes) -> GlipError:
-        words = _words_of(content)
-        reason = f" ({words})" if words else ""
+        reason = _reason_in(content)
         if status == 401:
             return UsageError(f"{self}: {'refuses this --token' if self.token else 'asks for a --token (GLIP_TOKEN)'}")
         if 300 <= status < 400:
@@ -176,7 +176,7 @@ class Server:
         if status in (404, 405, 501):
             return UsageError(f"{self}: answers {status}, as no `glip serve` does; correct --server")
         if status < 500:
-            return UsageError(words if words and status == 400 else f"{self}: answers {status}{reason}")
+            return UsageError(reason[2:-1] if reason and status == 400 else f"{self}: answers {status}{reason}")
         return GlipError(f"{self}: answers {status}{reason}; see what it says there, {_AGAIN}")
 
     @contextmanager
@@ -208,9 +208,10 @@ def _parts_of(url: str) -> tuple[str, str, int | None, str]:
     return parts.scheme, host, port, path
 
 
-def _words_of(content: bytes) -> str:
-    """What the server says is wrong; "" where it does not say."""
-    return one_line(str((parsed_object(content) or {}).get("error", "")))
+def _reason_in(content: bytes) -> str:
+    """What the server says is wrong, in brackets; "" where it does not say."""
+    error = (parsed_object(content) or {}).get("error")
+    return f" ({one_line(str(error))})" if error else ""
 
 
 def error_in(value: JsonObject) -> str:

@@ -113,6 +113,11 @@ def busy(passing: Passing) -> None:
     passing.answer(503, b'{"error": "64 images are waiting"}', Retry_After="0")
 
 
+def limited(passing: Passing) -> None:
+    """What a proxy says that lets so many requests through."""
+    passing.answer(429, b"<html>Too Many Requests</html>", Retry_After="0")
+
+
 def late(passing: Passing) -> None:
     passing.answer(504, b'{"error": "not done within 60 s"}')
 

@@ -171,14 +171,16 @@ def test_what_spreads_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "fault", [fronts.drop, fronts.cut, fronts.busy, fronts.late, fronts.gateway], ids=lambda fault: fault.__name__
+    "fault",
+    [fronts.drop, fronts.cut, fronts.busy, fronts.limited, fronts.late, fronts.gateway],
+    ids=lambda fault: fault.__name__,
 )
 def test_what_passes_is_tried_again(url: str, folder: Path, here: dict[tuple[str, ...], Ended], fault: Fault) -> None:
     with front(url) as (passed, address):
         # one that was late is asked for once more, and four workers may meet the faults in any order
         passed.faults.extend([fault] if fault is fronts.late else [fault, None, fault])
         there = glip(*DETECT, "--server", address)
-    if fault is fronts.busy:
+    if fault in (fronts.busy, fronts.limited):
         note = f"note: {address} is busy; waiting for it\n"
         assert there.stderr.count(note) == 1
         there = there._replace(stderr=there.stderr.replace(note, ""))
