@@ -13,7 +13,7 @@ from glip_cli.data.box_transforms import BoxTransforms
 from glip_cli.data.dataset import Annotation
 from glip_cli.errors import DataError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.report.examples import readable
+from glip_cli.evaluation.report.examples import drawable, readable
 from glip_cli.evaluation.results import CocoResult, by_image, image_name
 from glip_cli.outputs.draw import annotate, sizes_for
 from glip_cli.outputs.files import FileNames, atomic_write
@@ -23,7 +23,6 @@ from glip_cli.types import Detections
 from glip_cli.utils.marks import MARK
 
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
-_FAR = 1e9  # pixels: beyond every image, and float32 has them
 _WIDEST = 65_000  # pixels: JPEG ends at 65,535
 
 
@@ -81,8 +80,8 @@ def _detections(
     labels = tuple(category.name for category in truth.categories)
     places = {category.id: i for i, category in enumerate(truth.categories)}
     rows = sorted(rows, key=lambda row: -row["score"])
-    corners = [transforms.to_image(row["image_id"], row["bbox"]) for row in rows]
-    boxes = np.array(corners, np.float64).reshape(-1, 4).clip(-_FAR, _FAR).astype(np.float32)
+    found = [drawable(transforms.to_image(row["image_id"], row["bbox"])) for row in rows]
+    boxes = np.array(found, np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     scores = np.array([row["score"] for row in rows], np.float32)
     label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)

@@ -212,8 +212,12 @@ def test_scores_that_are_no_shares_are_scored_by_their_order(factor: float, shif
 def test_a_box_that_lies_far_away_is_drawn_far_away() -> None:
     save(Path("data"), scenes(2), coco_of(scenes(2)))
     gt, dt = truth_and_results(2, 2)
-    rows = json.loads(dt.read_text())
-    dt.write_text(json.dumps([*rows, {**rows[0], "bbox": [1e300, -1e300, 1e300, 1e300]}]))
+    far = {"bbox": [1e300, -1e300, 1e300, 1e300]}
+    truth, rows = json.loads(gt.read_text()), json.loads(dt.read_text())
+    gt.write_text(
+        json.dumps({**truth, "annotations": [*truth["annotations"], {**truth["annotations"][0], **far, "id": 99}]})
+    )
+    dt.write_text(json.dumps([*rows, {**rows[0], **far, "score": 0.95}]))
     result = glip("coco", "--gt", gt, "--dt", dt, "-o", "out", "--images", "data", "--save-vis", model=False)
     assert result.exit_code == 0, result.output
     assert len(list(Path("out/vis").iterdir())) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_TAGS = 16  # on one image; more would hide it
 SIDE = 480  # pixels of an embedded image's longer side, at most
+_FAR = 1e9  # pixels: beyond every image
 _EACH = 6  # best, and as many worst
 _QUALITY, _HEIGHT, _WIDEST = 80, 360, 1080  # units of a drawing: images in a row have one height, so one letter size
 _LETTER, _PADDING, _NAME_LENGTH = 14, 4, 22
@@ -204,7 +205,7 @@ def examples(
         for i in ids:
             if image := readable(images[i]):
                 marks = [
-                    replace(m, box=tuple(transforms.to_image(i, list(m.box)))) for m in matches.marks(i, threshold)
+                    replace(m, box=drawable(transforms.to_image(i, list(m.box)))) for m in matches.marks(i, threshold)
                 ]
                 yield i, draw(image, marks, names.get(i, ""), str(tallies[i]))
 
@@ -213,6 +214,11 @@ def examples(
     mistakes = {i: one.wrong + one.missed for i, one in tallies.items() if i not in best}
     bad = sorted((i for i in mistakes if mistakes[i]), key=lambda i: (tallies[i].f1, -mistakes[i]))
     return {"Best": [*best.values()], "Worst": [one for _, one in islice(drawn(bad), _EACH)]}
+
+
+def drawable(box: Iterable[float]) -> tuple[float, ...]:
+    """Numbers of a box that lies anywhere, within what every way of drawing takes."""
+    return tuple(min(max(number, -_FAR), _FAR) for number in box)
 
 
 def readable(path: Path) -> Image.Image | None:
