@@ -305,6 +305,7 @@ def test_one_image_is_no_list(detector: Detector, images: Any) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"tta": "no"}, {"agnostic_nms": None}, {"tta": np.ones(2)}, {"size": np.array([480, 640])},
         {"negatives": 3}, {"negatives": None}, {"negatives": ["cat", 3]}, {"threshold": None}, {"per_text": None},
         {"per_text": 1.5}, {"per_text": "1"}, {"batch_size": None}, {"threshold": 1.5},
         {"nms_iou": -0.1}, {"top_k": 0}, {"chunked_size": 0}, {"batch_size": 0},

@@ -32,7 +32,7 @@ class Constraint:
         """Whether it is allowed; one of another type, such as a text for a number, is not."""
         try:
             return self.allows(value)
-        except (TypeError, LookupError):
+        except (TypeError, LookupError, ValueError):  # ValueError: whether an array is true
             return False
 
 
@@ -87,6 +87,8 @@ def check_options(options: DataclassInstance) -> None:
         allowed = one.metadata["option"].allowed if "option" in one.metadata else None
         value = getattr(options, one.name)
         kind = str(one.type)
+        if kind == "bool" and type(value).__name__ not in ("bool", "bool_"):  # a text "no" would be true
+            raise OptionError(one.name, repr(value), "give True or False")
         if not allowed or (value is None and kind.endswith("None")):
             continue
         shown = repr(value) if isinstance(value, str) and not kind.startswith("str") else as_typed(value)
