@@ -125,10 +125,6 @@ class _Tag:
     size: tuple[int, int]
     offset: tuple[int, int]
 
-    @property
-    def text(self) -> str:
-        return " ".join(part.text for part in self.parts)
-
 
 def _tag(label: str, score: float, sizes: Sizes, image: tuple[int, int]) -> _Tag:
     """`label score`, on one line, its label cut with an ellipsis where it is wider than the image; no score for NaN."""
@@ -246,18 +242,15 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
     return mask
 
 
-def save_crops(image: Image.Image, detections: Detections, folder: Path, name: str) -> list[Path]:
-    """Each box as `folder/<label>/<name>-<i>.jpg`, i from 0 in the order of the record. Returns the files.
+def save_crops(image: Image.Image, detections: Detections, folder: Path, name: str) -> None:
+    """Each box as `folder/<label>/<name>-<i>.jpg`, i from 0 in the order of the record.
 
     A box is rounded outwards to whole pixels and cut at the image's edge; one outside of it gives no file.
     """
-    paths = []
     for i, (label, box) in enumerate(zip(detections.names, detections.boxes.tolist(), strict=True)):
         left, top = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
         right, bottom = min(math.ceil(box[2]), image.width), min(math.ceil(box[3]), image.height)
         if right > left and bottom > top:
-            paths.append(folder / safe_name(label) / f"{name}-{i}.jpg")
-            with atomic_write(paths[-1]) as stream:
-                crop = image.convert("RGB").crop((left, top, right, bottom))
+            with atomic_write(folder / safe_name(label) / f"{name}-{i}.jpg") as stream:
+                crop = image.crop((left, top, right, bottom)).convert("RGB")  # of the whole it would be a copy
                 crop.save(stream, "JPEG", quality=95, comment=MARK + b"crop")
-    return paths

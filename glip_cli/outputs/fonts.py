@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from PIL import ImageFont
@@ -89,15 +89,9 @@ def _has(font: AnyFont, letter: str) -> bool:
 @lru_cache(maxsize=1)
 def _system_fonts() -> tuple[str, ...]:
     """Every font file of the system's and the person's folders, likely ones first."""
-    found = (path for folder in _font_folders() for path in _files(folder))
-    return tuple(sorted(dict.fromkeys(found), key=_rank))
-
-
-def _files(folder: Path) -> Iterator[str]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith((".ttf", ".ttc", ".otf")):
-                yield os.path.join(parent, name)
+    walks = chain.from_iterable(map(os.walk, _font_folders()))
+    found = (os.path.join(parent, name) for parent, _, names in walks for name in names)
+    return tuple(sorted({path for path in found if path.lower().endswith((".ttf", ".ttc", ".otf"))}, key=_rank))
 
 
 def _font_folders() -> list[Path]:
@@ -110,7 +104,7 @@ def _font_folders() -> list[Path]:
     return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts", home / ".fonts"]
 
 
-def _rank(path: str) -> tuple[int, int, str]:
+def _rank(path: str) -> tuple[int, int, str, str]:
     name = os.path.basename(path).lower().replace(" ", "")
     likely = next((i for i, start in enumerate(_LIKELY) if name.startswith(start)), len(_LIKELY))
-    return likely, sum(word in name for word in _UNLIKELY), name
+    return likely, sum(word in name for word in _UNLIKELY), name, path

@@ -146,12 +146,8 @@ class AnnotatedVideos:
 
 def draw_frame(image: Image.Image, record: Record, palette: str) -> Image.Image:
     """A frame with its boxes: each label has one colour, as shades, which follow the order of boxes, would flicker."""
-    names = [_name(one) for one in record["detections"]]
+    names = [f"{one['label']} #{one['track']}" if "track" in one else one["label"] for one in record["detections"]]
     return plot(image, detections_of(record), PALETTES.get(palette, palette), names)
-
-
-def _name(detection: DetectionRecord) -> str:
-    return f"{detection['label']} #{detection['track']}" if "track" in detection else detection["label"]
 
 
 def comment_of(path: Path) -> str | None:

@@ -25,6 +25,7 @@ from glip_cli.runs.prefetch import in_order
 from glip_cli.runs.read_image import ImageReader
 from glip_cli.runs.runner import MOST_WORKERS
 from glip_cli.utils.json import JsonObject
+from glip_cli.utils.text_format import QUOTED, shorten
 
 Watch = Callable[[JsonObject], None]
 LOCK, FLIGHT = ".features.lock", ".features.flight"
@@ -167,7 +168,6 @@ class FeatureJob:
                 yield item, prepared
 
 
-def _shown(value: str | None, most: int = 60) -> str:
+def _shown(value: str | None) -> str:
     """A value of a file's strings, delimited from the words around it."""
-    text = "nothing" if not value else value if value[0] in '"[{' else f'"{value}"'
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return shorten("nothing" if not value else value if value[0] in '"[{' else f'"{value}"', QUOTED)

@@ -13,6 +13,7 @@ from glip_cli.options import DetectOptions
 from glip_cli.outputs.files import json_bytes
 from glip_cli.types import Prompt
 from glip_cli.utils.json import JsonObject, parsed_object
+from glip_cli.utils.text_format import QUOTED, shorten
 
 TRACK = "track"
 _FLAGS = (TRACK, "frames", "every", "save-vis", "save-crop")
@@ -65,9 +66,5 @@ def _difference(key: str, before: JsonObject, now: JsonObject) -> str:
         return f"with {flag}, which is not given now" if before.get(key) else f"without {flag}"
     if key in ("images", "prompts"):
         return "with another file of --prompts, or one that has changed"
-    return f"with {key.replace('_', '-')} {_shown(before.get(key))}, not {_shown(now.get(key))}"
-
-
-def _shown(value: object, most: int = 60) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    then, given = (shorten(json.dumps(of.get(key), ensure_ascii=False), QUOTED) for of in (before, now))
+    return f"with {key.replace('_', '-')} {then}, not {given}"

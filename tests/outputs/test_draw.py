@@ -192,8 +192,9 @@ def test_a_label_sits_on_its_box_and_not_on_a_small_neighbour() -> None:
 def test_a_label_as_wide_as_a_novel_is_cut_and_keeps_its_score(label: str) -> None:
     tag = draw._tag(label, 0.5, draw.Sizes(line=2, letter=12, padding=3), (160, 100))
     assert tag.size[0] <= 160
-    assert tag.text.endswith("… 0.50")
-    assert len(tag.text) > 15
+    name, score = tag.parts
+    assert (name.text[-1], score.text) == ("…", "0.50")
+    assert len(name.text) > 10
 
 
 @pytest.mark.parametrize("width", [1, 30, 60, 61, 62, 63, 64, 160, 640])
@@ -211,7 +212,7 @@ def test_a_label_is_cut_no_more_than_it_must_be(width: int) -> None:
 def test_a_label_without_end_is_cut_before_it_is_measured() -> None:
     tag = draw._tag("x" * 10_000_000, 0.5, draw.Sizes(line=2, letter=12, padding=3), (160, 100))
     assert tag.size[0] <= 160
-    assert tag.text.endswith("x… 0.50")
+    assert [part.text[-2:] for part in tag.parts] == ["x…", "50"]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 90)] * 2, *[st.integers(1, 60)] * 2), max_size=12))
@@ -299,9 +300,8 @@ def test_files_that_are_no_fonts_are_passed_over(tmp_path: Path, monkeypatch: py
 def test_crops_are_the_boxes(tmp_path: Path) -> None:
     image = Image.fromarray(np.indices((48, 64)).sum(0).astype(np.uint8)).convert("RGB")
     found = detections([[10.4, 5.6, 30.2, 20.1], [50, 40, 99, 99], [70, 0, 80, 9]], image.size, ("a/b", "..", "con"))
-    paths = save_crops(image, found, tmp_path, "photo")
-    assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["a_b/photo-0.jpg", "_/photo-1.jpg"]
-    with Image.open(paths[0]) as first, Image.open(paths[1]) as second:
+    save_crops(image, found, tmp_path, "photo")
+    with Image.open(tmp_path / "a_b/photo-0.jpg") as first, Image.open(tmp_path / "_/photo-1.jpg") as second:
         assert (first.size, second.size) == ((21, 16), (14, 8))
         assert abs(first.getpixel((0, 0))[0] - 15) < 4
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["photo-0.jpg", "photo-1.jpg"]
