@@ -157,9 +157,13 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[tuple[AnyRecord, int]]:
         if _is_record(record) and line.endswith(b"\n"):
             yield record, end
         elif file.read(1):
-            raise OutputError(f"{path}, line {number}, is not a record: the file was altered; --overwrite starts over")
+            raise _altered(path, number)
         else:
             return
+
+
+def _altered(path: Path, line: int) -> OutputError:
+    return OutputError(f"{path}, line {line}, is not a record: the file was altered; --overwrite starts over")
 
 
 def _is_record(value: object) -> TypeGuard[AnyRecord]:
@@ -185,21 +189,9 @@ NUMBER, LAST = "number", "last"  # of lines, from 0; they stand in no record of 
 # block that is not whole there nothing is taken: answers depend on the block that an image is in.
 
 
-class Retries:
-    """New records for lines of `journal`, kept until `fold`. The file is made with the first of them."""
-
-    def __init__(self, journal: Path) -> None:
-        self._path = retries_of(journal)
-        self._file: Journal | None = None
-
-    def add(self, place: Place, record: AnyRecord) -> None:
-        """Raises OutputError, OSError."""
-        self._file = self._file or Journal(self._path)
-        self._file.add(cast(AnyRecord, {**record, NUMBER: place.number, LAST: place.last}))
-
-    def close(self) -> None:
-        if self._file:
-            self._file.close()
+def numbered(record: AnyRecord, place: Place) -> AnyRecord:
+    """As it stands in the second file."""
+    return cast(AnyRecord, {**record, NUMBER: place.number, LAST: place.last})
 
 
 def retries_of(journal: Path) -> Path:
@@ -212,26 +204,28 @@ def fold(journal: Path) -> bool:
     An image that was read once keeps its record where it could not be read again. Raises OSError, OutputError.
     """
     retries = retries_of(journal)
-    if not retries.exists():
-        return False
-    new = _numbered(retries)
+    new = _numbered(retries) if retries.exists() else iter(())
     following = next(new, None)
-    with fsynced(journal) as stream:
-        for number, record in enumerate(read_records(journal)):
-            if following and following[0] == number:
-                record = record if "error" in following[1] and "error" not in record else following[1]
-                following = next(new, None)
-            stream.write(json_bytes(record) + b"\n")
-    retries.unlink()
-    return True
+    are_any = following is not None
+    if are_any:
+        with fsynced(journal) as stream:
+            for number, record in enumerate(read_records(journal)):
+                if following and following[0] == number:
+                    record = record if "error" in following[1] and "error" not in record else following[1]
+                    following = next(new, None)
+                stream.write(json_bytes(record) + b"\n")
+    retries.unlink(missing_ok=True)
+    return are_any
 
 
 def _numbered(retries: Path) -> Iterator[tuple[int, AnyRecord]]:
     """Of whole blocks, each record with the number of its line."""
     block: list[tuple[int, AnyRecord]] = []
-    for record in read_records(retries):
+    for line, record in enumerate(read_records(retries), 1):
         fields = cast(JsonObject, record)
-        number, last = fields.pop(NUMBER), fields.pop(LAST)
+        number, last = fields.pop(NUMBER, None), fields.pop(LAST, None)
+        if not (isinstance(number, int) and isinstance(last, int)):
+            raise _altered(retries, line)
         block.append((number, record))
         if number == last:
             yield from block

@@ -30,7 +30,7 @@ from glip_cli.outputs.formats import WriterOptions, write_formats
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.in_flight import InFlight
 from glip_cli.runs.items import Engine, Item, Work
-from glip_cli.runs.journal import Counts, Journal, Retries, fold, fsynced, held, note_total, read_records
+from glip_cli.runs.journal import Counts, Journal, fold, fsynced, held, note_total, numbered, read_records, retries_of
 from glip_cli.runs.settings import TRACK, compare, digest_of, read_settings
 from glip_cli.runs.shards import Listed, Shard, Shards
 from glip_cli.runs.status import HostNotes
@@ -143,7 +143,8 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             return self._merged_before(iter(items))
         with writing(f"to {self.path}"):
             fold(self._files.journal)  # what a killed process left
-            journal, retries = Journal(self._files.journal), Retries(self._files.journal)
+            journal = Journal(self._files.journal)
+            retries = Journal(retries_of(self._files.journal)) if self._retry else journal
             engine.flight = InFlight(self.path / f".{self.shard}.flight", forgive=self._retry)
         notes = HostNotes(self._files.hosts)
         with closing(journal), closing(retries), closing(engine.flight), closing(notes):
@@ -159,7 +160,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
                     if place is None:
                         continue
                     if place.number < before:
-                        retries.add(place, record)
+                        retries.add(numbered(record, place))
                     else:
                         journal.add(record)
                     engine.flight.finish(record["image"])

@@ -25,7 +25,7 @@ from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
-from glip_cli.runs.journal import fsynced, is_held, read_records
+from glip_cli.runs.journal import fsynced, is_held, read_records, retries_of
 from glip_cli.utils.text_format import whole_number
 
 PARTIAL = "partial.jsonl"
@@ -144,7 +144,7 @@ class Shards:
 
     def clear(self) -> None:
         """Remove what an earlier run left here of this process' share. Raises OSError."""
-        for path in (self.own.journal, self.own.done, self.own.hosts):
+        for path in (self.own.journal, retries_of(self.own.journal), self.own.done, self.own.hosts):
             path.unlink(missing_ok=True)
 
     def reopen(self) -> None:

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,7 +31,8 @@ class StoredFiles:
         self._store = store
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = FileLock(self.path / _LOCK)
-        lock.acquire()
+        with suppress(NotImplementedError):  # of a disk without locks nothing is removed either
+            lock.acquire()
         weakref.finalize(self, _remove, self.path, lock)
         for folder in self.path.parent.glob(f"{_PREFIX}*"):
             if _is_left(folder, self.path.stat().st_uid):
@@ -71,5 +73,5 @@ def _is_left(folder: Path, user: int) -> bool:
             return False
         with FileLock(folder / _LOCK, timeout=0):
             return True
-    except (OSError, Timeout):
+    except (OSError, Timeout, NotImplementedError):
         return False

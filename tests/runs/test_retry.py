@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glip_cli.errors import UsageError
+from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import json_bytes
 from glip_cli.runs import run_dir as folder_module
 from glip_cli.runs.journal import fold, retries_of
 from glip_cli.runs.shards import Shard
-from tests.runs.examples import MadeEngine, do, items
+from tests.runs.examples import MadeEngine, do, items, made_record
 
 NAMES = [f"{'bad' if i % 5 == 3 else ''}{'x' * (i % 4)}{i}.jpg" for i in range(23)]
 GOOD = [name for name in NAMES if not name.startswith("bad")]
@@ -94,3 +94,25 @@ def test_in_shards_each_tries_its_own_and_a_merged_run_takes_one_process(tmp_pat
     with pytest.raises(UsageError, match="--retry-failed takes one process"):
         do(tmp_path, NAMES, shard=Shard(1, 2), retry_failed=True)
     assert do(tmp_path, NAMES, retry_failed=True).complete
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_begun_again_what_a_kill_left_of_a_retry_is_forgotten(tmp_path: Path, world: int) -> None:
+    do(tmp_path, NAMES, MadeEngine(away=NAMES), Shard(0, world))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder_module, "fold", lambda journal: False)
+        do(tmp_path, NAMES, MadeEngine(most=3), Shard(0, world), retry_failed=True)
+    for rank in range(world):
+        end = do(tmp_path, NAMES, MadeEngine(), Shard(rank, world), overwrite=True)
+    assert end.complete
+    assert (tmp_path / "results.jsonl").read_bytes() == straight(1)
+
+
+@pytest.mark.parametrize("place", [{}, {"number": "x", "last": 0}, {"number": 0}])
+def test_a_record_without_its_place_is_an_altered_file(tmp_path: Path, place: dict[str, object]) -> None:
+    do(tmp_path, NAMES)
+    altered = {**made_record("0.jpg", ["0.jpg"]), **place}
+    retries_of(tmp_path / "results.jsonl").write_bytes(json_bytes(altered) + b"\n")
+    with pytest.raises(OutputError, match=r"results\.retry\.jsonl, line 1, is not a record: the file was altered"):
+        do(tmp_path, NAMES)
+    assert do(tmp_path, NAMES, overwrite=True).complete
