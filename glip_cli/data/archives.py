@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from glip_cli.data.disk import MAX_FILE_BYTES, from_disk
-from glip_cli.data.image_files_below import IMAGE_SUFFIXES
+from glip_cli.data.image_files_below import Passed, has_image_suffix
 from glip_cli.data.stores import StoredFile, is_stored, open_stored, read_stored
 from glip_cli.errors import GlipError, ImageError, UnavailableError, UsageError
 from glip_cli.utils.text_format import counted, listed, one_line, quoted, shorten, shown_path, shown_url, why_unreadable
@@ -41,20 +41,19 @@ def is_archive(location: str) -> bool:
     return location.lower().endswith(SUFFIXES)
 
 
-def images_in_archive(location: str, name: str) -> Iterator[tuple[str, Place]]:
-    """The name and place of each image, in the order of the file.
+def images_in_archive(location: str, name: str, passed: Passed) -> Iterator[tuple[str, Place]]:
+    """The name and place of each image, in the order of the file; `passed` counts what a tar holds besides.
 
     Raises:
         ImageError: the file is damaged, or is none of its kind; UnavailableError: it is not there.
         UsageError: a package is missing, or a store refuses.
         GlipError: its disk or store does not answer any more.
     """
-    find = parquet_rows if _is_parquet(location) else tar_images
     try:
         with _opened(location) as stream:
             if location.lower().endswith(COMPRESSED):
                 raise ImageError(f"{name}: members of a compressed tar have no place of their own; decompress it first")
-            for inner, place in find(stream, name):
+            for inner, place in parquet_rows(stream, name) if _is_parquet(location) else tar_images(stream, passed):
                 yield f"{name}/{shown_path(inner)}", place
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UnavailableError(f"{name}: {why_unreadable(error)}; check the path and its rights") from None
@@ -88,7 +87,7 @@ def read_place(location: str, place: Place, name: str) -> bytes:
 
 def why_no_image(location: str, name: str) -> ImageError:
     """What is wrong with a file as a whole, of which there is no place. Raises what `images_in_archive` does."""
-    count = sum(1 for _ in images_in_archive(location, name))
+    count = sum(1 for _ in images_in_archive(location, name, Passed()))
     if count:
         return ImageError(f"{name}: a file of {counted(count, 'image')}, where one image is read; name it as INPUT")
     return ImageError(f"{name}: holds no image; name a file that does")
@@ -106,15 +105,14 @@ def _opened(location: str) -> BinaryIO:
 # Images are found by their members' heads alone: names, and where their bytes lie.
 
 
-def tar_images(stream: BinaryIO, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Each image: its member's name, where its bytes begin, and how many they are. Raises tarfile.TarError, OSError.
-
-    `name`, of the tar, is not used here.
-    """
+def tar_images(stream: BinaryIO, passed: Passed) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each image: its member's name, where its bytes begin, and how many they are. Raises tarfile.TarError, OSError."""
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         for member, ending in members(tar):
             if is_image(ending):
                 yield re.sub(r"^(\.?/)+", "", member.name), (member.offset_data, member.size)
+            else:
+                passed.add(member.name)
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:
@@ -136,7 +134,7 @@ def members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:
 
 def is_image(ending: str) -> bool:
     """Whether a member is an image, by what `members` gives."""
-    return posixpath.splitext(f".{ending}")[1] in IMAGE_SUFFIXES or f".{ending}" in IMAGE_SUFFIXES
+    return has_image_suffix(f"x.{ending}")
 
 
 # -------------------------------------------------------------------------------------------------------------- Parquet

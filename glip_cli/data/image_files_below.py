@@ -30,7 +30,7 @@ HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 HEIF_EXTRA = "pip install 'glip-cli[heic]'"
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 """Read where they are named, and in folders where that is asked for."""
-VIDEO_ADVICE = "videos are read where they are named, or with --frames all"
+VIDEO_ADVICE = "videos are read where they are named, or in folders with --frames all"
 # Also taken for images: other formats, cameras' raw files, drawings, videos.
 # fmt: off
 UNREAD_SUFFIXES = frozenset({

@@ -199,7 +199,7 @@ class _Scan:
             raise UsageError(f"{name}: --offline forbids reading it; copy it first or drop --offline")
         is_empty = True
         try:
-            for inner, place in images_in_archive(location, name):
+            for inner, place in images_in_archive(location, name, self.passed):
                 is_empty = False
                 yield replace(whole, name=inner, place=place)
         except ImageError:

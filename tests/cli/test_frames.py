@@ -154,7 +154,7 @@ def test_a_stray_video_in_a_folder_is_counted_and_not_read() -> None:
     os.rename("clip.mp4", "pages/clip.mp4")
     result = glip("batch", "pages")
     assert len(records()) == 3
-    assert ".mp4 1 (videos are read where they are named, or with --frames all)" in result.stderr
+    assert ".mp4 1 (videos are read where they are named, or in folders with --frames all)" in result.stderr
     assert glip("batch", "pages", "--frames", "all", "-o", "all").exit_code == 0
     assert len(records("all/results.jsonl")) == 15
     assert status("all")[::2] == ["15 of 15 images done", "complete"]

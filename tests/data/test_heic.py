@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_without_the_extra_one_line_says_what_to_install(phone: Path) -> None:
     Image.new("RGB", (9, 9)).save(phone / "a.png")
     passed = Passed()
     assert [source.name for source in expand([str(phone)], passed=passed)] == [str(phone / "a.png")]
+    assert passed.notes == (
+        "2 files of formats that are not read: .heic 2 (to read HEIC: pip install 'glip-cli[heic]')",
+    )
+
+
+def test_in_a_tar(phone: Path, request: pytest.FixtureRequest) -> None:
+    with tarfile.open(phone / "x.tar", "w") as tar:
+        for name in ("IMG_1.HEIC", "IMG_2.heic"):
+            tar.add(phone / name, name)
+    found = list(expand([str(phone / "x.tar")]))
+    assert [source.name for source in found] == [f"{phone}/x.tar/IMG_1.HEIC", f"{phone}/x.tar/IMG_2.heic"]
+    assert {read_image(source.open()).size for source in found} == {read_image(PHOTO).size}
+    request.getfixturevalue("without_extra")
+    Image.new("RGB", (9, 9)).save(phone / "a.png")
+    with tarfile.open(phone / "x.tar", "a") as tar:
+        tar.add(phone / "a.png", "a.png")
+    passed = Passed()
+    assert [source.name for source in expand([str(phone / "x.tar")], passed=passed)] == [f"{phone}/x.tar/a.png"]
     assert passed.notes == (
         "2 files of formats that are not read: .heic 2 (to read HEIC: pip install 'glip-cli[heic]')",
     )
