@@ -13,7 +13,7 @@ from glip_cli.outputs.grid import GRID
 from glip_cli.outputs.html import GENERATOR, PAGE
 from glip_cli.outputs.images import THUMBNAILS
 from glip_cli.outputs.records import SCHEMA
-from glip_cli.outputs.yolo import IMAGES, lists_images, yolo_names
+from glip_cli.outputs.yolo import IMAGES, is_yolo, lists_images, yolo_images, yolo_names
 from glip_cli.utils.marks import MARK, is_marked
 from glip_cli.utils.text_format import quoted
 
@@ -52,8 +52,10 @@ def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], o
         UsageError: files that glip did not write would be replaced, or numbers of classes would mean other labels.
     """
     _refuse_foreign((folder / name for name, (form, _) in _WHOLE.items() if form in formats), _is_whole)
-    if "yolo" in formats and yolo_names(folder) is None:
+    if "yolo" in formats and not is_yolo(folder):
         _refuse_foreign(_files(folder / "labels", ".txt"), lambda path: False)
+    elif "yolo" in formats and not overwrite:
+        yolo_names(folder), yolo_images(folder)  # are read again at the end of the run
     if "voc" in formats:
         _refuse_foreign(_files(folder / "Annotations", ".xml"), _is_voc)
     if "html" in formats:
@@ -145,7 +147,7 @@ def written_by_formats(folder: Path) -> Iterator[Path]:
     """The files in a folder that formats of glip wrote, as their names and content tell; some may not be there."""
     yield from (folder / name for name in _WHOLE if name != "results.jsonl" and _is_whole(folder / name))
     with suppress(UsageError):  # a data.yaml of somebody else, whose labels stay too
-        if yolo_names(folder) is not None:
+        if is_yolo(folder):
             yield from _files(folder / "labels", ".txt")
             yield folder / "data.yaml"
     yield from filter(_is_voc, _files(folder / "Annotations", ".xml"))

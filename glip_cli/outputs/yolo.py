@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from glip_cli.errors import UsageError
@@ -48,7 +49,7 @@ class YoloWriter:
         self._classes = ClassNumbers()
         self._written = yolo_names(folder)
         self._classes.learn([*(self._written or []), *labels])
-        earlier = _rows(folder / IMAGES)
+        earlier = yolo_images(folder)
         self._images = CsvFile(AtomicFile(folder / IMAGES), _COLUMNS)
         self._taken: dict[int, int] = {}  # by earlier runs: digest of a name, and of its image
         for name, image in earlier:
@@ -98,24 +99,16 @@ class YoloWriter:
         return " ".join([str(self._classes[detection["label"]]), *(f"{number:.6f}" for number in numbers)]) + "\n"
 
 
-def yolo_names(folder: Path) -> list[str] | None:
-    """The classes of the data.yaml that an earlier run left, by number; None without one. Raises UsageError."""
+def is_yolo(folder: Path) -> bool:
+    """Whether an earlier run left a data set there. Raises UsageError for a data.yaml of somebody else."""
     path = folder / "data.yaml"
     if not path.exists():
-        return None
-    import yaml  # only here, as every start would pay for it
-
-    try:
-        text = path.read_text("utf-8")
-        names = yaml.load(text, yaml.BaseLoader)["names"]
-        listed = names if isinstance(names, list) else [names[str(i)] for i in range(len(names))]
-    except (ValueError, LookupError, TypeError, yaml.YAMLError):
-        text, listed = "", []
-    if not text.startswith(_HEAD) and not lists_images(folder / IMAGES):
+        return False
+    with path.open("rb") as stream:
+        is_ours = stream.read(len(_HEAD)) == _HEAD.encode()
+    if not is_ours and not lists_images(folder / IMAGES):
         raise UsageError(f"{path} was not written by glip; choose another --out-dir")
-    if not text or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
-        raise UsageError(f"{path}: its names cannot be read; choose another --out-dir, or --overwrite")
-    return listed
+    return True
 
 
 def lists_images(path: Path) -> bool:
@@ -126,8 +119,28 @@ def lists_images(path: Path) -> bool:
         return stream.readline().rstrip() == ",".join(_COLUMNS).encode()
 
 
-def _rows(path: Path) -> list[tuple[str, str]]:
+def yolo_names(folder: Path) -> list[str] | None:
+    """The classes of the data.yaml that an earlier run left, by number; None without one. Raises UsageError."""
+    if not is_yolo(folder):
+        return None
+    import yaml  # only here, as every start would pay for it
+
+    path, listed = folder / "data.yaml", None
+    with suppress(ValueError, LookupError, TypeError, yaml.YAMLError):
+        names = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)["names"]
+        listed = names if isinstance(names, list) else [names[str(i)] for i in range(len(names))]
+    if listed is None or not all(isinstance(name, str) for name in listed) or len(set(listed)) < len(listed):
+        raise UsageError(f"{path}: its names cannot be read; choose another --out-dir, or --overwrite")
+    return listed
+
+
+def yolo_images(folder: Path) -> list[tuple[str, str]]:
+    """The names that an earlier run gave, each with its image. Raises UsageError."""
+    path = folder / IMAGES
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2][1:]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [(row[0], row[1]) for row in csv.reader(stream) if len(row) == len(_COLUMNS)][1:]
+    except (ValueError, csv.Error):
+        raise UsageError(f"{path}: its rows cannot be read; choose another --out-dir, or --overwrite") from None

@@ -43,7 +43,7 @@ def merge(run: Path, formats: Sequence[str] = (), **options: Unpack[WriterOption
     if not (run / "run.json").exists():
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")
-    world = int(settings.get("processes", 1))
+    world = settings.get("processes", 1)
     if world == 1 or "inputs" not in settings:
         raise UsageError(f"{run} holds no shards of glip batch; its own command with --format makes other formats")
     shards = Shards(run, Shard(0, world))

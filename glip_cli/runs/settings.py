@@ -37,6 +37,8 @@ def settings_of(model: str, prompt: Prompt | PromptsSummary, options: DetectOpti
 def read_settings(path: Path, overwrite: bool = False) -> JsonObject:
     """Raises UsageError for a file of another program, and for one that is damaged unless it will be overwritten."""
     settings = parsed_object(path.read_bytes())
+    if settings is not None and not isinstance(settings.get("processes", 1), int):
+        settings = None
     if settings is None and not overwrite:
         raise UsageError(f"{path} is damaged; --overwrite starts over")
     if settings is not None and "model" not in settings:

@@ -47,7 +47,7 @@ def describe(run: Path, own: Sequence[Path | str] = (), unseen: str = "") -> Ite
     if not (run / "run.json").exists():
         raise UsageError(f"{run} holds no run: name the folder of one with --out-dir")
     settings = read_settings(run / "run.json")
-    world = 1 if (run / "results.jsonl").exists() else int(settings.get("processes", 1))
+    world = 1 if (run / "results.jsonl").exists() else settings.get("processes", 1)
     counts, kinds, shares = Counts(), Counter[str](), list[str]()
     for rank, files in enumerate(shards := ShardFiles.of_all(run, world)):
         state = _state(files)

@@ -102,7 +102,7 @@ class StoredRun:
         if self._fetched:  # it is there once the run is complete
             note_total(self.path, sum(1 for _ in read_records(self.path / _RESULTS)))
         settings = self.path / _SETTINGS
-        world = int(read_settings(settings).get("processes", 1)) if settings.exists() else 1
+        world = read_settings(settings).get("processes", 1) if settings.exists() else 1
         if world > 1:
             self.shards = StoredShards(self.store, self.path, Shard(0, world))
             if not self._fetched:

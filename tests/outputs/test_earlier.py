@@ -101,6 +101,23 @@ def test_what_would_mix_is_refused(
     assert left_in(tmp_path) == files
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("data.yaml", b"names: [b, b]", "its names cannot be read"), ("data.yaml", b"\xff", "its names cannot be read"),
+     ("yolo_images.csv", b"name,image\r\nx,caf\xe9.jpg\r\n", "its rows cannot be read")],
+)  # fmt: skip
+def test_a_data_set_that_was_damaged_is_refused_before_the_work_and_overwritten(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    write(WRITERS["yolo"], tmp_path, image("x.jpg", BOX))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f"{name}: {words}; choose another --out-dir, or --overwrite"):
+        check_earlier(tmp_path, ["yolo"], ["cat"])
+    check_earlier(tmp_path, ["yolo"], ["cat"], overwrite=True)
+    clear_earlier(tmp_path)
+    assert left_in(tmp_path) == {}
+
+
 def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
     """It begins as every parquet file does."""
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

@@ -131,7 +131,7 @@ def test_a_flag_that_was_not_given_before_is_named(tmp_path: Path) -> None:
         do(tmp_path, NAMES, **{"save-vis": False, "save-crop": False})
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"model": "made@0", "processes": "x"}'])
 def test_damaged_settings_are_refused(tmp_path: Path, content: bytes) -> None:
     do(tmp_path, NAMES)
     (tmp_path / "run.json").write_bytes(content)
