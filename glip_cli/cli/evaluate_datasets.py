@@ -89,32 +89,26 @@ class EvalRequest:
 
     @property
     def rules(self) -> ScoringProtocol:
-        return self._protocol.changed(cast(DetectKeywords, self.changes))
-
-    @property
-    def _protocol(self) -> ScoringProtocol:
-        if not self.dataset.startswith("lvis"):
-            return PROTOCOLS["coco"]
+        """Raises UsageError."""
         if self.flags.capped and self.flags.packed:
             raise UsageError(
                 "--capped and --packed do not go together: lvis-api's protocol is that of 40 names a prompt"
             )
-        return PROTOCOLS["lvis-capped" if self.flags.capped else "lvis-packed" if self.flags.packed else "lvis"]
-
-    def annotations(self) -> Path:
-        """Raises UsageError."""
-        if self.flags.gt is None and self.dataset == "scenes":
-            return draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
-        if self.flags.gt is None:
-            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, annotations (COCO, YOLO, VOC, labelme ...)")
-        return self.flags.gt
+        protocol = "lvis-capped" if self.flags.capped else "lvis-packed" if self.flags.packed else "lvis"
+        if not self.dataset.startswith("lvis"):
+            protocol = "coco"
+        return PROTOCOLS[protocol].changed(cast(DetectKeywords, self.changes))
 
     def truth(self) -> GroundTruth:
         """Raises UsageError."""
-        path = self.annotations()
-        if self.flags.split and path.suffix.lower() in (".json", ".csv"):
+        path, split = self.flags.gt, self.flags.split
+        if path is None and self.dataset == "scenes":
+            path = draw_scenes(self.wanted.out / "scenes", self.flags.limit or SCENES)
+        if path is None:
+            raise UsageError(f"glip eval {self.dataset} needs --gt FILE, annotations (COCO, YOLO, VOC, labelme ...)")
+        if split and path.suffix.lower() in (".json", ".csv"):
             raise UsageError(f"--split chooses a part of a folder or data.yaml, and {path} is one file: leave it out")
-        return read_ground_truth(path, images=self.flags.images, split=self.flags.split)
+        return read_ground_truth(path, images=self.flags.images, split=split)
 
     def folder(self) -> Path:
         """Raises UsageError."""

@@ -249,14 +249,10 @@ def _check_wanted(jobs: Sequence[QueuedImage], *_: object) -> None:
 
 def _by_prompt(jobs: Sequence[QueuedImage]) -> list[list[QueuedImage]]:
     """Jobs that ask the same, together."""
-    groups: list[list[QueuedImage]] = []
+    groups: dict[tuple[int, DetectOptions], list[QueuedImage]] = {}
     for job in jobs:
-        same = next((g for g in groups if g[0].compiled is job.compiled and g[0].options == job.options), None)
-        if same is None:
-            groups.append([job])
-        else:
-            same.append(job)
-    return groups
+        groups.setdefault((id(job.compiled), job.options), []).append(job)
+    return list(groups.values())
 
 
 def _rows(seen: ImageFeatures, rows: list[int]) -> ImageFeatures:
