@@ -47,16 +47,15 @@ def with_defaults(root: Node, arguments: Sequence[str], environment: Mapping[str
     if hasattr(command, "commands"):
         return list(arguments)
     names, typed = arguments[:depth], list(_spelled_out(arguments[depth:], command.params))
-    if not any(word.startswith("--conf") for word in typed) and not any(
-        name.startswith(PREFIX) for name in environment
-    ):
+    is_configured = any(word.startswith("--conf") for word in typed)
+    if not is_configured and not any(name.startswith(PREFIX) for name in environment):
         return [*names, *typed]
     parsed = command.make_context(None, list(typed), resilient_parsing=True)  # nothing is said and nothing raised
     flags = _flags_of(command)
     file = parsed.params.get("config") or environment.get("GLIP_CONFIG")
     settings = _read(Path(file), names, flags, root) if file and "config" in flags else {}
     for key, param in flags.items():
-        if (value := environment.get(_variable(key))) is not None:
+        if key != "config" and (value := environment.get(_variable(key))) is not None:
             settings = {k: v for k, v in settings.items() if flags[k] is not param} | {key: (value, _variable(key))}
     inserted = [
         word

@@ -53,6 +53,7 @@ def test_a_flag_beats_both_and_replaces_lists(config: str, typed: list[str]) -> 
 
 def test_a_config_named_by_the_environment(config: str) -> None:
     assert "--texts=dog" in run("a.jpg", GLIP_CONFIG=config)
+    assert run("a.jpg", GLIP_CONFIG="") == ["a.jpg"]
 
 
 def test_aliases_are_the_flags_they_stand_for() -> None:
