@@ -111,9 +111,18 @@ class TrainingFolder:
     def settings(self) -> JsonObject:
         """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
         settings = parsed_object(self.run.read_bytes()) if self.run.exists() else {}
-        if settings is None:
-            raise UsageError(f"{self.run} is damaged; --overwrite starts over")
+        digests = None if settings is None else settings.get("digests", {})
+        if (
+            settings is None
+            or not isinstance(digests, dict)
+            or not all(isinstance(one, dict) for one in digests.values())
+        ):
+            raise self.damaged
         return settings
+
+    @property
+    def damaged(self) -> UsageError:
+        return UsageError(f"{self.run} is damaged; --overwrite starts over")
 
     def compare(self, now: Mapping[str, object]) -> None:
         """Raises UsageError where one of these settings was another."""
@@ -139,13 +148,20 @@ class TrainingFolder:
         """The state on the CPU, or None where there is none yet. Raises UsageError for one that is damaged."""
         if not self.state.exists():
             return None
-        try:
+        with self.intact():
             state = torch.load(self.state, map_location="cpu", weights_only=True)
             if state["format"] != FORMAT:
                 raise ValueError("of another format")
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
-            raise UsageError(f"{self.state} is damaged or of another version; --overwrite starts over") from None
         return dict(state)
+
+    @contextmanager
+    def intact(self) -> Iterator[None]:
+        """Turns what a damaged state raises, where it is read or taken up, into UsageError."""
+        try:
+            yield
+        except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+                pickle.UnpicklingError):  # fmt: skip
+            raise UsageError(f"{self.state} is damaged or of another version; --overwrite starts over") from None
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ tensorboard/    the same numbers, where tensorboard is installed
 from __future__ import annotations
 
 import importlib.util
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from glip_cli.evaluation.report.charts import INK, SERIES, STYLES, figure, to_svg
 from glip_cli.outputs.files import atomic_write, json_bytes
-from glip_cli.utils.json import JsonObject
+from glip_cli.utils.json import JsonObject, parsed_object
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,10 +121,10 @@ def read_rows(path: Path) -> list[Row]:
     """Up to the first line that is not whole; none where there is no file."""
     rows: list[Row] = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
+        row = parsed_object(line)
+        if row is None or not all(isinstance(row.get(key), int | float) for key in ("step", "epoch")):
             break
+        rows.append(row)
     return rows
 
 

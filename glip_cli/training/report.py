@@ -5,7 +5,6 @@ It is written before the first step, after epochs with the curves so far, and at
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from glip_cli.training.distributed import Distributed
 from glip_cli.training.init_model import Start
 from glip_cli.training.metrics_log import LOSSES, RATES, SCORES, Row, draw_curves
 from glip_cli.training.validation import Evaluation, Scores, ValidationCheck, measure
+from glip_cli.utils.json import parsed_object
 from glip_cli.utils.text_format import percent
 
 SHOWN = 12  # images of the first batches
@@ -168,8 +168,10 @@ class BeforeAndAfter:
     def before(self) -> dict[str, Scores]:
         """Measured once, before the first step, and kept in before.json."""
         file = self.folder.path / "before.json"
-        if file.exists() and self.folder.state.exists():
-            found: dict[str, Scores] = json.loads(file.read_bytes())
+        found = parsed_object(file.read_bytes()) if file.exists() and self.folder.state.exists() else None
+        if found is not None and all(
+            map(_are_scores, found.values())
+        ):  # else damaged: the model is still that of before
             return found
         scores = self._measure_all("before the training", self._live())
         self.processes.wait()  # all have looked for the file
@@ -205,6 +207,10 @@ class BeforeAndAfter:
         size = 1 if self.processes.device.type == "cpu" else 8
         self.latest[name] = measure(self.checks[name], detector, self.processes, size, self.note)
         return self.latest[name]
+
+
+def _are_scores(value: object) -> bool:
+    return isinstance(value, dict) and all(one is None or isinstance(one, int | float) for one in value.values())
 
 
 @dataclass(frozen=True)

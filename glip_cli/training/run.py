@@ -78,7 +78,12 @@ def prepare(
     folder = TrainingFolder(out)
     if resume and not overwrite:
         given = going_on(folder, given)
-    settings = Settings.of(given)
+    try:
+        settings = Settings.of(given)
+    except (AttributeError, TypeError, ValueError):
+        if not resume:
+            raise
+        raise folder.damaged from None
     if overwrite and settings.begins_in(out):
         raise UsageError(
             f"--overwrite would remove the model in {out} that training begins with: choose another --out-dir"

@@ -112,7 +112,8 @@ class Trainer:
         self._window: dict[str, float] = {}
         self._unread: Counter[str] = Counter()
         self._step_time = self._data_time = 0.0
-        self._restore(self.folder.load())
+        with self.folder.intact():
+            self._restore(self.folder.load())
 
     def run(self) -> TrainResult:
         """Train to the end, or until asked to stop. Raises GlipError."""
@@ -291,7 +292,8 @@ class Trainer:
     def _restore(self, state: JsonObject | None) -> None:
         if state is None:
             return
-        self.step, self.gradients.parts, self.watch = state["step"], state["parts"], EarlyStopping(**state["watch"])
+        self.step, self.gradients.parts = int(state["step"]), int(state["parts"])
+        self.watch = EarlyStopping(**state["watch"])
         if self.watch.stops and state["epochs"] != self.recipe.epochs:  # asked for, though AP had fallen
             self.watch.worse = 0
         self._window = dict(state["window"])

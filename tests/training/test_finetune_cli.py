@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from glip_cli.cli.app import app
@@ -258,6 +260,55 @@ def test_resumed_by_its_folder_alone(scenes: Path, tmp_path: Path, monkeypatch: 
 
 
 NO_BOX = "images, and AP needs some: give annotations with boxes, or leave it out"
+
+
+@pytest.fixture(scope="module")
+def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One epoch, with a validation."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert finetune(scenes, out, "--val", scenes, "--epochs", 1).exit_code == 0
+    return out
+
+
+def edited(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def resaved(path: Path, **values: object) -> None:
+    torch.save({**torch.load(path, weights_only=True), **values}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (lambda folder: edited(folder / "run.json", train=5), "run.json"),
+        (lambda folder: edited(folder / "run.json", digests={"train.json": 5}), "run.json"),
+        (lambda folder: (folder / "run.json").write_text("["), "run.json"),
+        (lambda folder: resaved(folder / "state.pt", watch={"a": 1}), "state.pt"),
+        (lambda folder: resaved(folder / "state.pt", weights={}), "state.pt"),
+        (lambda folder: resaved(folder / "state.pt", step="x"), "state.pt"),
+    ],
+)
+def test_a_folder_that_is_damaged_is_one_line(
+    trained: Path, tmp_path: Path, damage: Callable[[Path], object], name: str
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    damage(folder)
+    done = runner.invoke(app, ["finetune", "--resume", "-o", str(folder), "--epochs", "2", "--device", "cpu"])
+    assert done.exit_code == 2, done.output
+    assert re.search(rf"{name} is damaged( or of another version)?; --overwrite starts over$", done.stderr.strip())
+
+
+@pytest.mark.parametrize("content", ["cut", "[]", '{"new data": 5}', '{"new data": {"AP": "x"}}'])
+def test_what_was_measured_before_is_measured_again_where_its_file_is_damaged(
+    trained: Path, tmp_path: Path, content: str
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    before = (folder / "before.json").read_text()
+    (folder / "before.json").write_text(content)
+    done = runner.invoke(app, ["finetune", "--resume", "-o", str(folder), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((folder / "before.json").read_text()) == json.loads(before)
 
 
 @pytest.mark.parametrize("flag", ["--val", "--keep-check"])

@@ -20,19 +20,17 @@ def history(folder: Path, until: int = 0) -> History:
     return History(folder / "metrics.jsonl", folder / "curves.svg", until)
 
 
-def test_rows_after_the_last_state_and_a_torn_line_are_forgotten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", ['{"step": 40, "lo', "5", "[]", '{"loss": 5}', '{"step": "a", "epoch": 1}'])
+def test_rows_after_the_last_state_and_a_torn_line_are_forgotten(tmp_path: Path, torn: str) -> None:
     first = history(tmp_path)
-    for step in (10, 20, 30):
-        first.add({"step": step, "loss": step / 10})
+    rows = [{"step": step, "epoch": step / 10, "loss": step / 10} for step in (10, 20, 30)]
+    for row in rows:
+        first.add(row)
     with (tmp_path / "metrics.jsonl").open("ab") as stream:
-        stream.write(b'{"step": 40, "lo')
+        stream.write(torn.encode())
     again = history(tmp_path, until=20)
-    again.add({"step": 30, "loss": 9.0})
-    assert read_rows(tmp_path / "metrics.jsonl") == [
-        {"step": 10, "loss": 1.0},
-        {"step": 20, "loss": 2.0},
-        {"step": 30, "loss": 9.0},
-    ]
+    again.add({**rows[2], "loss": 9.0})
+    assert read_rows(tmp_path / "metrics.jsonl") == [*rows[:2], {**rows[2], "loss": 9.0}]
 
 
 ROWS = [
