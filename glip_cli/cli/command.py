@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -111,14 +110,18 @@ def _flag(name: str, kind: Any, default: Any, given: bool = False) -> Parameter:
     if given or default is Parameter.empty or about.parse or about.typed:
         default = None
     kind = about.typed or (kind.__origin__ if _mark(kind, Option) else kind)
-    parser = path_of if Path in (kind, *get_args(kind), *chain(*map(get_args, get_args(kind)))) else about.parser
     flag = typer.Option(
         *(about.flags or (flag_of(name),)),
-        metavar=about.metavar, min=about.min, max=about.max, parser=parser, rich_help_panel=about.panel,
-        help=about.help, show_default=about.show_default,
+        metavar=about.metavar, min=about.min, max=about.max, parser=path_of if _is_of_paths(kind) else about.parser,
+        rich_help_panel=about.panel, help=about.help, show_default=about.show_default,
     )  # fmt: skip
     annotation: object = Annotated[kind | None if default is None else kind, flag]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _is_of_paths(kind: object) -> bool:
+    """Path, list[Path], either of them | None."""
+    return kind is Path or any(map(_is_of_paths, get_args(kind)))
 
 
 def text_of(typed: str) -> str:
