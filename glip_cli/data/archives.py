@@ -105,7 +105,7 @@ def _opened(location: str) -> BinaryIO:
 # Images are found by their members' heads alone: names, and where their bytes lie.
 
 
-def tar_images(stream: BinaryIO, passed: Passed) -> Iterator[tuple[str, tuple[int, int]]]:
+def tar_images(stream: BinaryIO, passed: Passed) -> Iterator[tuple[str, Place]]:
     """Each image: its member's name, where its bytes begin, and how many they are. Raises tarfile.TarError, OSError."""
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         for member, ending in members(tar):
@@ -146,7 +146,7 @@ GROUPS = 2  # of rows, whose images are held in memory: threads that read ahead 
 _one_at_a_time = threading.Lock()
 
 
-def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, Place]]:
     """The number of each row, with its group and its place in that. Only the end of the file is read.
 
     Raises ImageError for what is no table with a column of images, UsageError without pyarrow.
@@ -162,7 +162,7 @@ def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, tuple[int, 
                 number += 1
 
 
-def read_row(location: str, place: tuple[int, int], name: str) -> bytes:
+def read_row(location: str, place: Place, name: str) -> bytes:
     """The file in one row. Raises ImageError; UnavailableError where that may pass; UsageError without pyarrow."""
     group, row = place
     with _one_at_a_time:
