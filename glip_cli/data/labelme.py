@@ -18,7 +18,7 @@ from typing import TypeGuard
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, read_each
+from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of
 from glip_cli.data.values import as_number, read_json, shown, stated_size
 from glip_cli.errors import DataError
 from glip_cli.utils.json import JsonObject
@@ -48,7 +48,7 @@ def _wrote(file: Path) -> bool:
 
 def read_labelme(path: Path, files: Sequence[Path], images: Path | None, issues: Issues) -> Dataset:
     """Raises DataError where none of the files can be read; says why not the first."""
-    return dataset_of(path, read_each(files, read_labelme_json, issues), images, path, issues, are_all=len(files) > 1)
+    return dataset_of(path, files, read_labelme_json, images, path, issues, are_all=len(files) > 1)
 
 
 def read_labelme_json(file: Path, issues: Issues) -> AnnotationFile:

@@ -55,24 +55,10 @@ def base_name(stated: str) -> str:
     return stated.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def read_each(
-    files: Sequence[Path], read: Callable[[Path, Issues], AnnotationFile], issues: Issues
-) -> list[AnnotationFile]:
-    """Those that can be read; the others are issues. Raises DataError where there is none."""
-    found = []
-    for file in files:
-        try:
-            found.append(read(file, issues))
-        except DataError as error:
-            issues.add(DataIssue.FILE_UNREADABLE, str(error))
-    if not found:
-        raise DataError(issues.example(DataIssue.FILE_UNREADABLE))
-    return found
-
-
 def dataset_of(
     path: Path,
-    read: Sequence[AnnotationFile],
+    files: Sequence[Path],
+    read_file: Callable[[Path, Issues], AnnotationFile],
     images: Path | None,
     annotations: Path,
     issues: Issues,
@@ -83,19 +69,30 @@ def dataset_of(
     """The set in a folder. Classes are in alphabetical order, or as labels.txt or CVAT's labelmap.txt lists them.
 
     Args:
+        files: those that cannot be read are issues.
         images: the folder of the images; else JPEGImages/ or images/, in `path` or beside it, or `path`.
         annotations: the folder that the files lie in.
         are_all: an image that no file is about is an issue.
+
+    Raises DataError where no file can be read; says why not the first.
     """
+    read = []
+    for one in files:
+        try:
+            read.append(read_file(one, issues))
+        except DataError as error:
+            issues.add(DataIssue.FILE_UNREADABLE, str(error))
+    if not read:
+        raise DataError(issues.example(DataIssue.FILE_UNREADABLE))
     folder = images or subfolder(path, *_IMAGES) or subfolder(path.absolute().parent, *_IMAGES) or path
     places = _Places(folder, annotations, read)
-    named = [places.of(one) for one in read]
+    named = [places.of(file) for file in read]
     if images is None and are_all:
         places.count_unused({file for _, file in named if file}, issues)
     numbers = {name: i for i, name in enumerate(_names(path, read), 1)}
     return Dataset(
         path.name,
-        tuple(ImageRow(i, name, *one.size) for i, (one, (name, _)) in enumerate(zip(read, named, strict=True), 1)),
+        tuple(ImageRow(i, name, *file.size) for i, (file, (name, _)) in enumerate(zip(read, named, strict=True), 1)),
         tuple(Category(number, name) for name, number in numbers.items()),
         tuple(_annotations(read, numbers, issues)),
         places.folder,

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, read_each, subfolder
+from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, subfolder
 from glip_cli.data.values import read_bytes, read_lines, shown, stated_size, text_numbers
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of
@@ -50,7 +50,8 @@ def read_voc(path: Path, files: Sequence[Path], images: Path | None, split: str,
     folder = subfolder(path, *_FOLDERS)
     return dataset_of(
         path,
-        read_each(chosen, read_voc_xml, issues),
+        chosen,
+        read_voc_xml,
         images,
         folder if folder and chosen[0].is_relative_to(folder) else path,
         issues,
