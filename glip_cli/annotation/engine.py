@@ -41,7 +41,7 @@ Read = tuple[list[Captioned], PreprocessedImage | ImageError]
 
 
 class GroundingEngine:
-    """See `batch.items.Engine`; the items' sources are `Captioned`."""
+    """See `runs.items.Engine`; the items' sources are `Captioned`."""
 
     block_size = 1
     host = platform.node()

@@ -2,7 +2,7 @@
 
 Writers take records one by one and keep none, so a million images stream through; what they remember is the
 names of files and classes. Every file is written under a temporary name and renamed: a reader never sees half
-of one. The formats of tools for annotation and training are in `annotation`.
+of one. The formats of tools for annotation and training are in `annotation_tools`.
 """
 
 from __future__ import annotations

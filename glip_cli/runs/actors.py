@@ -82,7 +82,7 @@ class ActorHandle(Protocol):
     Attributes:
         start: loads the model; gives `Started`.
         do: takes a list of `Item`; gives `Done`.
-        stop: ends the group at hand.
+        stop: ends the group that it is at.
     """
 
     start: RemoteMethod
@@ -94,7 +94,7 @@ class ActorHandle(Protocol):
 class Actor:
     """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
 
-    actor: ActorHandle
+    handle: ActorHandle
     answer: ObjectRef[Started | Done]
     node: str = ""
     host: str = ""
@@ -122,7 +122,7 @@ class ActorPool:
     stop: threading.Event
     say: Callable[[str], None]
     open: list[ImageGroup] = field(default_factory=list)
-    hands: list[Actor] = field(default_factory=list)
+    actors: list[Actor] = field(default_factory=list)
     strikes: Counter[str] = field(default_factory=Counter)
     said: set[str] = field(default_factory=set)
     bad_starts: int = 0
@@ -153,9 +153,9 @@ class ActorPool:
 
     def _say_who_waits(self) -> bool:
         """Say so where workers have not started. Is it to be said again?"""
-        started = sum(bool(hand.node) for hand in self.hands)
-        if started < len(self.hands):
-            self.say(f"{started} of {counted(len(self.hands), 'worker')} started: {self.room()}")
+        started = sum(bool(actor.node) for actor in self.actors)
+        if started < len(self.actors):
+            self.say(f"{started} of {counted(len(self.actors), 'worker')} started: {self.room()}")
         return started == 0
 
     def _fill(self, made: Iterator[ImageGroup]) -> bool:
@@ -165,53 +165,53 @@ class ActorPool:
         return bool(self.open)
 
     def _hire(self) -> None:
-        actor = self.hire()
-        self.hands.append(Actor(actor, actor.start.remote()))
+        handle = self.hire()
+        self.actors.append(Actor(handle, handle.start.remote()))
 
     def _give(self) -> None:
-        for hand in self.hands:
-            if hand.node and hand.group is None and (group := self._next_for(hand.node)):
-                hand.group = group
-                hand.answer = hand.actor.do.remote(group.items)
+        for actor in self.actors:
+            if actor.node and actor.group is None and (group := self._next_for(actor.node)):
+                actor.group = group
+                actor.answer = actor.handle.do.remote(group.items)
 
     def _next_for(self, node: str) -> ImageGroup | None:
-        given = {id(hand.group) for hand in self.hands}
+        given = {id(actor.group) for actor in self.actors}
         waiting = (group for group in self.open if group.records is None and id(group) not in given)
         return next((group for group in waiting if not (node in group.refused and self._elsewhere(group))), None)
 
     def _elsewhere(self, group: ImageGroup) -> bool:
         """Whether a node is left that has not tried it; that of a worker that starts is not known yet."""
-        return any(hand.node not in group.refused for hand in self.hands)
+        return any(actor.node not in group.refused for actor in self.actors)
 
     def _wait(self) -> None:
-        busy = {hand.answer: hand for hand in self.hands if hand.group or not hand.node}
+        busy = {actor.answer: actor for actor in self.actors if actor.group or not actor.node}
         if not busy:
             raise GlipError(self.problem or "no worker is left")
         ready, _ = self.ray.wait(list(busy), timeout=POLL)
         for answer in ready:
-            hand = busy[answer]
-            if hand not in self.hands:  # dismissed a moment ago, with the others of its node
+            actor = busy[answer]
+            if actor not in self.actors:  # dismissed a moment ago, with the others of its node
                 continue
             try:
-                self._answered(hand, self.ray.get(answer))
+                self._answered(actor, self.ray.get(answer))
             except self.ray.exceptions.RayTaskError:
                 raise
             except self.ray.exceptions.RayError as error:
-                self._died(hand, error)
+                self._died(actor, error)
 
-    def _answered(self, hand: Actor, answer: Started | Done) -> None:
+    def _answered(self, actor: Actor, answer: Started | Done) -> None:
         if isinstance(answer, Started):
             if answer.error:
-                self._dismiss(hand, answer.error)
+                self._dismiss(actor, answer.error)
             else:
-                hand.node, hand.host, self.bad_starts = answer.node, answer.host, 0
-        elif group := hand.group:
+                actor.node, actor.host, self.bad_starts = answer.node, answer.host, 0
+        elif group := actor.group:
             for note in dict.fromkeys(answer.notes):
                 if note not in self.said:
                     self.say(note)
             self.said.update(answer.notes)
-            hand.group, group.error, group.host = None, answer.error, hand.host
-            self._take(group, answer.records, hand.node)
+            actor.group, group.error, group.host = None, answer.error, actor.host
+            self._take(group, answer.records, actor.node)
 
     def _take(self, group: ImageGroup, records: list[AnyRecord], node: str) -> None:
         """A result counts unless another node may have what this one has not."""
@@ -224,35 +224,35 @@ class ActorPool:
         elif len(records) == len(group.items):
             self.strikes[node] = 0
             self.strikes.update(group.refused)
-            for hand in [hand for hand in self.hands if self.strikes[hand.node] >= STRIKES]:
-                self._dismiss(hand, f"{hand.host} does not see images that other nodes see")
+            for actor in [actor for actor in self.actors if self.strikes[actor.node] >= STRIKES]:
+                self._dismiss(actor, f"{actor.host} does not see images that other nodes see")
         group.records = records
 
-    def _dismiss(self, hand: Actor, problem: str) -> None:
+    def _dismiss(self, actor: Actor, problem: str) -> None:
         """It gets no work any more; what it had is waiting again."""
         self.problem = problem
         self.say(f"a worker fewer: {problem}")
-        self._lose(hand)
+        self._lose(actor)
 
-    def _lose(self, hand: Actor) -> None:
-        self.hands.remove(hand)
-        self.ray.kill(hand.actor)
+    def _lose(self, actor: Actor) -> None:
+        self.actors.remove(actor)
+        self.ray.kill(actor.handle)
 
-    def _died(self, hand: Actor, error: Exception) -> None:
-        self._lose(hand)
+    def _died(self, actor: Actor, error: Exception) -> None:
+        self._lose(actor)
         if self.stop.is_set():
             return
-        if not hand.node:
+        if not actor.node:
             self.bad_starts += 1
             *_, reason = str(error).strip().splitlines() or ["no reason given"]  # after a traceback
             self.problem = (
                 f"workers die while they load the model ({shorten(one_line(reason), 200)}); each machine needs this "
                 "version of glip-cli and memory for the model; their logs are in Ray's folder, /tmp/ray"
             )
-        elif group := hand.group:
+        elif group := actor.group:
             group.deaths += 1
             if group.deaths == DEATHS:
-                self._split(group, hand.host)
+                self._split(group, actor.host)
         if self.bad_starts < BAD_STARTS:
             self._hire()
 
@@ -268,9 +268,9 @@ class ActorPool:
 
     def _last(self) -> Iterator[AnyRecord]:
         """When the run stops: of the group that is next, what its worker has done by then."""
-        for hand in [hand for hand in self.hands if self.open and hand.group is self.open[0]]:
-            hand.actor.stop.remote()
-            while hand in self.hands and hand.group:
+        for actor in [actor for actor in self.actors if self.open and actor.group is self.open[0]]:
+            actor.handle.stop.remote()
+            while actor in self.actors and actor.group:
                 self._wait()
-            self.host = hand.host
+            self.host = actor.host
             yield from self.open[0].records or ()

@@ -147,10 +147,10 @@ class RayEngine:
             with _one_line(ray, self.stop):
                 groups = self._groups(iter(items))
                 first = list(islice(groups, 1))
-                self._pool = self._crew(ray, [item.source.location for group in first for item in group])
+                self._pool = self._pool_for(ray, [item.source.location for group in first for item in group])
                 yield from self._pool.run(chain(first, groups))
 
-    def _crew(self, ray: ModuleType, places: Sequence[str]) -> ActorPool:
+    def _pool_for(self, ray: ModuleType, places: Sequence[str]) -> ActorPool:
         """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
         witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))

@@ -1,6 +1,6 @@
 """Glip on a real Ray of this machine: the answers of one process, whatever happens to its workers.
 
-Who does which images, and what becomes of workers and nodes that fail, is in test_crew.py, without a model.
+Who does which images, and what becomes of workers and nodes that fail, is in test_actors.py, without a model.
 """
 
 from __future__ import annotations

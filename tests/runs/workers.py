@@ -1,4 +1,4 @@
-"""Workers for `Crew` without a model, as real actors of a real Ray: what they do is in the names of the images."""
+"""Workers for `ActorPool` without a model, as real actors of a real Ray: what they do is in the names of the images."""
 
 from __future__ import annotations
 
