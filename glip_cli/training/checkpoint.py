@@ -111,12 +111,7 @@ class TrainingFolder:
     def settings(self) -> JsonObject:
         """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
         settings = parsed_object(self.run.read_bytes()) if self.run.exists() else {}
-        digests = None if settings is None else settings.get("digests", {})
-        if (
-            settings is None
-            or not isinstance(digests, dict)
-            or not all(isinstance(one, dict) for one in digests.values())
-        ):
+        if settings is None or not _are_digests(settings.get("digests", {})):
             raise self.damaged
         return settings
 
@@ -187,6 +182,10 @@ def digest_of_data(sets: Iterable[TrainSet], tasks: Iterable[BoxTask]) -> dict[s
         key = f"{one.name} ({len(digests) + 1})" if one.name in digests else one.name
         digests[key] = _digest_of_set(one) if isinstance(one, TrainSet) else _digest_of_task(one)
     return digests
+
+
+def _are_digests(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
 
 
 def _digest_of_set(one: TrainSet) -> Digest:
