@@ -17,16 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from glip_cli.errors import GlipError
 from glip_cli.outputs.records import AnyRecord
 from glip_cli.runs.items import Item
 from glip_cli.runs.prefetch import in_order
 from glip_cli.utils.text_format import counted, one_line, shorten
-
-if TYPE_CHECKING:
-    from ray import ObjectRef
 
 POLL = 0.2
 AHEAD = 4  # groups for each worker that may be done before the one that is next
@@ -72,30 +69,19 @@ class Done(NamedTuple):
     notes: Sequence[str] = ()
 
 
-class RemoteMethod(Protocol):
-    def remote(self, *args: object) -> ObjectRef[Started | Done]: ...
-
-
-class ActorHandle(Protocol):
-    """A Ray actor.
-
-    Attributes:
-        start: loads the model; gives `Started`.
-        do: takes a list of `Item`; gives `Done`.
-        stop: ends the group that it is at.
-    """
-
-    start: RemoteMethod
-    do: RemoteMethod
-    stop: RemoteMethod
-
-
 @dataclass
 class Actor:
-    """An actor, and what it is at. `node`, where it runs, is "" until it has loaded its model."""
+    """An actor, and what it is at.
 
-    handle: ActorHandle
-    answer: ObjectRef[Started | Done]
+    Attributes:
+        handle: Ray's; of `start`, which loads the model and gives `Started`, `do`, which takes a list of `Item` and
+            gives `Done`, and `stop`, which ends the group that it is at.
+        answer: Ray's reference to what comes of the last call of the first two.
+        node: where it runs; "" until it has loaded its model.
+    """
+
+    handle: Any
+    answer: Any
     node: str = ""
     host: str = ""
     group: ImageGroup | None = None
@@ -105,7 +91,7 @@ class Actor:
 class ActorPool:
     """
     Attributes:
-        hire: makes an actor.
+        hire: makes an actor, of which it gives the handle.
         doubt: whether another node may have an image that one has not.
         died: the record of an image that kills its worker, on a host.
         room: what a worker needs, and what the cluster has of it.
@@ -114,7 +100,7 @@ class ActorPool:
     """
 
     ray: ModuleType
-    hire: Callable[[], ActorHandle]
+    hire: Callable[[], Any]
     size: int
     doubt: Callable[[Item], bool]
     died: Callable[[Item, str], AnyRecord]
