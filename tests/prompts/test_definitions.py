@@ -215,10 +215,13 @@ def test_the_oracle_is_the_official_arithmetic(trained: Detector) -> None:
 
 def test_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "k.json").write_text('{"moon": "part of a circle"}')
-    flag = ["--knowledge", str(tmp_path / "k.json"), "-m", "glip-mini", "-t", "moon . star ."]
-    assert run(["detect", *flag, "--explain"]) == 0
+    flag = ["--knowledge", str(tmp_path / "k.json"), "-t", "moon . star ."]
+    assert run(["detect", *flag, "-m", "glip-t-a", "--explain"]) == 0  # which need not be here
     assert "0:[CLS]" not in (explained := capsys.readouterr().err)
     assert "1:moon" in explained
+    flag += ["-m", "glip-mini"]
+    assert run(["detect", *flag, "--explain"]) == 2
+    assert "--knowledge is for models without fusion, such as glip-t-a" in capsys.readouterr().err
     draw_scene(np.random.default_rng(1)).image.save(tmp_path / "a.png")
     for command in ("detect", "batch"):
         assert run([command, str(tmp_path / "a.png"), *flag, "-o", str(tmp_path / "out")]) == 2
