@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """Where to ask; threads may share it.
+    """The address of a server, and its connections; threads may share it.
 
     Attributes:
         url: of the server, with a path where it is behind one.
@@ -78,7 +78,7 @@ class Server:
             connection.close()
 
     def get(self, path: str) -> JsonObject:
-        """What a GET gives. Raises UsageError, GlipError."""
+        """The JSON object of a GET. Raises UsageError, GlipError."""
         return self._answer("GET", path, None).value
 
     def post(self, path: str, body: Mapping[str, object]) -> Answer:
@@ -143,7 +143,7 @@ class Server:
         return response.status, response.headers, content
 
     def _connection(self) -> HTTPConnection:
-        """That of this thread, open."""
+        """The open connection of this thread."""
         kept = self._connections.get(threading.get_ident())
         if kept is None or kept.sock is None:  # it closes after an answer that says so
             kind = HTTPSConnection if self._scheme == "https" else HTTPConnection

@@ -44,7 +44,7 @@ class RemoteModel:
 
     @cached_property
     def about(self) -> JsonObject:
-        """What GET /model gives."""
+        """The answer of GET /model."""
         about = self.server.get("/model")
         with self.server.understood():
             limits = {str(name): float(value) for name, value in about.get("limits", {}).items()}
@@ -103,7 +103,7 @@ class RemoteModel:
         return Explanation(read["notes"], tuple(rows), texts)
 
     def detect(self, image: bytes, name: str, asked: Mapping[str, object]) -> tuple[Detections, list[str]]:
-        """What is found in one image, and the notes on it. The server does not learn its name.
+        """The detections in one image, and the notes on it. The image's name is not sent.
 
         Args:
             image: its file.
@@ -209,7 +209,7 @@ class RemoteRunner:
             yield from outcomes
 
     def _detect(self, file: bytes, source: ImageInput) -> Detections:
-        """Of several images at once a slow server may have none in time; then it is asked for one after the other."""
+        """Send several images at once; one after the other if a slow server does not answer in time."""
         prompt = own_prompt(source)
         asked = request_fields(prompt, self.options.for_labels(prompt.labels)) if prompt else self._asked
         try:

@@ -1,10 +1,10 @@
-"""Images inside files, each by its place: members of a tar, rows of a Parquet table; of this machine or of a store.
+"""Images inside archives, each by its position: members of a tar, rows of a Parquet table; on disk or in a store.
 
-    x/0.tar        x/0.tar/a/b.jpg     place: where the member's bytes begin, and how many they are
-    x/0.parquet    x/0.parquet/17      place: a group of rows, and the row in it; rows are counted over the file, from 0
+    x/0.tar        x/0.tar/a/b.jpg     position: where the member's bytes begin, and how many they are
+    x/0.parquet    x/0.parquet/17      position: a group of rows, and the row in it; the name counts over the file
 
-A place is found in one pass over the file, and means the same in another process: a run goes on without reading what it
-has done, and each worker of a cluster opens the file by itself.
+Positions are found in one pass over the file and are valid in any process: a run resumes without reading what it has
+done, and each worker of a cluster opens the file by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 
-Place = tuple[int, int]
+MemberPosition = tuple[int, int]
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 SUFFIXES = (".tar", ".parquet", *COMPRESSED)
 
@@ -41,8 +41,8 @@ def is_archive(location: str) -> bool:
     return location.lower().endswith(SUFFIXES)
 
 
-def images_in_archive(location: str, name: str, passed: Passed) -> Iterator[tuple[str, Place]]:
-    """The name and place of each image, in the order of the file; `passed` counts what a tar holds besides.
+def images_in_archive(location: str, name: str, passed: Passed) -> Iterator[tuple[str, MemberPosition]]:
+    """The name and position of each image, in the order of the file; `passed` counts what a tar holds besides.
 
     Raises:
         ImageError: the file is damaged, or is none of its kind; UnavailableError: it is not there.
@@ -52,9 +52,9 @@ def images_in_archive(location: str, name: str, passed: Passed) -> Iterator[tupl
     try:
         with _opened(location) as stream:
             if location.lower().endswith(COMPRESSED):
-                raise ImageError(f"{name}: members of a compressed tar have no place of their own; decompress it first")
-            for inner, place in parquet_rows(stream, name) if _is_parquet(location) else tar_images(stream, passed):
-                yield f"{name}/{shown_path(inner)}", place
+                raise ImageError(f"{name}: members of a compressed tar cannot be read one by one; decompress it first")
+            for inner, position in parquet_rows(stream, name) if _is_parquet(location) else tar_images(stream, passed):
+                yield f"{name}/{shown_path(inner)}", position
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UnavailableError(f"{name}: {why_unreadable(error)}; check the path and its rights") from None
     except OSError as error:
@@ -63,11 +63,11 @@ def images_in_archive(location: str, name: str, passed: Passed) -> Iterator[tupl
         raise ImageError(f"{name}: a damaged tar ({one_line(str(error))}); make or fetch it again") from None
 
 
-def read_place(location: str, place: Place, name: str) -> bytes:
+def read_member(location: str, position: MemberPosition, name: str) -> bytes:
     """The file of one image. Raises ImageError; UnavailableError where that may pass."""
     if _is_parquet(location):
-        return read_row(location, place, name)
-    begin, size = place
+        return read_row(location, position, name)
+    begin, size = position
     if size > MAX_FILE_BYTES:
         raise ImageError(f"{name}: {size / 1e9:.1f} GB, too large for an image; leave it out of the tar")
 
@@ -86,7 +86,7 @@ def read_place(location: str, place: Place, name: str) -> bytes:
 
 
 def why_no_image(location: str, name: str) -> ImageError:
-    """What is wrong with a file as a whole, of which there is no place. Raises what `images_in_archive` does."""
+    """The error of an archive that cannot be read at all. Raises as `images_in_archive`."""
     count = sum(1 for _ in images_in_archive(location, name, Passed()))
     if count:
         return ImageError(f"{name}: a file of {counted(count, 'image')}, where one image is read; name it as INPUT")
@@ -105,7 +105,7 @@ def _opened(location: str) -> BinaryIO:
 # Images are found by their members' heads alone: names, and where their bytes lie.
 
 
-def tar_images(stream: BinaryIO, passed: Passed) -> Iterator[tuple[str, Place]]:
+def tar_images(stream: BinaryIO, passed: Passed) -> Iterator[tuple[str, MemberPosition]]:
     """Each image: its member's name, where its bytes begin, and how many they are. Raises tarfile.TarError, OSError."""
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         for member, ending in members(tar):
@@ -146,7 +146,7 @@ GROUPS = 2  # of rows, whose images are held in memory: threads that read ahead 
 _one_at_a_time = threading.Lock()
 
 
-def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, Place]]:
+def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, MemberPosition]]:
     """The number of each row, with its group and its place in that. Only the end of the file is read.
 
     Raises ImageError for what is no table with a column of images, UsageError without pyarrow.
@@ -162,9 +162,9 @@ def parquet_rows(stream: BinaryIO, name: str) -> Iterator[tuple[str, Place]]:
                 number += 1
 
 
-def read_row(location: str, place: Place, name: str) -> bytes:
+def read_row(location: str, position: MemberPosition, name: str) -> bytes:
     """The file in one row. Raises ImageError; UnavailableError where that may pass; UsageError without pyarrow."""
-    group, row = place
+    group, row = position
     with _one_at_a_time:
         column = _images(location, group)
     if row >= len(column):

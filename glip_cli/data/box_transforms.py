@@ -79,7 +79,7 @@ def box_transforms_of(
     files: Mapping[int, Path],
     issue: DataIssue | None = None,
 ) -> BoxTransforms:
-    """How the boxes of a set lie in its images.
+    """The transforms from a data set's boxes to pixels of its upright images.
 
     An image of the stated proportions was resized; one whose proportions are those stated only when EXIF's orientation
     is undone was annotated as it lies in the file. Where the proportions are others, or a tenth of the boxes pass the
@@ -158,7 +158,7 @@ def lies_inside(box: Sequence[float], size: Size) -> bool:
 
 
 def box_example(row: Annotation, image: str) -> str:
-    """Where a box is, for an issue."""
+    """The image and the id of a box, for an issue."""
     return f"{image}: box {shown(row['bbox'])}, id {row['id']}"
 
 

@@ -57,7 +57,7 @@ class Captioned(ImageInput):
 
 @dataclass(frozen=True)
 class CaptionsSummary:
-    """What a whole set of captions holds.
+    """Counts of a whole set of captions.
 
     Attributes:
         captions, images: how many; an image that comes back later counts again.

@@ -20,7 +20,7 @@ _NO_CROWD = (None, False, 0, "", "0")
 
 
 def read_coco(path: Path, content: object, images: Path | None, issues: Issues) -> Dataset:
-    """Of the content of a file. A box that is not given is taken around the polygons or the mask.
+    """The data set of a file's content. A missing box is computed from the polygons or the mask.
 
     Grounding data may have no categories. Raises DataError where it is no such file; names the place in it.
     """
@@ -67,7 +67,7 @@ def _object(path: Path, data: object) -> JsonObject:
 
 
 def _other(data: object) -> str | None:
-    """What a file of another kind is, and the way out."""
+    """For a file of another kind: what it is, and what to do."""
     if isinstance(data, list):
         is_tasks = bool(data) and isinstance(data[0], dict) and "data" in data[0] and "annotations" in data[0]
         return "tasks of Label Studio; export them as COCO or YOLO" if is_tasks else None
@@ -193,17 +193,17 @@ class _Annotations:
                 self._add(DataIssue.BOX_CATEGORY, i, f": class {shown(raw['category_id'])}")
         return read
 
-    def _annotation(self, raw: object, place: int) -> Annotation:
+    def _annotation(self, raw: object, index: int) -> Annotation:
         """Raises DataError for an id that is none, a box that is not four finite numbers."""
         if not isinstance(raw, dict):
             raise DataError(f" is {shown(raw)}, not an object")
         box = self._box(raw)
         return {
-            "id": self._own_id(raw.get("id"), place),
+            "id": self._own_id(raw.get("id"), index),
             "image_id": self._image_ids.number(raw.get("image_id"), ".image_id"),
             "category_id": self._category_ids.number(raw.get("category_id"), ".category_id"),
             "bbox": box,
-            "area": self._area(raw.get("area"), place, box),
+            "area": self._area(raw.get("area"), index, box),
             "iscrowd": int(raw.get("iscrowd") not in _NO_CROWD),
         }
 
@@ -213,24 +213,24 @@ class _Annotations:
             return box_around(raw["segmentation"], ".segmentation")
         return as_box(raw.get("bbox"), ".bbox")
 
-    def _own_id(self, value: object, place: int) -> int:
+    def _own_id(self, value: object, index: int) -> int:
         """Text, which some files have, gets numbers that no file has; a row without an id gets its place, from 1."""
         if value is None:
-            return place + 1
+            return index + 1
         if isinstance(value, str) and not value.strip().isdecimal():
             return self._texts.setdefault(value, _TEXT_IDS + len(self._texts))
         return as_id(value, ".id")
 
-    def _area(self, value: object, place: int, box: Sequence[float]) -> float:
+    def _area(self, value: object, index: int, box: Sequence[float]) -> float:
         if value is not None:
             try:
                 return as_number(value, ".area")
             except DataError as error:
-                self._add(DataIssue.AREA, place, str(error))
+                self._add(DataIssue.AREA, index, str(error))
         return box[2] * box[3]
 
-    def _add(self, issue: DataIssue, place: int, what: str) -> None:
-        self._issues.add(issue, f"{self._name}: annotations[{place}]{what}")
+    def _add(self, issue: DataIssue, index: int, message: str) -> None:
+        self._issues.add(issue, f"{self._name}: annotations[{index}]{message}")
 
 
 # --------------------------------------------------------------------------------------------------- polygons and masks

@@ -112,7 +112,7 @@ class Dataset:
 
     @property
     def promptable(self) -> tuple[Category, ...]:
-        """The categories that have a name; a blank one is scored, but nothing can be asked of the model for it."""
+        """The categories that have a name. One with a blank name is scored, but cannot be part of a prompt."""
         return tuple(category for category in self.categories if category.name.strip())
 
     @property
@@ -176,5 +176,5 @@ def _note_names(categories: Sequence[Category], issues: Issues) -> None:
 
 
 def read_as(name: str) -> str:
-    """What the model reads of a class name: equal for those that it cannot tell apart."""
+    """A class name as the model reads it: equal for names that the model cannot distinguish."""
     return " ".join(clean_name(name).lower().split()) or name

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def from_disk(name: str, read: Callable[[], T]) -> T:
-    """What the call returns, or why a file cannot be read. Raises UnavailableError, ImageError."""
+    """Call `read`; errors of the disk become UnavailableError or ImageError."""
     try:
         return within(READ_SECONDS, read)
     except FileNotFoundError:

@@ -46,11 +46,11 @@ def fetch(
     """
     name, advice = shown_url(url), "check the URL"
     try:
-        asked = _request(url)
-        if trusted and trusted.is_origin_of(asked):
-            asked.add_unredirected_header("Authorization", trusted.authorization)
+        request = _request(url)
+        if trusted and trusted.is_origin_of(request):
+            request.add_unredirected_header("Authorization", trusted.authorization)
             advice = trusted.advice
-        with _opener(public, trusted).open(asked, timeout=stall) as response:
+        with _opener(public, trusted).open(request, timeout=stall) as response:
             return _body(response, name, max_bytes)
     except error.HTTPError as failure:
         failure.close()
@@ -201,7 +201,7 @@ class PublicHandler(request.HTTPHandler, request.HTTPSHandler):
         return self.do_open(http.client.HTTPSConnection if self._trusts(req) else PublicHTTPSConnection, req)
 
     def _trusts(self, asked: request.Request) -> bool:
-        """Whether any address will do. Raises NotPublicError for a server that may not be asked at all."""
+        """Whether the server is trusted at any address. Raises NotPublicError for a server that is not allowed."""
         if self._trusted is None or self._trusted.is_origin_of(asked):
             return self._trusted is not None
         if not self._trusted.allow_others:

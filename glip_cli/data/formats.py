@@ -100,7 +100,7 @@ def _read(path: Path, images: Path | None, split: str, issues: Issues) -> Datase
 
 
 def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
-    """What lies in the folder itself is read before its folders are looked at."""
+    """Annotations in the folder itself come before those in its subfolders."""
     if files := xml_files(path):
         return read_voc(path, files, images, split, issues)
     if (classes := class_list(path)) is not None:
@@ -120,7 +120,7 @@ def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) ->
 
 
 def _read_below(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
-    """Of a folder that has nothing itself: its only folder, or all xml or json below it."""
+    """For a folder without annotations of its own: its only subfolder, or all xml or json files below it."""
     if not _annotation_files(path) and not subfolder(path, *_ALL_SPLITS):
         folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__")))
         sets = [one for one in folders if _is_set(one)] or (folders if len(folders) == 1 else [])
@@ -152,10 +152,10 @@ def _coco_of_split(path: Path, split: str) -> Path | None:
     """annotations/instances_val2017.json and the like: the only json there, or the only one named as the split."""
     folder = subfolder(path, _ANNOTATIONS)
     files = _annotation_files(folder) if folder else []
-    named = [file for file in files if any(name in file.stem.lower() for name in _names_of(split))]
-    boxes = [file for file in named if file.stem.lower().startswith("instances")] or named
-    chosen = files if len(files) == 1 else boxes
-    return chosen[0] if len(chosen) == 1 else None
+    by_split = [file for file in files if any(name in file.stem.lower() for name in _names_of(split))]
+    boxes = [file for file in by_split if file.stem.lower().startswith("instances")] or by_split
+    candidates = files if len(files) == 1 else boxes
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
@@ -174,7 +174,7 @@ def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> D
 
 
 def _images_of_coco(path: Path) -> Path:
-    """Beside the file; of one in annotations/ in images/ beside that folder, of its split where it has one, or there.
+    """The folder of images: that of the file; for one in annotations/, images/ beside it, or the split's folder there.
 
     Names of images that folders of several splits have are found only in that of the split.
     """

@@ -63,7 +63,7 @@ def is_video(path: str) -> bool:
 
 
 def count_images(sources: Iterable[ImageInput], choice: FrameChoice) -> int | None:
-    """How many images they are; None where frames would have to be counted, which takes decoding them."""
+    """The number of images; None where frames would have to be decoded to count them."""
     count = 0
     for source in sources:
         if choice.all or is_video(source.location):
@@ -143,7 +143,7 @@ _MISSING_SECONDS = 1.0  # at the end: a header may round, and sound may be longe
 
 
 def read_video(path: str, name: str, every: int = 1) -> Iterator[Frame]:
-    """Every `every`-th frame of a video, the first included, as it is shown: turned upright, each with its time.
+    """Every `every`-th frame of a video, the first included: upright, each with its time.
 
     Frames are decoded one by one, as they are taken. Raises ImageError, also in the middle: the frames before the
     damage have been given then.

@@ -31,8 +31,8 @@ def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
     """
     folder = folder or dataset.folder
     check_folder(folder)
-    images, known = dataset.images, dataset.paths
-    paths = {image.id: path for image in images if (path := known.get(image.id) or _direct(image, folder))}
+    images, files = dataset.images, dataset.paths
+    paths = {image.id: path for image in images if (path := files.get(image.id) or _direct(image, folder))}
     lost = [image for image in images if image.id not in paths]
     below = _files_below(folder) if lost else {}
     shared_names = Counter(PurePosixPath(image.file_name).name for image in images)
@@ -57,14 +57,14 @@ def open_images(dataset: Dataset) -> tuple[dict[int, Path], dict[int, Size]]:
 
     Raises DataError where there is no folder of images, UnavailableError where the disk of one does not answer.
     """
-    found = find_images(dataset)
-    known = {**dataset.sizes, **whole_sizes(path for path in found.paths.values() if path not in dataset.sizes)}
+    by_name = find_images(dataset)
+    files = {**dataset.sizes, **whole_sizes(path for path in by_name.paths.values() if path not in dataset.sizes)}
     paths, sizes = {}, {}
     for row in dataset.images:
-        path = found.paths.get(row.id)
+        path = by_name.paths.get(row.id)
         if path is None:
-            dataset.issues.add(DataIssue.IMAGE_MISSING, found.missing[row.id])
-        elif isinstance(size := known[path], str):
+            dataset.issues.add(DataIssue.IMAGE_MISSING, by_name.missing[row.id])
+        elif isinstance(size := files[path], str):
             dataset.issues.add(DataIssue.IMAGE_UNREADABLE, size)
         else:
             paths[row.id], sizes[row.id] = path, size
@@ -92,18 +92,18 @@ def _direct(image: ImageRow, folder: Path) -> Path | None:
 
 def _files_below(folder: Path) -> dict[str, list[Path]]:
     """Name -> files, in links to folders too; each real folder once."""
-    found: dict[str, list[Path]] = {}
-    seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        info = os.stat(place)
-        if (info.st_dev, info.st_ino) in seen:
+    files: dict[str, list[Path]] = {}
+    visited: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        info = os.stat(root)
+        if (info.st_dev, info.st_ino) in visited:
             names = []
             folders.clear()
-        seen.add((info.st_dev, info.st_ino))
+        visited.add((info.st_dev, info.st_ino))
         folders.sort()
         for name in names:
-            found.setdefault(name, []).append(Path(place, name))
-    return found
+            files.setdefault(name, []).append(Path(root, name))
+    return files
 
 
 def _matches(image: ImageRow, below: Mapping[str, list[Path]], shared_names: Mapping[str, int]) -> list[Path]:

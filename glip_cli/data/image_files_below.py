@@ -49,7 +49,7 @@ _START = frozenset([0])
 
 @dataclass
 class Passed:
-    """What was passed over in folders.
+    """Counts of files in folders that are no images, by kind.
 
     Attributes:
         files: by suffix, in lower case, those that may be taken for images.
@@ -125,7 +125,7 @@ def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def split_parts(parts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those before the first with a wildcard, and the rest; without one, all of them and any image below."""
+    """The parts before the first wildcard, and the rest; without a wildcard, all of them and "any image below"."""
     parts += ("*",) if parts[-1] == _ANY_DEPTH else ()
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return parts[:fixed], parts[fixed:] or _EVERYTHING
@@ -152,28 +152,28 @@ def reads_heif() -> bool:
 
 
 def _walk(
-    folder: Path, parts: tuple[str, ...], states: frozenset[int], seen: set[tuple[int, int]], passed: Passed,
+    folder: Path, parts: tuple[str, ...], states: frozenset[int], visited: set[tuple[int, int]], passed: Passed,
     videos: bool,
 ) -> Iterator[Path]:  # fmt: skip
     """Files below `folder` that match `parts`, sorted, each once; and folders called as images that hold none.
 
     A state is the number of parts matched so far. Several at once keep `**/a/**` from finding a file twice.
     """
-    for entry in _opened(folder, seen, passed):
+    for entry in _opened(folder, visited, passed):
         after = _step(states, parts, entry.name)
         matched = len(parts) in after
-        path, alone = folder / entry.name, matched and _is_wanted(entry.name, parts[-1], videos)
+        path, without_subfolders = folder / entry.name, matched and _is_wanted(entry.name, parts[-1], videos)
         if after and _is_folder(entry):
             below = (_EVERYTHING, _START) if matched else (parts, after)
-            found = _walk(path, *below, seen, passed, videos)
-            first = next(found, None)
-            alone = first is None and matched and has_image_suffix(entry.name)
+            inner = _walk(path, *below, visited, passed, videos)
+            first = next(inner, None)
+            without_subfolders = first is None and matched and has_image_suffix(entry.name)
             if first and entry.name not in parts and passed.is_output(path, first):
                 continue
-            yield from chain([first] if first else [], found)
-        elif matched and not alone:
+            yield from chain([first] if first else [], inner)
+        elif matched and not without_subfolders:
             passed.add(entry.name)
-        if alone and (entry.name in parts or not passed.is_output(path, path)):
+        if without_subfolders and (entry.name in parts or not passed.is_output(path, path)):
             yield path
 
 
@@ -187,13 +187,13 @@ def _is_written(path: Path, first: Path) -> bool:
         return False
 
 
-def _opened(folder: Path, seen: set[tuple[int, int]], passed: Passed) -> list[os.DirEntry[str]]:
-    """Its entries; none of one that was seen before, and of one that cannot be opened, as with a shell's glob."""
+def _opened(folder: Path, visited: set[tuple[int, int]], passed: Passed) -> list[os.DirEntry[str]]:
+    """The entries of a folder; none for one that was visited before or cannot be opened, as with a shell's glob."""
     try:
         info = within(READ_SECONDS, folder.stat)
-        if (info.st_dev, info.st_ino) in seen:
+        if (info.st_dev, info.st_ino) in visited:
             return []
-        seen.add((info.st_dev, info.st_ino))
+        visited.add((info.st_dev, info.st_ino))
         return within(READ_SECONDS, _entries, folder)
     except FileNotFoundError:
         return []

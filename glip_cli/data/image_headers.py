@@ -26,7 +26,7 @@ _TIFF_PARTS = ((273, 279), (324, 325))  # tags of the offsets and lengths of str
 
 
 class Header(NamedTuple):
-    """What a file says of itself: (width, height) once it is upright, and EXIF's orientation."""
+    """From the header of an image: (width, height) when upright, and EXIF's orientation."""
 
     size: Size
     orientation: int
@@ -38,25 +38,25 @@ def whole_sizes(paths: Iterable[Path]) -> dict[Path, Size | str]:
 
 
 def read_headers(paths: Iterable[Path]) -> dict[Path, Header]:
-    """Of those that are images, whole or not. Raises UnavailableError where the disk of one does not answer."""
+    """The headers of the files that are images, complete or not. Raises UnavailableError for a disk that fails."""
     headers = _of_each(paths, _header)
     return {path: header for path, header in headers.items() if header}
 
 
 def _of_each(paths: Iterable[Path], function: Callable[[Path], T]) -> dict[Path, T]:
     """All in one other thread: one for each would take a third as long as reading its header."""
-    wanted = dict.fromkeys(paths)  # many captions share an image
-    found: dict[Path, T] = {}
+    unique_paths = dict.fromkeys(paths)  # many captions share an image
+    results: dict[Path, T] = {}
 
     def read() -> None:
-        for path in wanted:
-            found[path] = function(path)
+        for path in unique_paths:
+            results[path] = function(path)
 
     try:
-        within(READ_SECONDS, read, filled=found)
+        within(READ_SECONDS, read, filled=results)
     except TimeoutError:
-        raise no_answer(next(path for path in wanted if path not in found)) from None
-    return found
+        raise no_answer(next(path for path in unique_paths if path not in results)) from None
+    return results
 
 
 def _whole_size(path: Path) -> Size | str:
@@ -94,8 +94,8 @@ def _is_whole(image: Image.Image, stream: BinaryIO) -> bool:
         stream.seek(begin)
 
 
-def _read(stream: BinaryIO, place: int, size: int = -1) -> bytes:
-    stream.seek(place)
+def _read(stream: BinaryIO, offset: int, size: int = -1) -> bytes:
+    stream.seek(offset)
     return stream.read(size)
 
 
@@ -107,15 +107,15 @@ def _jpeg(image: Image.Image, stream: BinaryIO, size: int) -> bool:
 
 def _png(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     """Whether all chunks are there; False also where one of them may tell how the image is turned."""
-    place = 8
-    while place < size:
-        head = _read(stream, place, 8)
+    offset = 8
+    while offset < size:
+        head = _read(stream, offset, 8)
         name = head[4:]
         if name == b"eXIf" or (name in _PNG_TEXTS and stream.read(20).startswith(_TURNING)):
             return False
-        place += 12 + int.from_bytes(head[:4], "big")
+        offset += 12 + int.from_bytes(head[:4], "big")
         if name == b"IEND":
-            return place <= size
+            return offset <= size
     return False
 
 
@@ -126,9 +126,9 @@ def _tiff(image: Image.Image, stream: BinaryIO, size: int) -> bool:
     return bool(ends) and max(ends) <= size
 
 
-def _stated(stream: BinaryIO, place: int) -> int:
+def _stated(stream: BinaryIO, offset: int) -> int:
     """The length of the file as it says it there."""
-    return int.from_bytes(_read(stream, place, 4), "little")
+    return int.from_bytes(_read(stream, offset, 4), "little")
 
 
 _CHECKS: Mapping[str, Callable[[Image.Image, BinaryIO, int], bool]] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glip_cli.data.archives import Place, is_archive, read_place, why_no_image
+from glip_cli.data.archives import MemberPosition, is_archive, read_member, why_no_image
 from glip_cli.data.download import fetch
 from glip_cli.data.frame_inputs import Frame
 from glip_cli.data.stores import is_stored, read_stored
@@ -33,7 +33,7 @@ class ImageInput:
         location: a path, or a URL: http(s), or of a store.
         offline: True forbids the network.
         frame: which one of the file; None for the whole.
-        place: where in the file `location` it lies, if that is one of many images; see `archives`.
+        member: its position in the file `location`, if that is an archive; see `archives`.
         content: its bytes, where they are at hand.
     """
 
@@ -41,7 +41,7 @@ class ImageInput:
     location: str
     offline: bool = False
     frame: Frame | None = None
-    place: Place | None = None
+    member: MemberPosition | None = None
     content: bytes | None = field(default=None, repr=False)
 
     @property
@@ -55,7 +55,7 @@ class ImageInput:
 
     @property
     def position(self) -> Position:
-        """What its record says of a frame."""
+        """The frame's position, for its record."""
         if self.frame is None:
             return {}
         if self.frame.time is None:
@@ -77,8 +77,8 @@ class ImageInput:
             return self.content
         if self.is_url and self.offline:
             raise ImageError(f"{self.name}: --offline forbids fetching it; download it first or drop --offline")
-        if self.place is not None:
-            return read_place(self.location, self.place, self.name)
+        if self.member is not None:
+            return read_member(self.location, self.member, self.name)
         if is_web(self.location):
             return fetch(self.location)
         if is_archive(self.location) and not os.path.isdir(self.location):
@@ -91,7 +91,7 @@ class ImageInput:
 
 
 def shown_file(typed: str, path: str) -> str:
-    """What records and errors call a file, each one differently; backslashes that were typed for slashes stay."""
+    """The name of a file in records and errors, unique for each file; backslashes typed for slashes stay."""
     return shown_path(typed) if "\\" in path and os.path.lexists(path) else one_line(typed)
 
 

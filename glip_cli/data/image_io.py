@@ -54,7 +54,7 @@ _BIT_DEPTHS = (8, 12, 16, 32)
 
 
 def read_image(source: ImageSource, name: str | None = None, max_pixels: float = math.inf) -> Image.Image:
-    """The image as it is shown: 8-bit RGB, upright (EXIF orientation applied), the first frame.
+    """Read an image as viewers show it: 8-bit RGB, upright (EXIF orientation applied), the first frame.
 
     Transparency is dropped and not composited, as mmdetection and `Image.convert("RGB")` do. Grey of more
     than 8 bits is scaled by the smallest of 8, 12, 16 or 32 bits that holds its brightest pixel.

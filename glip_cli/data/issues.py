@@ -74,7 +74,7 @@ class DataIssue(Enum):
 
 @dataclass(frozen=True)
 class Issue:
-    """What is wrong in words, how often, the first of them, and what happens to it: "dropped", "cut", "stops" ..."""
+    """A kind of fault in a data set: text, count, first example, and what happens to it ("dropped", "cut", "stops")."""
 
     what: str
     count: int
@@ -84,7 +84,7 @@ class Issue:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a training set.
+    """The statistics and issues of a training set.
 
     Attributes:
         images, boxes: how many are left to train on.

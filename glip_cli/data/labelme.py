@@ -77,7 +77,7 @@ def _objects(shapes: Sequence[object], file: Path, issues: Issues) -> Iterator[N
 
 
 def _box(shape: object) -> tuple[NamedBox, object]:
-    """Of a shape, and the group that it is in. Raises DataError."""
+    """The box of a shape, and its group. Raises DataError."""
     if not isinstance(shape, Mapping):
         raise DataError(f" is {shown(shape)}, not an object")
     kind, label = shape.get("shape_type", "polygon"), shape.get("label")

@@ -31,7 +31,7 @@ class NamedBox(NamedTuple):
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """What is in one image.
+    """The annotations of one image.
 
     Attributes:
         image: the name of the image as the file gives it, without folders, which may be those of another computer.
@@ -51,7 +51,7 @@ def subfolder(path: Path, *names: str) -> Path | None:
 
 
 def base_name(stated: str) -> str:
-    """Of a path of any system."""
+    """The file name of a path, with separators of any system."""
     return stated.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
@@ -77,25 +77,25 @@ def dataset_of(
     Raises DataError where no file can be read; says why not the first.
     """
     read = []
-    for one in files:
+    for file_path in files:
         try:
-            read.append(read_file(one, issues))
+            read.append(read_file(file_path, issues))
         except DataError as error:
             issues.add(DataIssue.FILE_UNREADABLE, str(error))
     if not read:
         raise DataError(issues.example(DataIssue.FILE_UNREADABLE))
     folder = images or subfolder(path, *_IMAGES) or subfolder(path.absolute().parent, *_IMAGES) or path
-    places = _Places(folder, annotations, read)
-    named = [places.of(file) for file in read]
+    image_finder = _ImageFinder(folder, annotations, read)
+    named = [image_finder.of(file) for file in read]
     if images is None and are_all:
-        places.count_unused({file for _, file in named if file}, issues)
+        image_finder.count_unused({file for _, file in named if file}, issues)
     numbers = {name: i for i, name in enumerate(_names(path, read), 1)}
     return Dataset(
         path.name,
         tuple(ImageRow(i, name, *file.size) for i, (file, (name, _)) in enumerate(zip(read, named, strict=True), 1)),
         tuple(Category(number, name) for name, number in numbers.items()),
         tuple(_annotations(read, numbers, issues)),
-        places.folder,
+        image_finder.folder,
         issues,
         paths={i: file for i, (_, file) in enumerate(named, 1) if file},
         is_part=is_part,
@@ -114,16 +114,16 @@ def _names(path: Path, read: Iterable[AnnotationFile]) -> list[str]:
 
 def _annotations(read: Sequence[AnnotationFile], numbers: Mapping[str, int], issues: Issues) -> Iterator[Annotation]:
     count = 0
-    for image_id, one in enumerate(read, 1):
-        for name, bbox, is_difficult in one.objects:
+    for image_id, file in enumerate(read, 1):
+        for name, bbox, is_difficult in file.objects:
             try:
                 yield new_annotation(count + 1, image_id, numbers[name], bbox, is_difficult)
                 count += 1
             except DataError as error:
-                issues.add(DataIssue.BOX_FORM, f"{one.file}: {error}")
+                issues.add(DataIssue.BOX_FORM, f"{file.file}: {error}")
 
 
-class _Places:
+class _ImageFinder:
     """The image of each file: of the name that the file gives; else of that stem; else of the file's own stem.
 
     A name that several files of a folder give, as copies do, says nothing.
@@ -136,23 +136,23 @@ class _Places:
         for path in images_below(folder):
             self._names.setdefault(path.name, []).append(path)
             self._stems.setdefault(path.stem, []).append(path)
-        self._given = Counter((one.file.parent, one.image) for one in read)
+        self._given = Counter((file.file.parent, file.image) for file in read)
 
-    def of(self, one: AnnotationFile) -> tuple[str, Path | None]:
-        """Its name, and its file if there is one."""
-        own = one.file.stem
-        stated = one.image if self._given[one.file.parent, one.image] == 1 else ""
-        by_stem = self._stems.get(stated) or self._stems.get(PurePosixPath(stated).stem) or self._stems.get(own)
-        file = self._nearest(self._names.get(stated) or by_stem or [], one.file)
-        return (file.relative_to(self.folder).as_posix(), file) if file else (stated or own, None)
+    def of(self, annotation_file: AnnotationFile) -> tuple[str, Path | None]:
+        """The name of its image, and the image's file if there is one."""
+        own_stem = annotation_file.file.stem
+        stated = annotation_file.image if self._given[annotation_file.file.parent, annotation_file.image] == 1 else ""
+        by_stem = self._stems.get(stated) or self._stems.get(PurePosixPath(stated).stem) or self._stems.get(own_stem)
+        file = self._nearest(self._names.get(stated) or by_stem or [], annotation_file.file)
+        return (file.relative_to(self.folder).as_posix(), file) if file else (stated or own_stem, None)
 
     def _nearest(self, files: Sequence[Path], annotation: Path) -> Path | None:
-        """Of several the one in the folder that the file's is called as; None where that does not decide."""
+        """Of several image files the one in a folder named as the annotation's; None where that is ambiguous."""
         if len(files) < 2:
             return files[0] if files else None
         inner = annotation.parent.relative_to(self._annotations).parts
-        alike = [file for file in files if file.parent.relative_to(self.folder).parts == inner]
-        return alike[0] if len(alike) == 1 else None
+        same_folder = [file for file in files if file.parent.relative_to(self.folder).parts == inner]
+        return same_folder[0] if len(same_folder) == 1 else None
 
     def count_unused(self, used: set[Path], issues: Issues) -> None:
         for path in chain.from_iterable(self._stems.values()):

@@ -72,7 +72,7 @@ def decoding_room(size: tuple[int, int]) -> AbstractContextManager[object]:
 
 
 class _InQuietThread:
-    """Stands where a filter of warnings has its pattern."""
+    """A pattern for a warning filter that matches in some threads only."""
 
     def match(self, text: str) -> bool:
         return threading.get_ident() in _quiet_threads

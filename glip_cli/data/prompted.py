@@ -54,12 +54,12 @@ class PromptedImage(ImageInput):
 
 
 def own_prompt(source: ImageInput) -> Prompt | None:
-    """That of an image that has one."""
+    """The image's own prompt, if it has one."""
     return source.prompt if isinstance(source, PromptedImage) else None
 
 
 class PromptRow(NamedTuple):
-    """A row: where it stands in the file, the image as it is named there, and what to find."""
+    """A row of the file: its line, the name of the image, and the prompt."""
 
     where: str
     image: str
@@ -68,7 +68,7 @@ class PromptRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PromptsSummary:
-    """What a whole file holds.
+    """Counts of a whole file.
 
     Attributes:
         images: how many, each as often as it stands there.

@@ -111,7 +111,7 @@ def _folder_of(text: str) -> Path:
 
 @dataclass(frozen=True)
 class _Scan:
-    """How inputs are looked up; see `expand`. `own` are real paths and URLs, which end in a separator."""
+    """The state of `expand`. `own` are real paths and URLs of output folders, which end in a separator."""
 
     offline: bool
     stdin: BinaryIO | None
@@ -120,7 +120,7 @@ class _Scan:
     frames: FrameChoice | None
 
     def begin(self, text: str) -> Iterator[ImageInput]:
-        """What `text` names, its first image already looked up; of `-` and lists the writer may take its time."""
+        """The images that `text` names, the first already looked up; those of `-` and lists come as written."""
         if "\0" in text:  # no shell can type it, but a program can, and systems refuse such paths each in its own way
             raise UsageError(f"{one_line(text)}: a NUL character is in no path; give a file, a folder, a glob or a URL")
         if text == "-" or text.startswith("@"):
@@ -133,16 +133,16 @@ class _Scan:
             ) from None
 
     def _begin(self, text: str) -> Iterator[ImageInput]:
-        found = self._without_own(text, self._expand(text))
+        sources = self._without_own(text, self._expand(text))
         if self.frames:
-            found = chain.from_iterable(in_frames(source, self.frames) for source in found)
+            sources = chain.from_iterable(in_frames(source, self.frames) for source in sources)
         if text == "-":
-            return found
-        first, found = _peeked(found)
+            return sources
+        first, sources = _peeked(sources)
         if first is None:
             notes = "".join(f" ({note})" for note in self.passed.notes)
             raise UsageError(f"{one_line(text)}: {_why_empty(text)}{notes}")
-        return found
+        return sources
 
     def _without_own(self, text: str, found: Iterator[ImageInput]) -> Iterator[ImageInput]:
         if is_stored(text):
@@ -167,8 +167,8 @@ class _Scan:
         path, is_pattern = _path_of(text)
         if not is_pattern:
             return self._from_path(path, text)
-        found = map(str, images_matching(path, self.passed, self._videos))
-        return chain.from_iterable(self._from_file(one, one) for one in found)
+        paths = map(str, images_matching(path, self.passed, self._videos))
+        return chain.from_iterable(self._from_file(file, file) for file in paths)
 
     @property
     def _videos(self) -> bool:
@@ -191,21 +191,21 @@ class _Scan:
     def _from_file(self, location: str, name: str) -> Iterator[ImageInput]:
         """The file or object, or the images that it holds; one that cannot be read fails when it is opened."""
         name = shown_url(name) if is_stored(location) else shown_file(name, location)
-        whole = ImageInput(name, location, self.offline)
+        archive = ImageInput(name, location, self.offline)
         if not is_archive(location) or os.path.isdir(location):
-            yield whole
+            yield archive
             return
-        if self.offline and whole.is_url:
+        if self.offline and archive.is_url:
             raise UsageError(f"{name}: --offline forbids reading it; copy it first or drop --offline")
         is_empty = True
         try:
-            for inner, place in images_in_archive(location, name, self.passed):
+            for inner, position in images_in_archive(location, name, self.passed):
                 is_empty = False
-                yield replace(whole, name=inner, place=place)
+                yield replace(archive, name=inner, member=position)
         except ImageError:
             is_empty = True
         if is_empty:
-            yield whole
+            yield archive
 
     def _from_store(self, url: str, is_pattern: bool = False) -> Iterator[ImageInput]:
         """A folder's images, what a pattern names, or the one object, which may be missing."""
@@ -289,7 +289,7 @@ def _why_empty(text: str) -> str:
 
 
 def _path_of(text: str) -> tuple[str, bool]:
-    """A path of this machine as it is meant, and whether it is a pattern."""
+    """A typed path, expanded, and whether it is a pattern."""
     path = text if os.path.lexists(text) else os.path.expanduser(text)
     return path, glob.has_magic(path) and not os.path.lexists(path)
 

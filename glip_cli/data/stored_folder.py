@@ -52,7 +52,7 @@ class StoredFolder:
             raise UsageError(f"{url}: no bucket is named; write {scheme}://BUCKET/FOLDER")
 
     def names(self, below: str = "") -> Iterator[str]:
-        """Of all objects below the folder, or below one in it; sorted within a folder."""
+        """The names of all objects below the folder, or below a subfolder; sorted within each folder."""
         prefix = f"{path_of(self.url)}/"
         for path in paths_below(self.url, f"{prefix}{below}"):
             if not path.endswith("/"):
@@ -89,7 +89,7 @@ class StoredFolder:
         return bool(self._write(name, partial(_is_put, put), path.stat().st_size))
 
     def remove(self, names: Sequence[str]) -> None:
-        """Those that are there."""
+        """Remove the objects of these names that exist."""
         paths = [glob.escape(path_of(self._of(name))) for name in names]
         for begin in range(0, len(paths), PAGE):
             with suppress(MissingError):

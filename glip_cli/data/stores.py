@@ -43,7 +43,7 @@ class MissingError(UnavailableError):
 
 
 class _Library(NamedTuple):
-    """What reads a kind of store: a package, how it is installed, and how it is let in."""
+    """The library for a kind of store: its package, how to install it, and how to give it credentials."""
 
     package: str
     requirement: str
@@ -203,7 +203,7 @@ def _paths_by_folder(store: AbstractFileSystem, url: str, folder: str) -> Iterat
 
 
 def patiently(url: str, ask: Callable[[], T], writes: bool = False, seconds: float = READ_SECONDS) -> T:
-    """What the call returns; what may pass within seconds is tried three times, `seconds` each.
+    """Call `ask`; failures that may be temporary are tried three times, `seconds` each.
 
     Raises MissingError; UsageError where the store refuses, GlipError where it does not answer.
     """
@@ -222,7 +222,7 @@ def patiently(url: str, ask: Callable[[], T], writes: bool = False, seconds: flo
 
 
 def _once(url: str, name: str, ask: Callable[[], T], writes: bool = False, seconds: float = READ_SECONDS) -> T:
-    """What the call returns, b"" for a range after the end. Raises UnavailableError."""
+    """Call `ask` once; b"" for a range after the end. Raises UnavailableError."""
 
     def asked() -> Any:
         try:
@@ -260,7 +260,7 @@ def codes_of(error: BaseException) -> set[object]:
 
 
 def _why(error: Exception) -> str:
-    """What a library says, on one line, and of URLs in it what may be shown."""
+    """The library's message on one line, without secrets in its URLs."""
     return shorten(re.sub(r"\w+://\S+", lambda url: shown_url(url[0]), one_line(words_of(error))), _WHY)
 
 

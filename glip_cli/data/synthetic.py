@@ -134,24 +134,24 @@ def draw_scene(
     _clutter(rng, canvas)
     owner = np.zeros((height, width), np.int16)  # which object shows at each pixel; 0 none
     areas: list[int] = [0]
-    things: list[Thing] = []
+    objects: list[Thing] = []
     for _ in range(rng.integers(1, most + 1)):
         colour, shape = pairs[int(rng.integers(len(pairs)))]
         pattern = PATTERNS[rng.choice(3, p=(0.5, 0.25, 0.25))]
         size = ("small", "big")[rng.integers(2)]
         diameter = rng.uniform(*SIZES[size]) * side
         mask, paint = _object(rng, shape, colour, pattern, diameter)
-        place = _free_place(rng, owner, areas, mask)
-        if place is None:
+        corner = _free_place(rng, owner, areas, mask)
+        if corner is None:
             continue
-        top, left = place
+        top, left = corner
         _paste(canvas, owner, mask, paint, top, left, len(areas))
         areas.append(int((mask > 0.5).sum()))
         rows, columns = np.nonzero((mask > 0.5).any(1))[0], np.nonzero((mask > 0.5).any(0))[0]
         x1, y1, x2, y2 = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
-        things.append(Thing(shape, colour, pattern, size, (float(x1), float(y1), float(x2), float(y2))))
+        objects.append(Thing(shape, colour, pattern, size, (float(x1), float(y1), float(x2), float(y2))))
     canvas += rng.standard_normal(canvas.shape, np.float32) * rng.uniform(0, 6)
-    return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), tuple(things))
+    return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), tuple(objects))
 
 
 def _background(rng: Rng, width: int, height: int) -> Array:
@@ -201,7 +201,7 @@ def _object(rng: Rng, shape: str, colour: str, pattern: str, diameter: float) ->
 
 
 def _pattern(rng: Rng, pattern: str, u: Array, v: Array) -> Array:
-    """Where the second, grey colour shows: 0 or 1 per pixel."""
+    """The mask of the second, grey colour: 0 or 1 per pixel."""
     turns = np.float32(rng.uniform(1.4, 1.9))  # periods per radius
     phase = rng.random(2, np.float32)
     if pattern == "striped":
@@ -230,9 +230,9 @@ def _paste(
     canvas: Array, owner: npt.NDArray[np.int16], mask: Array, paint: Array, top: int, left: int, number: int
 ) -> None:
     h, w = mask.shape
-    place = slice(top, top + h), slice(left, left + w)
-    canvas[place] += (paint - canvas[place]) * mask[..., None]
-    owner[place][mask > 0.5] = number
+    region = slice(top, top + h), slice(left, left + w)
+    canvas[region] += (paint - canvas[region]) * mask[..., None]
+    owner[region][mask > 0.5] = number
 
 
 def draw_prompt(rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS, most: int = 10) -> tuple[Phrase, ...]:
@@ -244,8 +244,8 @@ def draw_prompt(rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS
     count = int(rng.integers(1, most + 1))
     phrases: dict[str, Phrase] = {}
     for _ in range(count):
-        thing = scene.things[rng.integers(len(scene.things))] if scene.things else None
-        phrase = _random_phrase(rng, thing if rng.random() < 0.75 else None)
+        shape = scene.things[rng.integers(len(scene.things))] if scene.things else None
+        phrase = _random_phrase(rng, shape if rng.random() < 0.75 else None)
         if rng.random() < 0.4:
             phrase = _twist(rng, phrase)
         if phrase.colour is None or phrase.shape is None or (phrase.colour, phrase.shape) in allowed:
@@ -254,13 +254,13 @@ def draw_prompt(rng: Rng, scene: Scene, pairs: Sequence[tuple[str, str]] = PAIRS
     return tuple(chosen[i] for i in rng.permutation(len(chosen)))
 
 
-def _random_phrase(rng: Rng, thing: Thing | None) -> Phrase:
+def _random_phrase(rng: Rng, noun: Thing | None) -> Phrase:
     """Describe a thing with some of its attributes, or anything at all."""
-    if thing is None and rng.random() < 0.15:
+    if noun is None and rng.random() < 0.15:
         return Phrase(None, other=OTHER_THINGS[rng.integers(len(OTHER_THINGS))])
     shape: str | None
     shape, colour, pattern, size = (
-        getattr(thing, name) if thing else _any(rng, values) for name, values in _VALUES.items()
+        getattr(noun, name) if noun else _any(rng, values) for name, values in _VALUES.items()
     )
     use = rng.random(3) < (0.7, 0.2, 0.2)
     if use.any() and rng.random() < 0.35:

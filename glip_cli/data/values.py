@@ -25,8 +25,8 @@ def read_json(path: Path) -> object:
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as failure:
-        place = f"line {failure.lineno}, column {failure.colno}"
-        raise DataError(f"{path}: not a whole JSON file ({place}: {failure.msg}); fetch or write it again") from None
+        position = f"line {failure.lineno}, column {failure.colno}"
+        raise DataError(f"{path}: not a whole JSON file ({position}: {failure.msg}); fetch or write it again") from None
     except (RecursionError, ValueError) as failure:  # nested too deeply, or a number of thousands of digits
         raise DataError(f"{path}: no dataset and no results ({failure}); check the path") from None
 

@@ -22,7 +22,7 @@ _LISTS = {"train": ("train", "trainval")}
 
 
 def xml_files(path: Path) -> list[Path]:
-    """Those that a folder has where VOC has them, at any depth in Annotations/; sorted."""
+    """The xml files of a folder, at any depth in Annotations/ as in VOC; sorted."""
     below = subfolder(path, *_FOLDERS)
     return (below and xml_files_below(below)) or _xml_among(path.iterdir() if path.is_dir() else ())
 

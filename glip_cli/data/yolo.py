@@ -15,7 +15,7 @@ from glip_cli.data.image_files_below import has_image_suffix, images_below
 from glip_cli.data.image_headers import whole_sizes
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_lines, shown
-from glip_cli.data.yolo_description import YoloDescription, read_description, written_places
+from glip_cli.data.yolo_description import YoloDescription, candidate_paths, read_description
 from glip_cli.data.yolo_lines import annotations_of, read_label_file
 from glip_cli.errors import DataError
 
@@ -60,49 +60,51 @@ _Pair = tuple[Path, Path | None]
 """An image and its labels, where it has some."""
 
 
-def _image_files(described: YoloDescription, given: Path | None, split: str, issues: Issues) -> list[_Pair]:
-    """Those of a split, sorted; one that the set leaves out is never filled from the others."""
+def _image_files(described: YoloDescription, image_folder: Path | None, split: str, issues: Issues) -> list[_Pair]:
+    """The images of a split, sorted; a split that the set lacks is not filled from the others."""
     folder = described.folder
-    places = described.splits.get(split, ())
-    roots = [folder / written_places(described.base)[0], folder, *([given.absolute()] if given else [])]
-    found = dict(pair for place in places for pair in _listed(place, roots, given))
-    if not found and (given if places else not described.splits):
-        folders = [given] if given else [folder / "images", folder]
-        found = dict(_below(next((one for one in folders if one.is_dir()), folder)))
-    if not found:
+    split_paths = described.splits.get(split, ())
+    roots = [folder / candidate_paths(described.base)[0], folder, *([image_folder.absolute()] if image_folder else [])]
+    stated_paths = dict(pair for place in split_paths for pair in _listed(place, roots, image_folder))
+    if not stated_paths and (image_folder if split_paths else not described.splits):
+        folders = [image_folder] if image_folder else [folder / "images", folder]
+        stated_paths = dict(_below(next((candidate for candidate in folders if candidate.is_dir()), folder)))
+    if not stated_paths:
         raise DataError(f"{described.file}: {_why_none(described, split)}")
-    labels = _Labels(folder, [folder / "images", *([given.absolute()] if given else [])])
-    files = [(image, labels.of(image, found[image])) for image in sorted(found, key=lambda path: path.parts)]
+    labels = _Labels(folder, [folder / "images", *([image_folder.absolute()] if image_folder else [])])
+    files = [
+        (image, labels.of(image, stated_paths[image])) for image in sorted(stated_paths, key=lambda path: path.parts)
+    ]
     labels.count_unused({text for _, text in files if text}, issues)
     return files
 
 
 def _why_none(described: YoloDescription, split: str) -> str:
-    if places := described.splits.get(split):
-        return f"no image for '{split}' ({shown(', '.join(places))}); correct it or give the images"
+    if paths := described.splits.get(split):
+        return f"no image for '{split}' ({shown(', '.join(paths))}); correct it or give the images"
     if described.splits:
         return f"no image for '{split}': it names {', '.join(described.splits)} alone; correct it or give another split"
     return "no image in images/ or beside it; give the folder of the images"
 
 
-def _listed(place: str, roots: Sequence[Path], given: Path | None) -> Iterable[_Listed]:
+def _listed(written: str, roots: Sequence[Path], image_folder: Path | None) -> Iterable[_Listed]:
     """Images of a folder, or of a .txt with one per line."""
-    found = next((path for root in roots for name in written_places(place) if (path := root / name).exists()), None)
-    if found is None or not found.is_file():
-        return _below(found) if found else []
-    if has_image_suffix(str(found)):
-        return [(_normal(found), _normal(found))]
-    lines = filter(None, map(str.strip, read_lines(found)))
-    return [_placed([found.parent, *roots], line, given) for line in lines]
+    target = next((path for root in roots for name in candidate_paths(written) if (path := root / name).exists()), None)
+    if target is None or not target.is_file():
+        return _below(target) if target else []
+    if has_image_suffix(str(target)):
+        return [(_normal(target), _normal(target))]
+    lines = filter(None, map(str.strip, read_lines(target)))
+    return [_placed([target.parent, *roots], line, image_folder) for line in lines]
 
 
-def _placed(roots: Sequence[Path], line: str, given: Path | None) -> _Listed:
+def _placed(roots: Sequence[Path], line: str, image_folder: Path | None) -> _Listed:
     """An image of a list: beside the list, where the set says, or by its name alone in the folder that was given."""
-    names = written_places(line)
+    names = candidate_paths(line)
     candidates = [_normal(root / name) for root in roots for name in names]
     stated = next((path for path in candidates if path.parent.is_dir()), candidates[0])
-    own = [_normal(given / Path(names[0]).name)] if given else []
-    return next((path for path in (*candidates, *own) if path.is_file()), candidates[0]), stated
+    by_name = [_normal(image_folder / Path(names[0]).name)] if image_folder else []
+    return next((path for path in (*candidates, *by_name) if path.is_file()), candidates[0]), stated
 
 
 def _below(folder: Path) -> list[_Listed]:
@@ -127,12 +129,12 @@ class _Labels:
         Where images differ in their suffix alone, glip keeps it: x.txt and x.png.txt.
         """
         folders = dict.fromkeys((image.parent, stated.parent))
-        places = [texts for folder in folders for texts in self._places(folder)]
-        found = (texts.get(name) for name in (image.name, image.stem) for texts in places)
+        label_files = [texts for folder in folders for texts in self._places(folder)]
+        found = (texts.get(name) for name in (image.name, image.stem) for texts in label_files)
         return next(filter(None, found), None)
 
     def _folders(self, images: Path) -> Iterator[Path]:
-        """Where the labels of the images of a folder may lie."""
+        """The folders that may hold the labels of a folder of images."""
         yield images
         parts = list(images.parts)
         if "images" in parts:

@@ -1,4 +1,4 @@
-"""What describes a YOLO set: its classes, what its lines are, and where the images of its splits lie.
+"""The description of a YOLO set: its classes, the form of its lines, and the folders of its splits.
 
 data.yaml      `names`, `train`, `val`, `test`, `path`, `kpt_shape`, `task`      ultralytics, Roboflow, CVAT
 obj.data       `names = data/obj.names`, `train = data/train.txt`, `valid = ...`  darknet, CVAT's YOLO 1.1
@@ -106,15 +106,15 @@ def _of_yaml(path: Path, issues: Issues) -> YoloDescription:
         path.parent,
         tuple(_names(content, path, issues)),
         _form(content, path),
-        {split: places for split, places in stated if places},
+        {split: paths for split, paths in stated if paths},
         "" if base in _NOTHING else base,
     )
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Of a text or a list of texts, those that say something."""
+    """A text or a list of texts as a tuple, without blank ones."""
     return tuple(
-        str(one) for one in (value if isinstance(value, list) else [value]) if one not in (None, *_NOTHING)
+        str(text) for text in (value if isinstance(value, list) else [value]) if text not in (None, *_NOTHING)
     )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def _names(content: Mapping[str, object], path: Path, issues: Issues) -> list[tu
 
 
 def _numbered(names: Sequence[object]) -> list[tuple[int, str]]:
-    """Of names, or of pairs of a number and a name; nothing where some are neither."""
+    """(number, name) of each class, from names or pairs; [] if any entry is neither."""
     texts = [name for name in names if isinstance(name, str)]
     if len(texts) == len(names):
         return list(enumerate(texts))
@@ -190,29 +190,29 @@ def _of_darknet(path: Path) -> YoloDescription:
     pairs = [line.split("=", 1) for line in read_lines(path) if "=" in line and line.strip()[0] != "#"]
     content = {_DARKNET_KEYS.get(key.strip(), key.strip()): value.strip() for key, value in pairs}
     stated = content.get("names", "obj.names")
-    places = (inside(path.parent, name) for name in (*written_places(stated), PurePath(stated).name))
-    listed = next((file for file in places if file and file.is_file()), None)
+    candidates = (inside(path.parent, name) for name in (*candidate_paths(stated), PurePath(stated).name))
+    listed = next((file for file in candidates if file and file.is_file()), None)
     if listed is None:
         raise DataError(f"{path}: names = {shown(stated)} is no file here; put the file of the class names beside it")
     splits = {split: (content[split],) for split in SPLIT_FOLDERS if content.get(split)}
     return YoloDescription(path, path.parent, listed_names(listed), Form(), splits)
 
 
-def written_places(place: str) -> tuple[str, ...]:
-    """How a path of a file may be meant: as it is; Roboflow writes `../train` for `train`, darknet `data/train.txt`."""
-    place = place.replace("\\", "/")
-    return tuple(dict.fromkeys((place, place.removeprefix("../"), place.removeprefix("./").removeprefix("data/"))))
+def candidate_paths(written: str) -> tuple[str, ...]:
+    """The paths that a written path may stand for: Roboflow writes `../train` for `train`, darknet `data/train.txt`."""
+    written = written.replace("\\", "/")
+    of_darknet = written.removeprefix("./").removeprefix("data/")
+    return tuple(dict.fromkeys((written, written.removeprefix("../"), of_darknet)))
 
 
 def _of_classes(path: Path) -> YoloDescription:
     """The splits are folders with the usual names, in images/ or above it, if there are any."""
     folder = path.parent.parent if path.parent.name == _LABELS else path.parent
-    usual = {
-        split: [place for name in names for place in (f"images/{name}", f"{name}/images", name)]
-        for split, names in SPLIT_FOLDERS.items()
-    }
-    found = {split: [place for place in places if (folder / place).is_dir()] for split, places in usual.items()}
-    splits = {split: (places[0],) for split, places in found.items() if places}
+    splits = {}
+    for split, names in SPLIT_FOLDERS.items():
+        candidates = [path for name in names for path in (f"images/{name}", f"{name}/images", name)]
+        if existing := [path for path in candidates if (folder / path).is_dir()]:
+            splits[split] = (existing[0],)
     return YoloDescription(path, folder, listed_names(path), Form(), splits)
 
 

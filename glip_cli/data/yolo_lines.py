@@ -33,7 +33,7 @@ _TRIANGLE = 6
 
 @dataclass(frozen=True)
 class Form:
-    """What data.yaml says of a line: `keypoints` is how many numbers those of one box have."""
+    """The form of a line, from data.yaml; `keypoints`: how many numbers of a line are keypoints."""
 
     task: str | None = None
     keypoints: int | None = None
@@ -54,7 +54,7 @@ class YoloLine(NamedTuple):
 
 
 def read_label_file(image_id: int, file: Path | None, issues: Issues) -> Iterator[YoloLine]:
-    """Those of a class and four or more numbers; the others are counted."""
+    """The lines with a class and four or more numbers; all others become issues."""
     if file is None:
         return
     try:
@@ -134,7 +134,7 @@ def _with_extras(values: Sequence[float], ends: Sequence[int], least: int) -> Co
 
 
 def _undeclared(lines: Sequence[YoloLine], issues: Issues) -> Reader:
-    """Where data.yaml does not say what a line is."""
+    """The form of lines that data.yaml does not declare, from the lines themselves."""
     short = [line for line in lines if len(line.values) == _TRIANGLE]
     long = [line for line in lines if len(line.values) > _TRIANGLE]
     ids = _end_in_ids([*short, *long])

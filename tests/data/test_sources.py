@@ -350,7 +350,7 @@ def test_no_two_files_have_one_name(here: Path) -> None:
     ):
         assert len(found) >= 5
         assert len({source.name for source in found}) == len(found)
-        paths = [source for source in found if source.place is None]
+        paths = [source for source in found if source.member is None]
         assert all(path_of_shown(source.name).removeprefix("odd/") == source.location[4:] for source in paths)
 
 

@@ -95,7 +95,7 @@ def test_an_image_travels_with_its_prompt() -> None:
     for prompt in (label_prompt({"box": "red square"}), caption_prompt(text, parts=parts)):
         item = Item(PromptedImage("a.png", "/x/a.png", True, prompt=prompt), "a-2")
         assert pickle.loads(pickle.dumps(placed(item))) == item
-    for source in (ImageInput("a.png", "/x/a.png"), ImageInput("0.tar/a.png", "s3://x/0.tar", place=(512, 9))):
+    for source in (ImageInput("a.png", "/x/a.png"), ImageInput("0.tar/a.png", "s3://x/0.tar", member=(512, 9))):
         assert pickle.loads(pickle.dumps(placed(Item(source)))) == Item(source)
     assert placed(Item(ImageInput("a.png", "a.png"))).source == ImageInput("a.png", os.path.abspath("a.png"))
 

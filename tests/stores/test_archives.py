@@ -152,7 +152,7 @@ def test_damage_in_the_middle_is_no_end(put: Put) -> None:
         ("0.tar", b"", "a damaged tar (empty file)"),
         ("0.tar", b"no tar", "a damaged tar ("),
         ("0.tar", tar_of({"a.txt": b""}), "holds no image"),
-        ("0.tar.gz", b"", "a compressed tar have no place of their own; decompress it first"),
+        ("0.tar.gz", b"", "a compressed tar cannot be read one by one; decompress it first"),
         ("0.parquet", b"no table", "damaged, or no Parquet ("),
         ("0.parquet", parquet_of([], STRUCT), "holds no image"),
         ("0.parquet", parquet_of([1], pyarrow.int64()), "no column of bytes among 'image'"),
