@@ -20,6 +20,7 @@ from glip_cli.model.config import LabelConfig
 from glip_cli.model.head import RawOutput
 from glip_cli.onnx_export.metadata import Fixed
 from glip_cli.onnx_export.pieces import OUTPUTS, output_names
+from glip_cli.prompts.compile import PromptLike
 from glip_cli.prompts.concepts import ConceptTokenizer
 from glip_cli.types import Detections
 from glip_cli.utils.text_format import counted
@@ -88,7 +89,8 @@ def check(torch_detector: Detector, onnx_detector: Detector, fixed: Fixed | None
     for case in cases(torch_detector, fixed, (*SIZES, (1, height, width))):
         difference = compare(answer(torch_detector, case), answer(onnx_detector, case), case)
         largest = {name: max(largest[name], difference[name]) for name in outputs}
-    count = compare_detections(torch_detector, onnx_detector, fixed.labels if fixed else None)
+    prompt = onnx_detector.own_prompt if fixed else None
+    count = compare_detections(torch_detector, onnx_detector, prompt or default_labels(torch_detector))
     last_case = cases(torch_detector, fixed, ((1, height, width),))[-1]
     return Checked(largest, count, *seconds(torch_detector, onnx_detector, last_case), (height, width))
 
@@ -155,13 +157,12 @@ def compare(torch_output: RawOutput, onnx_output: RawOutput, case: Case) -> dict
     return differences
 
 
-def compare_detections(torch_detector: Detector, onnx_detector: Detector, labels: tuple[str, ...] | None) -> int:
-    """In drawn scenes, for the labels of a fixed prompt or default ones. Returns the number of detections compared."""
-    labels = labels or default_labels(torch_detector)
+def compare_detections(torch_detector: Detector, onnx_detector: Detector, prompt: PromptLike) -> int:
+    """In drawn scenes. Returns the number of detections compared."""
     count = 0
     for number in range(SCENES):
         image = draw_scene(np.random.default_rng(number), 200, 150).image
-        a, b = (detector(image, labels, threshold=MIN_SCORE) for detector in (torch_detector, onnx_detector))
+        a, b = (detector(image, prompt, threshold=MIN_SCORE) for detector in (torch_detector, onnx_detector))
         if missing := unmatched(a, b) + unmatched(b, a):
             are = counted(len(a), "detection in a drawn scene has", "detections in a drawn scene have")
             raise GlipError(

@@ -52,20 +52,32 @@ def digest_of(settings: JsonObject) -> str:
 
 
 def compare(before: JsonObject, now: JsonObject, path: Path) -> None:
-    """Raises UsageError where they differ."""
-    for key in {**before, **now}:
-        if before.get(key) != now.get(key):
-            raise UsageError(f"{path} holds a run {_difference(key, before, now)}; choose another --out-dir, or "
-                             "--overwrite to start over")  # fmt: skip
+    """Raises UsageError where they differ, with the first difference, and all flags that resume the run."""
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    missing = [key for key in changed if key in _FLAGS and before.get(key) and not now.get(key)]
+    others = [key for key in changed if key not in missing]
+    difference = [_difference(others[0], before, now)] if others else []
+    if missing:
+        flags = " ".join(_flag(key, before) for key in missing)
+        difference.append(f"with {flags}, not given now")
+        if not others:
+            raise UsageError(
+                f"{path} holds a run {difference[0]}: give {flags} to resume it, or choose another --out-dir"
+            )
+    if difference:
+        raise UsageError(f"{path} holds a run {', and '.join(difference)}; choose another --out-dir, or --overwrite to "
+                         "start over")  # fmt: skip
+
+
+def _flag(key: str, settings: JsonObject) -> str:
+    return f"--{key}" if settings[key] is True else f"--{key} {settings[key]}"
 
 
 def _difference(key: str, before: JsonObject, now: JsonObject) -> str:
     if ("prompts" in before) != ("prompts" in now):
         return f"{'with' if 'prompts' in before else 'without'} --prompts"
     if key in _FLAGS and not (before.get(key) and now.get(key)):
-        value = before.get(key) or now.get(key)
-        flag = f"--{key}" if value is True else f"--{key} {value}"
-        return f"with {flag}, which is not given now" if before.get(key) else f"without {flag}"
+        return f"without {_flag(key, now)}"
     if key in ("images", "prompts"):
         return "with another file of --prompts, or one that has changed"
     then, given = (shorten(json.dumps(of.get(key), ensure_ascii=False), QUOTED) for of in (before, now))

@@ -160,7 +160,9 @@ def test_a_stray_video_in_a_folder_is_counted_and_not_read() -> None:
     assert status("all")[::2] == ["15 of 15 images done", "complete"]
     refused = glip("batch", "pages", "--every", "3", "-o", "all")
     assert refused.exit_code == 2
-    assert "all holds a run with --frames all, which is not given now; choose another" in refused.stderr
+    assert (
+        "all holds a run without --every 3, and with --frames all, not given now; choose" in refused.stderr
+    )
     assert "run without --every 3" in glip("batch", "pages", "--frames", "all", "--every", "3", "-o", "all").stderr
 
 
@@ -266,7 +268,7 @@ def test_a_finished_run_is_tracked_without_detecting_again() -> None:
     assert json.loads(Path("run/run.json").read_text()) == json.loads(Path("whole/run.json").read_text())
     refused = glip(*asked)
     assert refused.exit_code == 2
-    assert "run holds a run with --track, which is not given now" in refused.stderr
+    assert "run holds a run with --track, not given now: give --track to resume it" in refused.stderr
 
 
 @pytest.mark.usefixtures("folder")

@@ -328,3 +328,13 @@ def test_glip_nano_with_any_prompt(tmp_path: Path) -> None:
     theirs = load_onnx(tmp_path / "nano.onnx")(photo, prompt)
     assert len(ours) == len(theirs) > 0
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+
+
+def test_a_fixed_prompt_in_other_words(tmp_path: Path) -> None:
+    file, photo = str(tmp_path / "nano.onnx"), FOLDER / "dogs.jpg"
+    result = glip("export", "-m", "glip-nano", "-o", file, "-t", "cat . dog = Hund")
+    assert result.exit_code == 0, result.stderr
+    found = load_onnx(Path(file))(photo)
+    assert found.labels == ("cat", "Hund")
+    assert found.names == Detector.load("glip-nano", device="cpu")(photo, {"cat": "cat", "Hund": "dog"}).names
+    assert "Hund" in found.names

@@ -127,7 +127,17 @@ def test_a_flag_that_was_not_given_before_is_named(tmp_path: Path) -> None:
     way_out = "; choose another --out-dir, or --overwrite to start over"
     with pytest.raises(UsageError, match=f"holds a run without --save-vis{way_out}"):
         do(tmp_path, NAMES, **{"save-vis": True, "save-crop": True})
-    with pytest.raises(UsageError, match=f"holds a run with --save-crop, which is not given now{way_out}"):
+    with pytest.raises(
+        UsageError, match=f"a run without --save-vis, and with --save-crop, not given now{way_out}"
+    ):
+        do(tmp_path, NAMES, **{"save-vis": True, "save-crop": False})
+
+
+def test_all_flags_that_resume_a_run_are_named(tmp_path: Path) -> None:
+    """And not --overwrite, which would lose it."""
+    do(tmp_path, NAMES, **{"save-vis": True, "save-crop": True, "every": 5})
+    flags = "--save-vis --save-crop --every 5"
+    with pytest.raises(UsageError, match=f"with {flags}, not given now: give {flags} to resume it, or .*--out-dir$"):
         do(tmp_path, NAMES, **{"save-vis": False, "save-crop": False})
 
 
