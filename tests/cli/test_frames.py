@@ -160,9 +160,7 @@ def test_a_stray_video_in_a_folder_is_counted_and_not_read() -> None:
     assert status("all")[::2] == ["15 of 15 images done", "complete"]
     refused = glip("batch", "pages", "--every", "3", "-o", "all")
     assert refused.exit_code == 2
-    assert (
-        "all holds a run without --every 3, and with --frames all, not given now; choose" in refused.stderr
-    )
+    assert "all holds a run without --every 3, and with --frames all, not given now; choose" in refused.stderr
     assert "run without --every 3" in glip("batch", "pages", "--frames", "all", "--every", "3", "-o", "all").stderr
 
 

@@ -127,9 +127,7 @@ def test_a_flag_that_was_not_given_before_is_named(tmp_path: Path) -> None:
     way_out = "; choose another --out-dir, or --overwrite to start over"
     with pytest.raises(UsageError, match=f"holds a run without --save-vis{way_out}"):
         do(tmp_path, NAMES, **{"save-vis": True, "save-crop": True})
-    with pytest.raises(
-        UsageError, match=f"a run without --save-vis, and with --save-crop, not given now{way_out}"
-    ):
+    with pytest.raises(UsageError, match=f"a run without --save-vis, and with --save-crop, not given now{way_out}"):
         do(tmp_path, NAMES, **{"save-vis": True, "save-crop": False})
 
 
