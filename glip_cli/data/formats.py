@@ -25,7 +25,7 @@ from glip_cli.data.dataset import SPLIT_FOLDERS, Category, Dataset, check_catego
 from glip_cli.data.image_files import check_folder
 from glip_cli.data.image_files_below import IMAGE_SUFFIXES, images_below
 from glip_cli.data.issues import Issues
-from glip_cli.data.labelme import is_labelme, labelme_files, read_labelme
+from glip_cli.data.labelme import are_labelme, is_labelme, json_files_below, read_labelme
 from glip_cli.data.per_image import subfolder
 from glip_cli.data.tables import METADATA, read_imagefolder, read_tensorflow_csv
 from glip_cli.data.values import read_json, shown
@@ -109,9 +109,9 @@ def _read_folder(path: Path, images: Path | None, split: str, issues: Issues) ->
         return read_imagefolder(path / METADATA, images, split, issues)
     files = _annotation_files(path)
     if len(files) == 1:
-        return _read_file(files[0], images, split, issues)
-    if files := labelme_files(files):
-        return read_labelme(path, files, images, issues)
+        return _read_file(files[0], images, split, issues, is_whole=False)
+    if are_labelme([file for file in files if file.suffix.lower() == ".json"]):
+        return read_labelme(path, json_files_below(path), images, issues)
     if coco := _coco_of_split(path, split):
         return replace(_read_file(coco, images, split, issues), is_part=split in coco.stem)
     if part := subfolder(path, *_names_of(split)):
@@ -130,7 +130,7 @@ def _read_below(path: Path, images: Path | None, split: str, issues: Issues) -> 
             raise DataError(f"{path}: holds several data sets ({', '.join(one.name for one in sets[:3])}); give one")
         if files := xml_files_below(path):
             return read_voc(path, files, images, split, issues)
-        if files := labelme_files(sorted(path.rglob("*.json"))):
+        if are_labelme(files := json_files_below(path)):
             return read_labelme(path, files, images, issues)
     raise DataError(f"{path}: {_what_is_in(path, split)}")
 
@@ -158,7 +158,8 @@ def _coco_of_split(path: Path, split: str) -> Path | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
+def _read_file(path: Path, images: Path | None, split: str, issues: Issues, *, is_whole: bool = True) -> Dataset:
+    """`is_whole`: no more than this file was asked for; else it stands for its folder, of which labelme has more."""
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return read_tensorflow_csv(path, images, issues)
@@ -169,7 +170,8 @@ def _read_file(path: Path, images: Path | None, split: str, issues: Issues) -> D
             raise DataError(f"{path}: {what}")
     content = read_json(path)
     if is_labelme(content):
-        return read_labelme(path.parent, [path], images, issues)
+        files = [path] if is_whole else json_files_below(path.parent)
+        return read_labelme(path.parent, files, images, issues)
     return read_coco(path, content, images or _images_of_coco(path), issues)
 
 
@@ -187,7 +189,8 @@ def _images_of_coco(path: Path) -> Path:
 
 
 def _annotation_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _FILES and file.is_file())
+    files = (file for file in folder.iterdir() if file.suffix.lower() in _FILES and file.is_file())
+    return sorted(file for file in files if not file.name.startswith("."))  # macOS leaves ._a.json beside a.json
 
 
 def _what_is_in(path: Path, split: str) -> str:

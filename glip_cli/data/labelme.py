@@ -18,7 +18,7 @@ from typing import TypeGuard
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of
+from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, visible_files
 from glip_cli.data.values import as_number, read_json, shown, stated_size
 from glip_cli.errors import DataError
 from glip_cli.utils.json import JsonObject
@@ -33,10 +33,14 @@ def is_labelme(content: object) -> TypeGuard[JsonObject]:
     return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
-def labelme_files(files: Sequence[Path]) -> list[Path]:
-    """The json files among them if labelme wrote some of the first; else nothing."""
-    found = [file for file in files if file.suffix.lower() == ".json"]
-    return found if any(_wrote(file) for file in found[:_SAMPLED]) else []
+def json_files_below(folder: Path) -> list[Path]:
+    """At any depth; sorted."""
+    return visible_files(folder.rglob("*"), folder, ".json")
+
+
+def are_labelme(files: Sequence[Path]) -> bool:
+    """Whether labelme wrote some of the first."""
+    return any(_wrote(file) for file in files[:_SAMPLED])
 
 
 def _wrote(file: Path) -> bool:

@@ -50,6 +50,13 @@ def subfolder(path: Path, *names: str) -> Path | None:
     return next((folders[name.lower()] for name in names if name.lower() in folders), None)
 
 
+def visible_files(files: Iterable[Path], folder: Path, suffix: str) -> list[Path]:
+    """Those with a suffix (in small letters) that are not hidden in `folder`, nor in a hidden folder of it; sorted."""
+    found = (file for file in files if file.suffix.lower() == suffix)
+    visible = (file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    return sorted(visible, key=lambda file: file.parts)
+
+
 def base_name(stated: str) -> str:
     """The file name of a path, with separators of any system."""
     return stated.replace("\\", "/").rstrip("/").rpartition("/")[2]

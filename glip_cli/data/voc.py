@@ -6,35 +6,44 @@ The xml may be in any encoding. No DTD is fetched, and a file that declares enti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, subfolder
+from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, subfolder, visible_files
 from glip_cli.data.values import read_bytes, read_lines, shown, stated_size, text_numbers
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of
 
 _FOLDERS = ("Annotations", "Annotation")
+_ROOT = "annotation"
 _LISTS = {"train": ("train", "trainval")}
 
 
 def xml_files(path: Path) -> list[Path]:
-    """The xml files of a folder, at any depth in Annotations/ as in VOC; sorted."""
-    below = subfolder(path, *_FOLDERS)
-    return (below and xml_files_below(below)) or _xml_among(path.iterdir() if path.is_dir() else ())
+    """The xml files in Annotations/; else those of the folder where one at its top is VOC's; both at any depth.
+
+    Where none at the top is, those at the top alone: they are of something else, and say nothing of the subfolders.
+    """
+    folder = subfolder(path, *_FOLDERS)
+    if folder and (files := xml_files_below(folder)):
+        return files
+    top = visible_files(path.iterdir() if path.is_dir() else (), path, ".xml")
+    return xml_files_below(path) if any(map(_is_voc, top)) else top
 
 
 def xml_files_below(path: Path) -> list[Path]:
     """At any depth; sorted."""
-    return _xml_among(path.rglob("*"))
+    return visible_files(path.rglob("*"), path, ".xml")
 
 
-def _xml_among(files: Iterable[Path]) -> list[Path]:
-    found = (file for file in files if file.suffix.lower() == ".xml" and not file.name.startswith("."))
-    return sorted(found, key=lambda file: file.parts)
+def _is_voc(file: Path) -> bool:
+    try:
+        return _root(file).tag.lower() == _ROOT
+    except DataError:
+        return False
 
 
 def read_voc(path: Path, files: Sequence[Path], images: Path | None, split: str, issues: Issues) -> Dataset:
@@ -89,7 +98,7 @@ _FALSE = ("", "0", "false", "no", "unspecified")
 def read_voc_xml(file: Path, issues: Issues) -> AnnotationFile:
     """Objects without four corners are counted. Raises DataError where it is no xml of VOC."""
     root = _root(file)
-    if root.tag.lower() != "annotation":
+    if root.tag.lower() != _ROOT:
         raise DataError(f"{file}: its <{shown(root.tag)[1:-1]}> is no <annotation> of Pascal VOC; export VOC or COCO")
     size = stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
     return AnnotationFile(file, base_name(_text_of(root, "filename")), size, tuple(_objects(root, file, issues)))

@@ -164,6 +164,16 @@ def per_image(place: str, annotations: str, suffix: str, text: Callable[[str], s
     return yolo(place, {f"{annotations}/{Path(name).stem}{suffix}": text(name) for name in BOXES})
 
 
+def at_two_depths(
+    annotations: str, suffix: str, text: Callable[[str], str], top: tuple[str, ...] = ("a.png",)
+) -> Write:
+    """The files of some images at the top, those of the others below, and what tools and systems hide there."""
+    hidden = {f"{annotations}/.tool/a{suffix}": "?", f"{annotations}/._a{suffix}": "?"}
+    return yolo("images", hidden, {
+        f"{annotations}/{'' if name in top else 'day 1/'}{Path(name).stem}{suffix}": text(name) for name in BOXES
+    })  # fmt: skip
+
+
 def labelme(shape: Callable[[str, list[int]], list[dict[str, Any]]]) -> Callable[[str], str]:
     """The fields of labelme 6's `LabelFile.save`."""
 
@@ -248,6 +258,10 @@ SETS: dict[str, Write] = {
     "voc-lower-case": per_image("images", "annotations", ".xml", voc),
     "voc-devkit": per_image("VOCdevkit/VOC2007/JPEGImages", "VOCdevkit/VOC2007/Annotations", ".xml", voc),
     "voc-nested": per_image("photos/day 1", "boxes/day 1", ".xml", voc),
+    "voc-two-depths": at_two_depths(".", ".xml", voc),
+    "voc-two-depths-annotations": lambda folder: at_two_depths("Annotations", ".xml", voc)(folder) / "Annotations",
+    "labelme-two-depths": at_two_depths("boxes", ".json", labelme(rectangle)),
+    "labelme-two-at-the-top": at_two_depths("boxes", ".json", labelme(rectangle), ("a.png", "c.png")),
     "labelme": per_image("images", "labels", ".json", labelme(rectangle)),
     "labelme-beside": per_image(".", ".", ".json", labelme(rectangle)),
     "labelme-groups": per_image(".", ".", ".json", labelme(grouped)),

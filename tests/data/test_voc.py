@@ -274,3 +274,10 @@ def test_evaluation_reads_the_same(tmp_path: Path) -> None:
     assert truth.paths == {1: tmp_path / "JPEGImages" / "a.png"}
     (note,) = truth.notes
     assert note.startswith("boxes that are not four finite numbers")
+
+
+def test_an_xml_of_something_else_does_not_make_a_set_of_the_subfolders(tmp_path: Path) -> None:
+    """They may be sets with splits of their own."""
+    files: dict[str, str | bytes] = {"project.xml": "<project/>", "VOC2007/Annotations/a.xml": xml("a.png", thing())}
+    with pytest.raises(DataError, match=r"project\.xml: its <project> is no <annotation>"):
+        read(written(tmp_path, files))
