@@ -12,34 +12,48 @@ import io
 import json
 import tomllib
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from glip_cli.errors import PromptError
 from glip_cli.utils.json import parsed
-from glip_cli.utils.text_format import first_line, open_text, quoted, why_unreadable
+from glip_cli.utils.text_format import first_line, open_text, quoted, whole_number, why_unreadable
 
 _MOST_CHARACTERS = 16_000_000  # of a file: a device, as /dev/zero, has no end
 _COLUMNS = ("name", "label", "class", "category")
 _OTHERS = (".jsonl", ".xml", ".html", ".pbtxt")  # whose lines are no labels
 
 
-def read_labels(name: str) -> list[str]:
+class NumberedLabels(NamedTuple):
+    """Labels in order, and the numbers that `names` of a file gives them; () where nothing does."""
+
+    labels: list[str]
+    numbers: tuple[int, ...] = ()
+
+
+def read_labels(name: str) -> NumberedLabels:
     """Raises PromptError for a file that cannot be read, holds no label, or holds them in another way."""
     content, suffix = _content(name), Path(name).suffix.lower()
     if suffix in _OTHERS:
         raise PromptError(f"{quoted(name)}: labels are not read from {suffix[1:]}; write one per line into a .txt")
     if suffix in (".csv", ".tsv"):
-        labels = _column(name, content)
+        labels = list(_column(name, content))
     elif suffix in _PARSERS:
-        labels = _listed(name, _parsed(name, content, _PARSERS[suffix]))
+        return _listed(name, _parsed(name, content, _PARSERS[suffix]))
     elif content.lstrip()[:1] in ("[", "{") and (value := parsed(content)) is not None:
-        labels = _listed(name, value)
+        return _listed(name, value)
     else:  # not splitlines: a label may hold one of the rarer characters that it takes for line ends
         labels = [line for line in content.split("\n") if not line.lstrip().startswith("#")]
-    labels = [label.strip() for label in labels if label.strip()]
-    if not labels:
+    return NumberedLabels([label for label, _ in _stripped(name, ((label, 0) for label in labels))])
+
+
+def _stripped(name: str, numbered: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Without blank labels, which have a number of their own."""
+    stripped = [(label.strip(), number) for label, number in numbered if label.strip()]
+    if not stripped:
         raise PromptError(f"no label in the file {quoted(name)}; write one per line")
-    return labels
+    return stripped
 
 
 def _content(name: str) -> str:
@@ -75,16 +89,24 @@ def _parsed(name: str, content: str, parse: Callable[[str], object]) -> object:
         raise PromptError(f"labels of {quoted(name)}: {first_line(error)}; correct it") from None
 
 
-def _listed(name: str, value: object) -> list[str]:
-    """The texts of a list, of `names` with or without numbers, or the names of `categories`."""
+def _listed(name: str, value: object) -> NumberedLabels:
+    """The texts of a list, of `names` by their numbers, or the names of `categories`."""
+    has_numbers = isinstance(value, dict) and "names" in value
     if isinstance(value, dict):
         value = value.get("names", value.get("categories"))
-    if isinstance(value, dict) and all(str(key).isdecimal() for key in value):
-        value = list(value.values())
+    numbers: Iterable[int | None] = range(len(value)) if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        numbers, value = [whole_number(str(key)) for key in value], list(value.values())
     items = [item.get("name") if isinstance(item, dict) else item for item in value] if isinstance(value, list) else []
-    if not items or not all(isinstance(item, str) for item in items):
+    numbered = [
+        (item, number)
+        for item, number in zip(items, numbers, strict=True)
+        if isinstance(item, str) and number is not None
+    ]
+    if not items or len(numbered) < len(items):
         raise PromptError(f"{quoted(name)}: no list of labels; write a list of texts, or names: as in YOLO's data.yaml")
-    return [str(item) for item in items]
+    labels, kept = zip(*_stripped(name, sorted(numbered, key=itemgetter(1))), strict=True)
+    return NumberedLabels(list(labels), kept if has_numbers else ())
 
 
 def _column(name: str, content: str) -> Iterable[str]:

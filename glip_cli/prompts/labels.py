@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from glip_cli.errors import PromptError
-from glip_cli.prompts.label_files import read_labels
+from glip_cli.prompts.label_files import NumberedLabels, read_labels
 from glip_cli.utils.text_format import listed, quoted
 
 BRACKETED = re.compile(r"\(.*\)")
@@ -52,13 +52,22 @@ def parse_texts(texts: Sequence[str]) -> tuple[str, ...]:
 
     Raises PromptError for a value that is no text, an unknown list, a file that cannot be read, or no label at all.
     """
+    return read_texts(texts)[0]
+
+
+def read_texts(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As `parse_texts`, and notes on files whose numbers of classes are not the ids of the labels."""
     values = (texts,) if isinstance(texts, str) else tuple(texts)
     alone = len(values) == 1
-    labels = tuple(label for place, value in enumerate(values, 1) for label in _expand(value, place, alone))
+    labels, notes = list[str](), list[str]()
+    for place, value in enumerate(values, 1):
+        read = _expand(value, place, alone)
+        notes += _number_notes(value, read, len(labels))
+        labels += read.labels
     if not labels:
         given = quoted(values[0]) if alone else "--texts"
         raise PromptError(f'no label in {given}; write them like "cat . remote ." or "cat, remote"')
-    return labels
+    return tuple(labels), tuple(notes)
 
 
 def sentence_of(texts: Sequence[str]) -> str | None:
@@ -139,17 +148,28 @@ def check_text(text: object, what: str) -> str:
     return text
 
 
-def _expand(value: str, place: int, alone: bool) -> list[str]:
+def _number_notes(value: str, read: NumberedLabels, first: int) -> list[str]:
+    """A note where the labels, whose ids count up from `first`, have other numbers in their file."""
+    moved = [(label, number, i) for i, (label, number) in enumerate(zip(*read, strict=False), first) if number != i]
+    if not moved:
+        return []
+    label, number, i = moved[0]
+    more = f" (and {len(moved) - 1} more such labels)" if len(moved) > 1 else ""
+    return [f"{quoted(label)} has number {number} in {quoted(value.strip()[1:].strip())}, and {i} in results, which "
+            f"number labels from 0 without gaps{more}"]  # fmt: skip
+
+
+def _expand(value: str, place: int, alone: bool) -> NumberedLabels:
     text = check_text(value, f"text {place}").strip()
     if text.startswith("@"):
         return read_labels(text[1:].strip())
     if text.startswith("$:"):
-        return _named_labels(text[2:].strip())
+        return NumberedLabels(_named_labels(text[2:].strip()))
     if alone:
-        return _split(text)
+        return NumberedLabels(_split(text))
     if not text:
         raise PromptError(f"text {place} is empty; leave it out or write a label")
-    return [text]
+    return NumberedLabels([text])
 
 
 def _named_labels(name: str) -> list[str]:

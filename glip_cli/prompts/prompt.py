@@ -20,7 +20,7 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from glip_cli.errors import PromptError
-from glip_cli.prompts.labels import BRACKETED, ambiguity_notes, check_text, class_and_words, one_wording, parse_texts
+from glip_cli.prompts.labels import BRACKETED, ambiguity_notes, check_text, class_and_words, one_wording, read_texts
 from glip_cli.prompts.spans import check_spans, find_phrase, gather_phrases
 from glip_cli.prompts.words import Words
 from glip_cli.types import Prompt, Span
@@ -64,10 +64,10 @@ def texts_prompt(texts: Sequence[str], *, files: bool = True, exact: bool = Fals
 
     Raises PromptError as `parse_texts`, `class_and_words` and `label_prompt`.
     """
-    typed = parse_texts(texts)
+    typed, number_notes = read_texts(texts)
     labels, words = (typed, typed) if exact else one_wording(map(class_and_words, typed))
     prompt = _list_prompt(_checked(labels), words)
-    return replace(prompt, notes=(*ambiguity_notes(texts, typed, files=files), *prompt.notes))
+    return replace(prompt, notes=(*number_notes, *ambiguity_notes(texts, typed, files=files), *prompt.notes))
 
 
 def with_negatives(prompt: Prompt, negatives: Sequence[str]) -> Prompt:

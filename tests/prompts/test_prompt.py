@@ -20,7 +20,7 @@ from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
 from glip_cli.prompts.chunking import chunk, explain, gather_notes, tokenize, vocabulary_notes
 from glip_cli.prompts.labels import ambiguity_notes, parse_texts, sentence_of
-from glip_cli.prompts.prompt import caption_prompt, clean_name, display_text, label_prompt
+from glip_cli.prompts.prompt import caption_prompt, clean_name, display_text, label_prompt, texts_prompt
 from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
@@ -248,6 +248,35 @@ def test_files_of_labels(tmp_path: Path, name: str, content: str) -> None:
     assert parse_texts(["bird", f"@{tmp_path / name}"])[0] == "bird"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.yaml", "names:\n  10: star\n  2: dog\n  0: cat\n  1: on\n"),
+        ("a.json", '{"names": {"2": "dog", "10": "star", "1": "on", "0": "cat"}}'),
+        ("a.toml", '[names]\n1 = "on"\n0 = "cat"\n10 = "star"\n2 = "dog"\n'),
+    ],
+)
+def test_classes_of_a_file_come_by_their_numbers_and_a_gap_is_noted(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    prompt = texts_prompt([f"@{path}"])
+    assert prompt.labels == ("cat", "on", "dog", "star")
+    (note,) = prompt.notes
+    assert note.startswith("'star' has number 10 in ")
+    assert note.endswith(", and 3 in results, which number labels from 0 without gaps")
+    path.write_text(content.replace("10", "3"))
+    assert texts_prompt([f"@{path}"]).notes == ()
+    assert "'cat' has number 0" in texts_prompt(["bird", f"@{path}"]).notes[0]
+
+
+def test_a_class_without_a_name_has_a_number(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("names: [cat, '', dog, star]\n")
+    prompt = texts_prompt([f"@{tmp_path / 'a.yaml'}"])
+    assert prompt.labels == ("cat", "dog", "star")
+    assert prompt.notes[0].startswith("'dog' has number 2 in ")
+    assert prompt.notes[0].endswith("(and 1 more such labels)")
+
+
 def test_a_label_in_yaml_is_what_is_typed(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("names:\n- no\n- 007\n- 2020-01-01\n- mug = SKU-0417\n")
     assert parse_texts([f"@{tmp_path / 'a.yaml'}"]) == ("no", "007", "2020-01-01", "mug = SKU-0417")
@@ -264,6 +293,7 @@ def test_a_label_in_yaml_is_what_is_typed(tmp_path: Path) -> None:
         ("a.yaml", "cat: small cat\n", "no list of labels"),
         ("a.yaml", "cat", "no list of labels"),
         ("a.yaml", "names: [cat", "correct it"),
+        ("a.json", json.dumps({"names": {"9" * 5000: "cat"}}), "no list of labels"),
         ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\n", "no list of labels"),
         ("a.toml", "names = ", "correct it"),
         ("a.csv", "/m/011k07,Tortoise\n/m/012074,Magpie\n", "several columns, and its first line calls none name or"),
