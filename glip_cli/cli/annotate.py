@@ -38,14 +38,14 @@ def annotate(
     images: Path | None = option(None, "Folder of the images (default: that of the captions).", PANEL, "DIR"),
     threshold: float = option(0.5, "Keep boxes that score higher.", KEEP, "SCORE", show_default=True),
     suppression: flags.NmsIou,
-    loading: flags.ModelFlags,
-    resizing: flags.Size,
+    model_flags: flags.ModelFlags,
+    size_options: flags.Size,
     out_dir: flags.OutDir = Path("annotated"),
     format: list[str] | None = option(
         None, "grounding (default), labelstudio, coco, yolo, voc, csv; repeatable, or with commas.", OUTPUT, "FORMAT"
     ),
-    going: flags.RunFlags,
-    manner: flags.CommonFlags,
+    run_flags: flags.RunFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Ground the phrases of captions: data to train on, or pre-labels to correct."""
     if captions is None:
@@ -60,31 +60,31 @@ def annotate(
     from glip_cli.outputs.earlier import check_earlier
     from glip_cli.runs.shards import Shard
 
-    shard = Shard.chosen(going.shard)
-    console, offline = Console(manner.quiet or not shard.speaks), manner.offline
+    shard = Shard.chosen(run_flags.shard)
+    console, offline = Console(common.quiet or not shard.speaks), common.offline
     formats = read_formats(format, FORMATS[0], FORMATS)
-    options = {"threshold": threshold, **suppression, **resizing}
+    options = {"threshold": threshold, **suppression, **size_options}
     DetectOptions(**options)  # what cannot be meant is refused before the model is loaded
-    check_earlier(out_dir, formats, (), going.overwrite)
+    check_earlier(out_dir, formats, (), run_flags.overwrite)
     found = summarise(captions, images)
     without = counted(found.bare, "without a caption is", "without a caption are")
     bare = f"; {without} passed over" if found.bare else ""
     console.info(f"captions: {found.captions}, of {counted(found.images, 'image')}{bare}")
     bar = DownloadBar(console)
     tagger = load_tagger(offline=offline, report=bar) if found.unmarked else None
-    note_dtype(loading, console)
-    detector = Detector.load(**vars(loading), offline=offline, report=bar)
+    note_dtype(model_flags, console)
+    detector = Detector.load(**vars(model_flags), offline=offline, report=bar)
     follower, stop = BatchBar(console, lambda: shard.part_of(found.captions), "caption"), threading.Event()
     with stopping(stop):
         result = annotate(
-            detector, captions, images, out=out_dir, formats=formats, offline=offline, overwrite=going.overwrite,
-            retry_failed=going.retry_failed, workers=going.workers, tagger=tagger, found=found, dtype=loading.dtype,
-            shard=shard, follow=lambda: follower, stop=stop, **options,
+            detector, captions, images, out=out_dir, formats=formats, offline=offline, overwrite=run_flags.overwrite,
+            retry_failed=run_flags.retry_failed, workers=run_flags.workers, tagger=tagger, found=found,
+            dtype=model_flags.dtype, shard=shard, follow=lambda: follower, stop=stop, **options,
         )  # fmt: skip
     console.warn(*result.notes)
     if result.counts:
         say_counts(result.counts, console)
-    finish(result.progress, follower, out_dir, Console(manner.quiet or not result.progress.speaks), shard)
+    finish(result.progress, follower, out_dir, Console(common.quiet or not result.progress.speaks), shard)
 
 
 def say_counts(total: CaptionCounts, console: Console) -> None:

@@ -39,15 +39,15 @@ EPILOG = "Example: glip batch photos/ --texts 'cat . remote .' -m glip-t -o run 
 def batch(
     *,
     inputs: flags.Inputs = None,
-    asked: flags.PromptFlags,
+    prompt_flags: flags.PromptFlags,
     prompts: Path | None = option(None, "A prompt for each image: csv or jsonl of image and prompt.", WHAT, "FILE"),
-    beside: flags.Beside,
-    filters: flags.Filters,
+    prompt_options: flags.Beside,
+    filter_options: flags.Filters,
     thresholds: flags.Thresholds = None,
-    loading: flags.AnyModelFlags,
-    remote: flags.ServerFlags,
-    resizing: flags.Resizing,
-    framing: flags.FrameFlags,
+    model_flags: flags.AnyModelFlags,
+    server_flags: flags.ServerFlags,
+    size_options: flags.Resizing,
+    frame_flags: flags.FrameFlags,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDirOrUrl = "outputs",
     format: list[str] | None = option(
@@ -58,23 +58,23 @@ def batch(
     save_crop: flags.SaveCrop = False,
     grid: flags.Grid = False,
     palette: flags.Palette = "bright",
-    going: flags.RunFlags,
+    run_flags: flags.RunFlags,
     ray: str | None = option(None, "Run on a Ray cluster: a local one, or --ray=ADDRESS.", HOW, "[=ADDRESS]"),
     ray_workers: int | None = option(None, "Models on the cluster (default: one per GPU or machine).", HOW, "N", min=1),
     status: bool = option(False, "Show how far the run in --out-dir is, and exit.", HOW),
     merge: bool = option(False, "Merge the shards in --out-dir, make --format, and exit.", HOW),
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Detect in many images and videos. Run it again to resume."""
     if status:
-        return say_status(out_dir, manner.offline)
+        return say_status(out_dir, common.offline)
     from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
 
     formats = read_formats(format, "jsonl", WRITERS) + ["grid"] * grid
     if merge:
         if inputs or prompts:
             raise UsageError("--merge takes --out-dir, a run's folder, and --format: leave out INPUT and --prompts")
-        return merge_shards(out_dir, formats, with_scores, palette, Console(manner.quiet), manner.offline)
+        return merge_shards(out_dir, formats, with_scores, palette, Console(common.quiet), common.offline)
     from glip_cli.outputs.earlier import check_earlier, kept_images
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.images import AnnotatedImages
@@ -84,23 +84,31 @@ def batch(
     from glip_cli.runs.shards import Shard
     from glip_cli.runs.videos import track_videos
 
-    shard = Shard.chosen(going.shard)
-    if (ray or remote.server) and shard.world > 1:
-        raise UsageError(f"--{'ray' if ray else 'server'} and {'--shard' if going.shard else 'torchrun'} each spread "
-                         "the work; take one of them")  # fmt: skip
-    stored = open_stored_run(out_dir, going, shard, formats, manner.offline)
-    run, place = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
-    console, offline = Console(manner.quiet or not shard.speaks), manner.offline
-    frames = read_frame_choice(framing)
+    shard = Shard.chosen(run_flags.shard)
+    if (ray or server_flags.server) and shard.world > 1:
+        spread, shards = "ray" if ray else "server", "--shard" if run_flags.shard else "torchrun"
+        raise UsageError(f"--{spread} and {shards} each spread the work; take one of them")
+    stored = open_stored_run(out_dir, run_flags, shard, formats, common.offline)
+    run, shown_out = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
+    console, offline = Console(common.quiet or not shard.speaks), common.offline
+    frames = read_frame_choice(frame_flags)
     annotated = AnnotatedImages(run, save_vis, save_crop, palette, not WITH_THUMBNAILS.isdisjoint(formats))
-    model = choose_model(loading, remote, console, offline=offline, ray=ray, batch_size=batch_size)
-    values, size = beside | filters | resizing, model.batch_size(batch_size)
+    model = choose_model(model_flags, server_flags, console, offline=offline, ray=ray, batch_size=batch_size)
+    values, size = prompt_options | filter_options | size_options, model.batch_size(batch_size)
     reader = InputReader(
-        asked, model, values, thresholds, size, console, offline, stored.own if stored else annotated.folders, frames
+        prompt_flags,
+        model,
+        values,
+        thresholds,
+        size,
+        console,
+        offline,
+        stored.own if stored else annotated.folders,
+        frames,
     )
     given = reader.read(inputs, prompts)
-    tracker = read_tracker(framing, given.options)
-    check_earlier(run, [*formats, *annotated.kinds], given.asked.labels, going.overwrite)
+    tracker = read_tracker(frame_flags, given.options)
+    check_earlier(run, [*formats, *annotated.kinds], given.prompts.labels, run_flags.overwrite)
     names, drawn = FileNames(given.root), FileNames(given.root) if annotated.any else None
 
     runner: ImageRunner | None = None
@@ -115,36 +123,36 @@ def batch(
     else:
         from glip_cli.runs.local import LocalEngine
 
-        runner = model.runner(given.prompt, given.options, going.workers)
+        runner = model.runner(given.prompt, given.options, run_flags.workers)
         notes = runner.prompt_notes
         engine = LocalEngine(runner, annotated)
-    kept = stored.notes if stored else kept_images(run) if going.overwrite else ()
+    kept = stored.notes if stored else kept_images(run) if run_flags.overwrite else ()
     console.warn(*notes, *threshold_notes(thresholds, engine.model), *kept)
-    settings = settings_of(engine.model, given.asked, given.options)
+    settings = settings_of(engine.model, given.prompts, given.options)
     settings |= {"inputs": given.named, "dtype": model.dtype, "save-vis": save_vis, "save-crop": save_crop}
-    settings |= {name: value for name, value in vars(framing).items() if value}
+    settings |= {name: value for name, value in vars(frame_flags).items() if value}
     theirs = stored.shards if stored else None
     with (
         stored.named() if stored else nullcontext(),
-        RunFolder(run, settings, shard, going.overwrite, going.retry_failed, theirs) as folder,
+        RunFolder(run, settings, shard, run_flags.overwrite, run_flags.retry_failed, theirs) as folder,
     ):
         bar = BatchBar(console, partial(share, given.count, shard) if given.count else None)
-        uploading = stored.uploading(engine.stop, going.retry_failed) if stored else nullcontext()
+        uploading = stored.uploading(engine.stop, run_flags.retry_failed) if stored else nullcontext()
         with stopping(engine.stop), uploading, bar:  # Ctrl-C also waits for what is put at the end
             progress = folder.run(name_items(given.sources, drawn), engine, bar.started, bar.add)
         if progress.complete and progress.speaks:
             if tracker:
                 track_videos(folder.results, tracker)
                 console.warn(*() if tracker.has_video else (NO_VIDEO,))
-            labels = () if given.prompt else given.asked.labels
+            labels = () if given.prompt else given.prompts.labels
             folder.write_formats(formats, names, with_scores=with_scores, labels=labels, palette=palette)
             if save_vis:
-                draw(given.videos, run, place, frames, palette, FileNames(given.root), console)
+                draw(given.videos, run, shown_out, frames, palette, FileNames(given.root), console)
         if stored:
             stored.finish(progress.complete)
     met = given.passed() if progress.share_done else ()
     console.warn(*(runner.notes if runner else ()), *met, *(drawn or names).notes)
-    finish(progress, bar, runner, place, Console(manner.quiet or not progress.speaks), shard)
+    finish(progress, bar, runner, shown_out, Console(common.quiet or not progress.speaks), shard)
 
 
 def share(count: Callable[[], int | None], shard: Shard) -> int | None:
@@ -154,19 +162,19 @@ def share(count: Callable[[], int | None], shard: Shard) -> int | None:
 
 
 def draw(
-    videos: Sequence[ImageInput], run: Path, place: str, frames: FrameChoice, palette: str, names: FileNames,
+    videos: Sequence[ImageInput], run: Path, shown_out: str, frames: FrameChoice, palette: str, names: FileNames,
     console: Console,
 ) -> None:  # fmt: skip
-    """The annotated videos of a run, whose folder is called `place`. Raises OutputError, KeyboardInterrupt."""
+    """The annotated videos of a run, whose folder is called `shown_out`. Raises OutputError, KeyboardInterrupt."""
     from glip_cli.runs.videos import draw_videos
 
     with interruptible():
         draw_videos(videos, run / "results.jsonl", frames, palette, names,
-                    lambda path: console.info(f"drawing {place}/{path.relative_to(run).as_posix()}"))  # fmt: skip
+                    lambda path: console.info(f"drawing {shown_out}/{path.relative_to(run).as_posix()}"))  # fmt: skip
 
 
 def finish(
-    progress: Progress, bar: BatchBar, runner: ImageRunner | None, place: str, console: Console, shard: Shard
+    progress: Progress, bar: BatchBar, runner: ImageRunner | None, shown_out: str, console: Console, shard: Shard
 ) -> None:
     """Say how it went and where things are; leave with 130 when stopped, 1 when all images failed, 3 when some did."""
     counts, new = progress.counts, bar.done
@@ -184,7 +192,7 @@ def finish(
     if counts.several:
         console.info(f"{counted(counts.several, 'file')} of many images could not be opened; --retry-failed cannot add "
                      "what is in it: later use another --out-dir, or --overwrite")  # fmt: skip
-    end_run(progress, place, console, shard)
+    end_run(progress, shown_out, console, shard)
 
 
 def merge_shards(
@@ -195,7 +203,7 @@ def merge_shards(
     from glip_cli.runs.shards import PARTIAL
 
     stored = stored_at(out_dir, formats, offline)
-    run, place = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
+    run, shown_out = (stored.path, stored.url) if stored else (Path(out_dir), str(Path(out_dir)))
     with stored.named() if stored else nullcontext():
         if stored:
             stored.fetch_all()
@@ -204,10 +212,10 @@ def merge_shards(
             stored.finish(not merged.left)
     if merged.left:
         say_status(out_dir, offline)
-        say_error(f"{shards(merged.left, merged.world)} not done yet; {place}/{PARTIAL} holds "
+        say_error(f"{shards(merged.left, merged.world)} not done yet; {shown_out}/{PARTIAL} holds "
                   f"{counted(merged.records, 'record')} so far")  # fmt: skip
         raise typer.Exit(SOME_FAILED)
-    console.info(f"saved in {place}")
+    console.info(f"saved in {shown_out}")
 
 
 def say_status(out_dir: str, offline: bool) -> None:
@@ -225,11 +233,11 @@ def say_status(out_dir: str, offline: bool) -> None:
 
 
 def open_stored_run(
-    out_dir: str, going: flags.RunFlags, shard: Shard, formats: Sequence[str], offline: bool
+    out_dir: str, run_flags: flags.RunFlags, shard: Shard, formats: Sequence[str], offline: bool
 ) -> StoredRun | None:
     """The run in a store that --out-dir names, as far as it is; None for a folder. Raises UsageError, GlipError."""
     stored = stored_at(out_dir, formats, offline, shard)
-    if stored and going.overwrite:
+    if stored and run_flags.overwrite:
         if shard.world > 1:
             raise UsageError(f"--overwrite in {stored.url} takes one process, since it would remove what others put; "
                              "choose another --out-dir")  # fmt: skip

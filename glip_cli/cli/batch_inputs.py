@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class BatchInputs:
     """
     Attributes:
-        named: as run.json has it.
+        named: the inputs as run.json has them.
         count: how many images there are, which may take long; None where that cannot be known.
         prompt: of all images; None where each has its own.
-        asked: that prompt, or what the file of prompts holds.
+        prompts: that prompt, or the summary of the file of prompts.
         root: the folder that what is made from images mirrors.
         passed: notes on what was passed over, once all images are done.
         videos: those among `sources`, once all of these were taken.
@@ -40,7 +40,7 @@ class BatchInputs:
     named: Sequence[str]
     count: Callable[[], int | None] | None
     prompt: Prompt | None
-    asked: Prompt | PromptsSummary
+    prompts: Prompt | PromptsSummary
     options: DetectOptions
     root: str = ""
     passed: Callable[[], Sequence[str]] = tuple
@@ -49,7 +49,7 @@ class BatchInputs:
 
 @dataclass(frozen=True)
 class InputReader:
-    """Reads either from the flags; what cannot be meant is refused before the model is loaded.
+    """Reads the inputs from the flags; contradictions are refused before the model is loaded.
 
     Attributes:
         values: fields of `DetectOptions`.
@@ -58,7 +58,7 @@ class InputReader:
         frames: which are read of videos, and of images that hold several.
     """
 
-    asked: PromptFlags
+    prompt_flags: PromptFlags
     model: Model
     values: Values
     thresholds: Path | None
@@ -78,8 +78,8 @@ class InputReader:
         from glip_cli.data.sources import ImageInput, common_folder, expand, is_cheap_to_count
         from glip_cli.runs.videos import noting_videos
 
-        asked, own, frames = self.asked, self.own, self.frames
-        prompt = read_prompt(asked, self.console, self.offline, None if asked.given else self.model.own_prompt())
+        flags, own, frames = self.prompt_flags, self.own, self.frames
+        prompt = read_prompt(flags, self.console, self.offline, None if flags.given else self.model.own_prompt())
         options = read_options(self.values, prompt.labels, self.thresholds, self.batch_size)
         passed, videos = Passed(advice=VIDEO_ADVICE), list[ImageInput]()
         sources = expand(inputs, offline=self.offline, own=own, passed=passed, frames=frames)
@@ -98,11 +98,11 @@ class InputReader:
             raise UsageError("--prompts FILE names the images too: leave out INPUT")
         if self.frames.all:
             raise UsageError("--prompts FILE names whole images: leave out --frames and --every")
-        if self.asked.given:
+        if self.prompt_flags.given:
             raise UsageError("--prompts FILE gives each image its prompt: leave out --texts, --caption, --phrases and "
                              "--tokens-positive")  # fmt: skip
         tagger = tagger_on_demand(self.console, self.offline)
-        file = PromptFile(prompts, tagger, custom_entities=self.asked.custom_entities, offline=self.offline)
+        file = PromptFile(prompts, tagger, custom_entities=self.prompt_flags.custom_entities, offline=self.offline)
         plain = read_options({**self.values, "class_thresholds": {}}, (), None, self.batch_size)
         general = threshold_notes(plain)
 

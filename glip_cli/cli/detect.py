@@ -30,15 +30,15 @@ EPILOG = "Example: glip detect photo.jpg --texts 'cat . remote .' -m glip-t -o o
 def detect(
     *,
     inputs: flags.Inputs = None,
-    asked: flags.PromptFlags,
-    beside: flags.Beside,
+    prompt_flags: flags.PromptFlags,
+    prompt_options: flags.Beside,
     explain: bool = option(False, "Show how the model reads each label.", WHAT),
-    filters: flags.Filters,
+    filter_options: flags.Filters,
     thresholds: flags.Thresholds = None,
-    loading: flags.AnyModelFlags,
-    remote: flags.ServerFlags,
-    resizing: flags.Resizing,
-    framing: flags.FrameFlags,
+    model_flags: flags.AnyModelFlags,
+    server_flags: flags.ServerFlags,
+    size_options: flags.Resizing,
+    frame_flags: flags.FrameFlags,
     batch: flags.BatchSize,
     out_dir: flags.OutDir = Path("outputs"),
     format: list[str] | None = option(None, f"json (default), jsonl, {flags.FORMATS}; repeatable.", OUTPUT, "FORMAT"),
@@ -51,7 +51,7 @@ def detect(
     show: bool = option(False, "Open each image in a window.", OUTPUT),
     grid: flags.Grid = False,
     palette: flags.Palette = "bright",
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Detect what you name in images and videos."""
     from glip_cli.data.archives import is_archive
@@ -61,13 +61,13 @@ def detect(
     from glip_cli.outputs.files import FileNames
     from glip_cli.outputs.formats import WITH_THUMBNAILS, WRITERS
 
-    console, offline = Console(manner.quiet), manner.offline
-    model = choose_model(loading, remote, console, offline=offline, **batch)
-    prompt = read_prompt(asked, console, offline, None if asked.given else model.own_prompt())
-    options = read_options(beside | filters | resizing | batch, prompt.labels, thresholds)
-    frames = read_frame_choice(framing)
+    console, offline = Console(common.quiet), common.offline
+    model = choose_model(model_flags, server_flags, console, offline=offline, **batch)
+    prompt = read_prompt(prompt_flags, console, offline, None if prompt_flags.given else model.own_prompt())
+    options = read_options(prompt_options | filter_options | size_options | batch, prompt.labels, thresholds)
+    frames = read_frame_choice(frame_flags)
     several = frames.all or any(map(is_video, inputs or ()))
-    tracker = read_tracker(framing, options)
+    tracker = read_tracker(frame_flags, options)
     formats = read_formats(format, "jsonl" if several else "json", WRITERS)
     formats = ([] if no_save_pred else formats) + ["grid"] * grid
     if explain and not inputs:

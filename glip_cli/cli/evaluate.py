@@ -108,46 +108,49 @@ def evaluate(
         flags=("--max-det", "--top-k"),
         min=1,
     ),
-    loading: flags.AnyModelFlags,
-    resizing: flags.Resizing,
+    model_flags: flags.AnyModelFlags,
+    size_options: flags.Resizing,
     knowledge: flags.Knowledge,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("outputs"),
     report: ReportFlags,
-    going: flags.RunFlags,
-    manner: flags.CommonFlags,
+    run_flags: flags.RunFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Score a model on a data set, or a file of results."""
     changes = detecting | ({"top_k": top_k} if top_k else {})
-    given = {**vars(chosen), **vars(report), **resizing, **knowledge, **changes, "onnx": loading.onnx}
+    given = {**vars(chosen), **vars(report), **size_options, **knowledge, **changes, "onnx": model_flags.onnx}
     check_flags(chosen.dataset, given)
 
     from glip_cli.cli.evaluate_datasets import EvalRequest, boxes, flickr, odinw_benchmark, score_file
     from glip_cli.evaluation.session import Session
     from glip_cli.runs.shards import Shard
 
-    shard = Shard.chosen(going.shard)
-    console = Console(manner.quiet or not shard.speaks)
+    shard = Shard.chosen(run_flags.shard)
+    console = Console(common.quiet or not shard.speaks)
     base = DetectOptions(
-        batch_size=read_batch_size(batch_size, loading.device), **read_definitions(knowledge), **resizing, **changes
+        batch_size=read_batch_size(batch_size, model_flags.device),
+        **read_definitions(knowledge),
+        **size_options,
+        **changes,
     )
     asked = EvalRequest(chosen, report, out_dir, console, changes)
     if chosen.dt:
         score_file(asked, chosen.dt)
         return
-    model = local_model(loading, console, offline=manner.offline)
+    model = local_model(model_flags, console, offline=common.offline)
     noun = "sentence" if chosen.dataset == "flickr30k" else "image"
     session = Session(
         out=out_dir,
         load=model.detector,
-        dtype=loading.dtype,
+        dtype=model_flags.dtype,
         base=base,
         follow=lambda total: BatchBar(console, lambda: total, noun),
         note=console.warn,
         shard=shard,
-        overwrite=going.overwrite,
-        retry_failed=going.retry_failed,
-        workers=going.workers,
+        overwrite=run_flags.overwrite,
+        retry_failed=run_flags.retry_failed,
+        workers=run_flags.workers,
     )
     with stopping(session.stop):
         if chosen.dataset.startswith("odinw"):

@@ -117,45 +117,50 @@ class EvalRequest:
         return self.flags.data
 
 
-def boxes(asked: EvalRequest, session: Session) -> None:
+def boxes(request: EvalRequest, session: Session) -> None:
     """COCO, LVIS and drawn scenes."""
-    asked.wanted.check()
-    truth = asked.truth()
-    folder = asked.flags.images or truth.folder
-    words = read_words(asked.flags.words) if asked.flags.words else None
+    request.wanted.check()
+    truth = request.truth()
+    folder = request.flags.images or truth.folder
+    words = read_words(request.flags.words) if request.flags.words else None
     check_words(words or {}, truth.labels)
-    if asked.dataset == "scenes":
+    if request.dataset == "scenes":
         truth = replace(truth, name=f"drawn scenes of seed {SEED}")
     task = box_task(
-        asked.dataset, truth, folder, asked.rules, limit=asked.flags.limit, skip_missing=asked.flags.skip_missing
+        request.dataset,
+        truth,
+        folder,
+        request.rules,
+        limit=request.flags.limit,
+        skip_missing=request.flags.skip_missing,
     )
     task = replace(task, category_prompt=category_prompt(session.detector, task.truth, words))
-    run = run_task(session, task, asked.wanted, more=composition if asked.dataset == "scenes" else None)
+    run = run_task(session, task, request.wanted, more=composition if request.dataset == "scenes" else None)
     if run:
-        conclude(run, asked, published_values(session.model_name, published_as(asked.dataset, task.truth)))
+        conclude(run, request, published_values(session.model_name, published_as(request.dataset, task.truth)))
 
 
-def score_file(asked: EvalRequest, dt: Path) -> None:
+def score_file(request: EvalRequest, dt: Path) -> None:
     """`--dt`: a file of results; no model is loaded."""
-    asked.wanted.check()
-    truth = asked.truth()
-    images = find_images(truth, asked.flags.images).paths if asked.flags.images or asked.report.save_vis else {}
+    request.wanted.check()
+    truth = request.truth()
+    images = find_images(truth, request.flags.images).paths if request.flags.images or request.report.save_vis else {}
     found = read_predictions(dt, truth, images)
-    if asked.flags.limit:
-        truth = only(truth, [image.id for image in truth.images[: asked.flags.limit]])
+    if request.flags.limit:
+        truth = only(truth, [image.id for image in truth.images[: request.flags.limit]])
         found = found.of(truth)
-    conclude(score_boxes(truth, found, asked.rules.score, {"results": dt.name}, asked.wanted, images), asked, [])
+    conclude(score_boxes(truth, found, request.rules.score, {"results": dt.name}, request.wanted, images), request, [])
 
 
-def conclude(run: EvalResult, asked: EvalRequest, published: Sequence[PublishedValue]) -> None:
-    asked.console.warn(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
+def conclude(run: EvalResult, request: EvalRequest, published: Sequence[PublishedValue]) -> None:
+    request.console.warn(*run.truth.notes, *([run.comparison.note] if run.comparison and run.comparison.note else []))
     show(run, published)
     files = list(run.files)
-    if asked.report.calibrate:
+    if request.report.calibrate:
         chosen, facts = best_thresholds(run.truth, run.results), run.facts
-        write_thresholds(asked.report.calibrate, chosen, source=facts["dataset"], model=facts.get("model", ""))
-        files.append(asked.report.calibrate)
-    asked.console.info(f"saved {', '.join(map(str, files))}")
+        write_thresholds(request.report.calibrate, chosen, source=facts["dataset"], model=facts.get("model", ""))
+        files.append(request.report.calibrate)
+    request.console.info(f"saved {', '.join(map(str, files))}")
 
 
 def published_as(dataset: str, truth: GroundTruth) -> str:
@@ -165,30 +170,34 @@ def published_as(dataset: str, truth: GroundTruth) -> str:
     return {"lvis-minival": "LVIS minival", "lvis-val": "LVIS val"}.get(dataset, "")
 
 
-def odinw_benchmark(asked: EvalRequest, session: Session, which: int) -> None:
+def odinw_benchmark(request: EvalRequest, session: Session, which: int) -> None:
     """Every set that is there, each in a folder of its own, and the average."""
-    sets, root = odinw.odinw_sets(which), asked.folder()
-    there = {one: path for one in sets if (path := odinw.locate(one, root, asked.split))}
+    sets, root = odinw.odinw_sets(which), request.folder()
+    there = {one: path for one in sets if (path := odinw.locate(one, root, request.split))}
     if not there:
-        raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(asked.split)}")
-    asked.check_tables()
+        raise UsageError(f"--data {root}: has none of the sets of ODinW-{which}, such as {sets[0].file(request.split)}")
+    request.check_tables()
     for one in there:
-        asked.wanted_of(one).check()
+        request.wanted_of(one).check()
     runs: dict[str, EvalResult] = {}
     for one, path in there.items():
-        asked.console.info(one.title)
-        run = odinw_set(asked, session, one, path)
+        request.console.info(one.title)
+        run = odinw_set(request, session, one, path)
         if session.stop.is_set():
             return
         if run:
             runs[one.name] = run
     if len(runs) == len(there):  # else another process ends last, and writes
-        facts = {"model": session.detector.name, "benchmark": f"ODinW-{which}, split {asked.split}", **failed_in(runs)}
+        facts = {
+            "model": session.detector.name,
+            "benchmark": f"ODinW-{which}, split {request.split}",
+            **failed_in(runs),
+        }
         table = odinw_table({name: run.metrics["AP"] for name, run in runs.items()}, sets, which, session.model_name)
         show_facts(facts)
         show_rows(table)
-        files = write_odinw(asked.wanted.out, table, facts, runs, asked.wanted.report, asked.report.evalai)
-        asked.console.info(f"saved {', '.join(map(str, files))}")
+        files = write_odinw(request.wanted.out, table, facts, runs, request.wanted.report, request.report.evalai)
+        request.console.info(f"saved {', '.join(map(str, files))}")
 
 
 def failed_in(runs: Mapping[str, EvalResult]) -> dict[str, str]:
@@ -197,27 +206,29 @@ def failed_in(runs: Mapping[str, EvalResult]) -> dict[str, str]:
     return {"failed": f"images of {counted(len(failed), 'set')}, first {failed[0]}"} if failed else {}
 
 
-def odinw_set(asked: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> EvalResult | None:
+def odinw_set(request: EvalRequest, session: Session, one: odinw.OdinwSet, path: Path) -> EvalResult | None:
     task = box_task(
         one.name,
         read_ground_truth(path, names=one.names),
         path.parent,
-        asked.rules,
+        request.rules,
         category_prompt=odinw.odinw_prompt(one),
-        limit=asked.flags.limit,
-        skip_missing=asked.flags.skip_missing,
+        limit=request.flags.limit,
+        skip_missing=request.flags.skip_missing,
     )
-    run = run_task(session, task, asked.wanted_of(one), f"{one.name}/{DETECTIONS}")
+    run = run_task(session, task, request.wanted_of(one), f"{one.name}/{DETECTIONS}")
     if run:
-        asked.console.warn(*run.truth.notes)
+        request.console.warn(*run.truth.notes)
     return run
 
 
-def flickr(asked: EvalRequest, session: Session) -> None:
+def flickr(request: EvalRequest, session: Session) -> None:
     """Recall of the phrases of Flickr30k Entities' sentences."""
-    asked.check_tables()
+    request.check_tables()
     items = list(
-        islice(flickr30k.flickr_items(asked.folder(), asked.split, images=asked.flags.images), asked.flags.limit)
+        islice(
+            flickr30k.flickr_items(request.folder(), request.split, images=request.flags.images), request.flags.limit
+        )
     )
     sources = [source_of(item) for item in items]
     options = replace(session.base, **OPTIONS)
@@ -231,18 +242,18 @@ def flickr(asked: EvalRequest, session: Session) -> None:
         predictions.append(boxes_of(record, len(item.phrases)))
         if "error" in record:
             failed.append(record["image"])
-    recalls = flickr30k.recall(predictions, items, "merged" if asked.flags.merged else "any")
+    recalls = flickr30k.recall(predictions, items, "merged" if request.flags.merged else "any")
     facts = {
         "model": session.detector.name,
-        "dataset": f"Flickr30k Entities {asked.split}: {counted(len(items), 'sentence')}, "
+        "dataset": f"Flickr30k Entities {request.split}: {counted(len(items), 'sentence')}, "
         f"{counted(recalls.phrases['all'], 'phrase')}",
         "protocol": f"{recalls.protocol} boxes",
         **({"failed": skipped(failed, len(items), "sentence")} if failed else {}),
     }
     show_facts(facts)
     show_rows(recall_table(recalls))
-    files = write_recalls(asked.wanted.out, recalls, facts, asked.wanted.report)
-    asked.console.info(f"saved {', '.join(map(str, files))}")
+    files = write_recalls(request.wanted.out, recalls, facts, request.wanted.report)
+    request.console.info(f"saved {', '.join(map(str, files))}")
 
 
 # ------------------------------------------------------------------------------------------------------------ on stdout

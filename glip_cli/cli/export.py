@@ -31,16 +31,16 @@ def export(
     ),
     opset: int = option(20, "Version of ONNX's operators, 19 .. 22.", OUTPUT, "N", show_default=True),
     json: bool = option(False, "Print what was written as JSON.", OUTPUT),
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Write a model as one file: ONNX, or safetensors."""
-    console = Console(manner.quiet)
+    console = Console(common.quiet)
     if out is not None and out.suffix == ".safetensors":
         if texts or source.bert:
             raise UsageError(
                 f"{out} holds weights alone: --{'texts' if texts else 'bert'} is for a file .onnx; leave it out"
             )
-        return export_weights(source, out, json, console, manner.offline)
+        return export_weights(source, out, json, console, common.offline)
     from glip_cli.prompts.prompt import texts_prompt
 
     prompt = texts_prompt(texts) if texts else None
@@ -48,7 +48,7 @@ def export(
     from glip_cli.onnx_export.export import export as write
 
     done = write(
-        **vars(source), out=out, labels=prompt, opset=opset, offline=manner.offline,
+        **vars(source), out=out, labels=prompt, opset=opset, offline=common.offline,
         report=DownloadBar(console), say=console.info,
     )  # fmt: skip
     if json:

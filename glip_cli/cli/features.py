@@ -31,14 +31,14 @@ def features(
     inputs: flags.Inputs = None,
     words: flags.PromptFlags,
     features: Features,
-    loading: flags.ModelFlags,
-    resizing: flags.Size,
+    model_flags: flags.ModelFlags,
+    size_options: flags.Size,
     batch_size: flags.AutoBatchSize = None,
     out_dir: flags.OutDir = Path("features"),
     save_dtype: str = option("float32", "float32 (default) or float16, half the size.", OUTPUT, "DTYPE"),
     overwrite: bool = option(False, "Write existing files again.", HOW),
     workers: flags.Workers = None,
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Save the model's feature maps of images, and how their regions fit words."""
     from glip_cli.data.image_files_below import Passed
@@ -47,9 +47,9 @@ def features(
     from glip_cli.runs.items import name_items
 
     inputs = check_inputs(inputs)
-    console, offline = Console(manner.quiet), manner.offline
+    console, offline = Console(common.quiet), common.offline
     of_a_text = not set(features.get("which", ())).isdisjoint(OF_A_TEXT)
-    own = tuned_prompt_of(loading) if of_a_text and not words.given else None  # its labels, where no text is given
+    own = tuned_prompt_of(model_flags) if of_a_text and not words.given else None  # its labels, where no text is given
     prompt = read_prompt(words, console, offline, own) if words.given or own else None
     passed = Passed()
     sources = expand(inputs, offline=offline, passed=passed)  # refuses what names no image before the model is loaded
@@ -59,9 +59,9 @@ def features(
 
     if save_dtype not in DTYPES:
         raise UsageError(f"--save-dtype {save_dtype}: there are {', '.join(DTYPES)}")
-    chosen = FeatureOptions(**features, **resizing, batch_size=read_batch_size(batch_size, loading.device))
-    note_dtype(loading, console)
-    extractor, name = load_extractor(loading, offline, chosen, prompt, console)
+    chosen = FeatureOptions(**features, **size_options, batch_size=read_batch_size(batch_size, model_flags.device))
+    note_dtype(model_flags, console)
+    extractor, name = load_extractor(model_flags, offline, chosen, prompt, console)
     settings: dict[str, object] = {
         "model": name,
         "prompt": prompt.text if prompt else "",
@@ -85,7 +85,7 @@ def features(
 
 
 def load_extractor(
-    loading: flags.ModelFlags, offline: bool, options: FeatureOptions, prompt: Prompt | None, console: Console
+    model_flags: flags.ModelFlags, offline: bool, options: FeatureOptions, prompt: Prompt | None, console: Console
 ) -> tuple[Extractor, str]:
     """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
     from glip_cli.checkpoints.parts import load_backbone_parts
@@ -94,14 +94,14 @@ def load_extractor(
     from glip_cli.options import DetectOptions
 
     report = DownloadBar(console)
-    if not loading.adapter and (
-        alone := load_backbone_parts(loading.model, weights=loading.weights, offline=offline, report=report)
+    if not model_flags.adapter and (
+        alone := load_backbone_parts(model_flags.model, weights=model_flags.weights, offline=offline, report=report)
     ):
         if prompt:
             raise UsageError(f"{alone.name} is an image backbone alone, which reads no text: leave --texts out")
-        place = loading.device, loading.dtype
+        place = model_flags.device, model_flags.dtype
         return backbone_extractor(alone.backbone, alone.image_size, options, *place), alone.name
-    detector = Detector.load(**vars(loading), offline=offline, report=report)
+    detector = Detector.load(**vars(model_flags), offline=offline, report=report)
     console.warn(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name
 

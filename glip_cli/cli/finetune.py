@@ -85,7 +85,7 @@ def finetune(
     overwrite: flags.Overwrite = False,
     resume: bool = option(False, "Resume the training in --out-dir; --epochs N may extend it.", HOW),
     workers: int | None = option(None, "Processes that load batches; 0: the main process.", HOW, "N", min=0),
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Tune a model on your own boxes, or on captions with boxes."""
     from glip_cli.training.distributed import Distributed
@@ -93,7 +93,7 @@ def finetune(
     from glip_cli.training.run import prepare
 
     processes = Distributed.join(device)
-    console = Console(manner.quiet or not processes.first)
+    console = Console(common.quiet or not processes.first)
     job = prepare(
         out_dir,
         given(model=model, weights=weights, init=init, bert=bert, **vars(data)) | tuning,
@@ -102,7 +102,7 @@ def finetune(
         workers=default_workers() if workers is None else workers,
         resume=resume,
         overwrite=overwrite,
-        offline=manner.offline,
+        offline=common.offline,
         report=DownloadBar(console),
         stopping=stopping,
     )

@@ -52,38 +52,41 @@ class Model(Protocol):
 
 
 def choose_model(
-    loading: AnyModelFlags, remote: ServerFlags, console: Console, *, offline: bool,
+    model_flags: AnyModelFlags, server_flags: ServerFlags, console: Console, *, offline: bool,
     ray: str | None = None, batch_size: int | None = None,
 ) -> Model:  # fmt: skip
     """The one that the flags name; a server chooses by itself how many images go at once.
 
     Raises UsageError for flags of two of them, CheckpointError for a file that is no model.
     """
-    if not remote.server:
-        return local_model(loading, console, offline=offline, ray=ray)
-    _alone("--server", {"onnx": loading.onnx, **_named(loading), "ray": ray, "batch_size": batch_size not in (None, 1)})
+    if not server_flags.server:
+        return local_model(model_flags, console, offline=offline, ray=ray)
+    _alone(
+        "--server",
+        {"onnx": model_flags.onnx, **_named(model_flags), "ray": ray, "batch_size": batch_size not in (None, 1)},
+    )
     from glip_cli.client.connection import Server
     from glip_cli.client.model import RemoteModel
 
-    return RemoteModel(Server(remote.server, remote.token or "", say=console.warn))
+    return RemoteModel(Server(server_flags.server, server_flags.token or "", say=console.warn))
 
 
-def local_model(loading: AnyModelFlags, console: Console, *, offline: bool, ray: str | None = None) -> LocalModel:
+def local_model(model_flags: AnyModelFlags, console: Console, *, offline: bool, ray: str | None = None) -> LocalModel:
     """As `choose_model`, where a server is none of the choices."""
-    given = vars(loading) | {"offline": offline}
+    given = vars(model_flags) | {"offline": offline}
     onnx = given.pop("onnx")
     if onnx is None:
-        return LocalModel(loading, cast("LoadKeywords", given), console)
-    held = {"device": loading.device, "dtype": loading.dtype}
-    _alone("--onnx", {name: value for name, value in _named(loading).items() if name not in held} | {"ray": ray})
+        return LocalModel(model_flags, cast("LoadKeywords", given), console)
+    held = {"device": model_flags.device, "dtype": model_flags.dtype}
+    _alone("--onnx", {name: value for name, value in _named(model_flags).items() if name not in held} | {"ray": ray})
     from glip_cli.onnx_export.session import load_onnx
 
-    return LocalModel(loading, cast("LoadKeywords", given), console, load_onnx(onnx, **held))
+    return LocalModel(model_flags, cast("LoadKeywords", given), console, load_onnx(onnx, **held))
 
 
-def _named(loading: AnyModelFlags) -> dict[str, object]:
+def _named(model_flags: AnyModelFlags) -> dict[str, object]:
     """All that say more than the default, but for --onnx."""
-    return {name: value for name, value in vars(loading).items() if value not in (None, "auto") and name != "onnx"}
+    return {name: value for name, value in vars(model_flags).items() if value not in (None, "auto") and name != "onnx"}
 
 
 def _alone(flag: str, others: Mapping[str, object]) -> None:
@@ -100,20 +103,20 @@ class LocalModel:
         loaded: that of --onnx.
     """
 
-    loading: ModelFlags
+    model_flags: ModelFlags
     load: LoadKeywords
     console: Console
     loaded: Detector | None = None
 
     @property
     def dtype(self) -> str:
-        return self.loading.dtype
+        return self.model_flags.dtype
 
     def own_prompt(self) -> Prompt | None:
-        return self.loaded.own_prompt if self.loaded else tuned_prompt_of(self.loading)
+        return self.loaded.own_prompt if self.loaded else tuned_prompt_of(self.model_flags)
 
     def batch_size(self, asked: int | None) -> int:
-        return read_batch_size(asked, self.loading.device)
+        return read_batch_size(asked, self.model_flags.device)
 
     def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
         from glip_cli.checkpoints.parts import load_prompt_compiler
@@ -139,7 +142,7 @@ class LocalModel:
         """Raises WeightsError, DeviceError."""
         from glip_cli.detector import Detector
 
-        note_dtype(self.loading, self.console)
+        note_dtype(self.model_flags, self.console)
         return self.loaded or Detector.load(**self.load, report=DownloadBar(self.console))
 
     def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:

@@ -119,12 +119,12 @@ def read_batch_size(asked: int | None, device: str) -> int:
     return 1 if pick_device(device).type == "cpu" else 8
 
 
-def note_dtype(loading: ModelFlags, console: Console) -> None:
+def note_dtype(model_flags: ModelFlags, console: Console) -> None:
     """Say so where the number format that was asked for is slow. Raises DeviceError."""
-    if loading.dtype == "bfloat16":
+    if model_flags.dtype == "bfloat16":
         from glip_cli.inference.device import dtype_notes, pick_device
 
-        console.warn(*dtype_notes("--dtype bfloat16", pick_device(loading.device)))
+        console.warn(*dtype_notes("--dtype bfloat16", pick_device(model_flags.device)))
 
 
 def _thresholds_of(file: Path, labels: Sequence[str]) -> dict[str, float]:

@@ -18,9 +18,9 @@ EPILOG = "Example: glip serve -m glip-t --port 8000"
 @command
 def serve(
     *,
-    loading: flags.AnyModelFlags,
+    model_flags: flags.AnyModelFlags,
     serving: Annotated[Values, Fields(ServeOptions)],
-    manner: flags.CommonFlags,
+    common: flags.CommonFlags,
 ) -> None:
     """Serve a model over HTTP, with a page to use in a browser."""
     options = ServeOptions(**serving)
@@ -33,9 +33,9 @@ def serve(
         raise UsageError(
             f"glip serve needs {error.name}, which is not installed: pip install 'glip-cli[serve]'"
         ) from None
-    console = Console(manner.quiet)
+    console = Console(common.quiet)
     bound = bind(options)
-    model = local_model(loading, console, offline=manner.offline)
+    model = local_model(model_flags, console, offline=common.offline)
 
     from glip_cli.inference.device import on_one_thread
     from glip_cli.server.app import create_app
