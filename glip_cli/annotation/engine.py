@@ -110,7 +110,7 @@ class GroundingEngine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the answers so far: `chunking.vocabulary_notes`, once for all captions."""
+        """Notes on the results so far: `chunking.vocabulary_notes`, once for all captions."""
         return notes_of_tokens(self._unread, self.detector.tokenizer)
 
 

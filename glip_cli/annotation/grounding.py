@@ -31,7 +31,7 @@ _OBJECT = {"id": 1, "name": "object", "supercategory": "object"}
 
 @dataclass
 class CaptionCounts:
-    """What the captions of a run came to."""
+    """The counts of a run's captions."""
 
     captions: int = 0
     grounded: int = 0  # captions with a box at least
@@ -50,7 +50,7 @@ class CaptionCounts:
 
 
 def count_captions(journal: Path) -> CaptionCounts:
-    """Of all captions that could be asked about."""
+    """Counts over all captions that the model could read."""
     total = CaptionCounts()
     for record in read_records(journal):
         total.add(record)

@@ -28,7 +28,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class AnnotationResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         counts: None where other processes have not done their share yet.

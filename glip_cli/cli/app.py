@@ -65,7 +65,7 @@ def _stub() -> None:
 
 
 def __getattr__(name: str) -> object:
-    """`app`, with all commands, is built when it is asked for."""
+    """`app`, with all commands, is built on first access."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault("app", build())
@@ -108,7 +108,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _ended(error: Any) -> int:
-    """One line for what a command could not begin; the help, where nothing was asked."""
+    """One line for an error of usage; the help for a command without arguments."""
     from glip_cli.cli.exit import say_end
 
     if isinstance(error, GlipError | OSError):  # the system's is of standard output

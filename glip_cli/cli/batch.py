@@ -156,7 +156,7 @@ def batch(
 
 
 def share(count: Callable[[], int | None], shard: Shard) -> int | None:
-    """How many images a process has to do; None where that cannot be known."""
+    """The number of images of a process; None if it is unknown."""
     images = count()
     return None if images is None else shard.part_of(images)
 
@@ -235,7 +235,7 @@ def say_status(out_dir: str, offline: bool) -> None:
 def open_stored_run(
     out_dir: str, run_flags: flags.RunFlags, shard: Shard, formats: Sequence[str], offline: bool
 ) -> StoredRun | None:
-    """The run in a store that --out-dir names, as far as it is; None for a folder. Raises UsageError, GlipError."""
+    """The run in a store that --out-dir names; None for a folder. Raises UsageError, GlipError."""
     stored = stored_at(out_dir, formats, offline, shard)
     if stored and run_flags.overwrite:
         if shard.world > 1:
@@ -248,7 +248,7 @@ def open_stored_run(
 
 
 def stored_at(out_dir: str, formats: Sequence[str], offline: bool, shard: Shard | None = None) -> StoredRun | None:
-    """Where --out-dir names a store. Raises UsageError for what cannot be there."""
+    """The run of an --out-dir in a store; None for a folder. Raises UsageError for options that a store cannot have."""
     from glip_cli.data.stores import is_stored
 
     if not is_stored(out_dir):

@@ -1,4 +1,4 @@
-"""What a run of `glip batch` is of: images and one prompt for all of them, or --prompts, a file with one for each."""
+"""The inputs of a run of `glip batch`: images and one prompt for all, or --prompts, a file with one for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a function a command: its flags out of its signature, and an end that is the same for all of them."""
+"""Make a function a command: flags from its signature, and the same handling of errors for all commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fields:
-    """`Annotated[Values, Fields(Options, ...)]` is an argument that stands for flags, made of fields of `Options`.
+    """`Annotated[Values, Fields(Options, ...)]` is an argument whose flags are made from fields of `Options`.
 
     Attributes:
         names: which fields, in the order of the help; () for all that are options.
@@ -86,7 +86,7 @@ def _mark(kind: object, mark: type[Mark]) -> Mark | None:
 
 
 def _flags(argument: Parameter, kind: Any) -> Iterator[Parameter]:
-    """The flags that one argument of a command stands for."""
+    """The flags of one argument of a command."""
     if group := _mark(kind, Fields):
         types = get_type_hints(group.options)
         for name, one in group.chosen().items():

@@ -1,4 +1,4 @@
-"""What the user sees: messages and progress on stderr, JSON on stdout. rich is imported where a terminal needs it."""
+"""Messages and progress on stderr, JSON on stdout. rich is imported only where a terminal needs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stderr() -> rich.console.Console:
 
 
 def _on_terminal(console: Console) -> bool:
-    """Whether there is somebody to look at a bar."""
+    """Whether stderr is a terminal that shows progress bars."""
     return not console.quiet and stderr().is_terminal
 
 
@@ -142,7 +142,7 @@ class BatchBar:
     """
 
     def __init__(self, console: Console, count: Callable[[], int | None] | None, noun: str = "image"):
-        """`count` tells how many there are in all; it may take long, so a thread calls it. `noun`: what is counted."""
+        """`count` returns the total; it may take long, so a thread calls it. `noun`: what is counted."""
         self.done, self.seconds = 0, 0.0
         self._console, self._count, self._noun = console, count, noun
         self._total: int | None = None
@@ -164,7 +164,7 @@ class BatchBar:
             self._progress.start()
 
     def add(self, record: Mapping[str, object]) -> None:
-        """Count one record; an error is said at once."""
+        """Count one record; an error is printed at once."""
         self.done += 1
         if self.done == 1:
             self._first = self._said = time.monotonic()  # the rate is that after it: some engines are slow to start

@@ -28,7 +28,7 @@ DATA = "Data"
 
 @dataclass(frozen=True)
 class DatasetFlags:
-    """Which data, how much of it, and how it is asked and counted."""
+    """The data, how much of it, and the protocol."""
 
     dataset: Annotated[
         str,
@@ -56,7 +56,7 @@ class DatasetFlags:
 
 @dataclass(frozen=True)
 class ReportFlags:
-    """What is made of the numbers."""
+    """Reports, comparison and calibration."""
 
     compare: Path | None = option(None, "--out-dir of an earlier eval: show what changed.", OUTPUT, "DIR")
     calibrate: Path | None = option(None, "Write the best threshold of each label, for --thresholds.", OUTPUT, "FILE")

@@ -1,4 +1,4 @@
-"""What `glip eval` does for each kind of data set."""
+"""The evaluation of each kind of data set for `glip eval`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ COCO_VAL = "instances_val2017.json", 5000
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What the flags say, but for the model's."""
+    """The values of all flags but the model's."""
 
     flags: DatasetFlags
     report: ReportFlags
@@ -171,7 +171,7 @@ def published_as(dataset: str, truth: GroundTruth) -> str:
 
 
 def odinw_benchmark(request: EvalRequest, session: Session, which: int) -> None:
-    """Every set that is there, each in a folder of its own, and the average."""
+    """Evaluate every set that exists, each in a folder of its own, and the average."""
     sets, root = odinw.odinw_sets(which), request.folder()
     there = {one: path for one in sets if (path := odinw.locate(one, root, request.split))}
     if not there:

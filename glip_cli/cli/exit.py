@@ -1,4 +1,4 @@
-"""How a command is stopped and how it ends: what it says last, and the code it leaves with."""
+"""How a command is stopped and how it ends: its last message and its exit code."""
 
 from __future__ import annotations
 

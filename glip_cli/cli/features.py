@@ -87,7 +87,7 @@ def features(
 def load_extractor(
     model_flags: flags.ModelFlags, offline: bool, options: FeatureOptions, prompt: Prompt | None, console: Console
 ) -> tuple[Extractor, str]:
-    """Of a whole model, or of an image backbone alone; and the model's name. Says the prompt's notes."""
+    """The extractor of a whole model or of an image backbone, and the model's name. Prints the prompt's notes."""
     from glip_cli.checkpoints.parts import load_backbone_parts
     from glip_cli.detector import Detector
     from glip_cli.inference.feature_extractor import backbone_extractor

@@ -35,7 +35,7 @@ MOST_WORKERS = 4
 
 @dataclass(frozen=True)
 class DataFlags:
-    """What is trained and measured on."""
+    """The data to train and to validate on."""
 
     train: list[Path] | None = option(
         None, "COCO or grounding json, a folder of YOLO, VOC, labelme ..., or scenes:N; repeatable.", TRAIN, "PATH"
@@ -62,7 +62,7 @@ Tuning = Annotated[Values, Fields(TrainConfig, given=True)]
 
 
 def given(**flags: object) -> dict[str, object]:
-    """Those that were given."""
+    """The values that were given."""
     return {name: value for name, value in flags.items() if value is not None and value != []}
 
 
@@ -118,7 +118,7 @@ def default_workers() -> int:
 
 
 class ProgressPrinter:
-    """Says how a training goes: every validation, and the losses from time to time."""
+    """Prints every validation, and the losses from time to time."""
 
     def __init__(self, console: Console):
         self._console = console
@@ -155,7 +155,7 @@ def duration(seconds: float) -> str:
 
 
 def show_findings(found: Findings, console: Console) -> None:
-    """What is in a training set, and what was wrong with it."""
+    """Print the statistics and issues of a training set."""
     console.info(f"{found.name}: {counted(found.images, 'image')}, {counted(found.boxes, 'box', 'boxes')}")
     if console.quiet or not found.rows:
         return

@@ -92,7 +92,7 @@ Thresholds = Annotated[Path | None, Option("Thresholds of labels, from glip eval
 
 @dataclass(frozen=True)
 class PromptFlags(PromptRequest):
-    """What to find: labels, or a sentence and which parts of it."""
+    """The prompt: labels, or a sentence and which parts of it."""
 
     texts: list[str] | None = option(
         None,
@@ -171,7 +171,7 @@ class ServerFlags:
 
 @dataclass(frozen=True)
 class RunFlags:
-    """How a run in a folder begins and resumes."""
+    """How a run in a folder starts and resumes."""
 
     overwrite: Overwrite = False
     resume: Annotated[bool, typer.Option("--resume", hidden=True, help="Accepted: a run always resumes.")] = False

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Where answers come from. Nothing is loaded, and no server asked, before it is needed."""
+    """The model of a command: local, or on a server. Nothing is loaded or requested before it is needed."""
 
     def own_prompt(self) -> Prompt | None:
-        """Of the labels that it was tuned for, or that are part of its file; None for any other. Raises GlipError."""
+        """The prompt of the labels that it was tuned for, or that are part of its file; else None. Raises GlipError."""
         ...
 
     def batch_size(self, asked: int | None) -> int:
@@ -39,7 +39,7 @@ class Model(Protocol):
         ...
 
     def explain(self, prompt: Prompt, options: DetectOptions) -> Explanation:
-        """How it reads a prompt; no weights are loaded for it. Raises GlipError."""
+        """How it reads a prompt; without loading weights. Raises GlipError."""
         ...
 
     def check(self, prompt: Prompt, options: DetectOptions) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class Model(Protocol):
         ...
 
     def runner(self, prompt: Prompt | None, options: DetectOptions, workers: int | None = None) -> ImageRunner:
-        """What detects in images, ready to begin; without a prompt, each must have its own. Raises GlipError."""
+        """The runner that detects in images; without a prompt, each image must have its own. Raises GlipError."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Where the results of a run go: files for each image, lines on the terminal, and the exit code."""
+"""The outputs of a run: files for each image, lines on the terminal, and the exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_formats(given: Sequence[str] | None, usual: str, known: Collection[str]
 
 @dataclass
 class Files:
-    """What is written for each image, under names of their own."""
+    """The files that are written for each image."""
 
     folder: Path
     formats: Sequence[str]
@@ -116,7 +116,7 @@ def has_display() -> bool:
 
 @dataclass
 class Summary:
-    """Says what was found, counts, and owns the exit code."""
+    """Prints and counts the results, and sets the exit code."""
 
     console: Console
     images: int = 0

@@ -1,4 +1,4 @@
-"""What the flags that commands share ask for: the prompt, the options, and the prompt's explanation."""
+"""Read the flags that commands share: the prompt, the options, and the prompt's explanation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NO_VIDEO = "--track: no video was read, so nothing has a number (videos in folde
 
 
 def read_tracker(given: FrameFlags, options: DetectOptions) -> VideoTracker | None:
-    """What --track asks for. Raises UsageError where its package is missing."""
+    """The tracker of --track. Raises UsageError where its package is missing."""
     if not given.track:
         return None
     from glip_cli.outputs.video import VideoTracker
@@ -89,7 +89,7 @@ def tagger_on_demand(console: Console, offline: bool) -> Callable[[], Tagger]:
 def read_options(
     values: Values, labels: Sequence[str], thresholds: Path | None = None, batch_size: int = 1
 ) -> DetectOptions:
-    """What the flags ask for besides the prompt; `thresholds` is a file, which --class-threshold beats.
+    """The options of the flags; `thresholds` is a file, over which --class-threshold takes precedence.
 
     Raises UsageError.
     """
@@ -120,7 +120,7 @@ def read_batch_size(asked: int | None, device: str) -> int:
 
 
 def note_dtype(model_flags: ModelFlags, console: Console) -> None:
-    """Say so where the number format that was asked for is slow. Raises DeviceError."""
+    """Warn if the requested dtype is slow here. Raises DeviceError."""
     if model_flags.dtype == "bfloat16":
         from glip_cli.inference.device import dtype_notes, pick_device
 
@@ -128,7 +128,7 @@ def note_dtype(model_flags: ModelFlags, console: Console) -> None:
 
 
 def _thresholds_of(file: Path, labels: Sequence[str]) -> dict[str, float]:
-    """Those for labels that are asked for. Raises UsageError where there are none."""
+    """The thresholds of the prompt's labels. Raises UsageError where there are none."""
     from glip_cli.evaluation.calibrate import read_thresholds
 
     chosen = {label: value for label, value in read_thresholds(file).items() if label in labels}
@@ -138,7 +138,7 @@ def _thresholds_of(file: Path, labels: Sequence[str]) -> dict[str, float]:
 
 
 def threshold_notes(file: Path | None, model: str) -> list[str]:
-    """What is odd about --thresholds FILE, now that the model is known."""
+    """Notes on --thresholds FILE, once the model is known."""
     if file is None:
         return []
     from glip_cli.evaluation.calibrate import of_another_model

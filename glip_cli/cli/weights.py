@@ -101,7 +101,7 @@ def convert(
 
 
 def _file_of(source: Path) -> Path:
-    """A file or folder; of a name that stands for none the model's file. Raises FetchError where it is not here."""
+    """A file or folder; for any other name the file of that model. Raises FetchError where it is not here."""
     from glip_cli.checkpoints import registry
     from glip_cli.checkpoints.fetch import cached_path
 

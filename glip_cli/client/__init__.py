@@ -1,4 +1,4 @@
-"""A model on a server of `glip serve`, asked over HTTP; nothing here imports torch.
+"""A model on a server of `glip serve`, over HTTP; nothing here imports torch.
 
 connection   one request over HTTP, tried again where that may help
 model        what the server says of its model, how it reads a prompt, and what it finds in images, a few at once

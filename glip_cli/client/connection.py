@@ -209,7 +209,7 @@ def _parts_of(url: str) -> tuple[str, str, int | None, str]:
 
 
 def _reason_in(content: bytes) -> str:
-    """What the server says is wrong, in brackets; "" where it does not say."""
+    """The server's error message, in brackets; "" without one."""
     error = (parsed_object(content) or {}).get("error")
     return f" ({one_line(str(error))})" if error else ""
 

@@ -77,7 +77,7 @@ class RemoteModel:
         return RemoteRunner(self, prompt, options, workers)
 
     def read_prompt(self, prompt: Prompt, options: DetectOptions) -> JsonObject:
-        """What POST /explain gives. Raises UsageError too for a prompt that the model cannot read."""
+        """The answer of POST /explain. Raises UsageError for a prompt that the model cannot read."""
         answer = self.server.post("/explain", request_fields(prompt, options))
         with self.server.understood():
             if answer.status != 200:
@@ -87,7 +87,7 @@ class RemoteModel:
         return {**answer.value, "notes": notes}
 
     def explanation(self, read: JsonObject) -> Explanation:
-        """Of what `read_prompt` gave."""
+        """The explanation in an answer of `read_prompt`."""
         from glip_cli.prompts.chunking import Explanation, LabelRow  # imports tokenizers
 
         with self.server.understood():

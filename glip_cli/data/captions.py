@@ -185,7 +185,7 @@ class _Part(NamedTuple):
 
 
 def _from_tar(path: Path, contents: bool, passed: Passed) -> Iterator[Captioned]:
-    """Of every sample with an image, in order. Raises DataError."""
+    """The captions of every sample with an image, in order. Raises DataError."""
     try:
         with tarfile.open(path) as tar:
             for _, group in groupby(_parts(tar, path, contents), key=lambda part: part.stem):

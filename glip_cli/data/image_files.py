@@ -1,4 +1,4 @@
-"""Where the images of an annotation file lie."""
+"""Find the images of an annotation file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: how much of it, where, and what happens to it in training and in evaluation."""
+"""The issues of a data set: how many, where, and what happens to them in training and in evaluation."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def subfolder(path: Path, *names: str) -> Path | None:
 
 
 def visible_files(files: Iterable[Path], folder: Path, suffix: str) -> list[Path]:
-    """Those with a suffix (in small letters) that are not hidden in `folder`, nor in a hidden folder of it; sorted."""
+    """The files with a suffix (in lower case) that are not hidden, nor in a hidden folder; sorted."""
     found = (file for file in files if file.suffix.lower() == suffix)
     visible = (file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
     return sorted(visible, key=lambda file: file.parts)

@@ -253,7 +253,7 @@ def _unavailable(error: Exception, url: str, name: str, writes: bool = False) ->
 
 
 def codes_of(error: BaseException) -> set[object]:
-    """Of HTTP, as huggingface_hub and gcsfs have them in their errors, and of S3, as botocore has them below s3fs's."""
+    """The HTTP status in an error of huggingface_hub or gcsfs, and the S3 code in one of s3fs (botocore)."""
     status = getattr(getattr(error, "response", None), "status_code", getattr(error, "code", None))
     below = getattr(error.__cause__, "response", None)
     return {status, below["Error"].get("Code") if isinstance(below, dict) else None}

@@ -1,4 +1,4 @@
-"""What really can be imported, and what it can compute on: the probe's answers as findings."""
+"""Imports and devices: the answers of the probe as findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answers = Mapping[str, JsonObject]
 
 
 def run_probe(patience: float = PATIENCE) -> dict[str, JsonObject]:
-    """What each step of `probe` said; {"error": ...} for the one at which its process died or was given up."""
+    """The output of each step of `probe`; {"error": ...} for the step at which its process died or timed out."""
     # -P: the probe's own folder, and the one that we are in, are no places to import from
     command = [sys.executable, "-P", str(Path(probe.__file__).resolve())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
@@ -110,7 +110,7 @@ def _package(name: str, answer: JsonObject | None, roots: Mapping[str, str]) -> 
 
 
 def check_devices(answers: Answers) -> Iterator[Check]:
-    """What there is to compute on; what each dtype brings there."""
+    """The devices, and the speed of each dtype."""
     yield _processor(answers.get("torch", BEGUN))
     yield _memory()
     yield from (_device(name, answer) for name, answer in answers.items() if name.startswith(("cpu", "cuda", "mps")))
@@ -131,7 +131,7 @@ def _processor(torch: JsonObject) -> Check:
 
 
 def _memory() -> Check:
-    """Of the machine; a container may be allowed less."""
+    """The machine's memory; a container may be allowed less."""
     kilobytes = _fields("/proc/meminfo")
     try:
         total, free = (int(kilobytes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))

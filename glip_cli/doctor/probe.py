@@ -40,7 +40,7 @@ def say(step: str, **facts: object) -> None:
 
 
 def attempt(step: str, look: Callable[[], Facts]) -> Facts | None:
-    """Say and return what `look` finds; None, where it raises, whose words are said."""
+    """Print and return what `look` finds; None if it raises, and its message is printed."""
     say(step)
     try:
         facts = look()
@@ -87,7 +87,7 @@ def look_for_devices() -> Facts:
 
 
 def look_at_device(name: str) -> Facts:
-    """What it is, and billions of operations per second by dtype; a dtype that fails is left out."""
+    """The device, and its billions of operations per second by dtype, without dtypes that fail."""
     import torch
 
     facts: Facts = {}

@@ -1,4 +1,4 @@
-"""What lies in the caches, whether it is whole, whether there is room for more, and where more comes from."""
+"""The caches: their files, damage, free space, and the hosts that files come from."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _place(folder: Path) -> Check:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first above it that is there."""
+    """The folder, or the nearest one above it that exists."""
     # os.path's, which takes what it may not look at for absent; Path's raises
     return next((path for path in (folder, *folder.parents) if os.path.exists(path)), Path("/"))
 
@@ -99,7 +99,7 @@ def _file(path: Path, folder: Path, hashes: Mapping[str, str]) -> Check:
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a file, from its head and its end alone; None where that looks right. Raises OSError."""
+    """The damage of a file, from its head and its end only; None if they look right. Raises OSError."""
     length = path.stat().st_size
     if not length:
         return "is empty"
@@ -149,7 +149,7 @@ REMEDY = f"check the connection and HTTPS_PROXY; without a network use --weights
 
 
 def one_file_per_host() -> dict[str, str]:
-    """Host -> the URL of one file there, of every host of weights.toml; $HF_ENDPOINT stands for huggingface.co."""
+    """Host -> the URL of one of its files, for every host of weights.toml; $HF_ENDPOINT replaces huggingface.co."""
     urls = [url for one in registry.all() for url in one.urls]
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
     found: dict[str, str] = {}
@@ -162,7 +162,7 @@ def one_file_per_host() -> dict[str, str]:
 def check_network(
     offline: bool = False, files: Mapping[str, str] | None = None, patience: float = PATIENCE
 ) -> Iterator[Check]:
-    """One finding per host; none is asked where that is forbidden.
+    """One finding per host; no request is sent where that is forbidden.
 
     Args:
         offline: the network is not to be used; HF_HUB_OFFLINE means the same.
@@ -182,7 +182,7 @@ def check_network(
 
 
 def request_heads(urls: Sequence[str], patience: float) -> dict[str, str | None]:
-    """What is wrong with each URL that was heard of in time; None where nothing is.
+    """URL -> its error or None, for those that answered in time.
 
     The threads are daemons: a name look-up that takes a minute blocks nothing.
     """

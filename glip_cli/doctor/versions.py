@@ -41,7 +41,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """What this package needs, under "", and what each of its optional parts does besides.
+    """The requirements of this package, under "", and those of each optional extra.
 
     From the checkout that it runs from, whose installation may be older, or else from what is installed.
     """
@@ -58,7 +58,7 @@ def requirements() -> dict[str, list[Requirement]]:
 
 
 def _belongs(row: Requirement, part: str) -> bool:
-    """Whether a requirement is there for one optional part, or, for "", always."""
+    """Whether a requirement is of one extra, or, for "", of the package."""
     always = row.marker is None or row.marker.evaluate({"extra": ""})
     return always if not part else not always and row.marker is not None and row.marker.evaluate({"extra": part})
 

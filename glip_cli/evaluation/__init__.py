@@ -1,1 +1,1 @@
-"""How good the boxes are: ground truth, COCO and LVIS AP, thresholds for each label. Numbers in, numbers out."""
+"""Evaluation of boxes: ground truth, COCO and LVIS AP, thresholds for each label."""

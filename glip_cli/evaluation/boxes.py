@@ -30,7 +30,7 @@ More = Callable[[BoxScores], dict[str, float]]
 
 @dataclass(frozen=True)
 class ScoringProtocol:
-    """How a benchmark wants its answers, and how it scores them.
+    """The detection settings and the metrics of a benchmark.
 
     Attributes:
         options: fields of `DetectOptions`.
@@ -76,7 +76,7 @@ LVIS_PACKED_RULES = ScoringProtocol(
 
 @dataclass(frozen=True)
 class CategoryPrompt:
-    """A prompt, and the category that each of its labels stands for."""
+    """A prompt, and the category id of each of its labels."""
 
     prompt: Prompt
     category_ids: tuple[int, ...]
@@ -84,7 +84,7 @@ class CategoryPrompt:
 
 @dataclass(frozen=True)
 class BoxTask:
-    """A data set, ready to be asked.
+    """A data set with its prompts and options, ready for detection.
 
     Attributes:
         name: "coco", "lvis-minival", or the name of a set of ODinW.
@@ -103,7 +103,7 @@ class BoxTask:
         return [ImageInput(image_name(image), str(self.images[image.id])) for image in self.truth.images]
 
     def predictions(self, records: Iterable[AnyRecord]) -> Predictions:
-        """Of the records of `sources`, in their order; images that failed have no results."""
+        """The predictions of the records of `sources`, in their order; images that failed have none."""
         found: Results = []
         sizes: dict[int, tuple[int, int]] = {}
         failed: list[int] = []

@@ -70,7 +70,7 @@ class Judged:
         return cls(scores[order], right[order] > 0, boxes)
 
     def at(self, threshold: float) -> Threshold:
-        """What scores more than a threshold."""
+        """Precision, recall and F1 of the boxes above a threshold."""
         kept = int((self.scores > threshold).sum())
         found = int(self.right[:kept].sum())
         f1, precision, recall = _share(2 * found, kept + self.boxes), _share(found, kept), _share(found, self.boxes)
@@ -138,7 +138,7 @@ def _judge(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float)
 
 
 def _matched(ground_truth: GroundTruth, results: Sequence[CocoResult], iou: float) -> Iterator[JsonObject]:
-    """What matched in each image and category, at one IoU, all sizes, without a cap."""
+    """The matches in each image and category, at one IoU, for all sizes, without a limit of detections."""
     truth = ground_truth.to_coco()
     found = hotcoco.LVISResults(truth, plain(results), max_dets=-1)
     evaluation = hotcoco.COCOeval(truth, found, "bbox", lvis_style=ground_truth.is_federated)

@@ -104,7 +104,7 @@ def compare_metrics(a: JsonObject, b: JsonObject) -> Comparison:
 
 
 def _widening(count: int) -> float:
-    """Of an interval that was found by evaluating the distinct ones of `count` images drawn from `count`."""
+    """The factor for an interval from a bootstrap of `count` images that counts a repeated image once."""
     kept = 1 - (1 - 1 / count) ** count
     return math.sqrt(kept / (1 - kept)) if count > 1 else 1.0
 
@@ -212,7 +212,7 @@ def _spelling(truth: GroundTruth, image_id: int) -> str:
 
 
 def _results_of(earlier: _Earlier, truth: GroundTruth, images: set[int]) -> Results:
-    """Of these images alone."""
+    """The results of these images only."""
     names, wanted = Names(truth), {_spelling(truth, number) for number in images}
     found = []
     for i, entry in enumerate(entries_of(read_json(earlier.results), earlier.results)):

@@ -79,7 +79,7 @@ class ScoredSentence:
 
 @dataclass(frozen=True)
 class Recalls:
-    """How many phrases were found.
+    """The recall of phrases: Recall@k and its upper bound.
 
     Attributes:
         protocol: "any" or "merged".
@@ -163,7 +163,7 @@ def recall(
 
 
 def _first_hit(boxes: npt.ArrayLike, answers: npt.NDArray[np.float64]) -> float:
-    """How many boxes stand before the first that overlaps an answer enough; infinity where none does."""
+    """The rank, from 0, of the first box that overlaps an answer enough; infinity if none does."""
     overlaps = pairwise_iou(np.asarray(boxes, np.float64).reshape(-1, 4), answers)
     found = np.flatnonzero((overlaps >= IOU).any(axis=1))
     return int(found[0]) if found.size else math.inf

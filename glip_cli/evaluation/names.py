@@ -163,7 +163,7 @@ def read_coco_images(results: Path) -> CocoImages | None:
 
 
 def coco_images(path: Path, data: JsonObject) -> CocoImages:
-    """What the ids of a data set mean; `path` is for errors. Raises DataError."""
+    """The images and categories of a data set by their ids; `path` is for errors. Raises DataError."""
     images = _table(path, data, "images", "file_name")
     return CocoImages(
         path,
@@ -190,7 +190,7 @@ def size_of(row: JsonObject) -> Size | None:
 
 
 def write_coco_images(results: Path, truth: GroundTruth, skipped: set[int]) -> None:
-    """Beside results with the ids of `truth`; without the images that were not evaluated."""
+    """Write the images and categories beside results, without images that were not evaluated."""
     evaluated = [row for row in truth.images if row.id not in skipped]
     images = [{"id": truth.image_ids.original(row.id), "file_name": row.file_name} for row in evaluated]
     categories = [{"id": truth.category_ids.original(row.id), "name": row.name} for row in truth.categories]

@@ -1,4 +1,4 @@
-"""ODinW, Object Detection in the Wild: which data sets, what they are asked, what others measured.
+"""ODinW, Object Detection in the Wild: its data sets, their prompts, and published results.
 
 The facts are in glip_cli/names/odinw.toml, which says where they come from. The two benchmarks differ in more than
 their length: the configs of the 13 ask for the bare class names, those of the 35 use the paper's manual prompts
@@ -71,7 +71,7 @@ class OdinwSet:
 
 @dataclass(frozen=True)
 class PublishedAP:
-    """An AP in percent that somebody published for a set, or for the average of a benchmark.
+    """A published AP in percent, of a set or of the average of a benchmark.
 
     `prompts` is "names" (class names alone, as `odinw_sets(13)`) or "manual" (as `odinw_sets(35)`); `source` is
     "paper", "microsoft", "mmdetection" or "official code" (see odinw.toml).
@@ -103,7 +103,7 @@ def locate(dataset: OdinwSet, root: Path, split: str = "test") -> Path | None:
 
 
 def odinw_prompt(dataset: OdinwSet) -> CategoryPrompt:
-    """The text that a set is asked with: a label for each class but those whose name is blank.
+    """The prompt of a set: a label for each class but those whose name is blank.
 
     With a caption prompt it is microsoft/GLIP's (engine/inference.py:178-282): prefix + name + suffix of each class,
     as they stand, joined by ". ". The span of a label is that of the name only ("holes"); the label stays the class
@@ -126,7 +126,7 @@ def odinw_prompt(dataset: OdinwSet) -> CategoryPrompt:
 
 
 def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, list[JsonObject]]:
-    """What the leaderboard takes (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
+    """The leaderboard's format (README of microsoft/GLIP, zero-shot and full-shot): set name -> COCO results.
 
     Entries keep `image_id`, `category_id`, `bbox` ([x, y, width, height], pixels) and `score`, nothing else.
     """
@@ -139,7 +139,7 @@ def evalai_json(results_by_set: Mapping[str, Sequence[Mapping[str, object]]]) ->
 
 
 def published(model: str, which: int, name: str = "average") -> tuple[PublishedAP, ...]:
-    """What others measured zero-shot with `model` (a name of weights.toml) on a set (its name), or on average.
+    """Published zero-shot results of `model` (a name in weights.toml) on a set (by its name), or on average.
 
     Those that used the prompts of `odinw_sets(which)` come first. Empty where nothing was published.
     """

@@ -1,4 +1,4 @@
-"""What `glip eval` leaves: metrics.json, flat, and beside it the results and the report."""
+"""The outputs of `glip eval`: metrics.json, flat, and beside it the results and the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNDEFINED = -1.0
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """A number somebody published for this model on this data set, in percent."""
+    """A published result of this model on this data set, in percent."""
 
     metric: str  # a key of the measured summary
     value: float
@@ -34,7 +34,7 @@ class PublishedValue:
 
 
 def published_values(model: str, dataset: str) -> list[PublishedValue]:
-    """Those of weights.toml for a registered model; `dataset` is named as there."""
+    """The published results in weights.toml; `dataset` is named as there."""
     if model not in registry.names():
         return []
     return [
@@ -109,7 +109,7 @@ def odinw_table(scores: Mapping[str, float], sets: tuple[OdinwSet, ...], which: 
 
 
 def _published(model: str, which: int, name: str) -> str:
-    """The value that was asked with the same prompts, where there is one."""
+    """The published value for the same prompts, if there is one."""
     first = next(iter(published(model, which, name)), None)
     return f"{first.value:.1f} ({first.source}, {first.prompts})" if first else ""
 

@@ -61,7 +61,7 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
     def of(self, truth: GroundTruth) -> Predictions:
-        """Of some of the images alone."""
+        """The predictions of the images of `truth` only."""
         ids = {image.id for image in truth.images}
         results = [row for row in self.results if row["image_id"] in ids]
         failed, absent = (tuple(i for i in some if i in ids) for some in (self.failed, self.absent))
@@ -70,7 +70,7 @@ class Predictions:
 
 @dataclass
 class _File:
-    """What a file of glip's says.
+    """The content of a file that glip wrote.
 
     Attributes:
         results: COCO results, boxes in pixels of the images.
@@ -86,7 +86,7 @@ class _File:
 
 
 def read_predictions(path: Path, truth: GroundTruth, files: Mapping[int, Path] | None = None) -> Predictions:
-    """What was detected: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
+    """Read detections: image_id, category_id, bbox [x, y, width, height] in the annotations' pixels, and score.
 
     What glip writes is in pixels of the images, and is moved where they are of another size than the ground truth
     states. A list of another tool is taken to be in pixels of the stated size.

@@ -46,7 +46,7 @@ DETECTIONS = "detections"
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is to be left in the folder `out`, besides metrics.json and the results."""
+    """The outputs in the folder `out`, besides metrics.json and the results."""
 
     out: Path
     report: bool = True
@@ -228,7 +228,7 @@ def with_notes(truth: GroundTruth, predictions: Predictions) -> GroundTruth:
 
 
 def tables_of(truth: GroundTruth, predictions: Predictions, scores: BoxScores) -> dict[str, object]:
-    """What metrics.json has besides numbers and facts: the classes, how many images, and which were not evaluated."""
+    """The tables of metrics.json: classes, the number of images, and those that were not evaluated."""
     images = {
         "number": len(truth.images),
         "failed": image_names(truth, predictions.failed),

@@ -1,4 +1,4 @@
-"""What the data sets of one `glip eval` share: the model, loaded once when first needed, and where records are kept.
+"""State that the data sets of one `glip eval` share: the model, loaded when first needed, and the folder of records.
 
 Detecting is a batch run in a folder: resumes after a kill; under torchrun each process does its share.
 """

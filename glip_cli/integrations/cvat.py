@@ -59,7 +59,7 @@ def create(
     nms_iou: float | None = None,
     offline: bool = False,
 ) -> DetectionFunction:
-    """What CVAT calls with its `-p` parameters: the flags of `glip detect` by their names.
+    """The function that CVAT calls with its `-p` parameters: the flags of `glip detect` by their names.
 
     Args:
         labels: "cat . dog .", "cat, dog", "@labels.txt" or "$: coco"; "shipping container = container" for other words.

@@ -1,1 +1,1 @@
-"""What was found, as an image (`draw`), as one object (`records`), as files (`formats`). Never torch."""
+"""Outputs: images (`draw`), records (`records`), files (`formats`). Never imports torch."""

@@ -165,7 +165,7 @@ class LabelStudioWriter:
 
 
 def _served(image_name: str) -> str:
-    """Where Label Studio finds the image: `d` is a path below its document root."""
+    """The image's URL in Label Studio: `d` is a path below its document root."""
     if _URL.match(image_name):
         return image_name
     path = posixpath.normpath(PurePath(path_of_shown(image_name)).as_posix()).lstrip("/")
@@ -175,7 +175,7 @@ def _served(image_name: str) -> str:
 def labelstudio_prediction(
     record: Record, values: Sequence[str], from_name: str = "label", to_name: str = "image", ids: str = "box"
 ) -> dict[str, object]:
-    """What Label Studio takes as one prediction of a task.
+    """One prediction of a task in Label Studio's format.
 
     Args:
         values: for each of the record's labels the `value` of the Label that its boxes get.

@@ -48,12 +48,12 @@ class _Pen(NamedTuple):
         return float(self.font.getlength(text))
 
     def room(self, word: Word) -> float:
-        """What a word takes at most, with the padding of each phrase that it touches."""
+        """The maximum width of a word, with the padding of each phrase that it touches."""
         return sum(self.width(piece.text) + 2 * self.padding * (piece.phrase is not None) for piece in word)
 
 
 def add_caption(image: Image.Image, detections: Detections, palette: str | Sequence[str] = "bright") -> Image.Image:
-    """`image` with a strip below it on which stands the caption; as it is where it is too narrow for words.
+    """`image` with the caption in a strip below it; unchanged if it is too narrow for words.
 
     Args:
         image: RGB, with its boxes drawn.
@@ -118,7 +118,7 @@ def wrap(words: Iterable[Word], pen: _Pen, width: float) -> list[list[Word]]:
 
 
 def _broken(word: Word, pen: _Pen, width: float) -> Iterator[Word]:
-    """The word as it is, or its letters in pieces that fit, each at least one letter long."""
+    """The word, or its letters in pieces that fit, each of at least one letter."""
     if pen.room(word) <= width:
         yield word
         return

@@ -25,7 +25,7 @@ class ImageEntry(TypedDict):
 
 
 class BoxEntry(TypedDict):
-    """What an annotation and a result share; `bbox` is [x, y, width, height] in pixels."""
+    """The common fields of annotations and results; `bbox` is [x, y, width, height] in pixels."""
 
     image_id: int
     category_id: int

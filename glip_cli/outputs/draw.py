@@ -162,7 +162,7 @@ def _line(font: AnyFont) -> tuple[int, int, int]:
 
 
 def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], image: tuple[int, int]) -> list[Rect | None]:
-    """Where each tag (width, height) goes: at its box, inside the image, hiding as little as can be.
+    """The position of each tag (width, height): at its box, inside the image, hiding as little as possible.
 
     Earlier tags count most, then boxes so small that a tag would hide what is in them. None for a tag that is
     larger than the image.
@@ -197,7 +197,7 @@ def _columns(rects: Sequence[Rect]) -> Columns:
 
 
 def _near(reach: Rect, things: Columns, counted: npt.NDArray[np.bool_] | bool = True) -> Columns:
-    """Of `things` those that are `counted` and reach into a rectangle: a few of thousands."""
+    """The `things` that are `counted` and overlap a rectangle."""
     left, top, right, bottom = things
     inside = (left < reach.right) & (right > reach.left) & (top < reach.bottom) & (bottom > reach.top)
     near: Columns = things[:, counted & inside]

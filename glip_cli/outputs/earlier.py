@@ -1,4 +1,4 @@
-"""What earlier runs left in a folder: refused where new results would mix with it, removed with --overwrite."""
+"""Files of earlier runs in a folder: refused where new results would mix with them, removed with --overwrite."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MOST_IMAGES = 1000  # in vis/ and crops/ that are looked at: runs of glip detec
 
 
 def check_earlier(folder: Path, formats: Sequence[str], labels: Sequence[str], overwrite: bool = False) -> None:
-    """Whether results of `labels` can be added to what is there, or take its place with `overwrite`.
+    """Raises UsageError unless results of `labels` can be added to the folder, or replace it with `overwrite`.
 
     Args:
         formats: those of `WRITERS`, "grid", "grounding"; "vis" and "crops", the images that are saved.
@@ -102,7 +102,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _columns(path: Path) -> list[str] | None:
-    """Of a parquet file; None where it is none, or pyarrow is not installed."""
+    """The columns of a parquet file; None for any other file, or without pyarrow."""
     try:
         from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""What every writer stands on: files that appear whole, JSON, CSV and XML as bytes, and a name for each image."""
+"""Common parts of writers: files that are written whole, JSON, CSV and XML as bytes, and a name for each image."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -98,7 +98,7 @@ def policy_hash(text: str) -> str:
 
 
 class Writer(Protocol):
-    """Of a format: `add` each record in order, then `close` once; only what was closed is sure to be there.
+    """The writer of a format: `add` each record in order, then `close` once; only then are the files complete.
 
     `name` is what files of one image are called, without suffix: see `FileNames`.
     """
@@ -145,7 +145,7 @@ class JsonList:
 
 
 class Spool:
-    """What comes later in a file than it is known: on the disk, so that a million images do not fill the memory."""
+    """Content that is known before its position in a file; kept on the disk, so that memory does not fill up."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and is gone when it is closed
@@ -271,7 +271,7 @@ def path_parts(image_name: str) -> list[str]:
 
 
 def _is_web(image_name: str) -> bool:
-    """Of a store, a URL is a path: its folders mean something, and a question mark is part of a name."""
+    """Whether a URL is of the web. In a store's URL folders have a meaning, and "?" is part of a name."""
     return image_name[:8].lower().startswith(("http://", "https://"))
 
 

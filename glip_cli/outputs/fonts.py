@@ -51,7 +51,7 @@ def _is_visible(letter: str) -> bool:
 
 @lru_cache(maxsize=512)
 def _best_path(letters: frozenset[str]) -> str | None:
-    """None stands for Pillow's own font."""
+    """The font that has most of the letters; None for Pillow's own."""
     best, most = None, _covered(None, letters)
     for path in _system_fonts() if most < len(letters) else ():
         covered = _covered(path, letters)

@@ -33,7 +33,7 @@ MMDET_CLASSES = "mmdet_classes.json"
 
 
 class JsonWriter(Writer):
-    """`preds/<name>.json`: each record as it is, indented; also those of images that failed."""
+    """`preds/<name>.json`: each record, indented, those of images that failed included."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "preds"

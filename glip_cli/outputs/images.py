@@ -38,7 +38,7 @@ class AnnotatedImages:
 
     @property
     def folders(self) -> tuple[Path, Path, Path]:
-        """Where the three kinds go."""
+        """The folders of the three kinds of images."""
         return self.folder / "vis", self.folder / "crops", self.folder / THUMBNAILS
 
     @property
@@ -47,7 +47,7 @@ class AnnotatedImages:
 
     @property
     def kinds(self) -> list[str]:
-        """Of images that a user asked for."""
+        """The kinds of images that the user requested."""
         return ["vis"] * self.drawn + ["crops"] * self.crops
 
     def save(
@@ -136,7 +136,7 @@ def _comment(name: str) -> bytes:
 
 
 class Thumbnails:
-    """Those of a run, in `thumbnails/` of its folder.
+    """The thumbnails of a run, in `thumbnails/` of its folder.
 
     They are written while the images are at hand. One that is missing is made from the image's file, where there is
     one that `read_image` can read; images of the web then get none.

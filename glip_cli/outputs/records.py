@@ -40,7 +40,7 @@ class DetectionRecord(TypedDict):
 
 
 class Position(TypedDict, total=False):
-    """Where in its file an image is: the number of its frame, from 0; in a video its time, in seconds from the first.
+    """The position of an image in its file: the number of its frame, from 0; in a video its time in seconds.
 
     The record's `image` is then the file's name with the number, as in `scan.tif#frame=2`, so that each is there once.
     """
@@ -51,7 +51,7 @@ class Position(TypedDict, total=False):
 
 @final
 class Record(Position):
-    """What was found in one image, best first.
+    """The detections in one image, best first.
 
     `spans` is there where the prompt is a caption: for each of `labels` every [begin, end) of the prompt where it
     stands, found or not. A detection's `span` is the first of them.
@@ -114,7 +114,7 @@ def record(image_name: str, detections: Detections, model: str, position: Positi
 
 
 def detections_of(record: Record | JsonObject) -> Detections:
-    """What a record says, as `Detections`, of which `record` makes the same record.
+    """A record as `Detections`; the inverse of `record`.
 
     A label that was not found has the span (0, 0) where the prompt is no caption: the record does not say where it
     stands. Raises ValueError, KeyError or TypeError for what is no record.

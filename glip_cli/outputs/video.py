@@ -151,7 +151,7 @@ def draw_frame(image: Image.Image, record: Record, palette: str) -> Image.Image:
 
 
 def comment_of(path: Path) -> str | None:
-    """What a video says of itself; None where there is none, or it is damaged."""
+    """The comment in a video's metadata; None for a missing or damaged file."""
     import av
 
     try:

@@ -54,7 +54,7 @@ class ImageGroup:
 
 
 class Started(NamedTuple):
-    """Where an actor runs, and the error that keeps it from work, or ""."""
+    """The node of an actor, and the error that stops it, or ""."""
 
     node: str
     host: str
@@ -62,7 +62,7 @@ class Started(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What an actor made of a group: records, the error that ended it early, or "", and remarks for the user."""
+    """The result of a group: records, the error that ended it early, or "", and notes."""
 
     records: list[AnyRecord]
     error: str = ""
@@ -138,7 +138,7 @@ class ActorPool:
                     return
 
     def _say_who_waits(self) -> bool:
-        """Say so where workers have not started. Is it to be said again?"""
+        """Print how many workers have started, if some have not; True while none has."""
         started = sum(bool(actor.node) for actor in self.actors)
         if started < len(self.actors):
             self.say(f"{started} of {counted(len(self.actors), 'worker')} started: {self.room()}")

@@ -33,7 +33,7 @@ LOCK, FLIGHT = ".features.lock", ".features.flight"
 
 @dataclass(frozen=True)
 class FeatureFolder:
-    """Where the files go.
+    """The folder of feature files.
 
     Attributes:
         metadata: what every file of this run says besides its image; a file that says otherwise is not of this run.
@@ -88,7 +88,7 @@ class FeatureFolder:
 
 @dataclass
 class FeatureJob:
-    """Does what is not done yet.
+    """Extracts the features of images that are not done yet.
 
     Attributes:
         stop: once set, nothing new is begun.

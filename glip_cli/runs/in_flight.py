@@ -69,7 +69,7 @@ class InFlight:
                 self._alone.release()
 
     def finish(self, name: str) -> None:
-        """Its record is written: whatever the process died of, it was not this image."""
+        """Its record is written, so a later crash of the process was not its fault."""
         if name in self._deaths and name not in self._guilty:
             with self._lock:
                 del self._deaths[name]

@@ -1,4 +1,4 @@
-"""What an engine gets and gives: items in, records out, both in the order of the images."""
+"""The interface of an engine: items in, records out, both in the order of the images."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Item:
 
 
 class Place(NamedTuple):
-    """Where a record goes: the number of its line, and that of the last line of its block."""
+    """The line number of a record, and that of the last line of its block."""
 
     number: int
     last: int
 
 
 class Work:
-    """What is left of a share, in order, and where the record of each item goes.
+    """The remaining items of a share, in order, and the line numbers of their records.
 
     Answers depend on the block that an image is in, so a block that was begun, or in which an image failed that is to
     be tried again, is done again from its first image.
@@ -65,7 +65,7 @@ class Work:
 
 
 class Engine(Protocol):
-    """Does items.
+    """Detects in items.
 
     Attributes:
         block_size: resumed at a multiple of it, the answers are those of an undisturbed run, digit by digit.
@@ -80,7 +80,7 @@ class Engine(Protocol):
     def host(self) -> str: ...
 
     def __call__(self, items: Iterable[Item]) -> Generator[AnyRecord, None, None]:
-        """One record per item, in order, each as soon as it is there. Ends early when asked to stop."""
+        """One record per item, in order, each as soon as it is ready. Ends early if a stop is requested."""
 
 
 def name_items(sources: Iterable[ImageInput], names: FileNames | None) -> Iterator[Item]:

@@ -29,7 +29,7 @@ _TOTAL = ".total"
 
 @dataclass
 class Counts:
-    """What a journal holds.
+    """Counts of the records in a journal.
 
     Attributes:
         unavailable: of those that failed, the images that another machine or moment may have.
@@ -141,7 +141,7 @@ def note_total(run: Path, count: int | None) -> None:
 
 
 def noted_total(run: Path) -> int | None:
-    """How many records a run has that is complete, as was noted."""
+    """The noted number of records of a complete run."""
     try:
         return int((run / _TOTAL).read_bytes())
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ NUMBER, LAST = "number", "last"  # of lines, from 0; they stand in no record of 
 
 
 def numbered(record: AnyRecord, place: Place) -> AnyRecord:
-    """As it stands in the second file."""
+    """The record as it is written to the second file."""
     return cast(AnyRecord, {**record, NUMBER: place.number, LAST: place.last})
 
 
@@ -219,7 +219,7 @@ def fold(journal: Path) -> bool:
 
 
 def _numbered(retries: Path) -> Iterator[tuple[int, AnyRecord]]:
-    """Of whole blocks, each record with the number of its line."""
+    """The records of complete blocks, each with its line number."""
     block: list[tuple[int, AnyRecord]] = []
     for line, record in enumerate(read_records(retries), 1):
         fields = cast(JsonObject, record)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ImageResult:
-    """What became of one image: an error, or what was found, and the upright image where it is kept."""
+    """The result of one image: an error, or detections, and the upright image where it is kept."""
 
     source: ImageInput
     image: Image.Image | None = None
@@ -43,7 +43,7 @@ class ImageResult:
 
 @dataclass
 class Clock:
-    """Where the time went, in seconds.
+    """Seconds spent in each step.
 
     Attributes:
         model: detecting.
@@ -71,11 +71,11 @@ class ImageRunner(Protocol):
 
     @property
     def stop(self) -> threading.Event:
-        """Once set, no image is begun any more, none is waited for, and the iteration ends."""
+        """Once set, no further image is begun or waited for, and the iteration ends."""
 
     @property
     def model(self) -> str:
-        """What records call the model."""
+        """The model's name in records."""
 
     @property
     def block_size(self) -> int:
@@ -83,19 +83,19 @@ class ImageRunner(Protocol):
 
     @property
     def prompt_notes(self) -> tuple[str, ...]:
-        """What a user should know of the prompt."""
+        """Notes on the prompt."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the answers so far."""
+        """Notes on the results so far."""
 
     @property
     def clock(self) -> Clock | None:
-        """Where the time went, where that is known."""
+        """Seconds spent in each step, if known."""
 
     @property
     def effective_batch_size(self) -> int | None:
-        """The batch size that memory allowed, where it is not the one that was asked for."""
+        """The batch size that memory allowed, if it differs from the requested one."""
 
     def explain(self) -> Explanation:
         """How the model reads the prompt."""

@@ -82,7 +82,7 @@ def in_order(
 
 
 def _next(results: queue.Queue[Future[Out] | None], stop: threading.Event) -> Future[Out] | None:
-    """The next result, done; None after the last one, and once asked to stop."""
+    """The next finished result; None after the last one or once a stop is requested."""
     result: Future[Out] | None = None
     while not stop.is_set():
         try:

@@ -37,7 +37,7 @@ WITNESSES = 5  # files that the driver sees, and a worker must see too
 
 @dataclass(frozen=True)
 class RayJob:
-    """What a worker needs to know, on whatever machine it starts.
+    """Everything that a worker on any machine needs.
 
     Attributes:
         load: the arguments of `Detector.load`.

@@ -165,6 +165,6 @@ def _silent() -> Iterator[None]:
 
 
 def room_for(ray: ModuleType, kind: str) -> str:
-    """What a worker needs one of, "CPU" or "GPU", and how many there are."""
+    """How many "CPU"s or "GPU"s the cluster has, as text; each worker needs one."""
     there, free = (resources.get(kind, 0) for resources in (ray.cluster_resources(), ray.available_resources()))
     return f"each needs 1 {kind}; the cluster has {there:g}, {free:g} of them free"

@@ -36,12 +36,12 @@ class ImageReader:
         return image
 
     def file(self, source: ImageInput) -> bytes:
-        """Its file as it is, not decoded."""
+        """The bytes of its file, not decoded."""
         return self._patiently(read_bytes, source)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the images."""
+        """Notes on the images."""
         if not self._several:
             return ()
         hold = "image holds" if self._several == 1 else "images hold"

@@ -43,7 +43,7 @@ _TEMPORARY = re.compile(r"\..+\.([0-9]+|[0-9a-f]{8})\.tmp")  # of `atomic_write`
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
         counts: of this process' share; of the whole run once `complete`.

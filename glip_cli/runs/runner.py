@@ -188,7 +188,7 @@ class Runner:
             todo = todo[len(batch) :]
 
     def _answers(self, batch: Sequence[ImageResult]) -> list[Detections]:
-        """Of images of one prompt and one shape, or of one image in several views."""
+        """The detections of images with one prompt and one shape, or of one image in several crops."""
         prompt = own_prompt(batch[0].source)
         compiled = self._compile(prompt) if prompt else cast(CompiledPrompt, self.compiled)
         if self.options.has_crops:
@@ -222,13 +222,13 @@ class Runner:
 
 
 def capped_note(options: DetectOptions) -> str:
-    """What is said where `is_capped`."""
+    """The note for `is_capped`."""
     what = "view" if options.has_crops else "image"
     kept = counted(options.per_text, "box is", "boxes are")
     return f"{kept} kept per {what}, and one had as many: --top-k N says how many"
 
 
 def _done(waiting: deque[ImageResult]) -> Iterator[ImageResult]:
-    """Those from the front on of which nothing is awaited any more."""
+    """The leading results that are complete."""
     while waiting and waiting[0].done:
         yield waiting.popleft()

@@ -20,7 +20,7 @@ _FLAGS = (TRACK, "frames", "every", "save-vis", "save-crop")
 
 
 def settings_of(model: str, prompt: Prompt | PromptsSummary, options: DetectOptions) -> JsonObject:
-    """What the answers depend on. The batch size is not among it: memory may force another one when a run resumes.
+    """The settings that results depend on. Not the batch size: memory may force another one when a run resumes.
 
     `prompt`: of all images, or what a file of images and their prompts holds.
     """
@@ -47,7 +47,7 @@ def read_settings(path: Path, overwrite: bool = False) -> JsonObject:
 
 
 def digest_of(settings: JsonObject) -> str:
-    """Of what run.json holds."""
+    """The digest of the content of run.json."""
     return hashlib.blake2b(json_bytes(settings), digest_size=8).hexdigest()
 
 

@@ -68,7 +68,7 @@ class Shard:
         return cls(int(part), int(parts))
 
     def part_of(self, count: int) -> int:
-        """How many of `count` images are its."""
+        """The number of images of this shard among `count`."""
         return len(range(self.rank, count, self.world))
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ class Listed(Iterator[Item]):
 
     @property
     def digest(self) -> str:
-        """Of the names so far, in order."""
+        """The digest of the names so far, in order."""
         return f"{self.count}-{self._digest.hexdigest()}"
 
 
@@ -148,7 +148,7 @@ class Shards:
             path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Its share is not done any more. Raises OSError."""
+        """Mark its share as not done. Raises OSError."""
         with self._lock:
             self.own.done.unlink(missing_ok=True)
 
@@ -189,7 +189,7 @@ class Shards:
         return ()
 
     def write_partial(self) -> int:
-        """What all shares have so far, each image in its place; how many. Raises OSError, OutputError."""
+        """Write the results of all shares so far, in order; return their number. Raises OSError, OutputError."""
         journals = [files.journal for files in self.all if files.journal.exists()]
         count = 0
         with fsynced(self.partial) as stream:

@@ -1,4 +1,4 @@
-"""What the folder of a run holds, read from outside while others may be at work in it. Never changes a file of it.
+"""The status of a run folder, read while other processes may write to it. Never changes a file in it.
 
 What each machine has done in a run that several share is noted while it lasts:
 
@@ -94,7 +94,7 @@ def _state(files: ShardFiles) -> str:
 
 
 def _inputs_of(settings: JsonObject, own: Sequence[Path | str]) -> int | None:
-    """How many images a run of glip batch has in all; None where that cannot be seen from here."""
+    """The number of images of a run of glip batch; None if it cannot be counted here."""
     inputs, images = settings.get("inputs"), settings.get("images")
     if isinstance(images, int):
         return images
@@ -124,7 +124,7 @@ class HostCounts:
     kinds: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: HostCounts) -> HostCounts:
-        """Of two processes on one host."""
+        """The sum of two processes on one host."""
         first, last = min(self.first, other.first), max(self.last, other.last)
         return HostCounts(first, last, self.images + other.images, self.kinds + other.kinds)
 

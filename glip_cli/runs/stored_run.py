@@ -119,7 +119,7 @@ class StoredRun:
         self.notes = kept_note([f"{self.url}/{folder}" for folder in kept])
 
     def _check_alone(self) -> None:
-        """Raises UsageError where another process has finished the run, or begun another in its place."""
+        """Raises UsageError if another process has finished or replaced the run."""
         for name, before in self._versions.items():
             if self.store.version(name) != before:
                 raise of_another(self.store, name)
@@ -229,7 +229,7 @@ def earlier_objects(store: StoredFolder) -> list[str]:
 
 
 def _foreign(store: StoredFolder, names: list[str]) -> Iterator[str]:
-    """Those whose name or content is not that of a file of a format."""
+    """The names of files that glip did not write, by name or content."""
     yield from (name for name in names if not _may_be_of_format(name))
     with TemporaryDirectory(prefix="glip-") as folder:
 
@@ -248,7 +248,7 @@ def _foreign(store: StoredFolder, names: list[str]) -> Iterator[str]:
 
 
 def _may_be_of_format(name: str) -> bool:
-    """Where formats write, and a name that every disk takes."""
+    """Whether a format may write this name, and every disk allows it."""
     first, *below = name.split("/")
     plain = all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in (first, *below))
     return plain and not _NO_NAME.search(name) and (not below or first in FOLDERS)

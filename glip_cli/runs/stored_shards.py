@@ -29,7 +29,7 @@ _OWN = re.compile(r"(results|shards/\d+-of-\d+)/(\d{12}\.jsonl|\.hosts)|shards/\
 
 
 def is_of_shards(name: str) -> bool:
-    """Whether an object is called as one that is there only while a run goes on."""
+    """Whether the name is one of the objects that exist only during a run."""
     return bool(_OWN.fullmatch(name))
 
 

@@ -1,4 +1,4 @@
-"""What is made of a run's videos once all their frames have records."""
+"""The outputs of a run's videos, once all their frames have records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGAIN = "make room, then run the same command again"
 
 
 def noting_videos(sources: Iterable[ImageInput], videos: list[ImageInput]) -> Iterator[ImageInput]:
-    """`sources`; each video that frames come from is added to `videos`, as often as it is read."""
+    """Pass `sources` on; the video of each frame is added to `videos`, once for each time it is read."""
     clip = None
     for source in sources:
         if source.clip is not None and source.clip is not clip:

@@ -203,7 +203,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
 
 def explanation(compiled: CompiledPrompt) -> dict[str, object]:
-    """What `--explain` shows, but for its notes."""
+    """The explanation of `--explain`, without its notes."""
     rows = [
         {"label": row.label, "words": row.words, "text": row.chunk, "spans": row.spans, "tokens": row.tokens}
         for row in explain(compiled.chunks)

@@ -38,7 +38,7 @@ _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
 def in_fields(text: str, request: Request) -> str:
-    """A message with fields of the request in place of flags; as it is for `glip --server`, which has flags."""
+    """A message with fields of the request instead of flags; unchanged for `glip --server`, which has flags."""
     if request.headers.get("user-agent") == USER_AGENT:
         return text
     return _FLAG.sub(lambda flag: _FIELDS.get(flag[0], flag[0]), text)

@@ -108,7 +108,7 @@ class Guard:
 
 
 class _Body:
-    """What comes of a request's body: how much, and how long it takes."""
+    """The body of a request as it arrives: its size, and how long it takes."""
 
     def __init__(self, scope: Scope, receive: Receive, limits: ServeOptions):
         headers = Headers(scope=scope)
@@ -137,7 +137,7 @@ class _Body:
 
     @property
     def is_on_its_way(self) -> bool:
-        """The client is still sending, or its body was not asked for."""
+        """Whether more of the body is on its way."""
         return self._is_sent and not self._complete
 
     async def discard(self) -> None:
@@ -164,7 +164,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def _sent_token(headers: Headers) -> bytes:
-    """Of `Authorization: Bearer TOKEN`, or the password of Basic."""
+    """The token of `Authorization: Bearer TOKEN`, or the password of Basic."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:

@@ -114,7 +114,7 @@ class Backend:
 
 
 def suppress_duplicates(record: Record, values: Sequence[str], iou: float) -> Record:
-    """Of boxes that several labels of one value have on the same object, the best alone."""
+    """Keep the best of the boxes that several labels of one value have on the same object."""
     found = record["detections"]
     if len(set(values)) == len(values) or not found:
         return record
@@ -175,7 +175,7 @@ _KEY = re.compile(r"\$([\w.-]+)")
 
 @dataclass(frozen=True)
 class LabelingConfig:
-    """What a labelling configuration asks for.
+    """A labelling configuration of Label Studio.
 
     Attributes:
         from_name, to_name: the names of the RectangleLabels and of their Image.
@@ -189,7 +189,7 @@ class LabelingConfig:
     values: Mapping[str, str]
 
     def values_of(self, labels: Sequence[str]) -> list[str]:
-        """Of the Labels that they stand for, upper and lower case alike; a label without one is its own value."""
+        """The values of the Labels that they match, ignoring case; a label without a match is its own value."""
         folded = {value.casefold(): value for value in self.values.values()}
         folded |= {word.casefold(): value for word, value in self.values.items()}
         return [self.values.get(label) or folded.get(label.casefold(), label) for label in labels]
@@ -262,7 +262,7 @@ def parse_extra_params(given: object) -> JsonObject:
 
 
 def prompt_texts(context: object) -> list[str]:
-    """What the annotator wrote in TextAreas, out of the context of an interactive request."""
+    """The texts of TextAreas in the context of an interactive request."""
     texts: list[str] = []
     results = _mapping(context).get("result")
     for result in results if isinstance(results, list) else ():

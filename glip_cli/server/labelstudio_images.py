@@ -76,7 +76,7 @@ class TaskImages:
         return TrustedServer(self.url, authorization, self.options.allow_urls, "check --label-studio-token")
 
     def _access_token(self, personal: str) -> str:
-        """What Label Studio takes in place of a personal access token, which is good for asking for it alone."""
+        """The access token for a personal access token of Label Studio."""
         with self._lock:
             if not self._access or time.monotonic() - self._since > _ACCESS_SECONDS:
                 self._access, self._since = self._ask_access(personal), time.monotonic()

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The server's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """Of one server; several in a process count for themselves."""
+    """The metrics of one server; several in a process are separate."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

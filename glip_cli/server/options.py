@@ -1,4 +1,4 @@
-"""Where the server listens, whom it answers, and how much it takes."""
+"""The options of the server: address, access and limits."""
 
 from __future__ import annotations
 

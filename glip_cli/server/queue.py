@@ -102,7 +102,7 @@ class DetectQueue:
     # -------------------------------------------------------------------------------------------------- event loop
 
     def seconds_for(self, images: int) -> float:
-        """How long so many more images will take, as those before them did."""
+        """The expected seconds for more images, from those before them."""
         return (self._inside + images) * self._image_seconds / len(self._models)
 
     @contextmanager
@@ -191,7 +191,7 @@ class DetectQueue:
             return [first, *self._take_like(first)]
 
     def _take_like(self, first: QueuedImage) -> list[QueuedImage]:
-        """Of those that wait, others of the same shape, as many as a batch has room for."""
+        """Waiting images of the same shape, as many as fit the batch."""
         chosen = [job for job in self._jobs if job.shape == first.shape][: self.together - 1]
         self._jobs = deque(job for job in self._jobs if job not in chosen)
         return [job for job in chosen if job.result.set_running_or_notify_cancel()]

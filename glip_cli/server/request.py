@@ -1,4 +1,4 @@
-"""The body of a request -> what is asked: images, each with its prompt and options.
+"""The body of a request -> images, each with its prompt and options.
 
 A JSON object is one image, a list of them several, each with fields of its own. multipart/form-data holds the files
 themselves, and fields that are the same for all of them, their values as typed on the command line.
@@ -65,7 +65,7 @@ class PromptFields(BaseModel):
 
 
 def _option_fields() -> JsonObject:
-    """Those of DetectOptions that a request may set, as pydantic takes them."""
+    """The fields of DetectOptions that a request may set, for pydantic."""
     types = get_type_hints(DetectOptions)
     chosen = [one for one in fields(DetectOptions) if "option" in one.metadata and one.name != "batch_size"]
     described = {
@@ -218,7 +218,7 @@ def _without_files(texts: Sequence[str]) -> Sequence[str]:
 
 
 def validated(model: type[Model], data: bytes | JsonObject, where: str = "") -> Model:
-    """Of JSON, strictly; or of values that were read. Raises RequestError with the first fault."""
+    """Validate JSON, strictly, or values. Raises RequestError with the first fault."""
     try:
         return model.model_validate_json(data) if isinstance(data, bytes) else model.model_validate(data, strict=False)
     except ValidationError as error:
@@ -244,7 +244,7 @@ def options_of(fields: PromptFields) -> DetectOptions:
 
 
 def prompt_of(fields: PromptFields, options: DetectOptions, get_tagger: GetTagger, own: Prompt | None) -> Prompt:
-    """The prompt that is asked for, else that of the model's `own` labels. Raises RequestError, FetchError."""
+    """The prompt of a request, else `own`, the model's. Raises RequestError, FetchError."""
     _check_length(fields, options)
     try:
         prompt = _read_prompt(fields, get_tagger, own)

@@ -78,7 +78,7 @@ def server_of(app: FastAPI, options: ServeOptions, ready: Callable[[], None]) ->
 
 
 class AnnouncedServer(uvicorn.Server):
-    """Says when it is ready."""
+    """Prints a line when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
         super().__init__(config)

@@ -39,7 +39,7 @@ _MULTIPLE = 8  # of the text's length: fewer shapes
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """The images, texts and targets of one training step.
 
     Attributes:
         pixels: float32 [B, 3, H, W], as `preprocess.collate` pads them.
@@ -153,7 +153,7 @@ class Batches(IterableDataset[Batch]):
         return Batch(pixels, ids, mask, targets, matches, tuple(row.name for row in rows), tuple(unread))
 
     def rows(self, number: int, unread: list[str]) -> list[BatchRow]:
-        """What batch `number` is made of; adds to `unread` what was wrong with images. Raises ImageError as `batch`."""
+        """The rows of batch `number`; faults of images are added to `unread`. Raises ImageError as `batch`."""
         begin = (number * self.world + self.rank) * self.batch_size
         return [self._row(index, *self._item(index), unread) for index in range(begin, begin + self.batch_size)]
 

@@ -109,7 +109,7 @@ class TrainingFolder:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def settings(self) -> JsonObject:
-        """What run.json holds; nothing where there is none. Raises UsageError for one that is damaged."""
+        """The content of run.json; {} without one. Raises UsageError for a damaged one."""
         settings = parsed_object(self.run.read_bytes()) if self.run.exists() else {}
         if settings is None or not _are_digests(settings.get("digests", {})):
             raise self.damaged

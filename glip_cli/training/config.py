@@ -1,4 +1,4 @@
-"""How to train: one frozen object, made from the flags, checked once.
+"""The configuration of a training: a frozen object, made from the flags and checked once.
 
 Defaults are the official recipes of tools/finetune.py (README "Fine-tuning"; prompt tuning has its own rates). LoRA has
 no official one: its rate is what is usual for it. The embedded models have their own.
@@ -184,7 +184,7 @@ class TrainConfig:
         return {**asdict(self), "steps": list(self.steps), "size": list(self.size)}
 
     def __str__(self) -> str:
-        """What decides most, and whatever is unlike the defaults, by the names of the flags."""
+        """The main settings and all that differ from the defaults, by the names of the flags."""
         plain, own = vars(TrainConfig()), vars(self)
         shown = [*SHOWN[:2], *SHOWN_OF_MODE.get(self.mode, ()), *SHOWN[2:]]
         shown += [name for name in FIELDS if own[name] != plain[name] and name not in shown]

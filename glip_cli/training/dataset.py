@@ -93,7 +93,7 @@ class TrainSet:
 
 @collector_paused()
 def read_train_set(path: Path, images: Path | None = None, split: str = "train") -> tuple[TrainSet, Findings]:
-    """Read a training set and check all of it: every row, and that every image is there and is one.
+    """Read a training set and check every row and every image.
 
     Args:
         path: any kind of `glip_cli.data.formats`.

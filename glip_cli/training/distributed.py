@@ -51,7 +51,7 @@ class Distributed:
 
     @property
     def first(self) -> bool:
-        """Is this the one that writes and speaks?"""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def mean(self, tensor: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Distributed:
         return tensor
 
     def any(self, *facts: bool) -> list[bool]:
-        """Is each true in any process?"""
+        """Whether each is true in any process."""
         if self.world == 1:
             return list(facts)
         flags = torch.tensor(facts, dtype=torch.float32, device=self.device)

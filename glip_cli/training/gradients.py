@@ -36,12 +36,12 @@ class Gradients:
     parts: int = 1
 
     def weights(self, batches: Sequence[Batch]) -> Tensor:
-        """What the losses of a step are divided by, over all processes: see `loss.grounding_loss`."""
+        """The normalisers of a step's losses, over all processes: see `loss.grounding_loss`."""
         own = torch.stack([normalisers(one.targets, one.matches) for one in batches]).sum(0)
         return self.processes.mean(own.to(self.processes.device))
 
     def add_up(self, batches: Sequence[Batch], weights: Tensor, step: int) -> dict[str, float] | None:
-        """Of all parts, in the model's parameters; the losses, or None where memory did not suffice."""
+        """Accumulate the gradients of all microbatches; return the losses, or None where memory ran out."""
         seed = np.random.SeedSequence((self.recipe.seed, step, self.processes.rank))
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.optimizer.zero_grad()

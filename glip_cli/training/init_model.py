@@ -61,7 +61,7 @@ class Start:
 
 @dataclass(frozen=True)
 class InitSource:
-    """What a training is asked to begin with, as the flags of these names say it."""
+    """The model that a training starts from, by the flags of these names."""
 
     model: str | None = None
     weights: str | None = None

@@ -48,7 +48,7 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         table: before and after; where it was stopped, before and at the best so far.
@@ -166,7 +166,7 @@ class FinetuneJob:
             )
 
     def _go_on(self, trainer: Trainer) -> None:
-        """Say where it goes on from. Raises UsageError where more epochs are done than are asked for."""
+        """Print where the training resumes. Raises UsageError where more epochs are done than requested."""
         if not trainer.step:
             return
         if trainer.epoch > self.recipe.epochs:
@@ -177,7 +177,7 @@ class FinetuneJob:
         self.callbacks.note(f"going on from step {trainer.step}, epoch {trainer.epoch:.4g}{end}")
 
     def _shots(self, sets: list[AnySet]) -> list[AnySet]:
-        """Few of each class, where few are asked for."""
+        """With --shots, a few images of each class."""
         for one in sets:
             if isinstance(one, DrawnScenes):
                 self.callbacks.note(f"{one.name}: {one.count} drawn scenes in each epoch, new ones every time")
@@ -247,6 +247,6 @@ class FinetuneJob:
         )
 
     def _asked(self) -> JsonObject:
-        """What the outcome depends on."""
+        """The settings that the result depends on."""
         made = {"base": self.start.name, "processes": self.processes.world}
         return {**self.settings.to_dict(), **self.recipe.to_dict(), **made}

@@ -44,11 +44,11 @@ def inject(model: Glip, rank: int, alpha: Any) -> None:
 
 
 def factors(model: Glip) -> dict[str, Tensor]:
-    """What peft would save: "backbone ... qkv.lora_A.weight" [r, in] and "... lora_B.weight" [out, r]."""
+    """The tensors that peft would save: "backbone ... qkv.lora_A.weight" [r, in] and "... lora_B.weight" [out, r]."""
     return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
 
 
 def written_config(model: Glip) -> LoraConfig:
-    """Of the factors in a model; `save_pretrained` writes it."""
+    """The peft configuration of the factors in a model; `save_pretrained` writes it."""
     configs: dict[str, LoraConfig] = vars(model)["peft_config"]
     return configs[ADAPTER]

@@ -29,7 +29,7 @@ EPS = torch.finfo(torch.float32).eps  # mmdet adds it to every normaliser
 
 @dataclass(frozen=True)
 class Target:
-    """What is in one image.
+    """The annotations of one image.
 
     Attributes:
         boxes: float [M, 4] in pixels of the resized image, "sub-one": x2 and y2 are the last pixel, not one past it.

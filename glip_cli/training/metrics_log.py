@@ -1,4 +1,4 @@
-"""What a training was like: rows of numbers, and their curves.
+"""The metrics of a training: rows of numbers, and their curves.
 
 metrics.jsonl   a row per `log_every` steps: {"step", "epoch", "lr", "loss", "token", "box", "centerness", ...};
                 a row per validation: {"step", "epoch", "AP", ..., "precision", ..., "val_loss", ..., "best"}; null
@@ -80,7 +80,7 @@ class History:
     """
 
     def __init__(self, metrics: Path, curves: Path, until: int):
-        """Keep what is there of the first `until` steps: what came later is to come again."""
+        """Keep the rows of the first `until` steps and drop later ones, which a resumed training writes again."""
         self._metrics, self._curves = metrics, curves
         self.rows = [row for row in read_rows(metrics) if row["step"] <= until]
         with atomic_write(metrics) as stream:
@@ -129,7 +129,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """What validation said of the best state so far; None before there is one."""
+    """The validation metrics of the best checkpoint so far; None before the first."""
     return next((row for row in reversed(rows) if row.get("best")), None)
 
 

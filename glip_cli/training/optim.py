@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW all of them, or Muon the matrices between features and AdamW the rest.
+"""The optimizers: AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest.
 
 Muon (Keller Jordan, 2024) is torch's, its steps scaled to the size of AdamW's (arXiv 2502.16982), so that rates are of
 the same kind. It is what let glip-mini learn shapes from random weights (docs/log.md).
@@ -64,7 +64,7 @@ class Optimizers:
 
 
 class ExponentialMovingAverage:
-    """Of tensors that change in place.
+    """The exponential moving average of tensors that change in place.
 
     Attributes:
         shadow: name -> the average so far.
@@ -108,7 +108,7 @@ ORDER = ("weights", "biases", "levels", "language weights", "language biases", "
 
 
 class ParamGroup(NamedTuple):
-    """How a parameter learns."""
+    """The learning rate and weight decay of a group of parameters."""
 
     name: str
     lr: float
@@ -260,6 +260,6 @@ def rate(peak: float, recipe: TrainConfig, step: int, total: int, drops: int) ->
 
 
 def set_rates(groups: Iterable[JsonObject], recipe: TrainConfig, step: int, total: int, drops: int) -> None:
-    """Of an optimizer's groups, each with its highest rate as "peak"."""
+    """Set the learning rates of an optimizer's groups; "peak" is a group's highest rate."""
     for group in groups:
         group["lr"] = rate(group["peak"], recipe, step, total, drops)

@@ -38,7 +38,7 @@ SHOWN = 12  # images of the first batches
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What is known before the first step.
+    """The facts of a training that are known before its first step.
 
     Attributes:
         facts: name -> value: the model that training begins with, the recipe ...
@@ -101,7 +101,7 @@ class TrainingReport:
 
 
 def _curves(rows: Sequence[Row]) -> Iterator[ReportSection]:
-    """Of AP, precision and recall only where they were measured."""
+    """The curves; those of AP, precision and recall only where they were measured."""
     parts = [("losses", "Losses and learning rate", (*LOSSES, *RATES)), ("scores", "AP, precision and recall", SCORES)]
     for anchor, title, panels in parts if any("AP" in row for row in rows) else parts[:1]:
         with figure(5.2, 6.4) as drawn:
@@ -162,7 +162,7 @@ class BeforeAndAfter:
         return {name: check.name for name, check in self.checks.items()}
 
     def validate(self) -> Scores:
-        """Of the current model, on the new data."""
+        """Scores of the current model on the validation data."""
         return self._measure(NEW, self._live()).row
 
     def before(self) -> dict[str, Scores]:
@@ -181,7 +181,7 @@ class BeforeAndAfter:
         return scores
 
     def after(self) -> dict[str, Scores]:
-        """Of the best state, loaded as anyone would load it."""
+        """Scores of the best checkpoint, loaded as a user would load it."""
         self.processes.wait()
         detector = Detector.load(
             str(self.folder.best), bert=self.start.tokenizer, device=str(self.processes.device), offline=True
@@ -194,7 +194,7 @@ class BeforeAndAfter:
         return Detector(self.start.model, tokenizer, self.start.name, str(self.processes.device))
 
     def _measure_all(self, when: str, detector: Detector) -> dict[str, Scores]:
-        """Of every check; it can take long, so it is said."""
+        """Scores of every check, with a message, because it can take long."""
         scores = {}
         for name, check in self.checks.items():
             self.note(f"measuring AP {when} on {check.name}")
@@ -230,7 +230,7 @@ class ValidationRow:
 
 
 def compare(names: Mapping[str, str], before: Mapping[str, Scores], after: Mapping[str, Scores]) -> list[ValidationRow]:
-    """Rows of all numbers that were measured before and after; `names` tells what each check is."""
+    """Rows of all metrics measured before and after; `names` are the names of the checks."""
     return [
         ValidationRow(check, name, metric, before[check][metric], value)
         for check, name in names.items()

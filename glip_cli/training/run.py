@@ -1,4 +1,4 @@
-"""`finetune`: from what was asked to a training that runs."""
+"""`finetune`: from the arguments to the training."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def sample_caption(item: GroundingItem, tokenizer: Tokenizer, window: int) -> Sa
 
 @dataclass(frozen=True)
 class DrawnScenes:
-    """What `--train scenes:N` names; stands where a `TrainSet` does.
+    """The drawn scenes of `--train scenes:N`; used like a `TrainSet`.
 
     Attributes:
         count: scenes in an epoch. The next epoch has others.

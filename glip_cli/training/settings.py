@@ -1,4 +1,4 @@
-"""What a training was asked for, under the names of the flags: typed, or read from the folder of one that resumes."""
+"""The settings of a training by the names of the flags: typed, or read from the run folder that is resumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WORDS = {"keep_check": (SCENES,), "init": (RANDOM, PRETRAINED)}  # which name n
 
 
 class FinetuneKeywords(TypedDict, total=False):
-    """What `finetune` takes besides what it names: `InitSource`, `Data` and `TrainConfig`, for type checkers."""
+    """Keyword arguments of `finetune`: the fields of `InitSource`, `Data` and `TrainConfig`, for type checkers."""
 
     model: str | None
     weights: str | None
@@ -116,7 +116,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained and measured on.
+    """The data to train and to validate on.
 
     Attributes:
         train: files or folders, or scenes:N; `images` holds a folder for each, for all, or for none.
@@ -169,7 +169,7 @@ class Data:
         return cls(**{**values, "share": tuple(values.get("share", ()))})
 
     def read(self, show: Callable[[Findings], None], remembered: Words = MappingProxyType({})) -> list[AnySet]:
-        """The training sets, the few shots of them where such are asked for.
+        """The training sets; with --shots a few images of each class.
 
         Args:
             show: is given what was found in each.
@@ -223,7 +223,7 @@ def _with_boxes(check: ValidationCheck, option: str, value: object) -> Validatio
 
 
 def going_on(folder: TrainingFolder, given: JsonObject) -> JsonObject:
-    """What the training in a folder was asked for, with other epochs where they are given; `given` where it has none.
+    """The settings of the training in a folder, with new epochs where they are given; `given` for an empty folder.
 
     Raises UsageError for flags that say something else.
     """

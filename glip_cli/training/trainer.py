@@ -43,7 +43,7 @@ LOG_EVERY = 10  # steps per row of metrics.jsonl
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a training ended.
+    """The end of a training.
 
     Attributes:
         step, epoch: how many are done.
@@ -116,7 +116,7 @@ class Trainer:
             self._restore(self.folder.load())
 
     def run(self) -> TrainResult:
-        """Train to the end, or until asked to stop. Raises GlipError."""
+        """Train to the end or until a stop is requested. Raises GlipError."""
         with self.folder.writing():
             first = self.processes.first
             self.history = History(self.folder.metrics, self.folder.curves, self.step) if first else None
@@ -146,7 +146,7 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        """How many are done."""
+        """The number of epochs done."""
         return self.step / self.epoch_steps
 
     @property
@@ -163,14 +163,14 @@ class Trainer:
         return left(watch, self.step, self.epoch_steps, self.recipe.epochs, self._step_time, self.epoch_time)
 
     def _load(self, batches: Iterator[Batch]) -> list[Batch]:
-        """Those of a step, with a note of how long they were waited for."""
+        """Load the batches of a step; the waiting time is recorded."""
         began = time.monotonic()
         loaded = [next(batches) for _ in range(self.recipe.accumulation)]
         self._data_time += time.monotonic() - began
         return loaded
 
     def _train_step(self, batches: Sequence[Batch]) -> bool:
-        """One step; True where somebody asked to stop instead."""
+        """One step; True if a stop was requested instead."""
         weights = self.gradients.weights(batches)
         set_rates(self.optimizer.param_groups, self.recipe, self.step, self.total, self.watch.drops)
         while True:
@@ -197,14 +197,14 @@ class Trainer:
         return False
 
     def _count_unread(self, batches: Sequence[Batch]) -> None:
-        """What could not be read for a step that is done; each reason is said once."""
+        """Count the images that a step could not read; each reason is printed once."""
         for reason in (reason for batch in batches for reason in batch.unread):
             if not self._unread[reason]:
                 self.notes(f"{reason}; other images take its place")
             self._unread[reason] += 1
 
     def _all_unread(self) -> dict[str, int]:
-        """Of all processes."""
+        """The counts of all processes."""
         return dict(sorted(sum(self.processes.gather(self._unread), Counter()).items()))
 
     def _abort_nonfinite(self, batches: Sequence[Batch], what: str) -> None:

@@ -44,7 +44,7 @@ class Resized:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How images vary.
+    """The random augmentation of training images.
 
     Attributes:
         sides: the shorter side in pixels, one of these at random.

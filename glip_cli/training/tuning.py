@@ -37,7 +37,7 @@ from glip_cli.training.optim import grouped
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `select` chose.
+    """The trainable parameters that `select` chose.
 
     Attributes:
         names: of the parameters that train, in the model's order.
@@ -163,7 +163,7 @@ def save_tuned(folder: Path, model: Glip, card: RunConfig) -> Path:
 
 
 def tuned_tensors(model: Glip, mode: str) -> Mapping[str, Tensor]:
-    """What a mode's file holds: name -> tensor."""
+    """Name -> tensor, as the file of a mode holds them."""
     if mode == "full":
         return model.state_dict()
     if mode == "head":

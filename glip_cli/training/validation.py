@@ -1,4 +1,4 @@
-"""What a model finds in a data set, scored: the data to validate on, and a check set that shows what is forgotten.
+"""Validation: the scores of a model on the validation data, and on a check set that shows what is forgotten.
 
 It is measured as `glip eval` does, on the road that every command takes: `Detector`, then COCO's AP. Precision and
 recall are those of the report: boxes of all classes together, matched at IoU 0.5.
@@ -69,7 +69,7 @@ class ValidationCheck:
         return f"{self.task.name}, {counted(len(self.task.truth.images), 'image')}"
 
     def notes(self, sets: Iterable[TrainSet]) -> Iterator[str]:
-        """What is odd about its annotations and images; the latter may be those of the training sets.
+        """Notes on its annotations and images, and on images that are in the training sets too.
 
         Raises:
             UnavailableError: the disk of an image does not answer.
@@ -96,7 +96,7 @@ class ValidationCheck:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model found in the images of a check, scored.
+    """The scores of a model on a check.
 
     Attributes:
         losses: "val_loss" and its parts; empty where they are not measured.
@@ -187,7 +187,7 @@ def with_loss(check: ValidationCheck) -> ValidationCheck:
 
 
 def drawn_check(folder: Path, count: int = SCENES) -> ValidationCheck:
-    """What `glip eval scenes` measures on; the scenes go to `folder`."""
+    """The check of `glip eval scenes`; the scenes are written to `folder`."""
     truth = read_ground_truth(draw_scenes(folder, count))
     return ValidationCheck(box_task("drawn scenes", truth, folder, COCO_RULES), drawn=True)
 
@@ -207,7 +207,7 @@ POSITIVES, CENTRED = "positives", "centred"
 
 
 class ValidationLoss:
-    """What the images of this process add to the loss.
+    """The validation loss over the images of this process.
 
     Attributes:
         sums: so far; a pair that comes again takes the place of the earlier one.
@@ -223,7 +223,7 @@ class ValidationLoss:
         self.sums: Sums = {}
 
     def add(self, images: Sequence[ImageResult], texts: Sequence[Chunk], raw: RawOutput, mask: Tensor) -> None:
-        """What `Runner.observe` is given."""
+        """The callback for `Runner.observe`."""
         pairs = ((part, image) for part in texts for image in images)
         for row, (part, image) in enumerate(pairs):
             item = self._items.get(id(image.source))

@@ -1,1 +1,1 @@
-"""What every package may use: text for messages, threads, a cache."""
+"""Helpers for all packages: text of messages, threads, a cache."""

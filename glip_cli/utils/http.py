@@ -1,4 +1,4 @@
-"""What every request over HTTP has in common: the client's name, and words for a failure."""
+"""Common parts of HTTP requests: the client's name, and messages for failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON of files, processes and servers, as it is read."""
+"""Read JSON of files, processes and servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ JsonObject = dict[str, Any]
 
 
 def parsed(text: str | bytes) -> object:
-    """What JSON says; None for what is none."""
+    """The value of a JSON text; None if it is invalid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

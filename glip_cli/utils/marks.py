@@ -1,4 +1,4 @@
-"""What glip wrote, known by its content: its images are not taken for those of a user."""
+"""Marks in files that glip wrote, so that its images are not taken for a user's."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Option:
-    """What a flag needs besides the field's name, type and default.
+    """The parts of a flag besides the field's name, type and default.
 
     Attributes:
         panel: the heading of the help under which it stands.

@@ -1,4 +1,4 @@
-"""Where signals that end a program go for a while."""
+"""Redirect the signals that end a program for a while."""
 
 from __future__ import annotations
 

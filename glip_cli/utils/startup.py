@@ -26,7 +26,7 @@ def collect_rarely() -> None:
 
 
 def share_busy_cores() -> None:
-    """Where more is at work than there are cores, threads go to sleep soon while they wait; before torch's import.
+    """On a busy machine, let waiting threads sleep soon; call before torch is imported.
 
     Awake, which is OpenMP's default, they wait 6 % less where the machine is idle. Where it is busy, they take the
     cores from each other: with three more programs on two cores GLIP-T took 16 s an image, and so 7.

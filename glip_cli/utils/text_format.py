@@ -63,7 +63,7 @@ def shown_url(url: str) -> str:
 
 
 def message(text: object) -> str:
-    """An error or a note as it is printed: `one_line`, and of a long text its two ends.
+    """An error or a note for printing: `one_line`, a long text shortened in the middle.
 
     It is the last resort. What makes a message cuts its own lists (`listed`) and values (`quoted`).
     """
@@ -135,7 +135,7 @@ def encoding_of(data: bytes, unmarked: str = "utf-8") -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """What an error says, its blanks and line ends as single blanks; its kind where it says nothing."""
+    """The message of an error, with single blanks; its class where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -145,7 +145,7 @@ def first_line(error: BaseException) -> str:
 
 
 def why_unreadable(error: Exception) -> str:
-    """What the system or the decoder says of a file, for the one line of an error."""
+    """The system's or the decoder's reason, for the one line of an error."""
     if isinstance(error, UnicodeError):
         return "its text is neither UTF-8 nor UTF-16; save it as UTF-8"
     return getattr(error, "strerror", None) or str(error)

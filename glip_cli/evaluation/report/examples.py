@@ -1,4 +1,4 @@
-"""What became of every box, and the best and the worst images of a set with their boxes."""
+"""The outcome of every box, and the best and the worst images of a set with their boxes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Matches:
         return thresholds, {"F1": f1, "precision": precision, "recall": right / self.judged.boxes}
 
     def marks(self, image_id: int, threshold: float) -> Iterator[Mark]:
-        """What became of each box of an image; detections only where they score more than the threshold."""
+        """The outcome of each box of an image; detections above the threshold only."""
         kept = {row["id"]: row for row in self._detections(image_id) if row["score"] > threshold}
         for row in _boxes(self._evaluation.coco_gt, image_id):
             if row["id"] in self._found["gt_status"]:

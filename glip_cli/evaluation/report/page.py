@@ -122,7 +122,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def sortable(value: float | None) -> str:
-    """What a column of numbers is sorted by; nothing where there is no number."""
+    """The sort key of a number in a column; "" for any other value."""
     return f"{value:.6f}" if value is not None and value >= 0 else ""
 
 

@@ -153,7 +153,7 @@ def confusion_content(evaluation: COCOeval, ground_truth: GroundTruth, threshold
 
 @dataclass(frozen=True)
 class Confusion:
-    """`matrix[i, j]`, int64 [K + 1, K + 1]: boxes of class i taken for class j; the last stands for "nothing there"."""
+    """`matrix[i, j]`, int64 [K + 1, K + 1]: boxes of class i detected as class j; the last is the background."""
 
     matrix: Counts
     names: tuple[str, ...]
