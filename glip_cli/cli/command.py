@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -134,8 +135,13 @@ def text_of(typed: str) -> str:
 
 
 def path_of(typed: str | Path) -> Path:
-    """As `text_of`: a path of "" is the current folder."""
-    return Path(text_of(str(typed)))
+    """As `place_of`: a path of "" is the current folder."""
+    return Path(place_of(str(typed)))
+
+
+def place_of(typed: str) -> str:
+    """A path or a URL, as `text_of`. A shell leaves the ~ of --out-dir=~/x, and none reads variables and files."""
+    return os.path.expanduser(text_of(typed))
 
 
 def _argument(kind: object, name: str, flags: Mapping[str, object]) -> object:

@@ -53,7 +53,7 @@ def with_defaults(root: Node, arguments: Sequence[str], environment: Mapping[str
     parsed = command.make_context(None, list(typed), resilient_parsing=True)  # nothing is said and nothing raised
     flags = _flags_of(command)
     file = parsed.params.get("config") or environment.get("GLIP_CONFIG")
-    settings = _read(Path(file), names, flags, root) if file and "config" in flags else {}
+    settings = _read(Path(os.path.expanduser(file)), names, flags, root) if file and "config" in flags else {}
     for key, param in flags.items():
         if key != "config" and (value := environment.get(_variable(key))) is not None:
             settings = {k: v for k, v in settings.items() if flags[k] is not param} | {key: (value, _variable(key))}

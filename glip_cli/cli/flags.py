@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from glip_cli.cli.command import Fields, Values, text_of
+from glip_cli.cli.command import Fields, Values, place_of, text_of
 from glip_cli.options import DetectOptions, PromptRequest
 from glip_cli.utils.option import HOW, KEEP, MODEL, OUTPUT, WHAT, Option, option
 
@@ -68,7 +68,7 @@ OutDirOrUrl = Annotated[
     str,
     Option(
         "Folder of the results, of this machine, or s3:// or gs://BUCKET/FOLDER.", OUTPUT, "DIR", _OUT_DIR,
-        parser=text_of, show_default=True,
+        parser=place_of, show_default=True,
     ),
 ]  # fmt: skip
 Json = Annotated[bool, Option("Print one JSON line per image on stdout, and nothing else.", OUTPUT, flags=("--json",))]

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from glip_cli.cli import flags
-from glip_cli.cli.command import command
+from glip_cli.cli.command import command, path_of
 from glip_cli.cli.console import Console, DownloadBar, print_json, print_line, print_table
 from glip_cli.errors import FetchError, UsageError
 
@@ -21,7 +21,10 @@ app = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and convert c
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of glip weights list.", show_default=False)]
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A checkpoint of any kind, or a model's name.", show_default=False, parser=path_of
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -83,7 +86,10 @@ def info(file: File, json: Json = False, debug: flags.Debug = False) -> None:
 @command
 def convert(
     file: File,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="The safetensors file to write.", show_default=False, parser=path_of),
+    ],
     adapter: flags.Adapter = None,
     debug: flags.Debug = False,
 ) -> None:

@@ -159,7 +159,7 @@ class _Scan:
         if is_web(text):
             return iter([ImageInput(shown_url(text), text, self.offline)])
         if _is_list(text):
-            return self._from_list(text[1:])
+            return self._from_list(_path_of(text[1:])[0])
         if (numbered := _NUMBERS.search(text)) and not os.path.lexists(text):
             return chain.from_iterable(map(self._expand, _in_turn(numbered)))
         if is_stored(text):

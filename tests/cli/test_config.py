@@ -56,6 +56,25 @@ def test_a_config_named_by_the_environment(config: str) -> None:
     assert run("a.jpg", GLIP_CONFIG="") == ["a.jpg"]
 
 
+def test_a_home_folder_that_no_shell_has_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every path of every command: `--out-dir=~/x` and variables reach it with their ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "glip.toml").write_text('texts = "cat"')
+    assert "--texts=cat" in run("a.jpg", GLIP_CONFIG="~/glip.toml")
+    assert "--texts=cat" in run("a.jpg", "--config=~/glip.toml")
+    commands = ROOT.commands  # type: ignore[attr-defined]
+    checked = set()
+    for command in (below for one in commands.values() for below in getattr(one, "commands", {"": one}).values()):
+        for param in command.params:
+            if param.metavar in ("DIR", "FILE", "PATH", "OUT"):
+                words = [f"{param.opts[0]}=~/x"] if param.opts[0].startswith("-") else ["~/x", "~/x"]
+                value = command.make_context("glip", words, resilient_parsing=True).params[param.name]
+                assert str(value[0] if param.multiple else value) == str(tmp_path / "x"), param.name
+                checked.add(param.name)
+    assert {"out_dir", "out", "train", "config", "knowledge", "adapter", "file"} <= checked
+
+
 def test_aliases_are_the_flags_they_stand_for() -> None:
     assert run("--pred-score-thr", "0.5", "--iou=0.7") == ["--threshold", "0.5", "--nms-iou=0.7"]
 

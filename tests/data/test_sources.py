@@ -155,6 +155,8 @@ def test_the_home_folder_in_quotes(here: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.setenv("USERPROFILE", str(here))
     assert [Path(name).name for name in names("~/photos/*.jpg")] == ["b.jpg", "z.jpg"]
+    (here / "list.txt").write_text("photos/z.jpg\n")
+    assert [Path(name).name for name in names("@~/list.txt")] == ["z.jpg"]
 
 
 def test_links_that_lead_back_do_no_harm(here: Path) -> None:
