@@ -78,11 +78,11 @@ def annotate(
     for form in formats:
         if form not in FORMATS:
             raise OptionError("format", form, f"there are {', '.join(FORMATS)}")
-    folder, place = Path(out), Path(images) if images else None
+    folder, image_folder = Path(out), Path(images) if images else None
     options.setdefault("threshold", THRESHOLD)
     chosen = DetectOptions(**options)
     check_earlier(folder, list(formats), (), overwrite)
-    found = found or summarise(Path(captions), place)
+    found = found or summarise(Path(captions), image_folder)
     if found.unmarked and tagger is None:
         from glip_cli.checkpoints.tagger import load_tagger  # imports nltk
 
@@ -94,7 +94,7 @@ def annotate(
     engine = GroundingEngine(detector, chosen, tagger, workers, stop or threading.Event())
     with RunFolder(folder, settings, shard or Shard(), overwrite, retry_failed) as run:
         with follow() as follower:
-            items = map(Item, read_captions(Path(captions), place, offline=offline))
+            items = map(Item, read_captions(Path(captions), image_folder, offline=offline))
             progress = run.run(items, engine, follower.started, follower.add)
         counts = None
         if progress.complete and progress.speaks:

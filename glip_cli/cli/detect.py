@@ -106,8 +106,8 @@ def detect(
             summary.add(outcome, files.save(outcome, runner.model), json_)
             if show and not files.show(outcome):
                 show = False
-                place = f"look at {annotated.folders[0]}" if annotated.drawn else "leave out --no-save-vis"
-                console.warn(f"--show: no window can be opened here (is DISPLAY set?); {place}")
+                advice = f"look at {annotated.folders[0]}" if annotated.drawn else "leave out --no-save-vis"
+                console.warn(f"--show: no window can be opened here (is DISPLAY set?); {advice}")
             advance()
     console.warn(*runner.notes, *passed.notes, *files.names.notes)
     if tracker and not tracker.has_video:

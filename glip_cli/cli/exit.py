@@ -42,8 +42,8 @@ def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
         letters = error.object[error.start : error.end]
         say_error(f"names of files are {error.encoding} here, which has no {letters!a}; set PYTHONUTF8=1")
     elif isinstance(error, OSError):  # of a file, or of standard output
-        place = f"{error.filename}: " if error.filename is not None else ""
-        say_error(f"{place}{error.strerror or error}; check the path, its rights and the room on its disk")
+        file = f"{error.filename}: " if error.filename is not None else ""
+        say_error(f"{file}{error.strerror or error}; check the path, its rights and the room on its disk")
     elif isinstance(error, OptionError):  # as a flag
         say_error(f"{flag_of(error.option)} {error.value}: {error.advice}")
     else:

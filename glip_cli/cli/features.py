@@ -99,8 +99,8 @@ def load_extractor(
     ):
         if prompt:
             raise UsageError(f"{alone.name} is an image backbone alone, which reads no text: leave --texts out")
-        place = model_flags.device, model_flags.dtype
-        return backbone_extractor(alone.backbone, alone.image_size, options, *place), alone.name
+        device_and_dtype = model_flags.device, model_flags.dtype
+        return backbone_extractor(alone.backbone, alone.image_size, options, *device_and_dtype), alone.name
     detector = Detector.load(**vars(model_flags), offline=offline, report=report)
     console.warn(*(detector.compile_prompt(prompt, DetectOptions()).notes if prompt else ()))
     return detector.extractor(options, prompt), detector.name

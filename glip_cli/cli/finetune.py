@@ -125,18 +125,18 @@ class ProgressPrinter:
         self._said = 0.0
 
     def row(self, row: Row, total: int, left: Left) -> None:
-        place = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
+        when = f"step {row['step']} of {total}, epoch {row['epoch']:.3g}"
         if "AP" in row:
             shares = ", ".join(f"{name} {percent(row[name])}" for name in ("AP", "AP50", "F1"))
             loss = f", val loss {row['val_loss']:.3g}" if "val_loss" in row else ""
-            self._console.info(f"{place}: {shares}{loss}{', best' * row['best']}")
+            self._console.info(f"{when}: {shares}{loss}{', best' * row['best']}")
         elif time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             losses = ", ".join(f"{name} {row[name]:.3g}" for name in ("token", "box", "centerness") if name in row)
             memory = f", {row['memory'] / 1e9:.1f} GB" if "memory" in row else ""
             waiting = row["data_time"] / max(row["seconds"], 1e-9)
             pace = f"{row['seconds']:.2g} s/step ({waiting:.0%} waiting for images)"
-            self._console.info(f"{place}: loss {row['loss']:.3g} ({losses}), {pace}{memory}; {said(left)}")
+            self._console.info(f"{when}: loss {row['loss']:.3g} ({losses}), {pace}{memory}; {said(left)}")
 
 
 def said(left: Left) -> str:
@@ -173,14 +173,14 @@ def command_to_go_on(out_dir: Path, processes: int, given: Mapping[str, object])
 def finish(result: Result, out_dir: Path, mode: str, again: str, console: Console) -> None:
     """Say how it ended and where things are; leave with 130 when stopped."""
     ending = result.ending
-    place = f"after step {ending.step}, epoch {ending.epoch:.3g}"
+    when = f"after step {ending.step}, epoch {ending.epoch:.3g}"
     best = f"; best AP {percent(ending.best)} at step {ending.best_step}" if ending.best_step else ""
     if not ending.complete:
         show_table(result.table, "at the best")
-        console.info(f"stopped {place}{best}; to go on: {again}")
+        console.info(f"stopped {when}{best}; to go on: {again}")
         raise typer.Exit(INTERRUPTED)
     why = ": AP has fallen for too long" if ending.early else ""
-    console.info(f"ended {place}{why}{best}")
+    console.info(f"ended {when}{why}{best}")
     if ending.unread:
         first, missed = next(iter(ending.unread)), counted(len(ending.unread), "image")
         console.info(f"{missed} could not be read in training, all listed in metrics.jsonl; first {first}")

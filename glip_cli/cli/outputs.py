@@ -149,7 +149,7 @@ class Summary:
     def close(self, files: Files) -> None:
         """Say where things are; leave with 1 when every image failed, 3 when some did."""
         saved = files.formats or (files.annotated.any and self.failed < self.images)
-        place = f"; saved in {files.folder}" if saved else ""
+        saved_in = f"; saved in {files.folder}" if saved else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        self.console.info(f"{counted(self.images, 'image')}, {self.detections} found{failed}{place}")
+        self.console.info(f"{counted(self.images, 'image')}, {self.detections} found{failed}{saved_in}")
         leave_if_failed(self.failed, self.images)

@@ -156,7 +156,7 @@ def print_explanation(explanation: Explanation) -> None:
     table = Table(*headings, title=None, header_style="bold")
     for row in explanation.rows:
         spans = " ".join(f"{begin}-{end}" for begin, end in row.spans)
-        tokens = " ".join(f"{place}:{piece}" for place, piece in row.tokens)
+        tokens = " ".join(f"{position}:{piece}" for position, piece in row.tokens)
         table.add_row(row.label, *([row.words] if in_words else []), str(row.chunk), spans, tokens)
     console.print(table)
     for number, (labels, tokens_used) in enumerate(explanation.texts):

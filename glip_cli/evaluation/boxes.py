@@ -12,7 +12,7 @@ from glip_cli.data.image_files import find_images
 from glip_cli.data.sources import ImageInput
 from glip_cli.errors import DataError, OptionError, UsageError
 from glip_cli.evaluation.ground_truth import GroundTruth
-from glip_cli.evaluation.results import CocoResult, Predictions, Results, image_name, place
+from glip_cli.evaluation.results import CocoResult, Predictions, Results, image_name, to_stated_sizes
 from glip_cli.evaluation.scores import BoxScores, coco_scores, lvis_scores
 from glip_cli.options import DetectKeywords
 from glip_cli.outputs.records import AnyRecord
@@ -113,7 +113,7 @@ class BoxTask:
             else:
                 sizes[image.id] = record["width"], record["height"]
                 found += coco_entries(record, image.id, self.category_prompt.category_ids)
-        results, frames = place(self.truth, found, sizes, self.images)
+        results, frames = to_stated_sizes(self.truth, found, sizes, self.images)
         return Predictions(results, frames, tuple(failed))
 
 

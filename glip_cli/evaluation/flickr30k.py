@@ -190,7 +190,7 @@ def _entities(root: Path, split: str) -> Path:
 
 def _images(entities: Path, split: str, first: str, images: Path | None) -> Path:
     """The folder in which the first image of the split lies."""
-    homes = [images] if images else [place / name for place in (entities, entities.parent) for name in _IMAGES]
+    homes = [images] if images else [parent / name for parent in (entities, entities.parent) for name in _IMAGES]
     folders = [folder for home in homes for folder in (home / split, home)]
     found = next((folder for folder in folders if (folder / f"{first}.jpg").is_file()), None)
     if found is None:

@@ -123,9 +123,9 @@ def _words_inside(tokens: Iterator[str], where: str) -> Iterator[str]:
     raise DataError(f"{where}: a phrase is not closed; it ends with ]")
 
 
-def _number(element: ElementTree.Element, place: str, path: Path) -> float:
-    text = element.findtext(place)
+def _number(element: ElementTree.Element, tag: str, path: Path) -> float:
+    text = element.findtext(tag)
     try:
         return float(int(text or ""))
     except ValueError:
-        raise DataError(f"{path}: <{place}> is {text!r}, not a whole number; fetch the file again") from None
+        raise DataError(f"{path}: <{tag}> is {text!r}, not a whole number; fetch the file again") from None

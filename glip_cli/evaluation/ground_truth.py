@@ -77,8 +77,8 @@ def read_ground_truth(
         raise DataError(f"{path}: names no category; give a COCO annotation file that does")
     if not dataset.annotations and DataIssue.BOX_FORM in dataset.issues:
         raise DataError(f"{path}: no annotation of it can be read, first {dataset.issues.example(DataIssue.BOX_FORM)}")
-    places = _counted(dataset)
-    annotations = tuple(dataset.annotations[i] for i in places)
+    positions = _counted(dataset)
+    annotations = tuple(dataset.annotations[i] for i in positions)
     if DataIssue.BOX_ID in dataset.issues:
         annotations = tuple({**row, "id": number} for number, row in enumerate(annotations, 1))
     _add_issues(dataset, annotations)
@@ -88,7 +88,7 @@ def read_ground_truth(
     whole = [f"{path} has no part called {shown(split)}; all of it is read"] if split and not dataset.is_part else []
     values = {field.name: getattr(dataset, field.name) for field in fields(dataset)} | {"annotations": annotations}
     if dataset.spans is not None:
-        values["spans"] = tuple(dataset.spans[i] for i in places)
+        values["spans"] = tuple(dataset.spans[i] for i in positions)
     return GroundTruth(**values, notes=(*dataset.issues.notes, *whole))
 
 

@@ -60,20 +60,20 @@ class Names:
 
     def image_of(self, value: object, where: str) -> int:
         """The image that an id in results is of. Raises DataError where there is none."""
-        place, file = f"{where}: image_id", self._truth.name
+        location, file = f"{where}: image_id", self._truth.name
         if self._meaning:
-            return self.image(self._meaning.name(self._meaning.images, value, place), where, likely=value)
-        number = self._truth.image_ids.number(value, place)
+            return self.image(self._meaning.name(self._meaning.images, value, location), where, likely=value)
+        number = self._truth.image_ids.number(value, location)
         if number not in self._image_names:
             raise DataError(f"{where}: {file} has no image {shown(value)}; these are results of other images")
         return number
 
     def category_of(self, value: object, where: str) -> int:
         """The category that an id in results is of. Raises DataError where there is none."""
-        place, file = f"{where}: category_id", self._truth.name
+        location, file = f"{where}: category_id", self._truth.name
         if self._meaning:
-            return self.category(self._meaning.name(self._meaning.categories, value, place), where, likely=value)
-        number = self._truth.category_ids.number(value, place)
+            return self.category(self._meaning.name(self._meaning.categories, value, location), where, likely=value)
+        number = self._truth.category_ids.number(value, location)
         if number not in self._category_names:
             raise DataError(f"{where}: {file} has no category {shown(value)}; these are results of other categories")
         return number

@@ -111,12 +111,12 @@ def odinw_prompt(dataset: OdinwSet) -> CategoryPrompt:
 
     Raises PromptError where no class can be prompted.
     """
-    kept = [place for place, label in enumerate(dataset.labels) if label.strip()]
-    labels = tuple(dataset.labels[place] for place in kept)
-    category_ids = tuple(dataset.category_ids[place] for place in kept)
+    kept = [index for index, label in enumerate(dataset.labels) if label.strip()]
+    labels = tuple(dataset.labels[index] for index in kept)
+    category_ids = tuple(dataset.category_ids[index] for index in kept)
     if not dataset.caption_prompt:
         return CategoryPrompt(label_prompt(labels), category_ids)
-    parts = [dataset.caption_prompt[place] for place in kept]
+    parts = [dataset.caption_prompt[index] for index in kept]
     text, begins = join_names(["".join(part) for part in parts])
     spans = tuple(
         ((begin + len(prefix), begin + len(prefix) + len(name)),)

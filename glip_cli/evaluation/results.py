@@ -156,14 +156,14 @@ def _outside(results: Results, truth: GroundTruth) -> str:
 
 
 def _predictions(file: _File, truth: GroundTruth, files: Mapping[int, Path]) -> Predictions:
-    results, transforms = place(truth, file.results, file.sizes, files)
+    results, transforms = to_stated_sizes(truth, file.results, file.sizes, files)
     known = file.evaluated | file.failed
     absent = [image.id for image in truth.images if image.id not in known]
     _add_issues(file.results, file.issues)
     return Predictions(results, transforms, tuple(sorted(file.failed)), tuple(absent), file.issues.notes)
 
 
-def place(
+def to_stated_sizes(
     truth: GroundTruth, results: Iterable[CocoResult], sizes: Mapping[int, Size], files: Mapping[int, Path]
 ) -> tuple[Results, BoxTransforms]:
     """Results in pixels of the upright images -> in pixels of the sizes that `truth` states.

@@ -78,13 +78,13 @@ def _detections(
 ) -> Detections:
     """Best first."""
     labels = tuple(category.name for category in truth.categories)
-    places = {category.id: i for i, category in enumerate(truth.categories)}
+    label_index = {category.id: i for i, category in enumerate(truth.categories)}
     rows = sorted(rows, key=lambda row: -row["score"])
     found = [drawable(transforms.to_image(row["image_id"], row["bbox"])) for row in rows]
     boxes = np.array(found, np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     scores = np.array([row["score"] for row in rows], np.float32)
-    label_ids = np.array([places[row["category_id"]] for row in rows], np.int64)
+    label_ids = np.array([label_index[row["category_id"]] for row in rows], np.int64)
     return Detections(boxes, scores, label_ids, labels, ((0, 0),) * len(labels), "", size)
 
 

@@ -66,10 +66,10 @@ def annotate(
         _draw_box(pen, boxes[i], colours[i], sizes.line)
     texts = zip(names or detections.names, detections.scores.tolist(), strict=True)
     tags = [_tag(label, score, sizes, canvas.size) for label, score in texts]
-    places = place_tags(boxes, [tag.size for tag in tags], canvas.size)
-    for tag, place, colour in reversed([*zip(tags, places, colours, strict=True)]):
-        if place is not None:
-            _draw_tag(canvas, tag, place, colour, sizes.padding)
+    tag_boxes = place_tags(boxes, [tag.size for tag in tags], canvas.size)
+    for tag, tag_box, colour in reversed([*zip(tags, tag_boxes, colours, strict=True)]):
+        if tag_box is not None:
+            _draw_tag(canvas, tag, tag_box, colour, sizes.padding)
     return canvas
 
 
@@ -170,22 +170,22 @@ def place_tags(boxes: Sequence[Rect], tags: Sequence[tuple[int, int]], image: tu
     edges = _columns(boxes)
     areas = (edges[2] - edges[0]) * (edges[3] - edges[1])
     taken = np.zeros_like(edges)
-    places: list[Rect | None] = []
+    tag_boxes: list[Rect | None] = []
     count = 0
     for box, tag in zip(boxes, tags, strict=True):
         candidates = _candidates(box, tag, image)
         if not candidates:
-            places.append(None)
+            tag_boxes.append(None)
             continue
         columns = _columns(candidates)
         reach = Rect(*columns[:2].min(axis=1).tolist(), *columns[2:].max(axis=1).tolist())
         is_small = areas < 4 * tag[0] * tag[1]
         cost = 4 * _hidden(columns, _near(reach, taken[:, :count])) + _hidden(columns, _near(reach, edges, is_small))
         best = int(cost.argmin())
-        places.append(candidates[best])
+        tag_boxes.append(candidates[best])
         taken[:, count] = columns[:, best]
         count += 1
-    return places
+    return tag_boxes
 
 
 Columns = npt.NDArray[np.int64]
@@ -226,9 +226,9 @@ def _candidates(box: Rect, tag: tuple[int, int], image: tuple[int, int]) -> list
     return [Rect(x, y, x + width, y + height) for x in lefts for y in tops]
 
 
-def _draw_tag(canvas: Image.Image, tag: _Tag, place: Rect, colour: Colour, padding: int) -> None:
-    canvas.paste(colour, place, _rounded(tag.size, padding))
-    x, y = place.left + tag.offset[0], place.top + tag.offset[1]
+def _draw_tag(canvas: Image.Image, tag: _Tag, tag_box: Rect, colour: Colour, padding: int) -> None:
+    canvas.paste(colour, tag_box, _rounded(tag.size, padding))
+    x, y = tag_box.left + tag.offset[0], tag_box.top + tag.offset[1]
     for part in tag.parts:
         canvas.paste(ink_on(colour), (x + part.box.left, y + part.box.top), part.mask)
         x += part.advance + tag.space

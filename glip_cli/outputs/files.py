@@ -54,12 +54,12 @@ def save_xml(path: Path, root: ElementTree.Element) -> None:
 
 
 @contextmanager
-def writing(place: object, way_out: str = "choose another --out-dir") -> Iterator[None]:
+def writing(target: object, way_out: str = "choose another --out-dir") -> Iterator[None]:
     """Turns what the system refuses into OutputError: "cannot write PLACE: why; WAY_OUT"; of a folder "to FOLDER"."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {place}: {error.strerror or error}; {way_out}") from error
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; {way_out}") from error
 
 
 @contextmanager

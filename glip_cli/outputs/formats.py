@@ -58,7 +58,7 @@ class JsonlWriter:
 class MmdetWriter(Writer):
     """`preds/<name>.json`: `{"labels", "scores", "bboxes": [[x1, y1, x2, y2]]}`, as mmdetection's inferencer does.
 
-    `mmdet_classes.json` lists the labels, whose places are the numbers in `labels`.
+    `mmdet_classes.json` lists the labels, whose indices are the numbers in `labels`.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str] = ()) -> None:

@@ -80,9 +80,9 @@ class VideoFile:
         with container:
             container.mux(self._stream.encode())
         # an mp4 of FFmpeg goes back to its beginning, so that it takes a path
-        with atomic_write(self.path) as place, av.open(str(self._part)) as source:
+        with atomic_write(self.path) as stream, av.open(str(self._part)) as source:
             options = {"movflags": "faststart"}
-            with av.open(place.name, "w", format="mp4", options=options) as target:
+            with av.open(stream.name, "w", format="mp4", options=options) as target:
                 target.metadata["comment"] = self._comment
                 stream = target.add_stream_from_template(source.streams.video[0])
                 for packet in source.demux(video=0):
@@ -235,8 +235,8 @@ class VideoTracker:
         tracked = self._trackers[label].update(boxes, timestamp=time)
         if len(tracked) == 0:
             return
-        for place, track in sorted(zip(tracked.data["place"].tolist(), tracked.tracker_id.tolist(), strict=True)):
+        for stream, track in sorted(zip(tracked.data["place"].tolist(), tracked.tracker_id.tolist(), strict=True)):
             if track >= 0:
                 if (label, track) not in self._numbers:
                     self._numbers[label, track] = next(self._free)
-                found[place]["track"] = self._numbers[label, track]
+                found[stream]["track"] = self._numbers[label, track]

@@ -244,11 +244,11 @@ class ActorPool:
 
     def _split(self, group: ImageGroup, host: str) -> None:
         """Find the image at which workers die: each is done for itself, and one that kills again is an error."""
-        place = self.open.index(group)
+        index = self.open.index(group)
         if len(group.items) > 1:
             more = counted(len(group.items) - 1, "more image")
             self.say(f"{DEATHS} workers died at {group.items[0].source.name} and {more}; they are done one by one")
-            self.open[place : place + 1] = [ImageGroup([item]) for item in group.items]
+            self.open[index : index + 1] = [ImageGroup([item]) for item in group.items]
         else:
             group.records, group.host = [self.died(group.items[0], host)], host
 

@@ -26,7 +26,7 @@ class Item:
     file_name: str = ""
 
 
-class Place(NamedTuple):
+class RecordLine(NamedTuple):
     """The line number of a record, and that of the last line of its block."""
 
     number: int
@@ -40,13 +40,13 @@ class Work:
     be tried again, is done again from its first image.
 
     Attributes:
-        places: of the items that were given and have no answer yet; None where the line is there and stays.
+        lines: of the items that were given and have no answer yet; None where the line is there and stays.
     """
 
     def __init__(self, done: Iterator[tuple[AnyRecord, Item]], left: Iterator[Item], before: int, block_size: int,
                  retry_failed: bool):  # fmt: skip
         """`done` are the first `before` items, each with its record, and `left` those after them."""
-        self.places: deque[Place | None] = deque()
+        self.lines: deque[RecordLine | None] = deque()
         self._done, self._left, self._before = done, left, before
         self._block_size, self._retry = block_size, retry_failed
 
@@ -57,10 +57,10 @@ class Work:
             if again or len(block) < self._block_size:
                 last = first + len(block) - 1
                 for number, (_, item) in enumerate(block, first):
-                    self.places.append(Place(number, last) if again else None)
+                    self.lines.append(RecordLine(number, last) if again else None)
                     yield item
         for number, item in enumerate(self._left, self._before):
-            self.places.append(Place(number, number))
+            self.lines.append(RecordLine(number, number))
             yield item
 
 

@@ -20,7 +20,7 @@ from glip_cli.data.frame_inputs import is_video
 from glip_cli.errors import OutputError, UsageError
 from glip_cli.outputs.files import atomic_write, json_bytes, writing
 from glip_cli.outputs.records import AnyRecord
-from glip_cli.runs.items import Place
+from glip_cli.runs.items import RecordLine
 from glip_cli.utils.json import JsonObject, parsed
 
 _TOTAL = ".total"
@@ -189,9 +189,9 @@ NUMBER, LAST = "number", "last"  # of lines, from 0; they stand in no record of 
 # block that is not whole there nothing is taken: answers depend on the block that an image is in.
 
 
-def numbered(record: AnyRecord, place: Place) -> AnyRecord:
+def numbered(record: AnyRecord, line: RecordLine) -> AnyRecord:
     """The record as it is written to the second file."""
-    return cast(AnyRecord, {**record, NUMBER: place.number, LAST: place.last})
+    return cast(AnyRecord, {**record, NUMBER: line.number, LAST: line.last})
 
 
 def retries_of(journal: Path) -> Path:

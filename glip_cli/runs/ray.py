@@ -53,8 +53,8 @@ class RayJob:
 
     def absolute(self) -> RayJob:
         """With paths that mean the same in a worker, which runs in another folder."""
-        places = {key: Path(os.path.abspath(value)) for key, value in self.load.items() if isinstance(value, Path)}
-        load = cast("LoadKeywords", {**self.load, **places})
+        paths = {key: Path(os.path.abspath(value)) for key, value in self.load.items() if isinstance(value, Path)}
+        load = cast("LoadKeywords", {**self.load, **paths})
         if (model := load.get("model")) and os.path.isdir(model):
             load["model"] = os.path.abspath(model)
         images = replace(self.images, folder=Path(os.path.abspath(self.images.folder)))
@@ -150,9 +150,9 @@ class RayEngine:
                 self._pool = self._pool_for(ray, [item.source.location for group in first for item in group])
                 yield from self._pool.run(chain(first, groups))
 
-    def _pool_for(self, ray: ModuleType, places: Sequence[str]) -> ActorPool:
-        """Workers for the whole run. `places`: of the first images, of which those that are here must be there."""
-        witnesses = [place for place in places if os.path.exists(place)][:WITNESSES]
+    def _pool_for(self, ray: ModuleType, paths: Sequence[str]) -> ActorPool:
+        """Workers for the whole run. `paths`: of the first images, of which those that are here must be there."""
+        witnesses = [place for place in paths if os.path.exists(place)][:WITNESSES]
         gpus = int(ray.cluster_resources().get("GPU", 0))
         kind, needs = ("GPU", {"num_gpus": 1}) if gpus else ("CPU", {"num_cpus": 1})
         actor = ray.remote(self.worker).options(max_concurrency=2, scheduling_strategy="SPREAD", **needs)

@@ -156,17 +156,17 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             work = Work(pairs, share, before, engine.block_size, self._retry)
             with closing(pairs), closing(engine(iter(work))) as records:
                 for record in records:
-                    place = work.places.popleft()
-                    if place is None:
+                    line = work.lines.popleft()
+                    if line is None:
                         continue
-                    if place.number < before:
-                        retries.add(numbered(record, place))
+                    if line.number < before:
+                        retries.add(numbered(record, line))
                     else:
                         journal.add(record)
                     engine.flight.finish(record["image"])
                     notes.add(engine.host, record)
                     watch(record)
-        ended = listed.ended and all(place is None for place in work.places)
+        ended = listed.ended and all(line is None for line in work.lines)
         share_done = ended and journal.counts.images == self.shard.part_of(listed.count)
         with writing(f"to {self.path}"):
             counts = _count(self._files.journal) if fold(self._files.journal) else journal.counts

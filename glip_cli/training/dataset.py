@@ -37,7 +37,7 @@ class DetectionItem:
     Attributes:
         image: the file.
         boxes: float32 [M, 4], (x1, y1, x2, y2) in pixels of the upright image, x2 and y2 one past the last.
-        labels: int64 [M], places in the set's `labels`.
+        labels: int64 [M], indices into the set's `labels`.
         image_id: of the file that the set was read from.
     """
 
@@ -128,23 +128,23 @@ def train_set_of(dataset: Dataset) -> TrainSet:
     return TrainSet(dataset.name, dataset.labels if dataset.spans is None else (), items)
 
 
-class PlacedBox(NamedTuple):
-    """A box that can be learned from: its row, its corners within the image, and its place among the annotations."""
+class TrainingBox(NamedTuple):
+    """A box to train on: its row, its corners within the image, and its number among the annotations, from 0."""
 
     row: Annotation
     corners: Corners
-    place: int
+    number: int
 
 
 def _boxes_by_image(
     dataset: Dataset, paths: Mapping[int, Path], sizes: Mapping[int, Size]
-) -> dict[int, list[PlacedBox]]:
-    """Image id -> its boxes that can be learned from; the others are issues."""
-    found: dict[int, list[PlacedBox]] = defaultdict(list)
+) -> dict[int, list[TrainingBox]]:
+    """Image id -> its boxes to train on; the others are issues."""
+    found: dict[int, list[TrainingBox]] = defaultdict(list)
     names, classes = {row.id: row.file_name for row in dataset.images}, {row.id for row in dataset.categories}
     transforms = box_transforms_of(dataset.images, dataset.annotations, sizes, paths)
     dataset.issues.extend(transforms.issues)
-    for place, row in enumerate(dataset.annotations):
+    for index, row in enumerate(dataset.annotations):
         name, size = names.get(row["image_id"]), sizes.get(row["image_id"])
         if name is None or (dataset.spans is None and row["category_id"] not in classes):
             continue  # an issue already
@@ -154,27 +154,27 @@ def _boxes_by_image(
             if row["image_id"] in transforms.by_id:
                 row = {**row, "bbox": transforms.to_image(row["image_id"], row["bbox"])}
             if corners := corners_inside(row, size, name, dataset.issues):
-                found[row["image_id"]].append(PlacedBox(row, corners, place))
+                found[row["image_id"]].append(TrainingBox(row, corners, index))
     return found
 
 
 def _detection_items(
-    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[PlacedBox]]
+    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[TrainingBox]]
 ) -> Iterator[DetectionItem]:
-    place = {category.id: i for i, category in enumerate(dataset.promptable)}
+    label_of = {category.id: i for i, category in enumerate(dataset.promptable)}
     unused = {category.id: category.name for category in dataset.promptable}
-    unnamed = {category.id for category in dataset.categories} - place.keys()
+    unnamed = {category.id for category in dataset.categories} - label_of.keys()
     for image in dataset.images:
         if image.id not in paths:
             continue
-        kept: dict[tuple[int, tuple[float, ...]], PlacedBox] = {}
+        kept: dict[tuple[int, tuple[float, ...]], TrainingBox] = {}
         for box in boxes.get(image.id, ()):
             number = box.row["category_id"]
             if number in unnamed:
                 dataset.issues.add(DataIssue.BOX_UNNAMED, f"{box_example(box.row, image.file_name)}, class {number}")
             elif kept.setdefault((number, box.corners), box) is not box:
                 dataset.issues.add(DataIssue.BOX_REPEATED, box_example(box.row, image.file_name))
-        labels = np.array([place[number] for number, _ in kept], np.int64)
+        labels = np.array([label_of[number] for number, _ in kept], np.int64)
         yield DetectionItem(paths[image.id], as_array(kept.values()), labels, image.id)
         for number, _ in kept:
             unused.pop(number, None)
@@ -183,7 +183,7 @@ def _detection_items(
 
 
 def _grounding_items(
-    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[PlacedBox]]
+    dataset: Dataset, paths: Mapping[int, Path], boxes: Mapping[int, list[TrainingBox]]
 ) -> Iterator[GroundingItem]:
     for image in dataset.images:
         caption = _caption(image.caption)
@@ -204,19 +204,19 @@ def _caption(value: object) -> str | None:
 
 
 def _named(
-    dataset: Dataset, caption: str, image: str, boxes: Sequence[PlacedBox]
-) -> Iterator[tuple[PlacedBox, tuple[Span, ...]]]:
+    dataset: Dataset, caption: str, image: str, boxes: Sequence[TrainingBox]
+) -> Iterator[tuple[TrainingBox, tuple[Span, ...]]]:
     """The boxes with the spans that name them; those that nothing names are left out."""
     assert dataset.spans is not None
     for box in boxes:
-        spans = dataset.spans[box.place]
+        spans = dataset.spans[box.number]
         try:
             yield box, check_spans([spans], caption)[0]  # type: ignore[list-item]  # it checks that they are some
         except PromptError:
             dataset.issues.add(DataIssue.SPAN, f"{image}: {shown(spans)} in {shown(caption)}")
 
 
-def as_array(boxes: Iterable[PlacedBox]) -> FloatBoxes:
+def as_array(boxes: Iterable[TrainingBox]) -> FloatBoxes:
     return np.array([box.corners for box in boxes], np.float32).reshape(-1, 4)
 
 

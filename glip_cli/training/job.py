@@ -223,7 +223,7 @@ class FinetuneJob:
             recipe=recipe,
             folder=self.folder,
             epoch_steps=math.ceil(batches.per_round / recipe.accumulation),
-            save=lambda place, facts: save_tuned(place, model, self._card(batches.sets, facts)),
+            save=lambda folder, facts: save_tuned(folder, model, self._card(batches.sets, facts)),
             validate=self.measured.validate if NEW in self.measured.checks else None,
             processes=self.processes,
             on_row=lambda row: self.callbacks.row(row, trainer.total, trainer.left),

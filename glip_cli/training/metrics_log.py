@@ -36,7 +36,7 @@ class Curve(NamedTuple):
     """
     Attributes:
         label: in the legend; None: it has the colour of one that is there.
-        colour, style: places in `SERIES` and `STYLES`.
+        colour, style: indices into `SERIES` and `STYLES`.
     """
 
     name: str

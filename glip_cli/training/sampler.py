@@ -92,7 +92,7 @@ class SampledPrompt:
         prompt: the text and its labels.
         positive: for each box of the image the labels of `prompt` that name it, ascending; none for a box whose
             name did not fit the window.
-        tokens: the text as the model reads it; `tokens.label_tokens[i]` are the places of label i.
+        tokens: the text as the model reads it; `tokens.label_tokens[i]` are the positions of label i.
     """
 
     prompt: Prompt
@@ -103,7 +103,7 @@ class SampledPrompt:
         """Bool [boxes, length]: the tokens that name each box; never [CLS], [SEP] or what stands between labels."""
         rows = np.zeros((len(self.positive), length), bool)
         for row, labels in zip(rows, self.positive, strict=True):
-            row[[place for label in labels for place in self.tokens.label_tokens[label]]] = True
+            row[[token for label in labels for token in self.tokens.label_tokens[label]]] = True
         return rows
 
 
@@ -145,7 +145,7 @@ class PromptSampler:
         return rng.permutation(order[fitting])
 
     def _positive(self, item: DetectionItem, prompted: Ints) -> tuple[tuple[int, ...], ...]:
-        """For each box the places in `prompted` of its class, and of those that the model reads alike."""
+        """For each box the indices in `prompted` of its class, and of those that the model reads alike."""
         alike = self._alike[prompted]
         return tuple(tuple(np.flatnonzero(alike == self._alike[label]).tolist()) for label in item.labels)
 
@@ -164,10 +164,10 @@ def sample_caption(item: GroundingItem, tokenizer: Tokenizer, window: int) -> Sa
     text = item.caption[: tokenizer.end(item.caption, [span for spans in item.spans for span in spans], window)]
     kept = [tuple(span for span in spans if span[1] <= len(text) and tokenizer.is_read(text[slice(*span)]))
             for spans in item.spans]  # fmt: skip
-    places = tuple(dict.fromkeys(spans for spans in kept if spans)) or (((0, len(text)),),)
-    labels = tuple(" ".join(text[begin:end] for begin, end in spans) for spans in places)
-    prompt = Prompt(text, labels, places, is_caption=True)
-    positive = tuple((places.index(spans),) if spans else () for spans in kept)
+    label_spans = tuple(dict.fromkeys(spans for spans in kept if spans)) or (((0, len(text)),),)
+    labels = tuple(" ".join(text[begin:end] for begin, end in spans) for spans in label_spans)
+    prompt = Prompt(text, labels, label_spans, is_caption=True)
+    positive = tuple((label_spans.index(spans),) if spans else () for spans in kept)
     return SampledPrompt(prompt, positive, tokenize(prompt, tokenizer, window))
 
 

@@ -102,8 +102,8 @@ class Settings:
 
     def begins_in(self, folder: Path) -> bool:
         """Whether what it begins with lies in a folder."""
-        places = portable(vars(self.origin)).values()
-        return any(place and Path(place).is_relative_to(os.path.abspath(folder)) for place in places)
+        paths = portable(vars(self.origin)).values()
+        return any(place and Path(place).is_relative_to(os.path.abspath(folder)) for place in paths)
 
     def recipe(self, architecture: str = "") -> TrainConfig:
         """As an architecture wants it. Raises UsageError for what cannot be meant."""

@@ -178,8 +178,8 @@ def _tags(marks: Sequence[Mark], scale: float, size: tuple[float, float]) -> tup
     for mark in marks:
         x, y, width, height = (round(value * scale) for value in mark.box)
         boxes.append(Rect(x, y, x + max(width, 1), y + max(height, 1)))
-    places = place_tags(boxes, [_tag_size(mark.text) for mark in marks], (math.ceil(size[0]), math.ceil(size[1])))
-    return tuple((mark, place) for mark, place in zip(marks, places, strict=True) if place)[::-1]
+    tag_boxes = place_tags(boxes, [_tag_size(mark.text) for mark in marks], (math.ceil(size[0]), math.ceil(size[1])))
+    return tuple((mark, tag_box) for mark, tag_box in zip(marks, tag_boxes, strict=True) if tag_box)[::-1]
 
 
 def _tag_size(text: str) -> tuple[int, int]:
