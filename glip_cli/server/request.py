@@ -22,13 +22,13 @@ from starlette.formparsers import MultiPartException
 
 from glip_cli.errors import OptionError, PromptError, UsageError
 from glip_cli.options import DetectOptions, PromptRequest, parse_class_thresholds, parse_size
-from glip_cli.prompts.labels import parse_negatives
+from glip_cli.prompts.labels import parse_negatives, parse_texts
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import GetTagger, read_request
 from glip_cli.server.errors import RequestError
 from glip_cli.server.options import MAX_CHARACTERS, MAX_LABELS, MAX_NAME, MAX_SIZE_PIXELS, ServeOptions
 from glip_cli.types import Prompt
-from glip_cli.utils.json import JsonObject
+from glip_cli.utils.json import JsonObject, parsed
 from glip_cli.utils.text_format import message, one_line, quoted
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
@@ -192,12 +192,19 @@ def _typed(values: Mapping[str, Sequence[str]]) -> JsonObject:
     try:
         for name, given in values.items():
             match name:
-                case "texts" | "labels" | "phrases":
+                case "texts":
+                    read[name] = list(given)
+                case "labels":
+                    read[name] = _labels(given)
+                case "phrases" | "negatives" if (value := _json_of(given, list)) is not None:
+                    read[name] = value
+                case "phrases":
                     read[name] = list(given)
                 case "negatives":
                     read[name] = parse_negatives(_without_files(given))
                 case "class_thresholds":
-                    read[name] = parse_class_thresholds(list(given))
+                    value = _json_of(given, dict)
+                    read[name] = parse_class_thresholds(list(given)) if value is None else value
                 case _ if len(given) > 1:
                     raise RequestError(400, f"{one_line(name)[:80]}: given {len(given)} times; give it once")
                 case "size":
@@ -209,6 +216,22 @@ def _typed(values: Mapping[str, Sequence[str]]) -> JsonObject:
     except (UsageError, ValueError, RecursionError) as error:
         raise RequestError(400, message(error)) from None
     return read
+
+
+def _labels(given: Sequence[str]) -> object:
+    """JSON; or several values, each one label; or one, split as that of texts. Raises UsageError."""
+    if not any(text.lstrip().startswith(("[", "{")) for text in given):
+        return list(given) if len(given) > 1 else parse_texts(_without_files(given))
+    if (value := _json_of(given, (list, dict))) is None:
+        one = next(text for text in given if text.lstrip().startswith(("[", "{")))
+        raise UsageError(f'labels {quoted(one)}: begins as JSON and is none; give one list: ["cat", "remote"]')
+    return value
+
+
+def _json_of(given: Sequence[str], kind: type | tuple[type, ...]) -> object:
+    """What a form says once and in JSON; None where it is not of the kind."""
+    value = parsed(given[0]) if len(given) == 1 else None
+    return value if isinstance(value, kind) else None
 
 
 def _without_files(texts: Sequence[str]) -> Sequence[str]:

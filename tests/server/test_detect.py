@@ -91,6 +91,43 @@ def test_a_form_says_what_json_says(url: str) -> None:
     assert form.content == body.content
 
 
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        ({"labels": '["circle", "red . star"]'}, {"labels": ["circle", "red . star"]}),
+        ({"labels": ' {"disc": "circle"}'}, {"labels": {"disc": "circle"}}),
+        ({"labels": "circle . star"}, {"labels": ["circle", "star"]}),
+        ({"labels": "a circle on a star"}, {"labels": ["a circle on a star"]}),
+        ({"labels": ["circle, red", "star"]}, {"labels": ["circle, red", "star"]}),
+        ({"texts": "star", "negatives": '["circle, red"]'}, {"texts": "star", "negatives": ["circle, red"]}),
+        ({"texts": "star", "class_thresholds": '{"star": 0.1}'}, {"texts": "star", "class_thresholds": {"star": 0.1}}),
+        ({"caption": "a circle", "phrases": '["circle"]'}, {"caption": "a circle", "phrases": ["circle"]}),
+    ],
+)  # fmt: skip
+def test_a_list_of_a_form_may_be_json(url: str, form: dict[str, Any], body: dict[str, Any]) -> None:
+    answer = requests.post(f"{url}/detect", data=form, files={"image": ("b.png", SCENE)}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.content == ask(url, name="b.png", **body).content
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ('["cat", "dog"', 'labels \'["cat", "dog"\': begins as JSON and is none; give one list: ["cat", "remote"]'),
+        ("[red] cat", "labels '[red] cat': begins as JSON and is none"),
+        (["cat", '["dog"]'], "labels '[\"dog\"]': begins as JSON and is none"),
+        ("[1, 2]", "labels.list[str].0: Input should be a valid string"),
+        ("@/etc/passwd", "'@/etc/passwd': files of labels are not read here"),
+        ("[]", "no label; give at least one"),
+        ("", "no label in ''"),
+    ],
+)
+def test_labels_of_a_form_that_cannot_be_meant(url: str, labels: str | list[str], said: str) -> None:
+    answer = requests.post(f"{url}/detect", data={"labels": labels}, files={"image": ("b.png", SCENE)}, timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(said)
+
+
 def test_a_prompt_comes_as_it_was_made(url: str) -> None:
     made = caption_prompt("a circle beside a red square", phrases=["circle", "red square"])
     body = {"text": made.text, "labels": made.labels, "spans": made.spans, "is_caption": True}
