@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TypedDict
 
 from glip_cli.errors import OptionError, UsageError
-from glip_cli.utils.option import KEEP, MODEL, SHARE, WHAT, Constraint, at_least, check_options, one_of, option
+from glip_cli.utils.option import (
+    KEEP,
+    MODEL,
+    SHARE,
+    WHAT,
+    Constraint,
+    as_typed,
+    at_least,
+    check_options,
+    one_of,
+    option,
+)
 from glip_cli.utils.text_format import whole_number
 
 OVERLAP = 0.2
@@ -37,6 +48,8 @@ def parse_size(text: str) -> Size:
     if len(sides) != len(parts) or len(sides) > 2:
         raise UsageError(f"--size {text}: write the shorter and the longer side, as in --size 800,1333, or a share of "
                          "the model's sides, as in --size 75%")  # fmt: skip
+    if not _SIZE.allows((sides[0], sides[-1])):
+        raise UsageError(f"--size {text}: {_SIZE.advice}")
     return sides[0], sides[-1]
 
 
@@ -159,7 +172,7 @@ class DetectOptions:
             raise OptionError("class_thresholds", self.class_thresholds, "give scores by label, as in {'cat': 0.5}")
         for label, threshold in self.class_thresholds.items():
             if not SHARE.holds(threshold):
-                raise OptionError("class_threshold", f"{label} {threshold}", SHARE.advice)
+                raise OptionError("class_threshold", f"{label}={as_typed(threshold)}", SHARE.advice)
         if not isinstance(self.per_text, Integral) or self.per_text < 1:
             raise OptionError("per_text", self.per_text, "give a number of at least 1")
         if self.tile is None and self.overlap is not None:

@@ -320,6 +320,24 @@ def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
         DetectOptions(**wrong)
 
 
+@pytest.mark.parametrize("size", ["1", "800,400", "16x1333", "5%"])
+def test_a_size_that_cannot_be_is_shown_as_it_was_typed(size: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_size(size)
+    assert str(caught.value).startswith(f"--size {size}: give the shorter side, then the longer, 32 .. 10000 px, or")
+
+
+def test_a_value_that_cannot_be_is_shown_with_all_its_digits() -> None:
+    for wrong, said in (
+        ({"threshold": 1.0000001}, "threshold 1.0000001: give"),
+        ({"threshold": 1.5}, "threshold 1.5: give"),
+        ({"nms_iou": float("nan")}, "nms_iou nan: give"),
+        ({"class_thresholds": {"cat": 2.0}}, "class_threshold cat=2: give"),
+    ):
+        with pytest.raises(OptionError, match=f"^{said}"):
+            DetectOptions(**wrong)
+
+
 def test_a_share_of_the_models_size(detector: Detector) -> None:
     assert detector.image_size(0.75) == (120, 240, 0)
     assert detector.image_size(1) == detector.image_size()

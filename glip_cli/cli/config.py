@@ -9,6 +9,7 @@ false there is left off, or typed by its other name (--no-bf16).
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -149,7 +150,7 @@ def _read(file: Path, names: Sequence[str], flags: Mapping[str, Node], root: Nod
         raise UsageError(f"--config {file}: {why_unreadable(error)}") from None
     except (ValueError, RecursionError) as error:  # of TOML, or of its letters
         raise UsageError(f"--config {file} is not TOML: {error}") from None
-    tables = {name for name, value in content.items() if isinstance(value, dict)}
+    tables = {name for name, value in content.items() if isinstance(value, dict) and _key(name) not in flags}
     if strange := tables - set(root.commands):
         raise UsageError(f"--config {file}: {quoted(min(strange))} is a table, and no command of glip")
     own = content[names[0]] if names and names[0] in tables else {}
@@ -170,10 +171,18 @@ def _words(key: str, value: object, param: Node, place: str) -> list[str]:
     values = value if isinstance(value, list) else [value]
     for item in values:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise UsageError(f"{place} takes a text or a number, not {quoted(item)}")
+            raise UsageError(f"{place} takes a text or a number, not {quoted(item)}{_as_texts(key, item)}")
     if len(values) != 1 and not param.multiple:
         raise UsageError(f"{place} takes one value, not {len(values)}")
     return [f"{option}={item}" for item in values]
+
+
+def _as_texts(key: str, value: object) -> str:
+    """How a table is written for a flag whose texts have two sides."""
+    if not isinstance(value, dict) or not value or key not in ("texts", "class_threshold"):
+        return ""
+    left, right = next(iter(value.items()))
+    return f"; write [{json.dumps(f'{right} = {left}' if key == 'texts' else f'{left}={right}', ensure_ascii=False)}]"
 
 
 def _flag_words(option: str, on: bool, param: Node) -> list[str]:

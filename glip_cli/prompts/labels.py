@@ -86,15 +86,16 @@ def sentence_of(texts: Sequence[str]) -> str | None:
     return text if is_stopped or len(parse_texts(texts)) == 1 else None
 
 
-def class_and_words(text: str) -> tuple[str, str]:
+def class_and_words(text: str, way_out: str = "or -c for labels as they stand") -> tuple[str, str]:
     """The class in outputs, and the words that the model reads: both sides of " = " outside brackets, or `text`.
 
-    "shipping container = container" -> ("container", "shipping container"). Raises PromptError for several such signs.
+    "shipping container = container" -> ("container", "shipping container"). Raises PromptError for several such signs,
+    with the `way_out` of a class that has one itself.
     """
     whole = text.strip()
     cuts = _equals(whole)
     if len(cuts) > 1:
-        raise PromptError(f'{quoted(text)} has {len(cuts)} " = "; write words = class, or -c for labels as they stand')
+        raise PromptError(f'{quoted(text)} has {len(cuts)} " = "; write words = class, {way_out}')
     if not cuts:
         return text, text
     return whole[cuts[0] + len(_EQUALS) :].strip(), whole[: cuts[0]].strip()
@@ -102,7 +103,7 @@ def class_and_words(text: str) -> tuple[str, str]:
 
 def parse_negatives(texts: Sequence[str]) -> tuple[str, ...]:
     """The words of the values of `--negative`, whose classes are not reported. Raises as `parse_texts`."""
-    return tuple(class_and_words(one)[1] for one in parse_texts(texts))
+    return tuple(class_and_words(one, "or the words alone")[1] for one in parse_texts(texts))
 
 
 def one_wording(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -71,8 +71,15 @@ def texts_prompt(texts: Sequence[str], *, files: bool = True, exact: bool = Fals
 
 
 def with_negatives(prompt: Prompt, negatives: Sequence[str]) -> Prompt:
-    """The prompt of a list of labels with more of them. Raises PromptError."""
-    return _list_prompt(_checked([*prompt.labels, *negatives]), (*prompt.words, *negatives))
+    """The prompt of a list of labels with negatives behind them, and notes on these. Raises PromptError."""
+    full = _list_prompt(_checked([*prompt.labels, *negatives]), (*prompt.words, *negatives))
+    once = tuple(dict.fromkeys(negatives))
+    both = _one_note(
+        f"{quoted(label)} is both a label and a negative, which compete for the same boxes; take out one of them"
+        for label in once
+        if label in typed_labels(prompt)
+    )
+    return replace(full, notes=(*prompt.notes, *both, *_list_prompt(once, once).notes))
 
 
 def typed_labels(prompt: Prompt) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def check_words(words: Words, labels: Iterable[str]) -> None:
 def read_words(path: Path) -> dict[str, str]:
     """The words of classes, from a file. Raises UsageError for one that has none."""
     if path.suffix.lower() not in (".json", ".toml"):
-        labels, words = one_wording(map(class_and_words, parse_texts([f"@{path}"])))
+        way_out = 'or {"class": "words"} into a .json file, where a class may hold the sign'
+        labels, words = one_wording(class_and_words(line, way_out) for line in parse_texts([f"@{path}"]))
         return dict(zip(labels, words, strict=True))
     table = read_table(path, "--words", "classes and their words")
     if not table:

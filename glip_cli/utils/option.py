@@ -102,7 +102,9 @@ def as_typed(value: object) -> object:
     """(0.67, 0.89) -> "0.67,0.89"; a float without needless digits."""
     if isinstance(value, tuple | list):
         return ",".join(str(as_typed(item)) for item in value)
-    return f"{value:g}" if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return short if float(short := f"{value:g}") == value else repr(float(value))  # 1.0000001 is not 1
 
 
 def at_least(least: float) -> Constraint:

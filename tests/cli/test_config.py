@@ -127,6 +127,16 @@ def test_every_boolean_flag_can_be_false() -> None:
         ("threshold = true", "threshold takes a text or a number, not True"),
         ("size = [800, 1333]", "size takes one value, not 2"),
         ("texts = [['cat']]", "texts takes a text or a number, not ['cat']"),
+        (
+            "class-threshold = {cat = 0.9}",
+            "class_threshold takes a text or a number, not {'cat': 0.9}; write [\"cat=0.9\"]",
+        ),
+        (
+            "[detect.class-threshold]\ncat = 1",
+            "class_threshold takes a text or a number, not {'cat': 1}; write [\"cat=1\"]",
+        ),
+        ("labels = {SKU-1 = 'mug'}", "texts takes a text or a number, not {'SKU-1': 'mug'}; write [\"mug = SKU-1\"]"),
+        ("threshold = {cat = 0.9}", "threshold takes a text or a number, not {'cat': 0.9}"),
     ],
 )
 def test_a_value_that_the_flag_cannot_have_is_one_error(tmp_path: Path, setting: str, told: str) -> None:

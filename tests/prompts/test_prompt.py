@@ -20,7 +20,7 @@ from glip_cli.checkpoints import registry
 from glip_cli.errors import PromptError
 from glip_cli.prompts.chunking import chunk, explain, gather_notes, tokenize, vocabulary_notes
 from glip_cli.prompts.labels import ambiguity_notes, parse_texts, sentence_of
-from glip_cli.prompts.prompt import caption_prompt, clean_name, display_text, label_prompt, texts_prompt
+from glip_cli.prompts.prompt import caption_prompt, clean_name, display_text, label_prompt, texts_prompt, with_negatives
 from glip_cli.prompts.spans import parse_tokens_positive, read_brackets
 from glip_cli.prompts.tokenizer import Tokenizer
 from glip_cli.types import Prompt
@@ -422,6 +422,18 @@ def test_notes_say_what_is_odd_in_labels() -> None:
         "label 'a\\x07b' holds control characters, which the model does not read",
         "label 'cat' is given 2 times; each keeps an id of its own (and 1 more such labels)",
     )
+
+
+def test_notes_say_what_is_odd_in_negatives() -> None:
+    """They have no ids; the notes on the labels stay."""
+    prompt = texts_prompt(["dog . cat . dog"])
+    assert with_negatives(prompt, ["cat", "cat", "bird", "a\x07b"]).notes == (
+        "label 'dog' is given 2 times; each keeps an id of its own",
+        "'cat' is both a label and a negative, which compete for the same boxes; take out one of them",
+        "label 'a\\x07b' holds control characters, which the model does not read",
+    )
+    several = texts_prompt(["a; b", "cat"])
+    assert with_negatives(several, ["dog"]).notes == ("taken as one label, though it looks like several: 'a; b'",)
 
 
 def test_notes_say_what_the_model_cannot_tell_apart(tokenizer: Tokenizer) -> None:

@@ -58,6 +58,22 @@ def test_blanks_around_the_sign_give_a_class_its_words(typed: str, label: str, w
 def test_several_signs_are_refused() -> None:
     with pytest.raises(PromptError, match=r"'a = b = c' has 2 \" = \"; write words = class, or -c"):
         texts_prompt(["a = b = c"])
+    with pytest.raises(PromptError, match=r"'a = b = c' has 2 \" = \"; write words = class, or the words alone"):
+        parse_negatives(["a = b = c"])
+
+
+def test_a_file_of_words_has_a_way_for_a_class_with_the_sign(tmp_path: Path) -> None:
+    """`glip eval` and `glip finetune` have no -c."""
+    path = tmp_path / "words.txt"
+    path.write_text("box = SKU = 0\n")
+    with pytest.raises(PromptError) as caught:
+        read_words(path)
+    assert str(caught.value) == (
+        '\'box = SKU = 0\' has 2 " = "; write words = class, or {"class": "words"} into a .json file, where a class '
+        "may hold the sign"
+    )
+    (tmp_path / "words.json").write_text('{"SKU = 0": "box"}')
+    assert read_words(tmp_path / "words.json") == {"SKU = 0": "box"}
 
 
 @pytest.mark.parametrize(
