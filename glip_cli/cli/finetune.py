@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: glip finetune --train train.json --val val.json --images photos -m glip-t -o cells"
 MOST_WORKERS = 4
+SAME_AP = 5e-4  # half of what is shown of it
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,22 @@ def finish(result: Result, out_dir: Path, mode: str, again: str, console: Consol
         first, missed = next(iter(ending.unread)), counted(len(ending.unread), "image")
         console.info(f"{missed} could not be read in training, all listed in metrics.jsonl; first {first}")
     show_table(result.table, "after")
+    console.warn(*below_the_start(result.table))
     flag = "--model" if mode == "full" else "--adapter"
     console.info(f"saved in {out_dir}; to use it: glip detect photo.jpg {flag} {shlex.quote(str(out_dir))}")
+
+
+def below_the_start(rows: list[ValidationRow]) -> list[str]:
+    """A note where the best AP on --val is lower than before the training."""
+    from glip_cli.training.report import NEW
+
+    ap = next((row for row in rows if (row.check, row.metric) == (NEW, "AP")), None)
+    if ap is None or ap.before is None or ap.after is None or ap.after >= ap.before - SAME_AP:
+        return []
+    return [
+        f"AP {percent(ap.after)} at the best is below the {percent(ap.before)} before the training, so the model that "
+        "it began with detects better there: try a lower --lr"
+    ]
 
 
 def show_table(rows: list[ValidationRow], last: str) -> None:

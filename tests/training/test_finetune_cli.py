@@ -209,6 +209,17 @@ def test_what_the_other_modes_leave_is_measured_too(scenes: Path, tmp_path: Path
     assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
+def test_a_training_that_only_made_it_worse_says_so(scenes: Path, tmp_path: Path) -> None:
+    """The best of it is saved all the same."""
+    done = finetune(scenes, tmp_path, "--val", scenes, "--epochs", 1, "--mode", "head", "--lr", 0.5, "--clip", 1000)
+    assert done.exit_code == 0, done.output
+    ap = json.loads((tmp_path / "before_after.json").read_bytes())[0]
+    assert ap["after"] < ap["before"]
+    assert done.stderr.count("at the best is below the ") == 1
+    before, after = (f"{100 * ap[name]:.1f}" for name in ("before", "after"))
+    assert f"note: AP {after} at the best is below the {before} before the training, so the model " in done.stderr
+
+
 def test_an_image_side_and_drawn_scenes_are_enough(tmp_path: Path) -> None:
     """As scripts/train_mini.py calls it, with nothing of the model's but its backbone and its pyramid."""
     more = ("--init", "glip-mini", "--optimizer", "muon", "--muon-lr", 2e-3, "--level-factor", 20, "--size", 160,
