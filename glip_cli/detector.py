@@ -25,6 +25,7 @@ from PIL import Image
 
 from glip_cli.checkpoints.fetch import ProgressCallback
 from glip_cli.checkpoints.parts import load_detector_parts
+from glip_cli.data.image_input import shown_file
 from glip_cli.data.image_io import ImageSource, read_image
 from glip_cli.errors import FetchError, ImageError, OptionError, PromptError, UsageError
 from glip_cli.inference.batch_detector import BatchDetector
@@ -214,7 +215,7 @@ class Detector(BatchDetector):
                         raise
                     warnings.warn(f"skipped {error}", stacklevel=2)
                     continue
-                read.append((image, str(source) if isinstance(source, str | Path) else ""))
+                read.append((image, shown_file(str(source), str(source)) if isinstance(source, str | Path) else ""))
                 yield image
 
         return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, detect_options))

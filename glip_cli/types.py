@@ -85,7 +85,8 @@ class Detections:
         size: (width, height) of the upright original image.
         all_spans: for a caption, every span of each label in `text`; () where the prompt is a list of labels.
         image: the upright RGB image, from `Detector`; None in copies for other processes.
-        name: of the image; model: of the detector, "glip-t@c24ce662". Both for `to_dict`.
+        name: of the image, as in the records of the command line.
+        model: of the detector, "glip-t@c24ce662".
     """
 
     boxes: npt.NDArray[np.float32]

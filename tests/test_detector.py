@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
 from collections.abc import Iterator
 from itertools import chain
@@ -70,6 +71,18 @@ def test_every_kind_of_image_is_the_same_image(detector: Detector, scenes: list[
     expected = detector(scenes[0], PROMPT, threshold=0.05)
     for given in (path, str(path), buffer.getvalue(), np.asarray(scenes[0])):
         same(detector(given, PROMPT, threshold=0.05), expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+@pytest.mark.parametrize("name", ["a.png", "n\nl.png", "n\\nl.png", "b\\s.png", os.fsdecode(b"\xff.png")])
+def test_the_name_of_an_image_is_as_on_the_command_line(
+    detector: Detector, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save(name)
+    (source,) = expand([name])
+    assert detector(name, "star").to_dict()["image"] == source.name
+    assert detector(Path(name), "star").name == source.name
 
 
 def test_one_text_is_one_text_and_not_its_letters(detector: Detector, scenes: list[Image.Image]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glip_cli.data.dataset import Annotation, Category, Dataset, ImageRow, url_parts
+from glip_cli.data.image_files import settle_backslashes
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import Ids, as_box, as_id, as_number, shown
 from glip_cli.errors import DataError
@@ -38,6 +39,8 @@ def read_coco(path: Path, content: object, images: Path | None, issues: Issues) 
         _category(row, category_ids.number(row.get("id"), f"{path}: categories[{i}].id"))
         for i, row in enumerate(category_rows)
     )
+    folder = images or path.parent
+    listed, paths = settle_backslashes(listed, folder)
     rows = _Annotations(path.name, image_ids, category_ids, issues)
     read = rows.read(annotation_rows, {row.id for row in listed}, None if is_grounding else {c.id for c in categories})
     return Dataset(
@@ -45,8 +48,9 @@ def read_coco(path: Path, content: object, images: Path | None, issues: Issues) 
         listed,
         categories,
         tuple(annotation for _, annotation in read),
-        images or path.parent,
+        folder,
         issues,
+        paths=paths,
         image_ids=image_ids,
         category_ids=category_ids,
         spans=tuple(annotation_rows[i].get("tokens_positive") for i, _ in read) if is_grounding else None,
@@ -143,7 +147,7 @@ def _file_name(name: object, url: str | None, where: str) -> str:
         return "/".join(url_parts(url)[-2:])
     if not isinstance(name, str) or "\0" in name:
         raise DataError(f"{where}.file_name is {shown(name)}; it must be a path")
-    return name.replace("\\", "/")
+    return name
 
 
 def _pixels(value: object, where: str, side: str) -> int | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from glip_cli.data.dataset import Dataset, ImageRow, Size, url_parts
 from glip_cli.data.image_headers import whole_sizes
 from glip_cli.data.issues import DataIssue
 from glip_cli.errors import DataError
+from glip_cli.utils.text_format import shown_path, spellings
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,27 @@ def find_images(dataset: Dataset, folder: Path | None = None) -> FoundImages:
         else:
             missing[image.id] = f"{image.file_name or f'image {image.id}'}: {_why_missing(match, image, folder)}"
     return FoundImages(paths, missing)
+
+
+def settle_backslashes(images: Sequence[ImageRow], folder: Path) -> tuple[tuple[ImageRow, ...], dict[int, Path]]:
+    """The rows with names as records have them, and image id -> file where a backslash is part of the name.
+
+    Where there is no file of such a name, a backslash is a slash of Windows.
+    """
+    rows, paths, below = [], dict[int, Path](), cache(partial(_files_below, folder))
+    stated = {image.file_name for image in images}
+    shared_names = Counter(PurePosixPath(name).name for one in stated for name in spellings(one))
+    for image in images:
+        *literal, with_slashes = (replace(image, file_name=name) for name in spellings(image.file_name))
+        direct = ((row, inside(folder, row.file_name)) for row in literal)
+        found = next(((row, path) for row, path in direct if path and os.path.isfile(path)), None)
+        if literal and not found and not _direct(with_slashes, folder):
+            by_name = ((row, _matches(row, below(), shared_names)) for row in literal)
+            found = next(((row, files[0]) for row, files in by_name if len(files) == 1), None)
+        if found:
+            paths[image.id] = found[1]
+        rows.append(replace(image, file_name=shown_path(found[0].file_name)) if found else with_slashes)
+    return tuple(rows), paths
 
 
 def check_folder(images: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TypeGuard
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, visible_files
+from glip_cli.data.per_image import AnnotationFile, NamedBox, dataset_of, visible_files
 from glip_cli.data.values import as_number, read_json, shown, stated_size
 from glip_cli.errors import DataError
 from glip_cli.utils.json import JsonObject
@@ -63,7 +63,7 @@ def read_labelme_json(file: Path, issues: Issues) -> AnnotationFile:
     image = content.get("imagePath")
     size = stated_size(*(str(content.get(side) or "") for side in ("imageWidth", "imageHeight")))
     return AnnotationFile(
-        file, base_name(image) if isinstance(image, str) else "", size, tuple(_objects(content["shapes"], file, issues))
+        file, image if isinstance(image, str) else "", size, tuple(_objects(content["shapes"], file, issues))
     )
 
 

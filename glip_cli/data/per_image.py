@@ -14,6 +14,8 @@ from glip_cli.data.image_files_below import images_below
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_lines
 from glip_cli.errors import DataError
+from glip_cli.outputs.files import FileNames
+from glip_cli.utils.text_format import shown_path, spellings
 
 _IMAGES = ("JPEGImages", "images")
 _LABELMAP = "labelmap.txt"
@@ -34,7 +36,7 @@ class AnnotationFile:
     """The annotations of one image.
 
     Attributes:
-        image: the name of the image as the file gives it, without folders, which may be those of another computer.
+        image: the path of the image as the file gives it; its folders may be those of another computer.
         size: (width, height) of the image as the file states it; (None, None) where it states none, or 0 x 0.
     """
 
@@ -57,9 +59,9 @@ def visible_files(files: Iterable[Path], folder: Path, suffix: str) -> list[Path
     return sorted(visible, key=lambda file: file.parts)
 
 
-def base_name(stated: str) -> str:
-    """The file name of a path, with separators of any system."""
-    return stated.replace("\\", "/").rstrip("/").rpartition("/")[2]
+def base_names(stated: str) -> list[str]:
+    """What the file is called that a path of any system names: the last part of each of its `spellings`."""
+    return [path.rstrip("/").rpartition("/")[2] for path in spellings(stated)]
 
 
 def dataset_of(
@@ -143,23 +145,49 @@ class _ImageFinder:
         for path in images_below(folder):
             self._names.setdefault(path.name, []).append(path)
             self._stems.setdefault(path.stem, []).append(path)
-        self._given = Counter((file.file.parent, file.image) for file in read)
+        self._given = Counter((file.file.parent, self._stated(file)) for file in read)
 
     def of(self, annotation_file: AnnotationFile) -> tuple[str, Path | None]:
         """The name of its image, and the image's file if there is one."""
         own_stem = annotation_file.file.stem
-        stated = annotation_file.image if self._given[annotation_file.file.parent, annotation_file.image] == 1 else ""
+        stated = self._stated(annotation_file)
+        if self._given[annotation_file.file.parent, stated] > 1:
+            stated = ""
         by_stem = self._stems.get(stated) or self._stems.get(PurePosixPath(stated).stem) or self._stems.get(own_stem)
-        file = self._nearest(self._names.get(stated) or by_stem or [], annotation_file.file)
-        return (file.relative_to(self.folder).as_posix(), file) if file else (stated or own_stem, None)
+        candidates = self._names.get(stated) or by_stem or []
+        if file := self._nearest(candidates, annotation_file.file):
+            return self._path(file), file
+        # none of several: with the folders, or the name alone would lead to the one at the top
+        folders = self._inner(annotation_file.file) if candidates else ()
+        return "/".join([*folders, stated or own_stem]), None
+
+    def _stated(self, annotation_file: AnnotationFile) -> str:
+        """The name that the file gives its image, without folders."""
+        names = base_names(annotation_file.image)
+        return next((name for name in names if name in self._names), names[-1])
+
+    def _path(self, file: Path) -> str:
+        """Below the folder of the images, as records have it."""
+        return shown_path(file.relative_to(self.folder).as_posix())
 
     def _nearest(self, files: Sequence[Path], annotation: Path) -> Path | None:
         """Of several image files the one in a folder named as the annotation's; None where that is ambiguous."""
         if len(files) < 2:
             return files[0] if files else None
-        inner = annotation.parent.relative_to(self._annotations).parts
-        same_folder = [file for file in files if file.parent.relative_to(self.folder).parts == inner]
+        inner = self._inner(annotation)
+        same_folder = [
+            file
+            for file in files  # or as glip writes it, where a folder has a name that not every system takes
+            if inner in (file.parent.relative_to(self.folder).parts, self._mirrored(file))
+        ]
         return same_folder[0] if len(same_folder) == 1 else None
+
+    def _inner(self, annotation: Path) -> tuple[str, ...]:
+        return annotation.parent.relative_to(self._annotations).parts
+
+    def _mirrored(self, file: Path) -> tuple[str, ...]:
+        """The folders of the file that glip writes for an image."""
+        return tuple(FileNames().of(self._path(file)).split("/")[:-1])
 
     def count_unused(self, used: set[Path], issues: Issues) -> None:
         for path in chain.from_iterable(self._stems.values()):

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from glip_cli.data.dataset import Dataset
 from glip_cli.data.issues import DataIssue, Issues
-from glip_cli.data.per_image import AnnotationFile, NamedBox, base_name, dataset_of, subfolder, visible_files
+from glip_cli.data.per_image import AnnotationFile, NamedBox, dataset_of, subfolder, visible_files
 from glip_cli.data.values import read_bytes, read_lines, shown, stated_size, text_numbers
 from glip_cli.errors import DataError
 from glip_cli.utils.text_format import encoding_of
@@ -101,7 +101,10 @@ def read_voc_xml(file: Path, issues: Issues) -> AnnotationFile:
     if root.tag.lower() != _ROOT:
         raise DataError(f"{file}: its <{shown(root.tag)[1:-1]}> is no <annotation> of Pascal VOC; export VOC or COCO")
     size = stated_size(root.findtext("size/width") or "", root.findtext("size/height") or "")
-    return AnnotationFile(file, base_name(_text_of(root, "filename")), size, tuple(_objects(root, file, issues)))
+    image, path = _text_of(root, "filename"), _text_of(root, "path")
+    if _is_of_glip(root) and "\\" in path:  # what stands before it may be a part of the name
+        image = path
+    return AnnotationFile(file, image, size, tuple(_objects(root, file, issues)))
 
 
 def _root(file: Path) -> ElementTree.Element:
@@ -142,12 +145,16 @@ def _text_of(thing: ElementTree.Element, tag: str) -> str:
     return (thing.findtext(tag) or "").strip()
 
 
+def _is_of_glip(root: ElementTree.Element) -> bool:
+    return root.findtext("source/database", "").startswith("glip ")
+
+
 def _counts_from_0(root: ElementTree.Element) -> bool:
     """Whether its pixels begin at 0, and xmax and ymax are edges, which tools do without saying so.
 
     An older glip names itself, and not where its pixels begin. Datumaro, and so CVAT, has fractions then.
     """
-    if root.findtext("source/database", "").startswith("glip "):
+    if _is_of_glip(root):
         return root.findtext("source/annotation") is None
     if _text_of(root, "owner/name") == "Label Studio":
         return True

@@ -6,18 +6,23 @@ What describes the set is read by `yolo_description`, the lines by `yolo_lines`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from glip_cli.data.dataset import Category, Dataset, ImageRow
+from glip_cli.data.image_files import inside
 from glip_cli.data.image_files_below import has_image_suffix, images_below
 from glip_cli.data.image_headers import whole_sizes
 from glip_cli.data.issues import DataIssue, Issues
 from glip_cli.data.values import read_lines, shown
 from glip_cli.data.yolo_description import YoloDescription, candidate_paths, read_description
 from glip_cli.data.yolo_lines import annotations_of, read_label_file
-from glip_cli.errors import DataError
+from glip_cli.errors import DataError, UsageError
+from glip_cli.outputs.yolo import IMAGES, lists_images, yolo_images
+from glip_cli.utils.text_format import shown_path
 
 
 def read_yolo(file: Path, images: Path | None, split: str, issues: Issues) -> Dataset:
@@ -40,7 +45,7 @@ def read_yolo(file: Path, images: Path | None, split: str, issues: Issues) -> Da
     placed = {i: sizes[files[i]] for i in labelled}
     return Dataset(
         described.folder.name,
-        tuple(ImageRow(i, image.as_posix().removeprefix(root)) for i, image in files.items()),
+        tuple(ImageRow(i, shown_path(image.as_posix().removeprefix(root))) for i, image in files.items()),
         tuple(Category(number, name) for number, name in described.names),
         tuple(annotations_of(lines, described.form, placed, dict(described.names).keys(), issues)),
         described.folder,
@@ -71,7 +76,8 @@ def _image_files(described: YoloDescription, image_folder: Path | None, split: s
         stated_paths = dict(_below(next((candidate for candidate in folders if candidate.is_dir()), folder)))
     if not stated_paths:
         raise DataError(f"{described.file}: {_why_none(described, split)}")
-    labels = _Labels(folder, [folder / "images", *([image_folder.absolute()] if image_folder else [])])
+    image_folders = [folder / "images", *([image_folder.absolute()] if image_folder else [])]
+    labels = _Labels(folder, image_folders, _names_by_image(folder))
     files = [
         (image, labels.of(image, stated_paths[image])) for image in sorted(stated_paths, key=lambda path: path.parts)
     ]
@@ -115,19 +121,52 @@ def _normal(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
+def _names_by_image(folder: Path) -> dict[str, str]:
+    """Of a set that glip wrote: path of an image below the folder of all, as in records -> the name of its labels.
+
+    Without the images of several runs that have one path. Raises DataError.
+    """
+    try:
+        rows = yolo_images(folder) if lists_images(folder / IMAGES) else []
+    except UsageError:
+        raise DataError(f"{folder / IMAGES}: its rows cannot be read; write the labels again") from None
+    # a name has as many folders as its image below the folder of all, where backslashes count as slashes
+    parts = (re.findall(r"[/\\]*[^/\\]+", image)[-1 - name.count("/") :] for name, image in rows)
+    below = ["".join(one).lstrip("/") for one in parts]
+    repeats = Counter(below)
+    return {path: name for path, (name, _) in zip(below, rows, strict=True) if repeats[path] == 1}
+
+
 class _Labels:
     """Finds the .txt of images, in folders that are each listed once."""
 
-    def __init__(self, root: Path, images: Iterable[Path]) -> None:
-        self._root, self._images = root, [_normal(folder) for folder in images]
+    def __init__(self, root: Path, images: Iterable[Path], names: Mapping[str, str]) -> None:
+        """`names`: of labels, for paths of images; see `_names_by_image`."""
+        self._root, self._images, self._names = root, [_normal(folder) for folder in images], names
         self._texts = cache(_texts)
         self._places = cache(lambda folder: [self._texts(place) for place in self._folders(folder)])
 
     def of(self, image: Path, stated: Path) -> Path | None:
         """`stated` is where the set says that the image is.
 
-        Where images differ in their suffix alone, glip keeps it: x.txt and x.png.txt.
+        An image in images/ of the set is called as its labels are, one elsewhere as yolo_images.csv of glip says,
+        where there is one. Where images differ in their suffix alone, glip keeps it: x.txt and x.png.txt.
         """
+        of_same_name, of_glip = self._of_same_name(image, stated), self._of_glip(image)
+        is_in_set = image.is_relative_to(self._images[0])
+        return (of_same_name or of_glip) if is_in_set else (of_glip or of_same_name)
+
+    def _of_glip(self, image: Path) -> Path | None:
+        """As yolo_images.csv says."""
+        for folder in self._images if self._names else ():
+            if image.is_relative_to(folder):
+                name = self._names.get(shown_path(image.relative_to(folder).as_posix()))
+                file = inside(self._root / "labels", name) if name else None
+                if file and (found := self._texts(file.parent).get(file.name)):
+                    return found
+        return None
+
+    def _of_same_name(self, image: Path, stated: Path) -> Path | None:
         folders = dict.fromkeys((image.parent, stated.parent))
         label_files = [texts for folder in folders for texts in self._places(folder)]
         found = (texts.get(name) for name in (image.name, image.stem) for texts in label_files)

@@ -39,7 +39,7 @@ class VocWriter(Writer):
     def add(self, record: AnyRecord, name: str) -> None:
         if "detections" not in record:
             return
-        *_, folder, filename = ["", *path_parts(record["image"])]
+        *_, folder, filename = ["", *_parts_of(record["image"])]
         root = Element("annotation")
         _grow(root, {
             "folder": folder,
@@ -62,6 +62,12 @@ class VocWriter(Writer):
                 "bndbox": {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax},
             }})  # fmt: skip
         save_xml(self._folder / f"{name}.xml", root)
+
+
+def _parts_of(image_name: str) -> list[str]:
+    """Folders and name; a backslash is part of a name where there is such a file, else it is a slash."""
+    is_name = os.sep != "\\" and "\\" in image_name and os.path.lexists(path_of_shown(image_name))
+    return image_name.split("/") if is_name else path_parts(image_name)
 
 
 def _whole_pixels(low: float, high: float, size: int) -> tuple[int, int]:

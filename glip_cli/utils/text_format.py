@@ -52,6 +52,18 @@ def path_of_shown(text: str) -> str:
     return re.sub(rf"\\(?:{_ESCAPE})", lambda escape: escape[0].encode().decode("unicode_escape"), text)
 
 
+def spellings(stated: str) -> tuple[str, ...]:
+    """The paths that one of an annotation file may mean, the likeliest first; the last has slashes for backslashes.
+
+    As glip writes it; to the letter, for a backslash may be part of a name; as Windows writes it.
+    """
+    slashes = stated.replace("\\", "/")
+    if os.sep == "\\" or slashes == stated:
+        return (slashes,)
+    path = path_of_shown(stated)
+    return tuple(dict.fromkeys((path if "\0" not in path else stated, stated, slashes)))
+
+
 def shown_url(url: str) -> str:
     """`url` on one line without what gives access: user and password, and the values of signatures, tokens and keys."""
     scheme, mark, rest = one_line(url).partition("://")

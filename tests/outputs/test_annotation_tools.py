@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -195,6 +196,18 @@ def test_voc_boxes_come_back(made: Record) -> None:
 def test_voc_pixels(box: list[float], pixels: list[int], tmp_path: Path) -> None:
     (xml,) = write(VocWriter, tmp_path, image("x.jpg", [box])).values()
     assert voc_boxes(xml) == [pixels]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+def test_voc_names_a_file_with_a_backslash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no such file, the backslash is a slash of a list from Windows."""
+    monkeypatch.chdir(tmp_path)
+    for place in (("b", "s.jpg"), ("odd", "b\\s.jpg")):
+        (xml,) = write(VocWriter, tmp_path / place[0], image("odd/b\\s.jpg", [])).values()
+        root = ElementTree.fromstring(xml)
+        assert (root.findtext("folder"), root.findtext("filename")) == place
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        (tmp_path / "odd" / "b\\s.jpg").touch()
 
 
 @pytest.mark.parametrize(
