@@ -203,7 +203,7 @@ def test_voc_names_a_file_with_a_backslash(tmp_path: Path, monkeypatch: pytest.M
     """Where there is no such file, the backslash is a slash of a list from Windows."""
     monkeypatch.chdir(tmp_path)
     for place in (("b", "s.jpg"), ("odd", "b\\s.jpg")):
-        (xml,) = write(VocWriter, tmp_path / place[0], image("odd/b\\s.jpg", [])).values()
+        (xml,) = write(VocWriter, tmp_path / f"run of {place[0]}", image("odd/b\\s.jpg", [])).values()
         root = ElementTree.fromstring(xml)
         assert (root.findtext("folder"), root.findtext("filename")) == place
         (tmp_path / "odd").mkdir(exist_ok=True)
