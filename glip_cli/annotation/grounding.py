@@ -6,6 +6,7 @@ want one record per image, which `by_image` makes.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from glip_cli.data.image_input import is_url
 from glip_cli.outputs import formats as formats_of
 from glip_cli.outputs.files import FileNames, digest, json_bytes
 from glip_cli.outputs.records import AnyRecord, DetectionRecord, Record, corners
 from glip_cli.runs.journal import fsynced, read_records
 from glip_cli.utils.boxes import pairwise_iou
+from glip_cli.utils.text_format import path_of_shown, shown_path
 
 GROUNDING = "grounding"
 FILE = "grounding.json"
@@ -57,12 +60,12 @@ def count_captions(journal: Path) -> CaptionCounts:
     return total
 
 
-def write_formats(folder: Path, journal: Path, formats: Sequence[str], root: str = "") -> None:
-    """Make files of the complete records; `root` is the folder of the images. Raises OSError, OutputError."""
+def write_formats(folder: Path, journal: Path, formats: Sequence[str], images: Path = Path()) -> None:
+    """Make files of the complete records; `images` is the folder of the images. Raises OSError, OutputError."""
     if GROUNDING in formats:
         write_grounding(journal, folder / FILE)
     others = [form for form in formats if form != GROUNDING]
-    formats_of.write_formats(by_image(lambda: read_records(journal)), others, folder, FileNames(root))
+    formats_of.write_formats(by_image(lambda: read_records(journal), images), others, folder, FileNames())
 
 
 def write_grounding(journal: Path, path: Path) -> None:
@@ -80,14 +83,20 @@ def write_grounding(journal: Path, path: Path) -> None:
             stream.write(b"]," if key == "images" else b"]}\n")
 
 
-def by_image(read: Callable[[], Iterable[AnyRecord]]) -> Iterator[AnyRecord]:
+def by_image(read: Callable[[], Iterable[AnyRecord]], folder: Path = Path()) -> Iterator[AnyRecord]:
     """One record for each image, with the boxes of all its captions, wherever they stand; see `merged`.
 
+    Paths in `folder` that differ in their form alone, as `a.jpg` and `./a.jpg`, are one image; it has the first name.
     `read` is called twice. An image comes where its last captions stand; until then its records are kept.
     """
+    root = folder.absolute()
+
+    def path_of(record: AnyRecord) -> str:
+        name = record["image"]
+        return name if is_url(name) else shown_path(os.path.normpath(root / path_of_shown(name)))
 
     def in_rows() -> Iterator[tuple[str, Iterator[AnyRecord]]]:
-        return groupby(read(), key=lambda record: record["image"])
+        return groupby(read(), key=path_of)
 
     rows = Counter(digest(image) for image, _ in in_rows())
     kept: defaultdict[str, list[AnyRecord]] = defaultdict(list)

@@ -99,6 +99,6 @@ def annotate(
         counts = None
         if progress.complete and progress.speaks:
             with writing(f"to {folder}", "make room, and run it again"):
-                write_formats(folder, run.results, formats)
+                write_formats(folder, run.results, formats, image_folder or Path(captions).parent)
             counts = count_captions(run.results)
     return AnnotationResult(folder, progress, counts, engine.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -212,6 +213,21 @@ def test_the_captions_of_a_image_become_one_record() -> None:
     scattered = list(by_image(lambda: [first, found("b", "", [], []), second]))
     assert [one["image"] for one in scattered] == ["b", "a.jpg"]
     assert scattered[1] == one | {"prompt": "A cat"}, "its captions do not stand in a row"
+
+
+def test_paths_of_one_image_are_one_image(tmp_path: Path) -> None:
+    """Whatever their form; URLs and names with backslashes, which say something else, are not touched."""
+    forms = ["a.jpg", "./a.jpg", "x/../a.jpg", ".//a.jpg", str(tmp_path / "a.jpg")]
+    others = ["x/a.jpg", "http://host/a//a.jpg", "http://host/a/a.jpg", "\\udcff.jpg", "a.jpg#frame=1"]
+    images = [*forms[:2], *others, *forms[2:]]
+    path = journal(tmp_path / "results.jsonl", [
+        found(name, "a cat", ["a cat"], [[[0, 5]]], detection("a cat", 0, 0.6, 20 * place, 0, 20 * place + 10, 10))
+        for place, name in enumerate(images)
+    ])  # fmt: skip
+    write_formats(tmp_path, path, ["coco"], tmp_path)
+    data = json.loads((tmp_path / "coco.json").read_text())
+    assert [one["file_name"] for one in data["images"]] == [*others, "a.jpg"]
+    assert Counter(one["image_id"] for one in data["annotations"])[len(images) - len(forms) + 1] == len(forms)
 
 
 def test_one_task_and_one_image_per_image(made: list[AnyRecord], tmp_path: Path) -> None:
