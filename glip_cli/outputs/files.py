@@ -198,22 +198,23 @@ class FileNames:
 
     Attributes:
         kept: how many names have the suffix.
+        numbered: how many have a number.
     """
 
     def __init__(self, root: str = "") -> None:
         self._root = [part for part in path_parts(root) if part not in ("", ".")]
         self._given: dict[int, str] = {}  # digest of a name: the suffix of its image
         self._repeats: dict[int, int] = {}
-        self.kept, self._example = 0, ""
+        self.kept = self.numbered = 0
+        self._kept_example = self._numbered_example = ""
 
     def of(self, image_name: str) -> str:
         folders, stem, suffix = self._parts(image_name)
         base = "/".join([*folders, stem])
         key = digest(base)
-        if self._given.get(key, suffix) != suffix:
+        if is_kept := self._given.get(key, suffix) != suffix:
             base += suffix
             key = digest(base)
-            self.kept, self._example = self.kept + 1, self._example or base
         name, taken, repeats = base, key, self._repeats.get(key, 0)
         while taken in self._given:
             repeats += 1
@@ -222,6 +223,9 @@ class FileNames:
         self._given[taken] = suffix
         if repeats:
             self._repeats[key] = repeats
+            self.numbered, self._numbered_example = self.numbered + 1, self._numbered_example or name
+        elif is_kept:
+            self.kept, self._kept_example = self.kept + 1, self._kept_example or name
         return name
 
     def _parts(self, image_name: str) -> tuple[list[str], str, str]:
@@ -237,12 +241,19 @@ class FileNames:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on the names."""
-        if not self.kept:
-            return ()
-        their = "shares its stem with another of its folder; its files keep the suffix"
-        if self.kept > 1:
-            their = "share their stems with others of their folders; their files keep the suffix"
-        return (f"{counted(self.kept, 'image')} {their}, as {one_line(self._example)}",)
+        notes = []
+        if self.kept:
+            their = "shares its stem with another of its folder; its files keep the suffix"
+            if self.kept > 1:
+                their = "share their stems with others of their folders; their files keep the suffix"
+            notes.append(f"{counted(self.kept, 'image')} {their}, as {one_line(self._kept_example)}")
+        if self.numbered:
+            their = counted(self.numbered, "image has a name that another has", "images have names that others have")
+            notes.append(
+                f"{their}, but for case or folder; the files have a number, as {one_line(self._numbered_example)}: "
+                "what they say inside pairs them with their images, and for YOLO's yolo_images.csv"
+            )
+        return tuple(notes)
 
 
 def _safe_folder(part: str) -> str:

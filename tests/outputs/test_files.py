@@ -205,6 +205,17 @@ def test_images_of_one_stem_keep_their_suffix() -> None:
     assert [names.of(image) for image in images] == ["a/s", "a/s.png", "b/s", "a/S-2", "a/s.webp", "a/s-3"]
     assert names.notes == (
         "2 images share their stems with others of their folders; their files keep the suffix, as a/s.png",
+        "2 images have names that others have, but for case or folder; the files have a number, as a/S-2: "
+        "what they say inside pairs them with their images, and for YOLO's yolo_images.csv",
+    )
+
+
+def test_a_name_with_suffix_and_number_is_said_to_have_the_number() -> None:
+    names = FileNames()
+    assert [names.of(image) for image in ("a.png.jpg", "a.jpg", "a.png")] == ["a.png", "a", "a.png-2"]
+    (note,) = names.notes
+    assert note.startswith(
+        "1 image has a name that another has, but for case or folder; the files have a number, as a.png-2:"
     )
 
 
