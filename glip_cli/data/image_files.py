@@ -53,8 +53,10 @@ def settle_backslashes(images: Sequence[ImageRow], folder: Path) -> tuple[tuple[
 
     Where there is no file of such a name, a backslash is a slash of Windows.
     """
-    rows, paths, below = [], dict[int, Path](), cache(partial(_files_below, folder))
     stated = {image.file_name for image in images}
+    if not any("\\" in name for name in stated):  # all but a few sets
+        return tuple(images), {}
+    rows, paths, below = [], dict[int, Path](), cache(partial(_files_below, folder))
     shared_names = Counter(PurePosixPath(name).name for one in stated for name in spellings(one))
     for image in images:
         *literal, with_slashes = (replace(image, file_name=name) for name in spellings(image.file_name))
