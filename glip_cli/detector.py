@@ -34,7 +34,14 @@ from glip_cli.inference.feature_extractor import Extractor, Text
 from glip_cli.inference.features import Features
 from glip_cli.model.glip import Glip
 from glip_cli.options import DetectKeywords, DetectOptions, FeatureKeywords, FeatureOptions
-from glip_cli.prompts.compile import CompiledPrompt, PromptCompiler, PromptLike, as_list
+from glip_cli.prompts.compile import (
+    CompiledPrompt,
+    PromptCompiler,
+    PromptLike,
+    as_list,
+    check_class_thresholds,
+    to_prompt,
+)
 from glip_cli.prompts.labels import sentence_of
 from glip_cli.prompts.prompt import label_prompt
 from glip_cli.prompts.request import sentence_prompt
@@ -182,7 +189,8 @@ class Detector(BatchDetector):
 
         Args:
             images, prompt, options: as for a call.
-            prompts: one for each image; neighbours with equal prompts share a batch.
+            prompts: one for each image; neighbours with equal prompts share a batch. A label of `class_thresholds` is
+                one of any of them.
             on_error: "skip" passes over an image that cannot be read, with a warning.
 
         Raises:
@@ -197,11 +205,7 @@ class Detector(BatchDetector):
                 raise UsageError("give either a prompt for all images or prompts, one for each, not both")
             if isinstance(prompts, str | Mapping | Prompt) or not isinstance(prompts, Iterable):
                 raise UsageError("prompts come as a list, one for each image; one for all images is a prompt")
-            return (
-                found
-                for image_prompt, group in groupby(_paired(images, prompts), key=itemgetter(1))
-                for found in self.predict((image for image, _ in group), image_prompt, on_error=on_error, **options)
-            )
+            return self._predict_each(images, prompts, on_error, options)
         detect_options = DetectOptions(**options)
         compiled = self.compile_prompt(prompt, detect_options)
         read: deque[tuple[Image.Image, str]] = deque()
@@ -219,6 +223,29 @@ class Detector(BatchDetector):
                 yield image
 
         return (self._named(found, *read.popleft()) for found in self.stream(reading(), compiled, detect_options))
+
+    def _predict_each(
+        self,
+        images: Iterable[ImageSource],
+        prompts: Iterable[PromptLike],
+        on_error: Literal["raise", "skip"],
+        options: DetectKeywords,
+    ) -> Iterator[Detections]:
+        """Each prompt with the thresholds of its own labels. One of no prompt's label is an error, at once for a list.
+
+        Raises OptionError.
+        """
+        all_options, seen = DetectOptions(**options), dict[str, None]()
+        if all_options.class_thresholds and isinstance(prompts, list | tuple):
+            seen = {label: None for prompt in prompts for label in self.read_prompt(prompt).labels}
+            check_class_thresholds(all_options, seen)
+        for prompt, group in groupby(_paired(images, prompts), key=itemgetter(1)):
+            if all_options.class_thresholds:
+                labels = self.read_prompt(prompt).labels
+                seen |= dict.fromkeys(labels)
+                options = {**options, "class_thresholds": all_options.for_labels(labels).class_thresholds}
+            yield from self.predict((image for image, _ in group), prompt, on_error=on_error, **options)
+        check_class_thresholds(all_options, seen)
 
     def _named(self, detections: Detections, image: Image.Image, name: str) -> Detections:
         return replace(detections, image=image, name=name, model=self.name)
@@ -269,11 +296,15 @@ class Detector(BatchDetector):
 
     def compile_prompt(self, prompt: PromptLike | None, options: DetectOptions) -> CompiledPrompt:
         """Compile a prompt for many images. Raises PromptError, or UsageError for what the model cannot do."""
+        return self.prompt_compiler.compile_prompt(self.read_prompt(prompt), options)
+
+    def read_prompt(self, prompt: PromptLike | None) -> Prompt:
+        """A prompt as `__call__` takes it. Raises PromptError."""
         prompt = self.own_prompt if prompt is None else as_list(prompt)
         if not prompt:
             raise PromptError("no prompt: give labels, as in ['cat', 'remote'], or a model that was tuned for some")
         sentence = sentence_of([prompt]) if isinstance(prompt, str) else None
-        return self.prompt_compiler.compile_prompt((self._caption(sentence) if sentence else None) or prompt, options)
+        return (self._caption(sentence) if sentence else None) or to_prompt(prompt)
 
     @property
     def fixed_labels(self) -> tuple[str, ...]:
@@ -294,7 +325,7 @@ class Detector(BatchDetector):
                 sentence, lambda: sentence_prompt(sentence, load_tagger(offline=self.offline)), CACHED_SENTENCES
             )
         except FetchError as error:
-            warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=4)
+            warnings.warn(f"{quoted(sentence)} is read as labels, because {error}", stacklevel=5)
             return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glip_cli.errors import UsageError
-from glip_cli.utils.text_format import counted
+from glip_cli.utils.text_format import counted, one_line, quoted
 
 if TYPE_CHECKING:
     import pandas
@@ -68,7 +68,7 @@ class Detection(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Detections:
+class Detections(Sequence[Detection]):
     """The detections in one image, best first: a sequence of `Detection`.
 
     `found[0]` is the best one; `found[:3]`, `found[found.scores > 0.5]` and `found[[0, 2]]` are `Detections` again.
@@ -132,12 +132,15 @@ class Detections:
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.generic]) -> Detections: ...
 
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[np.generic]) -> Detection | Detections:
-        """One detection; or, by a slice, n bools or positions, some of them in that order."""
+        """One detection; or, by a slice, n bools or positions, some of them in that order.
+
+        Raises IndexError for a position that is not there, TypeError for what is none of these.
+        """
         if isinstance(index, int | np.integer):
             label_id = int(self.label_ids[index])
             x1, y1, x2, y2 = map(float, self.boxes[index])
             return Detection(self.labels[label_id], float(self.scores[index]), (x1, y1, x2, y2), label_id)
-        chosen = index if isinstance(index, slice) else np.asarray(index, dtype=None if len(index) else np.int64)
+        chosen = index if isinstance(index, slice) else _positions(index)
         return replace(self, boxes=self.boxes[chosen], scores=self.scores[chosen], label_ids=self.label_ids[chosen])
 
     def __eq__(self, other: object) -> bool:
@@ -219,7 +222,8 @@ class Detections:
             import pandas
         except ImportError:
             raise UsageError("to_pandas needs pandas: pip install pandas") from None
-        columns = {"label": self.names, "score": self.scores}
+        label = pandas.Series(self.names, dtype=pandas.Series([""]).dtype)  # without a name it would be of floats
+        columns = {"label": label, "score": self.scores}
         corners = {name: self.boxes[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))}
         return pandas.DataFrame({**columns, **corners, "label_id": self.label_ids})
 
@@ -235,3 +239,15 @@ class Detections:
             class_id=self.label_ids.copy(),
             data={"class_name": np.array(self.names, dtype=str)},
         )
+
+
+def _positions(index: Sequence[int] | npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Raises TypeError; a tuple is refused, as `found[0, 1]` indexes an axis that there is none of."""
+    try:
+        chosen = np.asarray(index, dtype=None if len(index) else np.int64)
+    except (TypeError, ValueError):
+        chosen = np.empty(())
+    if isinstance(index, tuple) or chosen.ndim != 1 or chosen.dtype.kind not in "biu":
+        shown = one_line(quoted(index))
+        raise TypeError(f"index {shown}: give a position, a slice, or a list of positions or of a bool for each")
+    return chosen

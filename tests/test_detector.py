@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from glip_cli import Detector
 from glip_cli.data.sources import expand
 from glip_cli.data.synthetic import draw_scene
-from glip_cli.errors import DeviceError, GlipError, OptionError, OutOfMemoryError, PromptError, UsageError, WeightsError
+from glip_cli.errors import DeviceError, GlipError, OptionError, OutOfMemoryError, UsageError, WeightsError
 from glip_cli.inference.device import out_of_memory, pick_device, pick_dtype
 from glip_cli.inference.postprocess import RawDetections, merge, postprocess_options
 from glip_cli.inference.preprocess import preprocess
@@ -118,6 +118,22 @@ def test_a_prompt_of_its_own_for_each_image(detector: Detector, scenes: list[Ima
     assert [one.labels for one in found] == [("circle",), ("circle",), ("star", "red square"), ("disc",)]
     for one, other in zip(found, detector(scenes, prompts=prompts, threshold=0.05, batch_size=2), strict=True):
         same(one, other)
+
+
+def test_a_threshold_is_of_the_prompts_that_have_the_label(detector: Detector, scenes: list[Image.Image]) -> None:
+    prompts, thresholds = ["circle . star .", "red square"], {"star": 0.9, "circle": 0.1}
+    found = detector(scenes[:2], prompts=prompts, threshold=0.05, class_thresholds=thresholds)
+    assert found == [
+        detector(scenes[0], prompts[0], class_thresholds=thresholds),
+        detector(scenes[1], prompts[1], threshold=0.05),
+    ]
+    said = "^class_threshold cat: no such label; the labels are 'circle', 'star', 'red square'$"
+    with pytest.raises(OptionError, match=said):  # before the first image
+        next(detector.predict(scenes[:2], prompts=prompts, class_thresholds={"cat": 0.5}))
+    answers = detector.predict(scenes[:2], prompts=iter(prompts), class_thresholds={"cat": 0.5})
+    assert [next(answers).labels, next(answers).labels] == [("circle", "star"), ("red square",)]
+    with pytest.raises(OptionError, match=said):
+        next(answers)
 
 
 def test_what_to_do_with_errors_is_one_of_two(detector: Detector) -> None:
@@ -219,7 +235,7 @@ def test_thresholds(detector: Detector, scenes: list[Image.Image]) -> None:
     assert len(detector(scenes[0], PROMPT, threshold=middle)) == int((everything.scores > middle).sum())
     only = detector(scenes[0], PROMPT, threshold=1.0, class_thresholds={"circle": 0.0})
     assert set(only.names) == {"circle"}
-    with pytest.raises(PromptError, match="--class-threshold dog"):
+    with pytest.raises(OptionError, match=r"^class_threshold dog: no such label; the labels are 'circle'"):
         detector(scenes[0], PROMPT, class_thresholds={"dog": 0.5})
 
 

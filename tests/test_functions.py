@@ -38,6 +38,15 @@ def test_annotate(tmp_path: Path) -> None:
         annotate(Detector.load("glip-mini"), tmp_path / "captions.csv", out=tmp_path / "run", formats=["yaml"])
 
 
+def test_a_threshold_is_of_the_captions_that_have_the_label(tmp_path: Path) -> None:
+    draw_scene(np.random.default_rng(1), 160, 160).image.save(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,a [circle]\na.png,a [star]\n")
+    detector = Detector.load("glip-mini", device="cpu")
+    annotate(detector, tmp_path / "captions.csv", out=tmp_path / "run", threshold=0, class_thresholds={"star": 1.0})
+    circle, star = (len(record["detections"]) for record in read_records(tmp_path / "run/results.jsonl"))
+    assert (circle > 0, star) == (True, 0)
+
+
 def test_finetune_refuses_before_it_loads(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="train is missing"):
         finetune([], out=tmp_path / "run")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_one_is_a_detection() -> None:
     assert [one.label for one in FOUND] == FOUND.names == ["remote", "cat", "remote"]
 
 
-@pytest.mark.parametrize("index", [slice(0, 2), FOUND.scores > 0.5, [0, 1], (0, 1), np.array([0, 1])], ids=str)
+@pytest.mark.parametrize("index", [slice(0, 2), FOUND.scores > 0.5, [0, 1], range(2), np.array([0, 1])], ids=str)
 def test_some_are_detections(index: slice | list[int] | np.ndarray) -> None:
     some = FOUND[index]
     assert (len(some), some.names, some.labels, some.image) == (2, ["remote", "cat"], FOUND.labels, IMAGE)
@@ -55,6 +57,26 @@ def test_a_list_of_bools_chooses_as_an_array_of_them_does() -> None:
     assert len(FOUND[[False] * 3]) == 0
     with pytest.raises(IndexError):
         FOUND[[True]]
+
+
+def test_it_is_a_sequence() -> None:
+    assert isinstance(FOUND, Sequence)
+    assert (FOUND.index(FOUND[1]), FOUND.count(FOUND[1]), FOUND[1] in FOUND) == (1, 1, True)
+    assert list(reversed(FOUND)) == [FOUND[2], FOUND[1], FOUND[0]]
+    assert "cat" not in FOUND
+
+
+INDICES = [0.5, None, "cat", (0, 1), ..., {0}, [0.5], ["cat"], [[0, 1], [1, 0]], [[0], [0, 1]], np.eye(2), [None]]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_an_index_that_is_none_is_one_line(index: Any) -> None:
+    """`found[0, 1]` is of two axes, and no list of positions."""
+    with pytest.raises(TypeError) as caught:
+        FOUND[index]
+    assert re.fullmatch(
+        r"index .+: give a position, a slice, or a list of positions or of a bool for each", str(caught.value)
+    )
 
 
 def test_nothing_is_found() -> None:
@@ -117,6 +139,7 @@ def test_pandas_and_supervision() -> None:
     assert np.array_equal(boxes.xyxy, FOUND.boxes)
     assert (boxes["class_name"].tolist(), boxes.class_id.tolist()) == (FOUND.names, [1, 0, 1])
     assert len(EMPTY.to_pandas()) == len(EMPTY.to_supervision()) == 0
+    assert EMPTY.to_pandas().dtypes.equals(frame.dtypes)
 
 
 @pytest.mark.parametrize(("keywords", "options"), [(DetectKeywords, DetectOptions), (FeatureKeywords, FeatureOptions)])

@@ -92,7 +92,8 @@ class GroundingEngine:
                 continue
             try:
                 text, prompt = read_sentence(one.caption, self.tagger, tokenizer, window)
-                compiled = self.detector.compile_prompt(prompt, self.options) if prompt else None
+                options = self.options.for_labels(prompt.labels) if prompt else self.options
+                compiled = self.detector.compile_prompt(prompt, options) if prompt else None
             except PromptError as error:
                 yield error_record(name, f"{name}: {error}", model)
                 continue
@@ -105,7 +106,7 @@ class GroundingEngine:
             self._unread |= {label: its for label, its in ids.items() if tokenizer.unknown_id in its}
             with self.flight.at(name):
                 seen = seen or self.detector.encode_images([image])
-                found = self.detector.detect_features(seen, compiled, self.options)[0]
+                found = self.detector.detect_features(seen, compiled, options)[0]
             yield record(name, found, model)
 
     @property

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from glip_cli.cli.console import Console, say_error
-from glip_cli.errors import DataError, FetchError, GlipError, OptionError, UsageError, WeightsError
-from glip_cli.utils.option import flag_of
+from glip_cli.errors import DataError, FetchError, GlipError, UsageError, WeightsError
+from glip_cli.utils.option import in_flags
 from glip_cli.utils.signals import ENDING, signals_to
 from glip_cli.utils.startup import INTERRUPTED, collect_as_usual
 
@@ -44,10 +44,8 @@ def say_end(error: GlipError | OSError | UnicodeEncodeError) -> int:
     elif isinstance(error, OSError):  # of a file, or of standard output
         file = f"{error.filename}: " if error.filename is not None else ""
         say_error(f"{file}{error.strerror or error}; check the path, its rights and the room on its disk")
-    elif isinstance(error, OptionError):  # as a flag
-        say_error(f"{flag_of(error.option)} {error.value}: {error.advice}")
     else:
-        say_error(error)
+        say_error(in_flags(error))
     is_wrong = isinstance(error, UsageError | DataError | WeightsError) and not isinstance(error, FetchError)
     return 2 if is_wrong else 1
 

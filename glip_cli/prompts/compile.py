@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from glip_cli.errors import PromptError, UsageError
+from glip_cli.errors import OptionError, PromptError, UsageError
 from glip_cli.model.config import Config, GlipConfig
 from glip_cli.options import PRE_NMS_SCORE_THRESHOLD, DetectOptions
 from glip_cli.prompts.chunking import Chunk, chunk, gather_notes, vocabulary_notes
@@ -108,12 +108,11 @@ class PromptCompiler:
 
 
 def check_class_thresholds(options: DetectOptions, labels: Collection[str]) -> None:
-    """Raises PromptError for a threshold of none of the labels."""
+    """Raises OptionError for a threshold of none of the labels."""
     missing = [label for label in options.class_thresholds if label not in labels]
     if missing:
-        raise PromptError(
-            f"--class-threshold {shorten(missing[0], QUOTED)}: no such label; the labels are {listed(labels)}"
-        )
+        label = shorten(missing[0], QUOTED)
+        raise OptionError("class_threshold", label, f"no such label; the labels are {listed(labels)}")
 
 
 def as_list(prompt: PromptLike) -> PromptLike:

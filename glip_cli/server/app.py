@@ -44,6 +44,7 @@ from glip_cli.server.request import (
 )
 from glip_cli.types import Prompt
 from glip_cli.utils.lru_cache import LastUsed
+from glip_cli.utils.option import in_flags
 from glip_cli.utils.text_format import message, one_line, quoted
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class Service:
             make = partial(self.detector.compile_prompt, prompt, options)
             return options, self._compiled.get((prompt, options), make, COMPILED_PROMPTS)
         except (UsageError, FetchError) as error:
-            raise RequestError(400, message(error)) from None
+            raise RequestError(400, message(in_flags(error))) from None
 
     def _tagger(self) -> Tagger:
         from glip_cli.checkpoints.tagger import load_tagger  # imports nltk

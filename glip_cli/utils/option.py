@@ -75,6 +75,11 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def in_flags(error: Exception) -> str:
+    """What an error says, with the flag of an option in the place of its name in Python."""
+    return f"{flag_of(error.option)} {error.value}: {error.advice}" if isinstance(error, OptionError) else str(error)
+
+
 def flags_of(one: Field[Any]) -> tuple[str, ...]:
     """The spellings of a field's flag: "--batch-size", "-b"."""
     about: Option | None = one.metadata.get("option")
