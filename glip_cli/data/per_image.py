@@ -60,7 +60,10 @@ def visible_files(files: Iterable[Path], folder: Path, suffix: str) -> list[Path
 
 
 def base_names(stated: str) -> list[str]:
-    """What the file is called that a path of any system names: the last part of each of its `spellings`."""
+    """The file name at the end of a path as an annotation file has it, for each way to read its backslashes.
+
+    The likeliest comes first; see `spellings`.
+    """
     return [path.rstrip("/").rpartition("/")[2] for path in spellings(stated)]
 
 
@@ -81,7 +84,9 @@ def dataset_of(
         files: those that cannot be read are issues.
         images: the folder of the images; else JPEGImages/ or images/, in `path` or beside it, or `path`.
         annotations: the folder that the files lie in.
-        are_all: an image that no file is about is an issue.
+        are_all: `files` are all annotation files of the folder, and not those of a split; then an image that none of
+            them is about is an issue, if the folder of the images was not given.
+        is_part: `files` are those of the split that was asked for; as in `Dataset`.
 
     Raises DataError where no file can be read; says why not the first.
     """
@@ -190,6 +195,7 @@ class _ImageFinder:
         return tuple(FileNames().of(self._path(file)).split("/")[:-1])
 
     def count_unused(self, used: set[Path], issues: Issues) -> None:
+        """Add an issue for each image that is not in `used`, the images that an annotation file was found for."""
         for path in chain.from_iterable(self._stems.values()):
             if path not in used:
                 issues.add(DataIssue.IMAGE_UNLISTED, str(path))

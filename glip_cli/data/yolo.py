@@ -185,7 +185,10 @@ class _Labels:
                 yield self._root / images.relative_to(folder)
 
     def count_unused(self, used: set[Path], issues: Issues) -> None:
-        """Labels of images that are not there, in folders that hold nothing but labels."""
+        """Add an issue for each .txt that is not in `used`, the labels of the images, where it must be of an image.
+
+        That is in folders below one called labels; another may hold texts of other kinds.
+        """
         for folder in sorted({path.parent for path in used if "labels" in path.parent.parts}):
             for path in self._texts(folder).values():
                 if path not in used and path.stem.lower() not in ("classes", "predefined_classes"):

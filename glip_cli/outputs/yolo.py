@@ -39,8 +39,9 @@ class YoloWriter:
     whose name stands for another image there gets a number. `data.yaml` is written before the first line that needs it,
     so that a run that is killed leaves no line without a name.
 
-    `data.yaml` is what ultralytics 8 reads: an empty `path` is the file's own folder, wherever that is moved,
-    and `train` and `val` are its `images`, which is not made here.
+    `data.yaml` is what ultralytics 8 reads. Its key `path` is empty, which means the folder of data.yaml, so that the
+    folder can be moved. `train` and `val` are the subfolder `images`, which this class does not make: users put the
+    images there.
     """
 
     def __init__(self, folder: Path, with_scores: bool = False, labels: Sequence[str] = ()) -> None:
@@ -51,7 +52,8 @@ class YoloWriter:
         self._classes.learn([*(self._written or []), *labels])
         earlier = yolo_images(folder)
         self._images = CsvFile(AtomicFile(folder / IMAGES), _COLUMNS)
-        self._taken: dict[int, int] = {}  # by earlier runs: digest of a name, and of its image
+        # names of earlier runs -> their images; as digests, which take 64 bytes a pair however long the texts are
+        self._taken: dict[int, int] = {}
         for name, image in earlier:
             self._taken[digest(name)] = digest(image)
             self._images.add((name, image))
