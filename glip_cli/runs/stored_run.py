@@ -138,7 +138,8 @@ class StoredRun:
         """
         self._retry = retry_failed and self._versions[_RESULTS] is not None
         several = self.shards.shard.world > 1
-        if retry_failed and (self.shards.parts.found or (several and not self._fetched)):
+        is_begun = self._earlier is None and self._versions[_SETTINGS] is not None and self._versions[_RESULTS] is None
+        if retry_failed and (is_begun or self.shards.parts.found or (several and not self._fetched)):
             raise UsageError(f"{self.url}: --retry-failed takes a run that is complete; run without it first")
         if self._earlier is not None:
             self.store.remove(self._earlier)

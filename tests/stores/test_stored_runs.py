@@ -117,12 +117,20 @@ def test_a_store_that_fails_ends_the_run(s3: Server, images: Path, straight: dic
     assert s3.stored() == straight
 
 
+def test_a_run_without_a_record_is_not_complete(s3: Server, images: Path, straight: dict[str, bytes]) -> None:
+    glip(images)
+    s3.client.delete_object(Bucket=BUCKET, Key="run/results.jsonl")
+    assert "--retry-failed takes a run that is complete" in glip(images, RUN, "--retry-failed").stderr
+    glip(images)
+    assert s3.stored() == straight
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_stopped_it_puts_what_is_done(s3: Server, tmp_path: Path) -> None:
     """Its own drawings lie below its input."""
     images = {f"x/{number:02}.png": scene(number % 6) for number in range(20)}
     s3.put(images)
-    hold = Hold("GET /bucket/x/01.png")
+    hold = Hold("GET /bucket/x/12.png")  # the first are detected by then: reading is not that far ahead
     process = held(s3, hold, "s3://bucket/", tmp_path)
     process.send_signal(signal.SIGINT)
     hold.release(passes=True)
