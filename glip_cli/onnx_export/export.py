@@ -16,7 +16,6 @@ from glip_cli.detector import Detector
 from glip_cli.errors import OptionError, OutputError, PromptError, UsageError
 from glip_cli.model.config import ARCHITECTURES
 from glip_cli.onnx_export.check import Checked, check
-from glip_cli.onnx_export.graph import join
 from glip_cli.onnx_export.metadata import Fixed, OnnxMetadata, to_metadata, tokenizer_of
 from glip_cli.onnx_export.pieces import FixedText, Piece, pieces
 from glip_cli.onnx_export.session import load_onnx, needed
@@ -144,6 +143,8 @@ def make_metadata(
 
 
 def make_graph(parts: DetectorParts, metadata: OnnxMetadata, opset: int, say: Callable[[str], None]) -> onnx_ir.Model:
+    from glip_cli.onnx_export.graph import join  # imports onnx_ir
+
     text = None
     inputs: tuple[str, ...] = ("pixels", "ids", "mask")
     if metadata.fixed:

@@ -59,9 +59,11 @@ def test_no_file_and_no_onnx(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
+@pytest.mark.parametrize("package", ["onnx_ir", "onnxruntime", "onnxscript"])
 def test_without_the_packages_one_line_says_how_to_get_them(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    for module in ("export", "graph"):  # imported again, as by a process of its own
+        monkeypatch.delitem(sys.modules, f"glip_cli.onnx_export.{module}", raising=False)
     result = CliRunner().invoke(app, ["export", "-m", "glip-mini"])
     assert result.exit_code == 2
     assert f"ONNX needs {package}" in result.stderr
