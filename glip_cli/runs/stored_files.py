@@ -24,7 +24,7 @@ _YOUNG_SECONDS = 60.0  # a folder may not have its lock yet
 class StoredFiles:
     """A temporary folder of this machine, gone with this object, whose files are put into a store under their names.
 
-    Folders of processes that were killed are removed: those whose lock nobody holds.
+    Folders of processes that were killed are removed: those whose lock is free.
     """
 
     def __init__(self, store: StoredFolder) -> None:

@@ -141,7 +141,7 @@ def measure(
     batch_size: int = 1,
     note: Callable[[str], None] = lambda note: None,
 ) -> Evaluation:
-    """The same in all processes; each detects in its share of the images. `note` is told what cannot be read."""
+    """The same in all processes; each detects in its share of the images. `note` is called for unreadable ones."""
     options = replace(DetectOptions(**COCO_RULES.options), batch_size=batch_size)
     task, loss = check.task, None
     asked = task.sources
